@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""jaxdl: collaborative, decentralised and operator learning in JAX.
+
+Concepts live in subpackages that are imported on first use, so `import jaxdl`
+is cheap and touches no device.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = '0.1.0'
+
+_SUBPACKAGES = (
+  'aggregators',
+  'attacks',
+  'core',
+  'data',
+  'decentralized',
+  'experiment',
+  'federated',
+  'networks',
+)
+
+__all__ = ['__version__', *_SUBPACKAGES]
+
+
+def __getattr__(name: str) -> Any:
+  if name in _SUBPACKAGES:
+    return importlib.import_module(f'jaxdl.{name}')
+  raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+def __dir__() -> list[str]:
+  return sorted(__all__)
