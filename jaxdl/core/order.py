@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Order statistics over the client axis by sorting networks.
+
+`jnp.sort` along a short leading axis is hundreds of times slower than the
+memory it touches. A sorting network of minima and maxima runs at memory speed:
+up to `UNROLLED` rows every comparator is one instruction of a single fused
+loop, and comparators that no output needs are never computed. Larger N goes in
+log² N stages over whole arrays, block by block of coordinates so that a block
+stays in cache; that compiles in seconds for any N.
+
+NaN counts as +inf, so that non-finite entries are extremes. All functions work
+on one block [N, ...], keep its dtype, and accept `count`, the number of rows
+that are present when the rest are padding at +inf (see `absent_last`).
+"""
+
+import functools
+from collections.abc import Callable
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from jaxdl.core import trees
+
+UNROLLED = 64
+BLOCK = 2048
+
+Rows = list[chex.Array] | chex.Array
+
+
+@functools.cache
+def comparators(size: int) -> tuple[tuple[int, int], ...]:
+  """Lists the comparators of a sorting network, Batcher's odd-even merge sort.
+
+  Args:
+    size: number of wires, N >= 1.
+
+  Returns:
+    Pairs (i, j) with i < j: put the minimum on wire i, the maximum on wire j.
+    63 pairs for 16 wires, 543 for 64.
+
+  Example:
+    >>> comparators(3)
+    ((0, 1), (0, 2), (1, 2))
+
+  Source: Batcher 1968, "Sorting networks and their applications".
+  """
+  pairs = []
+  width = 1
+  while width < size:
+    step = width
+    while step >= 1:
+      for j in range(step % width, size - step, 2 * step):
+        for i in range(min(step, size - j - step)):
+          if (i + j) // (2 * width) == (i + j + step) // (2 * width):
+            pairs.append((i + j, i + j + step))
+      step //= 2
+    width *= 2
+  return tuple(pairs)
+
+
+def nan_last(x: chex.Array) -> chex.Array:
+  """Replaces NaN by +inf.
+
+  Args:
+    x: any floating-point array.
+
+  Returns:
+    The array without NaN.
+  """
+  return jnp.where(jnp.isnan(x), jnp.asarray(jnp.inf, x.dtype), x)
+
+
+def absent_last(x: chex.Array, mask: chex.Array | None) -> chex.Array:
+  """Replaces the rows of absent clients by +inf, so that they sort last.
+
+  Args:
+    x: [N, ...].
+    mask: bool[N] or None for everyone present.
+
+  Returns:
+    [N, ...].
+  """
+  if mask is None:
+    return x
+  return jnp.where(trees.expand(mask, x), x, jnp.asarray(jnp.inf, x.dtype))
+
+
+def _unrolled(rows: list[chex.Array]) -> list[chex.Array]:
+  rows = list(rows)
+  for i, j in comparators(len(rows)):
+    a, b = rows[i], rows[j]
+    rows[i], rows[j] = jnp.minimum(a, b), jnp.maximum(a, b)
+  return rows
+
+
+def _staged(x: chex.Array) -> chex.Array:
+  """Bitonic merge sort; each stage is one minimum and one maximum."""
+  n, rest = x.shape[0], x.shape[1:]
+  total = 1 << (n - 1).bit_length()
+  pad = jnp.full((total - n, *rest), jnp.inf, x.dtype)
+  x = jnp.concatenate([x, pad], axis=0)
+  size = 2
+  while size <= total:
+    # Comparing with the mirror image merges two ascending halves.
+    y = x.reshape(total // size, 2, size // 2, *rest)
+    low, high = y[:, 0], y[:, 1, ::-1]
+    low, high = jnp.minimum(low, high), jnp.maximum(low, high)
+    x = jnp.stack([low, high[:, ::-1]], axis=1).reshape(total, *rest)
+    half = size // 4
+    while half >= 1:
+      y = x.reshape(total // (2 * half), 2, half, *rest)
+      low, high = jnp.minimum(y[:, 0], y[:, 1]), jnp.maximum(y[:, 0], y[:, 1])
+      x = jnp.stack([low, high], axis=1).reshape(total, *rest)
+      half //= 2
+    size *= 2
+  return x[:n]
+
+
+def sorted_rows(x: chex.Array) -> Rows:
+  """Sorts one block over its leading axis, ascending, NaN counted as +inf.
+
+  Args:
+    x: [N, ...] floating point.
+
+  Returns:
+    A list of N arrays [...] for N <= UNROLLED (so that unused order
+    statistics cost nothing), otherwise one array [N, ...].
+  """
+  if x.shape[0] <= UNROLLED:
+    # Row by row: on the whole block it would not fuse with the network.
+    return _unrolled([nan_last(x[i]) for i in range(x.shape[0])])
+  return _staged(nan_last(x))
+
+
+def sort(x: chex.Array) -> chex.Array:
+  """Sorts an array over its leading axis, ascending, NaN counted as +inf.
+
+  Args:
+    x: [N, ...] floating point.
+
+  Returns:
+    [N, ...], same dtype.
+
+  Example:
+    >>> sort(jnp.array([3.0, 1.0, 2.0]))
+    Array([1., 2., 3.], dtype=float32)
+  """
+  rows = sorted_rows(x)
+  return jnp.stack(rows) if isinstance(rows, list) else rows
+
+
+def pick(rows: Rows, index: int | chex.Array) -> chex.Array:
+  """Takes one order statistic.
+
+  Args:
+    rows: what `sorted_rows` returned.
+    index: static or traced i32[], 0 for the smallest.
+
+  Returns:
+    [...].
+  """
+  if isinstance(index, int):
+    return rows[index]
+  if isinstance(rows, list):
+    rows = jnp.stack(rows)
+  return jax.lax.dynamic_index_in_dim(rows, index, 0, keepdims=False)
+
+
+def window_mean(
+  rows: Rows, start: int | chex.Array, stop: int | chex.Array
+) -> chex.Array:
+  """Averages the order statistics `start <= i < stop`.
+
+  Entries outside the window never enter, be they infinite.
+
+  Args:
+    rows: what `sorted_rows` returned, N rows.
+    start: static int, or traced i32 of shape [] or [...].
+    stop: likewise; `start < stop`.
+
+  Returns:
+    [...], dtype of the rows; the sum is taken in float32 or float64.
+  """
+  dtype = rows[0].dtype
+  acc = trees.accumulator(dtype)
+  if isinstance(start, int) and isinstance(stop, int):
+    kept = rows[start:stop]
+    if isinstance(kept, list):
+      total = functools.reduce(jnp.add, [r.astype(acc) for r in kept])
+    else:
+      total = jnp.sum(kept.astype(acc), axis=0)
+    return (total / (stop - start)).astype(dtype)
+  shape = rows[0].shape
+  start = jnp.broadcast_to(jnp.asarray(start), shape)
+  stop = jnp.broadcast_to(jnp.asarray(stop), shape)
+  if isinstance(rows, list):
+    total = jnp.zeros(shape, acc)
+    for i, row in enumerate(rows):
+      inside = (start <= i) & (i < stop)
+      total = total + jnp.where(inside, row.astype(acc), 0)
+  else:
+    ids = jnp.arange(rows.shape[0]).reshape((-1,) + (1,) * len(shape))
+    inside = (start[None] <= ids) & (ids < stop[None])
+    total = jnp.sum(jnp.where(inside, rows.astype(acc), 0), axis=0)
+  return (total / jnp.maximum(stop - start, 1).astype(acc)).astype(dtype)
+
+
+def median_of(
+  rows: Rows, *, kind: str = 'average', count: int | chex.Array | None = None
+) -> chex.Array:
+  """Median of sorted rows.
+
+  Args:
+    rows: what `sorted_rows` returned.
+    kind: 'average' of the two middle entries or the 'lower' one (static).
+    count: rows present, all of them by default; static or traced.
+
+  Returns:
+    [...].
+  """
+  n = len(rows) if count is None else count
+  low = pick(rows, (n - 1) // 2)
+  if kind == 'lower':
+    return low
+  high = pick(rows, n // 2)
+  # Halving first avoids overflow; the guard keeps inf - inf out of it.
+  middle = low + (high - low) * jnp.asarray(0.5, low.dtype)
+  return jnp.where((low == high) | jnp.isinf(low), low, middle)
+
+
+def nearest_mean(
+  rows: Rows, centre: chex.Array, num_kept: int | chex.Array
+) -> chex.Array:
+  """Averages, per coordinate, the entries nearest to a centre.
+
+  The kept entries are consecutive in sorted order: starting from the smallest
+  ones, the window moves up past entry j while entry j + num_kept is nearer.
+  Equal distances keep the smaller entry. Absent rows sit at +inf, where the
+  window never goes.
+
+  Args:
+    rows: what `sorted_rows` returned, N rows.
+    centre: [...].
+    num_kept: entries to average, 1 <= num_kept <= N; static or traced.
+
+  Returns:
+    [...], dtype of the rows; the sum is taken in float32 or float64.
+  """
+  n = len(rows)
+  dtype = rows[0].dtype
+  acc = trees.accumulator(dtype)
+  if isinstance(num_kept, int) and isinstance(rows, list):
+    k = num_kept
+    up = [rows[j + k] - centre < centre - rows[j] for j in range(n - k)]
+    total = jnp.zeros(centre.shape, acc)
+    for i in range(n):
+      kept = rows[i].astype(acc)
+      if i < n - k:  # Dropped once the window has moved past it.
+        kept = jnp.where(up[i], 0, kept)
+      if i >= k:  # Only reached when the window has moved up to it.
+        kept = jnp.where(up[i - k], kept, 0)
+      total = total + kept
+    return (total / k).astype(dtype)
+  stacked = jnp.stack(rows) if isinstance(rows, list) else rows
+  ids = jnp.arange(n)
+  ahead = jnp.take(stacked, jnp.minimum(ids + num_kept, n - 1), axis=0)
+  up = ahead - centre[None] < centre[None] - stacked
+  inside = (ids + num_kept < n).reshape((-1,) + (1,) * centre.ndim)
+  start = jnp.sum((up & inside).astype(jnp.int32), axis=0)
+  return window_mean(stacked, start, start + num_kept)
+
+
+def by_blocks(
+  kernel: Callable[[chex.Array], chex.Array], x: chex.Array
+) -> chex.Array:
+  """Applies a coordinate-wise kernel to one leaf.
+
+  Small N runs as one fused loop; larger N goes block by block of coordinates
+  on CPU so that the stages stay in cache. Accelerators take the whole leaf.
+
+  Args:
+    kernel: maps [N, B] to [B], each coordinate on its own.
+    x: [N, ...].
+
+  Returns:
+    [...].
+  """
+  n, shape = x.shape[0], x.shape[1:]
+  flat = x.reshape(n, -1)
+  size = flat.shape[1]
+  if n <= UNROLLED or size <= BLOCK or jax.default_backend() != 'cpu':
+    return kernel(flat).reshape(shape)
+
+  # The last block starts earlier instead of being padded: overlaps are
+  # computed twice with the same result.
+  starts = [min(i, size - BLOCK) for i in range(0, size, BLOCK)]
+  blocks = jax.lax.map(
+    lambda s: kernel(jax.lax.dynamic_slice_in_dim(flat, s, BLOCK, 1)),
+    jnp.asarray(starts),
+  )
+  out = blocks[:-1].reshape(-1)
+  tail = size - out.shape[0]
+  return jnp.concatenate([out, blocks[-1][BLOCK - tail :]]).reshape(shape)

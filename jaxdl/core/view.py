@@ -1,0 +1,320 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A view of the clients in Gram space: rules compose without touching data.
+
+A `View` stands for M vectors that are linear combinations of N client rows. It
+knows their inner products, so a rule that is invariant under rotations works on
+M x M numbers, and a pre-aggregator returns another view instead of M new big
+vectors. However long the chain, the client rows are read twice: once for the
+Gram matrix, once for the final combination.
+
+  view = core.view.view(updates)
+  update = aggregators.krum(aggregators.nnm(view, num_byzantine=2),
+                            num_byzantine=2)
+"""
+
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from jaxdl.core import checks
+from jaxdl.core import gram as gram_lib
+from jaxdl.core import trees
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class View:
+  """M vectors, each a linear combination of N client rows.
+
+  Attributes:
+    base: stacked tree, leaves [N, ...] (this device's rows of it inside a
+      mapped axis).
+    frame: f32[N+1, N+1] inner products of the rows around a centre c and of c
+      itself; rows that are not finite are zero.
+    finite: bool[N], false for client rows with a non-finite norm.
+    coefficients: f32[M, N], or None where the vectors are the rows themselves.
+    present: bool[M], or None if no row is padding.
+    axis_name: mapped axis over which clients are split, if any (static).
+  """
+
+  base: chex.ArrayTree
+  frame: chex.Array
+  finite: chex.Array
+  coefficients: chex.Array | None = None
+  present: chex.Array | None = None
+  axis_name: str | None = dataclasses.field(
+    default=None, metadata={'static': True}
+  )
+
+  @property
+  def size(self) -> int:
+    """M, padding included."""
+    if self.coefficients is None:
+      return self.finite.shape[0]
+    return self.coefficients.shape[0]
+
+  @property
+  def count(self) -> int | chex.Array:
+    """Vectors that are not padding: a Python int unless there is a mask."""
+    return self.size if self.present is None else jnp.sum(self.present)
+
+  @property
+  def valid(self) -> chex.Array:
+    """bool[M]: present and built from finite rows only."""
+    valid = self.finite
+    if self.coefficients is not None:
+      used = self.coefficients != 0
+      valid = ~jnp.any(used & ~self.finite[None, :], axis=1)
+    return valid if self.present is None else valid & self.present
+
+  def _augmented(self) -> chex.Array:
+    n = self.finite.shape[0]
+    eye = jnp.eye(n, dtype=self.frame.dtype)
+    c = eye if self.coefficients is None else self.coefficients
+    return jnp.concatenate([c, jnp.sum(c, axis=1, keepdims=True)], axis=1)
+
+  def products(self) -> chex.Array:
+    """f32[M, M] inner products; zero for vectors that are not valid."""
+    c = self._augmented()
+    out = jnp.linalg.multi_dot([c, self.frame, c.T], precision='highest')
+    valid = self.valid
+    return jnp.where(valid[:, None] & valid[None, :], out, 0)
+
+  def sq_norms(self) -> chex.Array:
+    """f32[M] squared norms; +inf for vectors that are not valid."""
+    c = self._augmented()
+    out = jnp.sum(jnp.matmul(c, self.frame, precision='highest') * c, axis=1)
+    return jnp.where(self.valid, jnp.maximum(out, 0), jnp.inf)
+
+  def centred_products(self) -> chex.Array:
+    """f32[M, M] inner products around a common point near the middle.
+
+    Only differences between vectors carry meaning. Zero for vectors that are
+    not valid.
+    """
+    c = self._augmented()
+    if self.coefficients is not None:
+      valid = self.valid.astype(c.dtype)
+      mean = valid @ c / jnp.maximum(jnp.sum(valid), 1)
+      c = c - mean[None, :]
+      out = jnp.linalg.multi_dot([c, self.frame, c.T], precision='highest')
+    else:
+      n = self.finite.shape[0]
+      out = self.frame[:n, :n]
+    valid = self.valid
+    return jnp.where(valid[:, None] & valid[None, :], out, 0)
+
+  def sq_distances(self) -> chex.Array:
+    """f32[M, M] squared distances.
+
+    Zero diagonal, also for vectors that are not valid; those are at +inf from
+    every other vector.
+    """
+    out = gram_lib.squared_distances(self.centred_products())
+    valid = self.valid
+    out = jnp.where(valid[:, None] & valid[None, :], out, jnp.inf)
+    return jnp.where(jnp.eye(self.size, dtype=bool), 0, out)
+
+  def pull(self, weights: chex.Array) -> chex.Array:
+    """Turns weights on the M vectors into weights on the N client rows.
+
+    Args:
+      weights: f32[M] or f32[K, M].
+
+    Returns:
+      f32[N] or f32[K, N].
+    """
+    if self.coefficients is None:
+      return weights
+    return jnp.matmul(weights, self.coefficients, precision='highest')
+
+  def mix(
+    self, matrix: chex.Array, *, present: chex.Array | None = None
+  ) -> 'View':
+    """The view of K linear combinations of the M vectors; reads no data.
+
+    Args:
+      matrix: f32[K, M].
+      present: bool[K], or None to keep this view's mask (if K = M).
+
+    Returns:
+      A view of K vectors.
+    """
+    if present is None and matrix.shape[0] == self.size:
+      present = self.present
+    return dataclasses.replace(
+      self, coefficients=self.pull(matrix), present=present
+    )
+
+  def combine(self, weights: chex.Array) -> chex.ArrayTree:
+    """Weighted sums of the M vectors as trees; the only pass over the data.
+
+    Client rows that are not finite count as zero, whatever their weight.
+
+    Args:
+      weights: f32[M] or f32[K, M].
+
+    Returns:
+      Leaves [...] or [K, ...], dtypes of the client rows.
+    """
+    weights = self.pull(weights)
+    finite = self.finite
+    if self.axis_name is not None:
+      n = checks.num_clients(self.base)
+      start = jax.lax.axis_index(self.axis_name) * n
+      weights = jax.lax.dynamic_slice_in_dim(weights, start, n, -1)
+      finite = jax.lax.dynamic_slice_in_dim(finite, start, n, 0)
+    out = combine_finite(weights, self.base, finite)
+    if self.axis_name is None:
+      return out
+    total = jax.tree.map(
+      lambda x: jax.lax.psum(x.astype(trees.accumulator(x.dtype)), self.axis_name),
+      out,
+    )
+    return trees.cast_like(total, out)
+
+  def materialize(self) -> chex.ArrayTree:
+    """The M vectors as a stacked tree, leaves [M, ...]."""
+    if self.coefficients is None:
+      return self.base
+    return self.combine(jnp.eye(self.size, dtype=self.frame.dtype))
+
+
+def combine_finite(
+  weights: chex.Array, stacked: chex.ArrayTree, finite: chex.Array
+) -> chex.ArrayTree:
+  """Contracts the client axis, leaving out rows that are not finite.
+
+  Args:
+    weights: f32[N] or f32[M, N].
+    stacked: leaves [N, ...].
+    finite: bool[N], false for rows to leave out (they may hold NaN or inf).
+
+  Returns:
+    Leaves [...] or [M, ...].
+
+  Cost: that of `trees.combine` if all rows are finite, a copy of `stacked`
+    more if not.
+  """
+
+  def clean(operands):
+    weights, stacked = operands
+    kept = jnp.where(finite, weights, 0)
+    return trees.combine(kept, trees.where_rows(finite, stacked, 0.0))
+
+  return jax.lax.cond(
+    jnp.all(finite), lambda ops: trees.combine(*ops), clean, (weights, stacked)
+  )
+
+
+def coordinate_shards(
+  stacked: chex.ArrayTree, axis_name: str
+) -> chex.ArrayTree:
+  """Exchanges a share of the clients for a share of the coordinates.
+
+  Args:
+    stacked: leaves [N / P, ...], this device's clients on an axis of size P.
+    axis_name: the mapped axis.
+
+  Returns:
+    Leaves [N, S] with S = ceil(D / P); the last share is padded with zeros.
+  """
+  devices = jax.lax.axis_size(axis_name)
+
+  def leaf(x):
+    flat = x.reshape(x.shape[0], -1)
+    pad = -flat.shape[1] % devices
+    flat = jnp.pad(flat, ((0, 0), (0, pad)))
+    return jax.lax.all_to_all(flat, axis_name, 1, 0, tiled=True)
+
+  return jax.tree.map(leaf, stacked)
+
+
+def from_coordinate_shards(
+  shards: chex.ArrayTree, like: chex.ArrayTree, axis_name: str
+) -> chex.ArrayTree:
+  """Joins per-device coordinates of one vector into the whole vector.
+
+  Args:
+    shards: leaves [S], this device's coordinates.
+    like: stacked tree whose leaves [n, ...] give the shapes.
+    axis_name: the mapped axis.
+
+  Returns:
+    Leaves [...], the same on every device.
+  """
+
+  def leaf(x, y):
+    whole = jax.lax.all_gather(x, axis_name, tiled=True)
+    return whole[: y.size // y.shape[0]].reshape(y.shape[1:])
+
+  return jax.tree.map(leaf, shards, like)
+
+
+def view(
+  updates: chex.ArrayTree | View,
+  *,
+  mask: chex.Array | None = None,
+  axis_name: str | None = None,
+) -> View:
+  """Reads the clients once and returns their view in Gram space.
+
+  Args:
+    updates: stacked tree, leaves [N, ...], floating point; a view is returned
+      as it is.
+    mask: bool[N], false for padding rows, which never move a result.
+    axis_name: axis of an enclosing `pmap`, `shard_map` or `vmap`; leaves (and
+      `mask`) are then this device's share of the clients, and the view is of
+      all clients. Data moves by one all-to-all and one sum of N x N numbers.
+
+  Returns:
+    A `View` of the N rows.
+
+  Raises:
+    ValueError: if client axes differ.
+    TypeError: if a leaf is not floating point.
+  """
+  if isinstance(updates, View):
+    return updates
+  n = checks.num_clients(updates)
+  check_floating(updates)
+  shared = updates
+  if axis_name is not None:
+    shared = coordinate_shards(updates, axis_name)
+    n = n * jax.lax.axis_size(axis_name)
+    if mask is not None:
+      mask = jax.lax.all_gather(mask, axis_name, tiled=True)
+  if mask is not None and jnp.shape(mask) != (n,):
+    raise ValueError(f'mask must have shape [{n}]; got {jnp.shape(mask)}.')
+  frame = gram_lib.centred_gram(shared, mask=mask, axis_name=axis_name)
+  finite = jnp.isfinite(jnp.diagonal(frame))
+  frame = jnp.where(finite[:, None] & finite[None, :], frame, 0)
+  finite = finite[:n] & finite[n]
+  return View(
+    base=updates,
+    frame=frame,
+    finite=finite,
+    present=mask,
+    axis_name=axis_name,
+  )
+
+
+def check_floating(updates: chex.ArrayTree, *, name: str = 'updates') -> None:
+  """Checks that every leaf is floating point.
+
+  Args:
+    updates: any tree of arrays.
+    name: what the caller calls it.
+
+  Raises:
+    TypeError: if a leaf is not, naming it.
+  """
+  for path, leaf in jax.tree_util.tree_leaves_with_path(updates):
+    dtype = jnp.result_type(leaf)
+    if not jnp.issubdtype(dtype, jnp.floating):
+      raise TypeError(
+        f'{name}{jax.tree_util.keystr(path)} must be floating point; got '
+        f'{dtype}.'
+      )

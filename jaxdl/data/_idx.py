@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""IDX files: MNIST, Fashion-MNIST and everything else in their format."""
+
+import math
+import os
+
+import numpy as np
+
+from jaxdl.data import _dataset, _files
+
+_DTYPES = {
+  0x08: '>u1',
+  0x09: '>i1',
+  0x0B: '>i2',
+  0x0C: '>i4',
+  0x0D: '>f4',
+  0x0E: '>f8',
+}
+_FOLDERS = {
+  'mnist': ('', 'mnist', 'MNIST/raw', 'MNIST'),
+  'fashion_mnist': ('', 'fashion_mnist', 'FashionMNIST/raw', 'fashion-mnist'),
+}
+# Mean and deviation of the train pixels in [0, 1].
+_MOMENTS = {'mnist': (0.1307, 0.3081), 'fashion_mnist': (0.2860, 0.3530)}
+
+
+def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
+  """Reads one IDX file, plain or `.gz`.
+
+  Args:
+    path: the file.
+
+  Returns:
+    The array, in native byte order, with the dtype that the file declares.
+
+  Raises:
+    FileNotFoundError: if the file is missing.
+    ValueError: if the magic number, the header or the length is wrong.
+  """
+  content = _files.read_bytes(path)
+  if len(content) < 4:
+    raise _files.problem(path, 'an IDX header', f'{len(content)} bytes')
+  if content[:2] != b'\0\0' or content[2] not in _DTYPES or content[3] < 1:
+    raise _files.problem(
+      path,
+      'an IDX magic number (00 00, type 08..0e, rank >= 1)',
+      f'bytes {content[:4].hex(" ")}',
+    )
+  dtype = np.dtype(_DTYPES[content[2]])
+  start = 4 + 4 * content[3]
+  if len(content) < start:
+    raise _files.problem(
+      path, f'an IDX header of {start} bytes', f'{len(content)} bytes'
+    )
+  shape = tuple(int(d) for d in np.frombuffer(content[4:start], '>u4'))
+  want = start + math.prod(shape) * dtype.itemsize
+  if len(content) != want:
+    raise _files.problem(
+      path, f'{want} bytes for shape {shape}', f'{len(content)} bytes'
+    )
+  array = np.frombuffer(content, dtype, offset=start).reshape(shape)
+  return array.astype(dtype.newbyteorder('='))
+
+
+def load_mnist(
+  data_dir: str | os.PathLike[str],
+  *,
+  normalize: bool = True,
+  flatten: bool = False,
+) -> _dataset.Dataset:
+  """Loads MNIST from its four IDX files (plain or `.gz`).
+
+  Looks for `train-images-idx3-ubyte` and so on in `data_dir` and in the usual
+  folders below it. Nothing is downloaded.
+
+  Args:
+    data_dir: folder of the files.
+    normalize: `(pixel / 255 - 0.1307) / 0.3081` if true, `pixel / 255`
+      otherwise.
+    flatten: inputs f32[n, 784] if true, f32[n, 28, 28, 1] otherwise.
+
+  Returns:
+    The data set.
+
+  Raises:
+    FileNotFoundError: if a file is missing.
+    ValueError: if a file is truncated, corrupt or does not match its peer.
+
+  Source: LeCun et al. 1998, the file format of the MNIST database.
+  """
+  return _load('mnist', data_dir, normalize, flatten)
+
+
+def load_fashion_mnist(
+  data_dir: str | os.PathLike[str],
+  *,
+  normalize: bool = True,
+  flatten: bool = False,
+) -> _dataset.Dataset:
+  """Loads Fashion-MNIST from its four IDX files (plain or `.gz`).
+
+  Args:
+    data_dir: folder of the files.
+    normalize: `(pixel / 255 - 0.2860) / 0.3530` if true, `pixel / 255`
+      otherwise.
+    flatten: inputs f32[n, 784] if true, f32[n, 28, 28, 1] otherwise.
+
+  Returns:
+    The data set.
+
+  Raises:
+    FileNotFoundError: if a file is missing.
+    ValueError: if a file is truncated, corrupt or does not match its peer.
+
+  Source: Xiao et al. 2017 (https://arxiv.org/abs/1708.07747).
+  """
+  return _load('fashion_mnist', data_dir, normalize, flatten)
+
+
+def _load(name, data_dir, normalize, flatten) -> _dataset.Dataset:
+  paths = [
+    _files.find(data_dir, _spellings(stem, rank), _FOLDERS[name])
+    for stem, rank in (
+      ('train-images', 3),
+      ('train-labels', 1),
+      ('t10k-images', 3),
+      ('t10k-labels', 1),
+    )
+  ]
+  arrays = []
+  for i in (0, 2):
+    images, labels = read_idx(paths[i]), read_idx(paths[i + 1])
+    if images.dtype != np.uint8 or images.ndim != 3:
+      raise _files.problem(
+        paths[i],
+        'a uint8 array of rank 3',
+        f'{images.dtype} of shape {images.shape}',
+      )
+    labels = _files.label_array(paths[i + 1], labels, 10)
+    _files.same_length(
+      f'{paths[i + 1]} (labels of {paths[i].name})', images, labels
+    )
+    arrays += [images, labels]
+  if arrays[0].shape[1:] != arrays[2].shape[1:]:
+    raise _files.problem(
+      paths[2],
+      f'images of shape {arrays[0].shape[1:]} as in {paths[0].name}',
+      f'shape {arrays[2].shape[1:]}',
+    )
+  for i in (0, 2):
+    x = arrays[i].astype(np.float32) / np.float32(255)
+    if normalize:
+      mean, std = _MOMENTS[name]
+      x = (x - np.float32(mean)) / np.float32(std)
+    arrays[i] = x.reshape(len(x), -1) if flatten else x[..., None]
+  return _dataset.Dataset(*arrays, num_classes=10, name=name)
+
+
+def _spellings(stem: str, rank: int) -> list[str]:
+  plain = [f'{stem}-idx{rank}-ubyte', f'{stem}.idx{rank}-ubyte']
+  return plain + [f'{name}.gz' for name in plain]

@@ -1,0 +1,460 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frozen configurations, and the command-line flags made from them.
+
+A configuration is a frozen, keyword-only dataclass whose fields are knobs. One
+knob gives one flag, its help, its checks and its entry in `config.json`.
+"""
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, NamedTuple, TypeVar
+
+from absl import flags
+
+from jaxdl.core import checks
+
+_KINDS = {int: 'an integer', float: 'a number', bool: 'a bool', str: 'text'}
+_NONE = 'none'
+
+C = TypeVar('C', bound='BaseConfig')
+
+
+class _Knob(NamedTuple):
+  """What a knob says besides its default."""
+
+  help: str
+  low: float | None
+  high: float | None
+  open_low: bool
+  open_high: bool
+  choices: tuple[Any, ...] | None
+  runtime: bool
+
+
+class _Kind(NamedTuple):
+  """What a field holds: `base`, a tuple of `base`, or None as well."""
+
+  base: type
+  many: bool
+  optional: bool
+
+
+def knob(
+  default: Any,
+  help: str,
+  *,
+  low: float | None = None,
+  high: float | None = None,
+  open_low: bool = False,
+  open_high: bool = False,
+  choices: Iterable[Any] | None = None,
+  runtime: bool = False,
+) -> Any:
+  """Describes one field of a configuration, and so one flag.
+
+  The field's annotation is its type: `int`, `float`, `bool`, `str`, a
+  homogeneous `tuple[int, ...]` of those (a comma-separated flag), or any of
+  them `| None` (the flag value `none`). Bounds and choices hold for each
+  element of a tuple and never for None.
+
+  Args:
+    default: the value without a flag.
+    help: one sentence for `--help`.
+    low: smallest allowed value, if any.
+    high: largest allowed value, if any.
+    open_low: whether `low` itself is refused.
+    open_high: whether `high` itself is refused.
+    choices: the allowed values, if they are few.
+    runtime: whether the field only says how to run, not what is computed, so
+      that a run may be resumed with another value.
+
+  Returns:
+    A dataclass field.
+
+  Example:
+    >>> @dataclasses.dataclass(frozen=True, kw_only=True)
+    ... class Config(BaseConfig):
+    ...   num_clients: int = knob(64, 'Simulated clients.', low=1)
+    >>> Config(num_clients=3).num_clients
+    3
+    >>> Config(num_clients=0)
+    Traceback (most recent call last):
+    ValueError: num_clients must be at least 1; got 0.
+  """
+  spec = _Knob(
+    help,
+    low,
+    high,
+    open_low,
+    open_high,
+    None if choices is None else tuple(choices),
+    runtime,
+  )
+  return dataclasses.field(default=default, metadata={'knob': spec})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BaseConfig:
+  """The knobs that every experiment has.
+
+  Subclasses add fields made by `knob` and may override `validate` and
+  `smoked`. Every instance, also one made by `dataclasses.replace`, is checked
+  when it is made: types, bounds and choices first, then `validate`.
+  """
+
+  seed: int = knob(0, 'Seed of the run.', low=0)
+  seeds: tuple[int, ...] = knob(
+    (), 'Several seeds, run side by side; overrides --seed.', low=0
+  )
+  workdir: str = knob(
+    '',
+    'Where everything is written; runs/<name of the binary> if empty.',
+    runtime=True,
+  )
+  num_rounds: int = knob(100, 'Rounds to run.', low=0)
+  eval_every: int = knob(10, 'Rounds between evaluations.', low=1)
+  smoke: bool = knob(False, 'Shrink the experiment to some seconds.')
+  devices: int = knob(
+    0, 'CPU devices to emulate; 0 takes what is there.', low=0, runtime=True
+  )
+  reduction: str = knob(
+    'psum',
+    'How sums over devices are taken: fast, or bitwise independent of the '
+    'number of devices.',
+    choices=('psum', 'gathered'),
+  )
+  checkpoint_seconds: float = knob(
+    60.0,
+    'Seconds between checkpoints; 0 saves after every round.',
+    low=0.0,
+    runtime=True,
+  )
+  keep_checkpoints: int = knob(
+    2, 'Checkpoints kept on disk.', low=1, runtime=True
+  )
+  resume: bool = knob(
+    True, 'Go on from the newest checkpoint in the workdir.', runtime=True
+  )
+  overwrite: bool = knob(
+    False, 'Delete what an earlier run left in the workdir.', runtime=True
+  )
+  profile_rounds: int = knob(
+    0, 'Rounds to trace into workdir/profile.', low=0, runtime=True
+  )
+  plots: bool = knob(True, 'Draw workdir/plots/*.png at the end.', runtime=True)
+  csv: bool = knob(False, 'Also write workdir/metrics.csv.', runtime=True)
+  tensorboard: bool = knob(
+    False, 'Also write TensorBoard events.', runtime=True
+  )
+  coordinator: str = knob(
+    '', 'host:port of process 0 of a multi-process run.', runtime=True
+  )
+  num_processes: int = knob(
+    1, 'Processes of a multi-process run.', low=1, runtime=True
+  )
+  process_id: int = knob(
+    0, 'Which process of a multi-process run this is.', low=0, runtime=True
+  )
+
+  def __post_init__(self):
+    for field, kind in _fields(type(self)):
+      value = _checked(field, kind, getattr(self, field.name))
+      object.__setattr__(self, field.name, value)
+    if len(set(self.seeds)) != len(self.seeds):
+      raise ValueError(f'seeds must differ; got {self.seeds}.')
+    if self.process_id >= self.num_processes:
+      raise ValueError(
+        f'process_id={self.process_id} must be below '
+        f'num_processes={self.num_processes}.'
+      )
+    if self.num_processes > 1 and not self.coordinator:
+      raise ValueError(
+        f'num_processes={self.num_processes} needs coordinator=host:port.'
+      )
+    self.validate()
+
+  @property
+  def all_seeds(self) -> tuple[int, ...]:
+    """The seeds to run: `seeds`, or `(seed,)` where that is empty."""
+    return self.seeds or (self.seed,)
+
+  def validate(self) -> None:
+    """Raises ValueError if knobs that are fine alone do not fit together."""
+
+  def smoked(self: C) -> C:
+    """Returns a copy that runs in seconds; `--smoke` asks for it.
+
+    Overrides return `dataclasses.replace(super().smoked(), ...)` and must be
+    idempotent: `config.smoked().smoked() == config.smoked()`.
+    """
+    return dataclasses.replace(
+      self, smoke=True, num_rounds=min(self.num_rounds, 3), eval_every=1
+    )
+
+
+def as_json(config: BaseConfig) -> dict[str, Any]:
+  """Returns the knobs as JSON values: tuples as lists, inf and nan as text."""
+
+  def encode(value):
+    if isinstance(value, tuple):
+      return [encode(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+      return repr(value)
+    return value
+
+  return {f.name: encode(getattr(config, f.name)) for f, _ in _fields(config)}
+
+
+def differences(old: dict[str, Any], config: BaseConfig) -> list[str]:
+  """Names what keeps a run made with `old` from going on under `config`.
+
+  Fields that only say how to run do not count, and `num_rounds` may grow. A
+  field that one side lacks counts as if it had its default there.
+
+  Args:
+    old: what `as_json` gave for the earlier run.
+    config: the configuration of this run.
+
+  Returns:
+    One 'name: old -> new' per field that differs.
+  """
+  new = as_json(config)
+  spec = {f.name: f.metadata['knob'] for f, _ in _fields(config)}
+  defaults = {
+    f.name: list(f.default) if isinstance(f.default, tuple) else f.default
+    for f, _ in _fields(config)
+  }
+  found = []
+  for name, value in new.items():
+    before = old.get(name, defaults[name])
+    if spec[name].runtime or before == value:
+      continue
+    if name == 'num_rounds' and isinstance(before, int) and before < value:
+      continue
+    found.append(f'{name}: {before!r} -> {value!r}')
+  for name in old:
+    if name not in new:
+      found.append(f'{name}: {old[name]!r} -> (no such knob)')
+  return found
+
+
+def define_flags(
+  config_class: type[BaseConfig], flag_values: flags.FlagValues
+) -> None:
+  """Defines one absl flag per knob.
+
+  Args:
+    config_class: the configuration.
+    flag_values: where the flags go.
+  """
+  for field, kind in _fields(config_class):
+    text = _help(field, kind)
+    if kind.base is bool and not kind.many:
+      flags.DEFINE_bool(
+        field.name, field.default, text, flag_values=flag_values
+      )
+    else:
+      flags.DEFINE(
+        _Parser(kind),
+        field.name,
+        field.default,
+        text,
+        flag_values=flag_values,
+        serializer=_Serializer(kind),
+      )
+
+
+def from_flags(config_class: type[C], flag_values: flags.FlagValues) -> C:
+  """Builds a configuration from parsed flags, and shrinks it for `--smoke`.
+
+  Args:
+    config_class: the configuration.
+    flag_values: where `define_flags` put the flags, parsed.
+
+  Returns:
+    The checked configuration.
+
+  Raises:
+    ValueError: if a value or a combination of values is impossible.
+  """
+  config = config_class(
+    **{f.name: flag_values[f.name].value for f, _ in _fields(config_class)}
+  )
+  return config.smoked() if config.smoke else config
+
+
+def help_text(config_class: type[BaseConfig], title: str) -> str:
+  """Returns what `--help` shows: the title and every knob, its own first."""
+  common = {f.name for f in dataclasses.fields(BaseConfig)}
+  own, shared = [], []
+  for field, kind in _fields(config_class):
+    default = _Serializer(kind).serialize(field.default)
+    line = f'  --{field.name}={default}\n      {_help(field, kind)}'
+    (shared if field.name in common else own).append(line)
+  parts = [title.strip()]
+  if own:
+    parts.append('Knobs of this experiment (with their defaults):')
+    parts.append('\n'.join(own))
+  parts.append('Knobs of every experiment:')
+  parts.append('\n'.join(shared))
+  parts.append(
+    'Switches are also written --name and --noname. --flagfile=FILE reads '
+    'flags from a\nfile, one per line. --helpfull lists the flags of '
+    'libraries too.'
+  )
+  return '\n\n'.join(parts) + '\n'
+
+
+def _fields(config) -> list[tuple[dataclasses.Field, _Kind]]:
+  """Returns the fields with what they hold, after checking the declaration."""
+  cls = config if isinstance(config, type) else type(config)
+  cached = cls.__dict__.get('_jaxdl_fields')
+  if cached is not None:
+    return cached
+  hints = typing.get_type_hints(cls)
+  found = []
+  for field in dataclasses.fields(cls):
+    if 'knob' not in field.metadata:
+      raise TypeError(
+        f'{cls.__name__}.{field.name} must be made by knob(default, help).'
+      )
+    found.append((field, _kind(f'{cls.__name__}.{field.name}', hints)))
+  type.__setattr__(cls, '_jaxdl_fields', found)
+  return found
+
+
+def _kind(label: str, hints: dict[str, Any]) -> _Kind:
+  hint = hints[label.rpartition('.')[2]]
+  optional, many = False, False
+  if typing.get_origin(hint) in (typing.Union, types.UnionType):
+    rest = [a for a in typing.get_args(hint) if a is not type(None)]
+    optional = len(rest) < len(typing.get_args(hint))
+    hint = rest[0] if len(rest) == 1 else hint
+  if typing.get_origin(hint) is tuple:
+    args = typing.get_args(hint)
+    if len(args) == 2 and args[1] is Ellipsis:
+      many, hint = True, args[0]
+  if typing.get_origin(hint) is Literal:
+    hint = type(typing.get_args(hint)[0])
+  if hint not in _KINDS:
+    raise TypeError(
+      f'{label} has type {hint}: a knob holds int, float, bool, str, a '
+      'tuple[..., ...] of one of them, or None besides.'
+    )
+  return _Kind(hint, many, optional)
+
+
+def _checked(field: dataclasses.Field, kind: _Kind, value: Any) -> Any:
+  """Returns the value in its exact type, or raises what is wrong with it."""
+  name = field.name
+  if value is None:
+    if kind.optional:
+      return None
+    raise TypeError(f'{name} must be {_say(kind)}; got None.')
+  if not kind.many:
+    return _checked_item(name, field.metadata['knob'], kind.base, value)
+  if isinstance(value, str) or not isinstance(value, Sequence):
+    raise TypeError(f'{name} must be {_say(kind)}; got {value!r}.')
+  spec = field.metadata['knob']
+  return tuple(_checked_item(name, spec, kind.base, v) for v in value)
+
+
+def _checked_item(name: str, spec: _Knob, base: type, value: Any) -> Any:
+  if base is int:
+    low = None if spec.low is None else math.ceil(spec.low)
+    high = None if spec.high is None else math.floor(spec.high)
+    value = checks.integer(value, name=name, low=low, high=high)
+  elif base is float:
+    checks.number(
+      value,
+      name=name,
+      low=spec.low,
+      high=spec.high,
+      open_low=spec.open_low,
+      open_high=spec.open_high,
+    )
+    value = float(value)
+  elif not isinstance(value, base):
+    raise TypeError(f'{name} must be {_KINDS[base]}; got {value!r}.')
+  if spec.choices is not None:
+    checks.choice(value, spec.choices, name=name)
+  return value
+
+
+def _say(kind: _Kind) -> str:
+  text = _KINDS[kind.base]
+  if kind.many:
+    text = f'a tuple, each entry {text}'
+  return f'{text}, or None' if kind.optional else text
+
+
+def _help(field: dataclasses.Field, kind: _Kind) -> str:
+  spec = field.metadata['knob']
+  notes = []
+  if spec.choices is not None:
+    notes.append('one of ' + ', '.join(str(c) for c in spec.choices))
+  if spec.low is not None:
+    notes.append(f'{">" if spec.open_low else ">="} {spec.low}')
+  if spec.high is not None:
+    notes.append(f'{"<" if spec.open_high else "<="} {spec.high}')
+  if kind.many:
+    notes.append('comma-separated')
+  if kind.optional:
+    notes.append(f'or {_NONE}')
+  return f'{spec.help} [{"; ".join(notes)}]' if notes else spec.help
+
+
+class _Parser(flags.ArgumentParser):
+  """Reads one flag value."""
+
+  syntactic_help = ''
+
+  def __init__(self, kind: _Kind):
+    super().__init__()
+    self._kind = kind
+
+  def parse(self, argument: Any) -> Any:
+    if not isinstance(argument, str):
+      return argument
+    if self._kind.optional and argument.strip().lower() == _NONE:
+      return None
+    if not self._kind.many:
+      return self._item(argument)
+    parts = [part.strip() for part in argument.split(',')]
+    return tuple(self._item(part) for part in parts if part)
+
+  def _item(self, text: str) -> Any:
+    base = self._kind.base
+    if base is str:
+      return text
+    if base is bool:
+      if text.lower() in ('true', 't', '1', 'yes'):
+        return True
+      if text.lower() in ('false', 'f', '0', 'no'):
+        return False
+      raise ValueError(f'must be true or false; got {text!r}.')
+    try:
+      return base(text)
+    except ValueError:
+      raise ValueError(f'must be {_KINDS[base]}; got {text!r}.') from None
+
+  def flag_type(self) -> str:
+    return _say(self._kind)
+
+
+class _Serializer(flags.ArgumentSerializer):
+  """Writes one flag value so that `_Parser` reads it back."""
+
+  def __init__(self, kind: _Kind):
+    self._kind = kind
+
+  def serialize(self, value: Any) -> str:
+    if value is None:
+      return _NONE
+    values = value if self._kind.many else (value,)
+    return ','.join(
+      str(v).lower() if isinstance(v, bool) else str(v) for v in values
+    )
