@@ -5,8 +5,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxdl.core import checks
-from jaxdl.core import trees
+from jaxdl.core import checks, trees
 
 _BLOCK_ELEMENTS = 1 << 18  # 1 MiB of float32 stays in a core's cache.
 _SAMPLE = 1024

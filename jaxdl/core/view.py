@@ -18,9 +18,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxdl.core import checks
-from jaxdl.core import gram as gram_lib
-from jaxdl.core import trees
+from jaxdl.core import checks, gram as gram_lib, trees
 
 
 @jax.tree_util.register_dataclass
@@ -170,7 +168,9 @@ class View:
     if self.axis_name is None:
       return out
     total = jax.tree.map(
-      lambda x: jax.lax.psum(x.astype(trees.accumulator(x.dtype)), self.axis_name),
+      lambda x: jax.lax.psum(
+        x.astype(trees.accumulator(x.dtype)), self.axis_name
+      ),
       out,
     )
     return trees.cast_like(total, out)

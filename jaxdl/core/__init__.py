@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What everything else stands on.
+
+- `types`: the pairs of pure functions (Network, Task, Aggregator, Attack,
+  Algorithm) and the `Cohort`.
+- `trees`: linear algebra on stacked trees (leading client axis, any structure).
+- `gram`: inner products between clients, safe against cancellation.
+- `view`: clients in Gram space, so that rules compose without touching data.
+- `order`: order statistics over clients by sorting networks.
+- `clients`: running one client's function for all, on one device or many.
+- `keys`: one random stream per client identity.
+- `checks`: errors that name the argument, the rule and the value.
+"""
+
+from jaxdl.core import checks, clients, gram, keys, order, trees, types, view
+
+__all__ = [
+  'checks',
+  'clients',
+  'gram',
+  'keys',
+  'order',
+  'trees',
+  'types',
+  'view',
+]

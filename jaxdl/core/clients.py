@@ -1,0 +1,412 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Running one client's function for every client, on one device or many.
+
+`map_clients` keeps every client's result, `fold_clients` only their weighted
+sum. Both take a function of *one* client and give the same numbers in every
+mode.
+
+The default mode, when neither `chunk` nor `mesh` is given:
+
+- on GPU and TPU: `vmap`, all clients in one program;
+- on CPU: one client at a time if the function contains a convolution (a
+  convolution with per-client weights runs as a slow grouped one) or touches
+  more than `LOOP_BYTES` of arguments and results per client (the working set
+  of one client then fills the cache by itself); `vmap` otherwise.
+
+Inside `jax.shard_map` the gradient of a replicated value is summed over the
+mesh, so that every client would silently train on its neighbours' gradients;
+these two functions are the only place that shards a client function, and they
+switch that bookkeeping off.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from jaxdl.core import checks, trees
+
+LOOP_BYTES = 1 << 18
+AXIS = 'clients'
+
+InAxes = int | None | Sequence[int | None]
+
+
+def clients_mesh(num_devices: int | None = None) -> jax.sharding.Mesh:
+  """A one-dimensional mesh whose axis is called 'clients'.
+
+  Args:
+    num_devices: devices to use, all by default.
+
+  Returns:
+    The mesh; its axis is `Auto`, so plain jit code may contract over it.
+
+  Raises:
+    ValueError: if there are fewer devices.
+  """
+  devices = jax.devices()
+  count = len(devices) if num_devices is None else num_devices
+  checks.integer(count, name='num_devices', low=1)
+  if count > len(devices):
+    raise ValueError(
+      f'num_devices={count} but only {len(devices)} devices exist.'
+    )
+  return jax.make_mesh(
+    (count,),
+    (AXIS,),
+    axis_types=(jax.sharding.AxisType.Auto,),
+    devices=devices[:count],
+  )
+
+
+def shard_clients(
+  stacked: chex.ArrayTree, mesh: jax.sharding.Mesh | None
+) -> chex.ArrayTree:
+  """Splits the leading axis over the devices of a mesh.
+
+  Args:
+    stacked: leaves [N, ...]; N divisible by the number of devices.
+    mesh: a mesh with an axis 'clients', or None for no change.
+
+  Returns:
+    The same values, one block of clients per device.
+
+  Raises:
+    ValueError: if N is not divisible; pad the cohort (`jaxdl.data`).
+  """
+  if mesh is None:
+    return stacked
+  n = checks.num_clients(stacked, name='stacked')
+  _check_divisible(n, mesh)
+  sharding = jax.NamedSharding(mesh, jax.P(AXIS))
+  return (
+    jax.lax.with_sharding_constraint(stacked, sharding)
+    if _traced(stacked)
+    else jax.device_put(stacked, sharding)
+  )
+
+
+def replicate(
+  tree: chex.ArrayTree, mesh: jax.sharding.Mesh | None
+) -> chex.ArrayTree:
+  """Gives every device of a mesh a full copy.
+
+  Sums over clients that follow are then taken in one order on any number of
+  devices: this is `reduction='gathered'`, bitwise equal on 1, 2, 4, 8 devices.
+
+  Args:
+    tree: any pytree of arrays.
+    mesh: a mesh, or None for no change.
+
+  Returns:
+    The same values.
+  """
+  if mesh is None:
+    return tree
+  sharding = jax.NamedSharding(mesh, jax.P())
+  if _traced(tree):
+    return jax.lax.with_sharding_constraint(tree, sharding)
+  return jax.device_put(tree, sharding)
+
+
+def _traced(tree):
+  return any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(tree))
+
+
+def _check_divisible(n, mesh):
+  devices = mesh.shape[AXIS]
+  if n % devices:
+    raise ValueError(
+      f'{n} clients do not split over {devices} devices: pad the cohort to '
+      f'{n + -n % devices} with mask=False.'
+    )
+
+
+def _axes(in_axes, args):
+  if isinstance(in_axes, int) or in_axes is None:
+    in_axes = (in_axes,) * len(args)
+  in_axes = tuple(in_axes)
+  if len(in_axes) != len(args):
+    raise ValueError(
+      f'in_axes has {len(in_axes)} entries for {len(args)} arguments.'
+    )
+  if any(a not in (0, None) for a in in_axes):
+    raise ValueError(f'in_axes may hold 0 and None only; got {in_axes}.')
+  if all(a is None for a in in_axes):
+    raise ValueError('in_axes=None everywhere leaves no client axis.')
+  return in_axes
+
+
+def _size(axes, args):
+  mapped = [a for a, axis in zip(args, axes, strict=True) if axis == 0]
+  return checks.num_clients(mapped, name='args')
+
+
+def _bytes(tree):
+  return sum(
+    x.size * jnp.dtype(x.dtype).itemsize
+    for x in jax.tree.leaves(tree)
+    if not jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+  )
+
+
+def _has_convolution(jaxpr) -> bool:
+  for equation in jaxpr.eqns:
+    if equation.primitive.name == 'conv_general_dilated':
+      return True
+    for inner in jax.tree.leaves(
+      list(equation.params.values()),
+      is_leaf=lambda p: hasattr(p, 'eqns') or hasattr(p, 'jaxpr'),
+    ):
+      inner = getattr(inner, 'jaxpr', inner)
+      if hasattr(inner, 'eqns') and _has_convolution(inner):
+        return True
+  return False
+
+
+def default_chunk(
+  fn: Callable[..., Any], axes: tuple[int | None, ...], args: tuple[Any, ...]
+) -> int | None:
+  """Applies the documented rule.
+
+  Args:
+    fn: function of one client.
+    axes: 0 or None per argument.
+    args: the stacked arguments.
+
+  Returns:
+    1 for one client at a time, None for all in one vmap.
+  """
+  if jax.default_backend() != 'cpu':
+    return None
+  one = [
+    jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), a)
+    if axis == 0
+    else a
+    for a, axis in zip(args, axes, strict=True)
+  ]
+  jaxpr, out = jax.make_jaxpr(fn, return_shape=True)(*one)
+  if _bytes(one) + _bytes(out) > LOOP_BYTES or _has_convolution(jaxpr.jaxpr):
+    return 1
+  return None
+
+
+def _run(fn, axes, chunk, args):
+  """Runs all clients on one device."""
+  n = _size(axes, args)
+  if chunk is None or chunk >= n:
+    return jax.vmap(fn, in_axes=axes)(*args)
+  mapped = tuple(a for a, axis in zip(args, axes, strict=True) if axis == 0)
+
+  def one(rows):
+    rows = iter(rows)
+    return fn(
+      *(
+        next(rows) if axis == 0 else a
+        for a, axis in zip(args, axes, strict=True)
+      )
+    )
+
+  if chunk == 1:
+    return jax.lax.map(one, mapped)
+  return jax.lax.map(one, mapped, batch_size=chunk)
+
+
+def _check_chunk(chunk):
+  if chunk is not None:
+    checks.integer(chunk, name='chunk', low=1)
+
+
+def _per_device(fn, axes, mesh, out_specs):
+  specs = tuple(jax.P(AXIS) if axis == 0 else jax.P() for axis in axes)
+  return jax.shard_map(
+    fn, mesh=mesh, in_specs=specs, out_specs=out_specs, check_vma=False
+  )
+
+
+def map_clients(
+  fn: Callable[..., Any],
+  *,
+  mesh: jax.sharding.Mesh | None = None,
+  chunk: int | None = None,
+  in_axes: InAxes = 0,
+) -> Callable[..., Any]:
+  """Turns a function of one client into one of all clients.
+
+  Args:
+    fn: pure function of one client; may be differentiated inside.
+    mesh: devices to split the clients over (static).
+    chunk: clients run together (static): 1 is a loop, N one vmap; None
+      follows the rule in this module's docstring.
+    in_axes: 0 for arguments with a client axis, None for shared ones.
+
+  Returns:
+    A function of the stacked arguments; every result has leaves [N, ...].
+
+  Raises:
+    ValueError: if client axes differ or do not split over the devices.
+
+  Example:
+    >>> map_clients(lambda x, y: x * y, in_axes=(0, None))(jnp.arange(3.0), 2.0)
+    Array([0., 2., 4.], dtype=float32)
+  """
+  _check_chunk(chunk)
+
+  @functools.wraps(fn)
+  def mapped(*args):
+    axes = _axes(in_axes, args)
+    args = jax.tree.map(jnp.asarray, args)
+    n = _size(axes, args)
+    step = default_chunk(fn, axes, args) if chunk is None else chunk
+    if mesh is None:
+      return _run(fn, axes, step, args)
+    _check_divisible(n, mesh)
+    run = _per_device(
+      lambda *a: _run(fn, axes, step, a), axes, mesh, jax.P(AXIS)
+    )
+    return run(*args)
+
+  return mapped
+
+
+def fold_clients(
+  fn: Callable[..., Any],
+  *,
+  mesh: jax.sharding.Mesh | None = None,
+  chunk: int | None = None,
+  in_axes: InAxes = 0,
+  has_aux: bool = False,
+  reduction: str = 'psum',
+) -> Callable[..., Any]:
+  """Streams the weighted sum of one-client results without keeping them.
+
+  Args:
+    fn: pure function of one client, returns a tree, or `(tree, aux)`.
+    mesh: devices to split the clients over (static).
+    chunk: clients run together (static); None takes a few at a time on CPU
+      (the largest divisor of N up to 4, or 1 for convolutions) and up to 32 on
+      accelerators.
+    in_axes: 0 for arguments with a client axis, None for shared ones.
+    has_aux: whether `fn` also returns a small tree that is kept per client.
+    reduction: 'psum' adds per device, then over devices; 'gathered' keeps the
+      rows, copies them to every device and contracts them there: bitwise
+      equal on any number of devices, at N times the memory.
+
+  Returns:
+    `folded(weights: f32[N], *args)` -> tree of leaves [...], or with `has_aux`
+    `(tree, aux [N, ...])`. Clients of weight zero add nothing, even where their
+    result is not finite. Zero total weight gives zeros.
+
+  Raises:
+    ValueError: as `map_clients`.
+
+  Example:
+    >>> fold_clients(lambda x: 2.0 * x)(jnp.array([0.5, 0.5]), jnp.arange(2.0))
+    Array(1., dtype=float32)
+  """
+  _check_chunk(chunk)
+  checks.choice(reduction, ('psum', 'gathered'), name='reduction')
+
+  def one(*args):
+    out = fn(*args)
+    return out if has_aux else (out, ())
+
+  def folded(weights, *args):
+    axes = _axes(in_axes, args)
+    args = jax.tree.map(jnp.asarray, args)
+    weights = jnp.asarray(weights)
+    n = _size(axes, args)
+    if weights.shape != (n,):
+      raise ValueError(f'weights must have shape [{n}]; got {weights.shape}.')
+    if reduction == 'gathered':
+      rows, aux = map_clients(one, mesh=mesh, chunk=chunk, in_axes=axes)(*args)
+      rows, weights = replicate((rows, weights), mesh)
+      rows = trees.where_rows(weights != 0, rows, 0.0)
+      total = trees.combine(weights, rows)
+      return (total, aux) if has_aux else total
+
+    all_axes = (0, *axes)
+
+    def local(weights, *args):
+      return _fold(one, axes, chunk, weights, args)
+
+    if mesh is None:
+      total, aux, like = local(weights, *args)
+    else:
+      _check_divisible(n, mesh)
+
+      def summed(weights, *args):
+        total, aux, like = local(weights, *args)
+        return jax.lax.psum(total, AXIS), aux, like
+
+      total, aux, like = _per_device(
+        summed, all_axes, mesh, (jax.P(), jax.P(AXIS), jax.P())
+      )(weights, *args)
+    total = trees.cast_like(total, like)
+    return (total, aux) if has_aux else total
+
+  return folded
+
+
+def _fold(one, axes, chunk, weights, args):
+  """Weighted sum in the accumulator's dtype, aux rows, dtypes of one row."""
+  n = weights.shape[0]
+  if chunk is None:
+    limit = 4 if jax.default_backend() == 'cpu' else 32
+    if default_chunk(one, axes, args) == 1 and _convolves(one, axes, args):
+      limit = 1
+    chunk = max(c for c in range(1, min(limit, n) + 1) if n % c == 0)
+  chunk = min(chunk, n)
+  mapped = tuple(a for a, axis in zip(args, axes, strict=True) if axis == 0)
+
+  def run(weights, mapped):
+    rows = iter(mapped)
+    full = [
+      next(rows) if axis == 0 else a for a, axis in zip(args, axes, strict=True)
+    ]
+    out, aux = _run(one, axes, None if len(weights) > 1 else 1, tuple(full))
+    out = trees.where_rows(weights != 0, out, 0.0)
+    total = jax.tree.map(
+      lambda x: jnp.tensordot(
+        weights.astype(trees.accumulator(x.dtype)),
+        x.astype(trees.accumulator(x.dtype)),
+        axes=1,
+        precision='highest',
+      ),
+      out,
+    )
+    like = jax.tree.map(lambda x: jnp.zeros((), x.dtype), out)
+    return total, aux, like
+
+  whole = n // chunk
+  split = lambda x: x[: whole * chunk].reshape(whole, chunk, *x.shape[1:])
+  head = jax.tree.map(split, (weights, mapped))
+  shapes = jax.eval_shape(run, *jax.tree.map(lambda x: x[0], head))
+  zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes[0])
+
+  def body(total, part):
+    more, aux, _ = run(*part)
+    return jax.tree.map(jnp.add, total, more), aux
+
+  total, aux = jax.lax.scan(body, zero, head)
+  aux = jax.tree.map(lambda x: x.reshape(whole * chunk, *x.shape[2:]), aux)
+  if whole * chunk < n:
+    rest = jax.tree.map(lambda x: x[whole * chunk :], (weights, mapped))
+    more, more_aux, _ = run(*rest)
+    total = jax.tree.map(jnp.add, total, more)
+    aux = trees.concatenate(aux, more_aux)
+  like = jax.tree.map(lambda s: jnp.zeros((), s.dtype), shapes[2])
+  return total, aux, like
+
+
+def _convolves(fn, axes, args):
+  one = [
+    jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), a)
+    if axis == 0
+    else a
+    for a, axis in zip(args, axes, strict=True)
+  ]
+  return _has_convolution(jax.make_jaxpr(fn)(*one).jaxpr)

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Randomness: one stream per client identity, never per row."""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+
+def check_key(key: chex.PRNGKey, *, name: str = 'key') -> None:
+  """Checks that a key is typed and safe under vmap.
+
+  Args:
+    key: what `jax.random.key` makes.
+    name: the argument's name, for the message.
+
+  Raises:
+    TypeError: if it is missing or a legacy uint32 key.
+    ValueError: if it is an `rbg` key: under vmap those draw for the whole
+      batch from the first key only.
+  """
+  if key is None:
+    raise TypeError(f'{name} is required: pass jax.random.key(seed).')
+  if not jnp.issubdtype(jnp.asarray(key).dtype, jax.dtypes.prng_key):
+    raise TypeError(
+      f'{name} must be a typed key, made by jax.random.key(seed); got '
+      f'{jnp.asarray(key).dtype}.'
+    )
+  impl = str(jax.random.key_impl(key))
+  if 'rbg' in impl:
+    raise ValueError(
+      f'{name} uses the {impl} generator, which is wrong under vmap: use '
+      'threefry2x32.'
+    )
+
+
+def client_keys(key: chex.PRNGKey, client_ids: chex.Array) -> chex.PRNGKey:
+  """One key per client, bound to its identity.
+
+  Padding, reordering and sharding of the cohort do not change what a client
+  draws.
+
+  Args:
+    key: this round's key; consumed.
+    client_ids: i32[N].
+
+  Returns:
+    keys[N].
+
+  Example:
+    >>> a = client_keys(jax.random.key(0), jnp.arange(3))
+    >>> b = client_keys(jax.random.key(0), jnp.array([2]))
+    >>> bool(a[2] == b[0])
+    True
+  """
+  check_key(key)
+  return jax.vmap(lambda i: jax.random.fold_in(key, i))(client_ids)
