@@ -164,7 +164,9 @@ def pool_clients(
       if side.labels
       else []
     )
-  dataset = Dataset(*pooled, federated.num_classes, federated.name)
+  dataset = Dataset(
+    *pooled, num_classes=federated.num_classes, name=federated.name
+  )
   return dataset, parts[0], parts[1]
 
 

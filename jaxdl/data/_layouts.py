@@ -35,9 +35,7 @@ class Layout(NamedTuple):
 
 
 LAYOUTS = {
-  'emnist': Layout(
-    'emnist', 'pixels', 'label', (28, 28), 1.0, True, True, 62
-  ),
+  'emnist': Layout('emnist', 'pixels', 'label', (28, 28), 1.0, True, True, 62),
   'emnist_digits': Layout(
     'emnist_digitsonly', 'pixels', 'label', (28, 28), 1.0, True, True, 10
   ),

@@ -111,7 +111,7 @@ def load_leaf(
   ]
   if num_classes is None:
     num_classes = _files.num_classes_of(clients[0].labels + clients[1].labels)
-  return _dataset.FederatedDataset(*clients, num_classes, name)
+  return _dataset.FederatedDataset(*clients, num_classes=num_classes, name=name)
 
 
 def _read_side(paths) -> dict[str, tuple[str, list[Any], list[Any]]]:
@@ -126,7 +126,11 @@ def _read_side(paths) -> dict[str, tuple[str, list[Any], list[Any]]]:
       ) from None
     if not isinstance(content, dict):
       raise _files.problem(path, 'an object', type(content).__name__)
-    for key, kind in (('users', list), ('num_samples', list), ('user_data', dict)):
+    for key, kind in (
+      ('users', list),
+      ('num_samples', list),
+      ('user_data', dict),
+    ):
       if not isinstance(content.get(key), kind):
         raise _files.problem(
           path,

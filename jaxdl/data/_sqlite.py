@@ -53,7 +53,9 @@ def load_fedjax(
     for split in ('train', 'test')
   ]
   sides = [_read(msgpack, path, rule, max_clients) for path in paths]
-  return _dataset.FederatedDataset(*sides, rule.num_classes, kind)
+  return _dataset.FederatedDataset(
+    *sides, num_classes=rule.num_classes, name=kind
+  )
 
 
 def _read(msgpack: Any, path, rule, max_clients) -> _dataset.ClientExamples:

@@ -45,7 +45,9 @@ def load_tff(
     for split in ('train', 'test')
   ]
   sides = [_read(h5py, path, rule, max_clients) for path in paths]
-  return _dataset.FederatedDataset(*sides, rule.num_classes, kind)
+  return _dataset.FederatedDataset(
+    *sides, num_classes=rule.num_classes, name=kind
+  )
 
 
 def _read(h5py: Any, path, rule, max_clients) -> _dataset.ClientExamples:

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data sets, who owns them, and how they become arrays of one shape.
+
+The usual path, all on the host until the last line:
+
+1. `load_dataset(name, data_dir)` or one of the loaders returns a `Dataset`
+   (or, where clients are natural, a `FederatedDataset`; `pool_clients` turns
+   it into a `Dataset` and its parts). Loaders read local files only, check
+   everything before they return anything and never unpickle objects.
+2. `partition(name, rng, labels, num_clients, ...)` says who gets which
+   examples; `class_table` shows the result.
+3. `stack_clients(arrays, parts)` pads clients to one size, with a mask.
+4. Inside a round, for one client at a time: `sample_batch`, or
+   `epoch_batches` and `take_batch`. For the round: a sampler such as
+   `sample_uniform`, then `gather_cohort`.
+
+Example:
+  >>> import jax
+  >>> import numpy as np
+  >>> from jaxdl import data
+  >>> rng = np.random.default_rng(0)
+  >>> mixture = data.gaussian_mixture(rng, num_train=64)
+  >>> parts = data.partition_label_dirichlet(
+  ...   rng, mixture.train_labels, 4, alpha=1.0, min_size=5
+  ... )
+  >>> stacked, mask = data.stack_clients(
+  ...   {'inputs': mixture.train_inputs, 'labels': mixture.train_labels}, parts
+  ... )
+  >>> keys = jax.random.split(jax.random.key(0), 4)
+  >>> batch = jax.vmap(
+  ...   lambda k, x, m: data.sample_batch(k, x, m, batch_size=8)
+  ... )(keys, stacked, mask)
+  >>> batch['inputs'].shape
+  (4, 8, 8)
+
+Partitioners, all `(rng, labels, num_clients, *, ...) -> list of indices`:
+
+| name | what differs between clients | disjoint and complete |
+|---|---|---|
+| `iid` | nothing | yes |
+| `quantity_dirichlet`, `power_law`, `lognormal` | sizes | yes |
+| `label_dirichlet` | each class is shared by a Dirichlet draw | yes |
+| `client_dirichlet` | each client has a Dirichlet mix of classes | yes |
+| `overlapping_dirichlet` | the same, drawn from all data | no |
+| `similarity` | a fraction is iid, the rest sorted by label | yes |
+| `shards` | few shards of sorted labels | yes |
+| `classes` | exactly C classes | yes |
+| `natural` | the owner | yes, if all owners are kept |
+"""
+
+from jaxdl.data._batching import (
+  NO_CLIENT,
+  epoch_batches,
+  eval_batches,
+  pad_cohort,
+  pad_rows,
+  sample_batch,
+  stack_clients,
+  take_batch,
+)
+from jaxdl.data._bundled import load_breast_cancer, load_digits, load_wine
+from jaxdl.data._cifar import load_cifar10
+from jaxdl.data._dataset import (
+  ClientExamples,
+  Dataset,
+  FederatedDataset,
+  pool_clients,
+  train_test_split,
+)
+from jaxdl.data._idx import load_fashion_mnist, load_mnist, read_idx
+from jaxdl.data._leaf import load_leaf
+from jaxdl.data._npz import load_npz
+from jaxdl.data._partition import (
+  class_table,
+  partition_iid,
+  partition_lognormal,
+  partition_natural,
+  partition_power_law,
+  partition_quantity_dirichlet,
+)
+from jaxdl.data._partition_labels import (
+  partition_classes,
+  partition_client_dirichlet,
+  partition_label_dirichlet,
+  partition_overlapping_dirichlet,
+  partition_shards,
+  partition_similarity,
+)
+from jaxdl.data._partitioners import PARTITIONERS, partition
+from jaxdl.data._registry import DATASETS, FILE_DATASETS, load_dataset
+from jaxdl.data._sampling import (
+  SAMPLERS,
+  ClientSample,
+  client_sampler,
+  gather_cohort,
+  sample_cyclic,
+  sample_full,
+  sample_multinomial,
+  sample_poisson,
+  sample_uniform,
+)
+from jaxdl.data._skew import add_noise_by_client, rotate_by_client
+from jaxdl.data._sqlite import load_fedjax
+from jaxdl.data._synthetic import (
+  Quadratics,
+  gaussian_mixture,
+  linear_regression,
+  quadratics,
+  skewed_logistic,
+  synthetic_images,
+)
+from jaxdl.data._tff import load_tff
+
+__all__ = [
+  # Data sets.
+  'DATASETS',
+  'FILE_DATASETS',
+  'ClientExamples',
+  'Dataset',
+  'FederatedDataset',
+  'load_breast_cancer',
+  'load_cifar10',
+  'load_dataset',
+  'load_digits',
+  'load_fashion_mnist',
+  'load_fedjax',
+  'load_leaf',
+  'load_mnist',
+  'load_npz',
+  'load_tff',
+  'load_wine',
+  'pool_clients',
+  'read_idx',
+  'train_test_split',
+  # Synthetic data.
+  'Quadratics',
+  'gaussian_mixture',
+  'linear_regression',
+  'quadratics',
+  'skewed_logistic',
+  'synthetic_images',
+  # Partitions.
+  'PARTITIONERS',
+  'add_noise_by_client',
+  'class_table',
+  'partition',
+  'partition_classes',
+  'partition_client_dirichlet',
+  'partition_iid',
+  'partition_label_dirichlet',
+  'partition_lognormal',
+  'partition_natural',
+  'partition_overlapping_dirichlet',
+  'partition_power_law',
+  'partition_quantity_dirichlet',
+  'partition_shards',
+  'partition_similarity',
+  'rotate_by_client',
+  # Padding and batching.
+  'NO_CLIENT',
+  'epoch_batches',
+  'eval_batches',
+  'pad_cohort',
+  'pad_rows',
+  'sample_batch',
+  'stack_clients',
+  'take_batch',
+  # Client sampling.
+  'SAMPLERS',
+  'ClientSample',
+  'client_sampler',
+  'gather_cohort',
+  'sample_cyclic',
+  'sample_full',
+  'sample_multinomial',
+  'sample_poisson',
+  'sample_uniform',
+]

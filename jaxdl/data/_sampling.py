@@ -1,0 +1,447 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who takes part in a round, and with which weight.
+
+Every sampler is a pure function of the run's key and the round number, so that
+a resumed run repeats its cohorts.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdl.core import checks, types
+from jaxdl.data import _batching
+
+SAMPLERS = ('full', 'uniform', 'multinomial', 'poisson', 'cyclic')
+
+
+class ClientSample(NamedTuple):
+  """The clients of one round.
+
+  Attributes:
+    client_ids: i32[M]; rows of padding hold `NO_CLIENT`.
+    mask: bool[M], false for padding.
+    weights: f32[M], each client's factor in the sum that forms the update;
+      zero for padding.
+    num_dropped: i32[], clients that were drawn but did not fit.
+  """
+
+  client_ids: chex.Array
+  mask: chex.Array
+  weights: chex.Array
+  num_dropped: chex.Array
+
+
+def sample_full(
+  key: chex.PRNGKey,
+  round_index: chex.Numeric,
+  num_examples: chex.Array,
+  *,
+  weighting: str = 'ratio',
+  size: int | None = None,
+) -> ClientSample:
+  """Takes every client.
+
+  Args:
+    key: the run's key; unused.
+    round_index: unused.
+    num_examples: [N], examples per client.
+    weighting: `'ratio'` for `n_k / sum(n)`, `'uniform'` for `1 / N`.
+    size: rows M >= N after padding (static); N if None.
+
+  Returns:
+    The sample; weights sum to one.
+
+  Raises:
+    ValueError: if an argument is out of range.
+
+  Example:
+    >>> sample_full(jax.random.key(0), 0, jnp.array([1, 3])).weights.tolist()
+    [0.25, 0.75]
+  """
+  del key, round_index
+  shares = _shares(num_examples)
+  checks.choice(weighting, ('ratio', 'uniform'), name='weighting')
+  n = len(shares)
+  weights = shares if weighting == 'ratio' else jnp.full((n,), 1 / n)
+  ids = jnp.arange(n, dtype=jnp.int32)
+  return _pad(ids, jnp.ones((n,), bool), weights, size)
+
+
+def sample_uniform(
+  key: chex.PRNGKey,
+  round_index: chex.Numeric,
+  num_examples: chex.Array,
+  num_sampled: int,
+  *,
+  weighting: str = 'ratio',
+  size: int | None = None,
+) -> ClientSample:
+  """Draws clients uniformly without replacement.
+
+  Args:
+    key: the run's key; round r uses `fold_in(key, r)`.
+    round_index: r, an integer (traced).
+    num_examples: [N], examples per client.
+    num_sampled: m clients, `1 <= m <= N` (static).
+    weighting: `'ratio'` for `n_k / sum of n over the cohort`, which is biased
+      but sums to one; `'unbiased'` for `p_k N / m`, whose sum varies around
+      one; `'uniform'` for `1 / m`.
+    size: rows M >= m after padding (static); m if None.
+
+  Returns:
+    The sample, in random order.
+
+  Raises:
+    ValueError: if the cohort is larger than N or an argument is out of range.
+
+  Example:
+    >>> sample = sample_uniform(jax.random.key(0), 0, jnp.ones(5), 2)
+    >>> sample.weights.tolist()
+    [0.5, 0.5]
+
+  Source: Fraboni et al. 2021 (https://arxiv.org/abs/2105.05883), section 3,
+  for the unbiased weights.
+  """
+  shares = _shares(num_examples)
+  checks.choice(weighting, ('ratio', 'unbiased', 'uniform'), name='weighting')
+  n = len(shares)
+  m = _cohort_size(num_sampled, n)
+  key = jax.random.fold_in(key, round_index)
+  ids = jax.random.permutation(key, n)[:m].astype(jnp.int32)
+  mask = jnp.ones((m,), bool)
+  weights = _weights(shares[ids], mask, weighting, n / m)
+  return _pad(ids, mask, weights, size)
+
+
+def sample_multinomial(
+  key: chex.PRNGKey,
+  round_index: chex.Numeric,
+  num_examples: chex.Array,
+  num_sampled: int,
+  *,
+  size: int | None = None,
+) -> ClientSample:
+  """Draws clients with replacement, in proportion to their examples.
+
+  Each draw weighs `1 / m`, which is unbiased for the example-weighted mean. A
+  client may occur several times: keep that in mind when scattering per-client
+  state.
+
+  Args:
+    key: the run's key; round r uses `fold_in(key, r)`.
+    round_index: r, an integer (traced).
+    num_examples: [N], examples per client.
+    num_sampled: m >= 1 draws (static); may exceed N.
+    size: rows M >= m after padding (static); m if None.
+
+  Returns:
+    The sample.
+
+  Raises:
+    ValueError: if an argument is out of range.
+
+  Example:
+    >>> sample_multinomial(
+    ...   jax.random.key(0), 0, jnp.array([0, 2]), 3
+    ... ).client_ids.tolist()
+    [1, 1, 1]
+
+  Source: Li et al. 2020 (https://arxiv.org/abs/1907.02189), scheme I.
+  """
+  shares = _shares(num_examples)
+  m = checks.integer(num_sampled, name='num_sampled', low=1)
+  key = jax.random.fold_in(key, round_index)
+  ids = jax.random.choice(key, len(shares), (m,), p=shares).astype(jnp.int32)
+  return _pad(ids, jnp.ones((m,), bool), jnp.full((m,), 1 / m), size)
+
+
+def sample_poisson(
+  key: chex.PRNGKey,
+  round_index: chex.Numeric,
+  num_examples: chex.Array,
+  rate: float,
+  *,
+  weighting: str = 'fixed',
+  size: int | None = None,
+) -> ClientSample:
+  """Draws every client independently with the same probability.
+
+  The cohort's size varies (it may be empty), which privacy amplification by
+  sampling asks for. The rows hold the mean size plus six deviations and six;
+  clients that do not fit are dropped at random and counted.
+
+  Args:
+    key: the run's key; round r uses `fold_in(key, r)`, client k of that
+      `fold_in(., k)`.
+    round_index: r, an integer (traced).
+    num_examples: [N], examples per client.
+    rate: q in (0, 1] (static).
+    weighting: `'fixed'` for `1 / (q N)`, `'unbiased'` for `p_k / q`,
+      `'ratio'` for `n_k / sum of n over the cohort`.
+    size: rows M >= 1 (static); see above if None.
+
+  Returns:
+    The sample; `num_dropped` is positive where it did not fit.
+
+  Raises:
+    ValueError: if an argument is out of range.
+
+  Example:
+    >>> sample_poisson(jax.random.key(0), 0, jnp.ones(2), 1.0).mask.tolist()
+    [True, True]
+
+  Source: McMahan et al. 2018 (https://arxiv.org/abs/1710.06963), Algorithm 1.
+  """
+  shares = _shares(num_examples)
+  checks.choice(weighting, ('fixed', 'unbiased', 'ratio'), name='weighting')
+  checks.number(rate, name='rate', low=0.0, high=1.0, open_low=True)
+  rate = float(rate)
+  n = len(shares)
+  if size is None:
+    spread = 6 * math.sqrt(n * rate * (1 - rate)) + 6
+    size = min(n, math.ceil(n * rate + spread))
+  size = checks.integer(size, name='size', low=1)
+  key = jax.random.fold_in(key, round_index)
+  draw = jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(key, k)))(
+    jnp.arange(n)
+  )
+  kept = min(size, n)
+  lowest, ids = jax.lax.top_k(-draw, kept)
+  mask = -lowest < rate
+  num_drawn = jnp.sum(draw < rate, dtype=jnp.int32)
+  if weighting == 'fixed':
+    weights = jnp.where(mask, 1 / (rate * n), 0.0)
+  else:
+    weights = _weights(shares[ids], mask, weighting, 1 / rate)
+  sample = _pad(ids.astype(jnp.int32), mask, weights, size)
+  return sample._replace(num_dropped=jnp.maximum(num_drawn - kept, 0))
+
+
+def sample_cyclic(
+  key: chex.PRNGKey,
+  round_index: chex.Numeric,
+  num_examples: chex.Array,
+  num_sampled: int,
+  *,
+  weighting: str = 'ratio',
+  size: int | None = None,
+) -> ClientSample:
+  """Goes through a shuffled list of all clients, then shuffles again.
+
+  A pass takes `ceil(N / m)` rounds and visits every client exactly once; its
+  last round is short where m does not divide N.
+
+  Args:
+    key: the run's key; pass e uses `fold_in(key, e)`.
+    round_index: r, an integer (traced).
+    num_examples: [N], examples per client.
+    num_sampled: m clients per round, `1 <= m <= N` (static).
+    weighting: `'ratio'` for `n_k / sum of n over the cohort`, `'unbiased'` for
+      `p_k ceil(N / m)`, whose average over a pass is `p_k`, `'uniform'` for one
+      over the size of the cohort.
+    size: rows M >= m after padding (static); m if None.
+
+  Returns:
+    The sample.
+
+  Raises:
+    ValueError: if the cohort is larger than N or an argument is out of range.
+
+  Example:
+    >>> key = jax.random.key(0)
+    >>> rounds = [sample_cyclic(key, r, jnp.ones(4), 2) for r in range(2)]
+    >>> sorted(sum((r.client_ids.tolist() for r in rounds), []))
+    [0, 1, 2, 3]
+  """
+  shares = _shares(num_examples)
+  checks.choice(weighting, ('ratio', 'unbiased', 'uniform'), name='weighting')
+  n = len(shares)
+  m = _cohort_size(num_sampled, n)
+  rounds = -(-n // m)
+  round_index = jnp.asarray(round_index, jnp.int32)
+  order = jax.random.permutation(
+    jax.random.fold_in(key, round_index // rounds), n
+  )
+  slots = round_index % rounds * m + jnp.arange(m, dtype=jnp.int32)
+  mask = slots < n
+  ids = order[jnp.minimum(slots, n - 1)].astype(jnp.int32)
+  weights = _weights(shares[ids], mask, weighting, float(rounds))
+  return _pad(ids, mask, weights, size)
+
+
+def client_sampler(
+  name: str,
+  num_examples: chex.Array,
+  *,
+  num_sampled: int | None = None,
+  rate: float | None = None,
+  weighting: str | None = None,
+  size: int | None = None,
+) -> Callable[[chex.PRNGKey, chex.Numeric], ClientSample]:
+  """Makes a sampler by name, for flags.
+
+  Args:
+    name: one of `SAMPLERS`.
+    num_examples: [N], examples per client.
+    num_sampled: clients per round, for all but `'full'` and `'poisson'`; the
+      latter takes it as its mean where `rate` is None.
+    rate: probability of each client, for `'poisson'`.
+    weighting: what the sampler offers; its default if None.
+    size: rows after padding; the sampler's default if None.
+
+  Returns:
+    `sample(key, round_index) -> ClientSample`, jittable.
+
+  Raises:
+    ValueError: if the name is unknown or an option is missing or has no
+      meaning for it; raised here, not in the first round.
+
+  Example:
+    >>> sample = client_sampler('uniform', jnp.ones(9), num_sampled=3)
+    >>> sample(jax.random.key(0), 0).client_ids.shape
+    (3,)
+  """
+  checks.choice(name, SAMPLERS, name='sampling')
+  shares = _shares(num_examples)
+  options: dict[str, Any] = {'size': size}
+  if rate is not None and name != 'poisson':
+    raise ValueError(f'rate={rate} has no meaning for sampling={name!r}.')
+  if weighting is not None:
+    if name == 'multinomial':
+      raise ValueError(
+        f'weighting={weighting!r} has no meaning for sampling="multinomial": '
+        'its draws weigh the same.'
+      )
+    options['weighting'] = weighting
+  args: tuple[Any, ...] = ()
+  if name == 'poisson':
+    if (rate is None) == (num_sampled is None):
+      raise ValueError(
+        'sampling="poisson" needs either rate or num_sampled; got '
+        f'rate={rate}, num_sampled={num_sampled}.'
+      )
+    if rate is None:
+      rate = _cohort_size(num_sampled, len(shares)) / len(shares)
+    args = (rate,)
+  elif name != 'full':
+    if num_sampled is None:
+      raise ValueError(f'sampling={name!r} needs num_sampled.')
+    args = (num_sampled,)
+  elif num_sampled not in (None, len(shares)):
+    raise ValueError(
+      f'num_sampled={num_sampled} has no meaning for sampling="full" of '
+      f'{len(shares)} clients.'
+    )
+  function = {
+    'full': sample_full,
+    'uniform': sample_uniform,
+    'multinomial': sample_multinomial,
+    'poisson': sample_poisson,
+    'cyclic': sample_cyclic,
+  }[name]
+
+  def sample(key, round_index):
+    return function(key, round_index, num_examples, *args, **options)
+
+  jax.eval_shape(sample, jax.eval_shape(lambda: jax.random.key(0)), 0)
+  return sample
+
+
+def gather_cohort(
+  stacked: dict[str, Any], mask: chex.Array, sample: ClientSample
+) -> types.Cohort:
+  """Gathers the data of a round's clients.
+
+  Args:
+    stacked: dict of leaves [N, S, ...], as from `stack_clients`.
+    mask: bool[N, S], real examples.
+    sample: M rows.
+
+  Returns:
+    A cohort of M clients; `data` has the leaves [M, S, ...] and `mask: bool[M,
+    S]`, which is false throughout for padding clients.
+
+  Raises:
+    ValueError: if the client axes differ.
+
+  Example:
+    >>> stacked = {'labels': jnp.array([[5], [6]])}
+    >>> sample = sample_full(jax.random.key(0), 0, jnp.ones(2))
+    >>> gather_cohort(stacked, jnp.ones((2, 1), bool), sample).weights.tolist()
+    [0.5, 0.5]
+  """
+  checks.num_clients({**stacked, 'mask': mask}, name='stacked')
+  rows = jnp.where(sample.mask, sample.client_ids, 0)
+  data = jax.tree.map(
+    lambda x: jnp.take(jnp.asarray(x), rows, axis=0, mode='clip'), stacked
+  )
+  own = jnp.take(jnp.asarray(mask), rows, axis=0, mode='clip')
+  return types.Cohort(
+    client_ids=sample.client_ids,
+    data={**data, 'mask': own & sample.mask[:, None]},
+    mask=sample.mask,
+    weights=sample.weights,
+  )
+
+
+def _shares(num_examples: chex.Array) -> chex.Array:
+  """Checks counts (if they are concrete) and returns f32[N] summing to one."""
+  shape = np.shape(num_examples)
+  if len(shape) != 1 or not shape[0]:
+    raise ValueError(
+      f'num_examples must have shape [N], N >= 1; got shape {shape}.'
+    )
+  if not isinstance(num_examples, jax.core.Tracer):
+    host = np.asarray(num_examples)
+    bad = np.flatnonzero(~(np.isfinite(host) & (host >= 0)))
+    if bad.size:
+      raise ValueError(
+        f'num_examples[{bad[0]}] must be finite and not negative; got '
+        f'{host[bad[0]]}.'
+      )
+    if not host.any():
+      raise ValueError('num_examples must be positive for some client.')
+  counts = jnp.asarray(num_examples).astype(jnp.float32)
+  return counts / jnp.sum(counts)
+
+
+def _cohort_size(num_sampled: Any, n: int) -> int:
+  m = checks.integer(num_sampled, name='num_sampled', low=1)
+  if m > n:
+    raise ValueError(
+      f'num_sampled={m} exceeds the {n} clients: without replacement the '
+      'cohort can have no more.'
+    )
+  return m
+
+
+def _weights(shares, mask, weighting: str, scale: float) -> chex.Array:
+  """Weights of the drawn clients from their shares of all examples."""
+  if weighting == 'unbiased':
+    return jnp.where(mask, shares * scale, 0.0)
+  raw = shares if weighting == 'ratio' else jnp.ones_like(shares)
+  raw = jnp.where(mask, raw, 0.0)
+  total = jnp.sum(raw)
+  return jnp.where(total > 0, raw / jnp.where(total > 0, total, 1.0), 0.0)
+
+
+def _pad(ids, mask, weights, size: int | None) -> ClientSample:
+  m = len(ids)
+  size = m if size is None else checks.integer(size, name='size', low=1)
+  if size < m:
+    raise ValueError(f'size={size} is smaller than the cohort of {m} clients.')
+  pad = (0, size - m)
+  mask = jnp.pad(mask, pad)
+  ids = jnp.where(mask, jnp.pad(ids, pad), _batching.NO_CLIENT)
+  return ClientSample(
+    ids,
+    mask,
+    jnp.where(mask, jnp.pad(weights.astype(jnp.float32), pad), 0.0),
+    jnp.zeros((), jnp.int32),
+  )
