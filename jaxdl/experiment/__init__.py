@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs experiments: flags, rounds, metrics, checkpoints, plots.
+
+An experiment is a pure description, an `Experiment` of four functions, and a
+`Config` whose fields are knobs. From Python:
+
+    result = run(Config(num_rounds=50))          # no files
+    result.rows[-1]['accuracy']
+
+and as a command, by `runner.main(Config, run)` at the end of the file:
+
+    python -m experiments.robust_training --rule=median --seeds=0,1,2
+    python -m experiments.robust_training --flagfile=preset.flags --smoke
+
+The command writes a *workdir* (`--workdir`, runs/<name> by default):
+
+- `config.json`: the knobs, versions, device and git revision.
+- `metrics.jsonl`: one object per row, with the labels step (the round), split,
+  rule and seed, then metrics. It is the truth, and holds no time of day: the
+  same run gives the same bytes. Non-finite numbers are the strings "NaN",
+  "Infinity" and "-Infinity".
+- `metrics.csv` (`--csv`), TensorBoard events (`--tensorboard`), a trace of some
+  rounds (`--profile_rounds=3`), and `plots/*.png`, drawn from the rows alone.
+- `checkpoints/`: the whole state, every `--checkpoint_seconds`.
+
+The same command again goes on where the run was killed, on any number of
+devices, and writes the same `metrics.jsonl` as a run that was not (bitwise on
+the same devices; with `--reduction=gathered` on any). Knobs that say only how
+to run may change between, and `--num_rounds` may grow; another configuration
+needs `--overwrite` or another `--workdir`. Ctrl-C finishes the round, saves and
+exits with 130.
+
+Modules: `runner` (Experiment, run, main, knob, BaseConfig), `plots`.
+"""
+
+from jaxdl.experiment import config, plots, runner
+from jaxdl.experiment.runner import (
+  BaseConfig,
+  Experiment,
+  Interrupted,
+  Result,
+  Row,
+  knob,
+  main,
+  read_rows,
+  record,
+  run,
+)
+
+__all__ = [
+  'BaseConfig',
+  'Experiment',
+  'Interrupted',
+  'Result',
+  'Row',
+  'config',
+  'knob',
+  'main',
+  'plots',
+  'read_rows',
+  'record',
+  'run',
+  'runner',
+]

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What happens to the process around a run: devices, other processes, signals.
+
+jax itself may be imported, but nothing before `emulate_devices` may have used a
+device.
+"""
+
+import contextlib
+import os
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+_COUNT = '--xla_force_host_platform_device_count'
+
+
+class Interrupted(KeyboardInterrupt):
+  """A run stopped early, at a signal, after saving its state.
+
+  Attributes:
+    signum: the signal.
+    round: the last round that was finished and saved.
+  """
+
+  def __init__(self, signum: int, round: int) -> None:
+    super().__init__(
+      f'stopped by {signal.Signals(signum).name} after round {round}'
+    )
+    self.signum = signum
+    self.round = round
+
+
+class Signals:
+  """Remembers the first SIGINT or SIGTERM; a second one acts at once."""
+
+  def __init__(self) -> None:
+    self.received = 0
+
+  def _handle(self, signum: int, frame: Any) -> None:
+    del frame
+    if self.received:
+      signal.signal(signum, signal.SIG_DFL)
+      signal.raise_signal(signum)
+    self.received = signum
+
+
+@contextlib.contextmanager
+def deferred_signals(enabled: bool) -> Iterator[Signals]:
+  """Turns SIGINT and SIGTERM into a flag while a run is on.
+
+  Args:
+    enabled: False leaves signals alone, as does a thread other than the main.
+
+  Yields:
+    The flag.
+  """
+  flag = Signals()
+  if not enabled or threading.current_thread() is not threading.main_thread():
+    yield flag
+    return
+  # None stands for a handler that was not set from Python: the default.
+  old = {
+    s: signal.signal(s, flag._handle) or signal.SIG_DFL
+    for s in (signal.SIGINT, signal.SIGTERM)
+  }
+  try:
+    yield flag
+  finally:
+    for signum, handler in old.items():
+      signal.signal(signum, handler)
+
+
+def emulate_devices(count: int) -> None:
+  """Asks for `count` CPU devices, before jax starts.
+
+  Args:
+    count: devices; 0 leaves everything as it is.
+
+  Raises:
+    ValueError: if this is not a CPU run or jax has started already.
+  """
+  if not count:
+    return
+  old = os.environ.get('XLA_FLAGS', '')
+  rest = re.sub(rf'{_COUNT}=\S*', '', old).split()
+  os.environ['XLA_FLAGS'] = ' '.join([*rest, f'{_COUNT}={count}'])
+
+
+def check_devices(count: int) -> None:
+  """Raises ValueError unless `emulate_devices(count)` had its effect."""
+  if not count:
+    return
+  if jax.default_backend() != 'cpu':
+    raise ValueError(
+      f'devices={count} emulates CPU devices but this is a '
+      f'{jax.default_backend()} run: set JAX_PLATFORMS=cpu or drop --devices.'
+    )
+  if jax.local_device_count() != count:
+    raise ValueError(
+      f'devices={count} came too late, jax runs on '
+      f'{jax.local_device_count()} already: use no device before main().'
+    )
+
+
+def connect(coordinator: str, num_processes: int, process_id: int) -> None:
+  """Joins the other processes of a multi-process run.
+
+  Args:
+    coordinator: host:port of process 0; empty for a run of one process.
+    num_processes: how many there are.
+    process_id: which one this is.
+
+  Raises:
+    ValueError: if the others cannot be reached.
+  """
+  if not coordinator:
+    return
+  try:
+    jax.distributed.initialize(
+      coordinator, num_processes=num_processes, process_id=process_id
+    )
+  except RuntimeError as error:
+    raise ValueError(
+      f'coordinator={coordinator} cannot be joined: {error}'
+    ) from error
+
+
+def check_prng() -> None:
+  """Raises ValueError unless keys are threefry keys.
+
+  `rbg` keys draw, under vmap, for the whole batch from the first key only, so
+  clients would not be independent of each other.
+  """
+  impl = jax.config.jax_default_prng_impl
+  if impl != 'threefry2x32':
+    raise ValueError(
+      f'jax_default_prng_impl={impl!r} draws wrong numbers under vmap: set it '
+      "to 'threefry2x32'."
+    )
+
+
+def from_first(array: Any) -> Any:
+  """Returns the first process's value on every process.
+
+  Args:
+    array: a NumPy array of integers; the same shape everywhere.
+
+  Returns:
+    The array of process 0.
+  """
+  if jax.process_count() == 1:
+    return array
+  from jax.experimental import multihost_utils
+
+  return np.asarray(multihost_utils.broadcast_one_to_all(array))
+
+
+def any_process(*flags: bool | int) -> tuple[int, ...]:
+  """Returns the largest value of each flag over the processes."""
+  if jax.process_count() == 1:
+    return tuple(int(f) for f in flags)
+  from jax.experimental import multihost_utils
+
+  own = np.array(flags, np.int32)
+  everyone = multihost_utils.process_allgather(own)
+  return tuple(int(f) for f in np.max(everyone, axis=0))

@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Turns a configuration and a run function into a command.
+
+Exit codes: 0, metrics are on disk; 2, a flag, a configuration or a file is
+wrong, said in one line before anything was written; 130 and 143, stopped by
+SIGINT and SIGTERM after saving; 1, a defect, with a traceback.
+"""
+
+import collections
+import dataclasses
+import importlib.util
+import logging as std_logging
+import pathlib
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from absl import app, flags, logging
+
+from jaxdl.experiment import (
+  _checkpoint,
+  _launch,
+  _progress,
+  _sinks,
+  _workdir,
+  config as config_lib,
+)
+
+_HELP = ('help', 'helpshort', 'h', '?')
+_MORE_HELP = ('helpfull', 'helpxml')
+
+
+class Recorded(NamedTuple):
+  """What `record` leaves.
+
+  Attributes:
+    result: what the run function returned; None on processes but the first
+      where it is not complete.
+    workdir: the directory with all files.
+    plots: the pictures that were drawn.
+  """
+
+  result: Any
+  workdir: pathlib.Path
+  plots: list[pathlib.Path]
+
+
+def main(
+  config_class: type[config_lib.BaseConfig],
+  run: Callable[..., Any],
+  argv: Sequence[str] | None = None,
+) -> None:
+  """Runs an experiment as a command; does not return.
+
+  Defines one flag per knob, parses them, runs, draws the plots, prints the
+  table and where everything is.
+
+  Args:
+    config_class: the configuration; the docstring of its module is the text
+      of `--help`.
+    run: `run(config, *, sinks, store) -> Result`.
+    argv: the command line, `sys.argv` by default.
+  """
+  argv = list(sys.argv if argv is None else argv)
+  name = _name(config_class, argv[0])
+
+  def parse(args):
+    return _parse(config_class, args, name)
+
+  def body(rest):
+    del rest
+    return _body(config_class, run, name)
+
+  app.run(body, argv, flags_parser=parse)
+
+
+def record(
+  config: config_lib.BaseConfig,
+  run: Callable[..., Any],
+  *,
+  name: str,
+) -> Recorded:
+  """Runs an experiment into its workdir, as `main` does, and draws its plots.
+
+  Args:
+    config: the configuration; `workdir` defaults to runs/<name>.
+    run: `run(config, *, sinks, store) -> Result`.
+    name: what the experiment is called.
+
+  Returns:
+    The result and where it is.
+
+  Raises:
+    ValueError: if the workdir belongs to another run.
+  """
+  place = _Place(config, name)
+  result = run(config, sinks=place.sinks, store=place.store)
+  drawn = _finish(place, result) if place.first else []
+  return Recorded(result, place.path, drawn)
+
+
+class _Place:
+  """The workdir of a run with its sinks and store, none opened yet."""
+
+  def __init__(self, config, name):
+    import jax
+
+    self.config = config
+    self.name = name
+    self.path = pathlib.Path(config.workdir or pathlib.Path('runs', name))
+    self.first = jax.process_index() == 0
+    self.sinks = []
+    workdir, problem = None, None
+    if self.first:
+      try:
+        workdir = _workdir.Workdir(self.path, name, config)
+        self.sinks = self._sinks()
+      except (ValueError, OSError) as error:
+        problem = error
+    # The others must not wait for a process that has given up.
+    (failed,) = _launch.any_process(problem is not None)
+    if problem is not None:
+      raise problem
+    if failed:
+      raise ValueError('process 0 cannot use its workdir.')
+    self.store = _checkpoint.Store(
+      self.path,
+      seconds=config.checkpoint_seconds,
+      keep=config.keep_checkpoints,
+      workdir=workdir,
+    )
+
+  @property
+  def metrics(self) -> pathlib.Path:
+    """The file that everything else is drawn from."""
+    return self.path / 'metrics.jsonl'
+
+  def _sinks(self):
+    found = [_sinks.Jsonl(self.metrics)]
+    if self.config.tensorboard:
+      if importlib.util.find_spec('tensorboardX') is None:
+        raise ValueError(
+          "tensorboard=True needs tensorboardX: pip install 'jaxdl"
+          "[experiments]'."
+        )
+      found.append(_sinks.TensorBoard(self.path / 'tensorboard'))
+    return [*found, _progress.progress_sink(self.name)]
+
+
+def _name(config_class, script: str) -> str:
+  module = config_class.__module__
+  if module == '__main__':
+    return pathlib.Path(script).stem or 'experiment'
+  return module.rpartition('.')[2]
+
+
+def _parse(config_class, args, name) -> list[str]:
+  """Defines and parses the flags; the parser given to absl."""
+  config_lib.define_flags(config_class, flags.FLAGS)
+  asked = {
+    arg.lstrip('-').partition('=')[0] for arg in args[1:] if arg.startswith('-')
+  }
+  if asked.intersection(_HELP):
+    module = sys.modules.get(config_class.__module__)
+    title = getattr(module, '__doc__', None) or name
+    print(config_lib.help_text(config_class, title))
+    sys.exit(0)
+  try:
+    rest = flags.FLAGS(args)
+  except flags.Error as error:
+    _refuse(name, f'{_sentence(error)} (--help lists the flags)')
+    sys.exit(2)
+  except SystemExit:
+    if asked.intersection(_MORE_HELP):
+      sys.exit(0)
+    raise
+  if len(rest) > 1:
+    _refuse(name, f'{rest[1]!r} is no flag: write --name=value.')
+    sys.exit(2)
+  return rest
+
+
+def _body(config_class, run, name) -> int:
+  logging.get_absl_handler().addFilter(_quiet)
+  place = None
+  try:
+    config = config_lib.from_flags(config_class, flags.FLAGS)
+    if not config.workdir:
+      config = dataclasses.replace(config, workdir=f'runs/{name}')
+    _launch.check_prng()
+    _launch.emulate_devices(config.devices)
+    _launch.connect(config.coordinator, config.num_processes, config.process_id)
+    _launch.check_devices(config.devices)
+    place = _Place(config, name)
+    result = run(config, sinks=place.sinks, store=place.store)
+  except _launch.Interrupted as error:
+    _refuse(name, f'{error}; the same command goes on from there.')
+    return 128 + error.signum
+  except KeyboardInterrupt:
+    running = place is not None and place.store.running
+    what = 'the last checkpoint stands' if running else 'nothing had run yet'
+    _refuse(name, f'stopped at once; {what}.')
+    return 130
+  except (ValueError, ImportError, OSError) as error:
+    if not _is_refusal(error, config_class, place):
+      raise
+    logging.debug('%s', traceback.format_exc())
+    _refuse(name, _sentence(error))
+    return 2
+  if place.first:
+    drawn = _finish(place, result)
+    _report(place, result, drawn)
+  return 0
+
+
+def _finish(place: _Place, result: Any) -> list[pathlib.Path]:
+  """Writes the table and draws the plots, from the file alone."""
+  rows = _sinks.read_rows(place.metrics)
+  if place.config.csv:
+    _sinks.write_csv(rows, place.path / 'metrics.csv')
+  experiment = getattr(result, 'experiment', None)
+  if experiment is None or not experiment.plots or not place.config.plots:
+    return []
+  if importlib.util.find_spec('matplotlib') is None:
+    logging.warning("No plots: they need pip install 'jaxdl[experiments]'.")
+    return []
+  folder = place.path / 'plots'
+  folder.mkdir(exist_ok=True)
+  drawn = []
+  for plot in experiment.plots:
+    paths = plot(rows, folder) or []
+    if isinstance(paths, (str, pathlib.Path)):
+      paths = [paths]
+    drawn.extend(pathlib.Path(path) for path in paths)
+  return drawn
+
+
+def _report(place: _Place, result: Any, drawn: list[pathlib.Path]) -> None:
+  rows = _sinks.read_rows(place.metrics)
+  experiment = getattr(result, 'experiment', None)
+  _progress.print_table(
+    place.name, rows, None if experiment is None else experiment.table
+  )
+  lines = [('metrics', place.metrics), ('config', place.path / 'config.json')]
+  if place.config.csv:
+    lines.append(('csv', place.path / 'metrics.csv'))
+  if place.config.tensorboard:
+    lines.append(('events', place.path / 'tensorboard'))
+  if (place.path / 'profile').exists():
+    lines.append(('profile', place.path / 'profile'))
+  folders = collections.Counter(path.parent for path in drawn)
+  for folder, count in folders.items():
+    noun = 'picture' if count == 1 else 'pictures'
+    lines.append(('plots', f'{folder} ({count} {noun})'))
+  for label, where in lines:
+    print(f'{label + ":":<10}{where}')
+
+
+def _refuse(name: str, message: str) -> None:
+  print(f'{name}: {message}', file=sys.stderr, flush=True)
+
+
+def _sentence(error: BaseException) -> str:
+  if isinstance(error, FileNotFoundError) and error.filename:
+    return f'{error.filename} does not exist.'
+  return ' '.join(str(error).split())
+
+
+def _is_refusal(error, config_class, place) -> bool:
+  """Whether an error tells the user what to change, and not of a defect.
+
+  It does if no round has run and the toolkit or the binary raised it on
+  purpose, rather than a library underneath.
+  """
+  if place is not None and place.store.running:
+    return False
+  if isinstance(error, FileNotFoundError):
+    return True
+  if isinstance(error, OSError):
+    return place is None
+  frames = list(traceback.walk_tb(error.__traceback__))
+  module = frames[-1][0].f_globals.get('__name__', '')
+  return module.startswith('jaxdl.') or module == config_class.__module__
+
+
+def _quiet(record: std_logging.LogRecord) -> bool:
+  """Drops the small talk of libraries that log through absl."""
+  chatty = any(p in record.pathname for p in ('orbax', 'tensorstore'))
+  return not chatty or record.levelno >= std_logging.WARNING

@@ -1,0 +1,334 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs an experiment round by round, from Python or as a command.
+
+`run` is deterministic given the configuration, the version of jax and the kind
+of device. Without sinks and store it touches no file.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import numpy as np
+
+from jaxdl.experiment import (
+  _checkpoint,
+  _launch,
+  _main,
+  _program,
+  _sinks,
+  config as config_lib,
+)
+
+BaseConfig = config_lib.BaseConfig
+knob = config_lib.knob
+Interrupted = _launch.Interrupted
+Jsonl = _sinks.Jsonl
+Sink = _sinks.Sink
+Store = _checkpoint.Store
+main = _main.main
+read_rows = _sinks.read_rows
+record = _main.record
+
+Row = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+  """Everything that `run` needs to know; pure, with no files and no flags.
+
+  Attributes:
+    init: `init() -> state`, any pytree of arrays and typed keys, with all that
+      is needed to resume. Arrays may be placed on several devices.
+    step: `step(state, round: i32[]) -> (state, metrics)`, one round. It is
+      compiled and its state donated, so nobody may keep an old state. Its
+      randomness is `jax.random.fold_in(key, round)`. Large arrays that it
+      closes over keep their sharding and are not copied into the program.
+    rows: `rows(state, metrics, round: int) -> list of rows`, on the host: once
+      before round 1 with round 0 and metrics None, then after each round that
+      `eval_every` divides and after the last. A row is a flat dict with the
+      labels split ('test' if left out), rule ('') and seed (the config's), and
+      numbers or text under any other name. `metrics` has come to the host.
+    num_rounds: rounds of a complete run.
+    plots: functions `(rows, directory) -> paths` that draw from the rows alone.
+    table: `rows -> (columns, cells)` for the terminal; by default the last
+      test metrics per rule, mean and standard deviation over the seeds.
+    jit: False runs `step` as plain Python with an `int` round; its state may
+      then also hold NumPy arrays, text and numbers, in dicts, lists and tuples
+      that may grow.
+  """
+
+  init: Callable[[], chex.ArrayTree]
+  step: Callable[..., tuple[chex.ArrayTree, chex.ArrayTree]]
+  rows: Callable[..., list[Row]]
+  num_rounds: int
+  plots: tuple[Callable[[list[Row], pathlib.Path], Any], ...] = ()
+  table: Callable[[list[Row]], Any] | None = None
+  jit: bool = True
+
+
+class Result(NamedTuple):
+  """What a run leaves.
+
+  Attributes:
+    state: the final state.
+    rows: every row, also those of the run that was resumed.
+    experiment: what was run; its plots and table are used by `main`.
+  """
+
+  state: chex.ArrayTree
+  rows: list[Row]
+  experiment: Experiment | None = None
+
+
+def run(
+  experiment: Experiment,
+  config: BaseConfig,
+  *,
+  sinks: Sequence[_sinks.Sink] = (),
+  store: _checkpoint.Store | None = None,
+) -> Result:
+  """Runs an experiment to its end, going on from the store's last checkpoint.
+
+  Rounds are dispatched ahead of the device by a few, so that the host adds
+  little to them; the host waits at evaluations and checkpoints only. A run of
+  several processes takes checkpoints and heeds signals at evaluations.
+
+  Args:
+    experiment: what to run.
+    config: `seed`, `eval_every`, `profile_rounds` and `smoke` are read here.
+    sinks: take the rows; used on the first process only.
+    store: keeps checkpoints; with one, SIGINT and SIGTERM end the run after
+      the current round.
+
+  Returns:
+    The final state and all rows.
+
+  Raises:
+    ValueError: if the experiment is malformed, or the checkpoint belongs to
+      another one.
+    Interrupted: after a signal, when the state has been saved.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> halving = Experiment(
+    ...   init=lambda: jnp.float32(8.0),
+    ...   step=lambda x, round: (x / 2, {}),
+    ...   rows=lambda x, metrics, round: [{'value': float(x)}],
+    ...   num_rounds=3,
+    ... )
+    >>> result = run(halving, BaseConfig(eval_every=3))
+    >>> [row['value'] for row in result.rows]
+    [8.0, 1.0]
+  """
+  _check(experiment, config)
+  if jax.process_index():
+    sinks = ()
+  return _Run(experiment, config, list(sinks), store).run()
+
+
+class _Run:
+  """The loop of one run."""
+
+  def __init__(self, experiment, config, sinks, store):
+    self.experiment = experiment
+    self.config = config
+    self.sinks = sinks
+    self.store = store
+    self.rows: list[Row] = []
+
+  def run(self) -> Result:
+    """Prepares, goes through the rounds, and closes whatever was opened."""
+    with contextlib.ExitStack() as stack:
+      for sink in self.sinks:
+        stack.callback(sink.close)
+      if self.store is not None:
+        stack.callback(self.store.close)
+      flag = stack.enter_context(
+        _launch.deferred_signals(self.store is not None)
+      )
+      state = self._rounds(flag, stack)
+    return Result(state, self.rows, self.experiment)
+
+  def _rounds(self, flag, stack) -> chex.ArrayTree:
+    experiment, config, store = self.experiment, self.config, self.store
+    state, step, start = self._prepare()
+    if store is not None:
+      store.running = True
+    if start < 0:
+      self._evaluate(state, None, 0)
+    start = max(start, 0)
+    last = experiment.num_rounds
+    trace = _Trace(store, start, last, config.profile_rounds)
+    stack.callback(trace.close)
+    tickers = [
+      s.tick for s in self.sinks if type(s).tick is not _sinks.Sink.tick
+    ]
+    pending = collections.deque()
+    ahead = _run_ahead()
+    alone = jax.process_count() == 1
+    for number in range(start + 1, last + 1):
+      if trace.first == number:
+        trace.open(state)
+      state, metrics, token = step(state, number)
+      pending.append(token)
+      if len(pending) > ahead:
+        jax.block_until_ready(pending.popleft())
+      evaluated = number % config.eval_every == 0 or number == last
+      if evaluated:
+        self._evaluate(state, metrics, number)
+      for tick in tickers:
+        tick(number)
+      if trace.last == number:
+        jax.block_until_ready(state)
+        trace.close()
+      if store is None or not (alone or evaluated):
+        continue
+      signum, due = flag.received, store.due()
+      if not alone:
+        signum, due = _launch.any_process(signum, due)
+      if due or signum or number == last:
+        self._save(number, state)
+      if signum and number < last:
+        raise _launch.Interrupted(signum, number)
+    if store is not None and not last:
+      self._save(0, state)
+    return state
+
+  def _prepare(self):
+    """Returns a state, the function of a round, and the last round done."""
+    experiment, store = self.experiment, self.store
+    last = experiment.num_rounds
+    latest = -1 if store is None else store.latest()
+    if experiment.jit:
+      state = _program.fresh(experiment.init)
+    else:
+      state = experiment.init()
+    program = None
+    if experiment.jit and latest < last:
+      program = _program.build(experiment.step, state)
+    num_rows = 0
+    if store is not None:
+      store.begin()
+      if latest >= 0:
+        saved = store.restore(state, fixed=experiment.jit)
+        if saved.round > last:
+          raise ValueError(
+            f'the checkpoint has seen {saved.round} rounds, more than the '
+            f'{last} of this run.'
+          )
+        if experiment.jit and program is None and saved.round < last:
+          program = _program.build(experiment.step, state)
+        latest, num_rows = saved.round, saved.num_rows
+        values = _checkpoint.unpack(saved, state)
+        if saved.skeleton is not None:
+          state = values
+        elif program is not None:
+          state = program.place(values)
+        else:
+          state = _program.place_like(values, state)
+    if program is not None and latest < 0:
+      state = program.place(state)
+    for sink in self.sinks:
+      kept = sink.rewind(latest, self.config.eval_every, last)
+      if kept is not None:
+        self.rows = kept
+        if self._num_planned() < num_rows:
+          raise ValueError(
+            f'{len(kept)} rows are left of a run whose checkpoint of round '
+            f'{latest} has more: pass --overwrite to start over.'
+          )
+    step = program.step if program is not None else self._plain_step
+    return state, step, latest
+
+  def _plain_step(self, state, number):
+    return *self.experiment.step(state, number), None
+
+  def _evaluate(self, state, metrics, number) -> None:
+    found = self.experiment.rows(state, _to_host(metrics), number)
+    rows = [
+      _sinks.normalised(row, step=number, seed=self.config.seed)
+      for row in found
+    ]
+    self.rows.extend(rows)
+    for sink in self.sinks:
+      sink.write(rows)
+
+  def _save(self, number, state) -> None:
+    for sink in self.sinks:
+      sink.flush()
+    self.store.save(number, state, self._num_planned())
+
+  def _num_planned(self) -> int:
+    # The row of a last round in between is dropped if the run is extended.
+    return sum(row['step'] % self.config.eval_every == 0 for row in self.rows)
+
+
+class _Trace:
+  """Profiles some rounds after the first, where compilation is over."""
+
+  def __init__(self, store, start, end, rounds):
+    self.first = self.last = -1
+    self._open = False
+    if store is None or not rounds or start >= end or jax.process_index():
+      return
+    self._directory = store.directory / 'profile'
+    self.first = min(start + 2, end)
+    self.last = min(self.first + rounds - 1, end)
+
+  def open(self, state):
+    """Starts the trace when the rounds before are done."""
+    jax.block_until_ready(state)
+    jax.profiler.start_trace(str(self._directory))
+    self._open = True
+
+  def close(self):
+    """Writes the trace, if one was started."""
+    if self._open:
+      self._open = False
+      jax.profiler.stop_trace()
+
+
+def _check(experiment: Experiment, config: BaseConfig) -> None:
+  _launch.check_prng()
+  if experiment.num_rounds < 0:
+    raise ValueError(
+      f'num_rounds must be at least 0; got {experiment.num_rounds}.'
+    )
+  if config.smoke and config.smoked() != config:
+    raise ValueError(
+      'smoke=True alone does not shrink a config: pass config.smoked().'
+    )
+  if not experiment.jit and jax.process_count() > 1:
+    raise ValueError('an experiment with jit=False runs in one process only.')
+
+
+def _run_ahead() -> int:
+  """Returns how many rounds may be in flight.
+
+  Emulated devices share one pool of threads: programs with collectives that
+  overlap there can starve each other.
+  """
+  if jax.default_backend() == 'cpu':
+    return 1 if jax.device_count() == 1 else 0
+  return 4
+
+
+def _to_host(metrics: Any) -> Any:
+  """Brings metrics to the host, but for what other processes hold."""
+
+  def leaf(x):
+    if not isinstance(x, jax.Array) or _checkpoint.is_key(x):
+      return x
+    if x.is_fully_addressable:
+      return np.asarray(x)
+    if x.is_fully_replicated:
+      return np.asarray(x.addressable_data(0))
+    return x
+
+  return jax.tree.map(leaf, metrics)
