@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gossip: who talks to whom, with which weights, and applying that fast.
+
+N clients hold a stacked tree (leaves [N, ...]). One gossip step is X <- W X,
+where `W[i, j]` is the weight client i gives to what it receives from j; rows
+sum to one, and where columns do too the mean is kept. Everything about graphs
+and weights happens on the host in float64; what is jitted is a `Mixer`:
+
+    mixer = mixing.make_mixer('ring', 16)               # by name, for flags
+    mixer = mixing.from_matrix(mixing.metropolis(graph))     # by parts
+    models = mixer.apply(models, round, key=key)             # one round
+    w = mixer.matrix(round, key=key)                         # what it did
+
+Layers, each usable alone:
+
+- graphs, `bool[N, N]`: `ring`, `path`, `star`, `grid`, `torus`, `hypercube`,
+  `complete`, `random_regular`, `erdos_renyi`, `small_world`, `circulant`,
+  `exponential`, `directed_ring`, `random_digraph`, or any networkx graph;
+- weights, `float64[N, N]`: `metropolis`, `uniform`, `max_degree`,
+  `best_constant`, `fastest`, `lazy`, and `send_weights` for push-sum;
+- schedules, `float64[T, N, N]`: `one_peer_exponential`, `one_peer_hypercube`,
+  `hyper_hypercube`, `simple_base_graph`, `base_graph`, and the static
+  `equistatic`;
+- mixers: `from_matrix` (a matrix or a schedule; picks the fast path by the
+  rule of `choose_structure`), `from_function`, `identity`, `every` (local SGD,
+  periodic averaging), `unreliable` (offline clients), `shard` (device mesh);
+- random mixers: `random_matching`, `random_shift`, `directed_equidyn`,
+  `undirected_equidyn`, `epidemic_oracle`, `epidemic_local`, `matcha`;
+- spectra: `consensus_factor`, `spectral_gap`, `second_eigenvalue`,
+  `smallest_eigenvalue`, `mean_square_factor`, `mixing_time`,
+  `stationary_distribution`, `consensus_distance`.
+
+Column-stochastic matrices (`send_weights`) lose the mean unless the mass is
+mixed along, as push-sum does; `Mixer.stochastic` tells the kinds apart.
+"""
+
+from jaxdl.mixing._make import (
+  TOPOLOGIES,
+  Topology,
+  make_graph,
+  make_mixer,
+)
+from jaxdl.mixing._matcha import (
+  Matcha,
+  decompose,
+  matcha,
+  matchings,
+)
+from jaxdl.mixing._mixers import (
+  STRUCTURES,
+  Mixer,
+  choose_structure,
+  every,
+  from_function,
+  from_matrix,
+  from_tables,
+  identity,
+)
+from jaxdl.mixing._random import (
+  directed_equidyn,
+  epidemic_local,
+  epidemic_oracle,
+  random_matching,
+  random_shift,
+  undirected_equidyn,
+  unreliable,
+)
+from jaxdl.mixing._schedules import (
+  base_graph,
+  equistatic,
+  equistatic_num_shifts,
+  hyper_hypercube,
+  one_peer_exponential,
+  one_peer_hypercube,
+  simple_base_graph,
+)
+from jaxdl.mixing._sharded import (
+  shard,
+)
+from jaxdl.mixing._spectral import (
+  check_stochastic,
+  consensus_distance,
+  consensus_factor,
+  is_doubly_stochastic,
+  mean_square_factor,
+  mixing_time,
+  second_eigenvalue,
+  smallest_eigenvalue,
+  spectral_gap,
+  stationary_distribution,
+)
+from jaxdl.mixing._topologies import (
+  adjacency,
+  circulant,
+  complete,
+  directed_ring,
+  empty,
+  erdos_renyi,
+  exponential,
+  exponential_shifts,
+  grid,
+  hypercube,
+  is_undirected,
+  num_components,
+  path,
+  random_digraph,
+  random_regular,
+  ring,
+  small_world,
+  star,
+  torus,
+)
+from jaxdl.mixing._weights import (
+  WEIGHT_RULES,
+  best_constant,
+  fastest,
+  lazy,
+  lazy_metropolis,
+  max_degree,
+  metropolis,
+  send_weights,
+  uniform,
+)
+
+__all__ = [
+  'Matcha',
+  'Mixer',
+  'STRUCTURES',
+  'TOPOLOGIES',
+  'Topology',
+  'WEIGHT_RULES',
+  'adjacency',
+  'base_graph',
+  'best_constant',
+  'check_stochastic',
+  'choose_structure',
+  'circulant',
+  'complete',
+  'consensus_distance',
+  'consensus_factor',
+  'decompose',
+  'directed_equidyn',
+  'directed_ring',
+  'empty',
+  'epidemic_local',
+  'epidemic_oracle',
+  'equistatic',
+  'equistatic_num_shifts',
+  'erdos_renyi',
+  'every',
+  'exponential',
+  'exponential_shifts',
+  'fastest',
+  'from_function',
+  'from_matrix',
+  'from_tables',
+  'grid',
+  'hyper_hypercube',
+  'hypercube',
+  'identity',
+  'is_doubly_stochastic',
+  'is_undirected',
+  'lazy',
+  'lazy_metropolis',
+  'make_graph',
+  'make_mixer',
+  'matcha',
+  'matchings',
+  'max_degree',
+  'mean_square_factor',
+  'metropolis',
+  'mixing_time',
+  'num_components',
+  'one_peer_exponential',
+  'one_peer_hypercube',
+  'path',
+  'random_digraph',
+  'random_matching',
+  'random_regular',
+  'random_shift',
+  'ring',
+  'second_eigenvalue',
+  'send_weights',
+  'shard',
+  'simple_base_graph',
+  'small_world',
+  'smallest_eigenvalue',
+  'spectral_gap',
+  'star',
+  'stationary_distribution',
+  'torus',
+  'undirected_equidyn',
+  'uniform',
+  'unreliable',
+]

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decomposition of a graph into matchings with optimised activation."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import networkx
+import numpy as np
+import scipy.optimize
+
+from jaxdl.core import checks
+from jaxdl.mixing import _mixers, _topologies, _weights
+
+
+class Matcha(NamedTuple):
+  """A graph prepared for random activation; host arrays.
+
+  Attributes:
+    partners: i32[M, N], the partner of each client in each matching, itself
+      where it has none.
+    probabilities: float64[M], chance of each matching per round.
+    step_size: α, the weight on active links.
+    factor: guaranteed shrinkage of the expected squared distance to the mean.
+  """
+
+  partners: np.ndarray
+  probabilities: np.ndarray
+  step_size: float
+  factor: float
+
+
+def matchings(graph: _weights.Graph) -> np.ndarray:
+  """Splits the links into few matchings (a greedy edge colouring).
+
+  Args:
+    graph: undirected.
+
+  Returns:
+    i32[M, N] partners; M is at least the largest degree and usually that or
+    one more. Every link is in exactly one matching.
+
+  Raises:
+    ValueError: if the graph is directed.
+
+  Example:
+    >>> matchings(networkx.path_graph(3)).shape
+    (2, 3)
+  """
+  adj = _topologies.adjacency(graph)
+  if not _topologies.is_undirected(adj):
+    raise ValueError('matchings need an undirected graph: symmetrise it.')
+  line = networkx.line_graph(networkx.from_numpy_array(adj))
+  colours = networkx.greedy_color(line, strategy='DSATUR')
+  count = max(colours.values(), default=-1) + 1
+  partners = np.tile(np.arange(len(adj), dtype=np.int32), (max(count, 1), 1))
+  for (i, j), colour in colours.items():
+    partners[colour, i], partners[colour, j] = j, i
+  return partners
+
+
+def _laplacians(partners: np.ndarray) -> np.ndarray:
+  eye = np.eye(partners.shape[1])
+  return np.stack([eye - eye[p] for p in partners])
+
+
+def _project(values: np.ndarray, total: float) -> np.ndarray:
+  """Nearest point of [0, 1]^M whose entries sum to `total`."""
+  low, high = -1.0 - values.max(), 2.0 - values.min()
+  for _ in range(80):
+    shift = (low + high) / 2
+    if np.clip(values + shift, 0, 1).sum() < total:
+      low = shift
+    else:
+      high = shift
+  return np.clip(values + high, 0, 1)
+
+
+def decompose(
+  graph: _weights.Graph, *, budget: float = 0.5, num_steps: int = 500
+) -> Matcha:
+  """Finds matchings, activation probabilities and the link weight.
+
+  The probabilities maximise the algebraic connectivity of the expected graph
+  (projected supergradient ascent), so links that hold the graph together are
+  used more often; the weight then minimises the bound on the expected rate.
+
+  Args:
+    graph: undirected and connected.
+    budget: expected share of the matchings used per round, in (0, 1] (C_b);
+      1 activates all.
+    num_steps: ascent steps.
+
+  Returns:
+    The decomposition.
+
+  Raises:
+    ValueError: if the graph is directed or disconnected.
+
+  Source: Wang et al. 2019 (https://arxiv.org/abs/1905.09435), equations 4, 6.
+  """
+  checks.number(budget, name='budget', low=0.0, high=1.0, open_low=True)
+  _weights.max_degree(graph)  # Validates.
+  partners = matchings(graph)
+  laplacians = _laplacians(partners)
+  num, n = partners.shape
+  p = np.full(num, float(budget))
+  best, best_value = p, -np.inf
+  for k in range(num_steps + 1):
+    values, vectors = np.linalg.eigh(np.einsum('m,mij->ij', p, laplacians))
+    connectivity = values[1] if n > 1 else 0.0
+    if connectivity > best_value:
+      best, best_value = p, connectivity
+    if n == 1 or budget == 1.0:
+      break
+    u = vectors[:, 1]
+    slope = np.einsum('i,mij,j->m', u, laplacians, u)
+    slope = slope - slope.mean()
+    size = np.linalg.norm(slope)
+    if size < 1e-12:
+      break
+    p = _project(p + 0.5 / np.sqrt(k + 1.0) * slope / size, budget * num)
+
+  mean = np.einsum('m,mij->ij', best, laplacians)
+  second = mean @ mean + 2 * np.einsum(
+    'm,mij->ij', best * (1 - best), laplacians
+  )
+  uniform = np.full((n, n), 1 / n)
+
+  def factor(alpha):
+    gram = np.eye(n) - 2 * alpha * mean + alpha**2 * second - uniform
+    return float(np.linalg.eigvalsh(gram)[-1])
+
+  result = scipy.optimize.minimize_scalar(
+    factor, bounds=(0.0, 1.0), method='bounded', options={'xatol': 1e-10}
+  )
+  return Matcha(partners, best, float(result.x), factor(result.x))
+
+
+def matcha(
+  graph: _weights.Graph | Matcha, *, budget: float = 0.5
+) -> _mixers.Mixer:
+  """Activates each matching of a graph at random, W = I - α Σ_j B_j L_j.
+
+  Args:
+    graph: undirected and connected, or the result of `decompose`.
+    budget: expected share of the matchings used per round, in (0, 1].
+
+  Returns:
+    A random mixer, symmetric, doubly stochastic up to the sign of a client's
+    own weight (which may fall below zero in rounds with many active links).
+
+  Source: Wang et al. 2019 (https://arxiv.org/abs/1905.09435).
+  """
+  plan = graph if isinstance(graph, Matcha) else decompose(graph, budget=budget)
+  num, n = plan.partners.shape
+  ids = np.arange(n, dtype=np.int32)
+  indices = np.concatenate([ids[None], plan.partners]).T
+  linked = (plan.partners != ids[None]).T * plan.step_size
+
+  def draw(key):
+    active = jax.random.bernoulli(key, jnp.asarray(plan.probabilities), (num,))
+    give = jnp.asarray(linked, jnp.float32) * active[None, :]
+    own = 1.0 - jnp.sum(give, axis=1, keepdims=True)
+    return jnp.asarray(indices), jnp.concatenate([own, give], axis=1)
+
+  return _mixers.from_tables(draw, n, structure='matcha')

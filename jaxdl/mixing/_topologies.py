@@ -1,0 +1,422 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Static communication graphs, made on the host.
+
+Every function returns a NumPy `bool[N, N]` with an empty diagonal, where
+`graph[i, j]` says that client i receives from client j. Undirected graphs are
+symmetric.
+"""
+
+from collections.abc import Callable
+
+import networkx
+import numpy as np
+
+from jaxdl.core import checks
+
+_MAX_DRAWS = 200
+
+
+def adjacency(graph: np.ndarray | networkx.Graph) -> np.ndarray:
+  """Turns a graph into the form that the rest of this package uses.
+
+  Args:
+    graph: networkx graph (an edge j -> i of a directed one lets i receive from
+      j), or an array [N, N] whose non-zero entry [i, j] lets i receive from j.
+
+  Returns:
+    bool[N, N] with an empty diagonal.
+
+  Raises:
+    ValueError: if an array is not square, or there is no client.
+
+  Example:
+    >>> adjacency(networkx.path_graph(2)).tolist()
+    [[False, True], [True, False]]
+  """
+  if isinstance(graph, networkx.Graph):
+    if graph.number_of_nodes() == 0:
+      raise ValueError('graph has no nodes: need at least one client.')
+    dense = networkx.to_numpy_array(graph, weight=None)
+    dense = dense.T if graph.is_directed() else dense
+  else:
+    dense = np.asarray(graph)
+  if dense.ndim != 2 or dense.shape[0] != dense.shape[1] or dense.size == 0:
+    raise ValueError(
+      f'graph must be a square array [N, N]; got shape {dense.shape}.'
+    )
+  dense = dense != 0
+  np.fill_diagonal(dense, False)
+  return dense
+
+
+def is_undirected(graph: np.ndarray) -> bool:
+  """Whether every link carries messages both ways.
+
+  Args:
+    graph: bool[N, N].
+
+  Returns:
+    True if the array is symmetric.
+  """
+  return bool(np.array_equal(graph, graph.T))
+
+
+def num_components(graph: np.ndarray) -> int:
+  """Number of strongly connected components (1 means consensus is possible).
+
+  Args:
+    graph: bool[N, N].
+
+  Returns:
+    The count; for undirected graphs that of ordinary components.
+  """
+  digraph = networkx.from_numpy_array(graph, create_using=networkx.DiGraph)
+  return networkx.number_strongly_connected_components(digraph)
+
+
+def empty(num_clients: int) -> np.ndarray:
+  """Nobody talks: the no-communication baseline.
+
+  Args:
+    num_clients: N >= 1.
+
+  Returns:
+    bool[N, N], all false.
+  """
+  n = checks.integer(num_clients, name='num_clients', low=1)
+  return np.zeros((n, n), bool)
+
+
+def complete(num_clients: int) -> np.ndarray:
+  """Everybody talks to everybody.
+
+  Args:
+    num_clients: N >= 1.
+
+  Returns:
+    bool[N, N].
+  """
+  return ~np.eye(len(empty(num_clients)), dtype=bool)
+
+
+def ring(num_clients: int) -> np.ndarray:
+  """A cycle; two clients share one link.
+
+  Args:
+    num_clients: N >= 1.
+
+  Returns:
+    bool[N, N].
+
+  Example:
+    >>> ring(4).sum(axis=1).tolist()
+    [2, 2, 2, 2]
+  """
+  n = checks.integer(num_clients, name='num_clients', low=1)
+  return adjacency(networkx.cycle_graph(n))
+
+
+def path(num_clients: int) -> np.ndarray:
+  """A line of clients.
+
+  Args:
+    num_clients: N >= 1.
+
+  Returns:
+    bool[N, N].
+  """
+  n = checks.integer(num_clients, name='num_clients', low=1)
+  return adjacency(networkx.path_graph(n))
+
+
+def star(num_clients: int) -> np.ndarray:
+  """Client 0 is linked to all others.
+
+  Args:
+    num_clients: N >= 1.
+
+  Returns:
+    bool[N, N].
+  """
+  n = checks.integer(num_clients, name='num_clients', low=1)
+  return adjacency(networkx.star_graph(n - 1))
+
+
+def _sides(num_clients: int, rows: int | None) -> tuple[int, int]:
+  n = checks.integer(num_clients, name='num_clients', low=1)
+  if rows is None:
+    rows = max(r for r in range(1, int(n**0.5) + 1) if n % r == 0)
+  rows = checks.integer(rows, name='rows', low=1)
+  if n % rows:
+    raise ValueError(
+      f'rows={rows} does not divide num_clients={n}: '
+      'choose a divisor, or None for the squarest one.'
+    )
+  return rows, n // rows
+
+
+def grid(num_clients: int, *, rows: int | None = None) -> np.ndarray:
+  """A rectangular grid with free borders.
+
+  Args:
+    num_clients: N >= 1, the product of the sides.
+    rows: number of rows; None takes the squarest grid. A prime N gives a path.
+
+  Returns:
+    bool[N, N], clients numbered row by row.
+
+  Raises:
+    ValueError: if `rows` does not divide N.
+  """
+  return adjacency(networkx.grid_2d_graph(*_sides(num_clients, rows)))
+
+
+def torus(num_clients: int, *, rows: int | None = None) -> np.ndarray:
+  """A rectangular grid whose opposite borders are linked.
+
+  Args:
+    num_clients: N >= 1, the product of the sides. Sides below three have no
+      double links.
+    rows: number of rows; None takes the squarest torus. A prime N gives a
+      ring.
+
+  Returns:
+    bool[N, N], clients numbered row by row.
+
+  Raises:
+    ValueError: if `rows` does not divide N.
+  """
+  sides = _sides(num_clients, rows)
+  return adjacency(networkx.grid_2d_graph(*sides, periodic=True))
+
+
+def hypercube(num_clients: int) -> np.ndarray:
+  """Clients whose numbers differ in one binary digit are linked.
+
+  Args:
+    num_clients: N, a power of two.
+
+  Returns:
+    bool[N, N].
+
+  Raises:
+    ValueError: if N is not a power of two.
+  """
+  n = checks.integer(num_clients, name='num_clients', low=1)
+  if n & (n - 1):
+    raise ValueError(
+      f'hypercube needs a power of two; got num_clients={n}: use '
+      f'{1 << (n.bit_length() - 1)} or {1 << n.bit_length()} clients, or a '
+      'base graph, which exists for every number.'
+    )
+  ids = np.arange(n)
+  graph = np.zeros((n, n), bool)
+  for digit in range(n.bit_length() - 1):
+    graph[ids, ids ^ (1 << digit)] = True
+  return graph
+
+
+def _connected(
+  draw: Callable[[], networkx.Graph | np.ndarray], remedy: str
+) -> np.ndarray:
+  """Repeats a random draw until the graph is connected."""
+  for _ in range(_MAX_DRAWS):
+    graph = adjacency(draw())
+    if num_components(graph) == 1:
+      return graph
+  raise ValueError(
+    f'no connected graph in {_MAX_DRAWS} random draws: {remedy}.'
+  )
+
+
+def random_regular(
+  num_clients: int, degree: int, rng: np.random.Generator
+) -> np.ndarray:
+  """A connected random graph in which every client has the same degree.
+
+  Args:
+    num_clients: N.
+    degree: links per client, at most N - 1; N · degree must be even.
+    rng: consumed; draws that are not connected are thrown away.
+
+  Returns:
+    bool[N, N].
+
+  Raises:
+    ValueError: if no such graph exists.
+  """
+  n = checks.integer(num_clients, name='num_clients', low=1)
+  degree = checks.integer(degree, name='degree', low=0)
+  if degree >= n:
+    raise ValueError(
+      f'degree={degree} needs more clients: degree <= num_clients - 1 = '
+      f'{n - 1}.'
+    )
+  if n * degree % 2:
+    raise ValueError(
+      f'no graph of degree={degree} on num_clients={n} exists: their product '
+      f'must be even, change either by one.'
+    )
+  if degree < min(n - 1, 2):
+    raise ValueError(
+      f'degree={degree} cannot connect num_clients={n}: need degree >= 2.'
+    )
+  return _connected(
+    lambda: networkx.random_regular_graph(degree, n, seed=rng),
+    f'raise degree={degree}',
+  )
+
+
+def erdos_renyi(
+  num_clients: int, probability: float, rng: np.random.Generator
+) -> np.ndarray:
+  """A connected graph in which links exist independently.
+
+  Args:
+    num_clients: N.
+    probability: chance of each link, in (0, 1].
+    rng: consumed; draws that are not connected are thrown away.
+
+  Returns:
+    bool[N, N].
+
+  Raises:
+    ValueError: if 200 draws in a row are not connected.
+  """
+  n = checks.integer(num_clients, name='num_clients', low=1)
+  checks.number(
+    probability, name='probability', low=0.0, high=1.0, open_low=True
+  )
+  return _connected(
+    lambda: networkx.gnp_random_graph(n, probability, seed=rng),
+    f'raise probability={probability} above log(N) / N = {np.log(n) / n:.3f}',
+  )
+
+
+def small_world(
+  num_clients: int,
+  degree: int,
+  probability: float,
+  rng: np.random.Generator,
+) -> np.ndarray:
+  """A ring of near neighbours with some links rewired at random.
+
+  Args:
+    num_clients: N.
+    degree: links per client before rewiring, even and below N.
+    probability: chance that a link is rewired, in [0, 1].
+    rng: consumed; draws that are not connected are thrown away.
+
+  Returns:
+    bool[N, N].
+
+  Raises:
+    ValueError: if the degree does not fit.
+  """
+  n = checks.integer(num_clients, name='num_clients', low=1)
+  degree = checks.integer(degree, name='degree', low=2)
+  checks.number(probability, name='probability', low=0.0, high=1.0)
+  if degree % 2 or degree >= n:
+    raise ValueError(
+      f'small_world needs an even degree below num_clients={n}; '
+      f'got degree={degree}.'
+    )
+  return _connected(
+    lambda: networkx.watts_strogatz_graph(n, degree, probability, seed=rng),
+    f'raise degree={degree}',
+  )
+
+
+def exponential_shifts(num_clients: int) -> tuple[int, ...]:
+  """The powers of two below N, the hops of exponential graphs.
+
+  Args:
+    num_clients: N >= 1.
+
+  Returns:
+    ⌈log₂ N⌉ increasing ints.
+
+  Example:
+    >>> exponential_shifts(6)
+    (1, 2, 4)
+  """
+  n = checks.integer(num_clients, name='num_clients', low=1)
+  return tuple(1 << k for k in range((n - 1).bit_length()))
+
+
+def circulant(num_clients: int, shifts: tuple[int, ...]) -> np.ndarray:
+  """Client i receives from i + s (mod N) for every shift s.
+
+  Args:
+    num_clients: N >= 1.
+    shifts: hops; multiples of N are dropped, repetitions count once.
+
+  Returns:
+    bool[N, N], in general directed.
+  """
+  graph = empty(num_clients)
+  ids = np.arange(len(graph))
+  for shift in shifts:
+    graph[ids, (ids + shift) % len(graph)] = True
+  np.fill_diagonal(graph, False)
+  return graph
+
+
+def directed_ring(num_clients: int) -> np.ndarray:
+  """Client i receives from i + 1 only.
+
+  Args:
+    num_clients: N >= 1.
+
+  Returns:
+    bool[N, N].
+  """
+  return circulant(num_clients, (1,))
+
+
+def exponential(num_clients: int) -> np.ndarray:
+  """The static exponential graph: i receives from i + 1, i + 2, i + 4, ...
+
+  Args:
+    num_clients: N >= 1.
+
+  Returns:
+    bool[N, N], directed, in- and out-degree ⌈log₂ N⌉.
+
+  Source: Ying et al. 2021 (https://arxiv.org/abs/2110.13363).
+  """
+  return circulant(num_clients, exponential_shifts(num_clients))
+
+
+def random_digraph(
+  num_clients: int, degree: int, rng: np.random.Generator
+) -> np.ndarray:
+  """Everyone sends to `degree` random others; in-degrees differ.
+
+  Args:
+    num_clients: N.
+    degree: out-degree, at most N - 1.
+    rng: consumed; draws that are not strongly connected are thrown away.
+
+  Returns:
+    bool[N, N], directed and strongly connected.
+
+  Raises:
+    ValueError: if the degree does not fit or 200 draws fail.
+  """
+  n = checks.integer(num_clients, name='num_clients', low=1)
+  degree = checks.integer(degree, name='degree', low=0)
+  if degree >= n:
+    raise ValueError(
+      f'degree={degree} needs more clients: degree <= num_clients - 1 = '
+      f'{n - 1}.'
+    )
+
+  def draw():
+    graph = np.zeros((n, n), bool)
+    for sender in range(n):
+      others = np.delete(np.arange(n), sender)
+      graph[rng.choice(others, degree, replace=False), sender] = True
+    return graph
+
+  return _connected(draw, f'raise degree={degree}')

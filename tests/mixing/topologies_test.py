@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+import networkx
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from jaxdl import mixing
+
+
+def _rng():
+  return np.random.default_rng(0)
+
+
+class TopologiesTest(parameterized.TestCase):
+  @parameterized.named_parameters(
+    ('ring', lambda: mixing.ring(7), networkx.cycle_graph(7)),
+    ('path', lambda: mixing.path(5), networkx.path_graph(5)),
+    ('star', lambda: mixing.star(6), networkx.star_graph(5)),
+    ('grid', lambda: mixing.grid(12), networkx.grid_2d_graph(3, 4)),
+    (
+      'torus',
+      lambda: mixing.torus(12),
+      networkx.grid_2d_graph(3, 4, periodic=True),
+    ),
+    ('hypercube', lambda: mixing.hypercube(16), networkx.hypercube_graph(4)),
+    ('complete', lambda: mixing.complete(5), networkx.complete_graph(5)),
+  )
+  def test_is_the_named_graph(self, build, want):
+    got = build()
+    self.assertEqual(got.dtype, bool)
+    self.assertFalse(got.diagonal().any())
+    self.assertTrue(
+      networkx.is_isomorphic(networkx.from_numpy_array(got), want)
+    )
+
+  def test_small_cases_have_no_double_links_or_loops(self):
+    np.testing.assert_array_equal(mixing.ring(2), [[0, 1], [1, 0]])
+    np.testing.assert_array_equal(
+      mixing.torus(4), mixing.ring(4)[np.ix_([0, 1, 3, 2], [0, 1, 3, 2])]
+    )
+    np.testing.assert_array_equal(mixing.torus(5), mixing.ring(5))
+    for build in (
+      mixing.ring,
+      mixing.path,
+      mixing.star,
+      mixing.grid,
+      mixing.torus,
+      mixing.hypercube,
+      mixing.complete,
+      mixing.exponential,
+      mixing.directed_ring,
+    ):
+      np.testing.assert_array_equal(build(1), [[False]])
+
+  def test_random_families(self):
+    graph = mixing.random_regular(10, 3, _rng())
+    np.testing.assert_array_equal(graph.sum(axis=1), 3)
+    for undirected in (
+      graph,
+      mixing.erdos_renyi(12, 0.3, _rng()),
+      mixing.small_world(12, 4, 0.3, _rng()),
+    ):
+      self.assertTrue(mixing.is_undirected(undirected))
+      self.assertEqual(mixing.num_components(undirected), 1)
+    digraph = mixing.random_digraph(9, 2, _rng())
+    np.testing.assert_array_equal(digraph.sum(axis=0), 2)  # Sent by each.
+    self.assertEqual(mixing.num_components(digraph), 1)
+    np.testing.assert_array_equal(digraph, mixing.random_digraph(9, 2, _rng()))
+
+  def test_entry_i_j_lets_i_receive_from_j(self):
+    graph = mixing.directed_ring(4)
+    self.assertTrue(graph[0, 1])
+    self.assertFalse(graph[1, 0])
+    arrow = networkx.DiGraph([(0, 1)])  # 0 sends to 1.
+    np.testing.assert_array_equal(mixing.adjacency(arrow), [[0, 0], [1, 0]])
+    np.testing.assert_array_equal(
+      np.nonzero(mixing.exponential(6)[1])[0], [2, 3, 5]
+    )
+
+  @parameterized.named_parameters(
+    ('n', lambda: mixing.ring(0), 'num_clients must be at least 1'),
+    ('hypercube', lambda: mixing.hypercube(6), 'power of two.*use 4 or 8'),
+    ('rows', lambda: mixing.torus(6, rows=4), 'rows=4 does not divide'),
+    ('odd', lambda: mixing.random_regular(5, 3, _rng()), 'must be even'),
+    ('degree', lambda: mixing.random_regular(4, 4, _rng()), 'degree <= .* 3'),
+    ('pairs', lambda: mixing.random_regular(6, 1, _rng()), 'degree >= 2'),
+    ('rare', lambda: mixing.erdos_renyi(30, 1e-6, _rng()), 'raise probab'),
+    ('world', lambda: mixing.small_world(8, 3, 0.1, _rng()), 'even degree'),
+    ('shape', lambda: mixing.adjacency(np.ones((2, 3))), r'square.*\(2, 3\)'),
+  )
+  def test_says_what_does_not_exist(self, build, message):
+    with self.assertRaisesRegex(ValueError, message):
+      build()
+
+
+if __name__ == '__main__':
+  absltest.main()
