@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks as pairs of pure functions, and the tasks they are trained on.
+
+A `Network` (`jaxdl.core.types`) is `init(key, *example_inputs) -> params` and
+`apply(params, *inputs, train=False, key=None) -> outputs`; `params` is a plain
+nested dict of arrays. Algorithms accept any such pair: nothing outside this
+folder needs to know how ours are written.
+
+Networks, all channel-last:
+
+- `logistic_regression`, `mlp`: any inputs [B, ...], flattened.
+- `lenet`, `monna_mnist_cnn`, `fedjax_emnist_cnn`: small grey images.
+- `monna_cifar_cnn`: with batch normalisation and dropout.
+- `resnet18`: with group or batch normalisation.
+- `make_network` builds one of `NETWORKS` by name.
+- `from_linen`, `from_nnx` adapt flax modules.
+
+Parameters take the dtype of the floating-point example inputs and outputs the
+common dtype of parameters and inputs; statistics and losses are at least
+float32. All kernels of a network are cut from one random draw, so that
+initialisation compiles in the same fraction of a second at any depth.
+
+Statistics. A network with batch normalisation keeps its running statistics in
+`params['statistics']` (`has_statistics`). Its `apply` takes two more keywords:
+`mask: bool[B]`, rows that the statistics leave out, and `mutable=True`, which
+returns `(outputs, statistics of the batch)`. Training uses the batch's
+statistics, evaluation the running ones. Those learn through
+`statistics_surrogate`, a term of value zero whose gradient is
+`statistics - batch`, so that any gradient method and any aggregation handles
+them; gradient norms and momentum see that entry too. After averaging models, or
+to end a training with an adaptive optimiser, `recalibrate` estimates them
+exactly. `training_outputs` is what a loss of your own should call.
+
+Tasks. `classification` and `regression` turn a network into a `Task` on
+batches `{'inputs', 'labels', 'mask'}`.
+
+On CPU, run convolutional networks with one set of parameters per client through
+`jaxdl.core.clients.map_clients`, which avoids slow grouped convolutions.
+"""
+
+from jaxdl.networks._convolutional import (
+  fedjax_emnist_cnn,
+  lenet,
+  monna_cifar_cnn,
+  monna_mnist_cnn,
+)
+from jaxdl.networks._dense import ACTIVATIONS, logistic_regression, mlp
+from jaxdl.networks._linen import BatchNorm, from_linen, max_pool
+from jaxdl.networks._nnx import from_nnx
+from jaxdl.networks._registry import NETWORKS, make_network
+from jaxdl.networks._resnet import resnet18
+from jaxdl.networks._statistics import (
+  has_statistics,
+  recalibrate,
+  split_statistics,
+  statistics_surrogate,
+  training_outputs,
+  with_statistics,
+)
+from jaxdl.networks._tasks import classification, regression
+
+__all__ = [
+  'ACTIVATIONS',
+  'BatchNorm',
+  'NETWORKS',
+  'classification',
+  'fedjax_emnist_cnn',
+  'from_linen',
+  'from_nnx',
+  'has_statistics',
+  'lenet',
+  'logistic_regression',
+  'make_network',
+  'max_pool',
+  'mlp',
+  'monna_cifar_cnn',
+  'monna_mnist_cnn',
+  'recalibrate',
+  'regression',
+  'resnet18',
+  'split_statistics',
+  'statistics_surrogate',
+  'training_outputs',
+  'with_statistics',
+]

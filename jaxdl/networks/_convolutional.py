@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The small convolutional networks of the literature we compare with."""
+
+import flax.linen as nn
+import jax
+
+from jaxdl.core import checks
+from jaxdl.core.types import Network
+from jaxdl.networks import _init, _linen
+
+
+def _build(module, name, num_classes, smallest):
+  checks.integer(num_classes, name='num_classes', low=1)
+  return _linen.from_linen(
+    module,
+    initializer=_init.draw,
+    check=_linen.check_images(name, smallest),
+  )
+
+
+def _flat(x):
+  return x.reshape(x.shape[0], -1)
+
+
+class _MonnaMnist(nn.Module):
+  num_classes: int
+
+  @nn.compact
+  def __call__(self, x):
+    for features in (20, 50):
+      x = nn.Conv(features, (5, 5), padding='VALID')(x)
+      x = _linen.max_pool(jax.nn.relu(x))
+    x = jax.nn.relu(nn.Dense(500)(_flat(x)))
+    return nn.Dense(self.num_classes)(x)
+
+
+def monna_mnist_cnn(num_classes: int = 10) -> Network:
+  """Builds the network of the MoNNA experiments on MNIST.
+
+  Unpadded 5x5 convolutions with 20 and 50 channels, each followed by a relu
+  and 2x2 max pooling, then dense layers 500 and K. Inputs [B, 28, 28, 1] give
+  431,080 parameters for ten classes.
+
+  Args:
+    num_classes: number of classes K.
+
+  Returns:
+    `Network`; inputs f[B, H, W, C], H, W >= 16; outputs logits f[B, K].
+
+  Example:
+    >>> params = monna_mnist_cnn().init(
+    ...   jax.random.key(0), jnp.zeros((1, 28, 28, 1))
+    ... )
+    >>> sum(x.size for x in jax.tree.leaves(params))
+    431080
+
+  Source: Farhadkhani et al. 2023 (https://arxiv.org/abs/2209.10931),
+  experiments, and their code.
+  """
+  return _build(_MonnaMnist(num_classes), 'monna_mnist_cnn', num_classes, 16)
+
+
+class _MonnaCifar(nn.Module):
+  num_classes: int
+  dropout: float
+
+  @nn.compact
+  def __call__(self, x, *, train=False, mask=None):
+    drop = lambda x: nn.Dropout(self.dropout, deterministic=not train)(x)
+    for features in (64, 128):
+      for _ in range(2):
+        x = jax.nn.relu(nn.Conv(features, (3, 3), padding=1)(x))
+        x = _linen.BatchNorm()(x, mask=mask)
+      x = drop(_linen.max_pool(x))
+    x = drop(jax.nn.relu(nn.Dense(128)(_flat(x))))
+    return nn.Dense(self.num_classes)(x)
+
+
+def monna_cifar_cnn(num_classes: int = 10, *, dropout: float = 0.25) -> Network:
+  """Builds the network of the MoNNA experiments on CIFAR-10.
+
+  Padded 3x3 convolutions with 64, 64 | 128, 128 channels, each followed by a
+  relu and then batch normalisation; 2x2 max pooling and dropout after each
+  pair; dense 128, relu, dropout, dense K. Inputs [B, 32, 32, 3] give 1,310,922
+  trainable parameters for ten classes, and 768 running statistics.
+
+  Args:
+    num_classes: number of classes K.
+    dropout: probability of dropping an entry, in [0, 1).
+
+  Returns:
+    `Network` with statistics; inputs f[B, H, W, C], H, W >= 4; outputs
+    logits f[B, K]; needs a key in training if `dropout > 0`.
+
+  Source: Farhadkhani et al. 2023 (https://arxiv.org/abs/2209.10931),
+  experiments, and their code.
+  """
+  checks.number(dropout, name='dropout', low=0.0, high=1.0, open_high=True)
+  module = _MonnaCifar(num_classes, dropout)
+  return _build(module, 'monna_cifar_cnn', num_classes, 4)
+
+
+class _LeNet(nn.Module):
+  num_classes: int
+
+  @nn.compact
+  def __call__(self, x):
+    for features, padding in ((6, 2), (16, 0)):
+      x = nn.Conv(features, (5, 5), padding=padding)(x)
+      x = _linen.max_pool(jax.nn.relu(x))
+    x = jax.nn.relu(nn.Dense(120)(_flat(x)))
+    x = jax.nn.relu(nn.Dense(84)(x))
+    return nn.Dense(self.num_classes)(x)
+
+
+def lenet(num_classes: int = 10) -> Network:
+  """Builds LeNet-5 with relu activations and max pooling.
+
+  A 5x5 convolution with 6 channels (padded by 2), one with 16 (unpadded), each
+  followed by a relu and 2x2 max pooling, then dense layers 120, 84 and K.
+  Inputs [B, 28, 28, 1] give 61,706 parameters for ten classes.
+
+  Args:
+    num_classes: number of classes K.
+
+  Returns:
+    `Network`; inputs f[B, H, W, C], H, W >= 12; outputs logits f[B, K].
+
+  Source: LeCun et al. 1998 (https://doi.org/10.1109/5.726791), section II.B,
+  with full connections, relu and max pooling instead of the original's
+  partial connections, tanh and trained averages.
+  """
+  return _build(_LeNet(num_classes), 'lenet', num_classes, 12)
+
+
+class _FedjaxEmnist(nn.Module):
+  num_classes: int
+  dropout: tuple[float, float]
+
+  @nn.compact
+  def __call__(self, x, *, train=False):
+    drop = lambda x, i: nn.Dropout(self.dropout[i], deterministic=not train)(x)
+    for features in (32, 64):
+      x = jax.nn.relu(nn.Conv(features, (3, 3), padding='VALID')(x))
+    x = drop(_linen.max_pool(x), 0)
+    x = drop(jax.nn.relu(nn.Dense(128)(_flat(x))), 1)
+    return nn.Dense(self.num_classes)(x)
+
+
+def fedjax_emnist_cnn(
+  num_classes: int = 62, *, dropout: tuple[float, float] = (0.25, 0.5)
+) -> Network:
+  """Builds the convolutional network that federated EMNIST is trained with.
+
+  Unpadded 3x3 convolutions with 32 and 64 channels and relus, 2x2 max pooling,
+  dropout, dense 128, relu, dropout, dense K. Inputs [B, 28, 28, 1] give
+  1,206,590 parameters for 62 classes.
+
+  Args:
+    num_classes: number of classes K.
+    dropout: the two probabilities of dropping an entry, each in [0, 1).
+
+  Returns:
+    `Network`; inputs f[B, H, W, C], H, W >= 6; outputs logits f[B, K];
+    needs a key in training unless both probabilities are zero.
+
+  Source: Ro et al. 2021 (https://arxiv.org/abs/2108.02117), experiments.
+  """
+  for rate in dropout:
+    checks.number(rate, name='dropout', low=0.0, high=1.0, open_high=True)
+  module = _FedjaxEmnist(num_classes, tuple(dropout))
+  return _build(module, 'fedjax_emnist_cnn', num_classes, 6)
