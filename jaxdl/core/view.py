@@ -35,6 +35,7 @@ class View:
     coefficients: f32[M, N], or None where the vectors are the rows themselves.
     present: bool[M], or None if no row is padding.
     axis_name: mapped axis over which clients are split, if any (static).
+    anchored: whether c is the vector that the caller named (static).
   """
 
   base: chex.ArrayTree
@@ -45,6 +46,7 @@ class View:
   axis_name: str | None = dataclasses.field(
     default=None, metadata={'static': True}
   )
+  anchored: bool = dataclasses.field(default=False, metadata={'static': True})
 
   @property
   def size(self) -> int:
@@ -67,7 +69,8 @@ class View:
       valid = ~jnp.any(used & ~self.finite[None, :], axis=1)
     return valid if self.present is None else valid & self.present
 
-  def _augmented(self) -> chex.Array:
+  def augmented(self) -> chex.Array:
+    """f32[M, N+1]: the vectors in terms of the frame's N+1 vectors."""
     n = self.finite.shape[0]
     eye = jnp.eye(n, dtype=self.frame.dtype)
     c = eye if self.coefficients is None else self.coefficients
@@ -75,14 +78,14 @@ class View:
 
   def products(self) -> chex.Array:
     """f32[M, M] inner products; zero for vectors that are not valid."""
-    c = self._augmented()
+    c = self.augmented()
     out = jnp.linalg.multi_dot([c, self.frame, c.T], precision='highest')
     valid = self.valid
     return jnp.where(valid[:, None] & valid[None, :], out, 0)
 
   def sq_norms(self) -> chex.Array:
     """f32[M] squared norms; +inf for vectors that are not valid."""
-    c = self._augmented()
+    c = self.augmented()
     out = jnp.sum(jnp.matmul(c, self.frame, precision='highest') * c, axis=1)
     return jnp.where(self.valid, jnp.maximum(out, 0), jnp.inf)
 
@@ -92,7 +95,7 @@ class View:
     Only differences between vectors carry meaning. Zero for vectors that are
     not valid.
     """
-    c = self._augmented()
+    c = self.augmented()
     if self.coefficients is not None:
       valid = self.valid.astype(c.dtype)
       mean = valid @ c / jnp.maximum(jnp.sum(valid), 1)
@@ -114,6 +117,20 @@ class View:
     valid = self.valid
     out = jnp.where(valid[:, None] & valid[None, :], out, jnp.inf)
     return jnp.where(jnp.eye(self.size, dtype=bool), 0, out)
+
+  def sq_distances_to(self, point: chex.Array) -> chex.Array:
+    """Squared distances from the M vectors to one point.
+
+    Args:
+      point: f32[N+1], the point in terms of the frame's N+1 vectors.
+
+    Returns:
+      f32[M], +inf for vectors that are not valid.
+    """
+    difference = self.augmented() - point[None, :]
+    moved = jnp.matmul(difference, self.frame, precision='highest')
+    out = jnp.maximum(jnp.sum(moved * difference, axis=1), 0)
+    return jnp.where(self.valid, out, jnp.inf)
 
   def pull(self, weights: chex.Array) -> chex.Array:
     """Turns weights on the M vectors into weights on the N client rows.
@@ -232,6 +249,27 @@ def coordinate_shards(
   return jax.tree.map(leaf, stacked)
 
 
+def own_coordinates(tree: chex.ArrayTree, axis_name: str) -> chex.ArrayTree:
+  """Cuts this device's coordinates out of a vector that every device holds.
+
+  Args:
+    tree: leaves [...], the same on every device.
+    axis_name: the mapped axis, of size P.
+
+  Returns:
+    Leaves [S], S = ceil(D / P), as in `coordinate_shards`.
+  """
+  devices = jax.lax.axis_size(axis_name)
+
+  def leaf(x):
+    flat = jnp.pad(x.reshape(-1), (0, -x.size % devices))
+    size = flat.shape[0] // devices
+    start = jax.lax.axis_index(axis_name) * size
+    return jax.lax.dynamic_slice_in_dim(flat, start, size)
+
+  return jax.tree.map(leaf, tree)
+
+
 def from_coordinate_shards(
   shards: chex.ArrayTree, like: chex.ArrayTree, axis_name: str
 ) -> chex.ArrayTree:
@@ -257,6 +295,7 @@ def view(
   updates: chex.ArrayTree | View,
   *,
   mask: chex.Array | None = None,
+  anchor: chex.ArrayTree | None = None,
   axis_name: str | None = None,
 ) -> View:
   """Reads the clients once and returns their view in Gram space.
@@ -265,6 +304,8 @@ def view(
     updates: stacked tree, leaves [N, ...], floating point; a view is returned
       as it is.
     mask: bool[N], false for padding rows, which never move a result.
+    anchor: leaves [...], a vector that rules may use beside the clients (a
+      trusted gradient, the last update); the centre of the frame.
     axis_name: axis of an enclosing `pmap`, `shard_map` or `vmap`; leaves (and
       `mask`) are then this device's share of the clients, and the view is of
       all clients. Data moves by one all-to-all and one sum of N x N numbers.
@@ -288,7 +329,14 @@ def view(
       mask = jax.lax.all_gather(mask, axis_name, tiled=True)
   if mask is not None and jnp.shape(mask) != (n,):
     raise ValueError(f'mask must have shape [{n}]; got {jnp.shape(mask)}.')
-  frame = gram_lib.centred_gram(shared, mask=mask, axis_name=axis_name)
+  if anchor is None:
+    frame = gram_lib.centred_gram(shared, mask=mask, axis_name=axis_name)
+  else:
+    if axis_name is not None:
+      anchor = own_coordinates(anchor, axis_name)
+    frame = gram_lib.gram(shared, centre=anchor)
+    if axis_name is not None:
+      frame = jax.lax.psum(frame, axis_name)
   finite = jnp.isfinite(jnp.diagonal(frame))
   frame = jnp.where(finite[:, None] & finite[None, :], frame, 0)
   finite = finite[:n] & finite[n]
@@ -298,6 +346,7 @@ def view(
     finite=finite,
     present=mask,
     axis_name=axis_name,
+    anchored=anchor is not None,
   )
 
 

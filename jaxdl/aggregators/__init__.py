@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules that turn the clients' updates into one.
+
+Every rule is a pure function `rule(updates, ...) -> update` of a stacked tree
+(leading client axis N), works under jit, vmap and grad where that makes sense,
+in bf16, f32 and f64, with clients or parameters sharded, and inside `pmap` or
+`shard_map` through `axis_name`.
+
+Gram rules need only the inner products between clients. Each has a
+`<name>_weights` that returns f32[N] on the clients, accepts a
+`jaxdl.core.view.View`, and composes with the pre-aggregators at no further pass
+over the data: `krum`, `multi_krum`, `bulyan`, `geometric_median`, `mda`,
+`smea`, `caf`, `cge`, `dnc`, `flag_aggregator`, `fltrust`, `signguard`,
+`nearest_neighbor_averaging`, `centered_clipping`.
+
+Coordinate rules look at one coordinate at a time: `median`, `trimmed_mean`,
+`meamed`, `phocas`.
+
+Pre-aggregators map n vectors to n or fewer: `nnm`, `bucketing`, `clipping`,
+`arc`; `chain(nnm, krum)` composes.
+
+Rules with memory are `Aggregator(init, apply, explain)` pairs:
+`centered_clipping_aggregator`, `foolsgold`, `server_momentum`; `stateless`
+wraps a pure rule. `make_aggregator` builds any of them from names.
+
+Non-finite clients are farthest from everyone in robust rules and pass through
+the plain mean. `mask` removes padding rows: they never move a result.
+"""
+
+from jaxdl.aggregators._combinators import chain, server_momentum, stateless
+from jaxdl.aggregators._coordinate import meamed, median, phocas, trimmed_mean
+from jaxdl.aggregators._distance import (
+  bulyan,
+  bulyan_selection,
+  bulyan_weights,
+  krum,
+  krum_scores,
+  krum_weights,
+  mda,
+  mda_weights,
+  multi_krum,
+  multi_krum_weights,
+  nearest_neighbor_averaging,
+  nearest_neighbor_weights,
+)
+from jaxdl.aggregators._families import merge_shares
+from jaxdl.aggregators._flag import (
+  FlagState,
+  flag_aggregator,
+  flag_aggregator_weights,
+  flag_mean,
+  flag_state,
+  reconstruction_values,
+)
+from jaxdl.aggregators._iterative import (
+  centered_clipping,
+  centered_clipping_aggregator,
+  geometric_median,
+  geometric_median_weights,
+)
+from jaxdl.aggregators._means import mean, mean_weights
+from jaxdl.aggregators._pre import arc, bucketing, clipping, nnm
+from jaxdl.aggregators._registry import (
+  NAMES,
+  PRE_NAMES,
+  PRE_RULES,
+  RULES,
+  make_aggregator,
+)
+from jaxdl.aggregators._similarity import (
+  FoolsGoldState,
+  cosine_similarity,
+  fltrust,
+  fltrust_weights,
+  foolsgold,
+  foolsgold_weights,
+  mean_shift_labels,
+  signguard,
+  signguard_weights,
+)
+from jaxdl.aggregators._subspace import (
+  caf,
+  caf_weights,
+  cge,
+  cge_weights,
+  dnc,
+  dnc_weights,
+  smea,
+  smea_weights,
+)
+
+__all__ = [
+  'NAMES',
+  'PRE_NAMES',
+  'PRE_RULES',
+  'RULES',
+  'FlagState',
+  'FoolsGoldState',
+  'arc',
+  'bucketing',
+  'bulyan',
+  'bulyan_selection',
+  'bulyan_weights',
+  'caf',
+  'caf_weights',
+  'centered_clipping',
+  'centered_clipping_aggregator',
+  'cge',
+  'cge_weights',
+  'chain',
+  'clipping',
+  'cosine_similarity',
+  'dnc',
+  'dnc_weights',
+  'flag_aggregator',
+  'flag_aggregator_weights',
+  'flag_mean',
+  'flag_state',
+  'fltrust',
+  'fltrust_weights',
+  'foolsgold',
+  'foolsgold_weights',
+  'geometric_median',
+  'geometric_median_weights',
+  'krum',
+  'krum_scores',
+  'krum_weights',
+  'make_aggregator',
+  'mda',
+  'mda_weights',
+  'mean',
+  'mean_shift_labels',
+  'mean_weights',
+  'meamed',
+  'median',
+  'merge_shares',
+  'multi_krum',
+  'multi_krum_weights',
+  'nearest_neighbor_averaging',
+  'nearest_neighbor_weights',
+  'nnm',
+  'phocas',
+  'reconstruction_values',
+  'server_momentum',
+  'signguard',
+  'signguard_weights',
+  'smea',
+  'smea_weights',
+  'stateless',
+  'trimmed_mean',
+]

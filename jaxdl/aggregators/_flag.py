@@ -1,0 +1,397 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The flag aggregator: project on the subspace that explains most clients.
+
+Family: Gram. Everything happens on the N x N Gram matrix of the unit updates.
+"""
+
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdl.aggregators import _families
+from jaxdl.core import checks, keys, view as view_lib
+
+STARTS = ('flag_mean', 'random')
+PAIR_MODES = ('objective', 'reference')
+SCALES = ('mean', 'num_components')
+RESCALES = ('none', 'median_norm')
+
+
+class FlagState(NamedTuple):
+  """What the subspace says about the clients.
+
+  Attributes:
+    values: f32[M], explained share of each unit update, v_i in [0, 1]; zero
+      for zero or non-finite updates.
+    weights: f32[M], IRLS weights of the last subspace.
+    objective: f32[num_iters + 1], its value at the start and after each step.
+    num_ignored: i32[], updates that were zero or not finite.
+  """
+
+  values: chex.Array
+  weights: chex.Array
+  objective: chex.Array
+  num_ignored: chex.Array
+
+
+def _basis(products, weights, m):
+  """Coefficients C [M, m] of an orthonormal top-m basis of weighted columns."""
+  scaled = weights[:, None] * products * weights[None, :]
+  values, vectors = jnp.linalg.eigh(scaled)
+  values, vectors = values[::-1][:m], vectors[:, ::-1][:, :m]
+  # Directions beyond the rank carry no data: drop them instead of dividing.
+  floor = _rank_floor(products) * jnp.maximum(values[0], 0)
+  kept = values > jnp.maximum(floor, jnp.finfo(products.dtype).tiny)
+  scale = jnp.where(kept, 1 / jnp.sqrt(jnp.where(kept, values, 1.0)), 0.0)
+  return weights[:, None] * vectors * scale[None, :]
+
+
+def _rank_floor(products):
+  return products.shape[0] * jnp.finfo(products.dtype).eps
+
+
+def flag_mean(
+  products: chex.Array,
+  *,
+  num_components: int,
+  weights: chex.Array | None = None,
+) -> chex.Array:
+  """Top principal subspace of weighted unit vectors, in their coefficients.
+
+  Args:
+    products: f32[N, N], Gram matrix of the unit vectors x_i.
+    num_components: m (static), 1 <= m <= N.
+    weights: f32[N], factors on the vectors; ones by default.
+
+  Returns:
+    f32[N, m] coefficients C: the columns of X C are an orthonormal basis
+    (zero columns beyond the rank).
+
+  Raises:
+    ValueError: if m is out of range.
+
+  Example:
+    >>> flag_mean(jnp.eye(2), num_components=2).shape
+    (2, 2)
+
+  Source: Draper et al. 2014; the flag aggregator's first step.
+  """
+  n = products.shape[0]
+  checks.integer(num_components, name='num_components', low=1, high=n)
+  if weights is None:
+    weights = jnp.ones(n, products.dtype)
+  return _basis(products, weights, num_components)
+
+
+def reconstruction_values(
+  products: chex.Array, coefficients: chex.Array
+) -> chex.Array:
+  """Share of each unit vector's square that lies in a subspace.
+
+  Args:
+    products: f32[N, N], Gram matrix of the unit vectors.
+    coefficients: f32[N, m] from `flag_mean`.
+
+  Returns:
+    f32[N], v_i = |Y^T x_i|^2 in [0, 1].
+  """
+  inside = coefficients.T @ products
+  return jnp.clip(jnp.sum(inside * inside, axis=0), 0.0, 1.0)
+
+
+def flag_aggregator(
+  updates: _families.Updates,
+  *,
+  num_components: int | None = None,
+  num_iters: int = 5,
+  reg: chex.Numeric = 0.0,
+  eps: chex.Numeric = 1e-7,
+  start: str = 'flag_mean',
+  normalize: bool = True,
+  scale: str = 'mean',
+  pair_mode: str = 'objective',
+  rescale: str = 'none',
+  key: chex.PRNGKey | None = None,
+  mask: chex.Array | None = None,
+  axis_name: str | None = None,
+) -> chex.ArrayTree:
+  """Averages the updates after projecting them on the subspace they share.
+
+  The m-dimensional subspace minimises the sum of sqrt(1 - v_i), v_i the share
+  of unit update i that it explains, by iteratively reweighted principal
+  components. With unit updates (`normalize`) one client contributes at most
+  1/n of the mass, which is where the robustness comes from; with raw updates
+  (the paper's formula) one huge update dominates.
+
+  Args:
+    updates: stacked tree, leaves [N, ...], floating point, or a view.
+    num_components: m (static), 1 <= m <= N; ceil((N + 1) / 2) by default.
+    num_iters: IRLS steps after the start (static), >= 1. The official code
+      makes one in all, from a random start, which is the start taken here.
+    reg: lambda >= 0, weight of the pairwise term; static or traced, but only
+      a Python 0 skips its cost.
+    eps: > 0, keeps the weights (1 - v + eps)^(-1/4) finite.
+    start: 'flag_mean' (weights one; deterministic) or 'random' (weights from a
+      random subspace of the clients' span; needs `key`); static.
+    normalize: average projected unit updates (default), or raw ones.
+    scale: 'mean' divides by N, 'num_components' by m (official code); static.
+    pair_mode: 'objective' weights pairs as the objective says, 'reference' as
+      the official code does (unnormalised differences, squared lambda);
+      static.
+    rescale: 'median_norm' multiplies the result of unit updates by the median
+      norm of the raw ones, so that steps shrink with the gradients; 'none'
+      leaves it; static.
+    key: consumed if `start='random'`.
+    mask: bool[N], false for padding rows.
+    axis_name: mapped axis over which the clients are split.
+
+  Returns:
+    Leaves [...], dtypes of the input. Zero and non-finite clients contribute
+    nothing.
+
+  Raises:
+    ValueError: if an argument is out of range or unknown.
+
+  Cost: O(N² · D + num_iters · N³); with reg > 0 O(num_iters · N⁶ / 8).
+
+  Example:
+    >>> x = jnp.array([[2.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    >>> flag_aggregator(x, num_components=1)
+    Array([0.6666667, 0.       ], dtype=float32)
+
+  Source: Almasi et al. 2024 (https://arxiv.org/abs/2302.05865), Algorithm 1.
+  """
+  fn = _flag(
+    updates, num_components, num_iters, reg, eps, start, normalize, scale,
+    pair_mode, rescale, key, axis_name,
+  )  # fmt: skip
+  return _families.gram_rule(
+    updates, lambda view: fn(view)[0], mask=mask, axis_name=axis_name
+  )
+
+
+def flag_aggregator_weights(
+  updates: _families.Updates,
+  *,
+  num_components: int | None = None,
+  num_iters: int = 5,
+  reg: chex.Numeric = 0.0,
+  eps: chex.Numeric = 1e-7,
+  start: str = 'flag_mean',
+  normalize: bool = True,
+  scale: str = 'mean',
+  pair_mode: str = 'objective',
+  rescale: str = 'none',
+  key: chex.PRNGKey | None = None,
+  mask: chex.Array | None = None,
+  axis_name: str | None = None,
+) -> chex.Array:
+  """Weights of `flag_aggregator` on the raw updates; may be negative.
+
+  Args:
+    updates: stacked tree, leaves [N, ...], or a view.
+    num_components: as in `flag_aggregator`, like all that follow.
+    num_iters: IRLS steps.
+    reg: lambda.
+    eps: smoothing of the weights.
+    start: 'flag_mean' or 'random'.
+    normalize: whether unit updates are averaged.
+    scale: 'mean' or 'num_components'.
+    pair_mode: 'objective' or 'reference'.
+    rescale: 'none' or 'median_norm'.
+    key: consumed if `start='random'`.
+    mask: bool[N], false for padding rows.
+    axis_name: mapped axis over which the clients are split.
+
+  Returns:
+    f32[N] on the client rows.
+  """
+  fn = _flag(
+    updates, num_components, num_iters, reg, eps, start, normalize, scale,
+    pair_mode, rescale, key, axis_name,
+  )  # fmt: skip
+  return _families.gram_weights(
+    updates, lambda view: fn(view)[0], mask=mask, axis_name=axis_name
+  )
+
+
+def flag_state(
+  updates: _families.Updates,
+  *,
+  num_components: int | None = None,
+  num_iters: int = 5,
+  reg: chex.Numeric = 0.0,
+  eps: chex.Numeric = 1e-7,
+  start: str = 'flag_mean',
+  pair_mode: str = 'objective',
+  key: chex.PRNGKey | None = None,
+  mask: chex.Array | None = None,
+  axis_name: str | None = None,
+) -> FlagState:
+  """Worker scores and the course of the objective.
+
+  Args:
+    updates: stacked tree, leaves [N, ...], or a view.
+    num_components: as in `flag_aggregator`, like all that follow.
+    num_iters: IRLS steps.
+    reg: lambda.
+    eps: smoothing of the weights.
+    start: 'flag_mean' or 'random'.
+    pair_mode: 'objective' or 'reference'.
+    key: consumed if `start='random'`.
+    mask: bool[N], false for padding rows.
+    axis_name: mapped axis over which the clients are split.
+
+  Returns:
+    A `FlagState`.
+
+  Example:
+    >>> x = jnp.array([[2.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    >>> flag_state(x, num_components=1).values
+    Array([1., 1., 0.], dtype=float32)
+  """
+  fn = _flag(
+    updates, num_components, num_iters, reg, eps, start, True, 'mean',
+    pair_mode, 'none', key, axis_name,
+  )  # fmt: skip
+  return fn(view_lib.view(updates, mask=mask, axis_name=axis_name))[1]
+
+
+def _flag(
+  updates, num_components, num_iters, reg, eps, start, normalize, scale,
+  pair_mode, rescale, key, axis_name,
+):  # fmt: skip
+  n = _families.num_vectors(updates, axis_name)
+  m = (n + 2) // 2 if num_components is None else num_components
+  m = min(m, n) if num_components is None else m
+  checks.integer(m, name='num_components', low=1, high=n)
+  checks.integer(num_iters, name='num_iters', low=1)
+  checks.number(reg, name='reg', low=0.0)
+  checks.number(eps, name='eps', low=0.0, open_low=True)
+  checks.choice(start, STARTS, name='start')
+  checks.choice(scale, SCALES, name='scale')
+  checks.choice(pair_mode, PAIR_MODES, name='pair_mode')
+  checks.choice(rescale, RESCALES, name='rescale')
+  if start == 'random':
+    keys.check_key(key)
+  pairs = not (isinstance(reg, (int, float)) and reg == 0) and n > 1
+  left, right = np.triu_indices(n, 1)
+  pair_share = jnp.zeros(())
+
+  def weights_fn(view):
+    raw = view.products()
+    dtype = raw.dtype
+    norms = jnp.sqrt(jnp.diagonal(raw))
+    usable = view.valid & (norms > 0)
+    safe = jnp.where(usable, norms, 1.0)
+    inverse = jnp.where(usable, 1.0 / safe, 0.0)
+    unit = inverse[:, None] * raw * inverse[None, :]
+    # Exact ones: an update is its own direction.
+    unit = jnp.where(jnp.eye(n, dtype=bool) & usable[:, None], 1.0, unit)
+    count = jnp.asarray(view.count, dtype)
+
+    # Columns: the unit updates and, with reg > 0, all pair differences, as
+    # coefficients on the unit updates.
+    selector = jnp.eye(n, dtype=dtype)
+    if pairs:
+      differences = (selector[left] - selector[right]).T
+      lengths = jnp.sqrt(
+        jnp.maximum(jnp.diag(differences.T @ unit @ differences), 0)
+      )
+      both = usable[left] & usable[right]
+      distinct = both & (lengths > 1e-6)
+      shorten = jnp.where(distinct, 1 / jnp.where(distinct, lengths, 1), 0)
+      if pair_mode == 'reference':
+        shorten = both.astype(dtype)
+      selector = jnp.concatenate(
+        [selector, differences * shorten[None, :]], axis=1
+      )
+      # Ordered pairs count twice.
+      pair_share = 2.0 * reg / jnp.maximum(count * (count - 1), 1)
+    columns = selector.T @ unit @ selector
+    there = jnp.diagonal(columns) > 0
+
+    def measure(coefficients):
+      """Objective and IRLS weights at a subspace."""
+      inside = coefficients.T @ columns
+      explained = jnp.sum(inside * inside, axis=0)
+      missing = jnp.maximum(1.0 - explained, 0.0)
+      missing = jnp.where(there, missing, 0.0)
+      fresh = (jnp.abs(1.0 - explained) + eps) ** -0.25
+      fresh = jnp.where(there, fresh, 0.0)
+      parts = jnp.sqrt(missing)
+      objective = jnp.sum(parts[:n])
+      if pairs:
+        objective = objective + pair_share * jnp.sum(parts[n:])
+        factor = jnp.sqrt(pair_share)
+        if pair_mode == 'reference':
+          # lambda / (n (n-1)) on the column itself, for both orders.
+          factor = jnp.sqrt(2.0) * pair_share / 2.0
+        fresh = fresh.at[n:].multiply(factor)
+      return objective, fresh
+
+    if start == 'random':
+      draw = jax.random.normal(key, (columns.shape[0],), dtype)
+      first = jnp.abs(draw) * there
+    else:
+      first = jnp.where(there, 1.0, 0.0)
+      if pairs:
+        factor = jnp.sqrt(pair_share)
+        if pair_mode == 'reference':
+          factor = jnp.sqrt(2.0) * pair_share / 2.0
+        first = first.at[n:].multiply(factor)
+
+    def step(carry, _):
+      coefficients, objective, weights, done = carry
+      fresh = _basis(columns, weights, m)
+      value, next_weights = measure(fresh)
+      worse = value > objective
+      stop = done | worse | (objective - value < 1e-10) | (value <= 1e-10)
+      keep = done | worse
+      carry = (
+        jnp.where(keep, coefficients, fresh),
+        jnp.where(keep, objective, value),
+        jnp.where(keep, weights, next_weights),
+        stop,
+      )
+      return carry, carry[1]
+
+    coefficients = _basis(columns, first, m)
+    objective, weights = measure(coefficients)
+    carry = (coefficients, objective, weights, objective <= 1e-10)
+    (coefficients, _, weights, _), course = jax.lax.scan(
+      step, carry, None, length=num_iters
+    )
+
+    # Y Y^T (X c) = X (C C^T X^T X c), with C on the unit updates.
+    basis = selector @ coefficients
+    if normalize:
+      target = usable.astype(dtype)
+    else:
+      target = jnp.where(usable, norms, 0.0)
+    projected = basis @ (basis.T @ (unit @ target))
+    projected = projected / (count if scale == 'mean' else m)
+    if normalize and rescale == 'median_norm':
+      ordered = jnp.sort(jnp.where(usable, norms, jnp.inf))
+      number = jnp.sum(usable)
+      middle = 0.5 * (
+        jnp.take(ordered, jnp.maximum(number - 1, 0) // 2)
+        + jnp.take(ordered, number // 2, mode='clip')
+      )
+      projected = projected * jnp.where(number > 0, middle, 0.0)
+    values = reconstruction_values(unit, basis)
+    present = view.valid if view.present is None else view.present
+    state = FlagState(
+      values=jnp.where(usable, values, 0.0),
+      weights=jnp.where(usable, weights[:n], 0.0),
+      objective=jnp.concatenate([objective[None], course]),
+      num_ignored=jnp.sum(present & ~usable).astype(jnp.int32)
+      if view.present is not None
+      else jnp.sum(~usable).astype(jnp.int32),
+    )
+    return projected * inverse, state
+
+  return weights_fn

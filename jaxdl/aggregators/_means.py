@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plain mean, the upper line of every comparison without adversaries."""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from jaxdl.aggregators import _families
+from jaxdl.core import checks, trees, view as view_lib
+
+
+def mean(
+  updates: _families.Updates,
+  *,
+  weights: chex.Array | None = None,
+  mask: chex.Array | None = None,
+  axis_name: str | None = None,
+) -> chex.ArrayTree:
+  """Averages the clients, by importance if weights are given.
+
+  Not robust: one client moves it anywhere, and non-finite entries pass through
+  (padding excepted).
+
+  Args:
+    updates: stacked tree, leaves [N, ...], floating point, or a view.
+    weights: f32[N], non-negative importances; equal by default.
+    mask: bool[N], false for padding rows.
+    axis_name: mapped axis over which the clients are split.
+
+  Returns:
+    Leaves [...], dtypes of the input; zeros if the total weight is zero.
+
+  Raises:
+    ValueError: if client axes differ or `weights` has another shape.
+
+  Cost: O(N · D), one pass.
+
+  Example:
+    >>> mean(jnp.array([[1.0], [3.0]]), weights=jnp.array([3.0, 1.0]))
+    Array([1.5], dtype=float32)
+  """
+  if isinstance(updates, view_lib.View):
+    return updates.combine(_shares(updates.size, weights, updates.present))
+  n = checks.num_clients(updates)
+  view_lib.check_floating(updates)
+  shares = _shares(n, weights, mask, axis_name)
+  if mask is not None:
+    updates = trees.where_rows(mask, updates, 0.0)
+  out = trees.combine(shares, updates)
+  if axis_name is None:
+    return out
+  return jax.tree.map(lambda x: jax.lax.psum(x, axis_name), out)
+
+
+def mean_weights(
+  updates: _families.Updates,
+  *,
+  weights: chex.Array | None = None,
+  mask: chex.Array | None = None,
+  axis_name: str | None = None,
+) -> chex.Array:
+  """Weights of `mean`: importances divided by their sum.
+
+  Args:
+    updates: stacked tree, leaves [N, ...], or a view.
+    weights: f32[N], non-negative importances; equal by default.
+    mask: bool[N], false for padding rows.
+    axis_name: mapped axis over which the clients are split.
+
+  Returns:
+    f32[N] over all clients.
+
+  Example:
+    >>> mean_weights(jnp.zeros((2, 3)), weights=jnp.array([3.0, 1.0]))
+    Array([0.75, 0.25], dtype=float32)
+  """
+  if isinstance(updates, view_lib.View):
+    return updates.pull(_shares(updates.size, weights, updates.present))
+  n = checks.num_clients(updates)
+  shares = _shares(n, weights, mask, axis_name)
+  if axis_name is None:
+    return shares
+  return jax.lax.all_gather(shares, axis_name, tiled=True)
+
+
+def _shares(n, weights, mask, axis_name=None):
+  shares = jnp.ones((n,), jnp.float32) if weights is None else weights
+  if jnp.shape(shares) != (n,):
+    raise ValueError(f'weights must have shape [{n}]; got {shares.shape}.')
+  if mask is not None:
+    shares = jnp.where(mask, shares, 0)
+  total = jnp.sum(shares)
+  if axis_name is not None:
+    total = jax.lax.psum(total, axis_name)
+  return jnp.where(total > 0, shares / jnp.where(total > 0, total, 1), 0)

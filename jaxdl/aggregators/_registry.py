@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules by name, for flags and sweeps."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxdl.aggregators import (
+  _combinators,
+  _coordinate,
+  _distance,
+  _families,
+  _flag,
+  _iterative,
+  _means,
+  _pre,
+  _similarity,
+  _subspace,
+)
+from jaxdl.core import checks, types, view as view_lib
+
+
+class Entry(NamedTuple):
+  """What the registry knows about a rule.
+
+  Attributes:
+    rule: the pure function, or a factory of an `Aggregator` if `stateful`.
+    weights: the matching `<name>_weights`, None for coordinate rules.
+    family: 'gram', 'coordinate', 'mean' or 'stateful'.
+    byzantine: name of the argument that takes f, if any.
+    factor: needs n >= factor * f + extra.
+    extra: see `factor`.
+    random: whether it consumes a key.
+    defaults: options that the rule requires and that flags may override.
+  """
+
+  rule: Callable[..., Any]
+  weights: Callable[..., Any] | None
+  family: str
+  byzantine: str | None = 'num_byzantine'
+  factor: int = 2
+  extra: int = 1
+  random: bool = False
+  defaults: Mapping[str, Any] = {}
+
+
+RULES: dict[str, Entry] = {
+  'mean': Entry(
+    _means.mean, _means.mean_weights, 'mean', byzantine=None, factor=0
+  ),
+  'median': Entry(_coordinate.median, None, 'coordinate', byzantine=None),
+  'trimmed_mean': Entry(
+    _coordinate.trimmed_mean, None, 'coordinate', byzantine='num_trimmed'
+  ),
+  'meamed': Entry(_coordinate.meamed, None, 'coordinate'),
+  'phocas': Entry(_coordinate.phocas, None, 'coordinate'),
+  'krum': Entry(_distance.krum, _distance.krum_weights, 'gram', extra=3),
+  'multi_krum': Entry(
+    _distance.multi_krum, _distance.multi_krum_weights, 'gram', extra=3
+  ),
+  'bulyan': Entry(
+    _distance.bulyan, _distance.bulyan_weights, 'gram', factor=4, extra=3
+  ),
+  'geometric_median': Entry(
+    _iterative.geometric_median,
+    _iterative.geometric_median_weights,
+    'gram',
+    byzantine=None,
+  ),
+  'mda': Entry(_distance.mda, _distance.mda_weights, 'gram'),
+  'smea': Entry(_subspace.smea, _subspace.smea_weights, 'gram'),
+  'caf': Entry(_subspace.caf, _subspace.caf_weights, 'gram'),
+  'cge': Entry(_subspace.cge, _subspace.cge_weights, 'gram'),
+  'dnc': Entry(_subspace.dnc, _subspace.dnc_weights, 'gram', random=True),
+  'flag': Entry(
+    _flag.flag_aggregator,
+    _flag.flag_aggregator_weights,
+    'gram',
+    byzantine=None,
+  ),
+  'signguard': Entry(
+    _similarity.signguard,
+    _similarity.signguard_weights,
+    'gram',
+    byzantine=None,
+    random=True,
+  ),
+  'centered_clipping': Entry(
+    _iterative.centered_clipping_aggregator,
+    None,
+    'stateful',
+    byzantine=None,
+    defaults={'clip_radius': 10.0},
+  ),
+  'foolsgold': Entry(_similarity.foolsgold, None, 'stateful', byzantine=None),
+}
+
+PRE_RULES: dict[str, Entry] = {
+  'nnm': Entry(_pre.nnm, None, 'gram'),
+  'bucketing': Entry(_pre.bucketing, None, 'gram', byzantine=None, random=True),
+  'clipping': Entry(
+    _pre.clipping, None, 'gram', byzantine=None, defaults={'clip_radius': 2.0}
+  ),
+  'arc': Entry(_pre.arc, None, 'gram'),
+}
+
+NAMES = tuple(RULES)
+PRE_NAMES = tuple(PRE_RULES)
+
+
+def _bind(name, entry, num_byzantine, options):
+  kwargs = {**entry.defaults, **options}
+  if entry.byzantine is not None:
+    kwargs.setdefault(entry.byzantine, num_byzantine)
+  for option in kwargs:
+    if not _combinators.takes(entry.rule, option):
+      raise ValueError(f'{name} has no option {option!r}.')
+  return functools.partial(entry.rule, **kwargs), kwargs
+
+
+def make_aggregator(
+  name: str,
+  *,
+  num_clients: int,
+  num_byzantine: int = 0,
+  pre: Sequence[str] = (),
+  options: Mapping[str, Any] | None = None,
+  pre_options: Mapping[str, Mapping[str, Any]] | None = None,
+) -> types.Aggregator:
+  """Builds a server rule from names, checked before anything compiles.
+
+  Args:
+    name: one of `NAMES`.
+    num_clients: N that it will see (static).
+    num_byzantine: f that the rules are told (static).
+    pre: pre-aggregators in order, each one of `PRE_NAMES`.
+    options: keyword arguments of the rule.
+    pre_options: keyword arguments per pre-aggregator.
+
+  Returns:
+    An `Aggregator` with `explain` (coordinate rules report the average weight
+    over coordinates). `apply` takes `key` if a part is random.
+
+  Raises:
+    ValueError: for unknown names or options, or if N and f do not fit.
+
+  Example:
+    >>> server = make_aggregator(
+    ...   'krum', num_clients=5, num_byzantine=1, pre=('nnm',)
+    ... )
+    >>> x = jnp.array([[0.0], [1.0], [2.0], [3.0], [90.0]])
+    >>> server.apply(x, server.init(x[0]))[0]
+    Array([1.5], dtype=float32)
+  """
+  checks.choice(name, NAMES, name='aggregator')
+  for stage in pre:
+    checks.choice(stage, PRE_NAMES, name='pre_aggregator')
+  n = checks.integer(num_clients, name='num_clients', low=1)
+  f = checks.integer(num_byzantine, name='num_byzantine', low=0)
+  entry = RULES[name]
+  before = [
+    _bind(p, PRE_RULES[p], f, (pre_options or {}).get(p, {}))[0] for p in pre
+  ]
+  options = dict(options or {})
+  if name == 'foolsgold':
+    options.setdefault('num_clients', n)
+  rule, bound = _bind(name, entry, f, options)
+  if entry.family == 'stateful':
+    server = _with_memory(name, rule(), tuple(before))
+  else:
+    server = _without_memory(entry, rule, bound, tuple(before))
+  _rehearse(server, n)
+  return server
+
+
+def _rehearse(server, n):
+  """Traces one call on tiny shapes, so that impossible settings fail now."""
+  x = jax.ShapeDtypeStruct((n, 2), jnp.float32)
+
+  def call(x):
+    key = jax.random.key(0)
+    return server.apply(x, server.init(x[0]), key=key)[0]
+
+  jax.eval_shape(call, x)
+
+
+def _without_memory(entry, rule, bound, before):
+  stages = (*before, rule)
+
+  def apply(
+    updates, state, *, weights=None, key=None, mask=None, axis_name=None
+  ):
+    if not before:
+      kwargs = {'mask': mask, 'axis_name': axis_name}
+      if entry.random:
+        kwargs['key'] = key
+      if entry.family == 'mean' and weights is not None:
+        kwargs['weights'] = weights
+      return rule(updates, **kwargs), state
+    view = view_lib.view(updates, mask=mask, axis_name=axis_name)
+    return _combinators.run_stages(stages, view, key), state
+
+  def explain(updates, state, *, key=None, mask=None, axis_name=None):
+    del state
+    view = view_lib.view(updates, mask=mask, axis_name=axis_name)
+    if entry.weights is not None:
+      last = functools.partial(entry.weights, **bound)
+      return _combinators.run_stages((*before, last), view, key)
+    seen = _combinators.run_stages((*before, lambda v: v), view, key)
+    shares = _families.merge_shares(
+      functools.partial(rule, mask=seen.present), seen.materialize()
+    )
+    return seen.pull(shares)
+
+  return types.Aggregator(lambda params: (), apply, explain)
+
+
+def _with_memory(name, server, before):
+  if not before:
+    return server
+  if name != 'centered_clipping':
+    raise ValueError(
+      f'{name} keeps one history per client and cannot follow a '
+      'pre-aggregator: drop pre.'
+    )
+
+  def apply(updates, state, *, key=None, mask=None, axis_name=None, **_):
+    view = view_lib.view(updates, mask=mask, anchor=state, axis_name=axis_name)
+    view = _combinators.run_stages((*before, lambda v: v), view, key)
+    return server.apply(view, state)
+
+  def explain(updates, state, *, key=None, mask=None, axis_name=None):
+    view = view_lib.view(updates, mask=mask, anchor=state, axis_name=axis_name)
+    view = _combinators.run_stages((*before, lambda v: v), view, key)
+    return server.explain(view, state)
+
+  return types.Aggregator(server.init, apply, explain)

@@ -1,0 +1,419 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules that judge clients by direction: trust, sybils and signs."""
+
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from jaxdl.aggregators import _families, _iterative, _subspace
+from jaxdl.core import (
+  checks,
+  gram as gram_lib,
+  keys,
+  trees,
+  types,
+  view as view_lib,
+)
+
+
+def fltrust(
+  updates: _families.Updates,
+  trusted: chex.ArrayTree,
+  *,
+  mask: chex.Array | None = None,
+  axis_name: str | None = None,
+) -> chex.ArrayTree:
+  """Averages updates by their agreement with a trusted one.
+
+  Each update is scaled to the trusted one's length and weighted by the positive
+  part of its cosine with it. Robust to any number of clients as far as the
+  trusted update is good.
+
+  Args:
+    updates: stacked tree, leaves [N, ...], floating point; or a view made with
+      `anchor=trusted`.
+    trusted: g_0, leaves [...], e.g. a gradient on clean root data.
+    mask: bool[N], false for padding rows.
+    axis_name: mapped axis over which the clients are split.
+
+  Returns:
+    Leaves [...], dtypes of the input; zeros if no client agrees at all.
+
+  Raises:
+    ValueError: if client axes differ or a view has no anchor.
+
+  Cost: O(N² · D), two passes. Family: Gram.
+
+  Example:
+    >>> x = jnp.array([[2.0, 0.0], [-9.0, 0.0]])
+    >>> fltrust(x, jnp.array([1.0, 0.0]))
+    Array([1., 0.], dtype=float32)
+
+  Source: Cao et al. 2021 (https://arxiv.org/abs/2012.13995), equation 4.
+  """
+  view, _ = _iterative._anchored(updates, trusted, mask, axis_name)
+  return view.combine(_trust(view))
+
+
+def fltrust_weights(
+  updates: _families.Updates,
+  trusted: chex.ArrayTree,
+  *,
+  mask: chex.Array | None = None,
+  axis_name: str | None = None,
+) -> chex.Array:
+  """Weights of `fltrust`; they need not sum to one.
+
+  Args:
+    updates: stacked tree, leaves [N, ...], or a view with an anchor.
+    trusted: g_0, leaves [...].
+    mask: bool[N], false for padding rows.
+    axis_name: mapped axis over which the clients are split.
+
+  Returns:
+    f32[N] on the client rows.
+  """
+  view, _ = _iterative._anchored(updates, trusted, mask, axis_name)
+  return view.pull(_trust(view))
+
+
+def _trust(view):
+  vectors, frame = view.augmented(), view.frame
+  with_trusted = vectors @ frame[:, -1]
+  norms = jnp.sqrt(view.sq_norms())
+  reference = jnp.sqrt(frame[-1, -1])
+  usable = view.valid & (norms > 0) & (reference > 0)
+  norms = jnp.where(usable, norms, 1.0)
+  cosine = with_trusted / (norms * jnp.where(reference > 0, reference, 1.0))
+  score = jnp.where(usable, jax.nn.relu(cosine), 0.0)
+  total = jnp.sum(score)
+  share = score / jnp.where(total > 0, total, 1.0)
+  return share * reference / norms
+
+
+class FoolsGoldState(NamedTuple):
+  """Memory of `foolsgold`.
+
+  Attributes:
+    history: stacked tree of summed updates, leaves [N, ...].
+  """
+
+  history: chex.ArrayTree
+
+
+def foolsgold_weights(history: _families.Updates) -> chex.Array:
+  """Weights from the similarity of the clients' histories.
+
+  Args:
+    history: stacked tree of summed updates, leaves [N, ...], or a view.
+
+  Returns:
+    f32[N] in [0, 1], not normalised; zero for non-finite histories.
+
+  Example:
+    >>> h = jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [1.0, 1.01]])
+    >>> foolsgold_weights(h)
+    Array([1., 1., 0., 0.], dtype=float32)
+
+  Source: Fung et al. 2020 (https://arxiv.org/abs/1808.04866), Algorithm 1.
+  """
+  view = view_lib.view(history)
+  n, valid = view.size, view.valid
+  norms = jnp.sqrt(view.sq_norms())
+  norms = jnp.where(valid & (norms > 0), norms, 1.0)
+  eye = jnp.eye(n, dtype=norms.dtype)
+  cosine = view.products() / (norms[:, None] * norms[None, :])
+  cosine = jnp.where(eye > 0, 0.0, cosine)
+  largest = jnp.max(cosine, axis=1) + 1e-5
+  # Pardoning: an honest client may resemble a sybil more than it is one.
+  pardon = largest[:, None] < largest[None, :]
+  cosine = jnp.where(
+    pardon, cosine * largest[:, None] / largest[None, :], cosine
+  )
+  cosine = jnp.where(eye > 0, 0.0, cosine)
+  weights = jnp.clip(1.0 - jnp.max(cosine, axis=1), 0.0, 1.0)
+  weights = jnp.where(valid, weights, 0.0)
+  top = jnp.max(weights)
+  weights = weights / jnp.where(top > 0, top, 1.0)
+  weights = jnp.where(weights == 1.0, 0.99, weights)
+  logit = jnp.log(weights / (1.0 - weights) + 1e-5) + 0.5
+  return jnp.where(valid, jnp.clip(logit, 0.0, 1.0), 0.0)
+
+
+def foolsgold(*, num_clients: int, average: bool = True) -> types.Aggregator:
+  """Downweights clients whose summed updates resemble each other.
+
+  Made against sybils; honest clients with equal data look like sybils too, so
+  it is no general defence.
+
+  Args:
+    num_clients: N (static); rows must mean the same client every round.
+    average: divide by the sum of the weights (the paper adds them up).
+
+  Returns:
+    An `Aggregator` with `FoolsGoldState`.
+
+  Raises:
+    ValueError: if `num_clients` is less than one.
+
+  Source: Fung et al. 2020 (https://arxiv.org/abs/1808.04866), Algorithm 1.
+  """
+  n = checks.integer(num_clients, name='num_clients', low=1)
+
+  def init(params):
+    return FoolsGoldState(
+      jax.tree.map(lambda x: jnp.zeros((n, *x.shape), x.dtype), params)
+    )
+
+  def shares(history):
+    weights = foolsgold_weights(history)
+    if average:
+      total = jnp.sum(weights)
+      weights = weights / jnp.where(total > 0, total, 1.0)
+    return weights
+
+  def remember(updates, state):
+    if checks.num_clients(updates) != n:
+      raise ValueError(
+        f'updates has {checks.num_clients(updates)} clients but foolsgold was '
+        f'made for num_clients={n}.'
+      )
+    return jax.tree.map(jnp.add, state.history, updates)
+
+  def apply(updates, state, **_):
+    history = remember(updates, state)
+    weights = shares(history)
+    finite = jnp.isfinite(trees.sq_norms(updates))
+    update = view_lib.combine_finite(weights, updates, finite)
+    # A client that once sent NaN starts again.
+    clean = jnp.isfinite(trees.sq_norms(history))
+    return update, FoolsGoldState(trees.where_rows(clean, history, 0.0))
+
+  def explain(updates, state, **_):
+    return shares(remember(updates, state))
+
+  return types.Aggregator(init, apply, explain)
+
+
+def signguard_weights(
+  updates: _families.Updates,
+  *,
+  key: chex.PRNGKey,
+  norm_low: float = 0.1,
+  norm_high: float = 3.0,
+  sample_fraction: float = 0.1,
+  mask: chex.Array | None = None,
+  axis_name: str | None = None,
+) -> chex.Array:
+  """Weights of `signguard`: clipping factors over the number of the chosen.
+
+  Args:
+    updates: stacked tree, leaves [N, ...], or a view of the rows themselves.
+    key: consumed.
+    norm_low: smallest allowed norm in units of the median norm.
+    norm_high: largest allowed norm in units of the median norm.
+    sample_fraction: share of coordinates whose signs are counted (static).
+    mask: bool[N], false for padding rows.
+    axis_name: mapped axis over which the clients are split; every device must
+      hold the same key.
+
+  Returns:
+    f32[N] on the client rows.
+  """
+  return _families.gram_weights(
+    updates,
+    _signguard(key, norm_low, norm_high, sample_fraction),
+    mask=mask,
+    axis_name=axis_name,
+  )
+
+
+def signguard(
+  updates: _families.Updates,
+  *,
+  key: chex.PRNGKey,
+  norm_low: float = 0.1,
+  norm_high: float = 3.0,
+  sample_fraction: float = 0.1,
+  mask: chex.Array | None = None,
+  axis_name: str | None = None,
+) -> chex.ArrayTree:
+  """Filters by norm and by the statistics of signs, then clips and averages.
+
+  Keeps norms within (low, high) times their median; clusters the fractions of
+  positive, zero and negative entries by mean shift and keeps the largest
+  cluster; clips to the median norm; averages. A heuristic without guarantee.
+
+  Args:
+    updates: stacked tree, leaves [N, ...], floating point, or a view of the
+      rows themselves.
+    key: consumed (which coordinates are counted).
+    norm_low: smallest allowed norm in units of the median norm.
+    norm_high: largest allowed norm in units of the median norm.
+    sample_fraction: share of coordinates whose signs are counted, in (0, 1]
+      (static).
+    mask: bool[N], false for padding rows.
+    axis_name: mapped axis over which the clients are split; every device must
+      hold the same key.
+
+  Returns:
+    Leaves [...], dtypes of the input; zeros if nobody passes.
+
+  Raises:
+    ValueError: if client axes differ or an argument is out of range.
+
+  Cost: O(N² · D) plus O(N³) for the clustering.
+
+  Example:
+    >>> x = jnp.array([[1.0, 1.0], [1.0, 2.0], [2.0, 1.0], [-9.0, -9.0]])
+    >>> signguard(x, key=jax.random.key(0), sample_fraction=1.0).shape
+    (2,)
+
+  Source: Xu et al. 2022 (https://arxiv.org/abs/2109.05872), Algorithm 1.
+  """
+  return _families.gram_rule(
+    updates,
+    _signguard(key, norm_low, norm_high, sample_fraction),
+    mask=mask,
+    axis_name=axis_name,
+  )
+
+
+def _signguard(key, norm_low, norm_high, sample_fraction):
+  keys.check_key(key)
+  checks.number(norm_low, name='norm_low', low=0.0)
+  checks.number(norm_high, name='norm_high', low=0.0, open_low=True)
+  checks.number(
+    sample_fraction, name='sample_fraction', low=0.0, high=1.0, open_low=True
+  )
+
+  def weights_fn(view):
+    if view.coefficients is not None:
+      raise ValueError(
+        'signguard counts the signs of client updates: it cannot follow a '
+        'pre-aggregator in Gram space; apply that to the tree first.'
+      )
+    valid = view.valid
+    norms = jnp.sqrt(view.sq_norms())
+    ordered = jnp.sort(jnp.where(valid, norms, jnp.inf))
+    number = jnp.sum(valid)
+    middle = 0.5 * (
+      jnp.take(ordered, (number - 1) // 2) + jnp.take(ordered, number // 2)
+    )
+    fits = valid & (norms > norm_low * middle) & (norms < norm_high * middle)
+    size = sum(x.size // x.shape[0] for x in jax.tree.leaves(view.base))
+    part = _subspace.sample_coordinates(
+      key, view.base, max(1, int(sample_fraction * size))
+    )
+    total = sum(x.shape[1] for x in jax.tree.leaves(part))
+    count = lambda test: trees.sum_leaves(
+      lambda x: jnp.sum(test(x).astype(norms.dtype), axis=1), part
+    )
+    positive = count(lambda x: x > 0) / total
+    negative = count(lambda x: x < 0) / total
+    zero = count(lambda x: x == 0) / total
+    signs = jnp.stack([positive, zero, negative], axis=1)
+    if view.axis_name is not None:
+      signs = jax.lax.all_gather(signs, view.axis_name, tiled=True)
+    signs = jnp.where(valid[:, None], signs, 0.0)
+    labels = mean_shift_labels(signs, mask=valid)
+    sizes = jnp.sum(
+      (labels[None, :] == labels[:, None]) & valid[None, :], axis=1
+    )
+    largest = jnp.argmax(jnp.where(valid, sizes, -1))
+    chosen = fits & (labels == labels[largest])
+    clip = jnp.minimum(1.0, middle / jnp.where(norms > 0, norms, 1.0))
+    weights = jnp.where(chosen, clip, 0.0)
+    return weights / jnp.maximum(jnp.sum(chosen), 1)
+
+  return weights_fn
+
+
+def mean_shift_labels(
+  points: chex.Array,
+  *,
+  mask: chex.Array | None = None,
+  quantile: float = 0.5,
+  num_iters: int = 50,
+) -> chex.Array:
+  """Clusters points by mean shift with a flat kernel.
+
+  The bandwidth is the mean distance to the farthest of the nearest
+  `quantile * N` neighbours (the point itself counts as one).
+
+  Args:
+    points: f32[N, K].
+    mask: bool[N], false for rows to leave out.
+    quantile: in (0, 1] (static).
+    num_iters: shifts of every point (static).
+
+  Returns:
+    i32[N]: the row whose mode is nearest, equal within a cluster.
+
+  Cost: O(num_iters · N² · K); a small in-graph form of scikit-learn's
+    `MeanShift` with `estimate_bandwidth`, to which tests compare it.
+
+  Source: Comaniciu and Meer 2002.
+  """
+  n = points.shape[0]
+  valid = jnp.ones(n, bool) if mask is None else mask
+  number = jnp.sum(valid)
+
+  def distances(a, b):
+    square = jnp.sum((a[:, None, :] - b[None, :, :]) ** 2, axis=2)
+    return jnp.sqrt(jnp.maximum(square, 0))
+
+  between = jnp.where(valid[None, :], distances(points, points), jnp.inf)
+  near = jnp.maximum((number * quantile).astype(jnp.int32), 1) - 1
+  reach = jnp.take(jnp.sort(between, axis=1), near, axis=1)
+  bandwidth = jnp.sum(jnp.where(valid, reach, 0)) / jnp.maximum(number, 1)
+  # Equal points have distance zero: keep the comparisons below inclusive.
+
+  def shift(_, modes):
+    inside = (distances(modes, points) <= bandwidth) & valid[None, :]
+    weight = inside.astype(points.dtype)
+    total = jnp.sum(weight, axis=1, keepdims=True)
+    moved = weight @ points / jnp.maximum(total, 1)
+    return jnp.where(total > 0, moved, modes)
+
+  modes = jax.lax.fori_loop(0, num_iters, shift, points)
+  inside = (distances(modes, points) <= bandwidth) & valid[None, :]
+  intensity = jnp.where(valid, jnp.sum(inside, axis=1), -1)
+  apart = distances(modes, modes)
+
+  def keep(i, kept):
+    row = by_intensity[i]
+    near_kept = jnp.any((apart[row] <= bandwidth) & kept)
+    return kept.at[row].set(valid[row] & ~near_kept)
+
+  by_intensity = jnp.argsort(-intensity, stable=True)
+  kept = jax.lax.fori_loop(0, n, keep, jnp.zeros(n, bool))
+  to_mode = jnp.where(kept[None, :], distances(points, modes), jnp.inf)
+  return jnp.argmin(to_mode, axis=1).astype(jnp.int32)
+
+
+def cosine_similarity(updates: _families.Updates) -> chex.Array:
+  """Cosines between all clients.
+
+  Args:
+    updates: stacked tree, leaves [N, ...], or a view.
+
+  Returns:
+    f32[N, N]; zero where a client is zero or not finite.
+
+  Example:
+    >>> cosine_similarity(jnp.array([[1.0, 0.0], [2.0, 0.0]]))
+    Array([[1., 1.],
+           [1., 1.]], dtype=float32)
+  """
+  if isinstance(updates, view_lib.View):
+    products = updates.products()
+  else:
+    products = gram_lib.gram(updates)
+  norms = jnp.sqrt(jnp.diagonal(products))
+  usable = jnp.isfinite(norms) & (norms > 0)
+  norms = jnp.where(usable, norms, 1.0)
+  both = usable[:, None] & usable[None, :]
+  return jnp.where(both, products / (norms[:, None] * norms[None, :]), 0.0)

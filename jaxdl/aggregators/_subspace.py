@@ -1,0 +1,479 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules that look at variance: smallest covariance, filtering, projections.
+
+Family: Gram. The spectrum of a covariance matrix is that of the centred Gram
+matrix, so nothing of size D x D appears.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from jaxdl.aggregators import _distance, _families
+from jaxdl.core import checks, gram as gram_lib, keys, trees
+
+
+def _recentre(products, weights):
+  """Inner products around the weighted mean; weights sum to one."""
+  row = products @ weights
+  return products - row[:, None] - row[None, :] + weights @ row
+
+
+def smea_weights(
+  updates: _families.Updates,
+  *,
+  num_byzantine: int,
+  mask: chex.Array | None = None,
+  axis_name: str | None = None,
+) -> chex.Array:
+  """Weights of `smea`: equal on the subset of smallest top eigenvalue.
+
+  Args:
+    updates: stacked tree, leaves [N, ...], or a view.
+    num_byzantine: f (static).
+    mask: must be None.
+    axis_name: mapped axis over which the clients are split.
+
+  Returns:
+    f32[N] on the client rows.
+  """
+  return _families.gram_weights(
+    updates,
+    _smea(updates, num_byzantine, mask, axis_name),
+    mask=None,
+    axis_name=axis_name,
+  )
+
+
+def smea(
+  updates: _families.Updates,
+  *,
+  num_byzantine: int,
+  mask: chex.Array | None = None,
+  axis_name: str | None = None,
+) -> chex.ArrayTree:
+  """Averages the n - f updates whose covariance is smallest.
+
+  Smallest maximum eigenvalue averaging, with exact eigenvalues. Robust while
+  n >= 2f + 1.
+
+  Args:
+    updates: stacked tree, leaves [N, ...], floating point, or a view.
+    num_byzantine: f (static); n choose f must not exceed a million.
+    mask: must be None (subset sizes are static).
+    axis_name: mapped axis over which the clients are split.
+
+  Returns:
+    Leaves [...], dtypes of the input; the mean if f = 0.
+
+  Raises:
+    ValueError: if client axes differ, n < 2f + 1 or there are too many subsets.
+
+  Cost: O(N² · D) and C(n, f) eigenvalue problems of size n - f.
+
+  Example:
+    >>> smea(jnp.array([[0.0], [1.0], [2.0], [90.0]]), num_byzantine=1)
+    Array([1.], dtype=float32)
+
+  Source: Allouah et al. 2023 (https://arxiv.org/abs/2302.04787).
+  """
+  return _families.gram_rule(
+    updates,
+    _smea(updates, num_byzantine, mask, axis_name),
+    mask=None,
+    axis_name=axis_name,
+  )
+
+
+def _smea(updates, num_byzantine, mask, axis_name):
+  _distance.no_mask('smea', mask)
+  n = _families.num_vectors(updates, axis_name)
+  f = _families.check_tolerance('smea', n, num_byzantine)
+  members = _distance.subsets(n, f, rule='smea')
+
+  def weights_fn(view):
+    _distance.no_mask('smea', view.present)
+    products, valid = view.centred_products(), view.valid
+    dtype = products.dtype
+    equal = jnp.full((n - f,), 1.0 / (n - f), dtype)
+
+    def top(ids):
+      part = _recentre(products[ids[:, None], ids[None, :]], equal)
+      value = jnp.linalg.eigvalsh(part)[-1] / (n - f)
+      return jnp.where(jnp.all(valid[ids]), value, jnp.inf)
+
+    values = jax.lax.map(
+      top, jnp.asarray(members), batch_size=min(len(members), 1024)
+    )
+    best = jnp.asarray(members)[jnp.argmin(values)]
+    chosen = jnp.zeros(n, bool).at[best].set(True) & valid
+    return _families.average(chosen, dtype)
+
+  return weights_fn
+
+
+def caf_weights(
+  updates: _families.Updates,
+  *,
+  num_byzantine: int,
+  mask: chex.Array | None = None,
+  axis_name: str | None = None,
+) -> chex.Array:
+  """Weights of `caf`; they sum to one.
+
+  Args:
+    updates: stacked tree, leaves [N, ...], or a view.
+    num_byzantine: f (static).
+    mask: bool[N], false for padding rows.
+    axis_name: mapped axis over which the clients are split.
+
+  Returns:
+    f32[N] on the client rows.
+  """
+  return _families.gram_weights(
+    updates,
+    _caf(updates, num_byzantine, axis_name),
+    mask=mask,
+    axis_name=axis_name,
+  )
+
+
+def caf(
+  updates: _families.Updates,
+  *,
+  num_byzantine: int,
+  mask: chex.Array | None = None,
+  axis_name: str | None = None,
+) -> chex.ArrayTree:
+  """Downweights clients along the direction of largest variance.
+
+  Covariance-bound agnostic filter, with exact eigenvectors: while the weights
+  sum to more than n - 2f, each is multiplied by one minus its share of the
+  largest squared projection; the mean of smallest top eigenvalue is returned.
+  Robust while n >= 2f + 1.
+
+  Args:
+    updates: stacked tree, leaves [N, ...], floating point, or a view.
+    num_byzantine: f (static).
+    mask: bool[N], false for padding rows.
+    axis_name: mapped axis over which the clients are split.
+
+  Returns:
+    Leaves [...], dtypes of the input; the mean if f = 0. Not differentiable in
+    reverse mode (the number of steps depends on the data).
+
+  Raises:
+    ValueError: if client axes differ or n < 2f + 1.
+
+  Cost: O(N² · D) and O(n) eigenvalue problems of size n.
+
+  Example:
+    >>> caf(jnp.array([[0.0], [1.0], [2.0], [90.0]]), num_byzantine=1)
+    Array([1.], dtype=float32)
+
+  Source: CAF in the byzfl library; Allouah et al. 2025.
+  """
+  return _families.gram_rule(
+    updates,
+    _caf(updates, num_byzantine, axis_name),
+    mask=mask,
+    axis_name=axis_name,
+  )
+
+
+def _caf(updates, num_byzantine, axis_name):
+  n = _families.num_vectors(updates, axis_name)
+  f = _families.check_tolerance('caf', n, num_byzantine)
+
+  def weights_fn(view):
+    products, valid = view.centred_products(), view.valid
+    dtype = products.dtype
+    mean = _families.average(valid, dtype)
+    if f == 0:
+      return mean
+    target = jnp.asarray(view.count - 2 * f, dtype)
+    limit = 64 * n  # Each step removes weight; this bound is never near.
+
+    def go_on(carry):
+      step, c, _, _ = carry
+      return (jnp.sum(c) > target) & (step < limit)
+
+    def body(carry):
+      step, c, best, lowest = carry
+      weights = c / jnp.sum(c)
+      centred = _recentre(products, weights)
+      root = jnp.sqrt(weights)
+      scaled = root[:, None] * centred * root[None, :]
+      values, vectors = jnp.linalg.eigh(scaled)
+      top = values[-1]
+      better = top < lowest
+      best = jnp.where(better, weights, best)
+      # Projections on the top eigenvector, up to a common factor.
+      squares = (centred @ (root * vectors[:, -1])) ** 2
+      squares = jnp.where(valid, squares, 0)
+      largest = jnp.max(squares)
+      flat = largest <= 0
+      share = jnp.minimum(squares / jnp.where(flat, 1.0, largest), 1.0)
+      fresh = c * (1 - share)
+      # No variance left: everyone agrees and the mean is the answer.
+      fresh = jnp.where(flat, jnp.zeros_like(c), fresh)
+      return step + 1, fresh, best, jnp.where(better, top, lowest)
+
+    start = (0, valid.astype(dtype), mean, jnp.asarray(jnp.inf, dtype))
+    return jax.lax.while_loop(go_on, body, start)[2]
+
+  return weights_fn
+
+
+def cge_weights(
+  updates: _families.Updates,
+  *,
+  num_byzantine: int,
+  mask: chex.Array | None = None,
+  axis_name: str | None = None,
+) -> chex.Array:
+  """Weights of `cge`: equal on the n - f shortest updates.
+
+  Args:
+    updates: stacked tree, leaves [N, ...], or a view.
+    num_byzantine: f (static).
+    mask: bool[N], false for padding rows.
+    axis_name: mapped axis over which the clients are split.
+
+  Returns:
+    f32[N] on the client rows.
+  """
+  return _families.gram_weights(
+    updates,
+    _cge(updates, num_byzantine, axis_name),
+    mask=mask,
+    axis_name=axis_name,
+  )
+
+
+def cge(
+  updates: _families.Updates,
+  *,
+  num_byzantine: int,
+  mask: chex.Array | None = None,
+  axis_name: str | None = None,
+) -> chex.ArrayTree:
+  """Averages the n - f shortest updates.
+
+  Comparative gradient elimination. Robust in the average (the original sums,
+  which only rescales the step); not translation equivariant.
+
+  Args:
+    updates: stacked tree, leaves [N, ...], floating point, or a view.
+    num_byzantine: f (static); n >= 2f + 1.
+    mask: bool[N], false for padding rows.
+    axis_name: mapped axis over which the clients are split.
+
+  Returns:
+    Leaves [...], dtypes of the input; the mean if f = 0.
+
+  Raises:
+    ValueError: if client axes differ or n < 2f + 1.
+
+  Cost: O(N² · D), two passes.
+
+  Example:
+    >>> cge(jnp.array([[1.0], [2.0], [-90.0]]), num_byzantine=1)
+    Array([1.5], dtype=float32)
+
+  Source: Gupta et al. 2020 (https://arxiv.org/abs/2008.04699).
+  """
+  return _families.gram_rule(
+    updates,
+    _cge(updates, num_byzantine, axis_name),
+    mask=mask,
+    axis_name=axis_name,
+  )
+
+
+def _cge(updates, num_byzantine, axis_name):
+  n = _families.num_vectors(updates, axis_name)
+  f = _families.check_tolerance('cge', n, num_byzantine)
+
+  def weights_fn(view):
+    norms = view.sq_norms()
+    chosen = _families.smallest(norms, view.count - f, view.valid)
+    return _families.average(chosen, norms.dtype)
+
+  return weights_fn
+
+
+def dnc_weights(
+  updates: _families.Updates,
+  *,
+  key: chex.PRNGKey,
+  num_byzantine: int,
+  num_coordinates: int = 10_000,
+  filter_factor: float = 1.0,
+  num_iters: int = 1,
+  mask: chex.Array | None = None,
+  axis_name: str | None = None,
+) -> chex.Array:
+  """Weights of `dnc`: equal on the clients that no projection marked.
+
+  Args:
+    updates: stacked tree, leaves [N, ...], or a view.
+    key: consumed.
+    num_byzantine: f (static).
+    num_coordinates: b (static).
+    filter_factor: c (static).
+    num_iters: projections (static).
+    mask: bool[N], false for padding rows.
+    axis_name: mapped axis over which the clients are split; every device must
+      hold the same key.
+
+  Returns:
+    f32[N] on the client rows.
+  """
+  return _families.gram_weights(
+    updates,
+    _dnc(
+      updates,
+      key,
+      num_byzantine,
+      num_coordinates,
+      filter_factor,
+      num_iters,
+      axis_name,
+    ),
+    mask=mask,
+    axis_name=axis_name,
+  )
+
+
+def dnc(
+  updates: _families.Updates,
+  *,
+  key: chex.PRNGKey,
+  num_byzantine: int,
+  num_coordinates: int = 10_000,
+  filter_factor: float = 1.0,
+  num_iters: int = 1,
+  mask: chex.Array | None = None,
+  axis_name: str | None = None,
+) -> chex.ArrayTree:
+  """Drops the clients that stick out along the top principal direction.
+
+  Divide and conquer: on a random subset of coordinates, clients are projected
+  on the top right-singular vector of their centred matrix and the c · f largest
+  squared projections are marked; clients that no round marked are averaged.
+
+  Args:
+    updates: stacked tree, leaves [N, ...], floating point, or a view.
+    key: consumed.
+    num_byzantine: f (static).
+    num_coordinates: b, coordinates looked at, split over leaves by their size
+      (static); all of them if b >= D, and always on a view with coefficients.
+    filter_factor: c > 0 (static); floor(c · f) clients are marked per round.
+    num_iters: rounds (static).
+    mask: bool[N], false for padding rows.
+    axis_name: mapped axis over which the clients are split; every device must
+      hold the same key.
+
+  Returns:
+    Leaves [...], dtypes of the input; zeros if everyone was marked.
+
+  Raises:
+    ValueError: if client axes differ, n < 2f + 1 or an argument is out of
+      range.
+
+  Cost: O(N² · (D + b · num_iters)).
+
+  Example:
+    >>> x = jnp.array([[0.0], [1.0], [2.0], [90.0]])
+    >>> dnc(x, key=jax.random.key(0), num_byzantine=1)
+    Array([1.], dtype=float32)
+
+  Source: Shejwalkar and Houmansadr, NDSS 2021, Algorithm 2.
+  """
+  return _families.gram_rule(
+    updates,
+    _dnc(
+      updates,
+      key,
+      num_byzantine,
+      num_coordinates,
+      filter_factor,
+      num_iters,
+      axis_name,
+    ),
+    mask=mask,
+    axis_name=axis_name,
+  )
+
+
+def _dnc(
+  updates,
+  key,
+  num_byzantine,
+  num_coordinates,
+  filter_factor,
+  num_iters,
+  axis_name,
+):
+  n = _families.num_vectors(updates, axis_name)
+  f = _families.check_tolerance('dnc', n, num_byzantine)
+  b = checks.integer(num_coordinates, name='num_coordinates', low=1)
+  checks.number(filter_factor, name='filter_factor', low=0.0, open_low=True)
+  checks.integer(num_iters, name='num_iters', low=1)
+  keys.check_key(key)
+  marked = min(int(filter_factor * f), n - 1)
+
+  def weights_fn(view):
+    whole = view.centred_products()
+    valid, dtype = view.valid, whole.dtype
+    size = sum(x.size // x.shape[0] for x in jax.tree.leaves(view.base))
+    sampled = view.coefficients is None and b < size
+    kept = valid
+    for round_key in jax.random.split(key, num_iters):
+      products = whole
+      if sampled:
+        part = sample_coordinates(round_key, view.base, b)
+        if view.axis_name is not None:
+          part = jax.tree.map(
+            lambda x: jax.lax.all_gather(x, view.axis_name, tiled=True), part
+          )
+        part = trees.where_rows(view.finite, part, 0.0)
+        products = gram_lib.gram(part)
+      centred = _recentre(products, _families.average(valid, dtype))
+      centred = jnp.where(valid[:, None] & valid[None, :], centred, 0)
+      _, vectors = jnp.linalg.eigh(centred)
+      # Projections on the right-singular vector are the left one, scaled.
+      scores = vectors[:, -1] ** 2
+      stay = jnp.sum(valid) - marked
+      kept &= _families.smallest(scores, stay, valid)
+    return _families.average(kept, dtype)
+
+  return weights_fn
+
+
+def sample_coordinates(
+  key: chex.PRNGKey, stacked: chex.ArrayTree, num_coordinates: int
+) -> chex.ArrayTree:
+  """Picks the same random coordinates of every client.
+
+  Args:
+    key: consumed.
+    stacked: leaves [N, ...] of D coordinates per client in all.
+    num_coordinates: about how many to pick (static); each leaf gives its share
+      by size, at least one.
+
+  Returns:
+    Leaves [N, b_leaf], without repetition.
+  """
+  leaves, structure = jax.tree.flatten(stacked)
+  sizes = [x.size // x.shape[0] for x in leaves]
+  total = sum(sizes)
+  out = []
+  for i, (x, size) in enumerate(zip(leaves, sizes, strict=True)):
+    share = min(size, max(1, round(num_coordinates * size / total)))
+    ids = jax.random.choice(
+      jax.random.fold_in(key, i), size, (share,), replace=False
+    )
+    out.append(jnp.take(x.reshape(x.shape[0], size), ids, axis=1))
+  return jax.tree.unflatten(structure, out)
