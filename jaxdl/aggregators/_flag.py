@@ -279,7 +279,6 @@ def _flag(
     keys.check_key(key)
   pairs = not (isinstance(reg, (int, float)) and reg == 0) and n > 1
   left, right = np.triu_indices(n, 1)
-  pair_share = jnp.zeros(())
 
   def weights_fn(view):
     raw = view.products()
@@ -296,6 +295,11 @@ def _flag(
     # Columns: the unit updates and, with reg > 0, all pair differences, as
     # coefficients on the unit updates.
     selector = jnp.eye(n, dtype=dtype)
+    # lambda / (n (n-1)), for both orders of a pair.
+    pair_share = 2.0 * reg / jnp.maximum(count * (count - 1), 1)
+    pair_factor = jnp.sqrt(pair_share)
+    if pair_mode == 'reference':  # On the column itself, hence squared.
+      pair_factor = jnp.sqrt(2.0) * pair_share / 2.0
     if pairs:
       differences = (selector[left] - selector[right]).T
       lengths = jnp.sqrt(
@@ -309,8 +313,6 @@ def _flag(
       selector = jnp.concatenate(
         [selector, differences * shorten[None, :]], axis=1
       )
-      # Ordered pairs count twice.
-      pair_share = 2.0 * reg / jnp.maximum(count * (count - 1), 1)
     columns = selector.T @ unit @ selector
     there = jnp.diagonal(columns) > 0
 
@@ -326,11 +328,7 @@ def _flag(
       objective = jnp.sum(parts[:n])
       if pairs:
         objective = objective + pair_share * jnp.sum(parts[n:])
-        factor = jnp.sqrt(pair_share)
-        if pair_mode == 'reference':
-          # lambda / (n (n-1)) on the column itself, for both orders.
-          factor = jnp.sqrt(2.0) * pair_share / 2.0
-        fresh = fresh.at[n:].multiply(factor)
+        fresh = fresh.at[n:].multiply(pair_factor)
       return objective, fresh
 
     if start == 'random':
@@ -339,10 +337,7 @@ def _flag(
     else:
       first = jnp.where(there, 1.0, 0.0)
       if pairs:
-        factor = jnp.sqrt(pair_share)
-        if pair_mode == 'reference':
-          factor = jnp.sqrt(2.0) * pair_share / 2.0
-        first = first.at[n:].multiply(factor)
+        first = first.at[n:].multiply(pair_factor)
 
     def step(carry, _):
       coefficients, objective, weights, done = carry
