@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Adversaries: what Byzantine clients send.
+
+All are pure functions of stacked trees; they keep structure and dtypes, never
+flatten, and work under `jit`, `vmap` and, with `axis_name`, inside a mapped
+axis over which the honest clients are split.
+
+  sent = attacks.alie(honest, num_byzantine=3)  # [H, ...] -> [3, ...]
+
+**Made of the honest clients**, `name(honest, *, num_byzantine, ...)`. Rows of
+the result are equal unless marked *; the order of the honest rows is
+irrelevant except for `mimic`.
+
+| function | sends |
+|---|---|
+| `sign_flip` | -scale · mean |
+| `scaled_sign_flip` | -(H / F) · mean, which makes the plain mean zero |
+| `ipm` | -scale · mean with a small scale |
+| `alie` | mean ∓ z · std, with `alie_z` by default |
+| `min_max`, `min_sum` | mean + γ · direction, γ in closed form |
+| `anti_cge` | against the shortest honest vectors, as long as they are |
+| `fang`* | just beyond the honest extremes, per coordinate |
+| `mimic` | one honest client's vector |
+| `agr_tailored` | mean + γ · direction, γ searched against a rule |
+| `optimised_alie`, `optimised_ipm` | the same, along std and mean |
+
+**Blind**, the same signature: `gaussian`*, `uniform`*, `constant` (zero, NaN,
+infinity).
+
+**Made of the attackers' own vectors**, `name(own, ...)`: `bit_flip`,
+`reverse`, `drop_coordinates`.
+
+**With memory**: `mimic_heuristic` is an `Attack(init, apply)`.
+
+**Data**: `flip_labels`.
+
+Searches are built from `line_search` or `grid_search` and a damage,
+`rule_damage`, `mixing_damage` or any function of what is sent.
+
+**By name**: `make_attack(name, ...)` for `name` in `NAMES`, with
+`attack_options`, `needs_key`, `needs_rule` and `needs_flipped_labels`.
+
+Conventions: functions need at least one attacker (F >= 1); `make_attack` with
+`num_byzantine=0` sends an empty stack. One honest client (H = 1) has spread
+zero, also with `ddof=1`. Honest rows that are not finite spoil what is made of
+them.
+"""
+
+from jaxdl.attacks._corrupt import (
+  bit_flip,
+  constant,
+  drop_coordinates,
+  gaussian,
+  reverse,
+  uniform,
+)
+from jaxdl.attacks._directed import (
+  alie,
+  alie_z,
+  anti_cge,
+  ipm,
+  scaled_sign_flip,
+  sign_flip,
+)
+from jaxdl.attacks._envelope import min_max, min_sum
+from jaxdl.attacks._fang import fang
+from jaxdl.attacks._labels import flip_labels
+from jaxdl.attacks._mimic import MimicState, mimic, mimic_heuristic
+from jaxdl.attacks._registry import (
+  NAMES,
+  attack_options,
+  make_attack,
+  needs_flipped_labels,
+  needs_key,
+  needs_rule,
+)
+from jaxdl.attacks._search import (
+  agr_tailored,
+  grid_search,
+  line_search,
+  mixing_damage,
+  optimised_alie,
+  optimised_ipm,
+  rule_damage,
+)
+
+__all__ = [
+  'NAMES',
+  'MimicState',
+  'agr_tailored',
+  'alie',
+  'alie_z',
+  'anti_cge',
+  'attack_options',
+  'bit_flip',
+  'constant',
+  'drop_coordinates',
+  'fang',
+  'flip_labels',
+  'gaussian',
+  'grid_search',
+  'ipm',
+  'line_search',
+  'make_attack',
+  'mimic',
+  'mimic_heuristic',
+  'min_max',
+  'min_sum',
+  'mixing_damage',
+  'needs_flipped_labels',
+  'needs_key',
+  'needs_rule',
+  'optimised_alie',
+  'optimised_ipm',
+  'reverse',
+  'rule_damage',
+  'scaled_sign_flip',
+  'sign_flip',
+  'uniform',
+]
