@@ -404,6 +404,6 @@ def _num_rows(tree: chex.ArrayTree, name: str) -> int:
 
 def _row_bits(key: chex.PRNGKey, count: int) -> chex.Array:
   """Returns u32[count] whose entry i depends on the key and i alone."""
-  return jax.vmap(lambda i: jax.random.bits(jax.random.fold_in(key, i)))(
-    jnp.arange(count)
-  )
+  # Folding in is a hash: a word of the new key is as random as a draw from it.
+  keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(count))
+  return jax.random.key_data(keys)[:, 0]

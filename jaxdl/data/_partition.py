@@ -91,7 +91,8 @@ def partition_power_law(
 ) -> list[np.ndarray]:
   """Deals all examples at random, sizes proportional to `rank^-exponent`.
 
-  Ranks are given to clients at random.
+  Ranks are given to clients at random. Every client first receives `min_size`
+  examples.
 
   Args:
     rng: host generator; advanced.
@@ -126,6 +127,8 @@ def partition_lognormal(
   min_size: int = 1,
 ) -> list[np.ndarray]:
   """Deals all examples at random, sizes proportional to a lognormal draw.
+
+  Every client first receives `min_size` examples.
 
   Args:
     rng: host generator; advanced.
