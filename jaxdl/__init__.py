@@ -18,6 +18,7 @@ _SUBPACKAGES = (
   'decentralized',
   'experiment',
   'federated',
+  'metrics',
   'networks',
 )
 

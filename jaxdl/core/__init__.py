@@ -9,6 +9,7 @@
 - `order`: order statistics over clients by sorting networks.
 - `clients`: running one client's function for all, on one device or many.
 - `keys`: one random stream per client identity.
+- `schedules`: learning rates that optax does not have.
 - `checks`: errors that name the argument, the rule and the value.
 """
 
@@ -20,6 +21,7 @@ __all__ = [
   'gram',
   'keys',
   'order',
+  'schedules',
   'trees',
   'types',
   'view',

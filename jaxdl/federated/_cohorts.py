@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cohorts of batches: what every client works on in one round."""
+
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from jaxdl.core import checks, keys, types
+from jaxdl.data import sample_batch
+
+
+def batch_cohort(
+  key: chex.PRNGKey,
+  client_data: dict[str, Any],
+  mask: chex.Array,
+  *,
+  batch_size: int,
+  client_ids: chex.Array | None = None,
+  replace: bool = False,
+) -> types.Cohort:
+  """Draws one batch for every client.
+
+  Args:
+    key: this round's key; consumed. A client's draw depends on its id alone.
+    client_data: dict of leaves [N, S, ...], as `data.stack_clients` makes.
+    mask: bool[N, S], real examples.
+    batch_size: B (static).
+    client_ids: i32[N]; 0..N-1 by default.
+    replace: whether an example may occur twice in a batch (static).
+
+  Returns:
+    A cohort whose `data` has leaves [N, B, ...] and `mask: bool[N, B]`;
+    weights are equal.
+
+  Raises:
+    ValueError: if client axes differ.
+  """
+  n = checks.num_clients({**client_data, 'mask': mask}, name='client_data')
+  if client_ids is None:
+    client_ids = jnp.arange(n, dtype=jnp.int32)
+  draw = lambda k, data, real: sample_batch(
+    k, data, real, batch_size, replace=replace
+  )
+  data = jax.vmap(draw)(keys.client_keys(key, client_ids), client_data, mask)
+  return types.Cohort(
+    client_ids=client_ids,
+    data=data,
+    mask=jnp.ones((n,), bool),
+    weights=jnp.full((n,), 1.0 / n),
+  )

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Server-based training with adversarial workers."""
+
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxdl import metrics as metrics_lib
+from jaxdl.attacks import flip_labels
+from jaxdl.core import checks, clients, keys, trees, types
+
+
+class RobustSgdState(NamedTuple):
+  """Everything that training needs to go on.
+
+  Attributes:
+    params: the server's model.
+    momentum: stacked tree [N, ...], each worker's average gradient.
+    opt_state: of the server's optimiser.
+    aggregator: the rule's memory.
+    attack: the adversaries' memory.
+  """
+
+  params: chex.ArrayTree
+  momentum: chex.ArrayTree
+  opt_state: chex.ArrayTree
+  aggregator: chex.ArrayTree
+  attack: chex.ArrayTree
+
+
+def clip_by_norm(tree: chex.ArrayTree, radius: chex.Numeric) -> chex.ArrayTree:
+  """Shortens one client's tree to a length.
+
+  Args:
+    tree: leaves [...], floating point.
+    radius: > 0; static or traced.
+
+  Returns:
+    The tree times min(1, radius / |tree|).
+  """
+  norm = trees.global_norm(tree)
+  long = norm > radius
+  scale = jnp.where(long, radius / jnp.where(long, norm, 1.0), 1.0)
+  return jax.tree.map(lambda x: (x * scale).astype(x.dtype), tree)
+
+
+def robust_sgd(
+  task: types.Task,
+  aggregator: types.Aggregator,
+  *,
+  num_clients: int,
+  optimizer: optax.GradientTransformation,
+  attack: types.Attack | None = None,
+  num_byzantine: int = 0,
+  worker_momentum: chex.Numeric = 0.0,
+  clip_norm: chex.Numeric | None = None,
+  flipped_classes: int | None = None,
+  mesh: jax.sharding.Mesh | None = None,
+  chunk: int | None = None,
+  reduction: str = 'psum',
+  explain: bool = True,
+) -> types.Algorithm:
+  """Distributed SGD with a robust server rule and any adversary.
+
+  In a round every worker takes the gradient of its batch, clips it and adds it
+  to its momentum m <- beta m + (1 - beta) g; the last F workers then send what
+  the attack says instead. The rule turns the N vectors into one, the server's
+  optimiser takes a step with it. The rule was told the number of adversaries
+  when it was made; F here is how many there really are.
+
+  Args:
+    task: parameters and loss.
+    aggregator: the server's rule.
+    num_clients: N (static).
+    optimizer: the server's; its schedule counts rounds.
+    attack: what the last F workers send; they are honest if None.
+    num_byzantine: F, adversaries that take part (static), 0 <= F < N.
+    worker_momentum: beta in [0, 1); static or traced.
+    clip_norm: longest gradient a worker uses; None does not clip.
+    flipped_classes: K: adversaries train on labels K - 1 - y (static).
+    mesh: devices to split the workers over (static).
+    chunk: workers run together on a device, see `core.clients` (static).
+    reduction: 'gathered' copies all vectors to every device before the rule,
+      which makes a run bitwise equal on any number of devices (static).
+    explain: whether metrics contain the weights of the workers (static).
+
+  Returns:
+    An `Algorithm`. `step` wants a cohort of N workers in fixed order whose
+    `data` is a batch per worker. Metrics: `loss` (honest mean), `error`
+    (`metrics.aggregation_error`), `update_norm`, and `weights: f32[N]`.
+
+  Raises:
+    ValueError: if counts or options are out of range.
+
+  Source: Karimireddy et al. 2021 (https://arxiv.org/abs/2012.10333) for worker
+    momentum; Allouah et al. 2023 (https://arxiv.org/abs/2302.01772), Algorithm
+    2.
+  """
+  n = checks.integer(num_clients, name='num_clients', low=1)
+  f = checks.integer(num_byzantine, name='num_byzantine', low=0, high=n - 1)
+  checks.number(
+    worker_momentum, name='worker_momentum', low=0.0, high=1.0, open_high=True
+  )
+  checks.choice(reduction, ('psum', 'gathered'), name='reduction')
+  if clip_norm is not None:
+    checks.number(clip_norm, name='clip_norm', low=0.0, open_low=True)
+
+  def init(key):
+    params = task.init(key)
+    momentum = jax.tree.map(lambda x: jnp.zeros((n, *x.shape), x.dtype), params)
+    return RobustSgdState(
+      params=params,
+      momentum=momentum,
+      opt_state=optimizer.init(params),
+      aggregator=aggregator.init(params),
+      attack=() if attack is None else attack.init(params),
+    )
+
+  def gradient(params, batch, key):
+    value, grads = jax.value_and_grad(task.loss)(params, batch, key=key)
+    if clip_norm is not None:
+      grads = clip_by_norm(grads, clip_norm)
+    return value, grads
+
+  def step(state, cohort, *, key):
+    if cohort.client_ids.shape[0] != n:
+      raise ValueError(
+        f'cohort has {cohort.client_ids.shape[0]} clients but num_clients={n}.'
+      )
+    train_key, attack_key, rule_key = jax.random.split(key, 3)
+    data = cohort.data
+    if flipped_classes is not None and f:
+      labels = data['labels']
+      adversary = trees.expand(jnp.arange(n) >= n - f, labels)
+      flipped = flip_labels(labels, flipped_classes)
+      data = {**data, 'labels': jnp.where(adversary, flipped, labels)}
+    losses, grads = clients.map_clients(
+      gradient, mesh=mesh, chunk=chunk, in_axes=(None, 0, 0)
+    )(state.params, data, keys.client_keys(train_key, cohort.client_ids))
+    momentum = jax.tree.map(
+      lambda m, g: (worker_momentum * m + (1.0 - worker_momentum) * g).astype(
+        m.dtype
+      ),
+      state.momentum,
+      grads,
+    )
+    vectors = momentum
+    if reduction == 'gathered':
+      vectors = clients.replicate(vectors, mesh)
+    honest = jax.tree.map(lambda x: x[: n - f], vectors)
+    attack_state = state.attack
+    if attack is not None and f:
+      own = jax.tree.map(lambda x: x[n - f :], vectors)
+      sent, attack_state = attack.apply(
+        honest, state.attack, own=own, key=attack_key
+      )
+      vectors = trees.concatenate(honest, sent)
+    update, rule_state = aggregator.apply(
+      vectors, state.aggregator, key=rule_key
+    )
+    change, opt_state = optimizer.update(update, state.opt_state, state.params)
+    metrics = {
+      'loss': jnp.mean(losses[: n - f]),
+      'error': metrics_lib.aggregation_error(update, honest),
+      'update_norm': trees.global_norm(update),
+    }
+    if explain and aggregator.explain is not None:
+      metrics['weights'] = aggregator.explain(
+        vectors, state.aggregator, key=rule_key
+      )
+    return (
+      RobustSgdState(
+        params=optax.apply_updates(state.params, change),
+        momentum=momentum,
+        opt_state=opt_state,
+        aggregator=rule_state,
+        attack=attack_state,
+      ),
+      metrics,
+    )
+
+  return types.Algorithm(init, step, lambda state: state.params)

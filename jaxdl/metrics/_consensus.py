@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far clients are apart, and how far an update is from the honest mean."""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from jaxdl.core import checks, trees
+
+
+def _deviations(stacked):
+  n = checks.num_clients(stacked, name='stacked')
+  weights = jnp.full((n,), 1.0 / n)
+  mean = trees.combine(weights, stacked)
+  return mean, jax.tree.map(lambda x, m: x - m[None], stacked, mean)
+
+
+def drift(stacked: chex.ArrayTree) -> chex.Array:
+  """Mean squared distance of the clients from their mean.
+
+  Args:
+    stacked: leaves [N, ...], floating point.
+
+  Returns:
+    f32[], Gamma(x) = (1/N) sum |x_i - mean|².
+
+  Example:
+    >>> drift(jnp.array([[0.0], [2.0]]))
+    Array(1., dtype=float32)
+  """
+  _, deviations = _deviations(stacked)
+  return jnp.mean(trees.sq_norms(deviations))
+
+
+def aggregation_error(
+  update: chex.ArrayTree, honest: chex.ArrayTree
+) -> chex.Array:
+  """Squared distance from the honest mean per honest variance.
+
+  An (f, kappa)-robust rule keeps this below kappa.
+
+  Args:
+    update: leaves [...], what the server took.
+    honest: leaves [H, ...], what honest clients sent.
+
+  Returns:
+    f32[], |update - mean|² / ((1/H) sum |x_i - mean|²); zero where the
+    variance is.
+
+  Example:
+    >>> aggregation_error(jnp.array([2.0]), jnp.array([[0.0], [2.0]]))
+    Array(1., dtype=float32)
+
+  Source: Allouah et al. 2023 (https://arxiv.org/abs/2302.01772), Definition 2.
+  """
+  mean, deviations = _deviations(honest)
+  spread = jnp.mean(trees.sq_norms(deviations))
+  gap = trees.sum_leaves(
+    jnp.sum, jax.tree.map(lambda u, m: jnp.square(u - m), update, mean)
+  )
+  return jnp.where(spread > 0, gap / jnp.where(spread > 0, spread, 1.0), 0.0)
