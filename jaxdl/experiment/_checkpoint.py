@@ -74,7 +74,7 @@ class Store:
     found = -1
     fresh = self._workdir is not None and self._workdir.fresh
     if jax.process_index() == 0 and not fresh and self._path.is_dir():
-      manager = _manager(self._path, self._keep, read_only=True)
+      manager = _manager(self._path, self._keep, peek=True)
       found = max(manager.all_steps(), default=-1)
       manager.close()
     return int(_launch.from_first(np.int32(found)))
@@ -218,33 +218,12 @@ def pack(
     The arrays by name, one description per leaf, and the structure as JSON
     where it consists of dicts, lists, tuples and None alone (None otherwise).
   """
-  flat, treedef = jax.tree_util.tree_flatten_with_path(state)
-  arrays, leaves = {}, []
-  for n, (path, leaf) in enumerate(flat):
-    meta = {'path': jax.tree_util.keystr(path), 'stored': False}
-    if is_key(leaf):
-      meta['kind'] = 'key'
-      meta['impl'] = str(jax.random.key_impl(leaf))
-      array = _host(jax.random.key_data(leaf))
-    elif isinstance(leaf, jax.Array):
-      meta['kind'] = 'jax'
-      array = _host(leaf)
-    elif isinstance(leaf, (np.ndarray, np.generic)):
-      meta['kind'] = 'scalar' if isinstance(leaf, np.generic) else 'numpy'
-      array = np.array(leaf)
-    elif isinstance(leaf, (str, int, float, bool)):
-      leaves.append(meta | {'kind': 'json', 'value': leaf})
-      continue
-    else:
-      raise ValueError(
-        f'state{meta["path"]} is a {type(leaf).__name__}: a state holds '
-        'arrays, typed keys, text and numbers.'
-      )
-    meta |= {'shape': list(array.shape), 'dtype': array.dtype.name}
-    if array.size:  # The array format cannot hold an empty one.
-      meta['stored'] = True
-      arrays[_name(n)] = array
-    leaves.append(meta)
+  flat, treedef = jax.tree.flatten(state)
+  arrays, leaves = {}, describe(state)
+  for n, (leaf, meta) in enumerate(zip(flat, leaves, strict=True)):
+    if meta['stored']:
+      raw = jax.random.key_data(leaf) if meta['kind'] == 'key' else leaf
+      arrays[_name(n)] = _host(raw)
   counter = itertools.count()
   try:
     skeleton = _skeleton(
@@ -253,6 +232,44 @@ def pack(
   except TypeError:
     skeleton = None
   return arrays, leaves, skeleton
+
+
+def describe(state: chex.ArrayTree) -> list[dict[str, Any]]:
+  """Says what each leaf of a state is, without moving any.
+
+  Args:
+    state: the state.
+
+  Returns:
+    One JSON object per leaf.
+
+  Raises:
+    ValueError: if a leaf is nothing that can be saved.
+  """
+  kinds = (('jax', jax.Array), ('numpy', np.ndarray), ('scalar', np.generic))
+  found = []
+  for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+    meta: dict[str, Any] = {'path': jax.tree_util.keystr(path), 'stored': False}
+    found.append(meta)
+    if isinstance(leaf, (str, int, float)) and not isinstance(leaf, np.generic):
+      meta |= {'kind': 'json', 'value': leaf}
+      continue
+    if is_key(leaf):
+      words = jax.eval_shape(jax.random.key_data, leaf)
+      meta |= {'kind': 'key', 'impl': str(jax.random.key_impl(leaf))}
+      shape, dtype = words.shape, words.dtype
+    elif isinstance(leaf, (jax.Array, np.ndarray, np.generic)):
+      meta['kind'] = next(name for name, cls in kinds if isinstance(leaf, cls))
+      shape, dtype = leaf.shape, leaf.dtype
+    else:
+      raise ValueError(
+        f'state{meta["path"]} is a {type(leaf).__name__}: a state holds '
+        'arrays, typed keys, text and numbers.'
+      )
+    meta |= {'shape': list(shape), 'dtype': dtype.name}
+    # The array format cannot hold an empty one.
+    meta['stored'] = 0 not in shape
+  return found
 
 
 def unpack(saved: Saved, template: chex.ArrayTree) -> chex.ArrayTree:
@@ -304,15 +321,16 @@ def _name(n: int) -> str:
   return f'{n:05d}'
 
 
-def _manager(path: pathlib.Path, keep: int, read_only: bool = False):
+def _manager(path: pathlib.Path, keep: int, peek: bool = False) -> Any:
+  """Opens the checkpoints; to peek changes nothing on disk."""
   import orbax.checkpoint as ocp
 
   options = ocp.CheckpointManagerOptions(
-    max_to_keep=None if read_only else keep,
-    cleanup_tmp_directories=not read_only,
+    max_to_keep=keep,
+    cleanup_tmp_directories=not peek,
     create=False,
-    read_only=read_only,
-    enable_async_checkpointing=not read_only,
+    save_root_metadata=False,
+    enable_async_checkpointing=not peek,
     multiprocessing_options=ocp.options.MultiprocessingOptions(
       primary_host=0, active_processes={0}, barrier_sync_key_prefix='jaxdl'
     ),
@@ -320,9 +338,9 @@ def _manager(path: pathlib.Path, keep: int, read_only: bool = False):
   return ocp.CheckpointManager(path.resolve(), options=options)
 
 
-def _host(array: jax.Array) -> np.ndarray:
+def _host(array: Any) -> np.ndarray:
   """Returns an owned copy: the next round may reuse the buffer."""
-  if not array.is_fully_addressable:
+  if isinstance(array, jax.Array) and not array.is_fully_addressable:
     if array.is_fully_replicated:
       array = array.addressable_data(0)
     else:
@@ -333,13 +351,11 @@ def _host(array: jax.Array) -> np.ndarray:
 
 
 def _check_like(leaves: list[Leaf], template: chex.ArrayTree) -> None:
-  fresh = pack(template)[1]
-  same = len(leaves) == len(fresh) and all(
-    old.meta.get(k) == new.get(k)
-    for old, new in zip(leaves, fresh, strict=True)
-    for k in ('kind', 'impl', 'shape', 'dtype')
-  )
-  if not same:
+  fresh = describe(template)
+  keys = ('path', 'kind', 'impl', 'shape', 'dtype')
+  was = [[leaf.meta.get(k) for k in keys] for leaf in leaves]
+  starts = [[meta.get(k) for k in keys] for meta in fresh]
+  if was != starts:
     raise ValueError(
       'the checkpoint holds a state of another form than this experiment '
       'starts from: pass --overwrite to start over, or another --workdir.'
@@ -352,7 +368,7 @@ def _share(saved: Saved | None, template: chex.ArrayTree) -> Saved:
   if saved is not None:
     head = np.array([saved.round, saved.num_rows], np.int32)
   head = _launch.from_first(head)
-  metas = pack(template)[1]
+  metas = describe(template)
   leaves = []
   for n, meta in enumerate(metas):
     kind = np.dtype(meta['dtype'])

@@ -40,11 +40,12 @@ class Signals:
 
   def __init__(self) -> None:
     self.received = 0
+    self.handlers: dict[int, Any] = {}
 
   def _handle(self, signum: int, frame: Any) -> None:
     del frame
     if self.received:
-      signal.signal(signum, signal.SIG_DFL)
+      signal.signal(signum, self.handlers[signum])
       signal.raise_signal(signum)
     self.received = signum
 
@@ -64,14 +65,14 @@ def deferred_signals(enabled: bool) -> Iterator[Signals]:
     yield flag
     return
   # None stands for a handler that was not set from Python: the default.
-  old = {
+  flag.handlers = {
     s: signal.signal(s, flag._handle) or signal.SIG_DFL
     for s in (signal.SIGINT, signal.SIGTERM)
   }
   try:
     yield flag
   finally:
-    for signum, handler in old.items():
+    for signum, handler in flag.handlers.items():
       signal.signal(signum, handler)
 
 

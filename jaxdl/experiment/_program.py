@@ -8,6 +8,7 @@ another way than it came in, so that the second round is another program with
 other rounding; the layout is settled before the first round here.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -197,16 +198,22 @@ def _raw(value: Any) -> Any:
 
 def _put(value: Any, sharding: Any, like: jax.Array) -> jax.Array:
   """Puts raw values somewhere, as keys where `like` is one."""
+  spread = isinstance(value, jax.Array) and not value.is_fully_addressable
+  if not spread:
+    value = np.asarray(value)
+  near = sharding is None or sharding.is_fully_addressable
   if _checkpoint.is_key(like):
-    keys = jax.random.wrap_key_data(
-      jnp.asarray(np.asarray(value)), impl=jax.random.key_impl(like)
+    wrap = functools.partial(
+      jax.random.wrap_key_data, impl=jax.random.key_impl(like)
     )
+    if not near:
+      return jax.jit(wrap, out_shardings=sharding)(value)
+    keys = wrap(jnp.array(value))
     return keys if sharding is None else jax.device_put(keys, sharding)
   if sharding is None:
     return jnp.array(value)
-  spread = isinstance(value, jax.Array) and not value.is_fully_addressable
-  if spread or sharding.is_fully_addressable:
+  if near or spread:
     return jax.device_put(value, sharding, may_alias=False)
   return jax.make_array_from_callback(
-    np.shape(value), sharding, lambda index: np.asarray(value)[index]
+    np.shape(value), sharding, lambda index: value[index]
   )

@@ -80,6 +80,10 @@ class Log(_sinks.Sink):
     """Notes where the run goes on."""
     self._total, self._first = num_rounds, max(step, 0)
     self._start = time.monotonic()
+    if step == num_rounds:
+      logging.info('all %d rounds are done already', num_rounds)
+    elif step >= 0:
+      logging.info('going on after round %d of %d', step, num_rounds)
     return None
 
   def write(self, rows: list[Row]) -> None:
@@ -87,12 +91,12 @@ class Log(_sinks.Sink):
     if not rows:
       return
     step = rows[0]['step']
-    speed = (step - self._first) / max(time.monotonic() - self._start, 1e-9)
+    passed = time.monotonic() - self._start
+    done = step - self._first
+    speed = f', {done / passed:.3g} rounds/s' if done and passed else ''
     shown = '; '.join(_brief(row) for row in rows[:4])
     more = '; ...' if len(rows) > 4 else ''
-    logging.info(
-      'round %d/%d, %.3g/s: %s%s', step, self._total, speed, shown, more
-    )
+    logging.info('round %d/%d%s: %s%s', step, self._total, speed, shown, more)
 
 
 def progress_sink(title: str) -> _sinks.Sink:

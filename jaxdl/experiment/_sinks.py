@@ -115,7 +115,7 @@ class Jsonl(Sink):
 
 
 class TensorBoard(Sink):
-  """Writes scalars named split/metric/rule, with the seed where it is not 0.
+  """Writes finite scalars named split/metric/rule, with the seed if not 0.
 
   Args:
     directory: where the event files go.
@@ -142,6 +142,8 @@ class TensorBoard(Sink):
     for row in rows:
       for name, value in row.items():
         if name in LABELS or not isinstance(value, (int, float)):
+          continue
+        if not math.isfinite(value):
           continue
         tag = f'{row["split"]}/{name}/{row["rule"]}'
         if row['seed']:

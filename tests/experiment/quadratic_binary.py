@@ -55,7 +55,9 @@ def build(config: Config) -> runner.Experiment:
       ('clients',),
       axis_types=(jax.sharding.AxisType.Auto,),
     )
-    place = lambda x: jax.device_put(x, jax.NamedSharding(mesh, jax.P('clients')))
+    place = lambda x: jax.device_put(
+      x, jax.NamedSharding(mesh, jax.P('clients'))
+    )
 
   def init():
     return {

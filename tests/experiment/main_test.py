@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command: exit codes, messages, files, and runs that are killed."""
+
+import contextlib
+import csv
+import io
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+from unittest import mock
+
+import jax
+import numpy as np
+from absl import flags
+from absl.testing import absltest, parameterized
+
+from jaxdl.experiment import _main, _progress, runner
+
+sys.path.insert(0, os.path.dirname(__file__))
+import quadratic_binary  # noqa: E402
+
+BINARY = pathlib.Path(__file__).with_name('quadratic_binary.py')
+ROOT = BINARY.parents[2]
+
+
+def start(*args, devices=None):
+  environment = dict(os.environ, PYTHONPATH=str(ROOT))
+  environment.pop('XLA_FLAGS', None)
+  if devices:
+    args = (*args, f'--devices={devices}')
+  return subprocess.Popen(
+    [sys.executable, str(BINARY), *args],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+    env=environment,
+    cwd=tempfile.mkdtemp(),
+  )
+
+
+def finish(process):
+  out, err = process.communicate(timeout=120)
+  return process.returncode, out, err
+
+
+def command(*args, run=quadratic_binary.run):
+  """Parses and runs as `main` does, here; returns the code and the output."""
+  out, err = io.StringIO(), io.StringIO()
+  values = flags.FlagValues()
+  with (
+    mock.patch.object(_main.flags, 'FLAGS', values),
+    contextlib.redirect_stdout(out),
+    contextlib.redirect_stderr(err),
+  ):
+    try:
+      _main._parse(quadratic_binary.Config, ['quadratic', *args], 'quadratic')
+      code = _main._body(quadratic_binary.Config, run, 'quadratic')
+    except SystemExit as error:
+      code = error.code
+  return code, out.getvalue(), err.getvalue()
+
+
+class CommandTest(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.folder = pathlib.Path(tempfile.mkdtemp())
+    self.workdir = self.folder / 'run'
+    os.chdir(self.folder)
+
+  def test_a_run_leaves_what_it_says(self):
+    code, out, err = command(
+      '--workdir=run', '--csv', '--tensorboard', '--profile_rounds=2'
+    )
+    self.assertEqual(code, 0, err)
+    self.assertRegex(out, r'mean +20 +0\.1092')
+    for name in ('metrics.jsonl', 'config.json', 'metrics.csv', 'plots'):
+      self.assertIn(f'run/{name}', out)
+    self.assertEqual(
+      (self.workdir / 'plots/loss.png').read_bytes()[:4], b'\x89PNG'
+    )
+    self.assertNotEmpty(list((self.workdir / 'tensorboard').iterdir()))
+    self.assertLen(list((self.workdir / 'profile').rglob('*.xplane.pb')), 1)
+    rows = runner.read_rows(self.workdir / 'metrics.jsonl')
+    with open(self.workdir / 'metrics.csv') as f:
+      table = list(csv.DictReader(f))
+    self.assertLen(table, len(rows))
+    self.assertEqual(float(table[-1]['loss']), rows[-1]['loss'])
+    config = json.loads((self.workdir / 'config.json').read_text())
+    self.assertEqual(config['config']['rules'], ['mean', 'median'])
+    self.assertEqual(config['versions']['jax'], jax.__version__)
+    self.assertEqual(config['device']['count'], 8)
+
+  def test_non_finite_numbers_are_valid_json_and_come_back(self):
+    command('--workdir=run', '--num_rounds=1', '--noplots')
+    path = self.workdir / 'metrics.jsonl'
+
+    def refuse(name):
+      raise AssertionError(name)
+
+    for line in path.read_text().splitlines():
+      json.loads(line, parse_constant=refuse)
+    self.assertIn('"loss": "NaN"', path.read_text())
+    self.assertTrue(np.isnan(runner.read_rows(path)[1]['loss']))
+    self.assertFalse((self.workdir / 'plots').exists())
+
+  def test_the_default_workdir_has_the_name_of_the_binary(self):
+    code, _, _ = command('--num_rounds=1', '--noplots')
+    self.assertEqual(code, 0)
+    self.assertTrue((self.folder / 'runs/quadratic/metrics.jsonl').exists())
+
+  @parameterized.parameters(
+    (('--num_clients=0',), 'num_clients must be at least 1; got 0.'),
+    (('--num_clients=3',), 'num_clients=3 must be even.'),
+    (
+      ('--rule=krum',),
+      "rule='krum' is unknown: choose one of 'mean', 'median'.",
+    ),
+    (('--data=gone.npz',), 'gone.npz does not exist.'),
+    (('--num_processes=2',), 'num_processes=2 needs coordinator=host:port.'),
+    (('--devices=3',), 'devices=3 came too late'),
+    (('--num_clinets=2',), 'Did you mean: num_clients'),
+    (('--num_clients=x',), 'must be an integer'),
+    (('--flagfile=gone.flags',), 'gone.flags'),
+    (('stray',), "'stray' is no flag"),
+  )
+  def test_a_mistake_is_said_in_one_line_and_writes_nothing(self, args, want):
+    with mock.patch.dict(os.environ):
+      code, out, err = command('--workdir=run', *args)
+    self.assertEqual(code, 2)
+    self.assertIn(want, err)
+    self.assertStartsWith(err, 'quadratic: ')
+    self.assertLen(err.splitlines(), 1)
+    self.assertEmpty(out)
+    self.assertFalse(self.workdir.exists())
+
+  def test_a_refusal_of_the_toolkit_while_tracing_is_a_mistake_too(self):
+    def run(config, *, sinks, store):
+      experiment = runner.Experiment(
+        init=lambda: np.zeros(2),
+        step=lambda x, number: (x[:1], {}),
+        rows=lambda *args: [],
+        num_rounds=1,
+      )
+      return runner.run(experiment, config, sinks=sinks, store=store)
+
+    code, _, err = command('--workdir=run', run=run)
+    self.assertEqual(code, 2)
+    self.assertIn('step must return a state of the form', err)
+    self.assertFalse(self.workdir.exists())
+
+  def test_a_defect_keeps_its_traceback(self):
+    with self.assertRaisesRegex(ValueError, 'at least one array'):
+      command('--workdir=run', run=lambda *a, **k: np.stack([]))
+
+    def broken_rows(*args):
+      raise ValueError('after the start')
+
+    def late(config, *, sinks, store):
+      experiment = runner.Experiment(
+        init=lambda: np.zeros(2),
+        step=lambda x, number: (x, {}),
+        rows=broken_rows,
+        num_rounds=1,
+      )
+      return runner.run(experiment, config, sinks=sinks, store=store)
+
+    with self.assertRaisesRegex(ValueError, 'after the start'):
+      command('--workdir=run', run=late)
+
+  def test_another_config_in_the_workdir_is_a_mistake(self):
+    command('--workdir=run', '--num_rounds=1')
+    before = (self.workdir / 'metrics.jsonl').read_bytes()
+    code, _, err = command('--workdir=run', '--num_rounds=1', '--seed=1')
+    self.assertEqual(code, 2)
+    self.assertIn('(seed: 0 -> 1): pass --overwrite', err)
+    self.assertEqual((self.workdir / 'metrics.jsonl').read_bytes(), before)
+    code, _, _ = command(
+      '--workdir=run', '--num_rounds=1', '--seed=1', '--overwrite'
+    )
+    self.assertEqual(code, 0)
+
+  @parameterized.parameters(('SIGINT', 130), ('SIGTERM', 143))
+  def test_signals_have_their_exit_codes(self, name, want):
+    code, _, err = command('--workdir=run', '--signal_at=5', f'--signal={name}')
+    self.assertEqual(code, want)
+    self.assertIn(f'stopped by {name} after round 5', err)
+    code, out, _ = command('--workdir=run')
+    self.assertEqual(code, 0)
+    self.assertRegex(out, r'mean +20 +0\.1092')
+
+  def test_record_does_the_same_from_python(self):
+    config = quadratic_binary.Config(num_rounds=2, workdir='run')
+    recorded = runner.record(config, quadratic_binary.run, name='quadratic')
+    self.assertLen(recorded.plots, 1)
+    self.assertTrue(recorded.plots[0].exists())
+    np.testing.assert_equal(
+      runner.read_rows(self.workdir / 'metrics.jsonl'), recorded.result.rows
+    )
+
+
+class TableTest(parameterized.TestCase):
+  def test_last_test_metrics_over_seeds(self):
+    rows = [
+      dict(step=step, split=split, rule=rule, seed=seed, acc=step + seed)
+      for step in (0, 5)
+      for split in ('train', 'test')
+      for rule in ('mean', 'median')
+      for seed in (0, 2)
+    ]
+    columns, cells = _progress.default_table(rows)
+    self.assertEqual(columns, ['rule', 'round', 'acc'])
+    self.assertEqual(cells[1], ('median', '5', '6 ± 1.414'))
+
+  def test_no_rows_and_no_test_split(self):
+    self.assertEqual(_progress.default_table([]), (['rule', 'round'], []))
+    rows = [dict(step=1, split='train', rule='', seed=0, note='x', loss=2.0)]
+    self.assertEqual(
+      _progress.default_table(rows),
+      (['rule', 'round', 'loss'], [('', '1', '2')]),
+    )
+
+
+class ProcessTest(parameterized.TestCase):
+  def test_killed_runs_go_on_also_on_other_devices(self):
+    folder = tempfile.mkdtemp()
+    common = ('--noplots', '--checkpoint_seconds=0', '--sharded')
+    killed = start(*common, f'--workdir={folder}', '--signal_at=15', devices=2)
+    usage, typo = start('--help'), start('--num_clinets=3')
+    code, _, err = finish(killed)
+    self.assertEqual(code, -signal.SIGKILL, err)
+    resumed = start(*common, f'--workdir={folder}', devices=4)
+    code, out, err = finish(usage)
+    self.assertEqual(code, 0, err)
+    self.assertIn('A tiny experiment', out)
+    self.assertIn('--learning_rate=0.1\n', out)
+    code, _, err = finish(typo)
+    self.assertEqual(code, 2)
+    self.assertIn('Did you mean: num_clients', err)
+    code, _, err = finish(resumed)
+    self.assertEqual(code, 0, err)
+    # The newest checkpoint may have been half written.
+    self.assertRegex(err, 'going on after round 1[1-4] of 20')
+    got = runner.read_rows(os.path.join(folder, 'metrics.jsonl'))
+    want = quadratic_binary.run(quadratic_binary.Config()).rows
+    self.assertLen(got, len(want))
+    for a, b in zip(got, want, strict=True):
+      self.assertEqual((a['step'], a['split']), (b['step'], b['split']))
+      np.testing.assert_allclose(a['loss'], b['loss'], rtol=1e-6)
+
+
+if __name__ == '__main__':
+  absltest.main()
