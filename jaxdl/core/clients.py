@@ -215,6 +215,20 @@ def _run(fn, axes, chunk, args):
   return jax.lax.map(one, mapped, batch_size=chunk)
 
 
+def _pad(axes, args, mesh):
+  """Repeats the last client until the clients split over the devices."""
+  extra = -_size(axes, args) % mesh.shape[AXIS]
+  if not extra:
+    return args
+  repeat = lambda x: jnp.concatenate(
+    [x, jnp.broadcast_to(x[-1:], (extra, *x.shape[1:]))]
+  )
+  return tuple(
+    jax.tree.map(repeat, a) if axis == 0 else a
+    for a, axis in zip(args, axes, strict=True)
+  )
+
+
 def _check_chunk(chunk):
   if chunk is not None:
     checks.integer(chunk, name='chunk', low=1)
@@ -238,7 +252,8 @@ def map_clients(
 
   Args:
     fn: pure function of one client; may be differentiated inside.
-    mesh: devices to split the clients over (static).
+    mesh: devices to split the clients over (static); if N is not a multiple of
+      their number, the last client is run again to fill up.
     chunk: clients run together (static): 1 is a loop, N one vmap; None
       follows the rule in this module's docstring.
     in_axes: 0 for arguments with a client axis, None for shared ones.
@@ -247,7 +262,7 @@ def map_clients(
     A function of the stacked arguments; every result has leaves [N, ...].
 
   Raises:
-    ValueError: if client axes differ or do not split over the devices.
+    ValueError: if client axes differ.
 
   Example:
     >>> map_clients(lambda x, y: x * y, in_axes=(0, None))(jnp.arange(3.0), 2.0)
@@ -263,11 +278,11 @@ def map_clients(
     step = default_chunk(fn, axes, args) if chunk is None else chunk
     if mesh is None:
       return _run(fn, axes, step, args)
-    _check_divisible(n, mesh)
     run = _per_device(
       lambda *a: _run(fn, axes, step, a), axes, mesh, jax.P(AXIS)
     )
-    return run(*args)
+    out = run(*_pad(axes, args, mesh))
+    return jax.tree.map(lambda x: x[:n], out)
 
   return mapped
 
@@ -336,15 +351,17 @@ def fold_clients(
     if mesh is None:
       total, aux, like = local(weights, *args)
     else:
-      _check_divisible(n, mesh)
 
       def summed(weights, *args):
         total, aux, like = local(weights, *args)
         return jax.lax.psum(total, AXIS), aux, like
 
+      padded = _pad(all_axes, (weights, *args), mesh)
+      real = jnp.arange(padded[0].shape[0]) < n
       total, aux, like = _per_device(
         summed, all_axes, mesh, (jax.P(), jax.P(AXIS), jax.P())
-      )(weights, *args)
+      )(jnp.where(real, padded[0], 0), *padded[1:])
+      aux = jax.tree.map(lambda x: x[:n], aux)
     total = trees.cast_like(total, like)
     return (total, aux) if has_aux else total
 
