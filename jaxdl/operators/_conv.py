@@ -3,13 +3,16 @@
 
 Two implementations of the same sums. 'conv' calls the platform's convolution;
 'patches' gathers shifted copies and contracts them in one matrix product. With
-one set of parameters they cost the same on CPU, with one set per client (under
-`vmap`) 'patches' is several times faster there, because a vmapped convolution
-becomes a grouped one.
+one set of parameters they cost the same on CPU. With one set per client, and
+inside `lax.map` and `lax.scan`, 'patches' is faster there: a vmapped
+convolution becomes a grouped one and a looped one runs on one thread (8 small
+multigrid networks, gradients: vmap 254 against 195 ms, map 372 against 154 ms).
+It takes twice as long to compile.
 
-Transposed convolutions are always computed phase by phase (a small ordinary
-convolution followed by interleaving): a dilated convolution multiplies by the
-zeros it inserts, and its CPU gradient is five times slower.
+Cells of padding are written out: on CPU that is faster than a convolution that
+pads. Transposed convolutions are computed phase by phase (a small ordinary
+convolution, then interleaving): a dilated convolution multiplies by the zeros
+it inserts, and its CPU gradient is four to six times slower.
 """
 
 import itertools
@@ -56,7 +59,7 @@ def pad(x: chex.Array, width: int, mode: str) -> chex.Array:
         f'{x.shape[1:-1]}: use fewer levels or a finer grid.'
       )
 
-    def cut(lo, hi, axis=axis):
+    def cut(lo, hi, x=x, axis=axis):
       return jax.lax.slice_in_dim(x, lo, hi, axis=axis)
 
     if mode == 'circular':
@@ -116,46 +119,38 @@ def convolve(
   x, kernel = x.astype(dtype), kernel.astype(dtype)
   spatial = kernel.shape[:-2]
   span = [dilation * (k - 1) + 1 for k in spatial]
-  if any(
-    n + 2 * width < s for n, s in zip(x.shape[1:-1], span, strict=True)
-  ):
+  if any(n + 2 * width < s for n, s in zip(x.shape[1:-1], span, strict=True)):
     raise ValueError(
       f'the grid {x.shape[1:-1]} is smaller than the kernel {spatial}: use '
       'fewer levels or a finer grid.'
     )
-  own = width if method == 'conv' and padding == 'zeros' else 0
-  if own == 0:
-    x = pad(x, width, padding)
+  x = pad(x, width, padding)
   if method == 'conv':
     letters = _LETTERS[3 - rank :]
     y = jax.lax.conv_general_dilated(
       x,
       kernel,
       (stride,) * rank,
-      [(own, own)] * rank,
+      'VALID',
       rhs_dilation=(dilation,) * rank,
       dimension_numbers=(f'N{letters}C', f'{letters}IO', f'N{letters}C'),
     )
   else:
-    out = [
-      (n - s) // stride + 1
-      for n, s in zip(x.shape[1:-1], span, strict=True)
-    ]
-    parts = []
-    for taps in itertools.product(*[range(k) for k in spatial]):
-      start = [t * dilation for t in taps]
-      stop = [
-        s + (n - 1) * stride + 1 for s, n in zip(start, out, strict=True)
-      ]
-      parts.append(
-        jax.lax.slice(
-          x,
-          (0, *start, 0),
-          (x.shape[0], *stop, x.shape[-1]),
-          (1, *(stride,) * rank, 1),
+    # One axis after the other: 3 + 3 slices where all taps would be 9.
+    patches = x
+    for axis, (k, n, s) in enumerate(
+      zip(spatial, x.shape[1:-1], span, strict=True), start=1
+    ):
+      stop = n - s + 1
+      parts = [
+        jax.lax.slice_in_dim(
+          patches, t * dilation, t * dilation + stop, stride, axis
         )
-      )
-    patches = jnp.concatenate(parts, -1) if len(parts) > 1 else parts[0]
+        for t in range(k)
+      ]
+      patches = jnp.concatenate(parts, -1) if k > 1 else parts[0]
+    # The last axis' taps came last, so they vary slowest.
+    kernel = kernel.transpose(*range(rank - 1, -1, -1), rank, rank + 1)
     y = patches @ kernel.reshape(-1, kernel.shape[-1])
   if bias is not None:
     y = y + jnp.broadcast_to(bias.astype(dtype), y.shape)
