@@ -8,6 +8,7 @@ from absl.testing import absltest, parameterized
 
 from jaxdl import networks
 from jaxdl.core import clients, trees
+from jaxdl.core.types import Network
 
 
 class _Net(nn.Module):
@@ -26,8 +27,15 @@ class _Norm(nn.Module):
     return networks.BatchNorm()(x, mask=mask)
 
 
-NETWORK = networks.from_linen(_Net())
-NORM = networks.from_linen(_Norm())
+def _jit(network):
+  return Network(
+    jax.jit(network.init),
+    jax.jit(network.apply, static_argnames=('train', 'mutable')),
+  )
+
+
+NETWORK = _jit(networks.from_linen(_Net()))
+NORM = _jit(networks.from_linen(_Norm()))
 
 
 def _data(seed, *shape):
@@ -111,8 +119,8 @@ class BatchNormTest(parameterized.TestCase):
     # sum of squares of a normalised column is constant: gradient zero.
     x = jnp.asarray(_data(5, 8, 2))
     params = NORM.init(jax.random.key(0), x)
-    slope = jax.grad(
-      lambda x: jnp.sum(jnp.square(NORM.apply(params, x, train=True)))
+    slope = jax.jit(
+      jax.grad(lambda x: jnp.sum(jnp.square(NORM.apply(params, x, train=True))))
     )(x)
     np.testing.assert_allclose(slope, np.zeros((8, 2)), atol=1e-3)
     slope = jax.grad(lambda x: jnp.sum(jnp.square(NORM.apply(params, x))))(x)
@@ -148,6 +156,7 @@ class SurrogateTest(parameterized.TestCase):
       NETWORK, self.x[:1], num_classes=2, l2=0.3
     )
     self.params = self.task.init(jax.random.key(0))
+    self.slope = jax.jit(jax.value_and_grad(self.task.loss))
     self.batch = {
       'inputs': self.x,
       'labels': np.array([0, 1, 9, 1, 0, -7]),
@@ -155,9 +164,7 @@ class SurrogateTest(parameterized.TestCase):
     }
 
   def test_gradient_is_the_gap_to_the_masked_batch(self):
-    grads = jax.grad(self.task.loss)(
-      self.params, self.batch, key=jax.random.key(1)
-    )
+    _, grads = self.slope(self.params, self.batch, key=jax.random.key(1))
     hidden = _hidden(self.params, self.x)[self.mask]
     got = _running(grads)
     np.testing.assert_allclose(got['mean'], 0 - hidden.mean(0), rtol=1e-5)
@@ -175,10 +182,8 @@ class SurrogateTest(parameterized.TestCase):
       )
       return jnp.sum(jnp.where(self.mask, errors, 0.0)) / 4 + 0.3 * penalty
 
-    want, want_grads = jax.value_and_grad(plain)(self.params)
-    got, grads = jax.value_and_grad(self.task.loss)(
-      self.params, self.batch, key=jax.random.key(1)
-    )
+    want, want_grads = jax.jit(jax.value_and_grad(plain))(self.params)
+    got, grads = self.slope(self.params, self.batch, key=jax.random.key(1))
     np.testing.assert_allclose(got, want, rtol=1e-6)
     jax.tree.map(
       lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
@@ -192,7 +197,7 @@ class SurrogateTest(parameterized.TestCase):
   def test_an_empty_batch_moves_nothing(self):
     task = networks.classification(NETWORK, self.x[:1], num_classes=2)
     batch = {**self.batch, 'mask': np.zeros(6, bool)}
-    value, grads = jax.value_and_grad(task.loss)(
+    value, grads = jax.jit(jax.value_and_grad(task.loss))(
       self.params, batch, key=jax.random.key(1)
     )
     self.assertEqual(float(value), 0.0)
@@ -202,13 +207,12 @@ class SurrogateTest(parameterized.TestCase):
   def test_gradient_descent_is_the_moving_average(self):
     rate, params = 0.25, self.params
     expected = {'mean': np.zeros(3), 'var': np.ones(3)}
-    step = jax.jit(jax.grad(self.task.loss))
     for i in range(3):
       batch = {**self.batch, 'inputs': self.x + i}
       hidden = _hidden(params, self.x + i)[self.mask]
       fresh = {'mean': hidden.mean(0), 'var': hidden.var(0)}
       expected = {k: 0.75 * v + 0.25 * fresh[k] for k, v in expected.items()}
-      grads = step(params, batch, key=jax.random.key(i))
+      _, grads = self.slope(params, batch, key=jax.random.key(i))
       params = jax.tree.map(lambda p, g: p - rate * g, params, grads)
     for name in ('mean', 'var'):
       np.testing.assert_allclose(
@@ -219,8 +223,8 @@ class SurrogateTest(parameterized.TestCase):
     stacked = jax.tree.map(lambda p: jnp.stack([p, 2 * p]), self.params)
     batch = jax.tree.map(lambda x: np.stack([x, x]), self.batch)
     keys = jax.random.split(jax.random.key(0), 2)
-    grads = clients.map_clients(
-      lambda p, b, k: jax.grad(self.task.loss)(p, b, key=k)
+    grads = jax.jit(
+      clients.map_clients(lambda p, b, k: jax.grad(self.task.loss)(p, b, key=k))
     )(stacked, batch, keys)
     for i in range(2):
       own = jax.tree.map(lambda p, i=i: p[i], stacked)
@@ -268,7 +272,7 @@ class RecalibrateTest(parameterized.TestCase):
     )
 
   def test_evaluation_then_equals_training_on_one_batch(self):
-    network = networks.monna_cifar_cnn(3, dropout=0.0)
+    network = _jit(networks.monna_cifar_cnn(3, dropout=0.0))
     x = _data(9, 1, 6, 4, 4, 1)
     params = network.init(jax.random.key(0), x[0])
     params = networks.recalibrate(network, params, {'inputs': x})

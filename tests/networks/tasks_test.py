@@ -30,7 +30,9 @@ class ClassificationTest(parameterized.TestCase):
     self.task = networks.classification(
       networks.logistic_regression(3), jnp.zeros((1, 4)), num_classes=3, l2=0.1
     )
-    self.params = self.task.init(jax.random.key(0))
+    self.params = jax.jit(self.task.init)(jax.random.key(0))
+    self.slope = jax.jit(jax.value_and_grad(self.task.loss))
+    self.metrics = jax.jit(self.task.evaluate)
 
   def _reference(self, batch):
     """Masked cross-entropy, accuracy and gradient, float64, by hand."""
@@ -58,7 +60,7 @@ class ClassificationTest(parameterized.TestCase):
       np.sum(np.square(p, dtype=np.float64))
       for p in jax.tree.leaves(self.params)
     )
-    got, grads = jax.value_and_grad(self.task.loss)(self.params, batch)
+    got, grads = self.slope(self.params, batch)
     np.testing.assert_allclose(got, loss + 0.1 * squares, rtol=1e-6)
     for name, want in gradient.items():
       np.testing.assert_allclose(
@@ -68,22 +70,22 @@ class ClassificationTest(parameterized.TestCase):
   def test_evaluation_has_no_penalty(self):
     batch = _batch()
     loss, accuracy, _ = self._reference(batch)
-    got = jax.jit(self.task.evaluate)(self.params, batch)
+    got = self.metrics(self.params, batch)
     self.assertEqual(set(got), {'accuracy', 'loss'})
     np.testing.assert_allclose(got['loss'], loss, rtol=1e-6)
     np.testing.assert_allclose(got['accuracy'], accuracy, rtol=1e-6)
 
   def test_masked_rows_have_no_effect_whatever_they_hold(self):
     batch = _batch()
-    want = jax.value_and_grad(self.task.loss)(self.params, batch)
+    want = self.slope(self.params, batch)
     hidden = ~batch['mask']
     spoiled = jax.tree.map(np.copy, batch)
     spoiled['inputs'][hidden] = np.nan
     spoiled['labels'][hidden] = 77
-    got = jax.value_and_grad(self.task.loss)(self.params, spoiled)
+    got = self.slope(self.params, spoiled)
     jax.tree.map(np.testing.assert_array_equal, got, want)
-    metrics = self.task.evaluate(self.params, spoiled)
-    clean = self.task.evaluate(self.params, batch)
+    metrics = self.metrics(self.params, spoiled)
+    clean = self.metrics(self.params, batch)
     jax.tree.map(np.testing.assert_array_equal, metrics, clean)
 
   def test_no_mask_means_all(self):
@@ -92,8 +94,8 @@ class ClassificationTest(parameterized.TestCase):
     del batch['mask']
     jax.tree.map(
       lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6),
-      self.task.evaluate(self.params, batch),
-      self.task.evaluate(self.params, full),
+      self.metrics(self.params, batch),
+      self.metrics(self.params, full),
     )
 
   def test_an_empty_batch_counts_nothing(self):
@@ -101,11 +103,11 @@ class ClassificationTest(parameterized.TestCase):
     task = networks.classification(
       networks.logistic_regression(3), jnp.zeros((1, 4)), num_classes=3
     )
-    value, grads = jax.value_and_grad(task.loss)(self.params, batch)
+    value, grads = jax.jit(jax.value_and_grad(task.loss))(self.params, batch)
     self.assertEqual(float(value), 0.0)
     for leaf in jax.tree.leaves(grads):
       np.testing.assert_array_equal(leaf, 0.0)
-    for metric in task.evaluate(self.params, batch).values():
+    for metric in self.metrics(self.params, batch).values():
       self.assertEqual(float(metric), 0.0)
 
   def test_sequences_of_labels(self):
@@ -119,7 +121,7 @@ class ClassificationTest(parameterized.TestCase):
       'labels': np.array([[0, 0], [2, 2]]),
       'mask': np.array([True, False]),
     }
-    metrics = task.evaluate(task.init(jax.random.key(0)), batch)
+    metrics = jax.jit(task.evaluate)(task.init(jax.random.key(0)), batch)
     self.assertEqual(float(metrics['accuracy']), 0.5)
     want = np.log(np.e + 2) - 0.5
     np.testing.assert_allclose(metrics['loss'], want, rtol=1e-6)
@@ -194,7 +196,7 @@ class RegressionTest(parameterized.TestCase):
     batch = {**_batch(), 'labels': rng.normal(size=(6, 2)).astype('float32')}
     rows = batch['mask']
     gap = (_linear(params, batch['inputs']) - batch['labels'])[rows]
-    metrics = task.evaluate(params, batch)
+    metrics = jax.jit(task.evaluate)(params, batch)
     np.testing.assert_allclose(metrics['loss'], (gap**2).mean(), rtol=1e-6)
     np.testing.assert_allclose(
       metrics['absolute_error'], np.abs(gap).mean(), rtol=1e-6
