@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxdl.core import checks
 from jaxdl.core.types import Network
-from jaxdl.operators import _fnn as fnn
+from jaxdl.operators import _fnn as fnn, _init
 
 MULTI_OUTPUTS = ('independent', 'split_both', 'split_branch', 'split_trunk')
 
@@ -92,7 +92,7 @@ def deeponet(
     >>> net.apply(params, u, y, aligned=True).shape
     (5, 7, 1)
 
-  Source: Lu et al. 2021 (https://arxiv.org/abs/1910.03193), Eq. 2; the split
+  Source: Lu et al. 2021 (https://arxiv.org/abs/1910.03193); the split
     strategies are DeepXDE's.
   """
   checks.integer(num_outputs, name='num_outputs', low=1)
@@ -124,7 +124,8 @@ def deeponet(
       b, t = branch_net.init(branch_key, u), trunk_net.init(trunk_key, y)
     params = {'branch': b, 'trunk': t}
     if use_bias:
-      params['bias'] = jnp.zeros((num_outputs,))
+      dtype = _init.parameter_dtype(u, y)
+      params['bias'] = jnp.zeros((num_outputs,), dtype)
     jax.eval_shape(
       lambda: apply(params, u, y, aligned=y.ndim == 2, _features=False)
     )
@@ -199,7 +200,7 @@ def periodic_features(
   Returns:
     A function f[..., d] -> f[..., 2 * num_harmonics * d].
 
-  Source: Lu et al. 2022 (https://arxiv.org/abs/2111.05512), Section 3.1.4.
+  Source: Lu et al. 2022 (https://arxiv.org/abs/2111.05512).
   """
   checks.integer(num_harmonics, name='num_harmonics', low=1)
   checks.number(period, name='period', low=0.0, open_low=True)
@@ -251,7 +252,7 @@ def hard_boundary(
     >>> net.apply(params, u, y)[:, 0].tolist()
     [3.0, 3.0]
 
-  Source: Lu et al. 2022 (https://arxiv.org/abs/2111.05512), Section 3.1.5.
+  Source: Lu et al. 2022 (https://arxiv.org/abs/2111.05512).
   """
 
   def values(what, inputs, out):

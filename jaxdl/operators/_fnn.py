@@ -39,7 +39,10 @@ def dense_leaves(
   return leaves
 
 
-def _widths(layers: Sequence[int], name: str = 'layers') -> tuple[int, ...]:
+def check_widths(
+  layers: Sequence[int], name: str = 'layers'
+) -> tuple[int, ...]:
+  """Returns the widths as a tuple, after checking that all are positive."""
   layers = tuple(checks.integer(n, name=name, low=1) for n in layers)
   if not layers:
     raise ValueError(f'{name} is empty: need at least one width.')
@@ -88,7 +91,7 @@ def fnn(
     >>> sum(x.size for x in jax.tree.leaves(params))
     20401
   """
-  layers = _widths(layers)
+  layers = check_widths(layers)
   act = activations.activation(activation)
 
   def init(key, *inputs):
@@ -96,7 +99,7 @@ def fnn(
     leaves = [
       dense_leaves(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
     ]
-    return _init.draw(key, leaves)
+    return _init.draw(key, leaves, *inputs)
 
   def apply(params, *inputs, train=False, key=None):
     del train, key
@@ -145,7 +148,7 @@ def resnet(
       ],
       'head': dense_leaves(width, out_features),
     }
-    return _init.draw(key, leaves)
+    return _init.draw(key, leaves, *inputs)
 
   def apply(params, *inputs, train=False, key=None):
     del train, key
@@ -177,10 +180,10 @@ def conv_branch(
   Returns:
     A `Network` from f[B, *grid, I] to f[B, p], one to three grid axes.
 
-  Source: Lu et al. 2022 (https://arxiv.org/abs/2111.05512), Darcy branch.
+  Source: Lu et al. 2022 (https://arxiv.org/abs/2111.05512).
   """
-  channels = _widths(channels, 'channels')
-  layers = _widths(layers)
+  channels = check_widths(channels, 'channels')
+  layers = check_widths(layers)
   checks.integer(kernel_size, name='kernel_size', low=1)
   act = activations.activation(activation)
 
@@ -209,7 +212,7 @@ def conv_branch(
     for width in layers:
       leaves['layers'].append(dense_leaves(c_in, width))
       c_in = width
-    return _init.draw(key, leaves)
+    return _init.draw(key, leaves, f)
 
   def apply(params, f, *, train=False, key=None):
     del train, key
@@ -246,10 +249,10 @@ def stacked_branch(
   Raises:
     ValueError: if the last width is not 1.
 
-  Source: Lu et al. 2021 (https://arxiv.org/abs/1910.03193), Section 2.1.
+  Source: Lu et al. 2021 (https://arxiv.org/abs/1910.03193).
   """
   checks.integer(num_branches, name='num_branches', low=1)
-  layers = _widths(layers)
+  layers = check_widths(layers)
   if layers[-1] != 1:
     raise ValueError(
       f'layers={layers} must end in 1: every branch gives one coefficient.'
@@ -278,7 +281,7 @@ def product_branch(*branches: Network) -> Network:
   Returns:
     A `Network` of one input, a tuple with one array per branch, to f[..., p].
 
-  Source: Jin, Meng and Lu 2022 (https://arxiv.org/abs/2202.06137), Eq. 2.8.
+  Source: Jin, Meng and Lu 2022 (https://arxiv.org/abs/2202.06137).
   """
   if not branches:
     raise ValueError('product_branch needs at least one branch.')

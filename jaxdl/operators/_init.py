@@ -34,31 +34,41 @@ class Leaf:
   scale: float = 0.0
 
 
-def draw(key: chex.PRNGKey, leaves: Any) -> chex.ArrayTree:
+def parameter_dtype(*inputs: Any) -> Any:
+  """Returns the common type of floating-point inputs, else the default."""
+  dtypes = [jnp.result_type(x) for x in jax.tree.leaves(inputs)]
+  floating = [d for d in dtypes if jnp.issubdtype(d, jnp.floating)]
+  return jnp.result_type(*floating) if floating else jnp.result_type(float)
+
+
+def draw(key: chex.PRNGKey, leaves: Any, *inputs: Any) -> chex.ArrayTree:
   """Draws every leaf of a tree of `Leaf`.
 
   Args:
     key: consumed.
     leaves: pytree whose leaves are `Leaf`.
+    *inputs: example inputs; parameters take their floating-point type.
 
   Returns:
-    Tree of arrays in the default floating-point type.
+    Tree of arrays.
   """
   specs, structure = jax.tree.flatten(leaves)
+  dtype = parameter_dtype(*inputs)
+  wide = jnp.promote_types(dtype, jnp.float32)
   normal_key, uniform_key = jax.random.split(key)
   sizes = {'normal': 0, 'uniform': 0, 'positive': 0, 'constant': 0}
   for spec in specs:
     sizes[spec.kind] += math.prod(spec.shape)
-  normal = jax.random.normal(normal_key, (sizes['normal'],))
+  normal = jax.random.normal(normal_key, (sizes['normal'],), wide)
   uniform = jax.random.uniform(
-    uniform_key, (sizes['uniform'] + sizes['positive'],)
+    uniform_key, (sizes['uniform'] + sizes['positive'],), wide
   )
   taken = {'normal': 0, 'uniform': 0}
   out = []
   for spec in specs:
     size = math.prod(spec.shape)
     if spec.kind == 'constant':
-      out.append(jnp.full(spec.shape, spec.scale, uniform.dtype))
+      out.append(jnp.full(spec.shape, spec.scale, dtype))
       continue
     pool = 'normal' if spec.kind == 'normal' else 'uniform'
     start = taken[pool]
@@ -67,7 +77,7 @@ def draw(key: chex.PRNGKey, leaves: Any) -> chex.ArrayTree:
     part = flat[start : start + size].reshape(spec.shape)
     if spec.kind == 'uniform':
       part = 2.0 * part - 1.0
-    out.append(spec.scale * part)
+    out.append((spec.scale * part).astype(dtype))
   return jax.tree.unflatten(structure, out)
 
 
@@ -118,7 +128,7 @@ def from_linen(
     leaves = jax.tree_util.tree_map_with_path(
       lambda path, x: rule(tuple(str(p.key) for p in path), x.shape), shapes
     )
-    return draw(key, leaves)
+    return draw(key, leaves, *inputs)
 
   def apply(params, *inputs, train=False, key=None):
     del train, key

@@ -200,7 +200,7 @@ def v_cycle(
   Cost: O(B * grid * (I + O) * O) per smoothing step; about 4/3 of the finest
     level in two dimensions.
 
-  Source: He, Liu and Xu 2024 (https://arxiv.org/abs/2310.19809), Algorithm 1.
+  Source: He, Liu and Xu 2024 (https://arxiv.org/abs/2310.19809).
   """
   checks.choice(transfer, TRANSFERS, name='transfer')
   checks.choice(coarsening, COARSENINGS, name='coarsening')
@@ -351,8 +351,7 @@ def mgno(
     >>> sum(x.size for x in jax.tree.leaves(params))
     572661
 
-  Source: He, Liu and Xu 2024 (https://arxiv.org/abs/2310.19809), Eq. 4 and
-    Section 4; kernels start uniform on +-1/sqrt(fan_in).
+  Source: He, Liu and Xu 2024 (https://arxiv.org/abs/2310.19809); kernels start uniform on +-1/sqrt(fan_in).
   """
   checks.integer(channels, name='channels', low=1)
   checks.integer(num_layers, name='num_layers', low=1)
@@ -434,7 +433,7 @@ def mgno(
       last = pointwise_leaves(channels, out_channels, head_bias)
     else:
       last = cycle_leaves(grid, channels, out_channels, 'none')
-    return _init.draw(key, {'layers': layers, 'head': last})
+    return _init.draw(key, {'layers': layers, 'head': last}, f)
 
   def apply(params, f, *, train=False, key=None):
     del train, key
@@ -477,7 +476,7 @@ def mgno_navier_stokes(
   Returns:
     A `Network`; its parameters belong to one resolution.
 
-  Source: He, Liu and Xu 2024 (https://arxiv.org/abs/2310.19809), Section 5.
+  Source: He, Liu and Xu 2024 (https://arxiv.org/abs/2310.19809).
   """
   defaults = {
     'padding': 'circular',
@@ -516,7 +515,7 @@ def mgno_helmholtz(
   Returns:
     A `Network`; its parameters belong to one resolution.
 
-  Source: He, Liu and Xu 2024 (https://arxiv.org/abs/2310.19809), Section 5.
+  Source: He, Liu and Xu 2024 (https://arxiv.org/abs/2310.19809).
   """
   defaults = {
     'padding': 'reflect',

@@ -46,7 +46,7 @@ def pod_basis(outputs: chex.Array, num_modes: int) -> PODBasis:
 
   Cost: O(N Q min(N, Q)).
 
-  Source: Lu et al. 2022 (https://arxiv.org/abs/2111.05512), Section 3.1.3.
+  Source: Lu et al. 2022 (https://arxiv.org/abs/2111.05512).
   """
   y = np.asarray(outputs, np.float64)
   if y.ndim != 2 or y.shape[0] < 2:
@@ -94,7 +94,7 @@ def pod_deeponet(
   Raises:
     ValueError: if the branch does not give one coefficient per mode.
 
-  Source: Lu et al. 2022 (https://arxiv.org/abs/2111.05512), Section 3.1.3.
+  Source: Lu et al. 2022 (https://arxiv.org/abs/2111.05512).
   """
   num_modes, num_points = basis.modes.shape
   trunk_net = (
@@ -118,7 +118,7 @@ def pod_deeponet(
     if trunk_net is not None:
       params['trunk'] = trunk_net.init(trunk_key, y)
     if use_bias:
-      params['bias'] = jnp.zeros(())
+      params['bias'] = jnp.zeros((), basis.mean.dtype)
     return params
 
   def apply(params, u, y=None, *, train=False, key=None):

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Merging consecutive random-feature layers, and read-outs in closed form."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from jaxdl.core import checks
+from jaxdl.operators import _snnk as snnk
+
+
+def bundled_features(
+  x: chex.Array, maps: Sequence[snnk.FeatureMap]
+) -> chex.Array:
+  """Sends inputs through all feature maps: h_l = Phi_l(h_{l-1}), h_0 = x.
+
+  Args:
+    x: f[..., d].
+    maps: one per bundled layer, where map l is drawn for d = size of l - 1.
+
+  Returns:
+    f[..., M_L].
+  """
+  for layer_map in maps:
+    x = layer_map.inputs(x)
+  return x
+
+
+def bundle(
+  weights: Sequence[chex.Array],
+  biases: Sequence[chex.Array],
+  maps: Sequence[snnk.FeatureMap],
+  readout: chex.Array | None = None,
+) -> chex.Array:
+  """Merges layers f_l(W_l x + b_l) into one matrix on `bundled_features`.
+
+  V_l = Psi_l(W_l V_{l-1}, b_l) with V_0 = I; layer l outputs about V_l h_l.
+  Stopping in the middle gives a partly bundled network.
+
+  Args:
+    weights: W_l f[d_l, d_{l-1}], in the usual (out, in) layout.
+    biases: b_l f[d_l].
+    maps: one per layer; the first is drawn for d_0, map l for the size of map
+      l - 1.
+    readout: W_{L+1} f[o, d_L], a last linear layer.
+
+  Returns:
+    f[o, M_L], or f[d_L, M_L] without a read-out.
+
+  Raises:
+    ValueError: if counts or dimensions differ.
+
+  Source: Sehanobish et al. 2024 (https://arxiv.org/abs/2310.13225).
+  """
+  if not len(weights) == len(biases) == len(maps) or not maps:
+    raise ValueError(
+      f'need one weight, bias and map per layer; got {len(weights)}, '
+      f'{len(biases)} and {len(maps)}.'
+    )
+  v = None
+  for l, (w, b, layer_map) in enumerate(
+    zip(weights, biases, maps, strict=True)
+  ):
+    effective = w if v is None else w @ v
+    if effective.shape[-1] != layer_map.dim:
+      raise ValueError(
+        f'maps[{l}] was drawn for d={layer_map.dim} but the bundle below has '
+        f'{effective.shape[-1]} features.'
+      )
+    v = layer_map.weights(effective, b)
+  assert v is not None
+  return v if readout is None else readout @ v
+
+
+class ReadoutStatistics(NamedTuple):
+  """All that a linear least-squares fit needs; sums over examples.
+
+  Statistics of disjoint data add up, so clients that share them (one sum) fit
+  exactly the read-out of the pooled data.
+
+  Attributes:
+    gram: f[M, M], H^T H.
+    cross: f[M, o], H^T Y.
+    count: f[], number (or weight) of examples.
+  """
+
+  gram: chex.Array
+  cross: chex.Array
+  count: chex.Array
+
+
+def readout_statistics(
+  h: chex.Array,
+  y: chex.Array,
+  *,
+  weights: chex.Array | None = None,
+  axis_name: str | None = None,
+) -> ReadoutStatistics:
+  """Sums what a linear read-out needs.
+
+  Args:
+    h: f[n, M] features.
+    y: f[n, o] targets.
+    weights: f[n] or bool[n], importance of each example; false rows have no
+      effect, whatever they contain.
+    axis_name: a mapped axis over which the sums are completed (one `psum`).
+
+  Returns:
+    `ReadoutStatistics`; add those of several clients with `jax.tree.map`.
+
+  Cost: O(n M^2) work, O(M^2) memory and communication.
+  """
+  if h.ndim != 2 or y.ndim != 2 or h.shape[0] != y.shape[0]:
+    raise ValueError(
+      f'h and y must be [n, M] and [n, o]; got {h.shape} and {y.shape}.'
+    )
+  if weights is None:
+    scaled, count = h, jnp.asarray(h.shape[0], h.dtype)
+  else:
+    scale = weights.astype(h.dtype)[:, None]
+    kept = scale != 0
+    h = jnp.where(jnp.broadcast_to(kept, h.shape), h, 0)
+    y = jnp.where(jnp.broadcast_to(kept, y.shape), y, 0)
+    scaled, count = h * scale, scale.sum()
+  stats = ReadoutStatistics(
+    jnp.matmul(scaled.T, h, precision='highest'),
+    jnp.matmul(scaled.T, y, precision='highest'),
+    count,
+  )
+  return stats if axis_name is None else jax.lax.psum(stats, axis_name)
+
+
+def closed_form_readout(
+  statistics: ReadoutStatistics, *, ridge: chex.Numeric
+) -> chex.Array:
+  """Minimises |H W^T - Y|^2 + ridge |W|^2.
+
+  Args:
+    statistics: from `readout_statistics`, of one client or summed.
+    ridge: mu >= 0; zero needs n >= M independent features.
+
+  Returns:
+    W f[o, M].
+
+  Raises:
+    ValueError: if ridge is negative.
+
+  Cost: O(M^3).
+
+  Example:
+    >>> h = jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    >>> stats = readout_statistics(h, h @ jnp.array([[2.0], [3.0]]))
+    >>> closed_form_readout(stats, ridge=0.0).round(4).tolist()
+    [[2.0, 3.0]]
+
+  Source: Sehanobish et al. 2024 (https://arxiv.org/abs/2310.13225).
+  """
+  checks.number(ridge, name='ridge', low=0.0)
+  size = statistics.gram.shape[-1]
+  regular = statistics.gram + ridge * jnp.eye(size, dtype=statistics.gram.dtype)
+  solution = jax.scipy.linalg.solve(regular, statistics.cross, assume_a='pos')
+  return solution.T
+
+
+def fit_readout(
+  h: chex.Array, y: chex.Array, *, ridge: chex.Numeric
+) -> chex.Array:
+  """Fits a linear read-out of features.
+
+  Args:
+    h: f[n, M].
+    y: f[n, o].
+    ridge: mu >= 0.
+
+  Returns:
+    W f[o, M], see `closed_form_readout`.
+
+  Raises:
+    ValueError: if n < M and ridge is zero: many matrices fit.
+  """
+  if isinstance(ridge, (int, float)) and ridge == 0 and h.shape[0] < h.shape[1]:
+    raise ValueError(
+      f'ridge=0 with n={h.shape[0]} examples of M={h.shape[1]} features is '
+      'singular: use ridge > 0.'
+    )
+  return closed_form_readout(readout_statistics(h, y), ridge=ridge)

@@ -1,0 +1,452 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Errors between functions on grids: one number per sample.
+
+All take `predictions` and `targets` f[B, *grid, C] and return f[B]. Relative
+errors divide by the target's norm; a target that vanishes divides by one
+instead, so its error is absolute, and finite.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxdl.core import checks
+
+
+def _compare(predictions, targets):
+  if predictions.shape != targets.shape:
+    raise ValueError(
+      f'predictions {predictions.shape} and targets {targets.shape} must have '
+      'the same shape.'
+    )
+  if predictions.ndim < 1:
+    raise ValueError('predictions must have a leading sample axis.')
+
+
+def _rows(x):
+  return x.reshape(x.shape[0], -1)
+
+
+def _root(x, power):
+  """X ** (1 / power) with a zero derivative at zero."""
+  positive = x > 0
+  safe = jnp.where(positive, x, 1)
+  root = jnp.sqrt(safe) if power == 2 else safe ** (1 / power)
+  return jnp.where(positive, root, 0)
+
+
+def _norm(x, power):
+  x = _rows(x)
+  if power == 2:
+    return _root(jnp.square(x).sum(-1), 2)
+  if power == 1:
+    return jnp.abs(x).sum(-1)
+  return _root((jnp.abs(x) ** power).sum(-1), power)
+
+
+def _ratio(error, scale):
+  return error / jnp.where(scale > 0, scale, 1)
+
+
+def relative_lp(
+  predictions: chex.Array, targets: chex.Array, *, power: float = 2
+) -> chex.Array:
+  """Returns |p - y|_q / |y|_q for every sample.
+
+  Args:
+    predictions: f[B, ...].
+    targets: f[B, ...]; a vanishing row counts as norm one.
+    power: q >= 1 (static).
+
+  Returns:
+    f[B].
+
+  Example:
+    >>> y = jnp.array([[3.0, 4.0], [0.0, 0.0]])
+    >>> relative_lp(1.5 * y, y).tolist()
+    [0.5, 0.0]
+  """
+  checks.number(power, name='power', low=1)
+  _compare(predictions, targets)
+  return _ratio(_norm(predictions - targets, power), _norm(targets, power))
+
+
+def relative_l2(predictions: chex.Array, targets: chex.Array) -> chex.Array:
+  """Returns |p - y| / |y| for every sample, see `relative_lp`."""
+  return relative_lp(predictions, targets, power=2)
+
+
+def absolute_lp(
+  predictions: chex.Array,
+  targets: chex.Array,
+  *,
+  power: float = 2,
+  spacing: Sequence[float] = (),
+) -> chex.Array:
+  """Returns (prod h)^(1/q) |p - y|_q for every sample.
+
+  Args:
+    predictions: f[B, ...].
+    targets: f[B, ...].
+    power: q >= 1 (static).
+    spacing: grid spacings h, one per axis; none counts as one.
+
+  Returns:
+    f[B].
+  """
+  checks.number(power, name='power', low=1)
+  _compare(predictions, targets)
+  volume = math.prod(spacing) ** (1 / power)
+  return volume * _norm(predictions - targets, power)
+
+
+def mse(predictions: chex.Array, targets: chex.Array) -> chex.Array:
+  """Returns the mean squared error of every sample."""
+  _compare(predictions, targets)
+  return jnp.square(_rows(predictions - targets)).mean(-1)
+
+
+def normalised_mse(predictions: chex.Array, targets: chex.Array) -> chex.Array:
+  """Returns squared errors over the *batch* mean of squared targets.
+
+  The loss of the fractional-derivative study, f[B] whose mean is
+  mean((p - y)^2) / mean(y^2).
+  """
+  scale = jnp.square(targets).mean()
+  return _ratio(mse(predictions, targets), scale)
+
+
+def _wavenumbers(grid):
+  """Integer wavenumbers of each axis for rfftn over all axes."""
+  ks = [np.fft.fftfreq(n, 1 / n) for n in grid[:-1]]
+  ks.append(np.fft.rfftfreq(grid[-1], 1 / grid[-1]))
+  return [
+    k.reshape([-1 if i == j else 1 for j in range(len(grid))])
+    for i, k in enumerate(ks)
+  ]
+
+
+def _spectrum(x):
+  """Squared moduli of the orthonormal FFT, doubled where rfft halves."""
+  grid = x.shape[1:-1]
+  z = jnp.fft.rfftn(jnp.moveaxis(x, -1, 1), axes=range(2, x.ndim), norm='ortho')
+  twice = np.full(z.shape[-1], 2.0)
+  twice[0] = 1.0
+  if grid[-1] % 2 == 0:
+    twice[-1] = 1.0
+  power = jnp.square(z.real) + jnp.square(z.imag)
+  twice = jnp.asarray(twice, power.dtype)
+  return power * twice.reshape((1,) * (power.ndim - 1) + (-1,))
+
+
+def relative_h1_spectral(
+  predictions: chex.Array,
+  targets: chex.Array,
+  *,
+  weight: float = 1.0,
+  max_wavenumber: int = 20,
+) -> chex.Array:
+  """Returns the relative norm of w(k) FFT(p - y).
+
+  w(k)^2 = 1 + a^2 |k|^2, where wavenumber components from `max_wavenumber` on
+  count as zero (their derivatives are mostly grid noise). Wavenumbers are
+  integers, without 2 pi; channels are summed.
+
+  Args:
+    predictions: f[B, *grid, C].
+    targets: f[B, *grid, C]; a vanishing sample counts as norm one.
+    weight: a; zero gives `relative_l2`.
+    max_wavenumber: first component that is ignored.
+
+  Returns:
+    f[B].
+
+  Cost: two real FFTs.
+
+  Source: He, Liu and Xu 2024 (https://arxiv.org/abs/2310.19809).
+  """
+  _compare(predictions, targets)
+  _need_grid(predictions)
+  factor = 1.0
+  for k in _wavenumbers(predictions.shape[1:-1]):
+    k = np.where(np.abs(k) < max_wavenumber, np.abs(k), 0.0)
+    factor = factor + weight**2 * k**2
+  factor = jnp.asarray(factor, predictions.dtype)[None, None]
+
+  def norm(x):
+    power = _spectrum(x)
+    return _root(
+      _rows(power * jnp.broadcast_to(factor, power.shape)).sum(-1), 2
+    )
+
+  return _ratio(norm(predictions - targets), norm(targets))
+
+
+def _need_grid(x):
+  if x.ndim < 3:
+    raise ValueError(
+      'predictions must be [batch, *grid, channels] with at least one grid '
+      f'axis; got shape {x.shape}.'
+    )
+
+
+def gradient(
+  x: chex.Array, *, spacing: Sequence[float], periodic: bool = False
+) -> list[chex.Array]:
+  """Takes finite differences along every grid axis.
+
+  Args:
+    x: f[B, *grid, C].
+    spacing: one grid spacing per axis.
+    periodic: central differences that wrap around, or one-sided differences
+      of second order at the edges.
+
+  Returns:
+    One f[B, *grid, C] per axis.
+  """
+  out = []
+  for axis, h in enumerate(spacing, start=1):
+    central = jnp.roll(x, -1, axis) - jnp.roll(x, 1, axis)
+    if not periodic:
+      n = x.shape[axis]
+      if n < 3:
+        raise ValueError(f'a grid axis of {n} points has no gradient: need 3.')
+      at = [jax.lax.slice_in_dim(x, i, i + 1, axis=axis) for i in range(3)]
+      end = [
+        jax.lax.slice_in_dim(x, n - 1 - i, n - i, axis=axis) for i in range(3)
+      ]
+      first = -3 * at[0] + 4 * at[1] - at[2]
+      last = 3 * end[0] - 4 * end[1] + end[2]
+      inner = jax.lax.slice_in_dim(central, 1, n - 1, axis=axis)
+      central = jnp.concatenate([first, inner, last], axis)
+    out.append(central / (2 * h))
+  return out
+
+
+def _spacings(spacing, predictions):
+  _need_grid(predictions)
+  rank = predictions.ndim - 2
+  if spacing is None:
+    return tuple(1.0 / n for n in predictions.shape[1:-1])
+  if isinstance(spacing, (int, float)):
+    return (spacing,) * rank
+  if len(spacing) != rank:
+    raise ValueError(f'spacing={spacing} must have {rank} entries.')
+  return tuple(spacing)
+
+
+def relative_h1(
+  predictions: chex.Array,
+  targets: chex.Array,
+  *,
+  spacing: Sequence[float] | float | None = None,
+  periodic: bool = False,
+) -> chex.Array:
+  """Returns the relative error in sqrt(|e|^2 + |grad e|^2).
+
+  Args:
+    predictions: f[B, *grid, C].
+    targets: f[B, *grid, C]; a vanishing sample counts as norm one.
+    spacing: grid spacings; 1 / n by default.
+    periodic: whether differences wrap around, else one-sided at the edges.
+
+  Returns:
+    f[B].
+  """
+  _compare(predictions, targets)
+  steps = _spacings(spacing, predictions)
+
+  def norm(x):
+    parts = [x, *gradient(x, spacing=steps, periodic=periodic)]
+    return _root(sum(jnp.square(_rows(v)).sum(-1) for v in parts), 2)
+
+  return _ratio(norm(predictions - targets), norm(targets))
+
+
+def helmholtz_loss(
+  predictions: chex.Array,
+  targets: chex.Array,
+  *,
+  spacing: Sequence[float] | float | None = None,
+  mass: float = 10.0,
+) -> chex.Array:
+  """Returns sqrt(sum of 10 e^2 + |grad e|^2), an absolute norm.
+
+  Args:
+    predictions: f[B, *grid, C].
+    targets: f[B, *grid, C].
+    spacing: grid spacings; 1 / n by default.
+    mass: weight of e^2.
+
+  Returns:
+    f[B].
+
+  Source: He, Liu and Xu 2024 (https://arxiv.org/abs/2310.19809).
+  """
+  _compare(predictions, targets)
+  e = predictions - targets
+  total = mass * jnp.square(_rows(e)).sum(-1)
+  for part in gradient(e, spacing=_spacings(spacing, predictions)):
+    total = total + jnp.square(_rows(part)).sum(-1)
+  return _root(total, 2)
+
+
+def trimmed_mse(
+  predictions: chex.Array, targets: chex.Array, *, fraction: float = 0.001
+) -> chex.Array:
+  """Returns the mean squared error without the worst values of the batch.
+
+  Args:
+    predictions: f[...].
+    targets: f[...].
+    fraction: share of the squared errors that is dropped, rounded up.
+
+  Returns:
+    f[].
+
+  Source: Lu et al. 2021 (https://arxiv.org/abs/1910.03193).
+  """
+  checks.number(fraction, name='fraction', low=0.0, high=1.0, open_high=True)
+  _compare(predictions, targets)
+  errors = jnp.sort(jnp.square(predictions - targets).ravel())
+  kept = errors.size - math.ceil(fraction * errors.size)
+  if kept < 1:
+    raise ValueError(f'fraction={fraction} drops all {errors.size} values.')
+  return errors[:kept].mean()
+
+
+def spectral_bands(
+  predictions: chex.Array,
+  targets: chex.Array,
+  *,
+  edges: tuple[int, int] = (5, 12),
+) -> dict[str, chex.Array]:
+  """Splits the root-mean-square error by wavenumber.
+
+  Args:
+    predictions: f[B, *grid, C].
+    targets: f[B, *grid, C].
+    edges: the first |k| of the middle and of the high band; |k| is rounded
+      down.
+
+  Returns:
+    'low', 'middle' and 'high', f[B]; squares add up to the squared RMSE.
+
+  Source: Takamoto et al. 2022 (https://arxiv.org/abs/2210.07182);
+    they average moduli within a band, here energies are kept.
+  """
+  _compare(predictions, targets)
+  _need_grid(predictions)
+  radius = np.sqrt(
+    sum(k**2 for k in _wavenumbers(predictions.shape[1:-1])) + 0.0
+  )
+  radius = np.floor(radius + 1e-9)
+  power = _spectrum(predictions - targets) / predictions[0].size
+  bands = {
+    'low': radius < edges[0],
+    'middle': (radius >= edges[0]) & (radius < edges[1]),
+    'high': radius >= edges[1],
+  }
+  return {
+    name: _root(
+      _rows(
+        power
+        * jnp.broadcast_to(
+          jnp.asarray(keep, power.dtype)[None, None], power.shape
+        )
+      ).sum(-1),
+      2,
+    )
+    for name, keep in bands.items()
+  }
+
+
+def pdebench_metrics(
+  predictions: chex.Array, targets: chex.Array
+) -> dict[str, chex.Array]:
+  """Computes the error measures of the PDEBench suite, per sample.
+
+  Args:
+    predictions: f[B, *grid, C].
+    targets: f[B, *grid, C].
+
+  Returns:
+    f[B] each: 'rmse'; 'nrmse' (over the target's RMS); 'max_error';
+    'conserved_rmse' (of the grid means, over channels); 'boundary_rmse' (cells
+    on the grid's faces); 'fourier_low', 'fourier_middle', 'fourier_high'.
+
+  Source: Takamoto et al. 2022 (https://arxiv.org/abs/2210.07182).
+  """
+  _compare(predictions, targets)
+  _need_grid(predictions)
+  e = predictions - targets
+  grid = e.shape[1:-1]
+  faces = np.zeros(grid, bool)
+  for axis in range(len(grid)):
+    for end in (0, -1):
+      faces[tuple([slice(None)] * axis + [end])] = True
+  rows, columns = e.reshape(e.shape[0], -1, e.shape[-1]), faces.reshape(-1)
+  on_faces = rows[:, np.flatnonzero(columns)]
+  rmse = _root(mse(predictions, targets), 2)
+  bands = spectral_bands(predictions, targets)
+  return {
+    'rmse': rmse,
+    'nrmse': _ratio(rmse, _root(jnp.square(_rows(targets)).mean(-1), 2)),
+    'max_error': jnp.abs(_rows(e)).max(-1),
+    'conserved_rmse': _root(jnp.square(rows.mean(1)).mean(-1), 2),
+    'boundary_rmse': _root(jnp.square(_rows(on_faces)).mean(-1), 2),
+    **{f'fourier_{name}': x for name, x in bands.items()},
+  }
+
+
+LOSSES: dict[str, Callable[..., chex.Array]] = {
+  'relative_l2': relative_l2,
+  'relative_h1': relative_h1,
+  'relative_h1_spectral': relative_h1_spectral,
+  'helmholtz': helmholtz_loss,
+  'mse': mse,
+  'normalised_mse': normalised_mse,
+}
+
+
+def one_cycle(
+  num_steps: int, peak: float, *, warmup_fraction: float = 0.2
+) -> Callable[[chex.Numeric], chex.Numeric]:
+  """Returns the schedule peak/2 -> peak -> peak/200, cosine in both parts.
+
+  Args:
+    num_steps: steps (or epochs) of the whole schedule.
+    peak: largest learning rate.
+    warmup_fraction: where it is reached.
+
+  Returns:
+    An optax schedule.
+
+  Source: He, Liu and Xu 2024 (https://arxiv.org/abs/2310.19809).
+  """
+  return optax.cosine_onecycle_schedule(
+    num_steps, peak, warmup_fraction, div_factor=2.0, final_div_factor=100.0
+  )
+
+
+def adam_with_decay(
+  learning_rate: Any, *, weight_decay: float = 1e-4
+) -> optax.GradientTransformation:
+  """Adam whose weight decay enters the gradient, before the moments.
+
+  Args:
+    learning_rate: number or schedule.
+    weight_decay: added times the parameter; not the decoupled kind of AdamW.
+
+  Returns:
+    An optax transformation.
+  """
+  return optax.chain(
+    optax.add_decayed_weights(weight_decay), optax.adam(learning_rate)
+  )

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operator learning as a task, for any training algorithm."""
+
+from collections.abc import Callable
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from jaxdl.core import checks
+from jaxdl.core.types import Network, Task
+from jaxdl.operators import _losses as losses, _physics as physics
+
+Loss = str | Callable[[chex.Array, chex.Array], chex.Array]
+
+
+def operator_task(
+  network: Network,
+  example: dict[str, Any],
+  *,
+  loss: Loss = 'relative_l2',
+  points: chex.Array | None = None,
+  metrics: tuple[str, ...] = ('relative_l2', 'mse'),
+) -> Task:
+  """Builds the supervised task of a network between functions.
+
+  A batch is a dict with leaves [B, ...]: 'inputs' (networks on grids) or
+  'sensors' (branch-trunk networks), 'targets', optionally 'points' and 'mask'
+  bool[B], whose false rows have no effect.
+
+  Args:
+    network: `apply(params, inputs) -> outputs`, or with points
+      `apply(params, sensors, points) -> outputs`.
+    example: a batch of any size, for its shapes (values are not used).
+    loss: a name from `LOSSES` or a function of predictions and targets f[B,
+      ...] to one number per sample; minimised is their masked mean.
+    points: f[Q, d], query points common to all functions; without them a batch
+      brings its own: 'points' f[B, d] (targets [B] or [B, C]) or f[B, Q, d]
+      (targets [B, Q] or [B, Q, C]). A network that has no points needs none.
+    metrics: names from `LOSSES` that `evaluate` adds to the loss.
+
+  Returns:
+    A `Task`. Targets may omit an output axis of size one.
+
+  Raises:
+    ValueError: if a name is unknown, a field is missing or shapes differ.
+
+  Example:
+    >>> from jaxdl import operators
+    >>> net = operators.fnn((8, 5))
+    >>> batch = {'inputs': jnp.ones((4, 3)), 'targets': jnp.ones((4, 5))}
+    >>> task = operator_task(net, batch, loss='mse')
+    >>> params = task.init(jax.random.key(0))
+    >>> sorted(task.evaluate(params, batch))
+    ['loss', 'mse', 'relative_l2']
+  """
+  for name in (loss, *metrics):
+    if not callable(name):
+      checks.choice(name, tuple(losses.LOSSES), name='loss')
+  loss_fn = loss if callable(loss) else losses.LOSSES[loss]
+
+  def arguments(batch):
+    if 'targets' not in batch or not {'inputs', 'sensors'} & batch.keys():
+      raise ValueError(
+        "a batch needs 'targets' and 'inputs' (or 'sensors'); got "
+        f'{sorted(batch)}.'
+      )
+    first = batch['inputs'] if 'inputs' in batch else batch['sensors']
+    if points is not None:
+      return (first, points), {'aligned': True}
+    if 'points' in batch:
+      own = batch['points']
+      return (first, own), {'aligned': False} if own.ndim == 2 else {}
+    return (first,), {}
+
+  shapes = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), example
+  )
+  inputs, _ = arguments(shapes)
+
+  def init(key):
+    return network.init(
+      key,
+      *jax.tree.map(lambda x: jnp.zeros((1, *x.shape[1:]), x.dtype), inputs),
+    )
+
+  def predict(params, batch):
+    args, options = arguments(batch)
+    out, targets = network.apply(params, *args, **options), batch['targets']
+    if out.ndim == targets.ndim + 1 and out.shape[-1] == 1:
+      targets = targets[..., None]
+    if out.shape != targets.shape:
+      raise ValueError(
+        f'targets have shape {batch["targets"].shape} but the network gives '
+        f'{out.shape}: aligned data are [functions, points(, outputs)].'
+      )
+    return out, targets
+
+  def masked_loss(params, batch, *, key=None):
+    del key
+    batch, mask = physics.unmask(batch)
+    out, targets = predict(params, batch)
+    return physics.masked_mean(loss_fn(out, targets), mask)
+
+  def evaluate(params, batch):
+    batch, mask = physics.unmask(batch)
+    out, targets = predict(params, batch)
+    values = {'loss': loss_fn(out, targets)}
+    for name in metrics:
+      values[name] = losses.LOSSES[name](out, targets)
+    return {name: physics.masked_mean(x, mask) for name, x in values.items()}
+
+  return Task(init, masked_loss, evaluate)
