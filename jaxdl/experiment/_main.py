@@ -20,6 +20,7 @@ from absl import app, flags, logging
 
 from jaxdl.experiment import (
   _checkpoint,
+  _flags,
   _launch,
   _progress,
   _sinks,
@@ -157,14 +158,14 @@ def _name(config_class, script: str) -> str:
 
 def _parse(config_class, args, name) -> list[str]:
   """Defines and parses the flags; the parser given to absl."""
-  config_lib.define_flags(config_class, flags.FLAGS)
+  _flags.define_flags(config_class, flags.FLAGS)
   asked = {
     arg.lstrip('-').partition('=')[0] for arg in args[1:] if arg.startswith('-')
   }
   if asked.intersection(_HELP):
     module = sys.modules.get(config_class.__module__)
     title = getattr(module, '__doc__', None) or name
-    print(config_lib.help_text(config_class, title))
+    print(_flags.help_text(config_class, title))
     sys.exit(0)
   try:
     rest = flags.FLAGS(args)
@@ -185,7 +186,7 @@ def _body(config_class, run, name) -> int:
   logging.get_absl_handler().addFilter(_quiet)
   place = None
   try:
-    config = config_lib.from_flags(config_class, flags.FLAGS)
+    config = _flags.from_flags(config_class, flags.FLAGS)
     if not config.workdir:
       config = dataclasses.replace(config, workdir=f'runs/{name}')
     _launch.check_prng()

@@ -38,7 +38,7 @@ _STYLE = {
   'savefig.dpi': 150,
   'font.size': 10,
   'axes.titlesize': 11,
-  'axes.titleweight': 'semibold',
+  'axes.titleweight': 'bold',
   'axes.titlelocation': 'left',
   'axes.labelsize': 10,
   'axes.edgecolor': '#444444',
@@ -200,6 +200,23 @@ def references(axes: Any, values: Mapping[str, float] | None) -> None:
       fontsize=8.5,
       color=MUTED,
     )
+
+
+def short(value: float) -> str:
+  """Formats a number with three digits, trailing zeros included."""
+  return f'{value:#.3g}'.rstrip('.')
+
+
+def log_ticks(axis: Any) -> None:
+  """Labels a logarithmic axis in plain numbers, 1-2-5 if it is short."""
+  from matplotlib import ticker
+
+  low, high = axis.get_view_interval()
+  if math.log10(high / low) > 2.5:
+    return
+  axis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+  axis.set_major_formatter(ticker.FuncFormatter(lambda v, _: f'{v:g}'))
+  axis.set_minor_formatter(ticker.NullFormatter())
 
 
 def spaced(labels: Sequence[str], most: int) -> tuple[list[int], list[str]]:

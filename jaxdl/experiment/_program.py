@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.experiment import _checkpoint
+from jaxdl.experiment import _pack
 
 _EMBED = 1024  # Smaller constants stay in the program, where XLA folds them.
 
@@ -136,7 +136,7 @@ def place_like(
 
 
 def _own(leaf: Any) -> jax.Array:
-  if _checkpoint.is_key(leaf):
+  if _pack.is_key(leaf):
     impl = str(jax.random.key_impl(leaf))
     if impl not in ('fry', 'threefry2x32'):
       raise ValueError(
@@ -172,7 +172,7 @@ def _is_large(const: Any) -> bool:
   if not isinstance(const, (jax.Array, np.ndarray)):
     return False
   if isinstance(const, jax.Array):
-    if _checkpoint.is_key(const):
+    if _pack.is_key(const):
       return False
     if len(const.sharding.device_set) > 1:
       return True
@@ -191,7 +191,7 @@ def _same(x: jax.Array, sharding: jax.sharding.Sharding) -> bool:
 
 
 def _raw(value: Any) -> Any:
-  if _checkpoint.is_key(value):
+  if _pack.is_key(value):
     value = jax.random.key_data(value)
   return value
 
@@ -202,7 +202,7 @@ def _put(value: Any, sharding: Any, like: jax.Array) -> jax.Array:
   if not spread:
     value = np.asarray(value)
   near = sharding is None or sharding.is_fully_addressable
-  if _checkpoint.is_key(like):
+  if _pack.is_key(like):
     wrap = functools.partial(
       jax.random.wrap_key_data, impl=jax.random.key_impl(like)
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frozen configurations, and the command-line flags made from them.
+"""Frozen configurations whose fields check themselves.
 
 A configuration is a frozen, keyword-only dataclass whose fields are knobs. One
 knob gives one flag, its help, its checks and its entry in `config.json`.
@@ -12,12 +12,9 @@ import typing
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from absl import flags
-
 from jaxdl.core import checks
 
-_KINDS = {int: 'an integer', float: 'a number', bool: 'a bool', str: 'text'}
-_NONE = 'none'
+KINDS = {int: 'an integer', float: 'a number', bool: 'a bool', str: 'text'}
 
 C = TypeVar('C', bound='BaseConfig')
 
@@ -34,7 +31,7 @@ class _Knob(NamedTuple):
   runtime: bool
 
 
-class _Kind(NamedTuple):
+class Kind(NamedTuple):
   """What a field holds: `base`, a tuple of `base`, or None as well."""
 
   base: type
@@ -160,7 +157,7 @@ class BaseConfig:
   )
 
   def __post_init__(self):
-    for field, kind in _fields(type(self)):
+    for field, kind in fields(type(self)):
       value = _checked(field, kind, getattr(self, field.name))
       object.__setattr__(self, field.name, value)
     if len(set(self.seeds)) != len(self.seeds):
@@ -205,7 +202,7 @@ def as_json(config: BaseConfig) -> dict[str, Any]:
       return repr(value)
     return value
 
-  return {f.name: encode(getattr(config, f.name)) for f, _ in _fields(config)}
+  return {f.name: encode(getattr(config, f.name)) for f, _ in fields(config)}
 
 
 def differences(old: dict[str, Any], config: BaseConfig) -> list[str]:
@@ -222,10 +219,10 @@ def differences(old: dict[str, Any], config: BaseConfig) -> list[str]:
     One 'name: old -> new' per field that differs.
   """
   new = as_json(config)
-  spec = {f.name: f.metadata['knob'] for f, _ in _fields(config)}
+  spec = {f.name: f.metadata['knob'] for f, _ in fields(config)}
   defaults = {
     f.name: list(f.default) if isinstance(f.default, tuple) else f.default
-    for f, _ in _fields(config)
+    for f, _ in fields(config)
   }
   found = []
   for name, value in new.items():
@@ -241,74 +238,7 @@ def differences(old: dict[str, Any], config: BaseConfig) -> list[str]:
   return found
 
 
-def define_flags(
-  config_class: type[BaseConfig], flag_values: flags.FlagValues
-) -> None:
-  """Defines one absl flag per knob.
-
-  Args:
-    config_class: the configuration.
-    flag_values: where the flags go.
-  """
-  for field, kind in _fields(config_class):
-    text = _help(field, kind)
-    if kind.base is bool and not kind.many:
-      flags.DEFINE_bool(
-        field.name, field.default, text, flag_values=flag_values
-      )
-    else:
-      flags.DEFINE(
-        _Parser(kind),
-        field.name,
-        field.default,
-        text,
-        flag_values=flag_values,
-        serializer=_Serializer(kind),
-      )
-
-
-def from_flags(config_class: type[C], flag_values: flags.FlagValues) -> C:
-  """Builds a configuration from parsed flags, and shrinks it for `--smoke`.
-
-  Args:
-    config_class: the configuration.
-    flag_values: where `define_flags` put the flags, parsed.
-
-  Returns:
-    The checked configuration.
-
-  Raises:
-    ValueError: if a value or a combination of values is impossible.
-  """
-  config = config_class(
-    **{f.name: flag_values[f.name].value for f, _ in _fields(config_class)}
-  )
-  return config.smoked() if config.smoke else config
-
-
-def help_text(config_class: type[BaseConfig], title: str) -> str:
-  """Returns what `--help` shows: the title and every knob, its own first."""
-  common = {f.name for f in dataclasses.fields(BaseConfig)}
-  own, shared = [], []
-  for field, kind in _fields(config_class):
-    default = _Serializer(kind).serialize(field.default)
-    line = f'  --{field.name}={default}\n      {_help(field, kind)}'
-    (shared if field.name in common else own).append(line)
-  parts = [title.strip()]
-  if own:
-    parts.append('Knobs of this experiment (with their defaults):')
-    parts.append('\n'.join(own))
-  parts.append('Knobs of every experiment:')
-  parts.append('\n'.join(shared))
-  parts.append(
-    'Switches are also written --name and --noname. --flagfile=FILE reads '
-    'flags from a\nfile, one per line. --helpfull lists the flags of '
-    'libraries too.'
-  )
-  return '\n\n'.join(parts) + '\n'
-
-
-def _fields(config) -> list[tuple[dataclasses.Field, _Kind]]:
+def fields(config) -> list[tuple[dataclasses.Field, Kind]]:
   """Returns the fields with what they hold, after checking the declaration."""
   cls = config if isinstance(config, type) else type(config)
   cached = cls.__dict__.get('_jaxdl_fields')
@@ -326,7 +256,7 @@ def _fields(config) -> list[tuple[dataclasses.Field, _Kind]]:
   return found
 
 
-def _kind(label: str, hints: dict[str, Any]) -> _Kind:
+def _kind(label: str, hints: dict[str, Any]) -> Kind:
   hint = hints[label.rpartition('.')[2]]
   optional, many = False, False
   if typing.get_origin(hint) in (typing.Union, types.UnionType):
@@ -339,25 +269,25 @@ def _kind(label: str, hints: dict[str, Any]) -> _Kind:
       many, hint = True, args[0]
   if typing.get_origin(hint) is Literal:
     hint = type(typing.get_args(hint)[0])
-  if hint not in _KINDS:
+  if hint not in KINDS:
     raise TypeError(
       f'{label} has type {hint}: a knob holds int, float, bool, str, a '
       'tuple[..., ...] of one of them, or None besides.'
     )
-  return _Kind(hint, many, optional)
+  return Kind(hint, many, optional)
 
 
-def _checked(field: dataclasses.Field, kind: _Kind, value: Any) -> Any:
+def _checked(field: dataclasses.Field, kind: Kind, value: Any) -> Any:
   """Returns the value in its exact type, or raises what is wrong with it."""
   name = field.name
   if value is None:
     if kind.optional:
       return None
-    raise TypeError(f'{name} must be {_say(kind)}; got None.')
+    raise TypeError(f'{name} must be {say(kind)}; got None.')
   if not kind.many:
     return _checked_item(name, field.metadata['knob'], kind.base, value)
   if isinstance(value, str) or not isinstance(value, Sequence):
-    raise TypeError(f'{name} must be {_say(kind)}; got {value!r}.')
+    raise TypeError(f'{name} must be {say(kind)}; got {value!r}.')
   spec = field.metadata['knob']
   return tuple(_checked_item(name, spec, kind.base, v) for v in value)
 
@@ -378,83 +308,15 @@ def _checked_item(name: str, spec: _Knob, base: type, value: Any) -> Any:
     )
     value = float(value)
   elif not isinstance(value, base):
-    raise TypeError(f'{name} must be {_KINDS[base]}; got {value!r}.')
+    raise TypeError(f'{name} must be {KINDS[base]}; got {value!r}.')
   if spec.choices is not None:
     checks.choice(value, spec.choices, name=name)
   return value
 
 
-def _say(kind: _Kind) -> str:
-  text = _KINDS[kind.base]
+def say(kind: Kind) -> str:
+  """Says in words what a field holds."""
+  text = KINDS[kind.base]
   if kind.many:
     text = f'a tuple, each entry {text}'
   return f'{text}, or None' if kind.optional else text
-
-
-def _help(field: dataclasses.Field, kind: _Kind) -> str:
-  spec = field.metadata['knob']
-  notes = []
-  if spec.choices is not None:
-    notes.append('one of ' + ', '.join(str(c) for c in spec.choices))
-  if spec.low is not None:
-    notes.append(f'{">" if spec.open_low else ">="} {spec.low}')
-  if spec.high is not None:
-    notes.append(f'{"<" if spec.open_high else "<="} {spec.high}')
-  if kind.many:
-    notes.append('comma-separated')
-  if kind.optional:
-    notes.append(f'or {_NONE}')
-  return f'{spec.help} [{"; ".join(notes)}]' if notes else spec.help
-
-
-class _Parser(flags.ArgumentParser):
-  """Reads one flag value."""
-
-  syntactic_help = ''
-
-  def __init__(self, kind: _Kind):
-    super().__init__()
-    self._kind = kind
-
-  def parse(self, argument: Any) -> Any:
-    if not isinstance(argument, str):
-      return argument
-    if self._kind.optional and argument.strip().lower() == _NONE:
-      return None
-    if not self._kind.many:
-      return self._item(argument)
-    parts = [part.strip() for part in argument.split(',')]
-    return tuple(self._item(part) for part in parts if part)
-
-  def _item(self, text: str) -> Any:
-    base = self._kind.base
-    if base is str:
-      return text
-    if base is bool:
-      if text.lower() in ('true', 't', '1', 'yes'):
-        return True
-      if text.lower() in ('false', 'f', '0', 'no'):
-        return False
-      raise ValueError(f'must be true or false; got {text!r}.')
-    try:
-      return base(text)
-    except ValueError:
-      raise ValueError(f'must be {_KINDS[base]}; got {text!r}.') from None
-
-  def flag_type(self) -> str:
-    return _say(self._kind)
-
-
-class _Serializer(flags.ArgumentSerializer):
-  """Writes one flag value so that `_Parser` reads it back."""
-
-  def __init__(self, kind: _Kind):
-    self._kind = kind
-
-  def serialize(self, value: Any) -> str:
-    if value is None:
-      return _NONE
-    values = value if self._kind.many else (value,)
-    return ','.join(
-      str(v).lower() if isinstance(v, bool) else str(v) for v in values
-    )

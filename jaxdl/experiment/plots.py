@@ -18,11 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl.experiment import _plots
+from jaxdl.experiment import _heat_maps, _plots
 
 __all__ = ['bars', 'heat_map', 'lines', 'log_log', 'weights_heat_map']
 
 Row = dict[str, Any]
+
+heat_map = _heat_maps.heat_map
+weights_heat_map = _heat_maps.weights_heat_map
 
 
 def lines(
@@ -166,7 +169,12 @@ def bars(
       )
       if mean.size <= 16:
         axes.bar_label(
-          drawn, fmt='{:.3g}', fontsize=8, padding=2, color='#333333'
+          drawn,
+          fmt=_plots.short,
+          fontsize=8,
+          padding=3,
+          color='#333333',
+          bbox={'facecolor': 'white', 'linewidth': 0, 'pad': 0.6},
         )
     slanted = sum(len(tick) for tick in ticks) > 56
     axes.set_xticks(
@@ -262,6 +270,13 @@ def log_log(
         **look | ({'linestyle': ''} if fitted else {}),
       )
     axes.grid(visible=True, which='minor', color='#EEEEEE', linewidth=0.5)
+    xs = sorted({float(r[x]) for r in rows if r[x] > 0})
+    if len(xs) <= 8:
+      axes.set_xticks(xs, [f'{v:g}' for v in xs])
+      axes.set_xticks([], minor=True)
+    else:
+      _plots.log_ticks(axes.xaxis)
+    _plots.log_ticks(axes.yaxis)
     axes.set_xlabel(xlabel or _plots.nice(x))
     axes.set_ylabel(ylabel or _plots.nice(metric))
     if title:
@@ -270,224 +285,3 @@ def log_log(
     if len(found) == 1 and fit:
       axes.legend()
     return _plots.save(fig, path)
-
-
-def heat_map(
-  matrix: Any,
-  row_labels: Sequence[Any],
-  column_labels: Sequence[Any],
-  path: str | os.PathLike[str],
-  *,
-  annotate: bool | None = None,
-  diverging: bool = False,
-  low: float | None = None,
-  high: float | None = None,
-  label: str | None = None,
-  xlabel: str | None = None,
-  ylabel: str | None = None,
-  title: str | None = None,
-) -> pathlib.Path:
-  """Draws a matrix as colours.
-
-  Args:
-    matrix: f[rows, columns]; what is not finite is left grey.
-    row_labels: one per row.
-    column_labels: one per column.
-    path: the picture.
-    annotate: whether to write the numbers; by default up to 150 cells.
-    diverging: whether zero is a middle that colours should show.
-    low: value of the first colour; the smallest if None.
-    high: value of the last colour; the largest if None.
-    label: caption of the colours, with the unit.
-    xlabel: caption of the columns.
-    ylabel: caption of the rows.
-    title: caption of the picture.
-
-  Returns:
-    The path written.
-
-  Raises:
-    ValueError: if the labels do not fit the matrix.
-  """
-  matrix = np.asarray(matrix, np.float64)
-  if matrix.shape != (len(row_labels), len(column_labels)):
-    raise ValueError(
-      f'matrix has shape {matrix.shape}: need (rows, columns) = '
-      f'({len(row_labels)}, {len(column_labels)}), one per label.'
-    )
-  matrix = np.where(np.isfinite(matrix), matrix, np.nan)
-  num_rows, num_columns = matrix.shape
-  annotate = matrix.size <= 150 if annotate is None else annotate
-  cell = 0.62 if annotate else 0.3
-  with _plots.style():
-    fig = _plots.figure(
-      float(np.clip(2.4 + cell * num_columns, 4.0, 11.0)),
-      float(np.clip(1.4 + 0.6 * cell * num_rows, 2.4, 9.0)),
-    )
-    axes = fig.add_subplot()
-    image = _image(axes, matrix, diverging, low, high)
-    _plain_frame(axes)
-    where, text = _plots.spaced([str(c) for c in column_labels], 24)
-    slanted = sum(len(t) for t in text) > 10 * fig.get_size_inches()[0]
-    axes.set_xticks(
-      where,
-      text,
-      rotation=35 if slanted else 0,
-      ha='right' if slanted else 'center',
-    )
-    axes.set_yticks(*_plots.spaced([str(r) for r in row_labels], 32))
-    if annotate:
-      for (i, j), value in np.ndenumerate(matrix):
-        if np.isfinite(value):
-          dark = np.dot(image.cmap(image.norm(value))[:3], [0.3, 0.59, 0.11])
-          axes.text(
-            j,
-            i,
-            f'{value:.3g}',
-            ha='center',
-            va='center',
-            fontsize=8,
-            color='white' if dark < 0.5 else '#222222',
-          )
-    bar = fig.colorbar(image, ax=axes, pad=0.02)
-    bar.outline.set_visible(False)
-    if label:
-      bar.set_label(label)
-    if xlabel:
-      axes.set_xlabel(xlabel)
-    if ylabel:
-      axes.set_ylabel(ylabel)
-    if title:
-      axes.set_title(title)
-    return _plots.save(fig, path)
-
-
-def weights_heat_map(
-  rows: Sequence[Row],
-  path: str | os.PathLike[str],
-  *,
-  byzantine: Sequence[int] = (),
-  split: str = 'weights',
-  by: str = 'rule',
-  prefix: str = 'worker_',
-  title: str | None = None,
-  label: str = 'Weight',
-) -> pathlib.Path:
-  """Draws who was listened to: worker by round, one panel per rule.
-
-  Args:
-    rows: rows of a run; those of `split` have metrics worker_0 ...
-      worker_{N-1}, averaged over the seeds.
-    path: the picture.
-    byzantine: ids of adversarial workers; their rows are marked.
-    split: rows to take.
-    by: the label that tells panels apart.
-    prefix: what the metrics' names start with.
-    title: caption of the picture.
-    label: caption of the colours.
-
-  Returns:
-    The path written.
-
-  Raises:
-    ValueError: if there are no such rows, or an id is out of range.
-  """
-  chosen = _plots.select(rows, split, f'{prefix}0')
-  num_workers = 0
-  while f'{prefix}{num_workers}' in chosen[0]:
-    num_workers += 1
-  wrong = [i for i in byzantine if not 0 <= i < num_workers]
-  if wrong:
-    raise ValueError(
-      f'byzantine={wrong} are no workers: need 0 <= id < {num_workers}.'
-    )
-  maps = {}
-  for name, group in _plots.groups(chosen, by).items():
-    curves = [
-      _plots.series(group, 'step', f'{prefix}{i}') for i in range(num_workers)
-    ]
-    maps[name] = curves[0][0], np.stack([c[1] for c in curves])
-  finite = [m[np.isfinite(m)] for _, m in maps.values()]
-  low = min([0.0, *(f.min() for f in finite if f.size)])
-  high = max([1e-12, *(f.max() for f in finite if f.size)])
-  columns = min(3, len(maps))
-  lanes = -(-len(maps) // columns)
-  with _plots.style():
-    tall = float(np.clip(0.9 + 0.16 * num_workers, 2.2, 4.4))
-    fig = _plots.figure(1.4 + 3.2 * columns, 0.5 + tall * lanes)
-    grid = fig.subplots(lanes, columns, squeeze=False, sharey=True)
-    image = None
-    for n, axes in enumerate(grid.flat):
-      if n >= len(maps):
-        axes.set_visible(False)
-        continue
-      name, (steps, weights) = list(maps.items())[n]
-      image = _image(axes, weights, False, low, high)
-      _plain_frame(axes)
-      axes.set_title(name or label, fontsize=10)
-      axes.set_xticks(*_plots.spaced([f'{s:g}' for s in steps], 6))
-      axes.set_yticks(*_plots.spaced([str(i) for i in range(num_workers)], 20))
-      _mark(axes, byzantine)
-      if n + columns >= len(maps):
-        axes.set_xlabel('Round')
-      if n % columns == 0:
-        axes.set_ylabel('Worker', labelpad=6)
-    bar = fig.colorbar(image, ax=list(grid.flat), pad=0.02, aspect=30)
-    bar.outline.set_visible(False)
-    bar.set_label(label)
-    if title:
-      fig.suptitle(title, fontsize=11, weight='semibold')
-    if len(byzantine):
-      from matplotlib import patches
-
-      fig.legend(
-        handles=[patches.Patch(color=_plots.ALERT, label='adversarial')],
-        loc='outside lower right',
-        handlelength=0.8,
-      )
-    return _plots.save(fig, path)
-
-
-def _image(axes, matrix, diverging, low, high):
-  import matplotlib
-
-  if diverging and low is None and high is None:
-    finite = matrix[np.isfinite(matrix)]
-    high = float(np.max(np.abs(finite))) if finite.size else 1.0
-    low = -high
-  cmap = matplotlib.colormaps['RdBu_r' if diverging else 'cividis']
-  return axes.imshow(
-    matrix,
-    aspect='auto',
-    interpolation='nearest',
-    cmap=cmap.with_extremes(bad='#CCCCCC'),
-    vmin=low,
-    vmax=high,
-  )
-
-
-def _plain_frame(axes):
-  axes.grid(visible=False)
-  axes.spines[:].set_visible(False)
-  axes.tick_params(length=0)
-
-
-def _mark(axes, byzantine):
-  """Puts a bar left of each adversarial row."""
-  from matplotlib import patches, transforms
-
-  place = transforms.blended_transform_factory(axes.transAxes, axes.transData)
-  for worker in byzantine:
-    axes.add_patch(
-      patches.Rectangle(
-        (-0.028, worker - 0.45),
-        0.02,
-        0.9,
-        transform=place,
-        color=_plots.ALERT,
-        clip_on=False,
-        linewidth=0,
-      )
-    )
-  if len(byzantine):
-    axes.tick_params(axis='y', pad=7)

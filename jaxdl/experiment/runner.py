@@ -20,6 +20,7 @@ from jaxdl.experiment import (
   _checkpoint,
   _launch,
   _main,
+  _pack,
   _program,
   _sinks,
   config as config_lib,
@@ -225,7 +226,7 @@ class _Run:
         if experiment.jit and program is None and saved.round < last:
           program = _program.build(experiment.step, state)
         latest, num_rows = saved.round, saved.num_rows
-        values = _checkpoint.unpack(saved, state)
+        values = _pack.unpack(saved, state)
         if saved.skeleton is not None:
           state = values
         elif program is not None:
@@ -323,7 +324,7 @@ def _to_host(metrics: Any) -> Any:
   """Brings metrics to the host, but for what other processes hold."""
 
   def leaf(x):
-    if not isinstance(x, jax.Array) or _checkpoint.is_key(x):
+    if not isinstance(x, jax.Array) or _pack.is_key(x):
       return x
     if x.is_fully_addressable:
       return np.asarray(x)

@@ -10,7 +10,7 @@ import tempfile
 from absl import flags
 from absl.testing import absltest, parameterized
 
-from jaxdl.experiment import config as config_lib
+from jaxdl.experiment import _flags, config as config_lib
 
 knob = config_lib.knob
 
@@ -38,9 +38,9 @@ class Config(config_lib.BaseConfig):
 
 def parsed(*args, cls=Config):
   values = flags.FlagValues()
-  config_lib.define_flags(cls, values)
+  _flags.define_flags(cls, values)
   values(['binary', *args])
-  return config_lib.from_flags(cls, values)
+  return _flags.from_flags(cls, values)
 
 
 class FlagsTest(parameterized.TestCase):
@@ -75,7 +75,7 @@ class FlagsTest(parameterized.TestCase):
       count=4, rate=0.25, switch=False, rates=(1.5, 2.0), limit=7, seeds=(3,)
     )
     values = flags.FlagValues()
-    config_lib.define_flags(Config, values)
+    _flags.define_flags(Config, values)
     values(['binary'])
     for field in dataclasses.fields(Config):
       setattr(values, field.name, getattr(config, field.name))
@@ -98,7 +98,7 @@ class FlagsTest(parameterized.TestCase):
     self.assertEqual(config.smoked(), config)
 
   def test_help_names_every_knob_with_range_and_choices(self):
-    text = config_lib.help_text(Config, 'A title.')
+    text = _flags.help_text(Config, 'A title.')
     for field in dataclasses.fields(Config):
       self.assertIn(f'--{field.name}=', text)
     self.assertIn('--sizes=8,16\n      Sizes. [>= 1; comma-separated]', text)

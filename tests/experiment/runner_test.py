@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from jaxdl.experiment import _checkpoint, _workdir, runner
+from jaxdl.experiment import _pack, _workdir, runner
 
 sys.path.insert(0, os.path.dirname(__file__))
 import quadratic_binary  # noqa: E402
@@ -59,9 +59,7 @@ def metrics(directory):
 
 def raw(state):
   return jax.tree.map(
-    lambda x: np.asarray(
-      jax.random.key_data(x) if _checkpoint.is_key(x) else x
-    ),
+    lambda x: np.asarray(jax.random.key_data(x) if _pack.is_key(x) else x),
     state,
   )
 
@@ -126,13 +124,13 @@ class ResumeTest(FolderCase):
     self.assertEqual(metrics(self.folder), metrics(self.other))
 
   def test_damaged_ends_of_the_metrics_are_written_again(self):
-    config = Config()
+    config = Config(num_rounds=8, eval_every=4)
     experiment = quadratic_binary.build(config)
     go(experiment, config, self.folder)
     for damage in (b'{"step": 15, "split": "te', b'\xff\x00', b'[]\n'):
       folder = tempfile.mkdtemp()
       with self.assertRaises(Stop):
-        go(stopping(experiment, 15), config, folder, seconds=0)
+        go(stopping(experiment, 8), config, folder, seconds=0)
       with open(os.path.join(folder, 'metrics.jsonl'), 'ab') as f:
         f.write(b'{"step": 99, "split": "test"}\n' + damage)
       go(experiment, config, folder)

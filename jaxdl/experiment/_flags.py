@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Command-line flags made from a configuration."""
+
+import dataclasses
+from typing import Any, TypeVar
+
+from absl import flags
+
+from jaxdl.experiment import config as config_lib
+
+_NONE = 'none'
+
+C = TypeVar('C', bound=config_lib.BaseConfig)
+
+
+def define_flags(
+  config_class: type[config_lib.BaseConfig], flag_values: flags.FlagValues
+) -> None:
+  """Defines one absl flag per knob.
+
+  Args:
+    config_class: the configuration.
+    flag_values: where the flags go.
+  """
+  for field, kind in config_lib.fields(config_class):
+    text = _help(field, kind)
+    if kind.base is bool and not kind.many:
+      flags.DEFINE_bool(
+        field.name, field.default, text, flag_values=flag_values
+      )
+    else:
+      flags.DEFINE(
+        _Parser(kind),
+        field.name,
+        field.default,
+        text,
+        flag_values=flag_values,
+        serializer=_Serializer(kind),
+      )
+
+
+def from_flags(config_class: type[C], flag_values: flags.FlagValues) -> C:
+  """Builds a configuration from parsed flags, and shrinks it for `--smoke`.
+
+  Args:
+    config_class: the configuration.
+    flag_values: where `define_flags` put the flags, parsed.
+
+  Returns:
+    The checked configuration.
+
+  Raises:
+    ValueError: if a value or a combination of values is impossible.
+  """
+  config = config_class(
+    **{
+      f.name: flag_values[f.name].value
+      for f, _ in config_lib.fields(config_class)
+    }
+  )
+  return config.smoked() if config.smoke else config
+
+
+def help_text(config_class: type[config_lib.BaseConfig], title: str) -> str:
+  """Returns what `--help` shows: the title and every knob, its own first."""
+  common = {f.name for f in dataclasses.fields(config_lib.BaseConfig)}
+  own, shared = [], []
+  for field, kind in config_lib.fields(config_class):
+    default = _Serializer(kind).serialize(field.default)
+    line = f'  --{field.name}={default}\n      {_help(field, kind)}'
+    (shared if field.name in common else own).append(line)
+  parts = [title.strip()]
+  if own:
+    parts.append('Knobs of this experiment (with their defaults):')
+    parts.append('\n'.join(own))
+  parts.append('Knobs of every experiment:')
+  parts.append('\n'.join(shared))
+  parts.append(
+    'Switches are also written --name and --noname. --flagfile=FILE reads '
+    'flags from a\nfile, one per line. --helpfull lists the flags of '
+    'libraries too.'
+  )
+  return '\n\n'.join(parts) + '\n'
+
+
+def _help(field: dataclasses.Field, kind: config_lib.Kind) -> str:
+  spec = field.metadata['knob']
+  notes = []
+  if spec.choices is not None:
+    notes.append('one of ' + ', '.join(str(c) for c in spec.choices))
+  if spec.low is not None:
+    notes.append(f'{">" if spec.open_low else ">="} {spec.low}')
+  if spec.high is not None:
+    notes.append(f'{"<" if spec.open_high else "<="} {spec.high}')
+  if kind.many:
+    notes.append('comma-separated')
+  if kind.optional:
+    notes.append(f'or {_NONE}')
+  return f'{spec.help} [{"; ".join(notes)}]' if notes else spec.help
+
+
+class _Parser(flags.ArgumentParser):
+  """Reads one flag value."""
+
+  syntactic_help = ''
+
+  def __init__(self, kind: config_lib.Kind):
+    super().__init__()
+    self._kind = kind
+
+  def parse(self, argument: Any) -> Any:
+    if not isinstance(argument, str):
+      return argument
+    if self._kind.optional and argument.strip().lower() == _NONE:
+      return None
+    if not self._kind.many:
+      return self._item(argument)
+    parts = [part.strip() for part in argument.split(',')]
+    return tuple(self._item(part) for part in parts if part)
+
+  def _item(self, text: str) -> Any:
+    base = self._kind.base
+    if base is str:
+      return text
+    if base is bool:
+      if text.lower() in ('true', 't', '1', 'yes'):
+        return True
+      if text.lower() in ('false', 'f', '0', 'no'):
+        return False
+      raise ValueError(f'must be true or false; got {text!r}.')
+    try:
+      return base(text)
+    except ValueError:
+      raise ValueError(
+        f'must be {config_lib.KINDS[base]}; got {text!r}.'
+      ) from None
+
+  def flag_type(self) -> str:
+    return config_lib.say(self._kind)
+
+
+class _Serializer(flags.ArgumentSerializer):
+  """Writes one flag value so that `_Parser` reads it back."""
+
+  def __init__(self, kind: config_lib.Kind):
+    self._kind = kind
+
+  def serialize(self, value: Any) -> str:
+    if value is None:
+      return _NONE
+    values = value if self._kind.many else (value,)
+    return ','.join(
+      str(v).lower() if isinstance(v, bool) else str(v) for v in values
+    )

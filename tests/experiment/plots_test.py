@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures: the numbers in them, and that they are drawn without a warning."""
+
+import pathlib
+import tempfile
+import warnings
+from unittest import mock
+
+import matplotlib
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from jaxdl.experiment import _plots, plots
+
+
+def run_rows(rules=('mean', 'median'), seeds=(0, 1, 2), steps=range(0, 11, 5)):
+  rng = np.random.default_rng(0)
+  return [
+    dict(step=t, split='test', rule=r, seed=s, loss=float(rng.random() + n))
+    for n, r in enumerate(rules)
+    for s in seeds
+    for t in steps
+  ]
+
+
+class PlotCase(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.out = pathlib.Path(tempfile.mkdtemp()) / 'plots'
+    catcher = warnings.catch_warnings()
+    catcher.__enter__()
+    self.addCleanup(catcher.__exit__, None, None, None)
+    warnings.simplefilter('error')
+
+  def axes(self, function, *args, **kwargs):
+    """Draws, checks the file, and returns the axes that were drawn."""
+    seen = []
+    save = _plots.save
+
+    def spy(fig, path):
+      seen.append(fig)
+      return save(fig, path)
+
+    with mock.patch.object(_plots, 'save', spy):
+      path = function(*args, **kwargs)
+    self.assertEqual(path.read_bytes()[:4], b'\x89PNG')
+    return seen[0].axes
+
+
+class LinesTest(PlotCase):
+  def test_curves_are_means_and_bands_standard_deviations(self):
+    rows = run_rows()
+    axes = self.axes(
+      plots.lines, rows, self.out / 'a.png', 'loss', reference={'best': 0.1}
+    )[0]
+    curve = axes.lines[1]
+    self.assertEqual(curve.get_label(), 'median')
+    np.testing.assert_array_equal(curve.get_xdata(), [0, 5, 10])
+    values = np.array(
+      [[r['loss'] for r in rows if r['step'] == t][3:] for t in (0, 5, 10)]
+    )
+    mean, sd = values.mean(axis=1), values.std(axis=1, ddof=1)
+    np.testing.assert_allclose(curve.get_ydata(), mean)
+    band = axes.collections[1].get_paths()[0].vertices
+    low, high = np.min(band[:, 1]), np.max(band[:, 1])
+    np.testing.assert_allclose(low, (mean - sd).min())
+    np.testing.assert_allclose(high, (mean + sd).max())
+    self.assertEqual((axes.get_xlabel(), axes.get_ylabel()), ('Round', 'Loss'))
+
+  def test_non_finite_values_are_gaps(self):
+    rows = run_rows(seeds=(0,))
+    rows[1]['loss'] = float('inf')
+    axes = self.axes(
+      plots.lines, rows, self.out / 'a.png', 'loss', log_y=True, ylim=(1e-3, 9)
+    )[0]
+    np.testing.assert_array_equal(
+      np.isnan(axes.lines[0].get_ydata()), [False, True, False]
+    )
+
+  def test_many_curves_have_their_legend_outside_and_all_differ(self):
+    rows = run_rows(rules=[f'rule {n}' for n in range(12)])
+    axes = self.axes(plots.lines, rows, self.out / 'a.png', 'loss')[0]
+    self.assertIsNone(axes.get_legend())
+    self.assertLen(axes.figure.legends[0].get_texts(), 12)
+    looks = {(c.get_color(), str(c.get_linestyle())) for c in axes.lines}
+    self.assertLen(looks, 12)
+
+  def test_says_what_there_is(self):
+    with self.assertRaisesRegex(ValueError, r"splits are \['test'\].*'loss'"):
+      plots.lines(run_rows(), self.out / 'a.png', 'accuracy')
+    self.assertFalse(self.out.exists())
+
+  def test_drawing_leaves_global_settings_alone(self):
+    before = dict(matplotlib.rcParams)
+    plots.lines(run_rows(), self.out / 'a', 'loss')
+    self.assertEqual(dict(matplotlib.rcParams), before)
+    self.assertTrue((self.out / 'a.png').exists())
+
+
+class OthersTest(PlotCase):
+  def test_bars_show_the_last_round(self):
+    rows = run_rows()
+    axes = self.axes(plots.bars, rows, self.out / 'a.png', 'loss')[0]
+    heights = [bar.get_height() for bar in axes.patches]
+    want = [
+      np.mean(
+        [r['loss'] for r in rows if r['step'] == 10 and r['rule'] == rule]
+      )
+      for rule in ('mean', 'median')
+    ]
+    np.testing.assert_allclose(heights, want)
+
+  def test_grouped_bars_leave_gaps_for_what_is_missing(self):
+    rows = [
+      r | {'attack': a}
+      for r in run_rows(seeds=(0,))
+      for a in ('alie', 'ipm')
+      if (r['rule'], a) != ('mean', 'ipm')
+    ]
+    axes = self.axes(
+      plots.bars, rows, self.out / 'a.png', 'loss', group='attack'
+    )[0]
+    heights = [bar.get_height() for bar in axes.patches]
+    self.assertEqual(
+      [np.isnan(h) for h in heights], [False, True, False, False]
+    )
+
+  def test_slopes_of_power_laws(self):
+    rows = [
+      dict(step=9, split='test', rule=rule, seed=s, n=n, error=3.0 * n**power)
+      for rule, power in (('a', -0.5), ('b', -2.0))
+      for s in (0, 1)
+      for n in (1, 4, 16)
+    ]
+    axes = self.axes(plots.log_log, rows, self.out / 'a.png', 'error', x='n')[0]
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    self.assertEqual(labels, ['a (slope -0.50)', 'b (slope -2.00)'])
+
+  def test_heat_maps_hold_the_matrix(self):
+    matrix = np.array([[1.0, np.nan, -3.0], [0.5, 2.0, np.inf]])
+    axes = self.axes(
+      plots.heat_map,
+      matrix,
+      ['a', 'b'],
+      range(3),
+      self.out / 'a.png',
+      diverging=True,
+      label='Value',
+    )[0]
+    image = axes.images[0]
+    np.testing.assert_array_equal(
+      np.ma.getmaskarray(image.get_array()), [[0, 1, 0], [0, 0, 1]]
+    )
+    self.assertEqual(image.get_clim(), (-3.0, 3.0))
+    self.assertEqual(
+      [text.get_text() for text in axes.texts],
+      ['1.00', '-3.00', '0.500', '2.00'],
+    )
+    with self.assertRaisesRegex(ValueError, r'\(2, 2\), one per label'):
+      plots.heat_map(matrix, ['a', 'b'], range(2), self.out / 'a.png')
+
+  @parameterized.parameters(1, 2, 4)
+  def test_weights_are_worker_by_round_per_rule(self, num_rules):
+    rows = [
+      dict(step=t, split='weights', rule=f'r{k}', seed=s)
+      | {f'worker_{i}': float(i + t + k + s) for i in range(3)}
+      for k in range(num_rules)
+      for s in (0, 2)
+      for t in (0, 5)
+    ]
+    axes = self.axes(
+      plots.weights_heat_map, rows, self.out / 'a.png', byzantine=(2,)
+    )
+    for k in range(num_rules):
+      np.testing.assert_allclose(
+        axes[k].images[0].get_array(),
+        np.array([[0, 5], [1, 6], [2, 7]]) + k + 1,
+      )
+      mark = axes[k].patches[0]
+      self.assertAlmostEqual(mark.get_y() + mark.get_height() / 2, 2.0)
+    with self.assertRaisesRegex(ValueError, r'byzantine=\[3\]'):
+      plots.weights_heat_map(rows, self.out / 'a.png', byzantine=(1, 3))
+
+  def test_ticks_are_thinned_at_round_distances(self):
+    self.assertEqual(
+      _plots.spaced(list('abc'), 3), ([0, 1, 2], ['a', 'b', 'c'])
+    )
+    for count in (7, 40, 64, 999):
+      where, _ = _plots.spaced(range(count), 6)
+      self.assertLessEqual(len(where), 6)
+      self.assertIn(where[1], (2, 5, 10, 20, 50, 100, 200, 500))
+
+
+if __name__ == '__main__':
+  absltest.main()
