@@ -1,0 +1,379 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Distributed training with adversarial workers: which server rule holds?
+
+Trains one model per rule on the same workers, some of them adversarial, and
+shows accuracy over rounds and who was listened to. Rules are written as chains:
+`krum`, `nnm+trimmed_mean`, `bucketing+arc+nnm+krum`; `oracle` averages the
+honest workers only.
+
+Example: python -m experiments.robust_training \
+  --attack=alie --rules=mean,median,nnm+trimmed_mean --partition=label_dirichlet
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxdl import aggregators, attacks, federated
+from jaxdl.core import types
+from jaxdl.experiment import plots, runner, supervised
+
+knob = runner.knob
+
+DEFAULT_RULES = (
+  'oracle',
+  'mean',
+  'median',
+  'trimmed_mean',
+  'multi_krum',
+  'flag',
+  'nnm+trimmed_mean',
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(supervised.SupervisedConfig):
+  """Knobs of robust training."""
+
+  num_rounds: int = knob(300, 'Rounds.', low=0)
+  num_byzantine: int = knob(3, 'Adversarial workers that take part.', low=0)
+  declared_byzantine: int = knob(
+    -1, 'How many the rules are told; -1 tells the truth.', low=-1
+  )
+  rules: tuple[str, ...] = knob(
+    DEFAULT_RULES,
+    "Rules to compare: 'oracle' or [pre+...]rule from: "
+    + ', '.join(aggregators.NAMES),
+  )
+  pre_aggregators: tuple[str, ...] = knob(
+    (),
+    'Put in front of every rule but oracle and mean.',
+    choices=aggregators.PRE_NAMES,
+  )
+  attack: str = knob('uniform', 'What adversaries send.', choices=attacks.NAMES)
+  attack_scale: float | None = knob(
+    None, 'Scale of the attack (z, epsilon, ...); its default if none.'
+  )
+  learning_rate: float = knob(0.05, 'Server step size.', low=0.0)
+  lr_decay: float = knob(0.2, 'Factor on the step size at a decay.', low=0.0)
+  lr_decay_at: tuple[float, ...] = knob(
+    (1 / 3, 2 / 3), 'Decays, as fractions of the rounds.', low=0.0, high=1.0
+  )
+  momentum: float = knob(0.9, 'Server momentum.', low=0.0, high=1.0)
+  worker_momentum: float = knob(0.0, 'Worker momentum.', low=0.0, high=1.0)
+  weight_decay: float = knob(5e-4, 'Added to the update, times theta.', low=0.0)
+  clip_norm: float | None = knob(None, 'Longest gradient of a worker.')
+  num_components: int = knob(
+    0, 'Subspace dimension of flag; 0 is ceil((n + 1) / 2).', low=0
+  )
+  flag_iters: int = knob(5, 'IRLS steps of flag.', low=1)
+  flag_reg: float = knob(0.0, 'Pairwise term of flag.', low=0.0)
+  flag_normalize: bool = knob(True, 'Whether flag averages unit gradients.')
+  flag_scale: str = knob(
+    'num_components',
+    'Divisor of flag: its dimension (official code) or the workers.',
+    choices=('mean', 'num_components'),
+  )
+  flag_rescale: str = knob(
+    'none',
+    'Whether unit gradients get the median norm back.',
+    choices=('none', 'median_norm'),
+  )
+  clip_radius: float = knob(
+    10.0, 'Radius of centered_clipping and clipping.', low=0.0
+  )
+  bucket_size: int = knob(2, 'Group size of bucketing.', low=1)
+  num_neighbors: str = knob(
+    'n-f-2', "Krum's neighbours.", choices=('n-f-2', 'n-f-1')
+  )
+  chunk: int = knob(
+    0, 'Workers run together on a device; 0 follows the default rule.', low=0
+  )
+
+  @property
+  def told(self) -> int:
+    """Number of adversaries that the rules are told."""
+    if self.declared_byzantine < 0:
+      return self.num_byzantine
+    return self.declared_byzantine
+
+  def validate(self) -> None:
+    """Builds every rule and the attack, which checks n against f."""
+    super().validate()
+    if self.num_byzantine >= self.num_clients:
+      raise ValueError(
+        f'num_byzantine={self.num_byzantine} leaves no honest worker: need '
+        f'num_byzantine < num_clients = {self.num_clients}.'
+      )
+    if not self.rules:
+      raise ValueError('rules is empty: name at least one.')
+    if len(set(self.rules)) != len(self.rules):
+      raise ValueError(f'rules must differ; got {self.rules}.')
+    for rule in self.rules:
+      make_rule(self, rule)
+    if self.attack in ('mimic',) and self.attack_scale is not None:
+      raise ValueError(f'attack={self.attack} has no scale.')
+
+  def smoked(self) -> 'Config':
+    """A few rounds of two rules."""
+    return dataclasses.replace(
+      super().smoked(), rules=self.rules[:2], eval_batch_size=128
+    )
+
+
+def make_rule(config: Config, spec: str) -> types.Aggregator:
+  """Builds a server rule from its name in `--rules`.
+
+  Args:
+    config: knobs of all rules.
+    spec: 'oracle' or '[pre+...]rule'.
+
+  Returns:
+    The aggregator.
+
+  Raises:
+    ValueError: if a name is unknown or n and f do not fit.
+  """
+  n, f = config.num_clients, config.num_byzantine
+  if spec == 'oracle':
+    honest = (jnp.arange(n) < n - f).astype(jnp.float32)
+    return aggregators.stateless(
+      functools.partial(aggregators.mean, weights=honest, mask=honest > 0),
+      weights_fn=functools.partial(aggregators.mean_weights, weights=honest),
+    )
+  *pre, name = spec.split('+')
+  if not pre and name != 'mean':
+    pre = list(config.pre_aggregators)
+  options = {}
+  if name == 'flag':
+    options = {
+      'num_components': config.num_components or None,
+      'num_iters': config.flag_iters,
+      'reg': config.flag_reg,
+      'normalize': config.flag_normalize,
+      'scale': config.flag_scale,
+      'rescale': config.flag_rescale,
+    }
+  if name in ('krum', 'multi_krum'):
+    options = {'num_neighbors': config.num_neighbors}
+  if name == 'centered_clipping':
+    options = {'clip_radius': config.clip_radius}
+  pre_options = {
+    'bucketing': {'bucket_size': config.bucket_size},
+    'clipping': {'clip_radius': config.clip_radius},
+  }
+  return aggregators.make_aggregator(
+    name,
+    num_clients=n,
+    num_byzantine=config.told,
+    pre=pre,
+    options=options,
+    pre_options={p: pre_options[p] for p in pre if p in pre_options},
+  )
+
+
+def make_attack(config: Config, rule: types.Aggregator) -> types.Attack:
+  """Builds the attack, aimed at a rule where it needs one.
+
+  Args:
+    config: knobs.
+    rule: the server's rule (its memory is not seen by the attack).
+
+  Returns:
+    The attack.
+  """
+  options = {}
+  if config.attack_scale is not None:
+    known = attacks.attack_options(config.attack)
+    names = [o for o in ('scale', 'z', 'std', 'fraction') if o in known]
+    if not names:
+      raise ValueError(
+        f'attack={config.attack} has no scale: known options are {known}.'
+      )
+    options[names[0]] = config.attack_scale
+
+  def known_rule(stacked):
+    first = jax.tree.map(lambda x: x[0], stacked)
+    key = jax.random.key(0)
+    return rule.apply(stacked, rule.init(first), key=key)[0]
+
+  if attacks.needs_rule(config.attack):
+    options['rule'] = known_rule
+  return attacks.make_attack(
+    config.attack,
+    num_clients=config.num_clients,
+    num_byzantine=config.num_byzantine,
+    **options,
+  )
+
+
+def make_optimizer(config: Config) -> optax.GradientTransformation:
+  """SGD with weight decay, momentum and step decays.
+
+  Args:
+    config: knobs.
+
+  Returns:
+    The server's optimiser.
+  """
+  boundaries = {
+    max(1, round(at * config.num_rounds)): config.lr_decay
+    for at in config.lr_decay_at
+  }
+  schedule = optax.piecewise_constant_schedule(config.learning_rate, boundaries)
+  return optax.chain(
+    optax.add_decayed_weights(config.weight_decay),
+    optax.sgd(schedule, momentum=config.momentum or None),
+  )
+
+
+def build(config: Config) -> runner.Experiment:
+  """Builds the experiment; reads data files but writes nothing.
+
+  Args:
+    config: knobs.
+
+  Returns:
+    The experiment.
+  """
+  simulation = supervised.simulate(config)
+  seeds = config.all_seeds
+  mesh = supervised.mesh_or_none()
+  root = supervised.seed_keys(seeds)
+  algorithms = {}
+  for name in config.rules:
+    rule = make_rule(config, name)
+    algorithms[name] = federated.robust_sgd(
+      simulation.task,
+      rule,
+      num_clients=config.num_clients,
+      optimizer=make_optimizer(config),
+      attack=make_attack(config, rule),
+      num_byzantine=config.num_byzantine,
+      worker_momentum=config.worker_momentum,
+      clip_norm=config.clip_norm,
+      flipped_classes=simulation.num_classes
+      if attacks.needs_flipped_labels(config.attack)
+      else None,
+      mesh=mesh,
+      chunk=config.chunk or None,
+      reduction=config.reduction,
+    )
+
+  def init():
+    # All rules start from the same model and see the same batches.
+    keys = jax.vmap(lambda key: jax.random.fold_in(key, 0))(root)
+    return {
+      name: jax.jit(supervised.over_seeds(algorithm.init, len(seeds)))(keys)
+      for name, algorithm in algorithms.items()
+    }
+
+  def one_seed(states, key, client_data, mask):
+    batch_key, step_key = jax.random.split(key)
+    cohort = federated.batch_cohort(
+      batch_key, client_data, mask, batch_size=config.batch_size
+    )
+    states, metrics = dict(states), {}
+    for name, algorithm in algorithms.items():
+      states[name], metrics[name] = algorithm.step(
+        states[name], cohort, key=step_key
+      )
+    return states, metrics
+
+  def step(states, round):
+    keys = jax.vmap(lambda key: jax.random.fold_in(key, round))(root)
+    run_all = supervised.over_seeds(one_seed, len(seeds))
+    return run_all(states, keys, simulation.client_data, simulation.mask)
+
+  evaluate = supervised.evaluator(simulation)
+
+  def rows(states, metrics, round):
+    out = []
+    for name, algorithm in algorithms.items():
+      label = {'step': round, 'rule': name, 'seeds': seeds}
+      tested = evaluate(algorithm.params(states[name]))
+      out += supervised.metric_rows(tested, split='test', **label)
+      if metrics is None:
+        continue
+      seen = dict(metrics[name])
+      weights = seen.pop('weights', None)
+      out += supervised.metric_rows(seen, split='train', **label)
+      if weights is not None:
+        workers = {
+          f'worker_{i}': weights[:, i] for i in range(config.num_clients)
+        }
+        out += supervised.metric_rows(workers, split='weights', **label)
+    return out
+
+  return runner.Experiment(
+    init=init,
+    step=step,
+    rows=rows,
+    num_rounds=config.num_rounds,
+    plots=(functools.partial(draw, config),),
+  )
+
+
+def draw(config: Config, rows, directory):
+  """Draws accuracy over rounds and the weights that workers received.
+
+  Args:
+    config: knobs.
+    rows: rows of the run.
+    directory: where the pictures go.
+
+  Returns:
+    The paths written.
+  """
+  title = (
+    f'{config.dataset}: {config.num_byzantine} of {config.num_clients} workers '
+    f'adversarial ({config.attack})'
+  )
+  honest = config.num_clients - config.num_byzantine
+  return [
+    plots.lines(
+      rows,
+      directory / 'accuracy.png',
+      'accuracy',
+      ylabel='Test accuracy',
+      title=title,
+      ylim=(0.0, 1.0),
+    ),
+    plots.lines(
+      rows,
+      directory / 'aggregation_error.png',
+      'error',
+      split='train',
+      ylabel='Squared error / honest variance',
+      title=title,
+      log_y=True,
+    ),
+    plots.weights_heat_map(
+      rows,
+      directory / 'weights.png',
+      byzantine=range(honest, config.num_clients),
+      title=title,
+      label='Weight in the update',
+    ),
+  ]
+
+
+def run(config: Config, *, sinks=(), store=None) -> runner.Result:
+  """Runs the experiment.
+
+  Args:
+    config: knobs.
+    sinks: where rows go.
+    store: keeps checkpoints.
+
+  Returns:
+    Final states and all rows.
+  """
+  return runner.run(build(config), config, sinks=sinks, store=store)
+
+
+if __name__ == '__main__':
+  runner.main(Config, run)
