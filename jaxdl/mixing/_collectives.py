@@ -134,9 +134,10 @@ def mean(x: chex.Array, axis_name: str) -> chex.Array:
   """Every client gets the uniform average: one all-reduce of one model."""
   n = x.shape[0] * jax.lax.axis_size(axis_name)
   acc = trees.accumulator(x.dtype)
-  part = _kernels.dense(np.full((1, x.shape[0]), 1.0 / n), x.astype(acc))
-  total = jax.lax.psum(part, axis_name)
-  return jnp.broadcast_to(total, x.shape).astype(x.dtype)
+  part = _kernels.dense(np.ones((1, x.shape[0])), x.astype(acc))
+  # Cast back, so that all paths return values that differ between shards.
+  total = jax.lax.pcast(jax.lax.psum(part, axis_name), axis_name, to='varying')
+  return jnp.broadcast_to(total / n, x.shape).astype(x.dtype)
 
 
 def is_sparse(length: int, num_clients: int) -> bool:
@@ -145,12 +146,13 @@ def is_sparse(length: int, num_clients: int) -> bool:
 
 
 def static(
-  matrix: np.ndarray, axis_name: str
+  matrix: np.ndarray, weights: np.ndarray, axis_name: str
 ) -> Callable[[chex.Array], chex.Array]:
   """Returns leaf -> leaf for a matrix known on the host.
 
   Args:
     matrix: float64[N, N].
+    weights: the same, rounded for float32.
     axis_name: the mapped axis.
 
   Returns:
@@ -163,8 +165,13 @@ def static(
     return lambda x: x
   if np.all(matrix == matrix[0, 0]):
     return lambda x: mean(x, axis_name)
-  plan = make_plan(matrix, num_shards)
   size = n // num_shards
-  if plan.matrix.shape[-1] - size > max(size, n // 2):
-    return lambda x: rotate(matrix, x, axis_name)
-  return lambda x: exchange(plan, x, axis_name)
+
+  def route(w):
+    plan = make_plan(w, num_shards)
+    if plan.matrix.shape[-1] - size > max(size, n // 2):
+      return lambda x: rotate(w, x, axis_name)
+    return lambda x: exchange(plan, x, axis_name)
+
+  single = route(weights)
+  return lambda x: route(matrix)(x) if x.dtype == jnp.float64 else single(x)

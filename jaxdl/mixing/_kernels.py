@@ -24,9 +24,10 @@ def dense(matrix: chex.Array | np.ndarray, x: chex.Array) -> chex.Array:
 
 def mean(x: chex.Array) -> chex.Array:
   """Every client gets the uniform average."""
-  n = x.shape[0]
-  y = dense(np.full((1, n), 1.0 / n), x)
-  return jnp.broadcast_to(y, x.shape)
+  acc = trees.accumulator(x.dtype)
+  total = dense(np.ones((1, x.shape[0])), x.astype(acc))
+  # Weights 1 / N would not add up to one in floating point.
+  return jnp.broadcast_to(total / x.shape[0], x.shape).astype(x.dtype)
 
 
 def shifts(
@@ -95,6 +96,52 @@ def gather(
       (chunks[0][1:], chunks[1][1:]),
     )
   return jnp.asarray(y, x.dtype)
+
+
+def representable(values: np.ndarray | float) -> np.ndarray:
+  """Rounds to a grid on which float32 holds the values and sums up to one.
+
+  Args:
+    values: float64, any shape.
+
+  Returns:
+    float64 multiples of the float32 spacing at the largest magnitude.
+  """
+  values = np.asarray(values, np.float64)
+  _, exponent = np.frexp(np.abs(values).max())
+  return np.ldexp(np.round(np.ldexp(values, 24 - exponent)), exponent - 24)
+
+
+def round_to_float32(matrices: np.ndarray, stochastic: str) -> np.ndarray:
+  """Rounds weights so that their sums in float32 are exactly one; host.
+
+  Plain rounding of 1/3 makes rows sum to 1 + 3e-8, and the mean over clients
+  drifts by that factor in every round. The own weight (or the largest, where
+  that is zero) takes up the difference. Symmetric and circulant matrices stay
+  what they are.
+
+  Args:
+    matrices: float64[T, N, N].
+    stochastic: which sums are one; rows unless 'column'; 'any' only rounds.
+
+  Returns:
+    float64[T, N, N] of float32 numbers.
+  """
+  if stochastic == 'any':
+    return matrices.astype(np.float32).astype(np.float64)
+  if stochastic == 'column':
+    return np.swapaxes(
+      round_to_float32(np.swapaxes(matrices, 1, 2), 'row'), 1, 2
+    )
+  rounded = representable(matrices)
+  own = np.arange(matrices.shape[-1])[None, :]
+  largest = np.abs(matrices).argmax(axis=-1)
+  diagonal = np.diagonal(matrices, axis1=1, axis2=2)
+  at = np.where(diagonal != 0, own, largest)[..., None]
+  slack = 1.0 - rounded.sum(axis=-1, keepdims=True)
+  entry = np.take_along_axis(rounded, at, axis=-1)
+  np.put_along_axis(rounded, at, entry + slack, axis=-1)
+  return rounded
 
 
 def neighbour_table(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,6 @@ from jaxdl.mixing import (
   _mixers,
   _random,
   _schedules,
-  _spectral,
   _topologies,
   _weights,
 )
@@ -304,12 +303,10 @@ def make_mixer(
   matrix = (
     _weights.WEIGHT_RULES[weights](built) if entry.kind == 'graph' else built
   )
-  kind = 'row'
-  if entry.kind == 'graph' and weights == 'send':
-    kind = 'column'
-  elif not np.all(matrix >= 0):
-    kind = 'any'  # Best constant weights may be negative on the diagonal.
-    _spectral.check_stochastic(matrix, stochastic='any')
+  # Best constant weights may be negative.
   return _mixers.from_matrix(
-    _weights.lazy(matrix, move), stochastic=kind, structure=structure
+    _weights.lazy(matrix, move),
+    stochastic='column' if weights == 'send' else 'row',
+    allow_negative=weights == 'best_constant',
+    structure=structure,
   )

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mixers: a fast way to apply a mixing matrix, paired with that matrix."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -41,8 +42,8 @@ class Mixer(NamedTuple):
       mixers.
     structure: how it is applied, for logs: one of `STRUCTURES` or the name of
       a random family.
-    stochastic: 'double', 'row' (rows sum to one), 'column' (push-sum only) or
-      'any'.
+    stochastic: which sums of the matrices are one: 'double', 'row', 'column'
+      (push-sum only) or 'any' (unknown).
   """
 
   apply: Callable[..., chex.ArrayTree]
@@ -144,10 +145,9 @@ def _kernel(
       return table[round % period if isinstance(round, int) else 0]
     return jnp.asarray(table)[round % period]
 
-  eye = np.broadcast_to(np.eye(matrices.shape[-1]), matrices.shape)
-  if structure == 'identity' and np.array_equal(matrices, eye):
+  if structure == 'identity':
     return lambda x, round: x
-  if structure == 'mean' and np.all(matrices == matrices[0, 0, 0]):
+  if structure == 'mean':
     return lambda x, round: _kernels.mean(x)
   if structure == 'dense':
     return lambda x, round: _kernels.dense(pick(matrices, round), x)
@@ -158,11 +158,7 @@ def _kernel(
     )
   found = _shifts(matrices) if structure == 'shifts' else None
   found = _flips(matrices) if structure == 'flips' else found
-  if found is None:
-    raise ValueError(
-      f'structure={structure!r} does not fit these matrices: use None to let '
-      'the rule of choose_structure decide.'
-    )
+  assert found is not None
   hops, weights = found
   fn = _kernels.shifts if structure == 'shifts' else _kernels.flips
   return lambda x, round: fn(hops, weights, x)
@@ -172,6 +168,7 @@ def from_matrix(
   matrix: np.ndarray,
   *,
   stochastic: str = 'row',
+  allow_negative: bool = False,
   structure: str | None = None,
 ) -> Mixer:
   """Makes a mixer of one matrix, or of a schedule of them.
@@ -179,13 +176,15 @@ def from_matrix(
   Args:
     matrix: concrete [N, N], or [T, N, N] for a schedule whose round t uses
       matrix t mod T; validated in float64.
-    stochastic: what the matrix must satisfy: 'row', 'double', 'column' (for
+    stochastic: which sums must be one: 'row', 'double', 'column' (for
       push-sum) or 'any'.
+    allow_negative: accepts negative weights (best constant weights, D²).
     structure: one of `STRUCTURES` to force a path; None applies the rule of
       `choose_structure`.
 
   Returns:
-    A mixer without randomness. In reduced precision sums are taken in f32.
+    A mixer without randomness. Weights are rounded so that their float32 sums
+    are exactly one (float64 leaves see the exact weights).
 
   Raises:
     ValueError: naming the row that breaks the rule, or a structure that does
@@ -198,37 +197,55 @@ def from_matrix(
     >>> mixer.apply(jnp.array([1.0, 3.0]), 0)
     Array([2., 2.], dtype=float32)
   """
-  checked = _spectral.check_stochastic(matrix, stochastic=stochastic)
+  checked = _spectral.check_stochastic(
+    matrix, stochastic=stochastic, allow_negative=allow_negative
+  )
   matrices = checked[None] if checked.ndim == 2 else checked
   period, n, _ = matrices.shape
-  if structure is None:
-    structure = choose_structure(matrices)
-  checks.choice(structure, STRUCTURES, name='structure')
-  kernel = _kernel(matrices, structure)
-  if stochastic == 'row' and _spectral.is_doubly_stochastic(
-    matrices, atol=1e-6
-  ):
+  chosen = choose_structure(matrices)
+  if structure is not None:
+    checks.choice(structure, STRUCTURES, name='structure')
+    fits = {
+      'shifts': _shifts(matrices) is not None,
+      'flips': _flips(matrices) is not None,
+      'identity': chosen == 'identity',
+      'mean': chosen == 'mean',
+    }
+    if not fits.get(structure, True):
+      raise ValueError(
+        f'structure={structure!r} does not fit these matrices: use None, which '
+        f'chooses {chosen!r}.'
+      )
+  structure = structure or chosen
+  columns = matrices.sum(axis=1)
+  if stochastic == 'row' and np.allclose(columns, 1.0, rtol=0, atol=1e-6):
     stochastic = 'double'
+
+  rounded = _kernels.round_to_float32(matrices, stochastic)
+  kernel = _kernel(rounded, structure)
+  exact_kernel = functools.cache(lambda: _kernel(matrices, structure))
+
+  def local(x, round):
+    x = jnp.asarray(x)
+    return (exact_kernel() if x.dtype == jnp.float64 else kernel)(x, round)
 
   def apply(stacked, round, *, key=None, axis_name=None):
     del key
     check_stacked(stacked, n, axis_name)
     if axis_name is None:
-      return jax.tree.map(lambda x: kernel(jnp.asarray(x), round), stacked)
+      return jax.tree.map(lambda x: local(x, round), stacked)
 
-    def sharded(w):
-      fn = _collectives.static(w, axis_name)
-      return lambda tree: jax.tree.map(
-        lambda x: _vary(fn(jnp.asarray(x)), axis_name), tree
-      )
+    def branch(at):
+      fn = _collectives.static(matrices[at], rounded[at], axis_name)
+      return lambda tree: jax.tree.map(lambda x: fn(jnp.asarray(x)), tree)
 
-    branches = [sharded(w) for w in matrices]
     if isinstance(round, int) or period == 1:
-      at = round % period if isinstance(round, int) else 0
-      return branches[at](stacked)
-    return jax.lax.switch(round % period, branches, stacked)
+      return branch(round % period if isinstance(round, int) else 0)(stacked)
+    return jax.lax.switch(
+      round % period, [branch(t) for t in range(period)], stacked
+    )
 
-  table = np.asarray(matrices, np.float32)
+  table = np.asarray(rounded, np.float32)
 
   def matrix_fn(round, *, key=None):
     del key
@@ -238,13 +255,6 @@ def from_matrix(
     return jnp.asarray(table)[round % period]
 
   return Mixer(apply, matrix_fn, period, structure, stochastic)
-
-
-def _vary(x: chex.Array, axis_name: str) -> chex.Array:
-  """Marks a value as differing between shards, where that is tracked."""
-  if axis_name in getattr(jax.typeof(x), 'vma', ()):
-    return x
-  return jax.lax.pcast(x, axis_name, to='varying')
 
 
 def from_tables(
@@ -282,7 +292,7 @@ def from_tables(
     indices, weights = tables(round, key)
     if axis_name is None:
       return jax.tree.map(
-        lambda x: _kernels.gather(indices, weights, x), stacked
+        lambda x: _kernels.gather(indices, weights, jnp.asarray(x)), stacked
       )
     w = _kernels.scatter_table(indices, weights, num_clients)
     return jax.tree.map(lambda x: _collectives.rotate(w, x, axis_name), stacked)
@@ -319,7 +329,7 @@ def from_function(
     w = matrix(round, key=key)
     check_stacked(stacked, w.shape[0], axis_name)
     if axis_name is None:
-      return jax.tree.map(lambda x: _kernels.dense(w, x), stacked)
+      return jax.tree.map(lambda x: _kernels.dense(w, jnp.asarray(x)), stacked)
     return jax.tree.map(lambda x: _collectives.rotate(w, x, axis_name), stacked)
 
   return Mixer(apply, matrix, None, structure, stochastic)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.core import checks
-from jaxdl.mixing import _mixers, _topologies
+from jaxdl.mixing import _kernels, _mixers, _topologies
 
 
 def random_matching(
@@ -85,7 +85,9 @@ def random_shift(num_clients: int) -> _mixers.Mixer:
 
 
 def _equidyn_weights(num_clients, step_size, paired):
-  give = step_size * (num_clients - 1) / num_clients
+  give = float(
+    _kernels.representable(step_size * (num_clients - 1) / num_clients)
+  )
   give = jnp.where(paired, give, 0.0)
   return jnp.stack([1 - give, give], 1)
 
@@ -195,14 +197,17 @@ def epidemic_oracle(
   if degree == 1 and n % 2 == 0:  # Pairs: regular, but never connected.
     return random_matching(n)
   graph = _topologies.random_regular(n, degree, rng)
-  with_self = graph | np.eye(n, dtype=bool)
-  table = np.nonzero(with_self)[1].reshape(n, degree + 1)
+  neighbours = np.nonzero(graph)[1].reshape(n, degree)
+  table = np.concatenate([np.arange(n)[:, None], neighbours], axis=1)
+  share = float(_kernels.representable(1.0 / (degree + 1)))
+  weights = np.full((n, degree + 1), share)
+  weights[:, 0] = 1.0 - degree * share
 
   def draw(key):
     label = jax.random.permutation(key, n)
     indices = jnp.zeros_like(jnp.asarray(table))
     indices = indices.at[label].set(label[jnp.asarray(table)])
-    return indices, jnp.full(table.shape, 1.0 / (degree + 1))
+    return indices, jnp.asarray(weights, jnp.float32)
 
   return _mixers.from_tables(draw, n, structure='epidemic_oracle')
 

@@ -25,6 +25,7 @@ def check_stochastic(
   matrix: np.ndarray,
   *,
   stochastic: str = 'row',
+  allow_negative: bool = False,
   atol: float = 1e-6,
   name: str = 'matrix',
 ) -> np.ndarray:
@@ -33,7 +34,8 @@ def check_stochastic(
   Args:
     matrix: [N, N], or [T, N, N] for a schedule; concrete.
     stochastic: 'row' (receive weights sum to one), 'column' (send weights sum
-      to one: push-sum), 'double' or 'any' (finite numbers only).
+      to one: push-sum), 'double' or 'any' (no condition on sums).
+    allow_negative: accepts negative weights.
     atol: how far a sum may be from one and an entry below zero.
     name: the argument's name, for the message.
 
@@ -57,17 +59,15 @@ def check_stochastic(
       f'{name} holds {stack[t, i, j]} at {where.format(t)}row {i}, column '
       f'{j}: need finite numbers.'
     )
-  if stochastic == 'any':
-    return stack.reshape(np.shape(matrix))
   bad = np.argwhere(stack < -atol)
-  if len(bad):
+  if len(bad) and not allow_negative:
     t, i, j = bad[0]
     raise ValueError(
       f'{name} holds the negative weight {stack[t, i, j]:g} at '
-      f"{where.format(t)}row {i}, column {j}: pass stochastic='any' if that "
-      'is meant.'
+      f'{where.format(t)}row {i}, column {j}: pass allow_negative=True if '
+      'that is meant.'
     )
-  axes = {'row': (2,), 'column': (1,), 'double': (2, 1)}[stochastic]
+  axes = {'row': (2,), 'column': (1,), 'double': (2, 1), 'any': ()}[stochastic]
   for axis in axes:
     line = 'row' if axis == 2 else 'column'
     off = stack.sum(axis=axis) - 1.0
