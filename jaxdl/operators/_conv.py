@@ -187,6 +187,7 @@ def upsample(
   kernel: chex.Array,
   bias: chex.Array | None = None,
   *,
+  grid: tuple[int, ...] | None = None,
   padded: bool = True,
   periodic: bool = False,
   method: str = 'conv',
@@ -201,21 +202,25 @@ def upsample(
     x: f[B, *grid, I].
     kernel: f[*k, I, O], every k 3 or 4.
     bias: f[O] or None.
+    grid: fine sizes, at most 2 grid (padded); by default those below.
     padded: whether one fine cell is cropped at each end.
     periodic: whether the coarse grid wraps around (needs `padded`).
     method: see `convolve`.
 
   Returns:
     f[B, *fine, O], fine = 2 (grid - 1) + k - 2 padded.
+
+  Raises:
+    ValueError: if a kernel size is not 3 or 4.
   """
   spatial, (c_in, c_out) = kernel.shape[:-2], kernel.shape[-2:]
   rank = len(spatial)
   if any(k not in (3, 4) for k in spatial):
     raise ValueError(f'kernel sizes must be 3 or 4; got {kernel.shape}.')
-  fine = [
+  fine = grid or tuple(
     2 * (n - 1) + k - 2 * padded
     for n, k in zip(x.shape[1:-1], spatial, strict=True)
-  ]
+  )
   kernel = jnp.pad(kernel, [(0, 4 - k) for k in spatial] + [(0, 0), (0, 0)])
   # Tap t, phase r of each axis; cell i - 1 meets the last two entries.
   kernel = kernel.reshape(*(2, 2) * rank, c_in, c_out)

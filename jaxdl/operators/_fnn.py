@@ -49,15 +49,22 @@ def check_widths(
   return layers
 
 
-def _join(inputs: tuple[chex.Array, ...]) -> chex.Array:
-  """Concatenates the inputs of an example; unequal ranks are a mistake."""
+def _join(inputs: tuple[chex.Array, ...], aligned: bool) -> chex.Array:
+  """Concatenates the inputs of an example along the last axis."""
   if len(inputs) == 1:
     return inputs[0]
+  if len(inputs) == 2:
+    u, y = inputs
+    if aligned and y.ndim == 2:
+      y = jnp.broadcast_to(y[None], (u.shape[0], *y.shape))
+    if u.ndim == 2 and y.ndim == 3:
+      u = jnp.broadcast_to(u[:, None], (*y.shape[:2], u.shape[1]))
+    inputs = (u, y)
   if len({x.shape[:-1] for x in inputs}) > 1:
     shapes = ', '.join(str(x.shape) for x in inputs)
     raise ValueError(
       f'inputs to be concatenated need equal leading axes; got {shapes}: '
-      'give one query point per input function.'
+      'give one query point per input function, or pass aligned=True.'
     )
   return jnp.concatenate(inputs, -1)
 
@@ -71,7 +78,10 @@ def fnn(
   """Builds a fully connected network.
 
   `apply(params, *inputs f[..., I_k]) -> f[..., layers[-1]]`; several inputs are
-  concatenated. `params` is a list of {'kernel': f[I, O], 'bias': f[O]}.
+  concatenated. Of two, u f[N, m] and y, the second may also be own points f[N,
+  Q, d] or, with `aligned=True`, common points f[Q, d]: outputs f[N, Q, ...],
+  the operator interface of `deeponet`. `params` is a list of {'kernel': f[I,
+  O], 'bias': f[O]}.
 
   Args:
     layers: widths after the input, the last one is the output's.
@@ -101,9 +111,9 @@ def fnn(
     ]
     return _init.draw(key, leaves, *inputs)
 
-  def apply(params, *inputs, train=False, key=None):
+  def apply(params, *inputs, aligned=False, train=False, key=None):
     del train, key
-    x = _join(inputs)
+    x = _join(inputs, aligned)
     for i, layer in enumerate(params):
       x = dense(layer, x)
       if activate_last or i < len(params) - 1:
@@ -150,9 +160,9 @@ def resnet(
     }
     return _init.draw(key, leaves, *inputs)
 
-  def apply(params, *inputs, train=False, key=None):
+  def apply(params, *inputs, aligned=False, train=False, key=None):
     del train, key
-    x = dense(params['lift'], _join(inputs))
+    x = dense(params['lift'], _join(inputs, aligned))
     for first, second in params['blocks']:
       x = x + dense(second, act(dense(first, act(x))))
     return dense(params['head'], act(x))

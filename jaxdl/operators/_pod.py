@@ -121,8 +121,8 @@ def pod_deeponet(
       params['bias'] = jnp.zeros((), basis.mean.dtype)
     return params
 
-  def apply(params, u, y=None, *, train=False, key=None):
-    del train, key
+  def apply(params, u, y=None, *, aligned=True, train=False, key=None):
+    del aligned, train, key
     modes = basis.modes.T
     if trunk_net is not None:
       if y is None or y.shape[0] != num_points:
