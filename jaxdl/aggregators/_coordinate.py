@@ -47,7 +47,10 @@ def median(
   checks.choice(kind, ('average', 'lower'), name='kind')
 
   def kernel(x, count):
-    return order.median_of(order.sorted_rows(x), kind=kind, count=count)
+    rows = order.sorted_rows(x)
+    low = order.pick(rows, (count - 1) // 2)
+    high = low if kind == 'lower' else order.pick(rows, count // 2)
+    return order.median_of(rows, kind=kind, count=count), low, high
 
   return _families.coordinate_rule(
     updates, kernel, mask=mask, axis_name=axis_name
@@ -95,7 +98,9 @@ def trimmed_mean(
     )
 
   def kernel(x, count):
-    return order.window_mean(order.sorted_rows(x), b, count - b)
+    rows = order.sorted_rows(x)
+    mean = order.window_mean(rows, b, count - b)
+    return mean, *order.window_of(rows, b, count - b)
 
   return _families.coordinate_rule(
     updates, kernel, mask=mask, axis_name=axis_name
@@ -141,7 +146,8 @@ def meamed(
   def kernel(x, count):
     rows = order.sorted_rows(x)
     centre = order.median_of(rows, count=count)
-    return order.nearest_mean(rows, centre, count - f)
+    mean = order.nearest_mean(rows, centre, count - f)
+    return mean, *order.nearest_window(rows, centre, count - f)
 
   return _families.coordinate_rule(
     updates, kernel, mask=mask, axis_name=axis_name
@@ -186,7 +192,8 @@ def phocas(
   def kernel(x, count):
     rows = order.sorted_rows(x)
     centre = order.window_mean(rows, f, count - f)
-    return order.nearest_mean(rows, centre, count - f)
+    mean = order.nearest_mean(rows, centre, count - f)
+    return mean, *order.nearest_window(rows, centre, count - f)
 
   return _families.coordinate_rule(
     updates, kernel, mask=mask, axis_name=axis_name

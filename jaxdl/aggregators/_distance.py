@@ -341,7 +341,8 @@ def bulyan(
       # The chosen number is static unless a client was not finite.
       count = theta
     centre = order.median_of(rows, count=count)
-    return order.nearest_mean(rows, centre, count - 2 * f)
+    mean = order.nearest_mean(rows, centre, count - 2 * f)
+    return mean, *order.nearest_window(rows, centre, count - 2 * f)
 
   if view.coefficients is None:
     stacked, axis = view.base, view.axis_name

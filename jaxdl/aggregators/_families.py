@@ -6,7 +6,10 @@ turn one block [N, B] into [B]. The rules themselves never see pytrees, devices
 or dtypes.
 """
 
+import functools
+import math
 from collections.abc import Callable
+from typing import TypeVar
 
 import chex
 import jax
@@ -17,7 +20,10 @@ from jaxdl.core import checks, order, trees, view as view_lib
 Updates = chex.ArrayTree | view_lib.View
 WeightsFn = Callable[[view_lib.View], chex.Array]
 MatrixFn = Callable[[view_lib.View], tuple[chex.Array, chex.Array | None]]
-Kernel = Callable[[chex.Array, int | chex.Array], chex.Array]
+Kernel = Callable[
+  [chex.Array, int | chex.Array], tuple[chex.Array, chex.Array, chex.Array]
+]
+T = TypeVar('T')
 
 
 def num_vectors(updates: Updates, axis_name: str | None = None) -> int:
@@ -64,6 +70,27 @@ def check_tolerance(
   return f
 
 
+def full_precision(fn: Callable[..., T]) -> Callable[..., T]:
+  """Makes every matrix product in a function a full-precision one.
+
+  Accelerators round float32 factors to 10 bits by default, which reorders
+  neighbours; the matrices here are at most N x N.
+
+  Args:
+    fn: any function of arrays.
+
+  Returns:
+    The function.
+  """
+
+  @functools.wraps(fn)
+  def exact(*args, **kwargs):
+    with jax.default_matmul_precision('highest'):
+      return fn(*args, **kwargs)
+
+  return exact
+
+
 def gram_weights(
   updates: Updates,
   weights_fn: WeightsFn,
@@ -83,7 +110,7 @@ def gram_weights(
     f32[N].
   """
   seen = view_lib.view(updates, mask=mask, axis_name=axis_name)
-  return seen.pull(weights_fn(seen))
+  return seen.pull(full_precision(weights_fn)(seen))
 
 
 def gram_rule(
@@ -105,7 +132,7 @@ def gram_rule(
     Leaves [...].
   """
   seen = view_lib.view(updates, mask=mask, axis_name=axis_name)
-  return seen.combine(weights_fn(seen))
+  return seen.combine(full_precision(weights_fn)(seen))
 
 
 def gram_matrix(
@@ -127,7 +154,7 @@ def gram_matrix(
     A view if a view came in, otherwise leaves [K, ...].
   """
   seen = view_lib.view(updates, mask=mask, axis_name=axis_name)
-  matrix, present = matrix_fn(seen)
+  matrix, present = full_precision(matrix_fn)(seen)
   out = seen.mix(matrix, present=present)
   return out if isinstance(updates, view_lib.View) else out.materialize()
 
@@ -142,10 +169,12 @@ def coordinate_rule(
   """Applies a rule that treats every coordinate on its own.
 
   Args:
-    updates: stacked tree or view (whose M vectors are then written out).
-    kernel: maps a block [N, B] and the number of present rows to [B]; absent
-      rows hold +inf.
-    mask: bool[N] or None.
+    updates: stacked tree or view (whose M vectors are then written out;
+      those that are not valid as +inf).
+    kernel: maps a block [N, B] and the number of present rows to three arrays
+      [B]: the result and the smallest and largest entry that it averages.
+      Absent rows hold +inf.
+    mask: bool[N] or None; this device's share of it if `axis_name` is given.
     axis_name: mapped axis or None; clients are exchanged for coordinates by
       one all-to-all, the result is gathered.
 
@@ -153,25 +182,29 @@ def coordinate_rule(
     Leaves [...], dtypes of the input.
   """
   if isinstance(updates, view_lib.View):
-    mask = updates.present
-    axis_name = updates.axis_name if updates.coefficients is None else None
-    updates = updates.materialize()
-  checks.num_clients(updates)
-  view_lib.check_floating(updates)
+    view_lib.check_settled(mask=mask)
+    view, mask, axis_name = updates, updates.present, None
+    updates = view.materialize()
+    if view.coefficients is None:
+      axis_name = view.axis_name
+    else:
+      updates = trees.where_rows(view.valid, updates, math.inf)
+  else:
+    updates = view_lib.check_floating(updates)
+    checks.num_clients(updates)
+    if axis_name is not None and mask is not None:
+      mask = jax.lax.all_gather(mask, axis_name, tiled=True)
   local = updates
   if axis_name is not None:
     local = view_lib.coordinate_shards(updates, axis_name)
-    if mask is not None:
-      mask = jax.lax.all_gather(mask, axis_name, tiled=True)
   n = checks.num_clients(local)
-  if mask is not None and jnp.shape(mask) != (n,):
-    raise ValueError(f'mask must have shape [{n}]; got {jnp.shape(mask)}.')
+  mask = view_lib.check_mask(mask, n)
   count = n if mask is None else jnp.sum(mask)
 
   def leaf(x):
     if mask is not None:
       x = order.absent_last(x, mask)
-    return order.by_blocks(lambda block: kernel(block, count), x)
+    return order.by_blocks(lambda block: _average(kernel, block, count), x)
 
   out = jax.tree.map(leaf, local)
   if mask is not None:  # Nobody there: keep still.
@@ -179,6 +212,34 @@ def coordinate_rule(
   if axis_name is None:
     return out
   return view_lib.from_coordinate_shards(out, updates, axis_name)
+
+
+def _average(kernel, block, count):
+  """The kernel's result, differentiated as the average that it is.
+
+  The derivative gives equal shares to the entries within the kernel's bounds.
+  Differentiating through the sorting network would give the same, except at
+  ties, but compiles and runs many times slower.
+  """
+  static = isinstance(count, int)
+  whole = (lambda x, _: kernel(x, count)) if static else kernel
+
+  @jax.custom_jvp
+  def value(block, count):
+    return whole(block, count)[0]
+
+  @value.defjvp
+  def derivative(primals, tangents):
+    block = primals[0]
+    result, low, high = whole(*primals)
+    # Without the barrier the network would be fused into every row's loop.
+    low, high = jax.lax.optimization_barrier((low, high))
+    inside = (block >= low[None]) & (block <= high[None])
+    number = jnp.maximum(jnp.sum(inside, axis=0), 1).astype(block.dtype)
+    moved = jnp.sum(jnp.where(inside, tangents[0], 0), axis=0)
+    return result, moved / number
+
+  return value(block, 0 if static else count)
 
 
 def smallest(

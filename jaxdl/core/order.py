@@ -225,7 +225,8 @@ def median_of(
     return low
   high = pick(rows, n // 2)
   # Halving first avoids overflow; the guard keeps inf - inf out of it.
-  middle = low + (high - low) * jnp.asarray(0.5, low.dtype)
+  half = jnp.asarray(0.5, low.dtype)
+  middle = low * half + high * half
   return jnp.where((low == high) | jnp.isinf(low), low, middle)
 
 
@@ -269,6 +270,56 @@ def nearest_mean(
   inside = (ids + num_kept < n).reshape((-1,) + (1,) * centre.ndim)
   start = jnp.sum((up & inside).astype(jnp.int32), axis=0)
   return window_mean(stacked, start, start + num_kept)
+
+
+def window_of(
+  rows: Rows, start: int | chex.Array, stop: int | chex.Array
+) -> tuple[chex.Array, chex.Array]:
+  """Smallest and largest entry of a window of order statistics.
+
+  Args:
+    rows: what `sorted_rows` returned.
+    start: first index; static or traced i32[].
+    stop: index after the last.
+
+  Returns:
+    Two arrays [...].
+  """
+  return pick(rows, start), pick(rows, stop - 1)
+
+
+def nearest_window(
+  rows: Rows, centre: chex.Array, num_kept: int | chex.Array
+) -> tuple[chex.Array, chex.Array]:
+  """Smallest and largest entry among those that `nearest_mean` averages.
+
+  Args:
+    rows: what `sorted_rows` returned, N rows.
+    centre: [...].
+    num_kept: as in `nearest_mean`.
+
+  Returns:
+    Two arrays [...].
+  """
+  n = len(rows)
+  last = num_kept - 1
+  low, high = pick(rows, 0), pick(rows, last)
+  stacked = rows
+  if not isinstance(num_kept, int) and isinstance(rows, list):
+    stacked = jnp.stack(rows)
+  moves = n - num_kept if isinstance(num_kept, int) else n - 1
+  for j in range(moves):
+    # A traced window may have no room left: the clipped index stands still.
+    ahead = j + num_kept
+    if not isinstance(num_kept, int):
+      ahead = jnp.minimum(ahead, n - 1)
+    above = pick(stacked, ahead)
+    up = above - centre < centre - rows[j]
+    if not isinstance(num_kept, int):
+      up &= j + num_kept < n
+    low = jnp.where(up, rows[j + 1], low)
+    high = jnp.where(up, above, high)
+  return low, high
 
 
 def by_blocks(
