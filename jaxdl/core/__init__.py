@@ -13,7 +13,17 @@
 - `checks`: errors that name the argument, the rule and the value.
 """
 
-from jaxdl.core import checks, clients, gram, keys, order, trees, types, view
+from jaxdl.core import (
+  checks,
+  clients,
+  gram,
+  keys,
+  order,
+  schedules,
+  trees,
+  types,
+  view,
+)
 
 __all__ = [
   'checks',

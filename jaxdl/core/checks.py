@@ -104,7 +104,7 @@ def number(
 
   Raises:
     TypeError: if it is neither a real number nor a scalar array.
-    ValueError: if it is out of range or not finite.
+    ValueError: if it is out of range or NaN.
   """
   if isinstance(value, jax.core.Tracer):
     return

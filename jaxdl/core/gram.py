@@ -110,16 +110,27 @@ def medoid(
     mask: bool[N], rows that may be chosen and that count.
 
   Returns:
-    i32[], the row.
+    i32[], the row; 0 if no row may be chosen.
   """
+  return jnp.argmin(_median_distances(distances, mask))
+
+
+def _median_distances(distances, mask):
+  if mask is None:
+    mask = jnp.ones(distances.shape[0], bool)
+  distances = jnp.where(mask[None, :], distances, jnp.inf)
+  ordered = jnp.sort(distances, axis=1)
+  middle = jnp.take(ordered, jnp.maximum(jnp.sum(mask) - 1, 0) // 2, axis=1)
+  return jnp.where(mask, middle, jnp.inf)
+
+
+def _central(products, mask):
+  """Medoid of the rows that are finite, and all median distances."""
+  usable = jnp.isfinite(jnp.diagonal(products))
   if mask is not None:
-    distances = jnp.where(mask[None, :], distances, jnp.inf)
-  count = distances.shape[0] if mask is None else jnp.sum(mask)
-  middle = jnp.sort(distances, axis=1)
-  middle = jnp.take(middle, (count - 1) // 2, axis=1)
-  if mask is not None:
-    middle = jnp.where(mask, middle, jnp.inf)
-  return jnp.argmin(middle)
+    usable &= mask
+  middle = _median_distances(squared_distances(products), usable)
+  return jnp.argmin(middle), middle
 
 
 def _row(stacked, index):
@@ -162,19 +173,14 @@ def centred_gram(
   sample = jax.tree.map(
     lambda x: x.reshape(n, -1)[:, : min(_SAMPLE, x.size // n)], stacked
   )
-  rough = squared_distances(_sum(gram(sample), axis_name))
-  guess = medoid(rough, mask=mask)
+  guess, _ = _central(_sum(gram(sample), axis_name), mask)
   first = _sum(gram(stacked, centre=_row(stacked, guess)), axis_name)
-
-  finite = jnp.isfinite(jnp.diagonal(first))
-  near = squared_distances(first[:n, :n])
-  near = jnp.where(finite[:n][None, :], near, jnp.inf)
-  middle = jnp.sort(near, axis=1)[:, (n - 1) // 2]
-  good = finite[n] & (middle[guess] <= 16.0 * jnp.min(middle))
+  _, middle = _central(first[:n, :n], mask)
+  # Where the centre is not finite nothing is, and every distance infinite.
+  good = jnp.isfinite(first[n, n]) & (middle[guess] <= 16.0 * jnp.min(middle))
 
   def again(_):
-    raw = squared_distances(_sum(gram(stacked), axis_name))
-    best = medoid(raw, mask=mask)
+    best, _ = _central(_sum(gram(stacked), axis_name), mask)
     return _sum(gram(stacked, centre=_row(stacked, best)), axis_name)
 
   return jax.lax.cond(good, lambda kept: kept, again, first)

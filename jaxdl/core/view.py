@@ -89,6 +89,15 @@ class View:
     out = jnp.sum(jnp.matmul(c, self.frame, precision='highest') * c, axis=1)
     return jnp.where(self.valid, jnp.maximum(out, 0), jnp.inf)
 
+  def norms(self) -> chex.Array:
+    """f32[M] norms; +inf for vectors that are not valid.
+
+    The gradient of a zero vector's norm is zero.
+    """
+    squares = self.sq_norms()
+    usable = self.valid & (squares > 0)
+    return jnp.where(usable, jnp.sqrt(jnp.where(usable, squares, 1)), squares)
+
   def centred_products(self) -> chex.Array:
     """f32[M, M] inner products around a common point near the middle.
 
@@ -98,7 +107,8 @@ class View:
     c = self.augmented()
     if self.coefficients is not None:
       valid = self.valid.astype(c.dtype)
-      mean = valid @ c / jnp.maximum(jnp.sum(valid), 1)
+      mean = jnp.matmul(valid, c, precision='highest')
+      mean = mean / jnp.maximum(jnp.sum(valid), 1)
       c = c - mean[None, :]
       out = jnp.linalg.multi_dot([c, self.frame, c.T], precision='highest')
     else:
@@ -174,23 +184,9 @@ class View:
     Returns:
       Leaves [...] or [K, ...], dtypes of the client rows.
     """
-    weights = self.pull(weights)
-    finite = self.finite
-    if self.axis_name is not None:
-      n = checks.num_clients(self.base)
-      start = jax.lax.axis_index(self.axis_name) * n
-      weights = jax.lax.dynamic_slice_in_dim(weights, start, n, -1)
-      finite = jax.lax.dynamic_slice_in_dim(finite, start, n, 0)
-    out = combine_finite(weights, self.base, finite)
-    if self.axis_name is None:
-      return out
-    total = jax.tree.map(
-      lambda x: jax.lax.psum(
-        x.astype(trees.accumulator(x.dtype)), self.axis_name
-      ),
-      out,
+    return combine_finite(
+      self.pull(weights), self.base, self.finite, axis_name=self.axis_name
     )
-    return trees.cast_like(total, out)
 
   def materialize(self) -> chex.ArrayTree:
     """The M vectors as a stacked tree, leaves [M, ...]."""
@@ -200,21 +196,36 @@ class View:
 
 
 def combine_finite(
-  weights: chex.Array, stacked: chex.ArrayTree, finite: chex.Array
+  weights: chex.Array,
+  stacked: chex.ArrayTree,
+  finite: chex.Array,
+  *,
+  axis_name: str | None = None,
 ) -> chex.ArrayTree:
   """Contracts the client axis, leaving out rows that are not finite.
 
   Args:
     weights: f32[N] or f32[M, N].
-    stacked: leaves [N, ...].
+    stacked: leaves [N, ...], this device's rows if `axis_name` is given.
     finite: bool[N], false for rows to leave out (they may hold NaN or inf).
+    axis_name: mapped axis over which the clients are split; `weights` and
+      `finite` are still those of all clients.
 
   Returns:
-    Leaves [...] or [M, ...].
+    Leaves [...] or [M, ...], dtypes of `stacked`.
 
   Cost: that of `trees.combine` if all rows are finite, a copy of `stacked`
     more if not.
   """
+  if axis_name is not None:
+    n = checks.num_clients(stacked)
+    start = jax.lax.axis_index(axis_name) * n
+    weights = jax.lax.dynamic_slice_in_dim(weights, start, n, -1)
+    finite = jax.lax.dynamic_slice_in_dim(finite, start, n, 0)
+    # Round once, after the sum over devices.
+    wide = jax.tree.map(lambda x: x.astype(trees.accumulator(x.dtype)), stacked)
+    total = jax.lax.psum(combine_finite(weights, wide, finite), axis_name)
+    return trees.cast_like(total, stacked)
 
   def clean(operands):
     weights, stacked = operands
@@ -302,7 +313,7 @@ def view(
 
   Args:
     updates: stacked tree, leaves [N, ...], floating point; a view is returned
-      as it is.
+      as it is (its mask and anchor are its own).
     mask: bool[N], false for padding rows, which never move a result.
     anchor: leaves [...], a vector that rules may use beside the clients (a
       trusted gradient, the last update); the centre of the frame.
@@ -314,24 +325,26 @@ def view(
     A `View` of the N rows.
 
   Raises:
-    ValueError: if client axes differ.
-    TypeError: if a leaf is not floating point.
+    ValueError: if client axes differ, `mask` or `anchor` do not fit, or come
+      with a view.
+    TypeError: if a leaf is not floating point or `mask` is not boolean.
   """
   if isinstance(updates, View):
+    check_settled(mask=mask, anchor=anchor)
     return updates
+  updates = check_floating(updates)
   n = checks.num_clients(updates)
-  check_floating(updates)
   shared = updates
   if axis_name is not None:
     shared = coordinate_shards(updates, axis_name)
     n = n * jax.lax.axis_size(axis_name)
     if mask is not None:
       mask = jax.lax.all_gather(mask, axis_name, tiled=True)
-  if mask is not None and jnp.shape(mask) != (n,):
-    raise ValueError(f'mask must have shape [{n}]; got {jnp.shape(mask)}.')
+  mask = check_mask(mask, n)
   if anchor is None:
     frame = gram_lib.centred_gram(shared, mask=mask, axis_name=axis_name)
   else:
+    anchor = _check_anchor(anchor, updates)
     if axis_name is not None:
       anchor = own_coordinates(anchor, axis_name)
     frame = gram_lib.gram(shared, centre=anchor)
@@ -350,12 +363,17 @@ def view(
   )
 
 
-def check_floating(updates: chex.ArrayTree, *, name: str = 'updates') -> None:
+def check_floating(
+  updates: chex.ArrayTree, *, name: str = 'updates'
+) -> chex.ArrayTree:
   """Checks that every leaf is floating point.
 
   Args:
     updates: any tree of arrays.
     name: what the caller calls it.
+
+  Returns:
+    The tree with leaves that are JAX arrays.
 
   Raises:
     TypeError: if a leaf is not, naming it.
@@ -367,3 +385,56 @@ def check_floating(updates: chex.ArrayTree, *, name: str = 'updates') -> None:
         f'{name}{jax.tree_util.keystr(path)} must be floating point; got '
         f'{dtype}.'
       )
+  return jax.tree.map(jnp.asarray, updates)
+
+
+def check_mask(mask: chex.Array | None, n: int) -> chex.Array | None:
+  """Checks a mask of padding rows.
+
+  Args:
+    mask: bool[N] or None.
+    n: N.
+
+  Returns:
+    The mask as a JAX array.
+
+  Raises:
+    ValueError: if its shape is not [N].
+    TypeError: if it is not boolean.
+  """
+  if mask is None:
+    return None
+  if jnp.shape(mask) != (n,):
+    raise ValueError(f'mask must have shape [{n}]; got {jnp.shape(mask)}.')
+  if jnp.result_type(mask) != jnp.bool_:
+    raise TypeError(f'mask must be boolean; got {jnp.result_type(mask)}.')
+  return jnp.asarray(mask)
+
+
+def check_settled(**given: object) -> None:
+  """Refuses beside a view what must be said when it is made.
+
+  Args:
+    **given: arguments that came with a view, None if absent.
+
+  Raises:
+    ValueError: if one is there.
+  """
+  for name, value in given.items():
+    if value is not None:
+      raise ValueError(
+        f'{name} comes with a view, which has its own: pass it to '
+        'core.view.view.'
+      )
+
+
+def _check_anchor(anchor, updates):
+  want = [x.shape[1:] for x in jax.tree.leaves(updates)]
+  got = [jnp.shape(x) for x in jax.tree.leaves(anchor)]
+  same = jax.tree.structure(anchor) == jax.tree.structure(updates)
+  if not same or want != got:
+    raise ValueError(
+      f'the reference vector must look like one update, with leaves {want}; '
+      f'got leaves {got}{"" if same else " in another structure"}.'
+    )
+  return jax.tree.map(jnp.asarray, anchor)
