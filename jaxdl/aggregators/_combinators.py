@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import chex
 import jax
+import jax.numpy as jnp
 
 from jaxdl.aggregators import _families
 from jaxdl.core import checks, types, view as view_lib
@@ -160,7 +161,7 @@ def server_momentum(
   checks.number(decay, name='decay', low=0.0, high=1.0, open_high=True)
 
   def init(params):
-    return rule.init(params), jax.tree.map(lambda x: x * 0, params)
+    return rule.init(params), jax.tree.map(jnp.zeros_like, params)
 
   def apply(updates, state, **kwargs):
     inner, average = state

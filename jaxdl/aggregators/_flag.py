@@ -158,9 +158,9 @@ def flag_aggregator(
   Cost: O(N² · D + num_iters · N³); with reg > 0 O(num_iters · N⁶ / 8).
 
   Example:
-    >>> x = jnp.array([[2.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-    >>> flag_aggregator(x, num_components=1)
-    Array([0.6666667, 0.       ], dtype=float32)
+    >>> x = jnp.array([[2.0, 0.0], [1.0, 0.0], [4.0, 0.0], [0.0, 1.0]])
+    >>> flag_aggregator(x, num_components=1).round(2)
+    Array([0.75, 0.  ], dtype=float32)
 
   Source: Almasi et al. 2024 (https://arxiv.org/abs/2302.05865), Algorithm 1.
   """
@@ -249,9 +249,9 @@ def flag_state(
     A `FlagState`.
 
   Example:
-    >>> x = jnp.array([[2.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-    >>> flag_state(x, num_components=1).values
-    Array([1., 1., 0.], dtype=float32)
+    >>> x = jnp.array([[2.0, 0.0], [1.0, 0.0], [4.0, 0.0], [0.0, 1.0]])
+    >>> flag_state(x, num_components=1).values.round(2)
+    Array([1., 1., 1., 0.], dtype=float32)
   """
   fn = _flag(
     updates, num_components, num_iters, reg, eps, start, True, 'mean',
@@ -280,11 +280,13 @@ def _flag(
   pairs = not (isinstance(reg, (int, float)) and reg == 0) and n > 1
   left, right = np.triu_indices(n, 1)
 
+  @_families.full_precision
   def weights_fn(view):
     raw = view.products()
     dtype = raw.dtype
-    norms = jnp.sqrt(jnp.diagonal(raw))
+    norms = view.norms()
     usable = view.valid & (norms > 0)
+    norms = jnp.where(usable, norms, 0.0)
     safe = jnp.where(usable, norms, 1.0)
     inverse = jnp.where(usable, 1.0 / safe, 0.0)
     unit = inverse[:, None] * raw * inverse[None, :]

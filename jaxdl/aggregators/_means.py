@@ -19,7 +19,7 @@ def mean(
   """Averages the clients, by importance if weights are given.
 
   Not robust: one client moves it anywhere, and non-finite entries pass through
-  (padding excepted).
+  (padding excepted; in a view, such clients count as zero).
 
   Args:
     updates: stacked tree, leaves [N, ...], floating point, or a view.
@@ -40,16 +40,17 @@ def mean(
     Array([1.5], dtype=float32)
   """
   if isinstance(updates, view_lib.View):
-    return updates.combine(_shares(updates.size, weights, updates.present))
-  n = checks.num_clients(updates)
-  view_lib.check_floating(updates)
-  shares = _shares(n, weights, mask, axis_name)
+    return updates.combine(_shares(updates, weights, mask, None))
+  updates = view_lib.check_floating(updates)
+  shares = _shares(updates, weights, mask, axis_name)
   if mask is not None:
     updates = trees.where_rows(mask, updates, 0.0)
-  out = trees.combine(shares, updates)
   if axis_name is None:
-    return out
-  return jax.tree.map(lambda x: jax.lax.psum(x, axis_name), out)
+    return trees.combine(shares, updates)
+  # Round once, after the sum over devices.
+  wide = jax.tree.map(lambda x: x.astype(trees.accumulator(x.dtype)), updates)
+  total = jax.lax.psum(trees.combine(shares, wide), axis_name)
+  return trees.cast_like(total, updates)
 
 
 def mean_weights(
@@ -75,18 +76,28 @@ def mean_weights(
     Array([0.75, 0.25], dtype=float32)
   """
   if isinstance(updates, view_lib.View):
-    return updates.pull(_shares(updates.size, weights, updates.present))
-  n = checks.num_clients(updates)
-  shares = _shares(n, weights, mask, axis_name)
+    return updates.pull(_shares(updates, weights, mask, None))
+  updates = view_lib.check_floating(updates)
+  shares = _shares(updates, weights, mask, axis_name)
   if axis_name is None:
     return shares
   return jax.lax.all_gather(shares, axis_name, tiled=True)
 
 
-def _shares(n, weights, mask, axis_name=None):
-  shares = jnp.ones((n,), jnp.float32) if weights is None else weights
-  if jnp.shape(shares) != (n,):
-    raise ValueError(f'weights must have shape [{n}]; got {shares.shape}.')
+def _shares(updates, weights, mask, axis_name):
+  if isinstance(updates, view_lib.View):
+    view_lib.check_settled(mask=mask)
+    n, dtype, mask = updates.size, updates.frame.dtype, updates.present
+  else:
+    n, dtype = checks.num_clients(updates), trees.common_accumulator(updates)
+    mask = view_lib.check_mask(mask, n)
+  if weights is None:
+    weights = jnp.ones((n,), dtype)
+  if jnp.shape(weights) != (n,):
+    raise ValueError(
+      f'weights must have shape [{n}]; got {jnp.shape(weights)}.'
+    )
+  shares = jnp.asarray(weights, dtype)
   if mask is not None:
     shares = jnp.where(mask, shares, 0)
   total = jnp.sum(shares)

@@ -212,13 +212,12 @@ def arc(
 
   def matrix_fn(view):
     count = view.count
-    clipped = 2 * f * (count - f) // count
-    norms = view.sq_norms()
+    clipped = 2 * f * (count - f) // jnp.maximum(count, 1)
+    norms = view.norms()
     if view.present is not None:  # Absent rows sort below every norm.
       norms = jnp.where(view.present, norms, -1.0)
     largest = jnp.sort(norms, descending=True)
-    threshold = jnp.sqrt(jnp.take(largest, clipped))
-    return _shorten(view, threshold), view.present
+    return _shorten(view, jnp.take(largest, clipped)), view.present
 
   return _families.gram_matrix(
     updates, matrix_fn, mask=mask, axis_name=axis_name
@@ -226,7 +225,7 @@ def arc(
 
 
 def _shorten(view, radius):
-  norms = jnp.sqrt(view.sq_norms())
+  norms = view.norms()
   usable = view.valid & (norms > 0)
   scale = jnp.minimum(1.0, radius / jnp.where(usable, norms, 1.0))
   scale = jnp.where(view.valid, jnp.where(usable, scale, 1.0), 0.0)

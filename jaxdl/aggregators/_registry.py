@@ -210,8 +210,12 @@ def _without_memory(entry, rule, bound, before):
       last = functools.partial(entry.weights, **bound)
       return _combinators.run_stages((*before, last), view, key)
     seen = _combinators.run_stages((*before, lambda v: v), view, key)
+    rows = seen.materialize()
+    if seen.axis_name is not None and seen.coefficients is None:
+      # Only here does a device hold the updates of all clients.
+      rows = jax.lax.all_gather(rows, seen.axis_name, tiled=True)
     shares = _families.merge_shares(
-      functools.partial(rule, mask=seen.present), seen.materialize()
+      functools.partial(rule, mask=seen.present), rows
     )
     return seen.pull(shares)
 

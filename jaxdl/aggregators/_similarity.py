@@ -79,10 +79,11 @@ def fltrust_weights(
   return view.pull(_trust(view))
 
 
+@_families.full_precision
 def _trust(view):
   vectors, frame = view.augmented(), view.frame
   with_trusted = vectors @ frame[:, -1]
-  norms = jnp.sqrt(view.sq_norms())
+  norms = view.norms()
   reference = jnp.sqrt(frame[-1, -1])
   usable = view.valid & (norms > 0) & (reference > 0)
   norms = jnp.where(usable, norms, 1.0)
@@ -103,14 +104,22 @@ class FoolsGoldState(NamedTuple):
   history: chex.ArrayTree
 
 
-def foolsgold_weights(history: _families.Updates) -> chex.Array:
+def foolsgold_weights(
+  history: _families.Updates,
+  *,
+  mask: chex.Array | None = None,
+  axis_name: str | None = None,
+) -> chex.Array:
   """Weights from the similarity of the clients' histories.
 
   Args:
     history: stacked tree of summed updates, leaves [N, ...], or a view.
+    mask: bool[N], false for padding rows.
+    axis_name: mapped axis over which the clients are split.
 
   Returns:
-    f32[N] in [0, 1], not normalised; zero for non-finite histories.
+    f32[N] in [0, 1], not normalised; zero for non-finite histories and
+    padding.
 
   Example:
     >>> h = jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [1.0, 1.01]])
@@ -119,9 +128,9 @@ def foolsgold_weights(history: _families.Updates) -> chex.Array:
 
   Source: Fung et al. 2020 (https://arxiv.org/abs/1808.04866), Algorithm 1.
   """
-  view = view_lib.view(history)
+  view = view_lib.view(history, mask=mask, axis_name=axis_name)
   n, valid = view.size, view.valid
-  norms = jnp.sqrt(view.sq_norms())
+  norms = view.norms()
   norms = jnp.where(valid & (norms > 0), norms, 1.0)
   eye = jnp.eye(n, dtype=norms.dtype)
   cosine = view.products() / (norms[:, None] * norms[None, :])
@@ -153,7 +162,9 @@ def foolsgold(*, num_clients: int, average: bool = True) -> types.Aggregator:
     average: divide by the sum of the weights (the paper adds them up).
 
   Returns:
-    An `Aggregator` with `FoolsGoldState`.
+    An `Aggregator` with `FoolsGoldState`. A client that sends a non-finite
+    update has no weight in that round and starts a new history; padding rows
+    keep theirs.
 
   Raises:
     ValueError: if `num_clients` is less than one.
@@ -167,32 +178,44 @@ def foolsgold(*, num_clients: int, average: bool = True) -> types.Aggregator:
       jax.tree.map(lambda x: jnp.zeros((n, *x.shape), x.dtype), params)
     )
 
-  def shares(history):
-    weights = foolsgold_weights(history)
+  def remember(updates, state, mask, axis_name):
+    rows = checks.num_clients(updates)
+    if axis_name is not None:
+      rows = rows * jax.lax.axis_size(axis_name)
+    if rows != n:
+      raise ValueError(
+        f'updates has {rows} clients but foolsgold was made for '
+        f'num_clients={n}.'
+      )
+    updates = view_lib.check_floating(updates)
+    if mask is not None:
+      updates = trees.where_rows(mask, updates, 0.0)
+    return updates, jax.tree.map(jnp.add, state.history, updates)
+
+  def shares(history, mask, axis_name):
+    weights = foolsgold_weights(history, mask=mask, axis_name=axis_name)
     if average:
       total = jnp.sum(weights)
       weights = weights / jnp.where(total > 0, total, 1.0)
     return weights
 
-  def remember(updates, state):
-    if checks.num_clients(updates) != n:
-      raise ValueError(
-        f'updates has {checks.num_clients(updates)} clients but foolsgold was '
-        f'made for num_clients={n}.'
-      )
-    return jax.tree.map(jnp.add, state.history, updates)
-
-  def apply(updates, state, **_):
-    history = remember(updates, state)
-    weights = shares(history)
+  def apply(updates, state, *, mask=None, key=None, axis_name=None, **_):
+    del key
+    updates, history = remember(updates, state, mask, axis_name)
+    weights = shares(history, mask, axis_name)
     finite = jnp.isfinite(trees.sq_norms(updates))
-    update = view_lib.combine_finite(weights, updates, finite)
-    # A client that once sent NaN starts again.
+    if axis_name is not None:
+      finite = jax.lax.all_gather(finite, axis_name, tiled=True)
+    update = view_lib.combine_finite(
+      weights, updates, finite, axis_name=axis_name
+    )
     clean = jnp.isfinite(trees.sq_norms(history))
     return update, FoolsGoldState(trees.where_rows(clean, history, 0.0))
 
-  def explain(updates, state, **_):
-    return shares(remember(updates, state))
+  def explain(updates, state, *, mask=None, key=None, axis_name=None):
+    del key
+    _, history = remember(updates, state, mask, axis_name)
+    return shares(history, mask, axis_name)
 
   return types.Aggregator(init, apply, explain)
 

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 from jaxdl.aggregators import _distance, _families
 from jaxdl.core import checks, gram as gram_lib, keys, trees
 
+PEAKS = ('remaining', 'all')
+
 
 def _recentre(products, weights):
   """Inner products around the weighted mean; weights sum to one."""
@@ -116,6 +118,7 @@ def caf_weights(
   updates: _families.Updates,
   *,
   num_byzantine: int,
+  peak: str = 'remaining',
   mask: chex.Array | None = None,
   axis_name: str | None = None,
 ) -> chex.Array:
@@ -124,6 +127,7 @@ def caf_weights(
   Args:
     updates: stacked tree, leaves [N, ...], or a view.
     num_byzantine: f (static).
+    peak: 'remaining' or 'all' (static).
     mask: bool[N], false for padding rows.
     axis_name: mapped axis over which the clients are split.
 
@@ -132,7 +136,7 @@ def caf_weights(
   """
   return _families.gram_weights(
     updates,
-    _caf(updates, num_byzantine, axis_name),
+    _caf(updates, num_byzantine, peak, axis_name),
     mask=mask,
     axis_name=axis_name,
   )
@@ -142,6 +146,7 @@ def caf(
   updates: _families.Updates,
   *,
   num_byzantine: int,
+  peak: str = 'remaining',
   mask: chex.Array | None = None,
   axis_name: str | None = None,
 ) -> chex.ArrayTree:
@@ -155,6 +160,10 @@ def caf(
   Args:
     updates: stacked tree, leaves [N, ...], floating point, or a view.
     num_byzantine: f (static).
+    peak: whose largest squared projection: 'remaining' looks at clients that
+      still have weight, so that every step removes one and 2f steps are enough;
+      'all' also at those that have none left (as the byzfl library does), where
+      one far outlier makes the steps tiny: it stops after 64 n of them. Static.
     mask: bool[N], false for padding rows.
     axis_name: mapped axis over which the clients are split.
 
@@ -163,27 +172,28 @@ def caf(
     reverse mode (the number of steps depends on the data).
 
   Raises:
-    ValueError: if client axes differ or n < 2f + 1.
+    ValueError: if client axes differ, n < 2f + 1 or `peak` is unknown.
 
-  Cost: O(N² · D) and O(n) eigenvalue problems of size n.
+  Cost: O(N² · D) and at most 2f eigenvalue problems of size n ('all': 64 n).
 
   Example:
-    >>> caf(jnp.array([[0.0], [1.0], [2.0], [90.0]]), num_byzantine=1)
+    >>> caf(jnp.array([[1.0], [1.0], [1.0], [90.0]]), num_byzantine=1)
     Array([1.], dtype=float32)
 
   Source: CAF in the byzfl library; Allouah et al. 2025.
   """
   return _families.gram_rule(
     updates,
-    _caf(updates, num_byzantine, axis_name),
+    _caf(updates, num_byzantine, peak, axis_name),
     mask=mask,
     axis_name=axis_name,
   )
 
 
-def _caf(updates, num_byzantine, axis_name):
+def _caf(updates, num_byzantine, peak, axis_name):
   n = _families.num_vectors(updates, axis_name)
   f = _families.check_tolerance('caf', n, num_byzantine)
+  checks.choice(peak, PEAKS, name='peak')
 
   def weights_fn(view):
     products, valid = view.centred_products(), view.valid
@@ -192,7 +202,7 @@ def _caf(updates, num_byzantine, axis_name):
     if f == 0:
       return mean
     target = jnp.asarray(view.count - 2 * f, dtype)
-    limit = 64 * n  # Each step removes weight; this bound is never near.
+    limit = 2 * f if peak == 'remaining' else 64 * n
 
     def go_on(carry):
       step, c, _, _ = carry
@@ -211,7 +221,8 @@ def _caf(updates, num_byzantine, axis_name):
       # Projections on the top eigenvector, up to a common factor.
       squares = (centred @ (root * vectors[:, -1])) ** 2
       squares = jnp.where(valid, squares, 0)
-      largest = jnp.max(squares)
+      counted = c > 0 if peak == 'remaining' else valid
+      largest = jnp.max(jnp.where(counted, squares, 0))
       flat = largest <= 0
       share = jnp.minimum(squares / jnp.where(flat, 1.0, largest), 1.0)
       fresh = c * (1 - share)
@@ -369,7 +380,8 @@ def dnc(
     num_byzantine: f (static).
     num_coordinates: b, coordinates looked at, split over leaves by their size
       (static); all of them if b >= D, and always on a view with coefficients.
-    filter_factor: c > 0 (static); floor(c · f) clients are marked per round.
+    filter_factor: c > 0 (static); floor(c · f) clients are marked per round,
+      non-finite ones first.
     num_iters: rounds (static).
     mask: bool[N], false for padding rows.
     axis_name: mapped axis over which the clients are split; every device must
@@ -445,7 +457,8 @@ def _dnc(
       _, vectors = jnp.linalg.eigh(centred)
       # Projections on the right-singular vector are the left one, scaled.
       scores = vectors[:, -1] ** 2
-      stay = jnp.sum(valid) - marked
+      # Clients that are not finite are the farthest: marked before any other.
+      stay = view.count - marked
       kept &= _families.smallest(scores, stay, valid)
     return _families.average(kept, dtype)
 
