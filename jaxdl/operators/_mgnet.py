@@ -12,6 +12,7 @@ from jaxdl.operators import (
   _conv as conv,
   _fnn as fnn,
   _init,
+  _v_cycle as v_cycles,
 )
 
 
