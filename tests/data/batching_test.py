@@ -199,6 +199,14 @@ class EpochTest(parameterized.TestCase):
     same = np.mean(codes[:, 0] == codes[:, 1])
     self.assertAlmostEqual(same, 1 / 6, delta=0.02)
 
+  def test_a_pass_that_is_cut_short_still_draws_from_everything(self):
+    keys = jax.random.split(jax.random.key(6), 4000)
+    plan = lambda k: data.epoch_batches(k, 5, 2, num_steps=1)[0]
+    indices = np.asarray(jax.jit(jax.vmap(plan))(keys))
+    counts = np.bincount(indices.ravel(), minlength=5)
+    np.testing.assert_allclose(counts / 8000, 0.2, atol=0.02)
+    self.assertTrue((indices[:, :, 0] != indices[:, :, 1]).all())
+
   def test_one_compilation_for_all_sizes(self):
     traces = []
 

@@ -289,6 +289,20 @@ class UnpickleTest(FileCase):
     np.testing.assert_array_equal(got['again'][1], [0, 1, 2])
     self.assertEqual(got['b'], tree['b'])
 
+  def test_python_2_strings_and_arrays_come_back(self):
+    # What Python 2 wrote for {'labels': [3], 'data': array([1, 2], uint8)}.
+    content = (
+      b'\x80\x02}q\x00(U\x06labels]K\x03aU\x04data'
+      b'cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n'
+      b'K\x00\x85U\x01b\x87R(K\x01K\x02\x85cnumpy\ndtype\n'
+      b'U\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xff'
+      b'J\xff\xff\xff\xffK\x00tb\x89U\x02\x01\x02tbu.'
+    )
+    got = _unpickle.loads(content)
+    self.assertEqual(got[b'labels'], [3])
+    self.assertEqual(got[b'data'].dtype, np.uint8)
+    np.testing.assert_array_equal(got[b'data'], [1, 2])
+
   @parameterized.parameters(0, 2, 4)
   def test_code_is_refused_and_not_run(self, protocol):
     target = str(self.dir / 'made_by_pickle')
