@@ -16,6 +16,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend import core as jex_core
 
 from jaxdl.experiment import _pack
 
@@ -68,7 +69,8 @@ def build(
 
   def run_round(leaves, number, hoisted):
     consts = [hoisted.get(n, c) for n, c in enumerate(closed.consts)]
-    flat = jax.core.eval_jaxpr(closed.jaxpr, consts, *leaves, number)
+    whole = jex_core.ClosedJaxpr(closed.jaxpr, consts)
+    flat = jex_core.jaxpr_as_fun(whole)(*leaves, number)
     new, metrics = jax.tree.unflatten(out_treedef, flat)
     return jax.tree.leaves(new), metrics, number + 1
 
@@ -86,6 +88,11 @@ def build(
     if not moved:
       break
     leaves = [_put(_raw(x), given[n], x) for n, x in enumerate(leaves)]
+  else:
+    raise ValueError(
+      'step returns its state in ever new layouts: pin it with '
+      'jax.lax.with_sharding_constraint.'
+    )
   wanted = compiled.input_shardings[0][2]
   hoisted = {
     n: c if _same(c, wanted[n]) else _put(c, wanted[n], c)

@@ -45,8 +45,9 @@ class Bar(_sinks.Sink):
       console=console.Console(stderr=True),
     )
     self._bar.start()
+    self._step = max(step, 0)
     self._task = self._bar.add_task(
-      self._title, total=num_rounds, completed=max(step, 0)
+      self._title, total=num_rounds, completed=self._step
     )
     return None
 

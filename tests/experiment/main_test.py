@@ -225,6 +225,19 @@ class TableTest(parameterized.TestCase):
 
 
 class ProcessTest(parameterized.TestCase):
+  def test_import_is_lazy_and_starts_no_device(self):
+    code = (
+      'import sys; from jaxdl.experiment import plots, runner\n'
+      'from jax._src import xla_bridge\n'
+      'assert not xla_bridge.backends_are_initialized()\n'
+      "print([m for m in ('matplotlib', 'orbax', 'tensorboardX', 'rich')\n"
+      '       if m in sys.modules])'
+    )
+    out = subprocess.check_output(
+      [sys.executable, '-c', code], text=True, cwd=ROOT
+    )
+    self.assertEqual(out.strip(), '[]')
+
   def test_killed_runs_go_on_also_on_other_devices(self):
     folder = tempfile.mkdtemp()
     common = ('--noplots', '--checkpoint_seconds=0', '--sharded')

@@ -26,11 +26,11 @@ class Stop(Exception):
   pass
 
 
-def spread(x):
+def spread(x, *axes):
   mesh = jax.make_mesh(
     (8,), ('clients',), axis_types=(jax.sharding.AxisType.Auto,)
   )
-  return jax.device_put(x, jax.NamedSharding(mesh, jax.P('clients')))
+  return jax.device_put(x, jax.NamedSharding(mesh, jax.P(*axes)))
 
 
 def stopping(experiment, at):
@@ -102,18 +102,21 @@ class ResumeTest(FolderCase):
     assert_same(whole.state, go(experiment, config, self.folder).state)
 
   def test_a_layout_that_settles_late_does_not_change_the_numbers(self):
-    # The state starts on one device and mixes with data on eight.
-    data = spread(np.random.default_rng(0).normal(size=(8, 3000)))
+    # The state starts replicated, and every round returns it sharded.
+    data = spread(np.random.default_rng(0).normal(size=(8, 3000)), 'clients')
 
     def step(x, number):
-      return 0.9 * x + 0.1 * jnp.sin(data.sum(0) + x.sum()), {}
+      return 0.9 * x + 0.1 * jnp.sin(data + x.mean(0, keepdims=True)), {}
 
     def rows(x, metrics, number):
       del metrics, number
       return [{'value': np.asarray(x).sum()}]
 
     experiment = runner.Experiment(
-      init=lambda: jnp.zeros(3000), step=step, rows=rows, num_rounds=9
+      init=lambda: spread(jnp.zeros((8, 3000))),
+      step=step,
+      rows=rows,
+      num_rounds=9,
     )
     config = runner.BaseConfig(num_rounds=9, eval_every=3)
     whole = go(experiment, config, self.folder)
@@ -122,6 +125,7 @@ class ResumeTest(FolderCase):
     rest = go(experiment, config, self.other)
     assert_same(whole.state, rest.state)
     self.assertEqual(metrics(self.folder), metrics(self.other))
+    self.assertFalse(whole.state.sharding.is_fully_replicated)
 
   def test_damaged_ends_of_the_metrics_are_written_again(self):
     config = Config(num_rounds=8, eval_every=4)
@@ -311,9 +315,9 @@ class LoopTest(FolderCase):
     np.testing.assert_array_equal(start, [0.0, 1.0, 2.0])
 
   def test_sharded_arrays_that_step_closes_over_stay_sharded(self):
-    data = spread(jnp.ones((16, 4)))
+    data = spread(jnp.ones((16, 4)), 'clients')
     experiment = runner.Experiment(
-      init=lambda: spread(jnp.zeros((16, 4))),
+      init=lambda: jnp.zeros((16, 4)),
       step=lambda x, number: (x + data, {}),
       rows=lambda *args: [],
       num_rounds=2,
