@@ -13,7 +13,8 @@ Networks, all channel-last:
 - `monna_cifar_cnn`: with batch normalisation and dropout.
 - `resnet18`: with group or batch normalisation.
 - `make_network` builds one of `NETWORKS` by name.
-- `from_linen`, `from_nnx` adapt flax modules.
+- `from_linen`, `from_nnx` adapt flax modules; `BatchNorm`, `Conv` and
+  `max_pool` are our layers for modules of your own.
 
 Parameters take the dtype of the floating-point example inputs and outputs the
 common dtype of parameters and inputs; statistics and losses are at least
@@ -34,8 +35,9 @@ exactly. `training_outputs` is what a loss of your own should call.
 Tasks. `classification` and `regression` turn a network into a `Task` on
 batches `{'inputs', 'labels', 'mask'}`.
 
-On CPU, run convolutional networks with one set of parameters per client through
-`jaxdl.core.clients.map_clients`, which avoids slow grouped convolutions.
+On CPU, training mode computes convolutions as matrix products, whose gradients
+are fast inside loops and with one kernel per client; keep `train=False` for
+plain evaluation, which needs less memory.
 """
 
 from jaxdl.networks._convolutional import (
@@ -44,6 +46,7 @@ from jaxdl.networks._convolutional import (
   monna_cifar_cnn,
   monna_mnist_cnn,
 )
+from jaxdl.networks._convolve import Conv
 from jaxdl.networks._dense import ACTIVATIONS, logistic_regression, mlp
 from jaxdl.networks._linen import BatchNorm, from_linen, max_pool
 from jaxdl.networks._nnx import from_nnx
@@ -62,6 +65,7 @@ from jaxdl.networks._tasks import classification, regression
 __all__ = [
   'ACTIVATIONS',
   'BatchNorm',
+  'Conv',
   'NETWORKS',
   'classification',
   'fedjax_emnist_cnn',

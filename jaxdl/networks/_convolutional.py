@@ -7,6 +7,7 @@ import jax
 from jaxdl.core import checks
 from jaxdl.core.types import Network
 from jaxdl.networks import _init, _linen
+from jaxdl.networks._convolve import Conv
 
 
 def _build(module, name, num_classes, smallest):
@@ -26,9 +27,9 @@ class _MonnaMnist(nn.Module):
   num_classes: int
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x, *, train=False):
     for features in (20, 50):
-      x = nn.Conv(features, (5, 5), padding='VALID')(x)
+      x = Conv(features, 5)(x, train=train)
       x = _linen.max_pool(jax.nn.relu(x))
     x = jax.nn.relu(nn.Dense(500)(_flat(x)))
     return nn.Dense(self.num_classes)(x)
@@ -69,7 +70,7 @@ class _MonnaCifar(nn.Module):
     drop = lambda x: nn.Dropout(self.dropout, deterministic=not train)(x)
     for features in (64, 128):
       for _ in range(2):
-        x = jax.nn.relu(nn.Conv(features, (3, 3), padding=1)(x))
+        x = jax.nn.relu(Conv(features, 3, padding=1)(x, train=train))
         x = _linen.BatchNorm()(x, mask=mask)
       x = drop(_linen.max_pool(x))
     x = drop(jax.nn.relu(nn.Dense(128)(_flat(x))))
@@ -104,9 +105,9 @@ class _LeNet(nn.Module):
   num_classes: int
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x, *, train=False):
     for features, padding in ((6, 2), (16, 0)):
-      x = nn.Conv(features, (5, 5), padding=padding)(x)
+      x = Conv(features, 5, padding=padding)(x, train=train)
       x = _linen.max_pool(jax.nn.relu(x))
     x = jax.nn.relu(nn.Dense(120)(_flat(x)))
     x = jax.nn.relu(nn.Dense(84)(x))
@@ -141,7 +142,7 @@ class _FedjaxEmnist(nn.Module):
   def __call__(self, x, *, train=False):
     drop = lambda x, i: nn.Dropout(self.dropout[i], deterministic=not train)(x)
     for features in (32, 64):
-      x = jax.nn.relu(nn.Conv(features, (3, 3), padding='VALID')(x))
+      x = jax.nn.relu(Conv(features, 3)(x, train=train))
     x = drop(_linen.max_pool(x), 0)
     x = drop(jax.nn.relu(nn.Dense(128)(_flat(x))), 1)
     return nn.Dense(self.num_classes)(x)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxdl.core import checks
 from jaxdl.core.types import Network
 from jaxdl.networks import _init, _linen
+from jaxdl.networks._convolve import Conv
 
 NORMS = ('group', 'batch')
 
@@ -34,17 +35,12 @@ class _ResNet18(nn.Module):
   num_groups: int
 
   @nn.compact
-  def __call__(self, x, *, mask=None):
+  def __call__(self, x, *, train=False, mask=None):
     norm = lambda x: _Norm(self.norm, self.num_groups)(x, mask)
 
     def conv(x, features, size, stride=1):
-      return nn.Conv(
-        features,
-        (size, size),
-        strides=stride,
-        padding=size // 2,
-        use_bias=False,
-      )(x)
+      layer = Conv(features, size, stride, size // 2, use_bias=False)
+      return layer(x, train=train)
 
     x = jax.nn.relu(norm(conv(x, self.width, 3)))
     for stage in range(4):

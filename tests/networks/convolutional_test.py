@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -196,6 +197,25 @@ class ForwardTest(parameterized.TestCase):
     _close(got[mask], want[mask])
     evaluated = reference(params, np.asarray(x, np.float64))
     self.assertGreater(np.abs(want - evaluated)[mask].max(), 0.05)
+
+  def test_gradients_do_not_depend_on_the_mode(self):
+    # One mode calls the convolution, the other multiplies matrices.
+    class Layers(nn.Module):
+      @nn.compact
+      def __call__(self, x, *, train=False):
+        x = networks.Conv(3, 3, stride=2, padding=1)(x, train=train)
+        x = networks.Conv(4, 2)(jnp.tanh(x), train=train)
+        return networks.Conv(2, 1, stride=2, use_bias=False)(x, train=train)
+
+    network = networks.from_linen(Layers())
+    x = np.random.default_rng(0).normal(size=(2, 9, 8, 2)).astype('float32')
+    params = jax.jit(network.init)(jax.random.key(0), x)
+
+    def loss(params, x, train):
+      return jnp.sum(jnp.square(network.apply(params, x, train=train)))
+
+    slope = jax.jit(jax.grad(loss, argnums=(0, 1)), static_argnums=2)
+    jax.tree.map(_close, slope(params, x, True), slope(params, x, False))
 
   def test_max_pool_equals_reference(self):
     x = np.random.default_rng(0).normal(size=(2, 5, 6, 3)).astype('float32')
