@@ -254,7 +254,8 @@ def unreliable(mixer: _mixers.Mixer, *, offline: chex.Numeric) -> _mixers.Mixer:
   """Clients miss rounds at random; what they would give falls to the self.
 
   Args:
-    mixer: row- or doubly stochastic. Symmetric matrices stay symmetric.
+    mixer: row- or doubly stochastic. Symmetric matrices stay symmetric, and
+      then the mean is kept.
     offline: chance that a client is offline in a round, in [0, 1], static or
       traced. An offline client keeps its value.
 
@@ -272,6 +273,11 @@ def unreliable(mixer: _mixers.Mixer, *, offline: chex.Numeric) -> _mixers.Mixer:
       f'unreliable needs rows that sum to one; got {mixer.stochastic!r}.'
     )
 
+  symmetric = mixer.period is not None and all(
+    np.allclose(w, w.T, atol=1e-6)
+    for w in (np.asarray(mixer.matrix(t)) for t in range(mixer.period))
+  )
+
   def matrix(round, *, key=None):
     if key is None:
       raise ValueError('the unreliable mixer is random: pass key=.')
@@ -286,5 +292,7 @@ def unreliable(mixer: _mixers.Mixer, *, offline: chex.Numeric) -> _mixers.Mixer:
     return kept + jnp.diag(1.0 - jnp.sum(kept, axis=1))
 
   return _mixers.from_function(
-    matrix, structure=f'unreliable {mixer.structure}', stochastic='row'
+    matrix,
+    structure=f'unreliable {mixer.structure}',
+    stochastic='double' if symmetric else 'row',
   )
