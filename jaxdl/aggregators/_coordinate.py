@@ -47,7 +47,7 @@ def median(
   checks.choice(kind, ('average', 'lower'), name='kind')
 
   def kernel(x, count):
-    rows = order.sorted_rows(x)
+    rows = order.widen(order.sorted_rows(x))
     low = order.pick(rows, (count - 1) // 2)
     high = low if kind == 'lower' else order.pick(rows, count // 2)
     return order.median_of(rows, kind=kind, count=count), low, high
@@ -98,7 +98,7 @@ def trimmed_mean(
     )
 
   def kernel(x, count):
-    rows = order.sorted_rows(x)
+    rows = order.widen(order.sorted_rows(x))
     mean = order.window_mean(rows, b, count - b)
     return mean, *order.window_of(rows, b, count - b)
 
@@ -144,7 +144,7 @@ def meamed(
   )
 
   def kernel(x, count):
-    rows = order.sorted_rows(x)
+    rows = order.widen(order.sorted_rows(x))
     centre = order.median_of(rows, count=count)
     mean = order.nearest_mean(rows, centre, count - f)
     return mean, *order.nearest_window(rows, centre, count - f)
@@ -190,7 +190,7 @@ def phocas(
   )
 
   def kernel(x, count):
-    rows = order.sorted_rows(x)
+    rows = order.widen(order.sorted_rows(x))
     centre = order.window_mean(rows, f, count - f)
     mean = order.nearest_mean(rows, centre, count - f)
     return mean, *order.nearest_window(rows, centre, count - f)

@@ -336,7 +336,7 @@ def bulyan(
   theta = view.count - 2 * f
 
   def kernel(x, count):
-    rows = order.sorted_rows(x)
+    rows = order.widen(order.sorted_rows(x))
     if view.present is None:
       # The chosen number is static unless a client was not finite.
       count = theta

@@ -172,8 +172,8 @@ def coordinate_rule(
     updates: stacked tree or view (whose M vectors are then written out;
       those that are not valid as +inf).
     kernel: maps a block [N, B] and the number of present rows to three arrays
-      [B]: the result and the smallest and largest entry that it averages.
-      Absent rows hold +inf.
+      [B]: the result and the smallest and largest entry that it averages,
+      all of them possibly wider than the block. Absent rows hold +inf.
     mask: bool[N] or None; this device's share of it if `axis_name` is given.
     axis_name: mapped axis or None; clients are exchanged for coordinates by
       one all-to-all, the result is gathered.
@@ -222,7 +222,10 @@ def _average(kernel, block, count):
   ties, but compiles and runs many times slower.
   """
   static = isinstance(count, int)
-  whole = (lambda x, _: kernel(x, count)) if static else kernel
+
+  def whole(x, traced):
+    result, low, high = kernel(x, count if static else traced)
+    return result.astype(x.dtype), low, high
 
   @jax.custom_jvp
   def value(block, count):

@@ -150,6 +150,21 @@ def sort(x: chex.Array) -> chex.Array:
   return jnp.stack(rows) if isinstance(rows, list) else rows
 
 
+def widen(rows: Rows) -> Rows:
+  """Casts sorted rows to the dtype in which sums over clients are taken.
+
+  Args:
+    rows: what `sorted_rows` returned.
+
+  Returns:
+    The rows in float32 or float64.
+  """
+  acc = trees.accumulator(rows[0].dtype)
+  if isinstance(rows, list):
+    return [row.astype(acc) for row in rows]
+  return rows.astype(acc)
+
+
 def pick(rows: Rows, index: int | chex.Array) -> chex.Array:
   """Takes one order statistic.
 

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every registered rule returns; new entries join by themselves."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+from contract import aggregator_cases as lib
+
+N = lib.NUM_CLIENTS
+
+
+def _rotation():
+  return np.linalg.qr(
+    np.random.default_rng(5).normal(size=(lib.SIZE, lib.SIZE))
+  )[0].astype(np.float32)
+
+
+class AggregatorValuesContractTest(parameterized.TestCase):
+  @parameterized.named_parameters(
+    lib.named([c for c in lib.ALL if not c.bucketed])
+  )
+  def test_order_of_clients_does_not_matter(self, case):
+    flat = lib.flat_updates(2)
+    order = np.random.default_rng(0).permutation(N)
+    lib.close(lib.on_tree(case, flat[order]), lib.on_tree(case, flat))
+
+  @parameterized.named_parameters(
+    lib.named([c for c in lib.PLAIN if c.rule in lib.TRANSLATION])
+  )
+  def test_moves_with_the_clients(self, case):
+    flat = lib.flat_updates(3)
+    shift = np.linspace(-4, 4, lib.SIZE, dtype=np.float32)
+    lib.close(
+      lib.on_tree(case, flat + shift), lib.on_tree(case, flat) + shift, 1e-4
+    )
+
+  @parameterized.named_parameters(
+    lib.named([c for c in lib.PLAIN if c.rule in lib.SCALE])
+  )
+  def test_scales_with_the_clients(self, case):
+    flat = lib.flat_updates(3)
+    lib.close(lib.on_tree(case, 8 * flat), 8 * lib.on_tree(case, flat), 1e-4)
+
+  @parameterized.named_parameters(
+    lib.named([c for c in lib.PLAIN if c.rule in lib.ROTATION])
+  )
+  def test_turns_with_the_clients(self, case):
+    flat, turn = lib.flat_updates(3), _rotation()
+    lib.close(
+      lib.on_tree(case, flat @ turn), lib.on_tree(case, flat) @ turn, 1e-4
+    )
+
+  @parameterized.named_parameters(lib.named(lib.PLAIN))
+  def test_one_client_is_its_own_update(self, case):
+    flat = lib.flat_updates(4, num_clients=1)
+    got = np.asarray(jax.jit(lib.build(case, 1, 0))(flat))
+    want = flat[0]
+    if case.rule in lib.NOT_IDENTITY:  # Unit updates are averaged.
+      want = want / np.linalg.norm(want)
+    lib.close(got, want)
+
+  @parameterized.named_parameters(lib.named(lib.ALL))
+  def test_broken_clients_count_as_farthest(self, case):
+    flat = lib.flat_updates(5)
+    results = []
+    for bad in (np.nan, np.inf, 1e30):
+      broken = flat.copy()
+      broken[[3, 9]] = bad
+      results.append(lib.on_tree(case, broken))
+    if case.rule in lib.NOT_ROBUST:
+      self.assertFalse(np.isfinite(results[0]).any())
+      return
+    honest = np.delete(flat, [3, 9], axis=0)
+    for got in results:
+      self.assertTrue(np.isfinite(got).all(), got)
+      self.assertLessEqual(np.abs(got).max(), np.abs(honest).max() + 1e-4)
+      lib.close(got, results[0])
+
+  @parameterized.named_parameters(lib.named(lib.ALL))
+  def test_one_broken_entry_breaks_no_more_than_its_client(self, case):
+    if case.rule in lib.NOT_ROBUST:
+      self.skipTest('passes non-finite entries on')
+    flat = lib.flat_updates(5)
+    flat[0, 0] = np.nan
+    flat[1, -1] = -np.inf
+    self.assertTrue(np.isfinite(lib.on_tree(case, flat)).all())
+
+  @parameterized.named_parameters(
+    lib.named([c for c in lib.ALL if not c.bucketed])
+  )
+  def test_padding_has_no_effect(self, case):
+    padded = np.concatenate(
+      [lib.flat_updates(6), np.full((3, lib.SIZE), np.nan, np.float32)]
+    )
+    order = np.random.default_rng(1).permutation(N + 3)
+    mask = order < N
+    if case.rule in lib.NO_MASK:
+      with self.assertRaisesRegex(ValueError, 'mask must be None'):
+        lib.build(case, N + 3)(padded, mask=mask)
+      return
+    run = jax.jit(lib.build(case, N + 3))
+    got = run(padded[order], mask)
+    want = lib.flat_program(case)(padded[order[mask]])
+    lib.close(got, want)
+    # Finite padding is ignored as well.
+    junk = np.where(mask[:, None], padded[order], np.float32(1e3))
+    lib.close(run(junk, mask), want)
+
+  @parameterized.named_parameters(
+    lib.named([c for c in lib.ALL if c.rule not in lib.NO_GRADIENT])
+  )
+  def test_gradients_are_finite(self, case):
+    fn = lib.build(case)
+    slope = np.linspace(1, 2, lib.SIZE, dtype=np.float32)
+    grad = jax.jit(jax.grad(lambda x: jnp.sum(fn(x) * slope)))
+    plain = lib.flat_updates(7)
+    awkward = plain.copy()
+    awkward[0] = 0.0
+    awkward[2] = awkward[1]
+    for updates in (plain, awkward):
+      got = np.asarray(grad(updates))
+      self.assertTrue(np.isfinite(got).all())
+      self.assertGreater(np.abs(got).max(), 1e-3)
+
+
+if __name__ == '__main__':
+  absltest.main()
