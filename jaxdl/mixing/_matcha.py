@@ -7,10 +7,13 @@ import jax
 import jax.numpy as jnp
 import networkx
 import numpy as np
+import scipy.linalg
 import scipy.optimize
 
 from jaxdl.core import checks
 from jaxdl.mixing import _mixers, _topologies, _weights
+
+_PATIENCE = 60  # Steps without a better iterate before the search ends.
 
 
 class Matcha(NamedTuple):
@@ -77,7 +80,7 @@ def _project(values: np.ndarray, total: float) -> np.ndarray:
 
 
 def decompose(
-  graph: _weights.Graph, *, budget: float = 0.5, num_steps: int = 500
+  graph: _weights.Graph, *, budget: float = 0.5, num_steps: int = 200
 ) -> Matcha:
   """Finds matchings, activation probabilities and the link weight.
 
@@ -89,7 +92,7 @@ def decompose(
     graph: undirected and connected.
     budget: expected share of the matchings used per round, in (0, 1] (C_b);
       1 activates all.
-    num_steps: ascent steps.
+    num_steps: most ascent steps, each one eigenvector of [N, N].
 
   Returns:
     The decomposition.
@@ -105,34 +108,37 @@ def decompose(
   laplacians = _laplacians(partners)
   num, n = partners.shape
   p = np.full(num, float(budget))
-  best, best_value = p, -np.inf
+  best, best_value, best_step = p, -np.inf, 0
   for k in range(num_steps + 1):
-    values, vectors = np.linalg.eigh(np.einsum('m,mij->ij', p, laplacians))
-    connectivity = values[1] if n > 1 else 0.0
-    if connectivity > best_value:
-      best, best_value = p, connectivity
     if n == 1 or budget == 1.0:
       break
-    u = vectors[:, 1]
-    slope = np.einsum('i,mij,j->m', u, laplacians, u)
+    values, vectors = scipy.linalg.eigh(
+      np.tensordot(p, laplacians, axes=1), subset_by_index=[1, 1]
+    )
+    if values[0] > best_value:
+      best, best_value, best_step = p, values[0], k
+    if k - best_step > _PATIENCE:
+      break
+    u = vectors[:, 0]
+    # u' L_j u adds (u_a - u_b)² over the links (a, b) of matching j.
+    slope = ((u[None, :] - u[partners]) ** 2).sum(axis=1) / 2
     slope = slope - slope.mean()
     size = np.linalg.norm(slope)
     if size < 1e-12:
       break
     p = _project(p + 0.5 / np.sqrt(k + 1.0) * slope / size, budget * num)
 
-  mean = np.einsum('m,mij->ij', best, laplacians)
-  second = mean @ mean + 2 * np.einsum(
-    'm,mij->ij', best * (1 - best), laplacians
-  )
+  mean = np.tensordot(best, laplacians, axes=1)
+  second = mean @ mean + 2 * np.tensordot(best * (1 - best), laplacians, axes=1)
   uniform = np.full((n, n), 1 / n)
 
   def factor(alpha):
     gram = np.eye(n) - 2 * alpha * mean + alpha**2 * second - uniform
-    return float(np.linalg.eigvalsh(gram)[-1])
+    top = scipy.linalg.eigvalsh(gram, subset_by_index=[n - 1, n - 1])
+    return float(top[0])
 
   result = scipy.optimize.minimize_scalar(
-    factor, bounds=(0.0, 1.0), method='bounded', options={'xatol': 1e-10}
+    factor, bounds=(0.0, 1.0), method='bounded', options={'xatol': 1e-8}
   )
   return Matcha(partners, best, float(result.x), factor(result.x))
 

@@ -393,30 +393,33 @@ def random_digraph(
 ) -> np.ndarray:
   """Everyone sends to `degree` random others; in-degrees differ.
 
+  One of the receivers is the successor on a random cycle through all clients,
+  so that the graph is strongly connected for every size.
+
   Args:
     num_clients: N.
-    degree: out-degree, at most N - 1.
-    rng: consumed; draws that are not strongly connected are thrown away.
+    degree: out-degree, 1..N-1 (0 for a single client).
+    rng: consumed.
 
   Returns:
     bool[N, N], directed and strongly connected.
 
   Raises:
-    ValueError: if the degree does not fit or 200 draws fail.
+    ValueError: if the degree does not fit.
   """
   n = checks.integer(num_clients, name='num_clients', low=1)
-  degree = checks.integer(degree, name='degree', low=0)
+  degree = checks.integer(degree, name='degree', low=min(n - 1, 1))
   if degree >= n:
     raise ValueError(
       f'degree={degree} needs more clients: degree <= num_clients - 1 = '
       f'{n - 1}.'
     )
-
-  def draw():
-    graph = np.zeros((n, n), bool)
-    for sender in range(n):
-      others = np.delete(np.arange(n), sender)
-      graph[rng.choice(others, degree, replace=False), sender] = True
-    return graph
-
-  return _connected(draw, f'raise degree={degree}')
+  cycle = rng.permutation(n)
+  successor = np.zeros(n, int)
+  successor[cycle] = np.roll(cycle, -1)
+  graph = np.zeros((n, n), bool)
+  for sender in range(n if degree else 0):
+    others = np.setdiff1d(np.arange(n), [sender, successor[sender]])
+    graph[successor[sender], sender] = True
+    graph[rng.choice(others, degree - 1, replace=False), sender] = True
+  return graph

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import re
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -7,7 +9,7 @@ import optax
 from absl.testing import absltest, parameterized
 
 from jaxdl import aggregators, mixing
-from jaxdl.core import types
+from jaxdl.core import clients, types
 from jaxdl.decentralized import (
   _gossip as gossip,
   _gossip_variants as variants,
@@ -557,6 +559,42 @@ class ContractTest(parameterized.TestCase):
     one, _, _ = _run(_make(name, LAZY), 3)
     many, _, _ = _run(_make(name, LAZY, mesh=mesh), 3)
     np.testing.assert_allclose(one, many, atol=1e-5)
+
+  def test_a_sharded_round_sends_border_rows_only(self):
+    n, width = 32, 100
+    mesh = clients.clients_mesh(8)
+    task = types.Task(
+      lambda key: jnp.zeros(width),
+      lambda params, batch, key=None: jnp.sum((params - batch) ** 2),
+      lambda params, batch: {},
+    )
+    algorithm = gossip.gossip_sgd(
+      task,
+      mixing.make_mixer('ring', n),
+      num_clients=n,
+      optimizer=optax.adam(0.1),
+      mesh=mesh,
+    )
+    state = algorithm.init(jax.random.key(0))
+    cohort = types.Cohort(
+      client_ids=jnp.arange(n),
+      data=jnp.ones((n, width)),
+      mask=jnp.ones(n, bool),
+      weights=jnp.full((n,), 1 / n),
+    )
+    params, opt_state, cohort = clients.shard_clients(
+      (state.params, state.opt_state, cohort), mesh
+    )
+    state = state._replace(params=params, opt_state=opt_state)
+    text = (
+      jax.jit(algorithm.step)
+      .lower(state, cohort, key=jax.random.key(0))
+      .compile()
+      .as_text()
+    )
+    moved = re.findall(r'= f32\[([\d,]+)\]\S* collective-permute', text)
+    self.assertEqual(moved, ['1,100', '1,100'])
+    self.assertNotIn('all-gather', text)
 
   def test_absent_clients_skip_their_update(self):
     mask = np.arange(N) != 2

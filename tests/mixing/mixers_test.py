@@ -86,7 +86,7 @@ class FromMatrixTest(parameterized.TestCase):
   def test_long_neighbour_lists(self):
     w = np.random.default_rng(0).uniform(size=(45, 45))
     w = w / w.sum(axis=1, keepdims=True)
-    for length in (15, 16, 33, 45):
+    for length in (16, 33):
       banded = np.where(np.arange(45)[None, :] < length, w, 0)
       mixer = mixing.from_matrix(
         banded, structure='neighbours', stochastic='any'
@@ -128,9 +128,7 @@ class FromMatrixTest(parameterized.TestCase):
       x, np.broadcast_to(start.mean(0, keepdims=True), x.shape), atol=1e-6
     )
 
-  @parameterized.product(
-    structure=list(_STATIC), dtype=['bfloat16', 'float16', 'float32']
-  )
+  @parameterized.product(structure=list(_STATIC), dtype=['bfloat16', 'float16'])
   def test_keeps_dtype_and_accumulates_in_float32(self, structure, dtype):
     w = _STATIC[structure]
     x = jnp.asarray(_tree(len(w))['w'], dtype)
@@ -206,7 +204,7 @@ class FromMatrixTest(parameterized.TestCase):
 
   def test_random_row_stochastic_matrices_match(self):
     rng = np.random.default_rng(0)
-    for n, density in itertools.product((1, 2, 9, 33), (0.05, 0.3, 1.0)):
+    for n, density in itertools.product((1, 2, 33), (0.05, 1.0)):
       w = rng.uniform(size=(n, n)) * (rng.uniform(size=(n, n)) < density)
       w += np.eye(n)
       w = w / w.sum(axis=1, keepdims=True)
