@@ -9,6 +9,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from jaxdl import attacks
+from jaxdl.core import clients
 
 AXIS = 'honest'
 
@@ -86,6 +87,14 @@ class SplitClientsTest(parameterized.TestCase):
       np.testing.assert_allclose(
         got[leaf], np.concatenate([want[leaf]] * 4), atol=3e-6
       )
+
+  @parameterized.parameters(attacks.alie, attacks.min_max)
+  def test_global_arrays_equal_whole(self, fn):
+    honest = _honest()
+    attack = jax.jit(functools.partial(fn, num_byzantine=2))
+    got = attack(clients.shard_clients(honest, clients.clients_mesh(8)))
+    for leaf, want in attack(honest).items():
+      np.testing.assert_allclose(got[leaf], want, atol=3e-6)
 
   def test_vmapped_axis_equals_whole(self):
     honest = _honest()
