@@ -49,6 +49,7 @@ from jaxdl.aggregators._flag import (
   flag_aggregator,
   flag_aggregator_weights,
   flag_mean,
+  flag_shares,
   flag_state,
   reconstruction_values,
 )
@@ -115,6 +116,7 @@ __all__ = [
   'flag_aggregator',
   'flag_aggregator_weights',
   'flag_mean',
+  'flag_shares',
   'flag_state',
   'fltrust',
   'fltrust_weights',

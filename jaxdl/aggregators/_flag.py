@@ -29,12 +29,15 @@ class FlagState(NamedTuple):
     weights: f32[M], IRLS weights of the last subspace.
     objective: f32[num_iters + 1], its value at the start and after each step.
     num_ignored: i32[], updates that were zero or not finite.
+    shares: f32[M], weights of the *unit* updates in the result, scaled to an
+      absolute sum of one: who was listened to, whatever the lengths.
   """
 
   values: chex.Array
   weights: chex.Array
   objective: chex.Array
   num_ignored: chex.Array
+  shares: chex.Array
 
 
 def _basis(products, weights, m):
@@ -260,6 +263,39 @@ def flag_state(
   return fn(view_lib.view(updates, mask=mask, axis_name=axis_name))[1]
 
 
+def flag_shares(updates: _families.Updates, **options) -> chex.Array:
+  """Weights of the unit updates in the flag aggregator's result.
+
+  Args:
+    updates: stacked tree, leaves [N, ...], or a view.
+    **options: those of `flag_aggregator`.
+
+  Returns:
+    f32[N], absolute values sum to one (before a pre-aggregator's weights).
+  """
+  mask, axis_name = options.pop('mask', None), options.get('axis_name')
+  defaults = {
+    'num_components': None,
+    'num_iters': 5,
+    'reg': 0.0,
+    'eps': 1e-7,
+    'start': 'flag_mean',
+    'normalize': True,
+    'scale': 'mean',
+    'pair_mode': 'objective',
+    'rescale': 'none',
+    'key': None,
+    'axis_name': None,
+  }
+  fn = _flag(updates, **{**defaults, **options})
+  return _families.gram_weights(
+    updates,
+    lambda view: fn(view)[1].shares,
+    mask=mask,
+    axis_name=axis_name,
+  )
+
+
 def _flag(
   updates, num_components, num_iters, reg, eps, start, normalize, scale,
   pair_mode, rescale, key, axis_name,
@@ -388,6 +424,7 @@ def _flag(
       num_ignored=jnp.sum(present & ~usable).astype(jnp.int32)
       if view.present is not None
       else jnp.sum(~usable).astype(jnp.int32),
+      shares=projected / jnp.maximum(jnp.sum(jnp.abs(projected)), 1e-30),
     )
     return projected * inverse, state
 

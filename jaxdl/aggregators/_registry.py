@@ -28,7 +28,8 @@ class Entry(NamedTuple):
 
   Attributes:
     rule: the pure function, or a factory of an `Aggregator` if `stateful`.
-    weights: the matching `<name>_weights`, None for coordinate rules.
+    weights: who was listened to, mostly `<name>_weights`; None for coordinate
+      rules, whose shares are averages over coordinates.
     family: 'gram', 'coordinate', 'mean' or 'stateful'.
     byzantine: name of the argument that takes f, if any.
     factor: needs n >= factor * f + extra.
@@ -77,7 +78,7 @@ RULES: dict[str, Entry] = {
   'dnc': Entry(_subspace.dnc, _subspace.dnc_weights, 'gram', random=True),
   'flag': Entry(
     _flag.flag_aggregator,
-    _flag.flag_aggregator_weights,
+    _flag.flag_shares,
     'gram',
     byzantine=None,
   ),
