@@ -19,7 +19,9 @@ _SUBPACKAGES = (
   'experiment',
   'federated',
   'metrics',
+  'mixing',
   'networks',
+  'operators',
 )
 
 __all__ = ['__version__', *_SUBPACKAGES]
