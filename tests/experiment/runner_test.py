@@ -78,18 +78,18 @@ class FolderCase(parameterized.TestCase):
 class ResumeTest(FolderCase):
   @parameterized.parameters(False, True)
   def test_a_run_that_failed_ends_like_one_that_did_not(self, sharded):
-    config = Config(sharded=sharded)
+    config = Config(sharded=sharded, num_rounds=8, eval_every=2)
     whole = go(quadratic_binary.build(config), config, self.folder)
     experiment = quadratic_binary.build(config)
     with self.assertRaises(Stop):
-      go(stopping(experiment, 15), config, self.other, seconds=0)
+      go(stopping(experiment, 6), config, self.other, seconds=0)
     rest = go(experiment, config, self.other)
     assert_same(whole.state, rest.state)
     self.assertEqual(metrics(self.folder), metrics(self.other))
     np.testing.assert_equal(whole.rows, rest.rows)
-    self.assertEqual(int(rest.state['count']), 20)
+    self.assertEqual(int(rest.state['count']), 8)
     steps = [row['step'] for row in rest.rows if row['split'] == 'test']
-    self.assertEqual(steps, [0, 5, 10, 15, 20])
+    self.assertEqual(steps, [0, 2, 4, 6, 8])
 
   def test_it_fails_before_the_first_checkpoint_too(self):
     config = Config()
@@ -128,13 +128,13 @@ class ResumeTest(FolderCase):
     self.assertFalse(whole.state.sharding.is_fully_replicated)
 
   def test_damaged_ends_of_the_metrics_are_written_again(self):
-    config = Config(num_rounds=8, eval_every=4)
+    config = Config(num_rounds=4, eval_every=2)
     experiment = quadratic_binary.build(config)
     go(experiment, config, self.folder)
     for damage in (b'{"step": 15, "split": "te', b'\xff\x00', b'[]\n'):
       folder = tempfile.mkdtemp()
       with self.assertRaises(Stop):
-        go(stopping(experiment, 8), config, folder, seconds=0)
+        go(stopping(experiment, 4), config, folder, seconds=0)
       with open(os.path.join(folder, 'metrics.jsonl'), 'ab') as f:
         f.write(b'{"step": 99, "split": "test"}\n' + damage)
       go(experiment, config, folder)
@@ -150,13 +150,13 @@ class ResumeTest(FolderCase):
       go(experiment, config, self.folder)
 
   def test_a_damaged_checkpoint_gives_way_to_the_one_before(self):
-    config = Config()
+    config = Config(num_rounds=4, eval_every=2)
     experiment = quadratic_binary.build(config)
     whole = go(experiment, config, self.folder, seconds=0)
     want = metrics(self.folder)
     checkpoints = pathlib.Path(self.folder, 'checkpoints')
-    self.assertEqual({p.name for p in checkpoints.iterdir()}, {'19', '20'})
-    for path in (checkpoints / '20' / 'state').rglob('*'):
+    self.assertEqual({p.name for p in checkpoints.iterdir()}, {'3', '4'})
+    for path in (checkpoints / '4' / 'state').rglob('*'):
       if path.is_file():
         path.write_bytes(b'rubbish')
     rest = go(experiment, config, self.folder)
