@@ -9,10 +9,13 @@ or a robust rule:
   (Gossip-PGA), `matcha_sgd`, `epidemic_learning`, `quasi_global_momentum`,
   `choco_sgd`; `robust_mixer` puts a robust rule in the mixer's place.
 - Exact under heterogeneous data: `d_squared`, `extra`, `gradient_tracking`.
+- Against adversaries: `all_to_all_sgd` with a `receiver_rule` is MoNNA (nearest
+  neighbour averaging), BRIDGE, LEARN, self-centred clipping and more.
 - Directed graphs: `push_sum`. Without rounds: `asynchronous_gossip`,
   `swarm_sgd`.
 """
 
+from jaxdl.decentralized._all_to_all import AllToAllState, all_to_all_sgd
 from jaxdl.decentralized._asynchronous import (
   AsynchronousState,
   SwarmState,
@@ -35,6 +38,11 @@ from jaxdl.decentralized._gossip_variants import (
   robust_mixer,
 )
 from jaxdl.decentralized._push_sum import PushSumState, push_sum
+from jaxdl.decentralized._receivers import (
+  RECEIVER_RULES,
+  receiver_rule,
+  sample_received,
+)
 from jaxdl.decentralized._tracking import (
   DifferenceState,
   TrackingState,
@@ -44,6 +52,12 @@ from jaxdl.decentralized._tracking import (
 )
 
 __all__ = [
+  # All to all.
+  'RECEIVER_RULES',
+  'AllToAllState',
+  'all_to_all_sgd',
+  'receiver_rule',
+  'sample_received',
   # Gossip.
   'AsynchronousState',
   'ChocoState',
