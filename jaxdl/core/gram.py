@@ -87,7 +87,8 @@ def squared_distances(products: chex.Array) -> chex.Array:
     products: f32[N, N] Gram matrix.
 
   Returns:
-    f32[N, N], non-negative, zero diagonal, NaN replaced by +inf.
+    f32[N, N], non-negative, exactly symmetric (so that ties between two rows
+    do not hang on rounding), zero diagonal, NaN replaced by +inf.
 
   Example:
     >>> squared_distances(jnp.array([[1.0, 1.0], [1.0, 5.0]]))
@@ -95,7 +96,7 @@ def squared_distances(products: chex.Array) -> chex.Array:
            [4., 0.]], dtype=float32)
   """
   sq = jnp.diagonal(products)
-  out = jnp.maximum(sq[:, None] + sq[None, :] - 2 * products, 0)
+  out = jnp.maximum(sq[:, None] + sq[None, :] - (products + products.T), 0)
   out = jnp.where(jnp.isnan(out), jnp.inf, out)
   return jnp.where(jnp.eye(out.shape[0], dtype=bool), 0, out)
 

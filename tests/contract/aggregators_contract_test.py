@@ -60,34 +60,6 @@ class AggregatorsContractTest(parameterized.TestCase):
     if case.rule in lib.SCALE and 'clipping' not in case.pre:
       np.testing.assert_allclose(moved, got * (1 + 1e-10), rtol=1e-13)
 
-  @parameterized.named_parameters(lib.named(lib.PLAIN))
-  def test_without_jit(self, case):
-    flat = lib.flat_updates(8)
-    lib.close(lib.build(case)(flat), lib.flat_program(case)(flat))
-
-  @parameterized.named_parameters(lib.named(lib.PLAIN))
-  def test_every_small_product_is_exact(self, case):
-    """Accelerators round the factors of a product by default."""
-    jaxpr = jax.make_jaxpr(lib.build(case))(lib.flat_updates(0))
-    found = [0]
-    exact = jax.lax.Precision.HIGHEST
-
-    def visit(jaxpr):
-      for eqn in jaxpr.eqns:
-        if eqn.primitive.name == 'dot_general':
-          found[0] += 1
-          self.assertEqual(eqn.params['precision'], (exact, exact), eqn)
-        for value in jax.tree.leaves(
-          list(eqn.params.values()), is_leaf=lambda v: hasattr(v, 'jaxpr')
-        ):
-          inner = getattr(value, 'jaxpr', value)
-          if hasattr(inner, 'eqns'):
-            visit(inner)
-
-    visit(jaxpr.jaxpr)
-    if aggregators.RULES[case.rule].family == 'gram':
-      self.assertGreater(found[0], 1)
-
 
 class RegistryTest(absltest.TestCase):
   def test_names_match_the_tables(self):

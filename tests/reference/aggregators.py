@@ -158,7 +158,7 @@ def smea(x, f):
   return x[list(best)].mean(axis=0)
 
 
-def caf(x, f, return_steps=False):
+def caf(x, f, peak='remaining', return_steps=False):
   x = _f64(x)
   n, x = len(x), x[finite_rows(x)]
   c, best, lowest, steps = np.ones(len(x)), x.mean(axis=0), np.inf, 0
@@ -170,9 +170,10 @@ def caf(x, f, return_steps=False):
       best, lowest = mean, values[-1]
     tau = (centred @ vectors[:, -1]) ** 2
     steps += 1
-    if tau.max() <= 0:
+    largest = tau[c > 0].max() if peak == 'remaining' else tau.max()
+    if largest <= 0:
       break
-    c = c * (1 - tau / tau.max())
+    c = c * np.maximum(0.0, 1 - tau / largest)
   return (best, steps) if return_steps else best
 
 
