@@ -13,7 +13,10 @@ import numpy as np
 from jax.experimental import checkify
 
 from jaxdl.core import checks
-from jaxdl.data import _operator_recipes as recipes
+from jaxdl.data import (
+  _operator_recipes as recipes,
+  _operator_recipes_2d as fields,
+)
 
 LAYOUTS = ('grid', 'aligned', 'unaligned')
 
@@ -29,15 +32,15 @@ PROBLEMS: Mapping[str, Callable[..., recipes.Recipe]] = MappingProxyType(
     'advection': recipes.advection,
     'advection_diffusion': recipes.advection_diffusion,
     'diffusion_reaction': recipes.diffusion_reaction,
-    'burgers': recipes.burgers,
-    'poisson': recipes.poisson,
-    'darcy': recipes.darcy_smooth,
-    'darcy_smooth': recipes.darcy_smooth,
-    'darcy_rough': recipes.darcy_rough,
-    'darcy_lognormal': recipes.darcy_lognormal,
-    'darcy_multiscale': recipes.darcy_multiscale,
-    'helmholtz': recipes.helmholtz,
-    'navier_stokes': recipes.navier_stokes,
+    'burgers': fields.burgers,
+    'poisson': fields.poisson,
+    'darcy': fields.darcy_smooth,
+    'darcy_smooth': fields.darcy_smooth,
+    'darcy_rough': fields.darcy_rough,
+    'darcy_lognormal': fields.darcy_lognormal,
+    'darcy_multiscale': fields.darcy_multiscale,
+    'helmholtz': fields.helmholtz,
+    'navier_stokes': fields.navier_stokes,
   }
 )
 
@@ -202,8 +205,7 @@ def make_operator_dataset(
   for name in options:
     if name not in known:
       raise TypeError(
-        f'{name!r} is no option of {problem!r}: choose from '
-        f'{", ".join(known)}.'
+        f'{name!r} is no option of {problem!r}: choose from {", ".join(known)}.'
       )
   checks.integer(num_train, name='num_train', low=1)
   checks.integer(num_test, name='num_test', low=1)

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.core import checks
-from jaxdl.data import _pde_grid as grid
-from jaxdl.data import _pde_multigrid as multigrid
+from jaxdl.data import _pde_grid as grid, _pde_multigrid as multigrid
 
 PRECONDITIONERS = ('poisson', 'multigrid', 'jacobi')
 FACES = ('arithmetic', 'harmonic')
@@ -210,9 +209,7 @@ def solve_darcy(
       'coefficient must be [..., X, Y] with X, Y >= 3; '
       f'got shape {coefficient.shape}.'
     )
-  a = grid.floating(
-    coefficient, name='coefficient', ndim=coefficient.ndim
-  )
+  a = grid.floating(coefficient, name='coefficient', ndim=coefficient.ndim)
   checks.choice(face, FACES, name='face')
   checks.choice(preconditioner, PRECONDITIONERS, name='preconditioner')
   checks.integer(max_steps, name='max_steps', low=1)

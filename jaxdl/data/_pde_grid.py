@@ -216,7 +216,7 @@ def cosine_transform(x: chex.Array, axis: int) -> jax.Array:
 
 
 def cosine_values(c: chex.Array, axis: int) -> jax.Array:
-  """Evaluates cosine coefficients on the vertices: `cosine_transform`'s inverse."""
+  """Evaluates cosine coefficients on the vertices: the inverse."""
   matrix = jnp.asarray(_cosine_matrix(c.shape[axis]), c.dtype)
   y = jnp.tensordot(c, matrix, axes=([axis], [0]), precision='highest')
   return jnp.moveaxis(y, -1, axis)

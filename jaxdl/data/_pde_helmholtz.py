@@ -66,7 +66,7 @@ def solve_helmholtz(
   Example:
     >>> u = solve_helmholtz(jnp.full((9, 9), 1.0), 1.0)
     >>> print(u[4, 4].round(4))
-    0.0765
+    0.0771
 
   Source: de Hoop et al. 2022 (https://arxiv.org/abs/2203.13181), section 4.
   """

@@ -97,7 +97,9 @@ def solve_ode(
   inputs = (forcing[:-1], grid.midpoints(forcing), forcing[1:])
   _, states = jax.lax.scan(step, initial, inputs, unroll=2)
   states = jnp.concatenate([initial[None], states])
-  grid.finite(states, name='the ODE solution', hint=': reduce dt or the forcing')
+  grid.finite(
+    states, name='the ODE solution', hint=': reduce dt or the forcing'
+  )
   return states
 
 

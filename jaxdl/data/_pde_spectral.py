@@ -263,9 +263,7 @@ def solve_navier_stokes(
   kx, ky, laplacian, kept = _wave_numbers(num, length)
   inverse = np.where(laplacian > 0, 1 / np.maximum(laplacian, 1e-30), 0.0)
   # w -> (u, v, w_x, w_y), all in one stack so that one FFT call serves them.
-  symbols = np.stack(
-    [1j * ky * inverse, -1j * kx * inverse, 1j * kx, 1j * ky]
-  )
+  symbols = np.stack([1j * ky * inverse, -1j * kx * inverse, 1j * kx, 1j * ky])
   symbols = jnp.asarray(symbols, ctype)
   spectral = lambda w: jnp.fft.rfft2(w)
   physical = lambda w: jnp.fft.irfft2(w, s=(num, num))

@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Readers of particular published sets, arranged for the models."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxdl.core import checks
+from jaxdl.data import _operator_files as files, _operator_sets as sets
+from jaxdl.data._operator_files import (
+  FileError,
+  Path,
+  load_mat,
+  load_npz,
+  mat_shapes,
+)
+
+
+def load_deeponet_npz(
+  path: Path, *, split: str = 'train', allow_pickle: bool = False
+) -> sets.OperatorArrays:
+  """Reads one split of a DeepONet archive, aligned or unaligned.
+
+  Aligned files hold X = object array [U, Y] and y (with or without a split
+  suffix) and need `allow_pickle`; unaligned files hold X_train0 (functions),
+  X_train1 (locations) and y_train, row by row. Advection files with x, t, u
+  are plain arrays: use `load_npz`.
+
+  Args:
+    path: the file.
+    split: 'train' or 'test', the suffix of the names.
+    allow_pickle: see `load_npz`.
+
+  Returns:
+    Aligned: inputs [N, S], queries [Q, d], targets [N, Q]. Unaligned: inputs
+    [N, S], queries [N, d], targets [N, 1].
+
+  Raises:
+    FileNotFoundError: if there is no such file.
+    FileError: if it is broken, the names are not there or shapes disagree.
+  """
+  checks.choice(split, ('train', 'test'), name='split')
+  path = files.resolve(path)
+  with files.reading(path, '.npz'), np.load(path, allow_pickle=False) as file:
+    names = set(getattr(file, 'files', ()))
+  if f'X_{split}0' in names:
+    wanted = [f'X_{split}0', f'X_{split}1', f'y_{split}']
+    data = load_npz(path, wanted, allow_pickle=allow_pickle)
+    inputs, queries, targets = (data[name] for name in wanted)
+    targets = targets.reshape(targets.shape[0], -1)
+    if not inputs.shape[0] == queries.shape[0] == targets.shape[0]:
+      raise FileError(
+        f'{path} is unaligned but its rows disagree: functions '
+        f'{inputs.shape}, locations {queries.shape}, values {targets.shape}.'
+      )
+    return sets.OperatorArrays(inputs, queries, targets)
+  suffix = f'_{split}' if f'X_{split}' in names else ''
+  wanted = [f'X{suffix}', f'y{suffix}']
+  data = load_npz(path, wanted, allow_pickle=allow_pickle)
+  pair, targets = data[wanted[0]], data[wanted[1]]
+  if pair.shape[:1] != (2,):
+    raise FileError(
+      f'{wanted[0]!r} of {path} must be the pair [U, Y]; got shape '
+      f'{pair.shape}.'
+    )
+  with files.reading(path, '.npz'):
+    inputs, queries = np.stack(list(pair[0])), np.stack(list(pair[1]))
+  inputs, queries = _number(inputs), _number(queries)
+  targets = _number(targets)
+  if targets.shape[:2] != (inputs.shape[0], queries.shape[0]):
+    raise FileError(
+      f'{wanted[1]!r} of {path} must be [N, Q] = '
+      f'[{inputs.shape[0]}, {queries.shape[0]}]; got {targets.shape}.'
+    )
+  return sets.OperatorArrays(inputs, queries, targets)
+
+
+def _number(x):
+  return x.astype(np.float64) if x.dtype == object else x
+
+
+class PDEBenchArrays(NamedTuple):
+  """One split of a PDEBench file.
+
+  Attributes:
+    values: [N, T, *space, C], the fields in the order of `names`.
+    coordinates: axis name ('t', 'x', ...) -> [points], what the file has.
+    names: field names of the channels.
+    parameters: [N, *space] input of the Darcy set, else None.
+  """
+
+  values: np.ndarray
+  coordinates: Mapping[str, np.ndarray]
+  names: tuple[str, ...]
+  parameters: np.ndarray | None
+
+
+_FLUID = ('density', 'pressure', 'Vx', 'Vy', 'Vz')
+
+
+def load_pdebench(
+  path: Path,
+  *,
+  split: str = 'train',
+  max_samples: int | None = None,
+  subsample: int = 1,
+  time_subsample: int = 1,
+  test_fraction: float = 0.1,
+) -> PDEBenchArrays:
+  """Reads one split of a PDEBench HDF5 file, slicing on disk.
+
+  Understands the single-array files (`tensor`, with `nu` for Darcy), the
+  compressible ones (density, pressure, velocities) and the files with one
+  group per sample.
+
+  Args:
+    path: the file.
+    split: 'test' is the first `test_fraction` of the samples, 'train' the
+      rest, 'all' everything.
+    max_samples: most samples of the split, or None.
+    subsample: keeps every r-th point of each spatial axis, see `load_mat`.
+    time_subsample: keeps every r-th time.
+    test_fraction: in [0, 1].
+
+  Returns:
+    The arrays, dtypes kept.
+
+  Raises:
+    FileNotFoundError: if there is no such file.
+    FileError: if it is broken, in no known layout, the split is empty or
+      `subsample` does not fit.
+    ImportError: if h5py is missing.
+  """
+  checks.choice(split, ('train', 'test', 'all'), name='split')
+  checks.integer(subsample, name='subsample', low=1)
+  checks.integer(time_subsample, name='time_subsample', low=1)
+  checks.number(test_fraction, name='test_fraction', low=0.0, high=1.0)
+  path = files.resolve(path)
+  h5py = files.require_h5py()
+
+  def span(num):
+    cut = int(num * test_fraction)
+    low, high = {'test': (0, cut), 'train': (cut, num), 'all': (0, num)}[split]
+    if max_samples is not None:
+      checks.integer(max_samples, name='max_samples', low=1)
+      high = min(high, low + max_samples)
+    if low >= high:
+      raise FileError(f'{split!r} of {path} is empty: it has {num} samples.')
+    return low, high
+
+  def space(shape, field):
+    return tuple(files.stride(n, subsample, path, field) for n in shape)
+
+  times = slice(None, None, time_subsample)
+  with files.reading(path, 'HDF5'), h5py.File(path, 'r') as file:
+    keys = sorted(file)
+    parameters = None
+    if 'tensor' in file:
+      data, names = file['tensor'], ('tensor',)
+      low, high = span(data.shape[0])
+      where = space(data.shape[2:], 'tensor')
+      values = data[(slice(low, high), times, *where)][..., None]
+      if 'nu' in file:
+        where = space(file['nu'].shape[1:], 'nu')
+        parameters = file['nu'][(slice(low, high), *where)]
+    elif 'density' in file:
+      names = tuple(k for k in _FLUID if k in file)
+      low, high = span(file['density'].shape[0])
+      where = space(file['density'].shape[2:], 'density')
+      chosen = (slice(low, high), times, *where)
+      values = np.stack([file[k][chosen] for k in names], axis=-1)
+    elif keys and all(k.isdigit() for k in keys):
+      low, high = span(len(keys))
+      first = file[keys[low]]['data'].shape
+      names = tuple(f'channel_{c}' for c in range(first[-1]))
+      where = (times, *space(first[1:-1], 'data'))
+      values = np.stack([file[k]['data'][where] for k in keys[low:high]])
+    else:
+      raise FileError(
+        f'{path} is in no known PDEBench layout: it has {", ".join(keys)}.'
+      )
+    holder = file[keys[0]]['grid'] if keys[0].isdigit() else file
+    coordinates = {}
+    for axis in ('t', 'x', 'y', 'z'):
+      for name in (f'{axis}-coordinate', axis):
+        if name in holder:
+          step = time_subsample if axis == 't' else subsample
+          coordinates[axis] = holder[name][()][::step]
+          break
+  return PDEBenchArrays(values, coordinates, names, parameters)
+
+
+class FileFormat(NamedTuple):
+  """Where a published .mat file keeps inputs and outputs.
+
+  Attributes:
+    inputs: variable of the inputs.
+    targets: variable of the outputs.
+    ndim: spatial axes, which follow the samples.
+    periodic: whether the end point is left out of the grid.
+    time: 'back' (after space), 'front' (before space) or ''.
+  """
+
+  inputs: str
+  targets: str
+  ndim: int
+  periodic: bool
+  time: str = ''
+
+
+FILE_FORMATS: Mapping[str, FileFormat] = {
+  'burgers': FileFormat('a', 'u', 1, True),
+  'burgers_pino': FileFormat('input', 'output', 1, True, 'front'),
+  'darcy': FileFormat('coeff', 'sol', 2, False),
+  'navier_stokes': FileFormat('a', 'u', 2, True, 'back'),
+}
+
+
+def load_operator_mat(
+  path: Path,
+  file_format: str,
+  *,
+  start: int = 0,
+  max_samples: int | None = None,
+  subsample: int = 1,
+) -> sets.OperatorArrays:
+  """Reads a published .mat set in the grid layout of `make_operator_dataset`.
+
+  Args:
+    path: the file, v5 or v7.3.
+    file_format: a name in `FILE_FORMATS`: 'burgers' (a, u [N, s]),
+      'burgers_pino' (input [N, s], output [N, T, s]), 'darcy' (coeff, sol
+      [N, n, n]) or 'navier_stokes' (a [N, n, n], u [N, n, n, T]).
+    start: first sample.
+    max_samples: most samples, or None.
+    subsample: keeps every r-th point of each spatial axis, see `load_mat`.
+
+  Returns:
+    Inputs [N, *grid, 1], coordinates [*grid, d] and targets [N, *grid, C];
+    times are channels.
+
+  Raises:
+    FileNotFoundError: if there is no such file.
+    FileError: if it is broken, or shapes do not fit the format (the message
+      says so when the axes look reversed).
+  """
+  checks.choice(file_format, FILE_FORMATS, name='file_format')
+  form = FILE_FORMATS[file_format]
+  options: dict[str, Any] = dict(start=start, max_samples=max_samples)
+  space = range(1, 1 + form.ndim)
+  later = [axis + (form.time == 'front') for axis in space]
+  _check_axes(path, form)
+  inputs = load_mat(
+    path, [form.inputs], subsample=subsample, spatial_axes=space, **options
+  )[form.inputs]
+  targets = load_mat(
+    path, [form.targets], subsample=subsample, spatial_axes=later, **options
+  )[form.targets]
+  if form.time == 'front':
+    targets = np.moveaxis(targets, 1, -1)
+  elif not form.time:
+    targets = targets[..., None]
+  axis = np.arange(inputs.shape[1]) / inputs.shape[1]
+  if not form.periodic:
+    axis = np.linspace(0, 1, inputs.shape[1])
+  mesh = np.meshgrid(*[axis] * form.ndim, indexing='ij')
+  queries = np.stack(mesh, axis=-1).astype(inputs.dtype)
+  return sets.OperatorArrays(inputs[..., None], queries, targets)
+
+
+def _check_axes(path, form):
+  shapes = mat_shapes(path)
+  files.pick((form.inputs, form.targets), shapes, path)
+  shape, out = shapes[form.inputs], shapes[form.targets]
+  offset = 1 + (form.time == 'front')
+  want = 1 + form.ndim
+  good = (
+    len(shape) == want
+    and len(out) == want + bool(form.time)
+    and len(set(shape[1:])) == 1
+    and out[0] == shape[0]
+    and out[offset : offset + form.ndim] == shape[1:]
+  )
+  if good:
+    return
+  letters = ['N'] + ['n'] * form.ndim
+  timed = {'': letters, 'back': [*letters, 'T'], 'front': ['N', 'T', 'n']}
+  flipped = shape[::-1]
+  hint = ''
+  if (
+    len(shape) == want
+    and len(set(flipped[1:])) == 1
+    and out[-1:] == flipped[:1]
+  ):
+    hint = ': v7.3 axes, were they already reversed when written?'
+  raise FileError(
+    f'{path} should hold {form.inputs} [{", ".join(letters)}] and '
+    f'{form.targets} [{", ".join(timed[form.time])}]; got {list(shape)} and '
+    f'{list(out)}{hint or "."}'
+  )
