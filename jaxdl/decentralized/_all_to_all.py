@@ -198,7 +198,7 @@ def all_to_all_sgd(
     )
     if reduction == 'gathered':
       half = clients.replicate(half, mesh)
-    mixed = half
+    mixed = before = half
     for _ in range(num_mixing_rounds):
       before = mixed
       mixed, attack_state = exchange(before, attack_state, flipped)

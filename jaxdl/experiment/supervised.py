@@ -34,6 +34,7 @@ _PARTITION_OPTIONS = {
   'shards': ('shards_per_client',),
   'classes': ('classes_per_client',),
 }
+NETWORKS = tuple(networks.NETWORKS)
 PARTITIONS = tuple(p for p in data_lib.PARTITIONERS if p != 'natural')
 
 
@@ -67,7 +68,7 @@ class SupervisedConfig(config_lib.BaseConfig):
     'Examples per client in partition=overlapping_dirichlet; 0 deals all.',
     low=0,
   )
-  network: str = knob('mlp', 'Network.', choices=tuple(networks.NETWORKS))
+  network: str = knob('mlp', 'Network.', choices=NETWORKS)
   hidden_sizes: tuple[int, ...] = knob(
     (64,), 'Hidden layers of network=mlp.', low=1
   )
