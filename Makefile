@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# Test files run side by side; each process uses one core.
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format reproduce bench clean
+
+help:
+	@echo 'make demo       install into .venv and run the main experiment'
+	@echo 'make test       install into .venv and run the whole test suite'
+	@echo 'make lint       check format, style and types'
+	@echo 'make format     rewrite files in the house format'
+	@echo 'make reproduce  rerun the claims of all papers (hours)'
+	@echo 'make bench      measure the hot paths (minutes; quiet machine)'
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) \
+	  else f"jaxdl needs Python 3.11 or newer; {sys.executable} is \
+	{v[0]}.{v[1]}: call make with PYTHON=python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/python -m experiments.robust_training
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyrefly check
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+reproduce: $(STAMP)
+	$(BIN)/python -m experiments.reproduce --papers=all
+
+bench: $(STAMP)
+	$(BIN)/python -m experiments.benchmarks.aggregation
+	$(BIN)/python -m experiments.benchmarks.federated_round
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache build dist *.egg-info
