@@ -198,6 +198,7 @@ def _anchored(updates, centre, mask, axis_name):
     return updates, centre
   if centre is None:
     updates = view_lib.check_floating(updates)
+    checks.num_clients(updates)
     centre = jax.tree.map(lambda x: jnp.zeros_like(x[0]), updates)
   view = view_lib.view(updates, mask=mask, anchor=centre, axis_name=axis_name)
   return view, centre
