@@ -12,6 +12,8 @@ Networks, all channel-last:
 - `lenet`, `monna_mnist_cnn`, `fedjax_emnist_cnn`: small grey images.
 - `monna_cifar_cnn`: with batch normalisation and dropout.
 - `resnet18`: with group or batch normalisation.
+- `transformer_lm`: a causal language model on tokens [B, L], e.g. bytes, made
+  of `causal_attention`.
 - `make_network` builds one of `NETWORKS` by name.
 - `from_linen`, `from_nnx` adapt flax modules; `BatchNorm`, `Conv` and
   `max_pool` are our layers for modules of your own.
@@ -33,7 +35,8 @@ to end a training with an adaptive optimiser, `recalibrate` estimates them
 exactly. `training_outputs` is what a loss of your own should call.
 
 Tasks. `classification` and `regression` turn a network into a `Task` on
-batches `{'inputs', 'labels', 'mask'}`.
+batches `{'inputs', 'labels', 'mask'}`; `language_modeling` predicts tokens, all
+or only those that name a class.
 
 On CPU, training mode computes convolutions as matrix products, whose gradients
 are fast inside loops and with one kernel per client; keep `train=False` for
@@ -61,17 +64,24 @@ from jaxdl.networks._statistics import (
   with_statistics,
 )
 from jaxdl.networks._tasks import classification, regression
+from jaxdl.networks._transformer import (
+  causal_attention,
+  language_modeling,
+  transformer_lm,
+)
 
 __all__ = [
   'ACTIVATIONS',
   'BatchNorm',
   'Conv',
   'NETWORKS',
+  'causal_attention',
   'classification',
   'fedjax_emnist_cnn',
   'from_linen',
   'from_nnx',
   'has_statistics',
+  'language_modeling',
   'lenet',
   'logistic_regression',
   'make_network',
@@ -85,5 +95,6 @@ __all__ = [
   'split_statistics',
   'statistics_surrogate',
   'training_outputs',
+  'transformer_lm',
   'with_statistics',
 ]
