@@ -55,7 +55,8 @@ class Config(supervised.SupervisedConfig):
   )
   attack: str = knob('uniform', 'What adversaries send.', choices=attacks.NAMES)
   attack_scale: float | None = knob(
-    None, 'Scale of the attack (z, epsilon, ...); its default if none.'
+    None,
+    'Scale of the attack (z, epsilon, deviation, ...); its default if none.',
   )
   learning_rate: float = knob(0.05, 'Server step size.', low=0.0)
   lr_decay: float = knob(0.2, 'Factor on the step size at a decay.', low=0.0)
@@ -113,9 +114,7 @@ class Config(supervised.SupervisedConfig):
     if len(set(self.rules)) != len(self.rules):
       raise ValueError(f'rules must differ; got {self.rules}.')
     for rule in self.rules:
-      make_rule(self, rule)
-    if self.attack in ('mimic',) and self.attack_scale is not None:
-      raise ValueError(f'attack={self.attack} has no scale.')
+      make_attack(self, make_rule(self, rule))
 
   def smoked(self) -> 'Config':
     """A few rounds of two rules."""
@@ -188,7 +187,7 @@ def make_attack(config: Config, rule: types.Aggregator) -> types.Attack:
   options = {}
   if config.attack_scale is not None:
     known = attacks.attack_options(config.attack)
-    names = [o for o in ('scale', 'z', 'std', 'fraction') if o in known]
+    names = [o for o in ('scale', 'fraction') if o in known]
     if not names:
       raise ValueError(
         f'attack={config.attack} has no scale: known options are {known}.'

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Server training against hand-written references."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl.testing import absltest, parameterized
+
+from jaxdl import aggregators, attacks, federated
+from jaxdl.core import clients, keys, types
+
+N, D, B = 5, 3, 4
+
+
+def _quadratic_task():
+  """Loss 0.5 |theta - mean(x)|^2; labels add their mean to the target."""
+
+  def loss(params, batch, *, key=None):
+    del key
+    target = jnp.mean(batch['inputs'], axis=0) + jnp.mean(batch['labels'])
+    return 0.5 * jnp.sum((params['w'] - target) ** 2)
+
+  init = lambda key: {'w': jnp.zeros(D)}
+  return types.Task(init, loss, lambda params, batch: {})
+
+
+def _cohort(n=N, seed=0):
+  rng = np.random.default_rng(seed)
+  data = {
+    'inputs': jnp.asarray(rng.normal(size=(n, B, D)), jnp.float32),
+    'labels': jnp.asarray(rng.integers(0, 3, size=(n, B)), jnp.int32),
+  }
+  return types.Cohort(
+    client_ids=jnp.arange(n),
+    data=data,
+    mask=jnp.ones(n, bool),
+    weights=jnp.full(n, 1 / n),
+  )
+
+
+def _gradients(cohort, w, flipped=()):
+  x = np.asarray(cohort.data['inputs'], np.float64).mean(1)
+  y = np.asarray(cohort.data['labels'], np.float64)
+  for i in flipped:
+    y[i] = 2 - y[i]
+  return w - x - y.mean(1)[:, None]
+
+
+def _make(name='mean', f=0, n=N, **options):
+  rule = aggregators.make_aggregator(name, num_clients=n, num_byzantine=f)
+  return federated.robust_sgd(
+    _quadratic_task(),
+    rule,
+    num_clients=n,
+    num_byzantine=f,
+    optimizer=options.pop('optimizer', optax.sgd(0.1)),
+    **options,
+  )
+
+
+class RobustSgdTest(parameterized.TestCase):
+  @parameterized.parameters(0.0, 0.9)
+  def test_mean_is_momentum_sgd(self, beta):
+    algorithm, cohort = _make(worker_momentum=beta), _cohort()
+    state = algorithm.init(jax.random.key(0))
+    step = jax.jit(algorithm.step)
+    w, m = np.zeros(D), np.zeros((N, D))
+    for t in range(4):
+      state, _ = step(state, cohort, key=jax.random.key(t))
+      m = beta * m + (1 - beta) * _gradients(cohort, w)
+      w = w - 0.1 * m.mean(0)
+      np.testing.assert_allclose(algorithm.params(state)['w'], w, atol=1e-6)
+
+  def test_constant_gradient_momentum_is_geometric(self):
+    algorithm = _make(worker_momentum=0.8, optimizer=optax.sgd(0.0))
+    cohort, state = _cohort(), None
+    state = algorithm.init(jax.random.key(0))
+    for _ in range(3):
+      state, _ = algorithm.step(state, cohort, key=jax.random.key(0))
+    want = (1 - 0.8**3) * _gradients(cohort, np.zeros(D))
+    np.testing.assert_allclose(state.momentum['w'], want, atol=1e-6)
+
+  def test_clips_each_worker_before_momentum(self):
+    algorithm, cohort = _make(clip_norm=0.5), _cohort()
+    state = algorithm.init(jax.random.key(0))
+    state, _ = algorithm.step(state, cohort, key=jax.random.key(0))
+    g = _gradients(cohort, np.zeros(D))
+    norm = np.linalg.norm(g, axis=1, keepdims=True)
+    want = g * np.minimum(1, 0.5 / norm)
+    np.testing.assert_allclose(state.momentum['w'], want, atol=1e-6)
+
+  def test_clip_by_norm_oracle(self):
+    clip = federated.clip_by_norm
+    np.testing.assert_allclose(clip(jnp.array([3.0, 4.0]), 1.0), [0.6, 0.8])
+    inside = jnp.array([0.3, 0.4])
+    np.testing.assert_array_equal(clip(inside, 1.0), inside)
+    np.testing.assert_array_equal(clip(jnp.zeros(2), 1.0), [0.0, 0.0])
+
+  def test_adversaries_train_on_flipped_labels(self):
+    algorithm = _make(f=2, flipped_classes=3)
+    cohort = _cohort()
+    state = algorithm.init(jax.random.key(0))
+    state, metrics = algorithm.step(state, cohort, key=jax.random.key(0))
+    g = _gradients(cohort, np.zeros(D), flipped=(3, 4))
+    np.testing.assert_allclose(state.params['w'], -0.1 * g.mean(0), atol=1e-6)
+    honest = g[:3]
+    spread = ((honest - honest.mean(0)) ** 2).sum(1).mean()
+    error = ((g.mean(0) - honest.mean(0)) ** 2).sum() / spread
+    np.testing.assert_allclose(metrics['error'], error, rtol=1e-4)
+
+  def test_attack_replaces_the_last_workers(self):
+    attack = attacks.make_attack('sign_flip', num_clients=N, num_byzantine=1)
+    algorithm, cohort = _make(f=1, attack=attack), _cohort()
+    state = algorithm.init(jax.random.key(0))
+    state, metrics = algorithm.step(state, cohort, key=jax.random.key(0))
+    mean = _gradients(cohort, np.zeros(D))[:4].mean(0)
+    np.testing.assert_allclose(
+      state.params['w'], -0.1 * (4 * mean - mean) / 5, atol=1e-6
+    )
+    np.testing.assert_allclose(metrics['weights'], np.full(N, 0.2), atol=1e-6)
+
+  @parameterized.parameters('nan', 'inf')
+  def test_non_finite_adversaries_cannot_hurt_a_robust_rule(self, name):
+    attack = attacks.make_attack(name, num_clients=N, num_byzantine=1)
+    algorithm = _make('multi_krum', f=1, attack=attack)
+    state = algorithm.init(jax.random.key(0))
+    cohort = _cohort()
+    state, metrics = jax.jit(algorithm.step)(
+      state, cohort, key=jax.random.key(0)
+    )
+    want = -0.1 * _gradients(cohort, np.zeros(D))[:4].mean(0)
+    np.testing.assert_allclose(state.params['w'], want, atol=1e-6)
+    np.testing.assert_allclose(
+      metrics['weights'], [0.25, 0.25, 0.25, 0.25, 0.0], atol=1e-6
+    )
+
+  def test_declared_and_actual_adversaries_differ(self):
+    # Two adversaries against a rule that was told of one: the median of five
+    # still holds, the trimmed mean with b = 1 does not.
+    attack = attacks.make_attack(
+      'gaussian', num_clients=N, num_byzantine=2, mean=1e4, scale=0.0
+    )
+    moved = {}
+    for name in ('median', 'trimmed_mean'):
+      rule = aggregators.make_aggregator(name, num_clients=N, num_byzantine=1)
+      algorithm = federated.robust_sgd(
+        _quadratic_task(),
+        rule,
+        num_clients=N,
+        num_byzantine=2,
+        attack=attack,
+        optimizer=optax.sgd(1.0),
+      )
+      state = algorithm.init(jax.random.key(0))
+      state, _ = algorithm.step(state, _cohort(), key=jax.random.key(0))
+      moved[name] = float(jnp.max(jnp.abs(state.params['w'])))
+    self.assertLess(moved['median'], 10.0)
+    self.assertGreater(moved['trimmed_mean'], 1e3)
+
+  def test_gathered_is_bitwise_equal_on_any_number_of_devices(self):
+    n = 6  # Not a multiple of 4 or 8: the last device is filled up.
+    cohort, results = _cohort(n), []
+    for devices in (1, 2, 4, 8):
+      mesh = clients.clients_mesh(devices)
+      algorithm = _make(
+        'trimmed_mean', 1, n, mesh=mesh, reduction='gathered', explain=False
+      )
+      state = algorithm.init(jax.random.key(0))
+      step = jax.jit(algorithm.step)
+      for t in range(3):
+        state, _ = step(state, cohort, key=jax.random.key(t))
+      results.append(np.asarray(state.params['w']))
+    for other in results[1:]:
+      np.testing.assert_array_equal(results[0], other)
+
+  def test_says_what_is_wrong(self):
+    with self.assertRaisesRegex(ValueError, r'num_byzantine .* most 4; got 5'):
+      federated.robust_sgd(
+        _quadratic_task(),
+        aggregators.stateless(aggregators.mean),
+        num_clients=N,
+        num_byzantine=5,
+        optimizer=optax.sgd(0.1),
+      )
+    with self.assertRaisesRegex(ValueError, r'worker_momentum .* \[0.0, 1.0\)'):
+      _make(worker_momentum=1.0)
+    algorithm = _make()
+    state = algorithm.init(jax.random.key(0))
+    with self.assertRaisesRegex(ValueError, '6 clients but num_clients=5'):
+      algorithm.step(state, _cohort(6), key=jax.random.key(0))
+
+
+class BatchCohortTest(absltest.TestCase):
+  def test_draws_depend_on_the_identity_only(self):
+    data = {'y': jnp.arange(40).reshape(4, 10)}
+    mask = jnp.ones((4, 10), bool)
+    draw = functools.partial(federated.batch_cohort, jax.random.key(3))
+    all_four = draw(data, mask, batch_size=3)
+    order = jnp.array([2, 0])
+    two = draw(
+      {'y': data['y'][order]}, mask[order], batch_size=3, client_ids=order
+    )
+    np.testing.assert_array_equal(two.data['y'], all_four.data['y'][order])
+    ids = keys.client_keys(jax.random.key(3), jnp.arange(4))
+    self.assertEqual(ids.shape, (4,))
+
+
+if __name__ == '__main__':
+  absltest.main()
