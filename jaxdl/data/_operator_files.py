@@ -38,12 +38,12 @@ def resolve(path: Path) -> pathlib.Path:
 
 
 @contextlib.contextmanager
-def reading(path, kind) -> Generator[None]:
+def reading(path, kind, *more) -> Generator[None]:
   try:
     yield
   except (FileError, ImportError):
     raise
-  except _BROKEN as error:
+  except (*_BROKEN, *more) as error:
     reason = ' '.join(str(error).split())[:120] or type(error).__name__
     raise FileError(
       f'{path} is not a readable {kind} file, perhaps truncated ({reason}): '
@@ -173,7 +173,7 @@ def load_mat(
     return out
   import scipy.io  # pyrefly: ignore
 
-  with reading(path, 'MATLAB v5'):
+  with reading(path, 'MATLAB v5', scipy.io.matlab.MatReadError):
     # Names come from the headers alone, so a typo costs no reading.
     names = [
       name
@@ -305,5 +305,5 @@ def mat_shapes(path: Path) -> dict[str, tuple[int, ...]]:
       return {k: v.shape[::-1] for k, v in file.items() if hasattr(v, 'shape')}
   import scipy.io  # pyrefly: ignore
 
-  with reading(path, 'MATLAB v5'):
+  with reading(path, 'MATLAB v5', scipy.io.matlab.MatReadError):
     return {name: tuple(shape) for name, shape, _ in scipy.io.whosmat(path)}

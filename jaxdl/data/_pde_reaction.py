@@ -51,8 +51,8 @@ def solve_reaction_diffusion(
     ...   jnp.ones((3, 5)), jnp.zeros(5), reaction=jnp.zeros_like,
     ...   diffusion=1.0, dx=0.25, dt=1e6
     ... )
-    >>> print((s[1] + s[2]).round(3) / 2)  # mean = steady x(1-x)/2
-    [0.       0.0935   0.125    0.0935   0.      ]
+    >>> print(((s[1] + s[2]) / 2).round(3))  # steady x(1-x)/2
+    [0.    0.094 0.125 0.094 0.   ]
 
   Source: Lu et al. 2021 (https://arxiv.org/abs/1910.03193), section 4.3.
   """
