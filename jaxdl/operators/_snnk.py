@@ -41,8 +41,8 @@ class FeatureMap(NamedTuple):
 
 
 def _normalise(x, scale):
-  norm = jnp.linalg.norm(x, axis=-1, keepdims=True)
-  return scale * x / jnp.where(norm > 0, norm, 1)
+  square = jnp.sum(x * x, axis=-1, keepdims=True)
+  return scale * x / jnp.sqrt(jnp.where(square > 0, square, 1))
 
 
 def urf_map(
