@@ -11,6 +11,15 @@ or a robust rule:
 - Exact under heterogeneous data: `d_squared`, `extra`, `gradient_tracking`.
 - Against adversaries: `all_to_all_sgd` with a `receiver_rule` is MoNNA (nearest
   neighbour averaging), BRIDGE, LEARN, self-centred clipping and more.
+- One merge at the end: `communication_schedule` says how much to talk when,
+  `scheduled` makes a mixer of it with `random_peers` or `random_pairs`,
+  `local_then_gossip` trains; `merge` and `merge_by_gossip` average,
+  `mergeability`, `sharpness_alignment` and `landscape` (on `polygon_grid` with
+  `wachspress_weights`) look at what that does.
+- From unrelated starts: `variance_corrected_average` and the mixer
+  `variance_corrected` keep layers from fading; `buffered_gossip` is the
+  protocol around them, `variance_factors` the theory.
+- Data without copies: `class_mixtures` and `sample_by_class`.
 - Directed graphs: `push_sum`. Without rounds: `asynchronous_gossip`,
   `swarm_sgd`.
 """
@@ -21,6 +30,22 @@ from jaxdl.decentralized._asynchronous import (
   SwarmState,
   asynchronous_gossip,
   swarm_sgd,
+)
+from jaxdl.decentralized._buffered import BufferedState, buffered_gossip
+from jaxdl.decentralized._class_mixtures import (
+  ClassTable,
+  choose_weighted,
+  class_mixtures,
+  index_classes,
+  sample_by_class,
+)
+from jaxdl.decentralized._communication import (
+  SCHEDULES,
+  communication_schedule,
+  num_messages,
+  random_pairs,
+  random_peers,
+  scheduled,
 )
 from jaxdl.decentralized._gossip import (
   ChocoState,
@@ -37,6 +62,23 @@ from jaxdl.decentralized._gossip_variants import (
   periodic_averaging,
   robust_mixer,
 )
+from jaxdl.decentralized._landscape import (
+  landscape,
+  polygon,
+  polygon_grid,
+  wachspress_weights,
+)
+from jaxdl.decentralized._merging import (
+  LocalGossipState,
+  Mergeability,
+  SharpnessAlignment,
+  local_then_gossip,
+  merge,
+  merge_by_gossip,
+  mergeability,
+  sharpness_alignment,
+  stack_models,
+)
 from jaxdl.decentralized._push_sum import PushSumState, push_sum
 from jaxdl.decentralized._receivers import (
   RECEIVER_RULES,
@@ -49,6 +91,19 @@ from jaxdl.decentralized._tracking import (
   d_squared,
   extra,
   gradient_tracking,
+)
+from jaxdl.decentralized._variance import (
+  TARGETS,
+  corrected_rule,
+  is_kernel,
+  is_tensor,
+  layer_variances,
+  rescale_to_variance,
+  subsampled,
+  tensor_moments,
+  variance_corrected,
+  variance_corrected_average,
+  variance_factors,
 )
 
 __all__ = [
@@ -81,4 +136,44 @@ __all__ = [
   'quasi_global_momentum',
   'robust_mixer',
   'swarm_sgd',
+  # Merging.
+  'SCHEDULES',
+  'LocalGossipState',
+  'Mergeability',
+  'SharpnessAlignment',
+  'communication_schedule',
+  'landscape',
+  'local_then_gossip',
+  'merge',
+  'merge_by_gossip',
+  'mergeability',
+  'num_messages',
+  'polygon',
+  'polygon_grid',
+  'random_pairs',
+  'random_peers',
+  'scheduled',
+  'sharpness_alignment',
+  'stack_models',
+  'wachspress_weights',
+  # Variance.
+  'TARGETS',
+  'BufferedState',
+  'buffered_gossip',
+  'corrected_rule',
+  'is_kernel',
+  'is_tensor',
+  'layer_variances',
+  'rescale_to_variance',
+  'subsampled',
+  'tensor_moments',
+  'variance_corrected',
+  'variance_corrected_average',
+  'variance_factors',
+  # Data.
+  'ClassTable',
+  'choose_weighted',
+  'class_mixtures',
+  'index_classes',
+  'sample_by_class',
 ]
