@@ -22,6 +22,9 @@ or a robust rule:
 - Data without copies: `class_mixtures` and `sample_by_class`.
 - Directed graphs: `push_sum`. Without rounds: `asynchronous_gossip`,
   `swarm_sgd`.
+- One byte per gradient: `one_byte` trains on slopes along seeded directions
+  (`projected_gradient`, `estimated_gradient`, `apply_projected`); `replay`
+  rebuilds the model from a `message_log`.
 """
 
 from jaxdl.decentralized._all_to_all import AllToAllState, all_to_all_sgd
@@ -78,6 +81,24 @@ from jaxdl.decentralized._merging import (
   mergeability,
   sharpness_alignment,
   stack_models,
+)
+from jaxdl.decentralized._message_log import (
+  MessageLog,
+  fingerprint,
+  message_log,
+  replay,
+)
+from jaxdl.decentralized._one_byte import OneByte, OneByteState, one_byte
+from jaxdl.decentralized._projected import (
+  DIRECTIONS,
+  DIVISORS,
+  add_scaled,
+  apply_projected,
+  direction_keys,
+  estimated_gradient,
+  perturbation,
+  projected_gradient,
+  unmoved_share,
 )
 from jaxdl.decentralized._push_sum import PushSumState, push_sum
 from jaxdl.decentralized._receivers import (
@@ -176,4 +197,21 @@ __all__ = [
   'class_mixtures',
   'index_classes',
   'sample_by_class',
+  # One byte per gradient.
+  'DIRECTIONS',
+  'DIVISORS',
+  'MessageLog',
+  'OneByte',
+  'OneByteState',
+  'add_scaled',
+  'apply_projected',
+  'direction_keys',
+  'estimated_gradient',
+  'fingerprint',
+  'message_log',
+  'one_byte',
+  'perturbation',
+  'projected_gradient',
+  'replay',
+  'unmoved_share',
 ]
