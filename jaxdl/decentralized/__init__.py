@@ -20,6 +20,10 @@ or a robust rule:
   `variance_corrected` keep layers from fading; `buffered_gossip` is the
   protocol around them, `variance_factors` the theory.
 - Data without copies: `class_mixtures` and `sample_by_class`.
+- A sample per round without a server: `sampling_sgd` trains under a
+  `sampling_protocol` (MoDeST), simulated event by event in a `World` of delays
+  and speeds; its parts are `sample_order`, `select_sample`, `merge_views`,
+  `candidates`. `clocked_gossip` and `gossip_learning` run on the same clock.
 - Directed graphs: `push_sum`. Without rounds: `asynchronous_gossip`,
   `swarm_sgd`.
 - One byte per gradient: `one_byte` trains on slopes along seeded directions
@@ -87,6 +91,43 @@ from jaxdl.decentralized._message_log import (
   fingerprint,
   message_log,
   replay,
+)
+from jaxdl.decentralized._modest import (
+  ModestOptions,
+  SamplingProtocol,
+  diagnose,
+  sampling_protocol,
+)
+from jaxdl.decentralized._modest_baselines import (
+  clocked_gossip,
+  gossip_learning,
+)
+from jaxdl.decentralized._modest_sampling import (
+  Sample,
+  required_models,
+  sample_order,
+  sample_scores,
+  select_sample,
+)
+from jaxdl.decentralized._modest_training import (
+  local_training,
+  model_bytes,
+  sampling_sgd,
+)
+from jaxdl.decentralized._modest_transport import TRAFFIC
+from jaxdl.decentralized._modest_views import (
+  MembershipView,
+  candidates,
+  initial_view,
+  membership_event,
+  merge_views,
+)
+from jaxdl.decentralized._modest_world import (
+  Churn,
+  World,
+  churn_from_trace,
+  load_latency,
+  make_world,
 )
 from jaxdl.decentralized._one_byte import OneByte, OneByteState, one_byte
 from jaxdl.decentralized._projected import (
@@ -214,4 +255,30 @@ __all__ = [
   'projected_gradient',
   'replay',
   'unmoved_share',
+  # Decentralised sampling.
+  'Churn',
+  'MembershipView',
+  'ModestOptions',
+  'Sample',
+  'SamplingProtocol',
+  'TRAFFIC',
+  'World',
+  'candidates',
+  'churn_from_trace',
+  'clocked_gossip',
+  'diagnose',
+  'gossip_learning',
+  'initial_view',
+  'load_latency',
+  'local_training',
+  'make_world',
+  'membership_event',
+  'merge_views',
+  'model_bytes',
+  'required_models',
+  'sample_order',
+  'sample_scores',
+  'sampling_protocol',
+  'sampling_sgd',
+  'select_sample',
 ]

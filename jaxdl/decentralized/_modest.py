@@ -1,0 +1,671 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decentralised sampling: who trains, who averages, and who is told.
+
+The protocol never looks at a model. It runs on the host, event by event, and
+writes down what is to be computed; `_modest_training` computes it.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxdl.core import checks
+from jaxdl.decentralized import (
+  _modest_sampling as sampling,
+  _modest_transport as transport,
+  _modest_views as views,
+  _modest_world as world_lib,
+)
+
+State = transport.State
+
+# What an aggregator does with the models of its round.
+_COLLECTING, _OVERDUE, _SEARCHING, _DONE = range(4)
+_MAX_RETRIES = 20
+
+
+class ModestOptions(NamedTuple):
+  """Numbers of the protocol.
+
+  Attributes:
+    sample_size: s, nodes that train in a round.
+    num_aggregators: a, nodes that average, 1 <= a <= s.
+    success_fraction: sf in (0, 1], share of the sample that an aggregator
+      waits for.
+    threshold: how s sf becomes a number, see `required_models`.
+    activity_window: Delta k >= 1, rounds after which a silent node is no
+      longer a candidate.
+    ping_timeout_s: Delta t, after which an unanswered ping gives up.
+    ping_again_s: after which it is sent a second time; not at all if this is
+      no shorter than the time-out.
+    aggregation_timeout_s: after which an aggregator goes on with what it has;
+      0 waits forever, as the first version does.
+    min_models: models that it must have by then.
+    retry_s: after which a node that has heard of no progress sends its model
+      again, if a ping confirms that; 0 for never, as in the paper. Without
+      it a round ends the run if all its nodes crash.
+    model_bytes: size of a model.
+    id_bytes: size of a node's identity; a view has N of them and two 4-byte
+      numbers each.
+    ping_bytes: size of a ping and of its answer.
+  """
+
+  sample_size: int = 10
+  num_aggregators: int = 1
+  success_fraction: float = 1.0
+  threshold: str = 'ceil'
+  activity_window: int = 1000
+  ping_timeout_s: float = 5.0
+  ping_again_s: float = 1.0
+  aggregation_timeout_s: float = 0.0
+  min_models: int = 1
+  retry_s: float = 0.0
+  model_bytes: int = 1_000_000
+  id_bytes: int = 20
+  ping_bytes: int = 40
+
+
+class SamplingProtocol(NamedTuple):
+  """A simulation of the protocol, on the host.
+
+  Attributes:
+    init: `init() -> state` at time zero; members of the first sample train.
+    advance: `advance(state, round) -> state` handles events until a model of
+      that round has been averaged, or no event is left (`state['stalled']`).
+      The state given is not changed.
+    num_nodes: N.
+    options: the numbers of the protocol.
+
+  A state is a dict of NumPy arrays, numbers and text. With M = N, or N + 1 with
+  a server, some of its entries are `clock` (s), `round` (the last one
+  averaged), `latest` (its average), `num_averaged` (models in it), `online`
+  bool[M], `sent_bytes`, `received_bytes` int64[4, M] and `messages` int64[4]
+  (rows as `TRAFFIC`), and `recipes`: how each model is made, by its number:
+  `('train', base, node, round)` or `('average', models)`. Model 0 is the
+  common start.
+  """
+
+  init: Callable[[], State]
+  advance: Callable[[State, int], State]
+  num_nodes: int
+  options: ModestOptions
+
+
+def check_options(options: ModestOptions, num_nodes: int) -> None:
+  """Checks the numbers of the protocol.
+
+  Args:
+    options: numbers.
+    num_nodes: N.
+
+  Raises:
+    TypeError: if a count is no integer.
+    ValueError: if a number is out of range; the message names it.
+  """
+  n = checks.integer(num_nodes, name='num_nodes', low=1)
+  s = checks.integer(options.sample_size, name='sample_size', low=1)
+  if s > n:
+    raise ValueError(
+      f'sample_size={s} is more than the {n} nodes: need '
+      f'1 <= sample_size <= num_nodes = {n}.'
+    )
+  a = checks.integer(options.num_aggregators, name='num_aggregators', low=1)
+  if a > s:
+    raise ValueError(
+      f'num_aggregators={a} is more than sample_size={s}: aggregators come '
+      'from the sample.'
+    )
+  sampling.required_models(s, options.success_fraction, rule=options.threshold)
+  checks.integer(options.activity_window, name='activity_window', low=1)
+  checks.number(
+    options.ping_timeout_s, name='ping_timeout_s', low=0.0, open_low=True
+  )
+  checks.number(options.ping_again_s, name='ping_again_s', low=0.0)
+  checks.number(
+    options.aggregation_timeout_s, name='aggregation_timeout_s', low=0.0
+  )
+  checks.integer(options.min_models, name='min_models', low=1, high=s)
+  checks.number(options.retry_s, name='retry_s', low=0.0)
+  for name in ('model_bytes', 'id_bytes', 'ping_bytes'):
+    checks.integer(getattr(options, name), name=name, low=0)
+
+
+def sampling_protocol(
+  world: world_lib.World,
+  options: ModestOptions,
+  *,
+  members: np.ndarray | None = None,
+  churn: Sequence[world_lib.Churn] = (),
+  server: bool = False,
+  seed: int = 0,
+) -> SamplingProtocol:
+  """Simulates decentralised sampling (MoDeST), event by event.
+
+  In round k the nodes of the sample S_k train what they were sent, find the
+  live aggregators of round k + 1 by pings and send them their models. An
+  aggregator averages s sf of them, finds the live nodes of S_(k+1) and sends
+  them the average. Samples and aggregators are the first to answer among the
+  candidates of a node's own view, sorted by the hash of (node, round); views
+  travel with the models.
+
+  Args:
+    world: delays and speeds of N nodes.
+    options: numbers of the protocol.
+    members: bool[N], nodes that are there at the start; all if None.
+    churn: who comes and goes, by the round that the first node begins.
+    server: whether one extra actor, at the place of the node with the lowest
+      median latency and with an infinitely fast link, averages all rounds
+      instead: federated averaging with the same samples on the same clock.
+    seed: of the receivers of JOIN and LEAVE.
+
+  Returns:
+    A `SamplingProtocol`; the server is actor N.
+
+  Raises:
+    ValueError: if arguments are out of range or too few nodes are members.
+
+  Cost: O(N) host work per message.
+
+  Example:
+    >>> world = make_world(6, np.random.default_rng(0))
+    >>> protocol = sampling_protocol(world, ModestOptions(sample_size=2))
+    >>> state = protocol.advance(protocol.init(), 1)
+    >>> state['round'], state['recipes'][str(state['latest'])][0]
+    (1, 'average')
+
+  Source: de Vos et al. 2023 (https://arxiv.org/abs/2302.13837), section 3;
+    the time-out of aggregators is from later versions, `retry_s` is ours.
+  """
+  world = world_lib.check_world(world)
+  n = world.num_nodes
+  check_options(options, n)
+  churn = world_lib.check_churn(churn, n)
+  start = views.initial_view(n, members)
+  if not start.membership.any():
+    raise ValueError('members must name at least one node.')
+  num_actors = n
+  if server:
+    world, start = _with_server(world, start)
+    num_actors = n + 1
+  ids = [str(i) for i in range(n)]
+
+  @functools.lru_cache(maxsize=64)
+  def order(round):
+    return np.array([int(i) for i in sampling.sample_order(ids, round)])
+
+  rules = _Rules(
+    options=options,
+    world=world,
+    order=order,
+    churn=churn,
+    server=n if server else None,
+    required=sampling.required_models(
+      options.sample_size, options.success_fraction, rule=options.threshold
+    ),
+    num_nodes=n,
+    seed=seed,
+  )
+
+  def init():
+    state = transport.new_state(num_actors, start)
+    state['online'][n:] = True
+    whole = lambda value: np.full(num_actors, value, np.int32)
+    state |= {
+      'round': 0,
+      'latest': 0,
+      'num_averaged': 0,
+      'stalled': 0,
+      'top': 0,
+      'next_churn': 0,
+      'next_model': 1,
+      'next_search': 0,
+      'recipes': {},
+      'searches': {},
+      'stores': {},
+      'pending': {},
+      'train_round': whole(0),
+      'training': whole(0),
+      'base': whole(-1),
+      'own': whole(-1),
+      'agg_round': whole(0),
+      'agg_phase': whole(_DONE),
+      'agg_model': whole(-1),
+    }
+    simulation = _Simulation(state, rules)
+    first = order(1)[views.candidates(start, 1, 1)[order(1)]]
+    for node in first[: options.sample_size]:
+      simulation.begin_training(int(node), 1, 0)
+    return state
+
+  def advance(state, round):
+    state = transport.copy_state(state)
+    simulation = _Simulation(state, rules)
+    while state['round'] < round:
+      if not simulation.run_next():
+        state['stalled'] = 1
+        break
+    return state
+
+  return SamplingProtocol(init, advance, n, options)
+
+
+def diagnose(state: State) -> str:
+  """Says who is waiting for whom.
+
+  Args:
+    state: of a `SamplingProtocol`.
+
+  Returns:
+    One line of text.
+  """
+  parts = [
+    f'round {state["round"]} of {state["clock"]:.1f} s',
+    f'{int(state["online"].sum())} actors online',
+  ]
+  for node, store in state['stores'].items():
+    if state['agg_phase'][int(node)] <= _OVERDUE:
+      parts.append(
+        f'aggregator {node} has {len(store)} models of round '
+        f'{int(state["agg_round"][int(node)]) - 1}, from {sorted(store)}'
+      )
+  busy = np.flatnonzero(state['training'])
+  parts.append(f'training: {busy.tolist()}')
+  return '; '.join(parts) + '.'
+
+
+class _Rules(NamedTuple):
+  """What does not change during a run."""
+
+  options: ModestOptions
+  world: world_lib.World
+  order: Callable[[int], np.ndarray]
+  churn: tuple[world_lib.Churn, ...]
+  server: int | None
+  required: int
+  num_nodes: int
+  seed: int
+
+
+def _with_server(world, start):
+  latency = world.latency_s
+  off_diagonal = np.where(np.eye(len(latency), dtype=bool), np.nan, latency)
+  place = 0
+  if len(latency) > 1:
+    place = int(np.argmin(np.nanmedian(off_diagonal, axis=1)))
+  out = np.append(latency[place], 0.0)
+  wide = np.vstack([np.column_stack([latency, latency[:, place]]), out])
+  world = world_lib.World(
+    wide,
+    np.append(world.compute_s, 0.0),
+    np.append(world.bytes_per_s, np.inf),
+  )
+  # A server is no member, so nobody samples it.
+  start = views.MembershipView(*(np.append(x, 0) for x in start))
+  return world, start
+
+
+class _Simulation(transport.Transport):
+  """The protocol's reaction to each event."""
+
+  def __init__(self, state: State, rules: _Rules) -> None:
+    options = rules.options
+    super().__init__(
+      state,
+      rules.world,
+      {
+        'model': options.model_bytes,
+        'view': rules.num_nodes * (options.id_bytes + 8),
+        'ping': options.ping_bytes,
+        'membership': options.id_bytes + 8,
+      },
+    )
+    self.rules = rules
+    self.options = options
+
+  # Training.
+
+  def begin_training(self, node: int, round: int, model: int) -> None:
+    """A node adopts a model and trains it."""
+    state = self.state
+    state['train_round'][node] = state['training'][node] = round
+    state['base'][node] = model
+    state['own'][node] = -1
+    self._note(node, node, round)
+    self.schedule(self.world.compute_s[node], 'trained', node, round)
+    if round > state['top']:
+      state['top'] = round
+      self._apply_churn(round)
+
+  def on_averaged(self, node, sender, round, model, view):
+    """A participant receives the aggregated model of a round."""
+    self._merge(node, view)
+    self._note(node, sender, round)
+    if round > self.state['train_round'][node]:
+      self.begin_training(node, round, model)
+
+  def on_trained(self, node, round):
+    """Local training is over, unless something newer has begun."""
+    state = self.state
+    if state['training'][node] != round:
+      return
+    base = int(state['base'][node])
+    state['training'][node] = 0
+    state['base'][node] = -1
+    model = self._recipe('train', base, node, round)
+    state['own'][node] = model
+    self._find_aggregators(node, round, model, 0)
+
+  def _find_aggregators(self, node, round, model, tries):
+    if self.rules.server is not None:
+      self._send_trained(node, round, model, [self.rules.server], tries)
+      return
+    self._search(
+      node, 'trained', round + 1, self.options.num_aggregators, model, tries
+    )
+
+  def _send_trained(self, node, round, model, aggregators, tries):
+    for j in aggregators:
+      self.send_model(node, j, 'update', node, round + 1, model)
+    self._apply_pending(node)
+    self._watch(node, 'trained', round, tries)
+
+  # Aggregation.
+
+  def on_update(self, node, sender, round, model, view):
+    """An aggregator receives a trained model for the next round."""
+    state = self.state
+    self._merge(node, view)
+    self._note(node, sender, round - 1)
+    self._note(node, node, round)
+    if round < state['agg_round'][node]:
+      return
+    if round > state['agg_round'][node]:
+      state['agg_round'][node] = round
+      state['agg_phase'][node] = _COLLECTING
+      state['agg_model'][node] = -1
+      state['stores'][str(node)] = {}
+      if self.options.aggregation_timeout_s:
+        self.schedule(
+          self.options.aggregation_timeout_s, 'overdue', node, round
+        )
+    if state['agg_phase'][node] > _OVERDUE:
+      return
+    store = state['stores'][str(node)]
+    store.setdefault(str(sender), model)
+    late = state['agg_phase'][node] == _OVERDUE
+    if len(store) >= (self.options.min_models if late else self.rules.required):
+      self._average(node)
+
+  def on_overdue(self, node, round):
+    """An aggregator has waited long enough."""
+    state = self.state
+    if (
+      state['agg_round'][node] != round
+      or state['agg_phase'][node] != _COLLECTING
+    ):
+      return
+    state['agg_phase'][node] = _OVERDUE
+    if len(state['stores'][str(node)]) >= self.options.min_models:
+      self._average(node)
+
+  def _average(self, node):
+    state = self.state
+    round = int(state['agg_round'][node])
+    store = state['stores'].pop(str(node))
+    # In one order, so that aggregators with equal models agree exactly.
+    members = [store[j] for j in sorted(store, key=int)]
+    model = self._average_of(members)
+    state['agg_phase'][node] = _SEARCHING
+    state['agg_model'][node] = model
+    if round - 1 > state['round']:
+      state['round'] = round - 1
+      state['latest'] = model
+      state['num_averaged'] = len(members)
+    self._find_participants(node, round, model, 0)
+
+  def _find_participants(self, node, round, model, tries):
+    self._search(
+      node, 'averaged', round, self.options.sample_size, model, tries
+    )
+
+  def _send_average(self, node, round, model, participants, tries):
+    for j in participants:
+      self.send_model(node, j, 'averaged', node, round, model)
+    self._apply_pending(node)
+    self.state['agg_phase'][node] = _DONE
+    self._watch(node, 'averaged', round, tries)
+
+  # Pings.
+
+  def _search(self, node, purpose, round, want, model, tries):
+    """Looks for the first responsive nodes in the order of a round."""
+    state = self.state
+    order = self.rules.order(round)
+    own = node if node < self.rules.num_nodes else None
+    allowed = views.candidates(
+      self.view(node), round, self.options.activity_window, own
+    )
+    name = str(state['next_search'])
+    state['next_search'] += 1
+    state['searches'][name] = {
+      'owner': node,
+      'purpose': purpose,
+      'round': round,
+      'want': want,
+      'model': model,
+      'tries': tries,
+      'order': order[allowed[order]].astype(np.int32),
+      'next': 0,
+      'waiting': [],
+      'found': [],
+    }
+    self._go_on(name)
+
+  def _go_on(self, name):
+    search = self.state['searches'][name]
+    order, want = search['order'], search['want']
+    while len(search['found']) + len(search['waiting']) < want and search[
+      'next'
+    ] < len(order):
+      j = int(order[search['next']])
+      search['next'] += 1
+      if j == search['owner']:
+        search['found'].append(j)
+        continue
+      search['waiting'].append(j)
+      self._ping(name, search, j)
+      again = self.options.ping_again_s
+      if again < self.options.ping_timeout_s:
+        self.schedule(again, 'ping_again', search['owner'], name, j)
+      else:
+        self.schedule(
+          self.options.ping_timeout_s, 'ping_lost', search['owner'], name, j
+        )
+    if len(search['found']) >= want or not search['waiting']:
+      self._finish(name)
+
+  def _ping(self, name, search, j):
+    owner = search['owner']
+    self.send_short(owner, j, 'ping', 'ping', owner, self._known(owner), name)
+
+  def on_ping(self, node, sender, round, name):
+    """A node is asked whether it is there."""
+    self._note(node, sender, max(round, self._known(node)))
+    self.send_short(node, sender, 'ping', 'pong', node, self._known(node), name)
+
+  def on_pong(self, node, sender, round, name):
+    """An answer; late ones still count as a sign of life."""
+    self._note(node, sender, max(round, self._known(node)))
+    search = self.state['searches'].get(name)
+    if search is None or sender not in search['waiting']:
+      return
+    search['waiting'].remove(sender)
+    search['found'].append(sender)
+    self._go_on(name)
+
+  def on_ping_again(self, node, name, j):
+    """Sends a ping a second time."""
+    search = self.state['searches'].get(name)
+    if search is None or j not in search['waiting']:
+      return
+    self._ping(name, search, j)
+    rest = self.options.ping_timeout_s - self.options.ping_again_s
+    self.schedule(rest, 'ping_lost', node, name, j)
+
+  def on_ping_lost(self, node, name, j):
+    """Gives a node up and asks the next in the order."""
+    del node
+    search = self.state['searches'].get(name)
+    if search is None or j not in search['waiting']:
+      return
+    search['waiting'].remove(j)
+    self._go_on(name)
+
+  def _finish(self, name):
+    search = self.state['searches'].pop(name)
+    node, round = search['owner'], search['round']
+    place = {int(j): spot for spot, j in enumerate(search['order'])}
+    found = sorted(search['found'], key=place.__getitem__)[: search['want']]
+    model, tries = search['model'], search['tries']
+    if search['purpose'] == 'trained':
+      if tries and self._progressed(node, round):
+        self._release(node, 'trained', round - 1)
+        return
+      self._send_trained(node, round - 1, model, found, tries)
+    elif self.state['agg_round'][node] == round:
+      if tries and self._progressed(node, round):
+        self._release(node, 'averaged', round)
+        return
+      self._send_average(node, round, model, found, tries)
+
+  # Nodes that hear nothing more.
+
+  def _watch(self, node, purpose, round, tries):
+    if self.options.retry_s and tries < _MAX_RETRIES:
+      self.schedule(
+        self.options.retry_s, 'silence', node, purpose, round, tries + 1
+      )
+    else:
+      self._release(node, purpose, round)
+
+  def on_silence(self, node, purpose, round, tries):
+    """Repeats a node's last message if nothing came of it."""
+    state = self.state
+    trained = purpose == 'trained'
+    current = state['train_round' if trained else 'agg_round'][node] == round
+    model = int(state['own' if trained else 'agg_model'][node])
+    if not current or model < 0:
+      return
+    if not state['online'][node]:
+      return
+    if self._progressed(node, round + 1 if trained else round):
+      self._release(node, purpose, round)
+    elif trained:
+      self._find_aggregators(node, round, model, tries)
+    else:
+      self._find_participants(node, round, model, tries)
+
+  def _progressed(self, node, round):
+    """Whether a node knows of somebody beyond a round."""
+    return self.state['views'][node, 0].max() > round
+
+  def _release(self, node, purpose, round):
+    """Lets go of a model that will not be sent again."""
+    trained = purpose == 'trained'
+    if self.state['train_round' if trained else 'agg_round'][node] == round:
+      self.state['own' if trained else 'agg_model'][node] = -1
+
+  # Membership.
+
+  def _apply_churn(self, round):
+    churn = self.rules.churn
+    while self.state['next_churn'] < len(churn):
+      change = churn[self.state['next_churn']]
+      if change.round > round:
+        return
+      self.state['next_churn'] += 1
+      for node in change.nodes:
+        getattr(self, f'_{change.kind}')(node)
+
+  def _crash(self, node):
+    state = self.state
+    state['online'][node] = False
+    state['training'][node] = 0
+    for name in ('base', 'own', 'agg_model'):
+      state[name][node] = -1
+    state['agg_phase'][node] = _DONE
+    state['stores'].pop(str(node), None)
+    state['pending'].pop(str(node), None)
+    for name in [k for k, s in state['searches'].items() if s['owner'] == node]:
+      del state['searches'][name]
+
+  def _leave(self, node):
+    if self.state['online'][node]:
+      self._announce(node, left=True)
+      self._crash(node)
+
+  def _join(self, node):
+    if not self.state['online'][node]:
+      self.state['online'][node] = True
+      self._announce(node, left=False)
+
+  def _announce(self, node, *, left):
+    mine = self.state['views'][node]
+    counter = int(mine[1, node]) // 2 + 1
+    event = views.membership_event(counter, left=left)
+    mine[1, node] = event
+    known = (mine[1] >= 2) & (mine[1] % 2 == 0)
+    known[node] = False
+    others = np.flatnonzero(known)
+    count = min(self.options.sample_size, len(others))
+    rng = np.random.default_rng([self.rules.seed, node, counter])
+    for j in rng.choice(others, count, replace=False) if count else ():
+      self.send_short(
+        node, int(j), 'membership', 'membership', node, event, int(left)
+      )
+
+  def on_membership(self, node, sender, event, left):
+    """A JOIN waits until the receiver has sent a model; a LEAVE does not."""
+    if left:
+      self._learn(node, sender, event)
+    else:
+      self.state['pending'].setdefault(str(node), []).append((sender, event))
+
+  def _apply_pending(self, node):
+    for sender, event in self.state['pending'].pop(str(node), ()):
+      self._learn(node, sender, event)
+      self._note(node, sender, self._known(node))
+
+  def _learn(self, node, other, event):
+    view = self.state['views'][node]
+    view[1, other] = max(view[1, other], event)
+
+  # Views and models.
+
+  def _known(self, node):
+    """The round a node believes in."""
+    state = self.state
+    return int(max(state['train_round'][node], state['agg_round'][node]))
+
+  def _note(self, node, other, round):
+    view = self.state['views'][node]
+    view[0, other] = max(view[0, other], round)
+
+  def _merge(self, node, view):
+    merged = views.merge_views(self.view(node), views.MembershipView(*view))
+    self.state['views'][node] = merged
+
+  def _recipe(self, *recipe):
+    number = self.state['next_model']
+    self.state['next_model'] = number + 1
+    self.state['recipes'][str(number)] = recipe
+    return number
+
+  def _average_of(self, members: list[Any]) -> int:
+    recipe = ('average', tuple(members))
+    for number, known in self.state['recipes'].items():
+      if known == recipe:
+        return int(number)
+    return self._recipe(*recipe)
