@@ -49,6 +49,7 @@ from jaxdl.decentralized._class_mixtures import (
 from jaxdl.decentralized._communication import (
   SCHEDULES,
   communication_schedule,
+  mean_above,
   num_messages,
   random_pairs,
   random_peers,
@@ -206,6 +207,7 @@ __all__ = [
   'communication_schedule',
   'landscape',
   'local_then_gossip',
+  'mean_above',
   'merge',
   'merge_by_gossip',
   'mergeability',

@@ -187,7 +187,7 @@ def random_peers(
     tables = mixing.from_function(
       tables.matrix, structure='random_peers', stochastic='row'
     )
-  return tables if graph is not None else _mean_above(tables, rate, n)
+  return tables if graph is not None else mean_above(tables, rate, n)
 
 
 def random_pairs(num_clients: int, rate: chex.Numeric) -> mixing.Mixer:
@@ -218,7 +218,7 @@ def random_pairs(num_clients: int, rate: chex.Numeric) -> mixing.Mixer:
   elif rate > 1.0:
     active = 1.0
   pairs = mixing.random_matching(n, probability=active)
-  return _mean_above(pairs, rate, n)
+  return mean_above(pairs, rate, n)
 
 
 def scheduled(
@@ -276,6 +276,45 @@ def num_messages(matrix: chex.Array) -> chex.Array:
   return jnp.sum((matrix != 0) & off, dtype=jnp.int32)
 
 
+def mean_above(
+  mixer: mixing.Mixer, rate: chex.Numeric, num_clients: int
+) -> mixing.Mixer:
+  """Uses the exact average instead of a mixer where the rate says so.
+
+  Args:
+    mixer: what to do at lower rates.
+    rate: r; N - 1 and more is the exact average. Static or traced.
+    num_clients: N >= 1.
+
+  Returns:
+    A mixer.
+
+  Example:
+    >>> mean_above(mixing.identity(2), 1.0, 2).matrix(0).tolist()
+    [[0.5, 0.5], [0.5, 0.5]]
+  """
+  n = checks.integer(num_clients, name='num_clients', low=1)
+  mean = mixing.from_matrix(np.full((n, n), 1.0 / n))
+  if not isinstance(rate, jax.core.Tracer):
+    return mean if rate >= n - 1 else mixer
+
+  def apply(stacked, round, *, key=None, axis_name=None):
+    options = {'key': key, 'axis_name': axis_name}
+    return jax.lax.cond(
+      rate >= n - 1,
+      lambda x: mean.apply(x, round, **options),
+      lambda x: mixer.apply(x, round, **options),
+      stacked,
+    )
+
+  def matrix(round, *, key=None):
+    return jnp.where(
+      rate >= n - 1, mean.matrix(0), mixer.matrix(round, key=key)
+    )
+
+  return mixer._replace(apply=apply, matrix=matrix)
+
+
 def _check_rate(rate, *, name):
   if isinstance(rate, jax.core.Tracer):
     return
@@ -284,26 +323,3 @@ def _check_rate(rate, *, name):
       f'{name} counts neighbours besides yourself: need a finite number of at '
       f'least 0; got {rate}.'
     )
-
-
-def _mean_above(sparse: mixing.Mixer, rate, n: int) -> mixing.Mixer:
-  """Uses the exact average where the rate reaches N - 1."""
-  mean = mixing.from_matrix(np.full((n, n), 1.0 / n))
-  if not isinstance(rate, jax.core.Tracer):
-    return mean if rate >= n - 1 else sparse
-
-  def apply(stacked, round, *, key=None, axis_name=None):
-    options = {'key': key, 'axis_name': axis_name}
-    return jax.lax.cond(
-      rate >= n - 1,
-      lambda x: mean.apply(x, round, **options),
-      lambda x: sparse.apply(x, round, **options),
-      stacked,
-    )
-
-  def matrix(round, *, key=None):
-    return jnp.where(
-      rate >= n - 1, mean.matrix(0), sparse.matrix(round, key=key)
-    )
-
-  return sparse._replace(apply=apply, matrix=matrix)

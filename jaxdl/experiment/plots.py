@@ -18,13 +18,21 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl.experiment import _heat_maps, _plots
+from jaxdl.experiment import _heat_maps, _plots, _polygons
 
-__all__ = ['bars', 'heat_map', 'lines', 'log_log', 'weights_heat_map']
+__all__ = [
+  'bars',
+  'heat_map',
+  'lines',
+  'log_log',
+  'polygon',
+  'weights_heat_map',
+]
 
 Row = dict[str, Any]
 
 heat_map = _heat_maps.heat_map
+polygon = _polygons.polygon
 weights_heat_map = _heat_maps.weights_heat_map
 
 
