@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The MoNNA binary."""
+
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from experiments import monna
+
+SMALL = {
+  'methods': ('monna', 'dsgd'),
+  'num_clients': 7,
+  'num_byzantine': 1,
+  'num_rounds': 4,
+  'eval_every': 2,
+  'examples_per_client': 20,
+}
+
+
+class MonnaTest(parameterized.TestCase):
+  def test_rows_report_mean_and_worst_node(self):
+    rows = monna.run(monna.Config(**SMALL)).rows
+    test = [r for r in rows if r['split'] == 'test']
+    self.assertLen(test, 3 * 2)
+    for row in test:
+      self.assertLessEqual(row['worst_accuracy'], row['accuracy'] + 1e-6)
+    train = [r for r in rows if r['split'] == 'train']
+    for row in train:
+      self.assertContainsSubset(('drift', 'alpha', 'lambda', 'loss'), row)
+
+  def test_dsgd_is_not_attacked(self):
+    options = {**SMALL, 'methods': ('dsgd',)}
+    losses = [
+      [r['loss'] for r in monna.run(monna.Config(attack=a, **options)).rows]
+      for a in ('sign_flip', 'none')
+    ]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-6)
+
+  @parameterized.parameters('label_flip', 'nan')
+  def test_other_attacks_run(self, attack):
+    rows = monna.run(
+      monna.Config(attack=attack, **{**SMALL, 'methods': ('monna',)})
+    ).rows
+    self.assertTrue(np.isfinite(rows[-1]['loss']))
+
+  @parameterized.parameters(
+    ({'num_byzantine': 3}, 'cannot tolerate f=3 with 4 received vectors'),
+    ({'num_byzantine': 7}, 'leaves no correct node'),
+    ({'attack': 'unknown'}, 'unknown'),
+    ({'methods': ()}, 'methods is empty'),
+  )
+  def test_impossible_settings_are_refused_at_once(self, options, message):
+    with self.assertRaisesRegex(ValueError, message):
+      monna.Config(**{**SMALL, **options})
+
+  def test_smoke(self):
+    config = monna.Config().smoked()
+    self.assertEqual(config, config.smoked())
+
+
+if __name__ == '__main__':
+  absltest.main()
