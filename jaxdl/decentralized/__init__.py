@@ -94,7 +94,6 @@ from jaxdl.decentralized._message_log import (
   replay,
 )
 from jaxdl.decentralized._modest import (
-  ModestOptions,
   SamplingProtocol,
   diagnose,
   sampling_protocol,
@@ -103,6 +102,7 @@ from jaxdl.decentralized._modest_baselines import (
   clocked_gossip,
   gossip_learning,
 )
+from jaxdl.decentralized._modest_options import ModestOptions, check_options
 from jaxdl.decentralized._modest_sampling import (
   Sample,
   required_models,
@@ -266,6 +266,7 @@ __all__ = [
   'TRAFFIC',
   'World',
   'candidates',
+  'check_options',
   'churn_from_trace',
   'clocked_gossip',
   'diagnose',

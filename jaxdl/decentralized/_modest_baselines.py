@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Learning without sampling on the same clock: every node, every round."""
 
+import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.flatten_util
@@ -85,22 +86,9 @@ def clocked_gossip(
   size = checks.integer(model_bytes, name='model_bytes', low=0)
   world, n = nodes.world, nodes.num_nodes
 
-  @jax.jit
-  def train_and_mix(models, data, key, round):
-    rounds = jnp.full((n,), round, jnp.int32)
-    trained = nodes.train(models, data, key, rounds, jnp.ones((n,), bool))
-    mix_key = jax.random.fold_in(key, round)
-    return mixer.apply(trained, round - 1, key=mix_key)
-
-  @jax.jit
-  def train_and_combine(models, data, key, round, online, matrix):
-    rounds = jnp.full((n,), round, jnp.int32)
-    trained = nodes.train(models, data, key, rounds, online)
-    return trees.combine(matrix, trained)
-
-  @jax.jit
-  def matrix_of(key, round):
-    return mixer.matrix(round - 1, key=jax.random.fold_in(key, round))
+  train_and_mix, train_and_combine, matrix_of = _gossip_programs(
+    nodes.recipe, mixer
+  )
 
   def step(state, cohort, *, key=None):
     del key
@@ -201,21 +189,7 @@ def gossip_learning(
   size = checks.integer(model_bytes, name='model_bytes', low=0)
   world, n = nodes.world, nodes.num_nodes
 
-  @jax.jit
-  def receive(models, ages, sent, sent_ages, senders, data, key, wave):
-    """One message for every node that has a sender (>= 0)."""
-    active = senders >= 0
-    source = jnp.maximum(senders, 0)
-    theirs = sent_ages[source].astype(jnp.float32)
-    mine = ages.astype(jnp.float32)
-    total = mine + theirs
-    share = jnp.where(total > 0, theirs / jnp.maximum(total, 1.0), 0.5)
-    share = jnp.where(active, share, 0.0)[:, None]
-    merged = (1.0 - share) * models + share * sent[source]
-    age = jnp.where(active, jnp.maximum(ages, sent_ages[source]) + 1, ages)
-    rounds = jnp.full((n,), wave, jnp.int32)
-    out = nodes.train(merged.astype(models.dtype), data, key, rounds, active)
-    return out, age
+  receive = _receive_program(nodes.recipe)
 
   def init(key):
     state = nodes.init(key)
@@ -266,6 +240,89 @@ def gossip_learning(
   return types.Algorithm(init, step, nodes.params)
 
 
+class _Recipe(NamedTuple):
+  """What the programs depend on; hashable."""
+
+  task: types.Task
+  optimizer: optax.GradientTransformation
+  batch_size: int
+  num_epochs: int | None
+  num_steps: int | None
+  num_nodes: int
+  mesh: jax.sharding.Mesh | None
+  chunk: int | None
+
+
+def _trainer(recipe):
+  """Trains the active ones of all nodes."""
+  local = training.local_training(
+    recipe.task,
+    recipe.optimizer,
+    batch_size=recipe.batch_size,
+    num_epochs=recipe.num_epochs,
+    num_steps=recipe.num_steps,
+  )
+  one = training.flat_training(recipe.task, local)
+  n, mesh = recipe.num_nodes, recipe.mesh
+  run = clients.map_clients(one, mesh=mesh, chunk=recipe.chunk)
+
+  def train(models, data, key, round, active):
+    data = dict(data)
+    mask = data.pop('mask')
+    rounds = jnp.full((n,), round, jnp.int32)
+    each = training.node_keys(key, rounds, jnp.arange(n))
+    out = jnp.where(active[:, None], run(models, data, mask, each), models)
+    return clients.replicate(out, mesh)
+
+  return train
+
+
+# No round has this number, so that mixers and nodes draw apart.
+_MIXING = 2**30
+
+
+@functools.lru_cache(maxsize=4)
+def _gossip_programs(recipe, mixer):
+  train = _trainer(recipe)
+
+  @jax.jit
+  def train_and_mix(models, data, key, round):
+    everybody = jnp.ones((recipe.num_nodes,), bool)
+    trained = train(models, data, key, round, everybody)
+    mix_key = jax.random.fold_in(key, _MIXING)
+    return mixer.apply(trained, round - 1, key=mix_key)
+
+  @jax.jit
+  def train_and_combine(models, data, key, round, online, matrix):
+    return trees.combine(matrix, train(models, data, key, round, online))
+
+  @jax.jit
+  def matrix_of(key, round):
+    return mixer.matrix(round - 1, key=jax.random.fold_in(key, _MIXING))
+
+  return train_and_mix, train_and_combine, matrix_of
+
+
+@functools.lru_cache(maxsize=4)
+def _receive_program(recipe):
+  train = _trainer(recipe)
+
+  @jax.jit
+  def receive(models, ages, sent, sent_ages, senders, data, key, wave):
+    """One message for every node that has a sender (>= 0)."""
+    active = senders >= 0
+    source = jnp.maximum(senders, 0)
+    theirs = sent_ages[source].astype(jnp.float32)
+    total = ages.astype(jnp.float32) + theirs
+    share = jnp.where(total > 0, theirs / jnp.maximum(total, 1.0), 0.5)
+    share = jnp.where(active, share, 0.0)[:, None]
+    merged = (1.0 - share) * models + share * sent[source]
+    age = jnp.where(active, jnp.maximum(ages, sent_ages[source]) + 1, ages)
+    return train(merged.astype(models.dtype), data, key, wave, active), age
+
+  return receive
+
+
 class _Nodes:
   """What both baselines share: models of all nodes, and who is there."""
 
@@ -292,14 +349,9 @@ class _Nodes:
         f'members must be bool[{n}]; got shape {self.members.shape}.'
       )
     self.churn = world_lib.check_churn(churn, n)
-    self.mesh, self.chunk = mesh, chunk
     self.unravel = training.flat_model(task)[1]
-    self.local = training.local_training(
-      task,
-      optimizer,
-      batch_size=batch_size,
-      num_epochs=num_epochs,
-      num_steps=num_steps,
+    self.recipe = _Recipe(
+      task, optimizer, batch_size, num_epochs, num_steps, n, mesh, chunk
     )
 
   def init(self, key) -> dict[str, Any]:
@@ -322,22 +374,6 @@ class _Nodes:
   def params(self, state):
     """Models of all nodes, leaves [N, ...]."""
     return jax.vmap(self.unravel)(state['models'])
-
-  def train(self, models, data, key, rounds, active):
-    """Trains the active nodes."""
-    data = dict(data)
-    mask = data.pop('mask')
-
-    def one(vector, data, mask, key):
-      trained = self.local(self.unravel(vector), data, mask, key)
-      return jax.flatten_util.ravel_pytree(trained)[0]
-
-    each = training.node_keys(key, rounds, jnp.arange(self.num_nodes))
-    out = clients.map_clients(one, mesh=self.mesh, chunk=self.chunk)(
-      models, data, mask, each
-    )
-    out = jnp.where(active[:, None], out, models)
-    return clients.replicate(out, self.mesh)
 
   def changed(self, state, round):
     """Returns who is online in a round, and the next change."""

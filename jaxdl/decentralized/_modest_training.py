@@ -164,33 +164,11 @@ def sampling_sgd(
   Source: de Vos et al. 2023 (https://arxiv.org/abs/2302.13837), section 3.
   """
   checks.choice(on_stall, ('hold', 'raise'), name='on_stall')
-  _, unravel = flat_model(task)
-  local = local_training(
-    task,
-    optimizer,
-    batch_size=batch_size,
-    num_epochs=num_epochs,
-    num_steps=num_steps,
-  )
+  unravel = flat_model(task)[1]
   size = protocol.options.sample_size
-
-  def one(vector, data, mask, key):
-    trained = local(unravel(vector), data, mask, key)
-    return jax.flatten_util.ravel_pytree(trained)[0]
-
-  @jax.jit
-  def train(vectors, nodes, rounds, data, key):
-    rows = dict(jax.tree.map(lambda x: x[nodes], data))
-    mask = rows.pop('mask')
-    out = clients.map_clients(one, mesh=mesh, chunk=chunk)(
-      jnp.stack(vectors), rows, mask, node_keys(key, rounds, nodes)
-    )
-    out = clients.replicate(out, mesh)
-    return tuple(out[i] for i in range(size))
-
-  @jax.jit
-  def average(vectors, weights):
-    return trees.combine(weights, jnp.stack(vectors))
+  train, average = _programs(
+    task, optimizer, batch_size, num_epochs, num_steps, size, mesh, chunk
+  )
 
   def train_many(vectors, nodes, rounds, cohort, key):
     count = len(nodes)
@@ -248,6 +226,50 @@ def sampling_sgd(
     return unravel(state['models'][str(state['protocol']['latest'])])
 
   return types.Algorithm(init, step, params)
+
+
+@functools.lru_cache(maxsize=4)
+def _programs(
+  task, optimizer, batch_size, num_epochs, num_steps, size, mesh, chunk
+):
+  """Compiles training and averaging once for all protocols and seeds."""
+  local = local_training(
+    task,
+    optimizer,
+    batch_size=batch_size,
+    num_epochs=num_epochs,
+    num_steps=num_steps,
+  )
+  one = flat_training(task, local)
+
+  @jax.jit
+  def train(vectors, nodes, rounds, data, key):
+    rows = dict(jax.tree.map(lambda x: x[nodes], data))
+    mask = rows.pop('mask')
+    out = clients.map_clients(one, mesh=mesh, chunk=chunk)(
+      jnp.stack(vectors), rows, mask, node_keys(key, rounds, nodes)
+    )
+    out = clients.replicate(out, mesh)
+    return tuple(out[i] for i in range(size))
+
+  @jax.jit
+  def average(vectors, weights):
+    return trees.combine(weights, jnp.stack(vectors))
+
+  return train, average
+
+
+def flat_training(
+  task: types.Task, local: Callable[..., chex.ArrayTree]
+) -> Callable[..., chex.Array]:
+  """Turns `local_training` into a function of a model in one vector."""
+  unravel = flat_model(task)[1]
+
+  def one(vector, data, mask, key):
+    trained = local(unravel(vector), data, mask, key)
+    return jax.flatten_util.ravel_pytree(trained)[0]
+
+  return one
 
 
 def check_node_cohort(cohort: types.Cohort, num_nodes: int) -> None:
