@@ -146,8 +146,9 @@ def meamed(
   def kernel(x, count):
     rows = order.widen(order.sorted_rows(x))
     centre = order.median_of(rows, count=count)
-    mean = order.nearest_mean(rows, centre, count - f)
-    return mean, *order.nearest_window(rows, centre, count - f)
+    kept = {'num_kept': count - f, 'max_moves': f}
+    mean = order.nearest_mean(rows, centre, **kept)
+    return mean, *order.nearest_window(rows, centre, **kept)
 
   return _families.coordinate_rule(
     updates, kernel, mask=mask, axis_name=axis_name
@@ -192,8 +193,9 @@ def phocas(
   def kernel(x, count):
     rows = order.widen(order.sorted_rows(x))
     centre = order.window_mean(rows, f, count - f)
-    mean = order.nearest_mean(rows, centre, count - f)
-    return mean, *order.nearest_window(rows, centre, count - f)
+    kept = {'num_kept': count - f, 'max_moves': f}
+    mean = order.nearest_mean(rows, centre, **kept)
+    return mean, *order.nearest_window(rows, centre, **kept)
 
   return _families.coordinate_rule(
     updates, kernel, mask=mask, axis_name=axis_name

@@ -341,8 +341,9 @@ def bulyan(
       # The chosen number is static unless a client was not finite.
       count = theta
     centre = order.median_of(rows, count=count)
-    mean = order.nearest_mean(rows, centre, count - 2 * f)
-    return mean, *order.nearest_window(rows, centre, count - 2 * f)
+    kept = {'num_kept': count - 2 * f, 'max_moves': 2 * f}
+    mean = order.nearest_mean(rows, centre, **kept)
+    return mean, *order.nearest_window(rows, centre, **kept)
 
   if view.coefficients is None:
     stacked, axis = view.base, view.axis_name

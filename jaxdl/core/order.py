@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from jaxdl.core import trees
 
 UNROLLED = 64
+SMALL = 8
 BLOCK = 2048
 
 Rows = list[chex.Array] | chex.Array
@@ -146,8 +147,10 @@ def sort(x: chex.Array) -> chex.Array:
     >>> sort(jnp.array([3.0, 1.0, 2.0]))
     Array([1., 2., 3.], dtype=float32)
   """
-  rows = sorted_rows(x)
-  return jnp.stack(rows) if isinstance(rows, list) else rows
+  if x.shape[0] <= SMALL:
+    return jnp.stack(sorted_rows(x))
+  # With every row an output, the unrolled network is compiled once per row.
+  return _staged(nan_last(x))
 
 
 def widen(rows: Rows) -> Rows:
@@ -178,7 +181,12 @@ def pick(rows: Rows, index: int | chex.Array) -> chex.Array:
   if isinstance(index, int):
     return rows[index]
   if isinstance(rows, list):
-    rows = jnp.stack(rows)
+    # Selecting row by row stays in one loop with the network; a stack of all
+    # rows would not, and compiles and runs tens of times slower.
+    out = rows[0]
+    for i, row in enumerate(rows[1:], 1):
+      out = jnp.where(index >= i, row, out)
+    return out
   return jax.lax.dynamic_index_in_dim(rows, index, 0, keepdims=False)
 
 
@@ -246,7 +254,11 @@ def median_of(
 
 
 def nearest_mean(
-  rows: Rows, centre: chex.Array, num_kept: int | chex.Array
+  rows: Rows,
+  centre: chex.Array,
+  num_kept: int | chex.Array,
+  *,
+  max_moves: int | None = None,
 ) -> chex.Array:
   """Averages, per coordinate, the entries nearest to a centre.
 
@@ -259,6 +271,8 @@ def nearest_mean(
     rows: what `sorted_rows` returned, N rows.
     centre: [...].
     num_kept: entries to average, 1 <= num_kept <= N; static or traced.
+    max_moves: how many entries are present beyond `num_kept`, at most (static);
+      N by default. A small number is faster where `num_kept` is traced.
 
   Returns:
     [...], dtype of the rows; the sum is taken in float32 or float64.
@@ -278,13 +292,27 @@ def nearest_mean(
         kept = jnp.where(up[i - k], kept, 0)
       total = total + kept
     return (total / k).astype(dtype)
-  stacked = jnp.stack(rows) if isinstance(rows, list) else rows
-  ids = jnp.arange(n)
-  ahead = jnp.take(stacked, jnp.minimum(ids + num_kept, n - 1), axis=0)
-  up = ahead - centre[None] < centre[None] - stacked
-  inside = (ids + num_kept < n).reshape((-1,) + (1,) * centre.ndim)
-  start = jnp.sum((up & inside).astype(jnp.int32), axis=0)
-  return window_mean(stacked, start, start + num_kept)
+  start = jnp.zeros(centre.shape, jnp.int32)
+  for up, _, _ in _moves(rows, centre, num_kept, max_moves):
+    start = start + up
+  return window_mean(rows, start, start + num_kept)
+
+
+def _moves(rows, centre, num_kept, max_moves):
+  """Whether the window moves up past entry j, and its new ends if it does."""
+  n = len(rows)
+  moves = n - 1 if max_moves is None else min(max_moves, n - 1)
+  if isinstance(num_kept, int):
+    moves = min(moves, n - num_kept)
+  for j in range(moves):
+    ahead = j + num_kept
+    if isinstance(num_kept, int):
+      above = pick(rows, ahead)
+      up = above - centre < centre - rows[j]
+    else:  # A traced window may have no room left.
+      above = pick(rows, jnp.minimum(ahead, n - 1))
+      up = (above - centre < centre - rows[j]) & (ahead < n)
+    yield up, rows[j + 1], above
 
 
 def window_of(
@@ -304,7 +332,11 @@ def window_of(
 
 
 def nearest_window(
-  rows: Rows, centre: chex.Array, num_kept: int | chex.Array
+  rows: Rows,
+  centre: chex.Array,
+  num_kept: int | chex.Array,
+  *,
+  max_moves: int | None = None,
 ) -> tuple[chex.Array, chex.Array]:
   """Smallest and largest entry among those that `nearest_mean` averages.
 
@@ -312,27 +344,14 @@ def nearest_window(
     rows: what `sorted_rows` returned, N rows.
     centre: [...].
     num_kept: as in `nearest_mean`.
+    max_moves: as in `nearest_mean`.
 
   Returns:
     Two arrays [...].
   """
-  n = len(rows)
-  last = num_kept - 1
-  low, high = pick(rows, 0), pick(rows, last)
-  stacked = rows
-  if not isinstance(num_kept, int) and isinstance(rows, list):
-    stacked = jnp.stack(rows)
-  moves = n - num_kept if isinstance(num_kept, int) else n - 1
-  for j in range(moves):
-    # A traced window may have no room left: the clipped index stands still.
-    ahead = j + num_kept
-    if not isinstance(num_kept, int):
-      ahead = jnp.minimum(ahead, n - 1)
-    above = pick(stacked, ahead)
-    up = above - centre < centre - rows[j]
-    if not isinstance(num_kept, int):
-      up &= j + num_kept < n
-    low = jnp.where(up, rows[j + 1], low)
+  low, high = pick(rows, 0), pick(rows, num_kept - 1)
+  for up, below, above in _moves(rows, centre, num_kept, max_moves):
+    low = jnp.where(up, below, low)
     high = jnp.where(up, above, high)
   return low, high
 
