@@ -89,7 +89,7 @@ def build(case, num_clients=NUM_CLIENTS, num_byzantine=NUM_BYZANTINE):
   )
 
   def fn(updates, mask=None, axis_name=None):
-    params = jax.tree.map(lambda x: jnp.zeros(x.shape[1:], x.dtype), updates)
+    params = jax.tree.map(lambda x: jnp.zeros_like(jnp.asarray(x)[0]), updates)
     state = server.init(params)
     if isinstance(state, aggregators.FoolsGoldState):  # One row per client.
       state = jax.tree.map(

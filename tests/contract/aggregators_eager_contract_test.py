@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every registered rule without jit, and the precision that it asks for."""
 
+import warnings
+
 import jax
+import numpy as np
 from absl.testing import absltest, parameterized
 from contract import aggregator_cases as lib
 
@@ -10,9 +13,14 @@ from jaxdl import aggregators
 
 class AggregatorsEagerContractTest(parameterized.TestCase):
   @parameterized.named_parameters(lib.named(lib.PLAIN))
-  def test_without_jit(self, case):
+  def test_without_jit_on_numpy(self, case):
     flat = lib.flat_updates(8)
-    lib.close(lib.build(case)(flat), lib.flat_program(case)(flat))
+    want = lib.flat_program(case)(flat)
+    with warnings.catch_warnings():
+      warnings.simplefilter('error')
+      got = lib.build(case)(flat.astype(np.float64))
+    self.assertEqual(got.dtype, np.float32)
+    lib.close(got, want)
 
   @parameterized.named_parameters(lib.named(lib.PLAIN))
   def test_every_small_product_is_exact(self, case):

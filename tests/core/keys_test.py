@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One random stream per client identity."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from jaxdl.core import clients, keys
+
+
+def _draws(key, ids):
+  return np.asarray(
+    jax.vmap(lambda k: jax.random.normal(k, (3,)))(keys.client_keys(key, ids))
+  )
+
+
+class ClientKeysTest(absltest.TestCase):
+  def test_bound_to_the_identity_not_the_row(self):
+    key = jax.random.key(7)
+    ids = jnp.array([4, 11, 2, 900_001])
+    base = dict(zip(ids.tolist(), _draws(key, ids), strict=True))
+    for other in ([11, 4], [900_001, 5, 5, 2, 4, 11, 0]):
+      for i, row in zip(other, _draws(key, jnp.array(other)), strict=True):
+        if i in base:
+          np.testing.assert_array_equal(row, base[i])
+
+  def test_differ_between_clients_and_rounds(self):
+    first = _draws(jax.random.key(0), jnp.arange(50))
+    second = _draws(jax.random.key(1), jnp.arange(50))
+    self.assertLen(np.unique(np.concatenate([first, second]), axis=0), 100)
+
+  def test_spreading_clients_changes_nothing(self):
+    ids = jnp.arange(16)
+    want = _draws(jax.random.key(3), ids)
+    spread = clients.shard_clients(ids, clients.clients_mesh(8))
+    got = jax.jit(_one_by_one)(jax.random.key(3), spread)
+    np.testing.assert_array_equal(got, want)
+
+
+def _one_by_one(key, ids):
+  return jax.vmap(lambda k: jax.random.normal(k, (3,)))(
+    keys.client_keys(key, ids)
+  )
+
+
+class CheckKeyTest(parameterized.TestCase):
+  def test_typed_keys_pass_also_while_tracing(self):
+    keys.check_key(jax.random.key(0))
+    jax.eval_shape(
+      lambda k: [keys.check_key(k), jax.random.bits(k)][1], jax.random.key(0)
+    )
+
+  def test_messages(self):
+    with self.assertRaisesRegex(TypeError, r'noise_key is required: pass jax'):
+      keys.check_key(None, name='noise_key')
+    with self.assertRaisesRegex(TypeError, 'typed key, .* got uint32'):
+      keys.check_key(np.zeros(2, np.uint32))
+    for impl in ('rbg', 'unsafe_rbg'):
+      with self.assertRaisesRegex(ValueError, 'wrong under vmap: use threefry'):
+        keys.check_key(jax.random.key(0, impl=impl))
+
+
+if __name__ == '__main__':
+  absltest.main()
