@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Honest timings: contenders take turns, medians count, conditions are told.
+
+A benchmark measures groups of contenders with `measure`, states `Claim`s about
+them, and writes its section of `RESULTS.md` with `write_section`.
+"""
+
+import dataclasses
+import gc
+import os
+import pathlib
+import platform
+import re
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+RESULTS = pathlib.Path(__file__).parent / 'RESULTS.md'
+PLOTS = pathlib.Path(__file__).parent / 'plots'
+
+_HEADER = """# Benchmark results
+
+Every section is written by the benchmark that it names (`--write`). Contenders
+of a row take turns in one process; times are medians over the rounds, ratios
+medians of the ratios within a round, so that a busy machine moves both sides
+alike. Each section tells the load of the machine while it ran.
+"""
+
+
+class Times(dict):
+  """Milliseconds of every round: name -> list."""
+
+  def ms(self, name: str) -> float:
+    """Median milliseconds of one contender."""
+    return statistics.median(self[name])
+
+  def ratio(self, numerator: str, denominator: str) -> float:
+    """Median over the rounds of the ratio of two contenders."""
+    pairs = zip(self[numerator], self[denominator], strict=True)
+    return statistics.median(a / b for a, b in pairs)
+
+
+def measure(fns: Mapping[str, Callable[[], Any]], *, rounds: int) -> Times:
+  """Times contenders in turn.
+
+  Args:
+    fns: name -> call; what it returns is waited for.
+    rounds: turns of every contender, after one that does not count.
+
+  Returns:
+    The times.
+  """
+  times = Times({name: [] for name in fns})
+  for fn in fns.values():
+    jax.block_until_ready(fn())
+  gc.collect()
+  gc.disable()
+  try:
+    for turn in range(rounds):
+      # The order is turned too: nobody always follows the same neighbour.
+      names = list(fns)
+      start = turn % len(names)
+      for name in names[start:] + names[:start]:
+        begin = time.perf_counter()
+        jax.block_until_ready(fns[name]())
+        times[name].append(1e3 * (time.perf_counter() - begin))
+  finally:
+    gc.enable()
+  return times
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+  """A bound on a ratio of two contenders.
+
+  Attributes:
+    ours: contender on our side.
+    rival: what it is compared with.
+    faster: times that ours must be faster than the rival, or None.
+    within: times the rival's time that ours may take, or None.
+  """
+
+  ours: str
+  rival: str
+  faster: float | None = None
+  within: float | None = None
+
+  def row(self, times: Times) -> dict[str, str]:
+    """One line of the table of a group."""
+    if self.faster is not None:
+      value = times.ratio(self.rival, self.ours)
+      target, held = f'>= {self.faster:g}x faster', value >= self.faster
+    elif self.within is not None:
+      value = times.ratio(self.ours, self.rival)
+      target, held = f'<= {self.within:g}x', value <= self.within
+    else:
+      value = times.ratio(self.rival, self.ours)
+      target, held = 'told only', None
+    return {
+      'ours': self.ours,
+      'ms': digits(times.ms(self.ours)),
+      'compared with': self.rival,
+      'its ms': digits(times.ms(self.rival)),
+      'ratio': digits(value),
+      'target': target,
+      'held': '-' if held is None else 'yes' if held else '**no**',
+    }
+
+
+def fact(what: str, value: float, unit: str, *, below: float) -> dict[str, str]:
+  """One line about a number that must stay below a bound.
+
+  Args:
+    what: the quantity.
+    value: what was measured.
+    unit: of both numbers.
+    below: the bound.
+
+  Returns:
+    A row.
+  """
+  return {
+    'quantity': what,
+    'value': f'{digits(value)} {unit}',
+    'target': f'< {below:g} {unit}',
+    'held': 'yes' if value < below else '**no**',
+  }
+
+
+def digits(value: float) -> str:
+  """Three significant digits, no exponent."""
+  if value == 0 or not np.isfinite(value):
+    return f'{value:g}'
+  places = max(0, 2 - int(np.floor(np.log10(abs(value)))))
+  return f'{value:.{places}f}'
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+  """A markdown table; columns are those of the first row.
+
+  Args:
+    rows: one mapping per line.
+
+  Returns:
+    Markdown without a final newline.
+  """
+  names = list(rows[0])
+  lines = ['| ' + ' | '.join(names) + ' |', '|' + '---|' * len(names)]
+  for row in rows:
+    lines.append('| ' + ' | '.join(str(row[n]) for n in names) + ' |')
+  return '\n'.join(lines)
+
+
+def load() -> float:
+  """Load average of the last minute."""
+  return os.getloadavg()[0]
+
+
+def conditions(loads: Sequence[float]) -> str:
+  """One sentence on machine, versions and load.
+
+  Args:
+    loads: load averages taken during the run.
+
+  Returns:
+    Markdown.
+  """
+  devices = jax.devices()
+  import scipy
+
+  return (
+    f'{time.strftime("%Y-%m-%d")}, {_processor()}, {os.cpu_count()} cores, '
+    f'{len(devices)} {devices[0].platform} device(s); jax {jax.__version__}, '
+    f'NumPy {np.__version__}, SciPy {scipy.__version__}, Python '
+    f'{platform.python_version()}. One-minute load average during the run: '
+    f'{min(loads):.1f} to {max(loads):.1f}.'
+  )
+
+
+def _processor() -> str:
+  try:
+    text = pathlib.Path('/proc/cpuinfo').read_text()
+  except OSError:
+    return platform.processor() or platform.machine()
+  found = re.search(r'model name\s*:\s*(.+)', text)
+  return found.group(1).strip() if found else platform.machine()
+
+
+def first_call_seconds(fn: Callable[..., Any], *args: Any) -> float:
+  """Seconds of tracing, compiling and running once, with no cache.
+
+  Args:
+    fn: a function that was never jitted.
+    *args: its arguments.
+
+  Returns:
+    Wall-clock seconds.
+  """
+  # Another function object, so that neither cache of jax knows it.
+  fresh = jax.jit(lambda *xs: fn(*xs))
+  kept = jax.config.jax_enable_compilation_cache
+  jax.config.update('jax_enable_compilation_cache', False)
+  try:
+    begin = time.perf_counter()
+    jax.block_until_ready(fresh(*args))
+    return time.perf_counter() - begin
+  finally:
+    jax.config.update('jax_enable_compilation_cache', kept)
+
+
+def memory(fn: Callable[..., Any], *args: Any) -> dict[str, int]:
+  """What the compiled program allocates, in bytes.
+
+  Args:
+    fn: function of arrays.
+    *args: arrays or shapes.
+
+  Returns:
+    'temporaries', and 'peak': arguments, results and temporaries together.
+  """
+  found = jax.jit(fn).lower(*args).compile().memory_analysis()
+  return {
+    'temporaries': found.temp_size_in_bytes,
+    'peak': found.temp_size_in_bytes
+    + found.argument_size_in_bytes
+    + found.output_size_in_bytes
+    - found.alias_size_in_bytes,
+  }
+
+
+def write_section(
+  name: str, body: str, *, path: pathlib.Path = RESULTS
+) -> pathlib.Path:
+  """Replaces one benchmark's section of the results, or adds it.
+
+  Args:
+    name: the benchmark's module, which titles the section.
+    body: Markdown.
+    path: the file.
+
+  Returns:
+    The file.
+  """
+  text = path.read_text() if path.exists() else _HEADER
+  title = f'## {name}\n'
+  section = f'{title}\n{body.strip()}\n'
+  parts = re.split(r'(?m)^(?=## )', text)
+  others = [p.strip() + '\n' for p in parts[1:] if not p.startswith(title)]
+  head = parts[0].strip() + '\n'
+  path.write_text('\n'.join([head, *sorted([*others, section])]))
+  return path
+
+
+def report(
+  name: str, parts: Sequence[str], loads: Sequence[float], *, write: bool
+) -> None:
+  """Prints the end of a run, and writes the section if asked.
+
+  Args:
+    name: the benchmark's module.
+    parts: Markdown, printed by the benchmark as it went.
+    loads: load averages taken during the run.
+    write: whether to write the section.
+  """
+  told = conditions(loads)
+  print(told, flush=True)
+  if write:
+    command = f'`python -m experiments.benchmarks.{name} --write`'
+    body = '\n\n'.join([f'{command}: {told}', *parts])
+    print(f'wrote {write_section(name, body)}')
