@@ -17,7 +17,7 @@ from scipy import stats
 
 from experiments.benchmarks import _timing
 from jaxdl import aggregators
-from jaxdl.core import gram as gram_lib, trees
+from jaxdl.core import gram as gram_lib
 from jaxdl.experiment import plots
 
 FLAGS = flags.FLAGS
