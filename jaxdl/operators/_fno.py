@@ -37,6 +37,8 @@ def kept_wavenumbers(
     [[0, 1, -2, -1], [0, 1, 2]]
   """
   checks.choice(convention, CONVENTIONS, name='convention')
+  if not 1 <= len(modes) <= 3:
+    raise ValueError(f'modes={modes} must have one to three entries.')
   for n in modes:
     checks.integer(n, name='modes', low=1)
   if convention == 'original':
@@ -153,9 +155,10 @@ def _by_matrices(x, real, imag, wavenumbers):
   outer = []
   for k, n in zip(wavenumbers[:-1], grid[:-1], strict=True):
     cos, sin = angles(k, n)
-    # [point, s, mode, t]: multiplication by exp(-i theta), exp(i theta) / n.
+    # down sums over [point, s], up over [mode, t]: products with exp(-i theta)
+    # and exp(i theta) / n.
     down = np.stack([np.stack([cos, -sin], -1), np.stack([sin, cos], -1)], 1)
-    up = np.stack([np.stack([cos, -sin], 1), np.stack([sin, cos], 1)], -1)
+    up = np.stack([np.stack([cos, sin], 1), np.stack([-sin, cos], 1)], -1)
     outer.append((jnp.asarray(down, dtype), jnp.asarray(up / n, dtype)))
 
   points, modes = 'uvw'[:rank], 'xyz'[:rank]
@@ -258,8 +261,6 @@ def fno(
     of 'original' start uniform on [0, 1/w^2), as in the authors' code.
   """
   ks = kept_wavenumbers(modes, convention=convention)
-  if not 1 <= len(ks) <= 3:
-    raise ValueError(f'modes={modes} must have one to three entries.')
   checks.integer(width, name='width', low=1)
   checks.integer(num_blocks, name='num_blocks', low=1)
   checks.integer(out_channels, name='out_channels', low=1)

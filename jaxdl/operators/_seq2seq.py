@@ -24,8 +24,10 @@ class _Seq2Seq(nn.Module):
     if y.ndim == 2:
       y = jnp.broadcast_to(y[None], (u.shape[0], *y.shape))
     make = _CELLS[self.cell]
-    carry, _ = nn.RNN(make(self.width), return_carry=True, name='encoder')(u)
-    states = nn.RNN(make(self.width), name='decoder')(y, initial_carry=carry)
+    encoder = nn.RNN(make(self.width, name='encoder'), return_carry=True)
+    decoder = nn.RNN(make(self.width, name='decoder'))
+    carry, _ = encoder(u)
+    states = decoder(y, initial_carry=carry)
     return nn.Dense(self.out_features, name='head')(states)
 
 

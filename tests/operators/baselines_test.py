@@ -140,10 +140,10 @@ class SequenceTest(parameterized.TestCase):
 
     h = c = np.zeros((2, 3))
     for step in np.float64(u).T:
-      h, c = cell(params['encoder']['cell'], h, c, step[:, None])
+      h, c = cell(params['encoder'], h, c, step[:, None])
     want = []
     for point in np.float64(y):
-      h, c = cell(params['decoder']['cell'], h, c, np.tile(point, (2, 1)))
+      h, c = cell(params['decoder'], h, c, np.tile(point, (2, 1)))
       want.append(h @ params['head']['kernel'] + params['head']['bias'])
     got = run(net, jax.tree.map(np.float32, params), u, y)
     np.testing.assert_allclose(got, np.stack(want, 1), atol=1e-5)
@@ -156,7 +156,7 @@ class RegistryTest(parameterized.TestCase):
     net = operators.make_model(
       name,
       channels=4,
-      num_layers=1,
+      num_layers=2,
       basis=operators.pod_basis(outputs, 3),
       modes=(3, 3),
       iterations='11,20',

@@ -105,7 +105,7 @@ class OperatorTaskTest(parameterized.TestCase):
     batch = {'sensors': c[:, :1] + c[:, 1:] * t[None], 'targets': s}
     net = operators.deeponet((16, 16), (16, 16), activation='tanh')
     task = operators.operator_task(net, batch, points=t[:, None], loss='mse')
-    optimizer = optax.adam(0.01)
+    optimizer = optax.adam(optax.cosine_decay_schedule(0.02, 1000))
 
     @jax.jit
     def train(params):
@@ -116,10 +116,11 @@ class OperatorTaskTest(parameterized.TestCase):
         return (optax.apply_updates(params, updates), state), None
 
       carry = (params, optimizer.init(params))
-      return jax.lax.scan(step, carry, None, length=500)[0][0]
+      return jax.lax.scan(step, carry, None, length=1000)[0][0]
 
-    metrics = task.evaluate(train(task.init(KEY)), batch)
-    self.assertLess(float(metrics['mse']), 1e-4)
+    metrics = jax.jit(task.evaluate)(train(task.init(KEY)), batch)
+    # 99.9 % of the variance.
+    self.assertLess(float(metrics['mse']), 1e-3 * float((s**2).mean()))
 
   def test_clients_train_under_vmap(self):
     batch = jax.tree.map(lambda x: jnp.stack([x, 2 * x]), self.grid_batch())
@@ -130,14 +131,39 @@ class OperatorTaskTest(parameterized.TestCase):
     task = operators.operator_task(net, one)
     params = jax.vmap(task.init)(jax.random.split(KEY, 2))
     grads = jax.jit(jax.vmap(jax.grad(task.loss)))(params, batch)
+    grad = jax.jit(jax.grad(task.loss))
     for i in range(2):
       row = lambda tree, i=i: jax.tree.map(lambda x: x[i], tree)
-      want = jax.jit(jax.grad(task.loss))(row(params), row(batch))
+      want = grad(row(params), row(batch))
       jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
         row(grads),
         want,
       )
+
+  def test_rows_spread_over_devices_give_the_same_step_once_compiled(self):
+    batch = {'inputs': normal(0, 8, 8, 1), 'targets': normal(1, 8, 8, 1)}
+    net = operators.mgno(channels=2, num_layers=1, iterations='10,10')
+    task = operators.operator_task(net, batch)
+    params = task.init(KEY)
+    traces = []
+
+    @jax.jit
+    def step(params, batch):
+      traces.append(1)
+      return jax.value_and_grad(task.loss)(params, batch)
+
+    want = step(params, batch)
+    step(params, jax.tree.map(lambda x: 2 * x, batch))
+    self.assertLen(traces, 1)
+    mesh = jax.make_mesh(
+      (8,), ('rows',), axis_types=(jax.sharding.AxisType.Auto,)
+    )
+    rows = jax.NamedSharding(mesh, jax.P('rows'))
+    got = step(params, jax.device_put(batch, rows))
+    jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), got, want
+    )
 
   def test_says_what_to_change(self):
     batch = self.grid_batch()
