@@ -17,7 +17,8 @@ class ModestOptions(NamedTuple):
       waits for.
     threshold: how s sf becomes a number, see `required_models`.
     activity_window: Delta k >= 1, rounds after which a silent node is no
-      longer a candidate.
+      longer a candidate. Take several times N / s: a live node that no sample
+      reaches for so long is forgotten as well, until it joins again.
     ping_timeout_s: Delta t, after which an unanswered ping gives up.
     ping_again_s: after which it is sent a second time; not at all if this is
       no shorter than the time-out.
