@@ -68,7 +68,7 @@ PAPERS = (
       'federated.robust_sgd',
     ),
     experiment='robust_training',
-    claims=('robust_rules_survive', 'mixing_helps'),
+    claims=('robust_rules_survive', 'mean_is_beaten', 'mixing_helps'),
     colab='01_robust_aggregation',
   ),
   Paper(

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The index is true: names exist, claims match, the README is up to date."""
 
+import doctest
 import importlib
 import operator
 import pathlib
 
+import jax
 from absl.testing import absltest, parameterized
 
 import jaxdl
@@ -38,6 +40,14 @@ class PapersTest(parameterized.TestCase):
 
   def test_readme_shows_the_table(self):
     self.assertIn(papers.table(), (ROOT / 'README.md').read_text())
+
+  def test_readme_examples(self):
+    with jax.numpy_rank_promotion('allow'):
+      result = doctest.testfile(
+        str(ROOT / 'README.md'), module_relative=False, verbose=False
+      )
+    self.assertGreater(result.attempted, 5)
+    self.assertEqual(result.failed, 0)
 
   def test_subpackages_are_exported(self):
     found = {p.parent.name for p in (ROOT / 'jaxdl').glob('*/__init__.py')}
