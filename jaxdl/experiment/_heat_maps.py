@@ -69,7 +69,8 @@ def heat_map(
     image = _image(axes, matrix, diverging, low, high)
     _plain_frame(axes)
     where, text = _plots.spaced([str(c) for c in column_labels], 24)
-    slanted = sum(len(t) for t in text) > 10 * fig.get_size_inches()[0]
+    room = 0.6 * fig.get_size_inches()[0] / max(len(text), 1)
+    slanted = max((len(t) for t in text), default=0) * 0.08 > room
     axes.set_xticks(
       where,
       text,

@@ -287,5 +287,7 @@ def _is_refusal(error, config_class, place) -> bool:
 
 def _quiet(record: std_logging.LogRecord) -> bool:
   """Drops the small talk of libraries that log through absl."""
-  chatty = any(p in record.pathname for p in ('orbax', 'tensorstore'))
+  chatty = any(
+    p in record.pathname for p in ('orbax', 'tensorstore', 'xla_bridge')
+  )
   return not chatty or record.levelno >= std_logging.WARNING
