@@ -145,9 +145,13 @@ def sample_by_class(
   Returns:
     Dict of leaves [*shape, ...] plus `mask`, all true.
   """
-  class_key, member_key = jax.random.split(key)
-  classes = jax.random.categorical(class_key, jnp.log(mixture), shape=shape)
-  count = jnp.maximum(table.count[classes], 1)
-  member = jax.random.randint(member_key, shape, 0, count)
+  # One draw for both choices compiles in a fraction of the time of two.
+  first, second = jax.random.uniform(key, (2, *shape))
+  ends = jnp.cumsum(mixture)
+  ends = ends / ends[-1]
+  steps = ends.reshape((1,) * len(shape) + ends.shape)
+  classes = jnp.sum(first[..., None] >= steps, axis=-1)
+  count = table.count[classes]
+  member = jnp.minimum((second * count).astype(jnp.int32), count - 1)
   indices = table.order[table.start[classes] + member]
   return data_lib.take_batch(arrays, indices, jnp.ones(shape, bool))

@@ -1,0 +1,756 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When should decentralised learners talk, and what does one merge recover?
+
+Clients with different data train on their own and gossip a little; from time to
+time, and at the end, the average of all models is tested as well. Variants run
+side by side on the same batches: `gossip` (as the flags say), `server` (exact
+average in every round), `alone` and `soup` (no communication, from different or
+equal starts), `early`, `late` and `window_0`, `window_1`, ... (dense rounds in
+one window, gossip elsewhere; `windows` stands for all of them), `periodic` (an
+exact average now and then).
+
+Example: python -m experiments.single_merging --variants=windows --r_start=0.2
+"""
+
+import dataclasses
+import functools
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxdl import data, decentralized, federated, metrics, mixing, networks
+from jaxdl.core import clients, types
+from jaxdl.experiment import plots, runner, supervised
+
+knob = runner.knob
+
+GOSSIP = (
+  'pull',
+  'matching',
+  'ring',
+  'one_way_ring',
+  'exponential',
+  'complete',
+  'none',
+)
+STATIC = {
+  'ring': 'ring',
+  'one_way_ring': 'directed_ring',
+  'exponential': 'exponential',
+  'complete': 'complete',
+  'none': 'alone',
+}
+VARIANTS = ('gossip', 'server', 'alone', 'soup', 'early', 'late', 'periodic')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(supervised.SupervisedConfig):
+  """Knobs of single merging."""
+
+  num_rounds: int = knob(60, 'Rounds.', low=0)
+  eval_every: int = knob(6, 'Rounds between evaluations.', low=1)
+  num_clients: int = knob(16, 'Clients.', low=1)
+  alpha: float = knob(
+    0.1, 'Dirichlet concentration; small is heterogeneous.', low=0.0
+  )
+  data_sampling: str = knob(
+    'resample',
+    'resample: clients draw from all data by their mixture of classes; fixed: '
+    'they do so once; partition: data are dealt by --partition.',
+    choices=('resample', 'fixed', 'partition'),
+  )
+  examples_per_client: int = knob(
+    256,
+    'Examples per client with data_sampling=fixed or '
+    'partition=overlapping_dirichlet; 0 deals all.',
+    low=0,
+  )
+  batch_size: int = knob(32, 'Examples per client and local step.', low=1)
+  local_steps: int = knob(20, 'Local steps per round.', low=1)
+  variants: tuple[str, ...] = knob(
+    ('server', 'gossip', 'alone', 'soup', 'early', 'late'),
+    'What to compare, from: ' + ', '.join(VARIANTS) + ', windows, window_<k>.',
+  )
+  gossip: str = knob('pull', 'Who talks to whom.', choices=GOSSIP)
+  gossip_graph: str = knob(
+    '',
+    'Graph whose neighbours gossip=pull draws from; all others if empty.',
+    choices=('', 'ring', 'exponential'),
+  )
+  r_start: float = knob(
+    0.2, 'Neighbours that a client listens to besides itself.', low=0.0
+  )
+  r_end: float | None = knob(
+    None, 'The same at the end or in the window; all others if none.', low=0.0
+  )
+  schedule: str = knob(
+    'fixed',
+    'How the rate goes from r_start to r_end in gossip.',
+    choices=decentralized.SCHEDULES,
+  )
+  point1: float = knob(
+    0.9, 'Where schedule=truncate or window switches.', low=0.0, high=1.0
+  )
+  window_size: float = knob(
+    0.1, 'Length of windows, as a fraction of the rounds.', low=0.0, high=1.0
+  )
+  period: int = knob(10, 'Rounds between averages of periodic.', low=1)
+  final_merge: str = knob(
+    'exact',
+    'What happens after the last round.',
+    choices=('none', 'exact', 'exponential'),
+  )
+  final_merge_rounds: int = knob(
+    1, 'Gossip steps of final_merge=exponential.', low=0
+  )
+  optimizer: str = knob('sgd', "Clients' optimiser.", choices=('sgd', 'adamw'))
+  learning_rate: float = knob(0.1, "Clients' step size.", low=0.0)
+  momentum: float = knob(0.9, "Clients' momentum.", low=0.0, high=1.0)
+  weight_decay: float = knob(0.0, 'Weight decay.', low=0.0)
+  clip: float = knob(
+    0.0, 'Largest entry of a gradient, in size; 0 does not clip.', low=0.0
+  )
+  label_smoothing: float = knob(
+    0.0, 'Share of each label spread over all classes.', low=0.0, high=1.0
+  )
+  diff_init: bool = knob(True, 'Whether clients start from different models.')
+  recalibration_batches: int = knob(
+    32, 'Batches that statistics of a merged model are estimated on.', low=1
+  )
+  sharpness: bool = knob(
+    True, 'Measure the second-order effect of disagreement on the average.'
+  )
+  landscape: tuple[str, ...] = knob(
+    ('gossip', 'alone'), 'Variants whose loss is drawn between all models.'
+  )
+  landscape_resolution: int = knob(
+    25, 'Points across the picture of the loss; below 2 draws none.', low=0
+  )
+  chunk: int = knob(
+    0, 'Clients run together on a device; 0 follows the default rule.', low=0
+  )
+
+  @property
+  def all_variants(self) -> tuple[str, ...]:
+    """The variants, `windows` written out."""
+    count = max(1, round(1 / self.window_size)) if self.window_size else 0
+    found = []
+    for name in self.variants:
+      many = [f'window_{k}' for k in range(count)]
+      found += many if name == 'windows' else [name]
+    return tuple(found)
+
+  def validate(self) -> None:
+    """Builds every mixer, which checks rates, graphs and windows."""
+    super().validate()
+    if not self.variants:
+      raise ValueError('variants is empty: name at least one.')
+    if self.window_size <= 0:
+      raise ValueError(f'window_size must be positive; got {self.window_size}.')
+    if len(set(self.all_variants)) != len(self.all_variants):
+      raise ValueError(f'variants must differ; got {self.all_variants}.')
+    if self.gossip_graph and self.gossip != 'pull':
+      raise ValueError(
+        f'gossip_graph={self.gossip_graph} needs gossip=pull; got '
+        f'{self.gossip}.'
+      )
+    if self.data_sampling == 'fixed' and not self.examples_per_client:
+      raise ValueError('data_sampling=fixed needs examples_per_client >= 1.')
+    for variant in self.all_variants:
+      make_mixer(self, variant)
+
+  def smoked(self) -> 'Config':
+    """A few short rounds of two variants."""
+    chosen = self.all_variants[:2]
+    return dataclasses.replace(
+      super().smoked(),
+      num_clients=min(self.num_clients, 6),
+      local_steps=min(self.local_steps, 2),
+      variants=chosen,
+      landscape=tuple(v for v in self.landscape if v in chosen),
+      landscape_resolution=min(self.landscape_resolution, 7),
+    )
+
+
+def make_mixer(config: Config, variant: str) -> mixing.Mixer:
+  """Builds how the clients of a variant mix.
+
+  Args:
+    config: knobs.
+    variant: name in `--variants`.
+
+  Returns:
+    The mixer.
+
+  Raises:
+    ValueError: if the name is unknown.
+  """
+  n, total = config.num_clients, max(config.num_rounds, 1)
+  end = float(n - 1) if config.r_end is None else config.r_end
+  if variant == 'server':
+    return mixing.make_mixer('complete', n)
+  if variant in ('alone', 'soup'):
+    return mixing.identity(n)
+  start = decentralized.communication_schedule(
+    'fixed', total, start=config.r_start
+  )
+  if variant == 'periodic':
+    return mixing.every(
+      mixing.make_mixer('complete', n),
+      config.period,
+      otherwise=_scheduled(config, start, [config.r_start]),
+    )
+  window = functools.partial(
+    decentralized.communication_schedule,
+    'window',
+    total,
+    start=config.r_start,
+    end=end,
+    width=config.window_size,
+  )
+  kind, _, number = variant.partition('_')
+  rates = [config.r_start, end]
+  if variant == 'gossip':
+    smooth = config.schedule not in ('fixed', 'truncate', 'window')
+    if config.schedule == 'fixed':
+      return _scheduled(config, start, rates[:1])
+    return _scheduled(
+      config,
+      decentralized.communication_schedule(
+        config.schedule,
+        total,
+        start=config.r_start,
+        end=end,
+        point=config.point1,
+        width=config.window_size,
+      ),
+      [min(max(rates), n - 1)] if smooth else rates,
+      smooth=smooth,
+    )
+  if variant == 'early':
+    return _scheduled(config, window(point=0.0), rates)
+  if variant == 'late':
+    return _scheduled(config, window(point=1.0 - config.window_size), rates)
+  if kind == 'window' and number.isdigit():
+    point = int(number) * config.window_size
+    if point < 1.0 - 1e-9:
+      return _scheduled(config, window(point=point), rates)
+  raise ValueError(
+    f'variant {variant!r} is unknown: choose from {", ".join(VARIANTS)}, '
+    f'windows, or window_<k> with k * window_size < 1.'
+  )
+
+
+def _scheduled(config, rate, rates, *, smooth=False):
+  """The mixer of `--gossip` at a changing rate."""
+  n = config.num_clients
+  if config.gossip == 'matching':
+    make = functools.partial(decentralized.random_pairs, n)
+  elif config.gossip == 'pull':
+    # Dense rounds are an exact average and need no lists of peers.
+    most = max([r for r in rates if smooth or r < n - 1], default=0.0)
+    make = functools.partial(
+      decentralized.random_peers,
+      n,
+      graph=mixing.make_graph(config.gossip_graph, n)
+      if config.gossip_graph
+      else None,
+      max_peers=math.ceil(most),
+    )
+  else:
+    static = mixing.make_mixer(STATIC[config.gossip], n)
+    make = lambda r: decentralized.mean_above(static, r, n)
+  return decentralized.scheduled(make, rate)
+
+
+def make_optimizer(config: Config) -> optax.GradientTransformation:
+  """Clip, decay, then SGD or AdamW.
+
+  Args:
+    config: knobs.
+
+  Returns:
+    The clients' optimiser; running statistics do not decay.
+  """
+
+  def decays(params):
+    rest, statistics = networks.split_statistics(params)
+    yes = jax.tree.map(lambda _: True, rest)
+    no = jax.tree.map(lambda _: False, statistics)
+    return networks.with_statistics(yes, no)
+
+  parts = [optax.clip(config.clip)] if config.clip else []
+  if config.optimizer == 'adamw':
+    parts.append(
+      optax.adamw(
+        config.learning_rate, weight_decay=config.weight_decay, mask=decays
+      )
+    )
+  else:
+    if config.weight_decay:
+      parts.append(optax.add_decayed_weights(config.weight_decay, mask=decays))
+    parts.append(
+      optax.sgd(config.learning_rate, momentum=config.momentum or None)
+    )
+  return optax.chain(*parts)
+
+
+class Setting(NamedTuple):
+  """What all variants train and are tested on, S seeds.
+
+  Attributes:
+    task: what is learned.
+    network: what the task applies.
+    draw: `draw(key, own) -> Cohort` with a batch per local step.
+    own: tree of leaves [S, ...], the data of one seed.
+    test: dict of leaves [T, B, ...].
+    local_ids: i32[S, N, M], test examples as each client would meet them.
+  """
+
+  task: types.Task
+  network: types.Network
+  draw: Any
+  own: Any
+  test: dict[str, Any]
+  local_ids: jax.Array
+
+
+def make_setting(config: Config) -> Setting:
+  """Deals the data.
+
+  Args:
+    config: knobs.
+
+  Returns:
+    The setting.
+
+  Raises:
+    ValueError: if data, partition or network do not fit.
+  """
+  n, seeds = config.num_clients, config.all_seeds
+  rngs = [np.random.default_rng([seed, 1]) for seed in seeds]
+  shape = (config.local_steps, config.batch_size)
+  if config.data_sampling == 'partition':
+    simulation = supervised.simulate(config)
+    shares = simulation.class_tables.astype(float)
+    shares /= np.maximum(shares.sum(axis=-1, keepdims=True), 1)
+    own = (simulation.client_data, simulation.mask)
+  else:
+    pooled = dataclasses.replace(config, partition='iid')
+    simulation = supervised.simulate(pooled, num_clients=1)
+    arrays = {name: x[0, 0] for name, x in simulation.client_data.items()}
+    labels = np.asarray(arrays['labels'])
+    table = decentralized.index_classes(labels, simulation.num_classes)
+    shares = np.stack(
+      [
+        decentralized.class_mixtures(
+          rng, n, np.asarray(table.count), alpha=config.alpha
+        )
+        for rng in rngs
+      ]
+    )
+    own = jnp.asarray(shares, jnp.float32)
+
+  if config.data_sampling == 'fixed':
+    host = jax.tree.map(np.asarray, arrays)
+    stacked = [
+      data.stack_clients(
+        host,
+        decentralized.choose_weighted(
+          rng, labels, share, config.examples_per_client
+        ),
+      )
+      for rng, share in zip(rngs, shares, strict=True)
+    ]
+    own = jax.tree.map(lambda *xs: jnp.asarray(np.stack(xs)), *stacked)
+
+  def draw_own(key, own):
+    """Batches from what each client holds."""
+    cohort = federated.batch_cohort(
+      key, *own, batch_size=math.prod(shape), replace=True
+    )
+    split = lambda x: x.reshape(n, *shape, *x.shape[2:])
+    return cohort.replace(data=jax.tree.map(split, cohort.data))
+
+  def draw_shared(key, own):
+    """Batches from all examples by each client's mixture."""
+    ids = jnp.arange(n, dtype=jnp.int32)
+    one = lambda k, mixture: decentralized.sample_by_class(
+      k, arrays, table, mixture, shape
+    )
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(ids)
+    return types.Cohort(
+      client_ids=ids,
+      data=jax.vmap(one)(keys, own),
+      mask=jnp.ones((n,), bool),
+      weights=jnp.full((n,), 1.0 / n),
+    )
+
+  network, task = _smoothed(config, simulation)
+  return Setting(
+    task=task,
+    network=network,
+    draw=draw_shared if config.data_sampling == 'resample' else draw_own,
+    own=own,
+    test=simulation.test,
+    local_ids=_local_tests(simulation, shares, rngs),
+  )
+
+
+def _smoothed(config, simulation):
+  """The network, and the task with label smoothing in its loss."""
+  test = simulation.test
+  network = networks.make_network(
+    config.network,
+    test['inputs'].shape[2:],
+    simulation.num_classes,
+    hidden_sizes=config.hidden_sizes,
+    norm=config.norm,
+  )
+  task = simulation.task
+  if not config.label_smoothing:
+    return network, task
+
+  def loss(params, batch, *, key=None):
+    plain = task.loss(params, batch, key=key)
+    logits, _ = networks.training_outputs(
+      network, params, batch['inputs'], mask=batch.get('mask'), key=key
+    )
+    # The cross-entropy is linear in the labels: mix it with that of uniform
+    # ones, whatever else the task's loss contains.
+    log_probabilities = jax.nn.log_softmax(logits.astype(jnp.float32))
+    uniform = -jnp.mean(log_probabilities, axis=-1)
+    hard = optax.softmax_cross_entropy_with_integer_labels(
+      logits.astype(jnp.float32), batch['labels']
+    )
+    real = batch.get('mask', jnp.ones(uniform.shape, bool))
+    gap = jnp.where(real, uniform - hard, 0.0)
+    share = config.label_smoothing / jnp.maximum(jnp.sum(real), 1)
+    return plain + share * jnp.sum(gap)
+
+  return network, task._replace(loss=loss)
+
+
+def _local_tests(simulation, shares, rngs, size=256):
+  """Test examples drawn by each client's mixture of classes."""
+  labels = np.asarray(simulation.test['labels']).reshape(-1)
+  real = np.asarray(simulation.test['mask']).reshape(-1)
+  labels = labels[real]  # Padding comes last.
+  out = []
+  for share, rng in zip(shares, rngs, strict=True):
+    ids = []
+    for mixture in share:
+      count = np.bincount(labels, minlength=len(mixture))
+      weights = (mixture / np.maximum(count, 1))[labels]
+      weights = weights / weights.sum() if weights.sum() > 0 else None
+      ids.append(rng.choice(len(labels), size, p=weights))
+    out.append(ids)
+  return jnp.asarray(np.array(out), jnp.int32)
+
+
+def make_evaluation(config: Config, setting: Setting):
+  """Compiles what is measured about stacked models.
+
+  Args:
+    config: knobs.
+    setting: task and data.
+
+  Returns:
+    `evaluate(params) -> dict of f32[S]`, `spread(params) -> accuracy f32[S]`
+    after the final merge, and `between(params) -> rows` for the first seed.
+  """
+  task, network = setting.task, setting.network
+  shapes = jax.eval_shape(task.init, jax.random.key(0))
+  has_statistics = networks.has_statistics(shapes)
+  chunk = config.chunk or None
+
+  def recalibrated(params, batches):
+    if not has_statistics:
+      return params
+    return networks.recalibrate(network, params, batches)
+
+  def averages(params, test, local_ids):
+    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), test)
+
+    def one(p, ids):
+      own = task.evaluate(p, jax.tree.map(lambda x: x[ids], flat))
+      tested = metrics.evaluate(task, p, test)
+      return {**tested, 'local_accuracy': own['accuracy']}
+
+    found = clients.map_clients(one, chunk=chunk)(params, local_ids)
+    return jax.tree.map(jnp.mean, found)
+
+  def one_seed(params, test, local_ids, batches):
+    found = averages(params, test, local_ids)
+    merged = recalibrated(decentralized.merge(params), batches)
+    tested = metrics.evaluate(task, merged, test)
+    found |= {f'merged_{name}': value for name, value in tested.items()}
+    found['gap'] = found['merged_accuracy'] - found['accuracy']
+    found['consensus'] = metrics.drift(params)
+    if config.sharpness and not has_statistics:
+      pool = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batches)
+      bent = decentralized.sharpness_alignment(
+        lambda p: task.loss(p, pool), params
+      )
+      found['gradient_norm'] = bent.gradient_norm
+      found['sharpness'] = bent.sharpness
+      found['alignment'] = bent.alignment
+    return found
+
+  def after_merge(params, test, local_ids, batches):
+    if config.final_merge == 'exact':
+      merged = recalibrated(decentralized.merge(params), batches)
+      return metrics.evaluate(task, merged, test)
+    params = decentralized.merge_by_gossip(params, config.final_merge_rounds)
+    params = clients.map_clients(recalibrated, chunk=chunk, in_axes=(0, None))(
+      params, batches
+    )
+    return averages(params, test, local_ids)
+
+  def pooled_batches(own, key):
+    """Batches with examples of all clients: [recalibration_batches, B]."""
+    drawn = setting.draw(key, own).data
+    # Neighbours in a batch are of different clients.
+    mix = lambda x: jnp.moveaxis(x, 0, 2).reshape(
+      -1, config.batch_size, *x.shape[3:]
+    )
+    return jax.tree.map(lambda x: mix(x)[: config.recalibration_batches], drawn)
+
+  def over_seeds(fn):
+    def run(params, test, local_ids, own, keys):
+      def one(args):
+        params, ids, own, key = args
+        key = jax.random.fold_in(key, 1 << 30)  # No round has this number.
+        return fn(params, test, ids, pooled_batches(own, key))
+
+      return jax.lax.map(one, (params, local_ids, own, keys))
+
+    jitted = jax.jit(run)
+    keys = supervised.seed_keys(config.all_seeds)
+
+    def evaluate(params):
+      args = params, setting.test, setting.local_ids, setting.own, keys
+      return jax.device_get(jitted(*args))
+
+    return evaluate
+
+  @jax.jit
+  def losses(params, test, own, key, weights):
+    params = jax.tree.map(lambda x: x[0], params)
+    own = jax.tree.map(lambda x: x[0], own)
+    batches = pooled_batches(own, jax.random.fold_in(key, 1 << 30))
+    return decentralized.landscape(
+      lambda p: metrics.evaluate(task, recalibrated(p, batches), test),
+      params,
+      weights,
+    )
+
+  def between(params):
+    n = config.num_clients
+    points = decentralized.polygon_grid(n, config.landscape_resolution)
+    weights = decentralized.wachspress_weights(points, n)
+    key = jax.random.key(config.all_seeds[0])
+    found = jax.device_get(
+      losses(params, setting.test, setting.own, key, weights)
+    )
+    return [
+      {
+        'x': float(x),
+        'y': float(y),
+        'corner': k if k < n else -1,
+        **{name: float(value[k]) for name, value in found.items()},
+      }
+      for k, (x, y) in enumerate(points)
+    ]
+
+  return over_seeds(one_seed), over_seeds(after_merge), between
+
+
+def build(config: Config) -> runner.Experiment:
+  """Builds the experiment; reads data files but writes nothing.
+
+  Args:
+    config: knobs.
+
+  Returns:
+    The experiment.
+  """
+  setting = make_setting(config)
+  seeds = config.all_seeds
+  mesh = supervised.mesh_or_none()
+  root = supervised.seed_keys(seeds)
+  algorithms = {
+    variant: decentralized.local_then_gossip(
+      setting.task,
+      make_mixer(config, variant),
+      num_clients=config.num_clients,
+      optimizer=make_optimizer(config),
+      same_start=variant == 'soup' or not config.diff_init,
+      mesh=mesh,
+      chunk=config.chunk or None,
+    )
+    for variant in config.all_variants
+  }
+
+  def init():
+    keys = jax.vmap(lambda key: jax.random.fold_in(key, 0))(root)
+    return {
+      name: jax.jit(supervised.over_seeds(algorithm.init, len(seeds)))(keys)
+      for name, algorithm in algorithms.items()
+    }
+
+  def one_seed(states, key, own):
+    batch_key, step_key = jax.random.split(key)
+    cohort = setting.draw(batch_key, own)
+    states, found = dict(states), {}
+    for name, algorithm in algorithms.items():
+      states[name], found[name] = algorithm.step(
+        states[name], cohort, key=step_key
+      )
+    return states, found
+
+  def step(states, round):
+    keys = jax.vmap(lambda key: jax.random.fold_in(key, round))(root)
+    run_all = supervised.over_seeds(one_seed, len(seeds))
+    return run_all(states, keys, setting.own)
+
+  evaluate, finish, between = make_evaluation(config, setting)
+  drawn = config.landscape_resolution >= 2 and config.num_clients >= 3
+
+  def rows(states, found, round):
+    out = []
+    for name in algorithms:
+      label = {'step': round, 'rule': name, 'seeds': seeds}
+      params = states[name].params
+      tested = evaluate(params)
+      tested['messages'] = states[name].num_messages
+      out += supervised.metric_rows(tested, split='test', **label)
+      if found is not None:
+        out += supervised.metric_rows(found[name], split='train', **label)
+      if round < config.num_rounds:
+        continue
+      before = {'accuracy': tested['accuracy'], 'loss': tested['loss']}
+      stages = {'before': before}
+      if config.final_merge != 'none':
+        after = finish(params)
+        stages['after'] = {key: after[key] for key in before}
+      for stage, values in stages.items():
+        final = supervised.metric_rows(values, split='final', **label)
+        out += [{**row, 'stage': stage} for row in final]
+      if name in config.landscape and drawn:
+        common = {'step': round, 'split': 'landscape', 'rule': name}
+        common['seed'] = seeds[0]
+        out += [{**common, **row} for row in between(params)]
+    return out
+
+  return runner.Experiment(
+    init=init,
+    step=step,
+    rows=rows,
+    num_rounds=config.num_rounds,
+    plots=(functools.partial(draw, config),),
+  )
+
+
+def draw(config: Config, rows, directory):
+  """Draws accuracy, disagreement, messages and the loss between models.
+
+  Args:
+    config: knobs.
+    rows: rows of the run.
+    directory: where the pictures go.
+
+  Returns:
+    The paths written.
+  """
+  title = (
+    f'{config.dataset}: {config.num_clients} clients, alpha = {config.alpha:g}'
+  )
+  line = functools.partial(plots.lines, rows, title=title)
+  paths = [
+    line(
+      directory / 'accuracy.png',
+      'accuracy',
+      ylabel='Mean test accuracy of the models',
+      ylim=(0.0, 1.0),
+    ),
+    line(
+      directory / 'merged_accuracy.png',
+      'merged_accuracy',
+      ylabel='Test accuracy of the average',
+      ylim=(0.0, 1.0),
+    ),
+    line(
+      directory / 'consensus.png',
+      'consensus',
+      ylabel='Consensus error',
+      log_y=True,
+    ),
+    plots.bars(
+      rows,
+      directory / 'final_merge.png',
+      'accuracy',
+      split='final',
+      by='stage',
+      group='rule',
+      ylabel='Test accuracy',
+      title=f'{title}, final merge: {config.final_merge}',
+      ylim=(0.0, 1.0),
+    ),
+  ]
+  talking = [r for r in rows if r.get('messages') and r['split'] == 'test']
+  if talking:
+    paths.append(
+      plots.lines(
+        talking,
+        directory / 'messages.png',
+        'merged_accuracy',
+        x='messages',
+        log_x=True,
+        xlabel='Models sent',
+        ylabel='Test accuracy of the average',
+        title=title,
+        ylim=(0.0, 1.0),
+      )
+    )
+  if any('alignment' in row for row in rows):
+    paths.append(
+      line(
+        directory / 'alignment.png',
+        'alignment',
+        ylabel='Gradient . gradient of Tr(Hessian covariance)',
+      )
+    )
+  if any(row['split'] == 'landscape' for row in rows):
+    paths.append(
+      plots.polygon(
+        rows,
+        directory / 'landscape.png',
+        'loss',
+        label='Test loss',
+        title=title,
+      )
+    )
+  return paths
+
+
+def run(config: Config, *, sinks=(), store=None) -> runner.Result:
+  """Runs the experiment.
+
+  Args:
+    config: knobs.
+    sinks: where rows go.
+    store: keeps checkpoints.
+
+  Returns:
+    Final states and all rows.
+  """
+  return runner.run(build(config), config, sinks=sinks, store=store)
+
+
+if __name__ == '__main__':
+  runner.main(Config, run)
