@@ -61,17 +61,22 @@ class ChainTest(parameterized.TestCase):
     self.assertEqual(counts['products'], 2)
 
   def test_stages_hand_on_the_same_rows(self):
-    x = jnp.asarray(_updates())
-    view = view_lib.view(x)
+    x = jax.ShapeDtypeStruct((N, D), jnp.float32)
     for stage in (
       functools.partial(aggregators.bucketing, key=jax.random.key(0)),
       functools.partial(aggregators.nnm, num_byzantine=F),
       functools.partial(aggregators.arc, num_byzantine=F),
       functools.partial(aggregators.clipping, clip_radius=1.0),
     ):
-      out = stage(view)
-      self.assertIsInstance(out, view_lib.View)
-      self.assertIs(out.base, view.base)
+
+      def run(x, stage=stage):
+        view = view_lib.view(x)
+        out = stage(view)
+        self.assertIsInstance(out, view_lib.View)
+        self.assertIs(out.base, view.base)
+        return out.coefficients
+
+      self.assertEqual(jax.eval_shape(run, x).shape[1], N)
 
   def test_in_gram_space_as_on_rows(self):
     x = _updates(1)
@@ -121,12 +126,13 @@ class ChainTest(parameterized.TestCase):
     seen = []
 
     def noisy(view, *, key):
-      seen.append(jax.random.key_data(key).tolist())
+      seen.append(jax.random.key_data(key))
       return view
 
-    rule = aggregators.chain(noisy, noisy, aggregators.median)
-    rule(jnp.ones((3, 2)), key=jax.random.key(0))
-    self.assertLen({tuple(k) for k in seen}, 2)
+    rule = aggregators.chain(noisy, noisy, lambda view: jnp.stack(seen))
+    run = jax.jit(lambda x: rule(x, key=jax.random.key(0)))
+    drawn = np.asarray(run(jnp.ones((3, 2))))
+    self.assertLen(np.unique(drawn, axis=0), 2)
 
   def test_needs_a_stage(self):
     with self.assertRaisesRegex(ValueError, 'at least a rule'):
@@ -290,7 +296,7 @@ class ShareTest(parameterized.TestCase):
 
   def test_median_gradient_is_one_half_on_the_middle_two(self):
     x = jnp.array([[4.0], [1.0], [2.0], [9.0]])
-    grad = jax.grad(lambda x: jnp.sum(aggregators.median(x)))(x)
+    grad = jax.jit(jax.grad(lambda x: jnp.sum(aggregators.median(x))))(x)
     np.testing.assert_allclose(grad[:, 0], [0.5, 0, 0.5, 0])
 
 
@@ -326,7 +332,7 @@ class RegistryTest(parameterized.TestCase):
 
   def test_update_is_what_the_weights_say(self):
     x = _updates(4)
-    for name in ('krum', 'cge', 'mda'):
+    for name in ('krum', 'mda'):
       server = aggregators.make_aggregator(
         name, num_clients=N, num_byzantine=F, pre=('nnm',)
       )

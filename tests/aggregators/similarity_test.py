@@ -44,7 +44,8 @@ class TrustTest(absltest.TestCase):
   def test_gradient_is_finite_at_a_zero_client(self):
     x = jnp.array([[2.0, 1.0], [0.0, 0.0], [-1.0, 0.5]])
     trusted = jnp.array([1.0, 0.3])
-    grad = jax.grad(lambda x: jnp.sum(aggregators.fltrust(x, trusted)))(x)
+    run = jax.grad(lambda x: jnp.sum(aggregators.fltrust(x, trusted)))
+    grad = jax.jit(run)(x)
     self.assertTrue(np.isfinite(grad).all())
 
 
@@ -146,7 +147,7 @@ class MeanShiftTest(parameterized.TestCase):
     np.testing.assert_array_equal(_partition(got), _partition(want))
 
   def test_equal_points_are_one_cluster(self):
-    got = aggregators.mean_shift_labels(jnp.ones((5, 3)))
+    got = jax.jit(aggregators.mean_shift_labels)(jnp.ones((5, 3)))
     self.assertLen(set(np.asarray(got).tolist()), 1)
 
 
@@ -183,7 +184,7 @@ class SignGuardTest(absltest.TestCase):
       aggregators.signguard,
     )
     with self.assertRaisesRegex(ValueError, 'cannot follow'):
-      rule(jnp.ones((5, 3)), key=jax.random.key(0))
+      jax.eval_shape(lambda x: rule(x, key=jax.random.key(0)), jnp.ones((5, 3)))
 
 
 if __name__ == '__main__':
