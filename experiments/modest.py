@@ -338,12 +338,14 @@ def build(config: Config) -> runner.Experiment:
   root = supervised.seed_keys(seeds)
   n = config.num_clients
   cohorts = []
+  everything = {**simulation.client_data, 'mask': simulation.mask}
+  everything = jax.device_get(everything)
   for s in range(len(seeds)):
-    share = jax.tree.map(lambda x, s=s: x[s], simulation.client_data)
+    share = {name: x[s] for name, x in everything.items()}
     cohorts.append(
       types.Cohort(
         client_ids=np.arange(n, dtype=np.int32),
-        data={**share, 'mask': simulation.mask[s]},
+        data=jax.device_put(share),
         mask=np.ones(n, bool),
         weights=np.full(n, 1.0 / n, np.float32),
       )
@@ -376,6 +378,7 @@ def build(config: Config) -> runner.Experiment:
   evaluate = supervised.evaluator(simulation)
 
   def accuracy(method, state, params):
+    params = jax.device_get(params)
     if method in SAMPLED:
       tested = evaluate(jax.tree.map(lambda x: x[None], params))
       return {name: float(value[0]) for name, value in tested.items()}
@@ -508,7 +511,7 @@ def _aligned(rows, name):
   return [
     {**row, name: float(np.mean(found[row['rule'], row['step']]))}
     for row in rows
-    if row['split'] == 'test' and name in row
+    if row['split'] == 'test' and row.get(name, 0.0) > 0
   ]
 
 
@@ -556,6 +559,7 @@ def draw(config: Config, rows, directory):
       'accuracy',
       x='time_s',
       xlabel='Simulated time (s)',
+      log_x=True,
       **common,
       **goal,
     ),

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -342,14 +341,14 @@ class _Nodes:
   ):
     self.world = world_lib.check_world(world)
     self.num_nodes = n = self.world.num_nodes
-    self.task = task
     self.members = np.ones(n, bool) if members is None else np.array(members)
     if self.members.shape != (n,):
       raise ValueError(
         f'members must be bool[{n}]; got shape {self.members.shape}.'
       )
     self.churn = world_lib.check_churn(churn, n)
-    self.unravel = training.flat_model(task)[1]
+    self.start, unravel = training.flat_model(task)
+    self.unravel = jax.jit(jax.vmap(unravel))
     self.recipe = _Recipe(
       task, optimizer, batch_size, num_epochs, num_steps, n, mesh, chunk
     )
@@ -358,9 +357,9 @@ class _Nodes:
     """All nodes start from the same model."""
     n = self.num_nodes
     init_key, train_key = jax.random.split(key)
-    start = jax.flatten_util.ravel_pytree(self.task.init(init_key))[0]
+    start = self.start(init_key)
     return {
-      'models': jnp.tile(start[None], (n, 1)),
+      'models': jnp.broadcast_to(start, (n, start.size)),
       'key': train_key,
       'round': 0,
       'ready': np.zeros(n),
@@ -373,7 +372,7 @@ class _Nodes:
 
   def params(self, state):
     """Models of all nodes, leaves [N, ...]."""
-    return jax.vmap(self.unravel)(state['models'])
+    return self.unravel(state['models'])
 
   def changed(self, state, round):
     """Returns who is online in a round, and the next change."""

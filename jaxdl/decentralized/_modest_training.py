@@ -93,14 +93,23 @@ def node_keys(
   return jax.vmap(one)(rounds, nodes)
 
 
+@functools.lru_cache(maxsize=4)
 def flat_model(
   task: types.Task,
-) -> tuple[int, Callable[[chex.Array], chex.ArrayTree]]:
-  """Returns the length of a model as one vector, and the way back."""
-  shapes = jax.eval_shape(task.init, jax.random.key(0))
-  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-  vector, unravel = jax.flatten_util.ravel_pytree(zeros)
-  return vector.size, unravel
+) -> tuple[
+  Callable[[chex.PRNGKey], chex.Array], Callable[[chex.Array], chex.ArrayTree]
+]:
+  """Returns the start of a task as one vector, and the way back, jitted."""
+  ways = []
+
+  @jax.jit
+  def start(key):
+    vector, way = jax.flatten_util.ravel_pytree(task.init(key))
+    ways.append(way)
+    return vector
+
+  jax.eval_shape(start, jax.random.key(0))
+  return start, jax.jit(ways[0])
 
 
 def model_bytes(task: types.Task) -> int:
@@ -164,7 +173,7 @@ def sampling_sgd(
   Source: de Vos et al. 2023 (https://arxiv.org/abs/2302.13837), section 3.
   """
   checks.choice(on_stall, ('hold', 'raise'), name='on_stall')
-  unravel = flat_model(task)[1]
+  start, unravel = flat_model(task)
   size = protocol.options.sample_size
   train, average = _programs(
     task, optimizer, batch_size, num_epochs, num_steps, size, mesh, chunk
@@ -193,10 +202,9 @@ def sampling_sgd(
 
   def init(key):
     init_key, train_key = jax.random.split(key)
-    start = jax.flatten_util.ravel_pytree(task.init(init_key))[0]
     return {
       'protocol': protocol.init(),
-      'models': {'0': start},
+      'models': {'0': start(init_key)},
       'key': train_key,
     }
 

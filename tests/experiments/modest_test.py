@@ -41,16 +41,17 @@ class _Stop(runner.Sink):
 
 class ModestTest(parameterized.TestCase):
   def test_smoke_runs_all_methods_and_draws(self):
-    config = modest.Config(methods=modest.METHODS).smoked()
+    methods = ('modest', 'dsgd', 'gossip')
+    config = modest.Config(methods=methods).smoked()
     self.assertEqual(config, config.smoked())
     result = modest.run(config)
     test = [r for r in result.rows if r['split'] == 'test']
-    self.assertLen(test, 4 * len(modest.METHODS))
+    self.assertLen(test, 4 * len(methods))
     for row in test:
       self.assertBetween(row['accuracy'], 0, 1)
       self.assertTrue(np.isfinite(row['loss']))
     columns, cells = result.experiment.table(result.rows)
-    self.assertLen(cells, len(modest.METHODS))
+    self.assertLen(cells, len(methods))
     self.assertLen(cells[0], len(columns))
     with tempfile.TemporaryDirectory() as folder:
       paths = modest.draw(config, result.rows, pathlib.Path(folder))
@@ -72,11 +73,10 @@ class ModestTest(parameterized.TestCase):
       self.assertGreater(ours[-1]['transfers'], served[-1]['transfers'])
       self.assertEqual(served[-1]['transfers'], 2 * 3 * 6 - 3)
 
-  @parameterized.parameters(3, 5)
-  def test_resumed_run_equals_the_uninterrupted_one(self, killed_at):
+  def test_resumed_run_equals_the_uninterrupted_one(self):
     # Nodes crash in round 3, so that time-outs and retries are pending.
     config = _config(
-      methods=('modest', 'dsgd', 'gossip'),
+      methods=('modest', 'dsgd'),
       churn='crash',
       churn_round=3,
       churn_fraction=0.6,
@@ -92,7 +92,7 @@ class ModestTest(parameterized.TestCase):
         return runner.Jsonl(pathlib.Path(folder) / 'metrics.jsonl')
 
       with self.assertRaises(KeyboardInterrupt):
-        modest.run(config, sinks=[rows(), _Stop(killed_at)], store=store())
+        modest.run(config, sinks=[rows(), _Stop(4)], store=store())
       resumed = modest.run(config, sinks=[rows()], store=store())
     self.assertEqual(resumed.rows, whole.rows)
     self.assertEqual(
