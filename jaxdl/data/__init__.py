@@ -109,6 +109,14 @@ from jaxdl.data._synthetic import (
   skewed_logistic,
   synthetic_images,
 )
+from jaxdl.data._text import (
+  SENTIMENT_LABELS,
+  SENTIMENT_PROMPT,
+  load_sst2,
+  prompt_tokens,
+  python_text,
+  sentiment_reviews,
+)
 from jaxdl.data._tff import load_tff
 
 __all__ = [
@@ -139,6 +147,13 @@ __all__ = [
   'quadratics',
   'skewed_logistic',
   'synthetic_images',
+  # Text.
+  'SENTIMENT_LABELS',
+  'SENTIMENT_PROMPT',
+  'load_sst2',
+  'prompt_tokens',
+  'python_text',
+  'sentiment_reviews',
   # Partitions.
   'PARTITIONERS',
   'add_noise_by_client',

@@ -64,7 +64,7 @@ def message_log(
   m = checks.integer(num_machines, name='num_machines', low=1)
   s = checks.integer(num_samples, name='num_samples', low=1)
   codes = np.asarray(codes)
-  index = [np.asarray(x) for x in (iterations, machines, samples)]
+  index = [np.asarray(x, np.int64) for x in (iterations, machines, samples)]
   if codes.ndim != 1 or any(x.shape != codes.shape for x in index):
     raise ValueError(
       'iterations, machines, samples and codes need one shape [L]; got '

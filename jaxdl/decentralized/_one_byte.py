@@ -99,8 +99,10 @@ def one_byte(
     distribution: 'normal', or 'rademacher' for fleets of mixed devices
       (static).
     stochastic_rounding: whether codes round at random (static).
-    mesh: devices to split the machines over (static). The compiled step then
-      moves the codes in a single all-gather, and nothing else.
+    mesh: devices to split the machines over (static). Where their number
+      divides M, the compiled step moves the codes in a single all-gather, and
+      nothing else; otherwise the last machine is run again to fill up, and
+      cutting the metrics to M rows moves those too.
     chunk: directions evaluated together on a device, see `core.clients`;
       1 needs the least memory (static).
 
