@@ -126,7 +126,9 @@ def build(config: Config) -> runner.Experiment:
   def rows(states, metrics, round):
     del metrics
     out = []
-    for t, values in jax.device_get(measure(states)).items():
+    measured = jax.device_get(measure(states))
+    for t in config.topologies:
+      values = measured[t]
       whole, rest = divmod(round, len(sent[t]))
       total = whole * sent[t].sum() + sent[t][:rest].sum()
       values = {**values, 'messages': np.full(len(seeds), total)}

@@ -4,7 +4,8 @@
 `GossipConfig` holds the knobs of topologies and weights, `make_mixer` and
 `make_graph` turn a name such as `ring` or `ring:lazy_metropolis` into what the
 algorithms take, `messages` counts what is sent and `spectrum` tells how fast it
-mixes.
+mixes. `classification` and `quadratics` are what there is to learn, with an
+evaluation of one model per client.
 """
 
 import dataclasses
@@ -20,10 +21,17 @@ import numpy as np
 
 from jaxdl import mixing
 from jaxdl.core import checks
-from jaxdl.experiment import _graph_plots, config as config_lib
+from jaxdl.experiment import (
+  _gossip_problems,
+  _graph_plots,
+  config as config_lib,
+)
 
 knob = config_lib.knob
 draw_topologies = _graph_plots.draw_topologies
+Problem = _gossip_problems.Problem
+classification = _gossip_problems.classification
+quadratics = _gossip_problems.quadratics
 
 FILE = 'file'
 TOPOLOGIES = (*mixing.TOPOLOGIES, FILE)
