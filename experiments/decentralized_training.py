@@ -129,7 +129,7 @@ class Config(gossip.GossipConfig, supervised.SupervisedConfig):
   )
 
   def validate(self) -> None:
-    """Builds every variant, which checks graphs, weights and spectra."""
+    """Builds every graph and mixer on the host; `build` checks the rest."""
     super().validate()
     if not self.variants:
       raise ValueError('variants is empty: name at least one.')
@@ -142,9 +142,9 @@ class Config(gossip.GossipConfig, supervised.SupervisedConfig):
         f'batch_size={self.batch_size} has no effect on task=quadratic: use '
         '--gradient_noise.'
       )
-    task = types.Task(lambda key: {}, lambda *_: 0.0, lambda *_: {})
-    for variant in self.variants:
-      make_variant(self, variant, task)
+    # No device may be touched here: --devices comes after.
+    for algorithm, spec in parsed:
+      make_link(self, algorithm, spec)
 
   def smoked(self) -> 'Config':
     """A few rounds of three variants."""
@@ -169,6 +169,31 @@ def parse(config: Config, variant: str) -> tuple[str, str]:
   algorithm, _, spec = variant.partition('@')
   checks.choice(algorithm, ALGORITHMS, name='algorithm')
   return algorithm, spec or config.topology
+
+
+def make_link(
+  config: Config, algorithm: str, spec: str
+) -> mixing.Mixer | np.ndarray:
+  """What an algorithm communicates over; made on the host.
+
+  Args:
+    config: knobs.
+    algorithm: a key of `ALGORITHMS`.
+    spec: `topology[:weights]`.
+
+  Returns:
+    A graph bool[N, N] for algorithms that take one, a mixer for the others.
+
+  Raises:
+    ValueError: if the topology is disconnected, does not exist for this N, or
+      weights do not fit.
+  """
+  if algorithm in _ON_GRAPHS:
+    graph = gossip.make_graph(config, spec)
+    mixing.uniform(graph)  # Refuses disconnected graphs.
+    return graph
+  weights = 'send' if algorithm == 'push_sum' else None
+  return gossip.make_mixer(config, spec, weights=weights)
 
 
 class Variant(NamedTuple):
@@ -270,13 +295,10 @@ def make_variant(config: Config, variant: str, task: types.Task) -> Variant:
     'optimizer': make_optimizer(config),
     'same_start': config.same_start,
   }
-  if name in _ON_GRAPHS:
-    graph = gossip.make_graph(config, spec)
-    mixing.uniform(graph)  # Refuses disconnected graphs.
-    return _on_graph(config, name, graph, task, options)
-  mixer = gossip.make_mixer(
-    config, spec, weights='send' if name == 'push_sum' else None
-  )
+  link = make_link(config, name, spec)
+  if not isinstance(link, mixing.Mixer):
+    return _on_graph(config, name, link, task, options)
+  mixer = link
   options['mesh'] = supervised.mesh_or_none()
   options['chunk'] = config.chunk or None
   sent = gossip.messages(mixer)
@@ -414,12 +436,15 @@ def build(config: Config) -> runner.Experiment:
     return run_all(states, keys, problem.data)
 
   distance = jax.jit(jax.vmap(mixing.consensus_distance))
+  read = {
+    name: jax.jit(jax.vmap(v.algorithm.params)) for name, v in variants.items()
+  }
 
   def rows(states, metrics, round):
     out = []
     for name, v in variants.items():
       label = {'step': round, 'rule': name, 'seeds': seeds}
-      models = v.algorithm.params(states[name])
+      models = read[name](states[name])
       sent = v.models[round]
       values = {
         **problem.evaluate(models),
@@ -448,13 +473,12 @@ def _topologies(config):
     name, spec = parse(config, variant)
     if name == 'local_sgd':
       continue
-    if name in _ON_GRAPHS:
-      found[spec] = gossip.make_graph(config, spec)[None]
-      continue
-    mixer = gossip.make_mixer(
-      config, spec, weights='send' if name == 'push_sum' else None
+    link = make_link(config, name, spec)
+    found[spec] = (
+      gossip.matrices(link, num_draws=3)
+      if isinstance(link, mixing.Mixer)
+      else link[None]
     )
-    found[spec] = gossip.matrices(mixer, num_draws=3)
   return found
 
 
