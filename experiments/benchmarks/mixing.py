@@ -7,40 +7,24 @@ and the ratios dense / chosen and NumPy / chosen (larger is better for us).
 Example: python -m experiments.benchmarks.mixing --num_parameters=10000
 """
 
-import time
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
+from experiments.benchmarks import _timing
 from jaxdl import mixing
 
 FLAGS = flags.FLAGS
+flags.DEFINE_bool('write', False, 'Write the section of RESULTS.md.')
 flags.DEFINE_list('sizes', ['32', '256', '1024'], 'Numbers of clients.')
 flags.DEFINE_integer('num_parameters', 10_000, 'Model size D.')
-flags.DEFINE_integer(
-  'repeats', 8, 'Timed calls at N = 256; the fastest counts.'
-)
+flags.DEFINE_integer('repeats', 8, 'Timed calls at N = 256; the median counts.')
 flags.DEFINE_list(
   'topologies',
   ['ring', 'exponential', 'random_regular', 'one_peer_exponential', 'base'],
   'Names of jaxdl.mixing.TOPOLOGIES.',
 )
-
-
-def fastest_ms(fns: dict[str, Callable[[], object]], repeats: int):
-  """Best of interleaved runs, so that all see the same machine."""
-  best = dict.fromkeys(fns, float('inf'))
-  for fn in fns.values():
-    fn()
-  for _ in range(repeats):
-    for name, fn in fns.items():
-      start = time.perf_counter()
-      fn()
-      best[name] = min(best[name], 1e3 * (time.perf_counter() - start))
-  return best
 
 
 def measure(topology: str, n: int, d: int, repeats: int) -> dict[str, object]:
@@ -51,37 +35,38 @@ def measure(topology: str, n: int, d: int, repeats: int) -> dict[str, object]:
   host, matrix = np.asarray(x), np.asarray(mixer.matrix(0))
   round = jnp.asarray(0)
   chosen_step, dense_step = jax.jit(mixer.apply), jax.jit(dense.apply)
-  best = fastest_ms(
+  times = _timing.measure(
     {
       'chosen': lambda: jax.block_until_ready(chosen_step(x, round)),
       'dense': lambda: jax.block_until_ready(dense_step(x, round)),
       'numpy': lambda: matrix @ host,
     },
-    repeats,
+    rounds=repeats,
   )
   return {
     'topology': topology,
     'N': n,
     'structure': mixer.structure,
-    'ms': round_to(best['chosen'], 3),
-    'dense/chosen': round_to(best['dense'] / best['chosen'], 2),
-    'numpy/chosen': round_to(best['numpy'] / best['chosen'], 2),
+    'ms': _timing.digits(times.ms('chosen')),
+    'dense/chosen': _timing.digits(times.ratio('dense', 'chosen')),
+    'numpy/chosen': _timing.digits(times.ratio('numpy', 'chosen')),
   }
-
-
-def round_to(value: float, digits: int) -> float:
-  return float(f'{value:.{digits}f}')
 
 
 def main(argv):
   del argv
-  print(f'{jax.default_backend()}, D = {FLAGS.num_parameters}')
+  loads, rows = [_timing.load()], []
   for n in map(int, FLAGS.sizes):
-    # Short programs need more calls before the fastest one is stable.
+    # Short programs need more calls before their median is stable.
     repeats = max(FLAGS.repeats * 256 // n, 4)
     for topology in FLAGS.topologies:
       row = measure(topology, n, FLAGS.num_parameters, repeats)
       print('  '.join(f'{k}={v}' for k, v in row.items()), flush=True)
+      rows.append(row)
+    loads.append(_timing.load())
+  title = f'### One mixing step, D = {FLAGS.num_parameters}'
+  text = f'{title}\n\n{_timing.table(rows)}'
+  _timing.report('mixing', [text], loads, write=FLAGS.write)
 
 
 if __name__ == '__main__':
