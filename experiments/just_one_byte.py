@@ -138,7 +138,9 @@ class Config(supervised.SupervisedConfig):
     if not self.methods or len(set(self.methods)) != len(self.methods):
       raise ValueError(f'methods must be different ones; got {self.methods}.')
     if not math.isfinite(self.learning_rate):
-      raise ValueError(f'learning_rate must be finite; got {self.learning_rate}.')
+      raise ValueError(
+        f'learning_rate must be finite; got {self.learning_rate}.'
+      )
     for name in ('join_at', 'leave_at'):
       if len(getattr(self, name)) > self.num_clients:
         raise ValueError(
@@ -166,9 +168,7 @@ class Config(supervised.SupervisedConfig):
           'label_dirichlet.'
         )
       if self.dataset == 'sst2_tsv' and not self.data_dir:
-        raise ValueError(
-          'dataset=sst2_tsv is read from files: --data_dir.'
-        )
+        raise ValueError('dataset=sst2_tsv is read from files: --data_dir.')
 
   def smoked(self) -> 'Config':
     """A few iterations of two methods, with a tiny model."""
