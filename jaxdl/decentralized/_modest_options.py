@@ -26,7 +26,8 @@ class ModestOptions(NamedTuple):
       0 waits forever, as the first version does.
     min_models: models that it must have by then.
     retry_s: after which a node that has heard of no progress sends its model
-      again, if a ping confirms that; 0 for never, as in the paper. Without
+      again (20 times at most), if pings confirm it; 0 for never, as in the
+      paper. Without
       it a round ends the run if all its nodes crash.
     model_bytes: size of a model.
     id_bytes: size of a node's identity; a view has N of them and two 4-byte
