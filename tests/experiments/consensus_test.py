@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+import pathlib
+import tempfile
+
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from experiments import consensus
+from jaxdl import mixing
+from jaxdl.experiment import gossip, runner
+
+
+def _config(**options):
+  return consensus.Config(
+    **{
+      'num_clients': 8,
+      'num_rounds': 6,
+      'dimension': 3,
+      'topologies': ('ring', 'one_peer_hypercube'),
+    }
+    | options
+  )
+
+
+def _of(rows, topology, metric, split='test'):
+  return np.array(
+    [r[metric] for r in rows if r['rule'] == topology and r['split'] == split]
+  )
+
+
+class ConsensusTest(parameterized.TestCase):
+  def test_distances_are_those_of_float64(self):
+    rows = consensus.run(_config(start='one_hot')).rows
+    w = (
+      np.eye(8) / 3
+      + np.roll(np.eye(8), 1, 0) / 3
+      + np.roll(np.eye(8), -1, 0) / 3
+    )
+    x = np.eye(8)[:, 0]
+    want = []
+    for _ in range(7):
+      want.append(((x - x.mean()) ** 2).sum() / (1 - 1 / 8))
+      x = w @ x
+    np.testing.assert_allclose(_of(rows, 'ring', 'consensus'), want, rtol=1e-5)
+    self.assertListEqual(
+      _of(rows, 'ring', 'messages').tolist(), [2.0 * t for t in range(7)]
+    )
+
+  def test_the_hypercube_is_exact_after_its_period(self):
+    rows = consensus.run(_config()).rows
+    values = _of(rows, 'one_peer_hypercube', 'consensus')
+    self.assertGreater(values[2], 0.05)
+    self.assertLess(values[3:].max(), 1e-12)
+    self.assertLess(_of(rows, 'one_peer_hypercube', 'error')[3:].max(), 1e-12)
+
+  def test_push_sum_keeps_the_mean_and_uniform_weights_do_not(self):
+    topologies = ('star:send', 'star:uniform')
+    rows = consensus.run(
+      _config(topologies=topologies, num_rounds=40, eval_every=40)
+    ).rows
+    self.assertLess(_of(rows, 'star:send', 'error')[-1], 1e-8)
+    self.assertGreater(_of(rows, 'star:uniform', 'error')[-1], 1e-2)
+    self.assertLess(_of(rows, 'star:uniform', 'consensus')[-1], 1e-8)
+
+  def test_spectrum_has_the_closed_forms(self):
+    rows = consensus.run(_config(num_rounds=0)).rows
+    rho = (1 + 2 * np.cos(2 * np.pi / 8)) / 3
+    got = _of(rows, 'ring', 'factor', 'spectrum')
+    np.testing.assert_allclose(got, [rho], atol=1e-6)
+    np.testing.assert_allclose(
+      _of(rows, 'ring', 'smallest_eigenvalue', 'spectrum'), [-1 / 3], atol=1e-6
+    )
+    self.assertEqual(
+      _of(rows, 'one_peer_hypercube', 'rounds_to_1e-6', 'spectrum')[0], 3.0
+    )
+    columns, cells = consensus.table(rows)
+    self.assertLen(cells, 2)
+    self.assertLen(cells[0], len(columns))
+
+  def test_a_random_factor_is_near_the_formula(self):
+    found = gossip.spectrum(mixing.make_mixer('random_matching', 6))
+    # E|(W - J)x|² = (1 - n / (2 (n - 1)))|x|², estimated from 256 draws.
+    self.assertAlmostEqual(found['factor'] ** 2, 1 - 6 / 10, delta=0.08)
+    self.assertEqual(found['messages'], 1.0)
+
+  def test_counts_messages(self):
+    for topology, want in (
+      ('ring', [2.0]),
+      ('alone', [0.0]),
+      ('complete', [2 * 5 / 6]),
+      ('star', [10 / 6]),
+      ('one_peer_exponential', [1.0, 1.0, 1.0]),
+      ('epidemic_local', [4.0]),
+    ):
+      got = gossip.messages(mixing.make_mixer(topology, 6))
+      np.testing.assert_allclose(got, want, rtol=1e-6)
+
+  def test_smoke_draws_every_picture(self):
+    folder = pathlib.Path(tempfile.mkdtemp())
+    config = consensus.Config(
+      workdir=str(folder),
+      num_clients=8,
+      topologies=('star', 'one_peer_exponential', 'random_digraph:send'),
+    ).smoked()
+    recorded = runner.record(config, consensus.run, name='consensus')
+    self.assertSameElements(
+      [p.name for p in recorded.plots],
+      [
+        'topologies.png',
+        'consensus.png',
+        'consensus_messages.png',
+        'error.png',
+      ],
+    )
+    for path in recorded.plots:
+      self.assertGreater(path.stat().st_size, 5000)
+
+  def test_resumed_equals_uninterrupted(self):
+    folder = pathlib.Path(tempfile.mkdtemp())
+    options = {'topologies': ('ring', 'random_matching')}
+
+    def go(name, rounds):
+      config = _config(
+        workdir=str(folder / name), num_rounds=rounds, plots=False, **options
+      )
+      runner.record(config, consensus.run, name='consensus')
+      return (folder / name / 'metrics.jsonl').read_bytes()
+
+    whole = go('whole', 6)
+    go('parts', 3)
+    self.assertEqual(go('parts', 6), whole)
+
+  @parameterized.parameters(
+    ({'topologies': ('hypercube',), 'num_clients': 6}, 'power of two.*base'),
+    ({'topologies': ('ring:send', 'nope')}, "topology='nope' is unknown"),
+    ({'topologies': ('ring:nope',)}, "weights='nope' is unknown"),
+    ({'topologies': ()}, 'topologies is empty'),
+    ({'degree': 3}, 'degree=3 has no effect on ring, one_peer_hypercube'),
+    (
+      {'topologies': ('random_regular',), 'num_clients': 7, 'degree': 3},
+      'product must be even',
+    ),
+    (
+      {'topologies': ('erdos_renyi',), 'probability': 0.01},
+      'no connected graph',
+    ),
+    ({'topologies': ('file',)}, 'graph_file'),
+    ({'topologies': ('random_digraph',)}, 'undirected'),
+  )
+  def test_says_what_to_change(self, options, message):
+    with self.assertRaisesRegex(ValueError, message):
+      _config(**options)
+
+  def test_reads_graphs_and_refuses_disconnected_ones(self):
+    path = pathlib.Path(tempfile.mkdtemp()) / 'links.txt'
+    path.write_text('# a line\n0 1\n1 2\n2 3\n')
+    config = _config(num_clients=4, topologies=('file',), graph_file=str(path))
+    np.testing.assert_array_equal(
+      gossip.make_graph(config, 'file'), mixing.path(4)
+    )
+    path.write_text('0 1\n2 3\n')
+    with self.assertRaisesRegex(ValueError, '2 components.*add links'):
+      _config(num_clients=4, topologies=('file',), graph_file=str(path))
+    path.write_text('0 1\n1 4\n')
+    with self.assertRaisesRegex(ValueError, ":2: '1 4' is no link.*0 to 3"):
+      _config(num_clients=4, topologies=('file',), graph_file=str(path))
+
+
+if __name__ == '__main__':
+  absltest.main()
