@@ -25,7 +25,7 @@ SMALL = {
 }
 TINY_TEXT = {
   'dataset': 'sentiment',
-  'methods': ('one_byte', 'float'),
+  'methods': ('one_byte',),
   'num_clients': 8,
   'batch_size': 4,
   'width': 8,
