@@ -1,0 +1,230 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# SPDX-License-Identifier: Apache-2.0
+
+# %% [markdown]
+# # Mixing matrices
+#
+# Clients without a server average with their neighbours, X ← W X. We draw
+# topologies, look at how fast they agree, and train over them: what decides is
+# not the number of links but how soon everybody has heard of everybody.
+
+# %%
+import importlib.util
+import os
+
+if importlib.util.find_spec('jaxdl') is None:
+  # %pip install -q "jaxdl[experiments]"
+  pass
+
+SMOKE = bool(os.environ.get('JAXDL_SMOKE'))
+
+# %%
+import pathlib
+import tempfile
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import optax
+from IPython.display import Image
+
+from jaxdl import decentralized, mixing
+from jaxdl.core import types
+from jaxdl.experiment import gossip
+
+# %% [markdown]
+# ## Topologies
+#
+# A graph and a weight rule make a matrix, `W[i, j]` is the weight that i gives
+# to what it hears from j. Other families change their links every round; the
+# colours below are rounds.
+
+# %%
+N = 12
+names = [
+  'ring',
+  'star',
+  'torus',
+  'exponential',
+  'one_peer_exponential',
+  'base',
+  'random_matching',
+  'small_world',
+]
+mixers = {name: mixing.make_mixer(name, N) for name in names}
+picture = gossip.draw_topologies(
+  {name: gossip.matrices(mixer, num_draws=3) for name, mixer in mixers.items()},
+  pathlib.Path(tempfile.mkdtemp()) / 'topologies.png',
+)
+Image(str(picture))
+
+# %% [markdown]
+# ## How fast do they agree?
+#
+# `factor` is what a round leaves of the distance to consensus. Weights matter
+# as well: the best constant and the fastest mixing weights of the same ring.
+
+# %%
+for name, mixer in mixers.items():
+  found = gossip.spectrum(mixer)
+  print(
+    f'{name:22} factor {found["factor"]:.3f}, '
+    f'{found["messages"]:.2f} messages per round, '
+    f'{found["rounds_to_1e-6"]:.0f} rounds to 1e-6'
+  )
+
+ring = mixing.ring(N)
+for rule in ('metropolis', 'lazy_metropolis', 'best_constant', 'fastest'):
+  w = mixing.WEIGHT_RULES[rule](ring)
+  print(
+    f'ring, {rule:16} {mixing.consensus_factor(w):.3f}, smallest eigenvalue '
+    f'{mixing.smallest_eigenvalue(w):+.3f}'
+  )
+
+# %% [markdown]
+# ## Pure averaging
+#
+# Everybody starts with a random vector. The base graph is done, exactly, after
+# one period; with one message per client and round.
+
+# %%
+rounds = 8 if SMOKE else 40
+start = jax.random.normal(jax.random.key(0), (N, 50))
+
+
+def average(mixer):
+  def step(x, t):
+    x = mixer.apply(x, t, key=jax.random.key(1))
+    return x, mixing.consensus_distance(x)
+
+  return jax.jit(lambda x: jax.lax.scan(step, x, jnp.arange(rounds))[1])(start)
+
+
+figure, axes = plt.subplots(1, 2, figsize=(10, 3.5), sharey=True)
+for name, mixer in mixers.items():
+  distance = np.maximum(average(mixer), 1e-14)
+  sent = np.cumsum(np.resize(gossip.messages(mixer), rounds))
+  axes[0].semilogy(np.arange(1, rounds + 1), distance, label=name)
+  axes[1].semilogy(sent, distance, label=name)
+axes[0].set(xlabel='Round', ylabel='Consensus distance')
+axes[1].set(xlabel='Messages per client')
+axes[1].legend(fontsize=8, loc='upper left', bbox_to_anchor=(1, 1))
+figure.tight_layout()
+
+# %% [markdown]
+# ## Learning: a bias, and three ways to lose it
+#
+# Every client has its own quadratic. With a fixed step gossip SGD settles next
+# to the optimum of the mean; D², EXTRA and gradient tracking go there.
+
+# %%
+rng = np.random.default_rng(0)
+a = jnp.asarray(rng.uniform(0.5, 2.0, (N, 5)), jnp.float32)
+b = jnp.asarray(3 * rng.normal(size=(N, 5)), jnp.float32)
+best = (a * b).sum(axis=0) / a.sum(axis=0)
+
+
+def loss(params, batch, *, key=None):
+  del key
+  return 0.5 * jnp.sum(batch['a'] * (params - batch['b']) ** 2)
+
+
+task = types.Task(
+  lambda key: jnp.zeros(5), loss, lambda p, batch: {'loss': loss(p, batch)}
+)
+cohort = types.Cohort(
+  client_ids=jnp.arange(N),
+  data={'a': a, 'b': b},
+  mask=jnp.ones(N, bool),
+  weights=jnp.full(N, 1 / N),
+)
+plain, lazy = (
+  mixing.make_mixer('ring', N),
+  mixing.make_mixer('ring', N, weights='lazy_metropolis'),
+)
+options = {'num_clients': N, 'optimizer': optax.sgd(0.1)}
+algorithms = {
+  'gossip SGD (D-PSGD)': decentralized.gossip_sgd(task, plain, **options),
+  'D²': decentralized.d_squared(task, lazy, **options),
+  'EXTRA': decentralized.extra(task, plain, **options),
+  'gradient tracking': decentralized.gradient_tracking(task, plain, **options),
+}
+steps = 20 if SMOKE else 300
+for name, algorithm in algorithms.items():
+
+  def step(state, key, algorithm=algorithm):
+    state, _ = algorithm.step(state, cohort, key=key)
+    gap = algorithm.params(state) - best[None]
+    return state, jnp.sqrt(jnp.mean(jnp.sum(gap**2, axis=1)))
+
+  state = algorithm.init(jax.random.key(0))
+  _, errors = jax.lax.scan(
+    step, state, jax.random.split(jax.random.key(1), steps)
+  )
+  plt.semilogy(errors, label=name)
+plt.xlabel('Round')
+plt.ylabel('Distance to the optimum')
+plt.legend()
+
+# %% [markdown]
+# ## Learning: accuracy against messages
+#
+# The same comparison on digits with very uneven labels, through the experiment
+# binary: `python -m experiments.decentralized_training` is this cell with
+# flags, checkpoints and pictures. D-PSGD over a one-peer schedule gets away
+# with a fraction of the ring's messages.
+
+# %%
+from jaxdl import federated, metrics
+from jaxdl.experiment import supervised
+
+config = supervised.SupervisedConfig(
+  num_clients=N, partition='label_dirichlet', alpha=0.1
+)
+simulation = supervised.simulate(config)
+data, real = jax.tree.map(
+  lambda x: x[0], (simulation.client_data, simulation.mask)
+)
+
+
+def train(mixer, rounds):
+  algorithm = decentralized.gossip_sgd(simulation.task, mixer, **options)
+
+  @jax.jit
+  def step(state, key):
+    batch_key, step_key = jax.random.split(key)
+    cohort = federated.batch_cohort(batch_key, data, real, batch_size=8)
+    return algorithm.step(state, cohort, key=step_key)[0]
+
+  @jax.jit
+  def accuracy(state):
+    score = lambda p: metrics.evaluate(simulation.task, p, simulation.test)
+    return jnp.mean(jax.lax.map(score, algorithm.params(state))['accuracy'])
+
+  state, curve = algorithm.init(jax.random.key(0)), []
+  for t in range(rounds):
+    state = step(state, jax.random.fold_in(jax.random.key(1), t))
+    if (t + 1) % 10 == 0:
+      curve.append(float(accuracy(state)))
+  return curve
+
+
+rounds = 10 if SMOKE else 200
+for name in ('ring', 'exponential', 'one_peer_exponential', 'base'):
+  sent = np.cumsum(np.resize(gossip.messages(mixers[name]), rounds))
+  plt.plot(sent[9::10], train(mixers[name], rounds), label=name)
+plt.xlabel('Models sent per client')
+plt.ylabel('Test accuracy')
+plt.legend()
