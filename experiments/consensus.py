@@ -84,7 +84,7 @@ def build(config: Config) -> runner.Experiment:
     f32[S, N, D] and the mass f32[S, N] of push-sum, one everywhere else.
   """
   n, seeds = config.num_clients, config.all_seeds
-  mesh = supervised.mesh_or_none()
+  mesh = gossip.mesh_for(n)
   root = supervised.seed_keys(seeds)
   mixers = {t: gossip.make_mixer(config, t) for t in config.topologies}
   applied = {

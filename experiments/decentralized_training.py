@@ -299,7 +299,7 @@ def make_variant(config: Config, variant: str, task: types.Task) -> Variant:
   if not isinstance(link, mixing.Mixer):
     return _on_graph(config, name, link, task, options)
   mixer = link
-  options['mesh'] = supervised.mesh_or_none()
+  options['mesh'] = gossip.mesh_for(n)
   options['chunk'] = config.chunk or None
   sent = gossip.messages(mixer)
   sent = sent[np.arange(rounds) % len(sent)]
@@ -533,7 +533,16 @@ def draw(config: Config, metric: str, ylabel: str, rows, directory):
         **look,
       )
     )
-  apart = [r for r in rows if r['split'] == 'test' and r['consensus'] > 0]
+  # Equal models are apart by rounding only.
+  differ = {r['rule'] for r in rows if r.get('consensus', 0) > 1e-9}
+  apart = [
+    r
+    for r in rows
+    if r['split'] == 'test'
+    and r['step'] > 0
+    and r['rule'] in differ
+    and r['consensus'] > 0
+  ]
   if apart:
     drawn.append(
       plots.lines(

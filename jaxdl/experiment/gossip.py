@@ -25,6 +25,7 @@ from jaxdl.experiment import (
   _gossip_problems,
   _graph_plots,
   config as config_lib,
+  supervised,
 )
 
 knob = config_lib.knob
@@ -252,6 +253,29 @@ def make_mixer(
 
 # A configuration is checked whenever it is made, also by `replace`.
 _cached_mixer = functools.lru_cache(maxsize=64)(mixing.make_mixer)
+
+
+def mesh_for(num_clients: int) -> jax.sharding.Mesh | None:
+  """A mesh over all devices, or None where there is one.
+
+  Args:
+    num_clients: N, which the number of devices must divide: a client without
+      neighbours that pads the graph would be no part of it.
+
+  Returns:
+    The mesh.
+
+  Raises:
+    ValueError: if N does not split evenly.
+  """
+  devices = jax.device_count()
+  if num_clients % devices:
+    more = num_clients + -num_clients % devices
+    raise ValueError(
+      f'num_clients={num_clients} does not split over {devices} devices: use '
+      f'{more} clients, or a number of devices that divides {num_clients}.'
+    )
+  return supervised.mesh_or_none()
 
 
 def matrices(

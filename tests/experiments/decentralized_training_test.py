@@ -165,6 +165,7 @@ class DecentralizedTrainingTest(parameterized.TestCase):
     ({'variants': ('extra@ring', 'extra@ring')}, 'variants must differ'),
     ({'batch_size': 4}, 'batch_size=4 has no effect'),
     ({'budget': 0.5}, 'budget=0.5 has no effect'),
+    ({'num_clients': 12}, 'does not split over 8 devices: use 16 clients'),
   )
   def test_says_what_to_change(self, options, message):
     with self.assertRaisesRegex(ValueError, message):
