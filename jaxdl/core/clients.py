@@ -11,7 +11,10 @@ The default mode, when neither `chunk` nor `mesh` is given:
 - on CPU: one client at a time if the function contains a convolution (a
   convolution with per-client weights runs as a slow grouped one) or touches
   more than `LOOP_BYTES` of arguments and results per client (the working set
-  of one client then fills the cache by itself); `vmap` otherwise.
+  of one client then fills the cache by itself); `vmap` otherwise. Networks of
+  `jaxdl.networks` train their convolutions as matrix products there and come
+  under the second half; both halves were measured against `vmap` and chunks of
+  1, 2 and 4 (`experiments/benchmarks/federated_round.py`).
 
 Inside `jax.shard_map` the gradient of a replicated value is summed over the
 mesh, so that every client would silently train on its neighbours' gradients;
