@@ -104,9 +104,12 @@ def _smea(updates, num_byzantine, mask, axis_name):
       value = jnp.linalg.eigvalsh(part)[-1] / (n - f)
       return jnp.where(jnp.all(valid[ids]), value, jnp.inf)
 
-    values = jax.lax.map(
-      top, jnp.asarray(members), batch_size=min(len(members), 1024)
-    )
+    # One by one on CPU: it is no slower there, and a batch of decompositions
+    # waits for threads that other emulated devices hold in a collective.
+    together = min(len(members), 1024)
+    if jax.default_backend() == 'cpu':
+      together = None
+    values = jax.lax.map(top, jnp.asarray(members), batch_size=together)
     best = jnp.asarray(members)[jnp.argmin(values)]
     chosen = jnp.zeros(n, bool).at[best].set(True) & valid
     return _families.average(chosen, dtype)
