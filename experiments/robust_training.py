@@ -229,16 +229,23 @@ def make_optimizer(config: Config) -> optax.GradientTransformation:
   )
 
 
-def build(config: Config) -> runner.Experiment:
+def build(
+  config: Config,
+  simulation: supervised.Simulation | None = None,
+  optimizer: optax.GradientTransformation | None = None,
+) -> runner.Experiment:
   """Builds the experiment; reads data files but writes nothing.
 
   Args:
     config: knobs.
+    simulation: task and data of the workers; dealt as the knobs say if None.
+    optimizer: the server's; SGD as the knobs say if None.
 
   Returns:
     The experiment.
   """
-  simulation = supervised.simulate(config)
+  if simulation is None:
+    simulation = supervised.simulate(config)
   seeds = config.all_seeds
   mesh = supervised.mesh_or_none()
   root = supervised.seed_keys(seeds)
@@ -249,7 +256,7 @@ def build(config: Config) -> runner.Experiment:
       simulation.task,
       rule,
       num_clients=config.num_clients,
-      optimizer=make_optimizer(config),
+      optimizer=optimizer or make_optimizer(config),
       attack=make_attack(config, rule),
       num_byzantine=config.num_byzantine,
       worker_momentum=config.worker_momentum,

@@ -2,7 +2,13 @@
 """Claims about robust rules in general: the worst-case matrix."""
 
 import functools
+import os
 import pathlib
+import random
+import signal
+import subprocess
+import sys
+import tempfile
 
 import numpy as np
 
@@ -126,6 +132,55 @@ def mixing_helps(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return len(raised) == len(pairs), figure
 
 
+def survives_kills(seeds: tuple[int, ...]) -> tuple[bool, str]:
+  """A run killed 20 times writes the same metrics as an undisturbed one."""
+  flags = (
+    '--rules=median,nnm+krum',
+    '--num_rounds=3000',
+    '--eval_every=50',
+    '--checkpoint_seconds=0.5',
+    '--noplots',
+    f'--seed={seeds[0]}',
+  )
+  rng = random.Random(seeds[0])
+  with tempfile.TemporaryDirectory() as folder:
+
+    def start(name):
+      return subprocess.Popen(
+        [
+          sys.executable,
+          '-m',
+          'experiments.robust_training',
+          f'--workdir={folder}/{name}',
+          *flags,
+        ],
+        env={**os.environ, 'JAX_COMPILATION_CACHE_DIR': f'{folder}/cache'},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+      )
+
+    kills = 0
+    while kills < 20:
+      process = start('killed')
+      try:
+        process.wait(timeout=rng.uniform(3.0, 12.0))
+        break
+      except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        kills += 1
+    codes = [start(name).wait() for name in ('killed', 'whole')]
+    rows = [
+      (pathlib.Path(folder) / name / 'metrics.jsonl').read_bytes()
+      for name in ('killed', 'whole')
+    ]
+  held = codes == [0, 0] and rows[0] == rows[1]
+  return held, (
+    f'{kills} kills, exit codes {codes}, {len(rows[0])} bytes of metrics, '
+    f'{"identical" if rows[0] == rows[1] else "different"}'
+  )
+
+
 CLAIMS = {
   'robust_rules_survive': (
     'The best chain keeps >= .85 in its worst attack (f = 3 of 15, Dirichlet '
@@ -139,5 +194,10 @@ CLAIMS = {
   'mixing_helps': (
     'NNM does not lower the worst case of any rule',
     mixing_helps,
+  ),
+  'survives_kills': (
+    'A run killed by SIGKILL at random moments and resumed writes the same '
+    'metrics.jsonl as an undisturbed one',
+    survives_kills,
   ),
 }

@@ -1,0 +1,366 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operator learning over clients that hold different input functions.
+
+Every client draws its input functions at its own length scale (or viscosity,
+or smoothness), and all of them train one DeepONet, MgNO or Fourier network
+through the same algorithms as any classifier: any rule, any attack, or gossip
+over any topology in place of the server. Test functions come from all clients'
+spaces.
+
+Example: python -m experiments.federated_operators \
+  --problem=burgers --model=mgno --rules=mean,nnm+trimmed_mean --attack=reverse
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments import robust_training
+from jaxdl import (
+  attacks,
+  data as data_lib,
+  decentralized,
+  federated,
+  mixing,
+  operators,
+)
+from jaxdl.data import operators as operator_data
+from jaxdl.experiment import plots, runner, supervised
+
+knob = runner.knob
+
+# What differs between clients, and its range over them.
+SPREAD = {
+  'antiderivative': ('length_scale', 0.1, 0.5),
+  'nonlinear_ode': ('length_scale', 0.1, 0.5),
+  'pendulum': ('length_scale', 0.1, 0.5),
+  'diffusion_reaction': ('length_scale', 0.1, 0.5),
+  'burgers': ('viscosity', 0.05, 0.2),
+  'darcy': ('tau', 2.0, 5.0),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(robust_training.Config):
+  """Knobs of operator learning over clients."""
+
+  problem: str = knob(
+    'antiderivative', 'What is learned.', choices=tuple(SPREAD)
+  )
+  model: str = knob(
+    'deeponet',
+    'Operator network.',
+    choices=('deeponet', 'fnn', 'mgno', 'fno', 'unet'),
+  )
+  heterogeneity: float = knob(
+    1.0, 'How far clients differ: 0 all alike, 1 the whole range.', low=0.0
+  )
+  functions_per_client: int = knob(60, 'Training functions each.', low=1)
+  num_test_functions: int = knob(96, 'Test functions over all spaces.', low=1)
+  resolution: int = knob(40, 'Sensors, or grid points per axis.', low=4)
+  channels: int = knob(16, 'Width of mgno, fno and unet.', low=1)
+  num_layers: int = knob(3, 'Layers of mgno, fno and unet.', low=1)
+  iterations: str = knob(
+    '10,10,10', 'Smoothing steps per level of mgno, before and after.'
+  )
+  hidden_size: int = knob(40, 'Width of deeponet and fnn.', low=1)
+  operator_loss: str = knob(
+    'relative_l2', 'What is minimised.', choices=('relative_l2', 'mse')
+  )
+  topologies: tuple[str, ...] = knob(
+    (),
+    'Also train without a server by gossip over these graphs (no adversaries).',
+    choices=tuple(mixing.TOPOLOGIES),
+  )
+  num_clients: int = knob(10, 'Simulated clients.', low=1)
+  num_byzantine: int = knob(2, 'Adversarial clients.', low=0)
+  rules: tuple[str, ...] = knob(
+    ('oracle', 'mean', 'median', 'nnm+trimmed_mean'), 'Rules to compare.'
+  )
+  attack: str = knob('reverse', 'What adversaries send.', choices=attacks.NAMES)
+  num_rounds: int = knob(600, 'Rounds.', low=0)
+  eval_every: int = knob(50, 'Rounds between evaluations.', low=1)
+  batch_size: int = knob(16, 'Functions per client and round.', low=1)
+  learning_rate: float = knob(2e-3, 'Step size of Adam.', low=0.0)
+  weight_decay: float = knob(0.0, 'Added to the update.', low=0.0)
+  eval_batch_size: int = knob(32, 'Functions per evaluation batch.', low=1)
+
+  def validate(self) -> None:
+    """Refuses what has no meaning for functions."""
+    super().validate()
+    if attacks.needs_flipped_labels(self.attack):
+      raise ValueError(f'attack={self.attack} needs class labels.')
+    grid = self.model not in operators.POINT_MODELS
+    if grid and self.problem not in ('burgers', 'darcy'):
+      raise ValueError(
+        f'model={self.model} works on grids: choose problem burgers or darcy, '
+        'or a model such as deeponet.'
+      )
+    if not grid and self.problem == 'darcy':
+      raise ValueError(
+        f'problem=darcy needs a model on grids; got model={self.model}.'
+      )
+
+  def smoked(self) -> 'Config':
+    """A few rounds on few functions."""
+    return dataclasses.replace(
+      super().smoked(), functions_per_client=8, num_test_functions=16
+    )
+
+
+def spaces(config: Config) -> tuple[str, np.ndarray]:
+  """What differs between clients.
+
+  Args:
+    config: knobs.
+
+  Returns:
+    Name of the problem's option and its value per client, [N].
+  """
+  name, low, high = SPREAD[config.problem]
+  middle, half = (low * high) ** 0.5, (high / low) ** 0.5
+  place = (
+    np.linspace(-1, 1, config.num_clients) if config.num_clients > 1 else 0
+  )
+  return name, middle * half ** (config.heterogeneity * np.asarray(place))
+
+
+def make_network(config: Config):
+  """Builds the operator network.
+
+  Args:
+    config: knobs.
+
+  Returns:
+    A `Network`.
+  """
+  options = {}
+  if config.model in operators.POINT_MODELS:
+    width = config.hidden_size
+    options = {
+      'branch_layers': (width, width),
+      'trunk_layers': (width, width, width),
+      'hidden_layers': (width, width, config.resolution),
+    }
+  else:
+    axes = 1 if config.problem == 'burgers' else 2
+    options = {
+      'channels': config.channels,
+      'num_layers': config.num_layers,
+      'modes': (8,) * axes,
+      'method': 'patches',
+    }
+    if config.model == 'fno':
+      del options['method']
+    if config.model == 'mgno':
+      options['iterations'] = config.iterations
+  return operators.make_model(config.model, **options)
+
+
+def simulate(config: Config) -> supervised.Simulation:
+  """Draws every client's functions, once per seed, and builds the task.
+
+  Args:
+    config: knobs.
+
+  Returns:
+    A `Simulation` as for labelled data.
+  """
+  points = config.model in operators.POINT_MODELS
+  layout = 'aligned' if points else 'grid'
+  option, values = spaces(config)
+  num_test = -(-config.num_test_functions // config.num_clients)
+  seeds = []
+  for seed in config.all_seeds:
+    root = jax.random.key(seed)
+    seeds.append(
+      [
+        operator_data.make_operator_dataset(
+          config.problem,
+          key=jax.random.fold_in(root, client),
+          num_train=config.functions_per_client,
+          num_test=num_test,
+          resolution=config.resolution,
+          layout=layout,
+          **{option: float(value)},
+        )
+        for client, value in enumerate(values)
+      ]
+    )
+  stack = lambda pick: jnp.asarray(
+    np.stack([np.stack([pick(d) for d in clients]) for clients in seeds])
+  )
+  client_data = {
+    'inputs': stack(lambda d: d.train.inputs),
+    'targets': stack(lambda d: d.train.targets),
+  }
+  first = seeds[0]
+  test = data_lib.eval_batches(
+    {
+      'inputs': np.concatenate([d.test.inputs for d in first]),
+      'targets': np.concatenate([d.test.targets for d in first]),
+    },
+    config.eval_batch_size,
+  )
+  example = jax.tree.map(lambda x: x[0, 0], client_data)
+  queries = None
+  if config.model in ('deeponet',):
+    queries = jnp.asarray(first[0].train.queries)
+  task = operators.operator_task(
+    make_network(config), example, loss=config.operator_loss, points=queries
+  )
+  shape = client_data['inputs'].shape[:3]
+  return supervised.Simulation(
+    task=task,
+    client_data=client_data,
+    mask=jnp.ones(shape, bool),
+    test=jax.tree.map(jnp.asarray, test),
+    num_classes=0,
+    class_tables=np.zeros((len(seeds), config.num_clients, 0), int),
+  )
+
+
+def gossip_variants(config: Config, simulation: supervised.Simulation):
+  """Decentralised algorithms on the same task, one per topology.
+
+  Args:
+    config: knobs.
+    simulation: task and data.
+
+  Returns:
+    Algorithms by topology.
+  """
+  optimizer = optax.adam(config.learning_rate)
+  return {
+    f'gossip:{name}': decentralized.gossip_sgd(
+      simulation.task,
+      mixing.make_mixer(name, config.num_clients),
+      num_clients=config.num_clients,
+      optimizer=optimizer,
+    )
+    for name in config.topologies
+  }
+
+
+def build(config: Config) -> runner.Experiment:
+  """Builds the experiment.
+
+  Args:
+    config: knobs.
+
+  Returns:
+    The experiment.
+  """
+  simulation = simulate(config)
+  served = robust_training.build(
+    config, simulation, optimizer=optax.adam(config.learning_rate)
+  )
+  gossip = gossip_variants(config, simulation)
+  seeds = config.all_seeds
+  root = supervised.seed_keys(seeds)
+  evaluate = supervised.evaluator(simulation)
+
+  def init():
+    keys = jax.vmap(lambda key: jax.random.fold_in(key, 0))(root)
+    states = {
+      name: jax.jit(supervised.over_seeds(algorithm.init, len(seeds)))(keys)
+      for name, algorithm in gossip.items()
+    }
+    return served.init(), states
+
+  def one_seed(states, key, client_data, mask):
+    batch_key, step_key = jax.random.split(key)
+    cohort = federated.batch_cohort(
+      batch_key, client_data, mask, batch_size=config.batch_size
+    )
+    return {
+      name: gossip[name].step(state, cohort, key=step_key)[0]
+      for name, state in states.items()
+    }
+
+  def step(state, round):
+    served_state, states = state
+    served_state, metrics = served.step(served_state, round)
+    if gossip:
+      keys = jax.vmap(lambda key: jax.random.fold_in(key, round))(root)
+      states = supervised.over_seeds(one_seed, len(seeds))(
+        states, keys, simulation.client_data, simulation.mask
+      )
+    return (served_state, states), metrics
+
+  def rows(state, metrics, round):
+    served_state, states = state
+    out = served.rows(served_state, metrics, round)
+    for name, algorithm in gossip.items():
+      mean = jax.tree.map(
+        lambda x: jnp.mean(x, axis=1), algorithm.params(states[name])
+      )
+      out += supervised.metric_rows(
+        evaluate(mean), step=round, split='test', rule=name, seeds=seeds
+      )
+    return out
+
+  return dataclasses.replace(
+    served,
+    init=init,
+    step=step,
+    rows=rows,
+    plots=(functools.partial(draw, config),),
+  )
+
+
+def draw(config: Config, rows, directory):
+  """Draws the error over rounds and whom the rules listened to.
+
+  Args:
+    config: knobs.
+    rows: rows of the run.
+    directory: where the pictures go.
+
+  Returns:
+    The paths written.
+  """
+  title = (
+    f'{config.problem}, {config.model}: {config.num_byzantine} of '
+    f'{config.num_clients} clients adversarial ({config.attack})'
+  )
+  honest = config.num_clients - config.num_byzantine
+  return [
+    plots.lines(
+      rows,
+      directory / 'relative_l2.png',
+      'relative_l2',
+      ylabel='Relative L2 error on test functions',
+      title=title,
+      log_y=True,
+    ),
+    plots.weights_heat_map(
+      rows,
+      directory / 'weights.png',
+      byzantine=range(honest, config.num_clients),
+      title=title,
+      label='Weight in the update',
+    ),
+  ]
+
+
+def run(config: Config, *, sinks=(), store=None) -> runner.Result:
+  """Runs the experiment.
+
+  Args:
+    config: knobs.
+    sinks: where rows go.
+    store: keeps checkpoints.
+
+  Returns:
+    Final states and all rows.
+  """
+  return runner.run(build(config), config, sinks=sinks, store=store)
+
+
+if __name__ == '__main__':
+  runner.main(Config, run)
