@@ -70,6 +70,16 @@ class Config(supervised.SupervisedConfig):
     low=0,
   )
   batch_size: int = knob(32, 'Examples per client and local step.', low=1)
+  pixels: str = knob(
+    'unit',
+    'Whether digits are fed in [0, 1] or with mean zero and variance one.',
+    choices=('unit', 'standard'),
+  )
+  kernel_start: str = knob(
+    'glorot',
+    'Variance of kernels: 2 / (fan_in + fan_out), or 1 / fan_in.',
+    choices=decentralized.KERNEL_STARTS,
+  )
   local_steps: int = knob(20, 'Local steps per round.', low=1)
   variants: tuple[str, ...] = knob(
     ('server', 'gossip', 'alone', 'soup', 'early', 'late'),
@@ -335,13 +345,13 @@ def make_setting(config: Config) -> Setting:
   rngs = [np.random.default_rng([seed, 1]) for seed in seeds]
   shape = (config.local_steps, config.batch_size)
   if config.data_sampling == 'partition':
-    simulation = supervised.simulate(config)
+    simulation = _rescaled(config, supervised.simulate(config))
     shares = simulation.class_tables.astype(float)
     shares /= np.maximum(shares.sum(axis=-1, keepdims=True), 1)
     own = (simulation.client_data, simulation.mask)
   else:
     pooled = dataclasses.replace(config, partition='iid')
-    simulation = supervised.simulate(pooled, num_clients=1)
+    simulation = _rescaled(config, supervised.simulate(pooled, num_clients=1))
     arrays = {name: x[0, 0] for name, x in simulation.client_data.items()}
     labels = np.asarray(arrays['labels'])
     table = decentralized.index_classes(labels, simulation.num_classes)
@@ -401,6 +411,16 @@ def make_setting(config: Config) -> Setting:
   )
 
 
+def _rescaled(config, simulation):
+  """Undoes the standardisation of digits where the flags ask for it."""
+  if config.dataset != 'digits' or config.pixels == 'standard':
+    return simulation
+  change = lambda arrays: {**arrays, 'inputs': 0.38 * arrays['inputs'] + 0.3}
+  return simulation._replace(
+    client_data=change(simulation.client_data), test=change(simulation.test)
+  )
+
+
 def _smoothed(config, simulation):
   """The network, and the task with label smoothing in its loss."""
   test = simulation.test
@@ -411,7 +431,7 @@ def _smoothed(config, simulation):
     hidden_sizes=config.hidden_sizes,
     norm=config.norm,
   )
-  task = simulation.task
+  task = decentralized.with_kernel_start(simulation.task, config.kernel_start)
   if not config.label_smoothing:
     return network, task
 

@@ -148,6 +148,11 @@ from jaxdl.decentralized._receivers import (
   receiver_rule,
   sample_received,
 )
+from jaxdl.decentralized._starts import (
+  KERNEL_STARTS,
+  start_variances,
+  with_kernel_start,
+)
 from jaxdl.decentralized._tracking import (
   DifferenceState,
   TrackingState,
@@ -221,6 +226,7 @@ __all__ = [
   'stack_models',
   'wachspress_weights',
   # Variance.
+  'KERNEL_STARTS',
   'TARGETS',
   'BufferedState',
   'buffered_gossip',
@@ -229,11 +235,13 @@ __all__ = [
   'is_tensor',
   'layer_variances',
   'rescale_to_variance',
+  'start_variances',
   'subsampled',
   'tensor_moments',
   'variance_corrected',
   'variance_corrected_average',
   'variance_factors',
+  'with_kernel_start',
   # Data.
   'ClassTable',
   'choose_weighted',
