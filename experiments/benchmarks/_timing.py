@@ -60,11 +60,10 @@ def measure(fns: Mapping[str, Callable[[], Any]], *, rounds: int) -> Times:
   gc.collect()
   gc.disable()
   try:
-    for turn in range(rounds):
-      # The order is turned too: nobody always follows the same neighbour.
-      names = list(fns)
-      start = turn % len(names)
-      for name in names[start:] + names[:start]:
+    order = np.random.default_rng(0)
+    for _ in range(rounds):
+      # Shuffled: nobody always follows the same neighbour.
+      for name in order.permutation(list(fns)).tolist():
         begin = time.perf_counter()
         jax.block_until_ready(fns[name]())
         times[name].append(1e3 * (time.perf_counter() - begin))
