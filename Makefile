@@ -48,6 +48,8 @@ reproduce: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m experiments.benchmarks.aggregation
 	$(BIN)/python -m experiments.benchmarks.federated_round
+	$(BIN)/python -m experiments.benchmarks.mixing
+	$(BIN)/python -m experiments.benchmarks.gossip
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache build dist *.egg-info

@@ -20,5 +20,5 @@ import jax  # noqa: E402
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_legacy_prng_key', 'error')
 jax.config.update('jax_compilation_cache_dir', _CACHE)
-jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
 jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
