@@ -12,9 +12,7 @@ from jaxdl.experiment import _flags
 ROOT = pathlib.Path(__file__).parents[2] / 'experiments'
 PRESETS = sorted((ROOT / 'presets').glob('*.flags'))
 BINARIES = sorted(
-  p.stem
-  for p in ROOT.glob('*.py')
-  if 'runner.main(Config' in p.read_text()
+  p.stem for p in ROOT.glob('*.py') if 'runner.main(Config' in p.read_text()
 )
 
 
