@@ -19,12 +19,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
-from jaxdl import data, decentralized, federated, metrics, mixing, networks
+from jaxdl import decentralized, metrics, mixing, networks
 from jaxdl.core import clients, types
-from jaxdl.experiment import plots, runner, supervised
+from jaxdl.experiment import mixtures, plots, runner, supervised
 
 knob = runner.knob
 
@@ -48,7 +47,7 @@ VARIANTS = ('gossip', 'server', 'alone', 'soup', 'early', 'late', 'periodic')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(supervised.SupervisedConfig):
+class Config(mixtures.MixtureConfig):
   """Knobs of single merging."""
 
   num_rounds: int = knob(60, 'Rounds.', low=0)
@@ -57,29 +56,7 @@ class Config(supervised.SupervisedConfig):
   alpha: float = knob(
     0.1, 'Dirichlet concentration; small is heterogeneous.', low=0.0
   )
-  data_sampling: str = knob(
-    'resample',
-    'resample: clients draw from all data by their mixture of classes; fixed: '
-    'they do so once; partition: data are dealt by --partition.',
-    choices=('resample', 'fixed', 'partition'),
-  )
-  examples_per_client: int = knob(
-    256,
-    'Examples per client with data_sampling=fixed or '
-    'partition=overlapping_dirichlet; 0 deals all.',
-    low=0,
-  )
   batch_size: int = knob(32, 'Examples per client and local step.', low=1)
-  pixels: str = knob(
-    'unit',
-    'Whether digits are fed in [0, 1] or with mean zero and variance one.',
-    choices=('unit', 'standard'),
-  )
-  kernel_start: str = knob(
-    'glorot',
-    'Variance of kernels: 2 / (fan_in + fan_out), or 1 / fan_in.',
-    choices=decentralized.KERNEL_STARTS,
-  )
   local_steps: int = knob(20, 'Local steps per round.', low=1)
   variants: tuple[str, ...] = knob(
     ('server', 'gossip', 'alone', 'soup', 'early', 'late'),
@@ -168,8 +145,6 @@ class Config(supervised.SupervisedConfig):
         f'gossip_graph={self.gossip_graph} needs gossip=pull; got '
         f'{self.gossip}.'
       )
-    if self.data_sampling == 'fixed' and not self.examples_per_client:
-      raise ValueError('data_sampling=fixed needs examples_per_client >= 1.')
     for variant in self.all_variants:
       make_mixer(self, variant)
 
@@ -341,83 +316,16 @@ def make_setting(config: Config) -> Setting:
   Raises:
     ValueError: if data, partition or network do not fit.
   """
-  n, seeds = config.num_clients, config.all_seeds
-  rngs = [np.random.default_rng([seed, 1]) for seed in seeds]
+  dealt = mixtures.deal(config)
   shape = (config.local_steps, config.batch_size)
-  if config.data_sampling == 'partition':
-    simulation = _rescaled(config, supervised.simulate(config))
-    shares = simulation.class_tables.astype(float)
-    shares /= np.maximum(shares.sum(axis=-1, keepdims=True), 1)
-    own = (simulation.client_data, simulation.mask)
-  else:
-    pooled = dataclasses.replace(config, partition='iid')
-    simulation = _rescaled(config, supervised.simulate(pooled, num_clients=1))
-    arrays = {name: x[0, 0] for name, x in simulation.client_data.items()}
-    labels = np.asarray(arrays['labels'])
-    table = decentralized.index_classes(labels, simulation.num_classes)
-    shares = np.stack(
-      [
-        decentralized.class_mixtures(
-          rng, n, np.asarray(table.count), alpha=config.alpha
-        )
-        for rng in rngs
-      ]
-    )
-    own = jnp.asarray(shares, jnp.float32)
-
-  if config.data_sampling == 'fixed':
-    host = jax.tree.map(np.asarray, arrays)
-    stacked = [
-      data.stack_clients(
-        host,
-        decentralized.choose_weighted(
-          rng, labels, share, config.examples_per_client
-        ),
-      )
-      for rng, share in zip(rngs, shares, strict=True)
-    ]
-    own = jax.tree.map(lambda *xs: jnp.asarray(np.stack(xs)), *stacked)
-
-  def draw_own(key, own):
-    """Batches from what each client holds."""
-    cohort = federated.batch_cohort(
-      key, *own, batch_size=math.prod(shape), replace=True
-    )
-    split = lambda x: x.reshape(n, *shape, *x.shape[2:])
-    return cohort.replace(data=jax.tree.map(split, cohort.data))
-
-  def draw_shared(key, own):
-    """Batches from all examples by each client's mixture."""
-    ids = jnp.arange(n, dtype=jnp.int32)
-    one = lambda k, mixture: decentralized.sample_by_class(
-      k, arrays, table, mixture, shape
-    )
-    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(ids)
-    return types.Cohort(
-      client_ids=ids,
-      data=jax.vmap(one)(keys, own),
-      mask=jnp.ones((n,), bool),
-      weights=jnp.full((n,), 1.0 / n),
-    )
-
-  network, task = _smoothed(config, simulation)
+  network, task = _smoothed(config, dealt.simulation)
   return Setting(
     task=task,
     network=network,
-    draw=draw_shared if config.data_sampling == 'resample' else draw_own,
-    own=own,
-    test=simulation.test,
-    local_ids=_local_tests(simulation, shares, rngs),
-  )
-
-
-def _rescaled(config, simulation):
-  """Undoes the standardisation of digits where the flags ask for it."""
-  if config.dataset != 'digits' or config.pixels == 'standard':
-    return simulation
-  change = lambda arrays: {**arrays, 'inputs': 0.38 * arrays['inputs'] + 0.3}
-  return simulation._replace(
-    client_data=change(simulation.client_data), test=change(simulation.test)
+    draw=lambda key, own: dealt.draw(key, own, shape),
+    own=dealt.own,
+    test=dealt.simulation.test,
+    local_ids=mixtures.local_tests(dealt, config.all_seeds),
   )
 
 
@@ -431,7 +339,7 @@ def _smoothed(config, simulation):
     hidden_sizes=config.hidden_sizes,
     norm=config.norm,
   )
-  task = decentralized.with_kernel_start(simulation.task, config.kernel_start)
+  task = simulation.task
   if not config.label_smoothing:
     return network, task
 
@@ -453,23 +361,6 @@ def _smoothed(config, simulation):
     return plain + share * jnp.sum(gap)
 
   return network, task._replace(loss=loss)
-
-
-def _local_tests(simulation, shares, rngs, size=256):
-  """Test examples drawn by each client's mixture of classes."""
-  labels = np.asarray(simulation.test['labels']).reshape(-1)
-  real = np.asarray(simulation.test['mask']).reshape(-1)
-  labels = labels[real]  # Padding comes last.
-  out = []
-  for share, rng in zip(shares, rngs, strict=True):
-    ids = []
-    for mixture in share:
-      count = np.bincount(labels, minlength=len(mixture))
-      weights = (mixture / np.maximum(count, 1))[labels]
-      weights = weights / weights.sum() if weights.sum() > 0 else None
-      ids.append(rng.choice(len(labels), size, p=weights))
-    out.append(ids)
-  return jnp.asarray(np.array(out), jnp.int32)
 
 
 def make_evaluation(config: Config, setting: Setting):

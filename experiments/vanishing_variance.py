@@ -22,9 +22,9 @@ import networkx
 import numpy as np
 import optax
 
-from jaxdl import decentralized, federated, metrics, mixing
+from jaxdl import decentralized, metrics, mixing
 from jaxdl.core import types
-from jaxdl.experiment import plots, runner, supervised
+from jaxdl.experiment import mixtures, plots, runner, supervised
 
 knob = runner.knob
 
@@ -56,12 +56,17 @@ GRAPHS = (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(supervised.SupervisedConfig):
+class Config(mixtures.MixtureConfig):
   """Knobs of vanishing variance; a round is a tick."""
 
   num_rounds: int = knob(150, 'Ticks.', low=0)
   eval_every: int = knob(5, 'Ticks between evaluations.', low=1)
   num_clients: int = knob(50, 'Clients.', low=1)
+  alpha: float = knob(
+    float('inf'),
+    'Dirichlet concentration; small is heterogeneous, inf equal mixtures.',
+    low=0.0,
+  )
   hidden_sizes: tuple[int, ...] = knob(
     (64, 64, 64), 'Hidden layers of network=mlp.', low=1
   )
@@ -86,11 +91,6 @@ class Config(supervised.SupervisedConfig):
   vc_eps: float = knob(0.0, 'Added to both variances.', low=0.0)
   vc_strength: float = knob(1.0, 'Share of the correction.', low=0.0, high=1.0)
   correct_biases: bool = knob(False, 'Correct vectors as well as kernels.')
-  kernel_start: str = knob(
-    'glorot',
-    'Variance of kernels: 2 / (fan_in + fan_out), or 1 / fan_in as in Caffe.',
-    choices=decentralized.KERNEL_STARTS,
-  )
   learning_rate: float = knob(0.05, "Clients' step size.", low=0.0)
   momentum: float = knob(0.9, "Clients' momentum.", low=0.0, high=1.0)
   weight_decay: float = knob(0.0, 'Added to gradients, times theta.', low=0.0)
@@ -261,11 +261,11 @@ def build(config: Config) -> runner.Experiment:
   Returns:
     The experiment.
   """
-  simulation = supervised.simulate(config)
+  dealt = mixtures.deal(config)
+  task, test = dealt.simulation.task, dealt.simulation.test
   seeds = config.all_seeds
   mesh = supervised.mesh_or_none()
   root = supervised.seed_keys(seeds)
-  task = decentralized.with_kernel_start(simulation.task, config.kernel_start)
   # One graph for all seeds, so that they run as one program.
   graph = make_graph(config, seeds[0])
   algorithms = {
@@ -280,11 +280,9 @@ def build(config: Config) -> runner.Experiment:
       for name, algorithm in algorithms.items()
     }
 
-  def one_seed(states, key, client_data, mask):
+  def one_seed(states, key, own):
     batch_key, step_key = jax.random.split(key)
-    cohort = federated.batch_cohort(
-      batch_key, client_data, mask, batch_size=config.batch_size
-    )
+    cohort = dealt.draw(batch_key, own, (config.batch_size,))
     states, found = dict(states), {}
     for name, algorithm in algorithms.items():
       states[name], found[name] = algorithm.step(
@@ -295,7 +293,7 @@ def build(config: Config) -> runner.Experiment:
   def step(states, round):
     keys = jax.vmap(lambda key: jax.random.fold_in(key, round))(root)
     run_all = supervised.over_seeds(one_seed, len(seeds))
-    return run_all(states, keys, simulation.client_data, simulation.mask)
+    return run_all(states, keys, dealt.own)
 
   shapes = jax.eval_shape(task.init, jax.random.key(0))
   drawn = decentralized.start_variances(shapes, config.kernel_start)
@@ -333,7 +331,7 @@ def build(config: Config) -> runner.Experiment:
     for name, algorithm in algorithms.items():
       label = {'step': round, 'rule': name, 'seeds': seeds}
       tested, layers = jax.device_get(
-        measure(algorithm.params(states[name]), simulation.test)
+        measure(algorithm.params(states[name]), test)
       )
       if hasattr(states[name], 'num_messages'):
         tested['messages'] = states[name].num_messages

@@ -67,7 +67,8 @@ def class_mixtures(
     num_clients: N >= 1.
     class_counts: int[K], examples that exist; classes without any get weight
       zero, and a client left with nothing takes all others evenly.
-    alpha: concentration > 0; small means one class per client.
+    alpha: concentration > 0; small means one class per client, inf the
+      frequencies of the data.
 
   Returns:
     float64[N, K], rows sum to one.
@@ -82,7 +83,10 @@ def class_mixtures(
   present = np.asarray(class_counts) > 0
   if not present.any():
     raise ValueError('class_counts are all zero: need an example.')
-  raw = rng.dirichlet(np.full(len(present), float(alpha)), size=n)
+  if np.isinf(alpha):
+    raw = np.broadcast_to(np.asarray(class_counts, float), (n, len(present)))
+  else:
+    raw = rng.dirichlet(np.full(len(present), float(alpha)), size=n)
   raw = np.where(present[None, :] & np.isfinite(raw), raw, 0.0)
   empty = raw.sum(axis=1, keepdims=True) <= 0
   raw = np.where(empty, present[None, :].astype(float), raw)
