@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Transport and reaction on an interval: exact solutions, orders of convergence, mistakes."""
+"""Transport and reaction on an interval: exact solutions and orders."""
 
 import functools
 import math

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ODEs and integral transforms: exact solutions, orders of convergence, mistakes."""
+"""ODEs and integral transforms: exact solutions and orders."""
 
 import functools
 import math
