@@ -10,8 +10,7 @@ _CACHE = os.environ.get('JAXDL_TEST_CACHE') or str(
 )
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ['XLA_FLAGS'] = (
-  os.environ.get('XLA_FLAGS', '')
-  + ' --xla_force_host_platform_device_count=8'
+  os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
 ).strip()
 os.environ.setdefault('MPLBACKEND', 'Agg')
 
