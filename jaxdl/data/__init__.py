@@ -14,6 +14,9 @@ The usual path, all on the host until the last line:
    `epoch_batches` and `take_batch`. For the round: a sampler such as
    `sample_uniform`, then `gather_cohort`.
 
+Data for operator learning (random fields, solvers, sets, files) are in the
+module `jaxdl.data.operators`.
+
 Example:
   >>> import jax
   >>> import numpy as np
