@@ -116,7 +116,7 @@ def bytes_are_few(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """An iteration moves hundreds of times fewer bytes than a gradient."""
   replay = measure(seeds, MACHINES, 0.05)['replay']
   byte, model = replay['log_bytes'].mean() / 2000, replay['model_bytes'].mean()
-  return model >= 500 * byte, f'{byte:.0f} B against {model:.0f} B'
+  return bool(model >= 500 * byte), f'{byte:.0f} B against {model:.0f} B'
 
 
 def replicas_are_identical(seeds: tuple[int, ...]) -> tuple[bool, str]:
