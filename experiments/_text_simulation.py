@@ -34,7 +34,10 @@ def load(config):
 
 
 def corpus(config, texts) -> np.ndarray:
-  """Bytes to pretrain on, without any label.
+  """Bytes to pretrain on, without any label of the task.
+
+  Made-up reviews end in a verdict in other words than the task's, so that the
+  model learns to read them but not how it will be asked.
 
   Args:
     config: knobs.
@@ -43,12 +46,14 @@ def corpus(config, texts) -> np.ndarray:
   Returns:
     i32[n].
   """
-  parts = [data_lib.python_text(config.text_bytes)]
   if config.dataset == 'sentiment':
     rng = np.random.default_rng(_TEXT_SEED + 1)
-    texts, _ = data_lib.sentiment_reviews(rng, 4000, num_sentences=3)
-  parts.append(b'\n\n'.join(texts))
-  text = b'\n\n'.join(parts)
+    texts, labels = data_lib.sentiment_reviews(rng, 6000)
+    texts = [
+      text + b'\nverdict: ' + (b'good' if label else b'bad')
+      for text, label in zip(texts, labels, strict=True)
+    ]
+  text = b'\n\n'.join([data_lib.python_text(config.text_bytes), *texts])
   return np.frombuffer(text, np.uint8).astype(np.int32)
 
 

@@ -8,7 +8,8 @@ and leave; at the end the model is rebuilt from its start and the log of codes,
 and compared bit by bit.
 
 Example: python -m experiments.just_one_byte \
-  --dataset=sentiment --num_clients=4 --join_at=200 --leave_at=400
+  --dataset=sentiment --num_clients=8 --learning_rate=3e-4 --batch_size=16 \
+  --num_rounds=300 --eval_every=50 --methods=one_byte,float --join_at=100
 """
 
 import dataclasses
@@ -117,8 +118,8 @@ class Config(supervised.SupervisedConfig):
   num_heads: int = knob(4, 'Attention heads.', low=1)
   sequence_length: int = knob(64, 'Bytes of a prompt or window.', low=16)
   num_texts: int = knob(1000, 'Reviews in dataset=sentiment.', low=2)
-  text_bytes: int = knob(100_000, 'Bytes of docstrings to read first.', low=1)
-  pretrain_steps: int = knob(400, 'Steps of Adam on unlabelled text.', low=0)
+  text_bytes: int = knob(20_000, 'Bytes of docstrings to read first.', low=1)
+  pretrain_steps: int = knob(1500, 'Steps of Adam on unlabelled text.', low=0)
   pretrain_batch_size: int = knob(32, 'Windows per step of Adam.', low=1)
   pretrain_rate: float = knob(3e-3, 'Largest step size of Adam.', low=0.0)
 

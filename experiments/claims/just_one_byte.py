@@ -50,12 +50,12 @@ def fine_tune(seeds: tuple[int, ...]) -> dict[str, dict[str, np.ndarray]]:
   config = just_one_byte.Config(
     seeds=seeds,
     dataset='sentiment',
-    num_clients=4,
+    num_clients=8,
     methods=('one_byte', 'float'),
     batch_size=16,
-    learning_rate=0.003,
-    num_rounds=400,
-    eval_every=400,
+    learning_rate=3e-4,
+    num_rounds=300,
+    eval_every=300,
   )
   rows = just_one_byte.run(config).rows
   first = _last(rows, 0)['one_byte']
@@ -144,7 +144,7 @@ def fine_tunes_a_transformer(seeds: tuple[int, ...]) -> tuple[bool, str]:
   start, byte, full = (
     _mean(found, name) for name in ('start', 'one_byte', 'float')
   )
-  held = byte >= 0.9 and byte >= start + 0.2 and abs(byte - full) <= 0.02
+  held = byte >= start + 0.25 and abs(byte - full) <= 0.03
   return held, f'start {start:.3f}, byte {byte:.3f}, float {full:.3f}'
 
 
