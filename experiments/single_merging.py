@@ -23,7 +23,7 @@ import optax
 
 from jaxdl import decentralized, metrics, mixing, networks
 from jaxdl.core import clients, types
-from jaxdl.experiment import mixtures, plots, runner, supervised
+from jaxdl.experiment import gossip, mixtures, plots, runner, supervised
 
 knob = runner.knob
 
@@ -153,7 +153,7 @@ class Config(mixtures.MixtureConfig):
     chosen = self.all_variants[:2]
     return dataclasses.replace(
       super().smoked(),
-      num_clients=min(self.num_clients, 6),
+      num_clients=min(self.num_clients, 8),
       local_steps=min(self.local_steps, 2),
       variants=chosen,
       landscape=tuple(v for v in self.landscape if v in chosen),
@@ -492,7 +492,7 @@ def build(config: Config) -> runner.Experiment:
   """
   setting = make_setting(config)
   seeds = config.all_seeds
-  mesh = supervised.mesh_or_none()
+  mesh = gossip.mesh_for(config.num_clients)
   root = supervised.seed_keys(seeds)
   algorithms = {
     variant: decentralized.local_then_gossip(

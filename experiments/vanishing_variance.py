@@ -24,7 +24,7 @@ import optax
 
 from jaxdl import decentralized, metrics, mixing
 from jaxdl.core import types
-from jaxdl.experiment import mixtures, plots, runner, supervised
+from jaxdl.experiment import gossip, mixtures, plots, runner, supervised
 
 knob = runner.knob
 
@@ -264,7 +264,7 @@ def build(config: Config) -> runner.Experiment:
   dealt = mixtures.deal(config)
   task, test = dealt.simulation.task, dealt.simulation.test
   seeds = config.all_seeds
-  mesh = supervised.mesh_or_none()
+  mesh = gossip.mesh_for(config.num_clients)
   root = supervised.seed_keys(seeds)
   # One graph for all seeds, so that they run as one program.
   graph = make_graph(config, seeds[0])

@@ -165,8 +165,9 @@ def random_peers(
 
   def draw(key):
     order_key, more_key = jax.random.split(key)
-    whole = jnp.floor(rate)
-    more = jax.random.bernoulli(more_key, rate - whole, (n,))
+    wanted = jnp.asarray(rate, jnp.float32)
+    whole = jnp.floor(wanted)
+    more = jax.random.bernoulli(more_key, wanted - whole, (n,))
     count = jnp.minimum(whole.astype(jnp.int32) + more, most)
     count = jnp.minimum(count, jnp.asarray(degrees, jnp.int32))
     scores = jax.random.uniform(order_key, (n, n))

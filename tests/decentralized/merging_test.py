@@ -1,0 +1,569 @@
+# SPDX-License-Identifier: Apache-2.0
+import functools
+
+import jax
+import jax.numpy as jnp
+import networkx
+import numpy as np
+import optax
+from absl.testing import absltest, parameterized
+
+from jaxdl import decentralized, mixing, networks
+from jaxdl.core import clients, types
+
+N, D = 16, 5
+KEYS = jax.random.split(jax.random.key(7), 4096)
+
+
+def _cohort(data, n):
+  return types.Cohort(
+    client_ids=jnp.arange(n),
+    data=data,
+    mask=jnp.ones((n,), bool),
+    weights=jnp.full((n,), 1.0 / n),
+  )
+
+
+def _quadratic(seed=0):
+  """Clients share a Hessian and differ in their centres."""
+  rng = np.random.default_rng(seed)
+  root = rng.normal(size=(D, D))
+  hessian = root @ root.T / D + np.eye(D)
+  centres = 3 * rng.normal(size=(8, D))
+  starts = rng.normal(size=(8, D))
+
+  def loss(params, batch, *, key=None):
+    del key
+    gap = params - batch
+    return 0.5 * gap @ jnp.asarray(hessian, jnp.float32) @ gap
+
+  task = types.Task(
+    lambda key: jax.random.normal(key, (D,)), loss, lambda params, batch: {}
+  )
+  return task, hessian, centres, starts
+
+
+def _classification():
+  network = networks.logistic_regression(3)
+  example = jax.ShapeDtypeStruct((1, 4), jnp.float32)
+  task = networks.classification(network, example, num_classes=3)
+  rng = np.random.default_rng(0)
+  batch = {
+    'inputs': jnp.asarray(rng.normal(size=(8, 2, 6, 4)), jnp.float32),
+    'labels': jnp.asarray(rng.integers(0, 3, size=(8, 2, 6))),
+  }
+  return task, batch
+
+
+class ScheduleTest(parameterized.TestCase):
+  @parameterized.parameters(
+    ('truncate', 98999, 0.2),
+    ('truncate', 99000, 15.0),
+    ('linear', 0, 0.2),
+    ('linear', 50000, 7.6),
+    ('cosine', 50000, 7.6),
+    ('cosine', 0, 0.2),
+    ('slow_decrease', 10000, 15 + (0.2 - 15) * np.exp(-1)),
+    ('fixed', 99999, 0.2),
+  )
+  def test_takes_its_values(self, name, at, want):
+    rate = decentralized.communication_schedule(
+      name, 100_000, start=0.2, end=15.0, point=0.99
+    )
+    np.testing.assert_allclose(rate(at), want, rtol=1e-5)
+    np.testing.assert_allclose(rate(jnp.int32(at)), want, rtol=1e-5)
+
+  @parameterized.parameters((60, 0.1), (300, 0.1), (300, 1 / 15), (40, 0.05))
+  def test_windows_tile_the_rounds_without_overlap(self, total, width):
+    rounds = np.arange(total + 1)
+    covered = np.zeros(total + 1)
+    for k in range(round(1 / width)):
+      rate = decentralized.communication_schedule(
+        'window', total, start=0.0, end=1.0, point=k * width, width=width
+      )
+      inside = np.asarray(rate(rounds))
+      self.assertEqual(inside.sum(), round(total * width))
+      covered += inside
+    # Unlike the official code, nothing is dense after the last round.
+    np.testing.assert_array_equal(covered, rounds < total)
+
+  @parameterized.parameters(
+    ({'start': -0.1}, 'counts neighbours besides yourself.*-0.1'),
+    ({'start': float('nan')}, 'counts neighbours'),
+    ({'start': 0.2, 'point': 1.5}, r'point must lie in \[0.0, 1.0\]'),
+    ({'start': 0.2, 'width': 0.0}, 'width must lie in'),
+  )
+  def test_says_what_is_wrong(self, options, message):
+    with self.assertRaisesRegex(ValueError, message):
+      decentralized.communication_schedule('window', 10, **options)
+
+
+class RandomMixerTest(parameterized.TestCase):
+  @parameterized.parameters(0.0, 0.2, 1.0, 2.4, 7.0)
+  def test_pull_draws_floor_or_one_more(self, rate):
+    mixer = decentralized.random_peers(N, rate)
+    w = np.asarray(jax.vmap(lambda k: mixer.matrix(0, key=k))(KEYS[:256]))
+    np.testing.assert_allclose(w.sum(axis=2), 1.0, atol=1e-6)
+    self.assertTrue((w[:, np.arange(N), np.arange(N)] > 0).all())
+    count = (w > 0).sum(axis=2) - 1
+    self.assertContainsSubset(np.unique(count), {int(rate), int(np.ceil(rate))})
+    # Mean of 256 * 16 Bernoulli draws, 5 standard deviations.
+    part = rate - int(rate)
+    bound = 5 * np.sqrt(part * (1 - part) / count.size)
+    self.assertLessEqual(abs(count.mean() - rate), bound)
+    share = np.broadcast_to(1 / (1 + count)[..., None], w.shape)
+    np.testing.assert_allclose(w[w > 0], share[w > 0], rtol=1e-6)
+
+  def test_nobody_and_everybody(self):
+    x = jax.random.normal(KEYS[0], (N, 3))
+    none = decentralized.random_peers(N, 0.0).apply(x, 0, key=KEYS[1])
+    np.testing.assert_array_equal(none, x)
+    for rate in (N - 1, 1000.0):
+      for make in (decentralized.random_peers, decentralized.random_pairs):
+        out = make(N, rate).apply(x, 0, key=KEYS[1])
+        self.assertLess(mixing.consensus_distance(out), 1e-13)
+    # By drawing all others one by one as well.
+    graph = mixing.complete(N)
+    out = decentralized.random_peers(N, N - 1, graph=graph).apply(
+      x, 0, key=KEYS[1]
+    )
+    np.testing.assert_allclose(out, np.tile(x.mean(0), (N, 1)), atol=1e-6)
+
+  @parameterized.product(
+    make=[decentralized.random_peers, decentralized.random_pairs],
+    rate=[0.2, 1.0],
+  )
+  def test_contraction_is_that_of_theory(self, make, rate):
+    mixer = make(N, rate)
+    x = np.random.default_rng(0).normal(size=(N, 3))
+    x = jnp.asarray(x - x.mean(axis=0), jnp.float32)
+
+    @jax.jit
+    def shrink(keys):
+      out = jax.vmap(lambda k: mixer.apply(x, 0, key=k))(keys)
+      factor = jnp.sum(out**2, axis=(1, 2)) / jnp.sum(x**2)
+      return factor, jnp.mean(out, axis=1)
+
+    factor, mean = map(np.asarray, shrink(KEYS))
+    error = factor.std() / np.sqrt(len(KEYS))
+    want = 1 - rate * N / (2 * (N - 1))
+    self.assertLess(abs(factor.mean() - want), 4 * error)
+    if make is decentralized.random_pairs:
+      np.testing.assert_allclose(mean, 0.0, atol=1e-6)
+    else:
+      self.assertGreater(np.abs(mean).max(), 0.01)
+      spread = mean.std(axis=0) / np.sqrt(len(KEYS))
+      self.assertTrue((np.abs(mean.mean(axis=0)) < 4 * spread).all())
+
+  def test_draws_from_the_neighbours_of_a_graph_only(self):
+    graph = networkx.star_graph(4)
+    mixer = decentralized.random_peers(5, 2.0, graph=graph)
+    w = np.asarray(jax.vmap(lambda k: mixer.matrix(0, key=k))(KEYS[:64]))
+    allowed = mixing.adjacency(graph) | np.eye(5, dtype=bool)
+    self.assertTrue((w[:, ~allowed] == 0).all())
+    # Leaves have one neighbour only and take it; the hub draws two.
+    np.testing.assert_array_equal(w[:, 1:, 0], 0.5)
+    np.testing.assert_array_equal((w[:, 0] > 0).sum(axis=1), 3)
+
+  def test_number_of_messages_is_that_expected(self):
+    mixer = decentralized.random_peers(N, 0.2)
+    sent = jax.jit(
+      lambda key: jnp.sum(
+        jax.vmap(
+          lambda t: decentralized.num_messages(mixer.matrix(t, key=key))
+        )(jnp.arange(300))
+      )
+    )(KEYS[5])
+    deviation = np.sqrt(N * 300 * 0.2 * 0.8)
+    self.assertLess(abs(int(sent) - 960), 4 * deviation)
+
+  @parameterized.parameters(
+    decentralized.random_peers, decentralized.random_pairs
+  )
+  def test_a_scheduled_rate_is_traced_once_and_applies_its_matrix(self, make):
+    rate = decentralized.communication_schedule(
+      'window', 10, start=0.5, end=N - 1.0, point=0.3, width=0.2
+    )
+    bound = {'max_peers': 1} if make is decentralized.random_peers else {}
+    mixer = decentralized.scheduled(functools.partial(make, N, **bound), rate)
+    x = jax.random.normal(KEYS[0], (N, 3))
+    both = jax.jit(
+      lambda t: (mixer.apply(x, t, key=KEYS[3]), mixer.matrix(t, key=KEYS[3]))
+    )
+    for t in range(10):
+      out, w = map(np.asarray, both(t))
+      np.testing.assert_allclose(out, w @ np.asarray(x), atol=1e-6)
+      dense = np.allclose(w, 1 / N, atol=1e-6)
+      self.assertEqual(dense, t in (3, 4))
+      if not dense:
+        self.assertLessEqual((w > 0).sum(axis=1).max(), 2)
+    self.assertEqual(both._cache_size(), 1)
+
+  def test_a_mesh_changes_nothing(self):
+    mesh = clients.clients_mesh()
+    rate = decentralized.communication_schedule(
+      'truncate', 2, start=0.8, end=N - 1.0, point=0.5
+    )
+    make = functools.partial(decentralized.random_peers, N, max_peers=1)
+    plain = decentralized.scheduled(make, rate)
+    sharded = jax.jit(mixing.shard(plain, mesh).apply)
+    x = jax.random.normal(KEYS[0], (N, 3))
+    for t in range(2):
+      np.testing.assert_allclose(
+        sharded(x, jnp.int32(t), key=KEYS[2]),
+        plain.apply(x, t, key=KEYS[2]),
+        atol=1e-6,
+      )
+
+  @parameterized.parameters(
+    (lambda: decentralized.random_peers(4, -1.0), 'besides yourself.*-1.0'),
+    (lambda: decentralized.random_peers(0, 1.0), 'num_clients'),
+    (
+      lambda: decentralized.random_peers(4, 1.0, graph=mixing.ring(5)),
+      'graph has 5 clients but num_clients=4',
+    ),
+  )
+  def test_says_what_is_wrong(self, call, message):
+    with self.assertRaisesRegex(ValueError, message):
+      call()
+
+
+class MergeTest(parameterized.TestCase):
+  def test_is_the_mean_whatever_the_order(self):
+    tree = {'a': jax.random.normal(KEYS[0], (N, 3)), 'b': jnp.arange(16.0)}
+    merged = decentralized.merge(tree)
+    np.testing.assert_allclose(
+      merged['a'], np.asarray(tree['a'], np.float64).mean(axis=0), atol=1e-6
+    )
+    order = np.random.default_rng(0).permutation(N)
+    again = decentralized.merge(jax.tree.map(lambda x: x[order], tree))
+    np.testing.assert_allclose(again['a'], merged['a'], atol=1e-6)
+    copies = jax.tree.map(lambda x: jnp.stack([x] * N), merged)
+    jax.tree.map(
+      functools.partial(np.testing.assert_allclose, rtol=1e-6),
+      decentralized.merge(copies),
+      merged,
+    )
+
+  def test_weights_pick_and_need_not_sum_to_one(self):
+    x = jnp.array([[1.0, 2.0], [3.0, 6.0]])
+    first = decentralized.merge(x, jnp.array([1.0, 0.0]))
+    np.testing.assert_array_equal(first, x[0])
+    np.testing.assert_allclose(
+      decentralized.merge(x, jnp.array([1.0, 3.0])), [2.5, 5.0]
+    )
+
+  def test_low_precision_is_summed_in_float32_and_counters_are_kept(self):
+    # Adding ones to 256 one by one in bfloat16 would leave 256.
+    x = jnp.array([[256.0]] + [[1.0]] * 255, jnp.bfloat16)
+    merged = decentralized.merge({'x': x, 'step': jnp.arange(256)})
+    self.assertEqual(merged['x'].dtype, jnp.bfloat16)
+    np.testing.assert_allclose(np.float32(merged['x']), 511 / 256, rtol=1 / 256)
+    self.assertEqual(int(merged['step']), 0)
+
+  @parameterized.parameters(0, 1, 5)
+  def test_gossip_merge_is_a_power_of_the_matrix(self, steps):
+    x = np.random.default_rng(1).normal(size=(6, 3))
+    w = np.eye(6) / 4
+    for hop in (1, 2, 4):
+      w += np.roll(np.eye(6), hop, axis=1) / 4
+    got = decentralized.merge_by_gossip(jnp.asarray(x, jnp.float32), steps)
+    want = np.linalg.matrix_power(w, steps) @ x
+    np.testing.assert_allclose(got, want, atol=1e-6)
+
+  def test_models_are_stacked_or_the_odd_leaf_is_named(self):
+    model = {'w': jnp.ones(2), 'b': jnp.zeros(())}
+    stacked = decentralized.stack_models([model, model])
+    self.assertEqual(stacked['w'].shape, (2, 2))
+    with self.assertRaisesRegex(ValueError, 'at least one model'):
+      decentralized.stack_models([])
+    with self.assertRaisesRegex(ValueError, r"models\[1\] has a leaf \['c'\]"):
+      decentralized.stack_models([model, {**model, 'c': jnp.ones(1)}])
+    with self.assertRaisesRegex(ValueError, r"models\[1\]\['w'\] has shape"):
+      decentralized.stack_models([model, {**model, 'w': jnp.ones(3)}])
+
+  @parameterized.parameters(
+    ([1.0, -1.0], r'weights\[1\] must be finite and not negative; got -1'),
+    ([0.0, 0.0], 'weights sum to 0'),
+    ([1.0], r'weights must have shape \[2\]'),
+  )
+  def test_says_what_is_wrong_with_weights(self, weights, message):
+    with self.assertRaisesRegex(ValueError, message):
+      decentralized.merge(jnp.ones((2, 3)), jnp.array(weights))
+
+
+class MeasureTest(parameterized.TestCase):
+  def test_convex_losses_are_always_mergeable(self):
+    task, batch = _classification()
+    one = jax.tree.map(lambda x: x[0, 0], batch)
+    models = jax.vmap(task.init)(KEYS[:8])
+    models = jax.tree.map(lambda x: 4 * x, models)
+    weights = jnp.arange(1.0, 9.0)
+    loss = lambda p: task.loss(p, one)
+    found = decentralized.mergeability(loss, models, weights)
+    self.assertGreater(found.gap, 0.01)
+    losses = [
+      float(loss(jax.tree.map(lambda x, k=k: x[k], models))) for k in range(8)
+    ]
+    want = np.average(losses, weights=np.arange(1, 9))
+    np.testing.assert_allclose(found.mean_loss, want, rtol=1e-5)
+    same = jax.tree.map(lambda x: jnp.stack([x[0]] * 8), models)
+    again = decentralized.mergeability(loss, same, weights)
+    np.testing.assert_allclose(again.gap, 0.0, atol=1e-5)
+
+  def test_quartic_expansion_is_exact(self):
+    centre, delta = 1.3, 0.4
+    agents = jnp.array([centre - delta, centre + delta])
+    found = decentralized.sharpness_alignment(lambda x: x**4 / 4, agents)
+    np.testing.assert_allclose(found.consensus, delta**2, rtol=1e-5)
+    np.testing.assert_allclose(found.gradient_norm, centre**3, rtol=1e-5)
+    np.testing.assert_allclose(
+      found.sharpness, 3 * centre**2 * delta**2, rtol=1e-5
+    )
+    # The mean of the agents' gradients, from first principles.
+    mean = np.mean([(centre - delta) ** 3, (centre + delta) ** 3])
+    np.testing.assert_allclose(mean, centre**3 + 3 * centre * delta**2)
+    bend = found.alignment / found.gradient_norm
+    np.testing.assert_allclose(
+      found.gradient_norm + 0.5 * bend, mean, rtol=1e-5
+    )
+
+  def test_alignment_equals_finite_differences_of_the_trace(self):
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(3, 3)), rng.normal(size=3)
+
+    def loss(p):
+      return jnp.sum(jnp.sin(jnp.asarray(a, jnp.float32) @ p)) + jnp.dot(
+        jnp.asarray(b, jnp.float32), p**3
+      )
+
+    def gradient(p):
+      return a.T @ np.cos(a @ p) + 3 * b * p**2
+
+    def hessian(p):
+      return -(a.T * np.sin(a @ p)) @ a + np.diag(6 * b * p)
+
+    models = rng.normal(size=(5, 3))
+    mean = models.mean(axis=0)
+    gamma = (models - mean).T @ (models - mean) / 5
+    trace = lambda p: np.trace(hessian(p) @ gamma)
+    eps = 1e-5 * np.eye(3)
+    slope = [(trace(mean + e) - trace(mean - e)) / 2e-5 for e in eps]
+    found = decentralized.sharpness_alignment(
+      loss, jnp.asarray(models, jnp.float32)
+    )
+    np.testing.assert_allclose(found.sharpness, trace(mean), rtol=1e-4)
+    np.testing.assert_allclose(
+      found.alignment, gradient(mean) @ slope, rtol=1e-3
+    )
+
+
+class TrainingTest(parameterized.TestCase):
+  def _merged(self, mixer, rounds=4, rate=0.1):
+    """Averages after each round, and those of gradient descent."""
+    task, hessian, centres, _ = _quadratic()
+    algorithm = decentralized.local_then_gossip(
+      task, mixer, num_clients=8, optimizer=optax.sgd(rate)
+    )
+    steps = 2
+    cohort = _cohort(
+      jnp.asarray(np.repeat(centres[:, None], steps, axis=1), jnp.float32), 8
+    )
+    state = algorithm.init(KEYS[0])
+    x = np.asarray(state.params, np.float64).mean(axis=0)
+    step = jax.jit(algorithm.step)
+    got, want = [], []
+    for t in range(rounds):
+      state, _ = step(state, cohort, key=KEYS[t])
+      got.append(np.asarray(state.params).mean(axis=0))
+      for _ in range(steps):
+        x = x - rate * hessian @ (x - centres.mean(axis=0))
+      want.append(x)
+    return np.array(got), np.array(want)
+
+  @parameterized.parameters('alone', 'ring', 'pairs')
+  def test_with_one_hessian_the_average_descends_as_if_alone(self, name):
+    mixer = (
+      decentralized.random_pairs(8, 0.7)
+      if name == 'pairs'
+      else mixing.make_mixer(name, 8)
+    )
+    got, want = self._merged(mixer)
+    np.testing.assert_allclose(got, want, atol=2e-5)
+
+  def test_pull_gossip_moves_the_average(self):
+    got, want = self._merged(decentralized.random_peers(8, 1.0))
+    self.assertGreater(np.abs(got - want).max(), 0.01)
+
+  def test_full_averaging_is_one_step_on_the_union(self):
+    task, batch = _classification()
+    first = jax.tree.map(lambda x: x[:, :1], batch)
+    algorithm = decentralized.local_then_gossip(
+      task,
+      mixing.make_mixer('complete', 8),
+      num_clients=8,
+      optimizer=optax.sgd(0.3),
+      same_start=True,
+    )
+    state = algorithm.init(KEYS[0])
+    start = jax.tree.map(lambda x: x[0], state.params)
+    state, metrics = algorithm.step(state, _cohort(first, 8), key=KEYS[1])
+    union = jax.tree.map(lambda x: x.reshape(-1, *x.shape[3:]), first)
+    loss, grads = jax.value_and_grad(task.loss)(start, union)
+    want = jax.tree.map(lambda p, g: p - 0.3 * g, start, grads)
+    jax.tree.map(
+      lambda x, y: np.testing.assert_allclose(
+        x, np.broadcast_to(y, x.shape), atol=1e-6
+      ),
+      state.params,
+      want,
+    )
+    np.testing.assert_allclose(metrics['loss'], loss, rtol=1e-5)
+    self.assertEqual(int(metrics['messages']), 56)
+
+  def test_one_client_trains_as_usual_and_keeps_its_momentum(self):
+    task, batch = _classification()
+    one = jax.tree.map(lambda x: x[:1], batch)
+    optimizer = optax.sgd(0.1, momentum=0.9)
+    algorithm = decentralized.local_then_gossip(
+      task,
+      decentralized.random_peers(1, 0.2),
+      num_clients=1,
+      optimizer=optimizer,
+    )
+    state = algorithm.init(KEYS[0])
+    params = jax.tree.map(lambda x: x[0], state.params)
+    momentum = optimizer.init(params)
+    for t in range(2):
+      state, metrics = algorithm.step(state, _cohort(one, 1), key=KEYS[t])
+      for h in range(2):
+        grads = jax.grad(task.loss)(
+          params, jax.tree.map(lambda x, h=h: x[0, h], one)
+        )
+        updates, momentum = optimizer.update(grads, momentum)
+        params = optax.apply_updates(params, updates)
+    jax.tree.map(
+      lambda x, y: np.testing.assert_allclose(x[0], y, atol=1e-6),
+      state.params,
+      params,
+    )
+    self.assertEqual(float(metrics['consensus']), 0.0)
+
+  def test_devices_change_nothing_and_masked_clients_do_not_train(self):
+    task, batch = _classification()
+    cohort = _cohort(batch, 8).replace(mask=jnp.arange(8) != 3)
+    outs = []
+    for mesh in (None, clients.clients_mesh()):
+      algorithm = decentralized.local_then_gossip(
+        task,
+        decentralized.random_pairs(8, 1.0),
+        num_clients=8,
+        optimizer=optax.sgd(0.1, momentum=0.9),
+        mesh=mesh,
+      )
+      state = algorithm.init(KEYS[0])
+      state, _ = jax.jit(algorithm.step)(state, cohort, key=KEYS[1])
+      outs.append(state)
+    jax.tree.map(
+      lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), *outs
+    )
+    trace = jax.tree.leaves(outs[0].opt_state)[0]
+    self.assertEqual(float(jnp.abs(trace[3]).max()), 0.0)
+    self.assertGreater(float(jnp.abs(trace[2]).max()), 0.0)
+
+
+class LandscapeTest(parameterized.TestCase):
+  @parameterized.parameters(3, 5, 16)
+  def test_coordinates_reproduce_points_and_corners(self, n):
+    points = decentralized.polygon_grid(n, 9)
+    weights = decentralized.wachspress_weights(points, n)
+    self.assertTrue((weights >= 0).all())
+    np.testing.assert_allclose(weights.sum(axis=1), 1.0, rtol=1e-12)
+    np.testing.assert_allclose(weights[:n], np.eye(n), atol=1e-12)
+    np.testing.assert_allclose(weights[n], 1 / n, rtol=1e-9)
+    np.testing.assert_allclose(
+      weights @ decentralized.polygon(n), points, atol=1e-9
+    )
+    middle = decentralized.polygon(n)[:2].mean(axis=0, keepdims=True)
+    on_edge = decentralized.wachspress_weights(middle, n)[0]
+    np.testing.assert_allclose(on_edge[:2], 0.5, atol=1e-9)
+    np.testing.assert_allclose(on_edge[2:], 0.0, atol=1e-9)
+
+  def test_evaluates_convex_combinations(self):
+    models = np.random.default_rng(0).normal(size=(3, 4))
+    weights = decentralized.wachspress_weights(
+      decentralized.polygon_grid(3, 4), 3
+    )
+    got = decentralized.landscape(
+      lambda x: {'sum': jnp.sum(x**3)},
+      jnp.asarray(models, jnp.float32),
+      weights,
+    )
+    want = ((weights @ models) ** 3).sum(axis=1)
+    np.testing.assert_allclose(got['sum'], want, atol=1e-5)
+
+  def test_says_what_is_wrong(self):
+    with self.assertRaisesRegex(ValueError, 'num_vertices must be at least 3'):
+      decentralized.polygon(2)
+    with self.assertRaisesRegex(ValueError, r'points\[1\].*outside'):
+      decentralized.wachspress_weights(np.array([[0.0, 0], [1, 1]]), 4)
+    with self.assertRaisesRegex(
+      ValueError, r'weights must have shape \[G, N\]'
+    ):
+      decentralized.landscape(jnp.sum, jnp.ones((3, 2)), np.ones((4, 2)))
+
+
+class MixtureTest(parameterized.TestCase):
+  def test_missing_classes_have_no_weight(self):
+    rng = np.random.default_rng(0)
+    mixtures = decentralized.class_mixtures(
+      rng, 200, np.array([3, 0, 5, 0]), alpha=0.05
+    )
+    np.testing.assert_allclose(mixtures.sum(axis=1), 1.0)
+    self.assertEqual(mixtures[:, [1, 3]].max(), 0.0)
+    even = decentralized.class_mixtures(
+      rng, 2, np.array([1, 3]), alpha=float('inf')
+    )
+    np.testing.assert_allclose(even, [[0.25, 0.75]] * 2)
+    # A symmetric Dirichlet has mean 1/K and variance (1 - 1/K) / (K (K a + 1)).
+    many = decentralized.class_mixtures(rng, 4000, np.ones(4), alpha=0.5)
+    np.testing.assert_allclose(many.mean(axis=0), 0.25, atol=0.02)
+    np.testing.assert_allclose(many.var(axis=0), 0.1875 / 3, atol=0.005)
+
+  def test_samples_follow_the_mixture_and_cover_each_class(self):
+    labels = np.array([2, 0, 2, 0, 2, 1, 0])
+    table = decentralized.index_classes(labels, 3)
+    arrays = {'id': jnp.arange(7), 'labels': jnp.asarray(labels)}
+    mixture = jnp.array([0.7, 0.0, 0.3])
+    got = decentralized.sample_by_class(
+      KEYS[0], arrays, table, mixture, (100, 60)
+    )
+    self.assertEqual(got['labels'].shape, (100, 60))
+    self.assertTrue(bool(got['mask'].all()))
+    np.testing.assert_array_equal(labels[got['id']], got['labels'])
+    share = np.bincount(np.ravel(got['id']), minlength=7) / 6000
+    want = np.array([0.3, 0.7, 0.3, 0.7, 0.3, 0.0, 0.7]) / 3
+    np.testing.assert_allclose(share, want, atol=4 * np.sqrt(0.25 / 6000))
+    self.assertEqual(share[5], 0.0)
+
+  def test_fixed_sets_have_no_repeats_and_a_limit(self):
+    labels = np.repeat(np.arange(4), 10)
+    mixtures = np.array([[1.0, 0, 0, 0], [0.25] * 4])
+    parts = decentralized.choose_weighted(
+      np.random.default_rng(0), labels, mixtures, 12
+    )
+    for part in parts:
+      self.assertLen(np.unique(part), 12)
+    self.assertEqual((labels[parts[0]] == 0).sum(), 10)
+    with self.assertRaisesRegex(ValueError, 'num_examples=41 .* 40 examples'):
+      decentralized.choose_weighted(
+        np.random.default_rng(0), labels, mixtures, 41
+      )
+    with self.assertRaisesRegex(ValueError, 'alpha must lie in'):
+      decentralized.class_mixtures(
+        np.random.default_rng(0), 2, np.ones(2), alpha=0.0
+      )
+
+
+if __name__ == '__main__':
+  absltest.main()
