@@ -82,7 +82,8 @@ def all_to_all_sgd(
     mesh: devices to split the clients over (static).
     chunk: clients run together on a device (static).
     reduction: 'gathered' copies the half-step models to every device before
-      mixing: bitwise equal on any number of devices (static).
+      mixing and runs clients one by one (unless `chunk` says otherwise):
+      bitwise equal on any number of devices (static).
 
   Returns:
     An `Algorithm`. `step` wants a cohort of H clients with a batch each.
@@ -103,6 +104,8 @@ def all_to_all_sgd(
   checks.integer(num_mixing_rounds, name='num_mixing_rounds', low=1)
   checks.choice(reduction, ('psum', 'gathered'), name='reduction')
   h = n - f
+  if reduction == 'gathered' and chunk is None:
+    chunk = 1  # The same small program per client, however they are spread.
 
   def rate(step):
     if isinstance(learning_rate, Callable):
@@ -170,7 +173,7 @@ def all_to_all_sgd(
       grads,
     )
     if reduction == 'gathered':
-      average = clients.replicate(average, mesh)
+      average, losses = clients.replicate((average, losses), mesh)
     flipped = None
     if flipped_classes is not None and f:
       flipped = _flipped_model(

@@ -83,8 +83,9 @@ def robust_sgd(
     flipped_classes: K: adversaries train on labels K - 1 - y (static).
     mesh: devices to split the workers over (static).
     chunk: workers run together on a device, see `core.clients` (static).
-    reduction: 'gathered' copies all vectors to every device before the rule,
-      which makes a run bitwise equal on any number of devices (static).
+    reduction: 'gathered' copies all vectors to every device before the rule
+      and runs workers one by one (unless `chunk` says otherwise), which makes
+      a run bitwise equal on any number of devices (static).
     explain: whether metrics contain the weights of the workers (static).
 
   Returns:
@@ -107,6 +108,8 @@ def robust_sgd(
   checks.choice(reduction, ('psum', 'gathered'), name='reduction')
   if clip_norm is not None:
     checks.number(clip_norm, name='clip_norm', low=0.0, open_low=True)
+  if reduction == 'gathered' and chunk is None:
+    chunk = 1  # The same small program per worker, however they are spread.
 
   def init(key):
     params = task.init(key)
@@ -149,7 +152,7 @@ def robust_sgd(
     )
     vectors = momentum
     if reduction == 'gathered':
-      vectors = clients.replicate(vectors, mesh)
+      vectors, losses = clients.replicate((vectors, losses), mesh)
     honest = jax.tree.map(lambda x: x[: n - f], vectors)
     attack_state = state.attack
     if attack is not None and f:

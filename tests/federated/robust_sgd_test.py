@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from absl.testing import absltest, parameterized
 
-from jaxdl import aggregators, attacks, federated
+from jaxdl import aggregators, attacks, federated, networks
 from jaxdl.core import clients, keys, types
 
 N, D, B = 5, 3, 4
@@ -175,6 +175,44 @@ class RobustSgdTest(parameterized.TestCase):
       results.append(np.asarray(state.params['w']))
     for other in results[1:]:
       np.testing.assert_array_equal(results[0], other)
+
+  def test_gathered_training_of_a_network_is_bitwise_equal(self):
+    n = 6
+    rng = np.random.default_rng(0)
+    data = {
+      'inputs': jnp.asarray(rng.normal(size=(n, 5, 12)), jnp.float32),
+      'labels': jnp.asarray(rng.integers(0, 3, size=(n, 5)), jnp.int32),
+    }
+    cohort = types.Cohort(
+      client_ids=jnp.arange(n),
+      data=data,
+      mask=jnp.ones(n, bool),
+      weights=jnp.full(n, 1 / n),
+    )
+    task = networks.classification(
+      networks.mlp((16,), 3), jnp.zeros((1, 12)), num_classes=3
+    )
+    rule = aggregators.make_aggregator(
+      'krum', num_clients=n, num_byzantine=1, pre=('nnm',)
+    )
+    results = []
+    for mesh in (None, clients.clients_mesh(2), clients.clients_mesh(8)):
+      algorithm = federated.robust_sgd(
+        task,
+        rule,
+        num_clients=n,
+        optimizer=optax.sgd(0.1),
+        worker_momentum=0.9,
+        mesh=mesh,
+        reduction='gathered',
+      )
+      state = algorithm.init(jax.random.key(0))
+      step = jax.jit(algorithm.step)
+      for t in range(3):
+        state, metrics = step(state, cohort, key=jax.random.key(t))
+      results.append(jax.device_get((state.params, metrics)))
+    for other in results[1:]:
+      jax.tree.map(np.testing.assert_array_equal, results[0], other)
 
   def test_says_what_is_wrong(self):
     with self.assertRaisesRegex(ValueError, r'num_byzantine .* most 4; got 5'):
