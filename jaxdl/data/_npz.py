@@ -44,15 +44,16 @@ def load_npz(
       pickled or the arrays do not fit together.
   """
   path = pathlib.Path(_files.existing(path))
-  try:
-    archive = np.load(path, allow_pickle=False)
-  except (zipfile.BadZipFile, EOFError, OSError, ValueError):
-    raise _files.problem(
-      path, 'an .npz archive', 'a truncated, corrupt or pickled file'
-    ) from None
-  if not isinstance(archive, np.lib.npyio.NpzFile):
-    raise _files.problem(path, 'an .npz archive', 'a single array')
-  with archive:
+  # Opened here: np.load leaves the file open where it refuses it.
+  with open(path, 'rb') as stream:
+    try:
+      archive = np.load(stream, allow_pickle=False)
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError):
+      raise _files.problem(
+        path, 'an .npz archive', 'a truncated, corrupt or pickled file'
+      ) from None
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+      raise _files.problem(path, 'an .npz archive', 'a single array')
     present = sorted(archive.files)
     keys = next((k for k in _KEYS if set(k) & set(present)), _KEYS[0])
     for key in keys:

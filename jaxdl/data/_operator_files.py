@@ -269,7 +269,11 @@ def load_npz(
   """
   path = resolve(path)
   out = {}
-  with reading(path, '.npz'), np.load(path, allow_pickle=allow_pickle) as file:
+  with (
+    reading(path, '.npz'),
+    open(path, 'rb') as stream,  # np.load leaves files open that it refuses.
+    np.load(stream, allow_pickle=allow_pickle) as file,
+  ):
     if isinstance(file, np.ndarray):
       raise FileError(f'{path} is a single array: use load_npy.')
     for name in pick(fields, file.files, path):

@@ -42,7 +42,11 @@ def load_deeponet_npz(
   """
   checks.choice(split, ('train', 'test'), name='split')
   path = files.resolve(path)
-  with files.reading(path, '.npz'), np.load(path, allow_pickle=False) as file:
+  with (
+    files.reading(path, '.npz'),
+    open(path, 'rb') as stream,  # np.load leaves files open that it refuses.
+    np.load(stream, allow_pickle=False) as file,
+  ):
     names = set(getattr(file, 'files', ()))
   if f'X_{split}0' in names:
     wanted = [f'X_{split}0', f'X_{split}1', f'y_{split}']
