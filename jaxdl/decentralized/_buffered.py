@@ -196,6 +196,7 @@ def buffered_gossip(
       if not isinstance(target, str):
         targets = _variance.fixed_targets(own, target)
       averaged = _variance.rescale_rows(averaged, targets, eps, strength)
+    averaged = trees.cast_like(averaged, params)
     params = trees.where_rows(full, averaged, params)
     keep = ~full
     sent = jnp.sum(jnp.where(sends, out_degrees, 0))
@@ -228,4 +229,4 @@ def _blend(
   """β x + (1 - β) total / count, in the accumulator's dtype."""
   mean = trees.expand(each.astype(total.dtype), total) * total
   own = x.astype(total.dtype)
-  return (self_weight * own + (1.0 - self_weight) * mean).astype(x.dtype)
+  return self_weight * own + (1.0 - self_weight) * mean

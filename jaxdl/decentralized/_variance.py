@@ -104,7 +104,7 @@ def rescale_to_variance(
   """
   checks.number(eps, name='eps', low=0.0)
   mean, variance = tensor_moments(x)
-  wide = x.astype(mean.dtype)
+  x_wide = x.astype(mean.dtype)
   flat = variance <= jnp.finfo(mean.dtype).tiny
   # Where the tensor is constant neither value nor gradient may divide by zero.
   safe = jnp.where(flat, 1.0, variance)
@@ -112,8 +112,8 @@ def rescale_to_variance(
   positive = ratio > 0
   root = jnp.where(positive, jnp.sqrt(jnp.where(positive, ratio, 1.0)), 0.0)
   factor = jnp.where(flat, 1.0, 1.0 + strength * (root - 1.0))
-  shift = (factor - 1.0) * (wide - mean)
-  return (wide + shift).astype(x.dtype)
+  shift = (factor - 1.0) * (x_wide - mean)
+  return (x_wide + shift).astype(x.dtype)
 
 
 def variances(stacked: chex.ArrayTree, correct_fn: CorrectFn) -> chex.ArrayTree:
@@ -191,8 +191,21 @@ def variance_corrected_average(
   """
   n = checks.num_clients(stacked, name='stacked')
   share = _merging.shares(weights, n)
-  rule = lambda tree: _merging.merge(tree, share)
-  return _correct(rule(stacked), stacked, share, correct_fn, eps, strength)
+  average = _merging.merge(wide(stacked), share)
+  out = _correct(average, stacked, share, correct_fn, eps, strength)
+  return trees.cast_like(out, stacked)
+
+
+def wide(stacked: chex.ArrayTree) -> chex.ArrayTree:
+  """Floating leaves in the accumulator's dtype, so as to round only once."""
+
+  def leaf(x):
+    x = jnp.asarray(x)
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+      return x
+    return x.astype(trees.accumulator(x.dtype))
+
+  return jax.tree.map(leaf, stacked)
 
 
 def _correct(average, stacked, share, correct_fn, eps, strength):
@@ -294,7 +307,7 @@ def variance_corrected(
     )
 
   def apply(stacked, round, *, key=None, axis_name=None):
-    mixed = mixer.apply(stacked, round, key=key, axis_name=axis_name)
+    mixed = mixer.apply(wide(stacked), round, key=key, axis_name=axis_name)
     found = variances(stacked, correct_fn)
     if target == 'self':
       targets = found
@@ -305,7 +318,8 @@ def variance_corrected(
       targets = jax.tree.map(lambda v: _contract(w, v, axis_name), found)
     else:
       targets = fixed_targets(found, target)
-    return rescale_rows(mixed, targets, eps, strength)
+    out = rescale_rows(mixed, targets, eps, strength)
+    return trees.cast_like(out, stacked)
 
   return mixer._replace(
     apply=apply,
