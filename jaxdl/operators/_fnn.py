@@ -23,7 +23,7 @@ def dense(params: dict[str, chex.Array], x: chex.Array) -> chex.Array:
       f'the layer expects {kernel.shape[0]} values per example, got '
       f'{x.shape[-1]} (shape {x.shape}).'
     )
-  y = x @ kernel
+  y = conv.flat_matmul(x, kernel)
   if 'bias' in params:
     y = y + jnp.broadcast_to(params['bias'], y.shape)
   return y

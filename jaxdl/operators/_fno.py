@@ -339,22 +339,30 @@ def fno(
   def apply(params, f, *, train=False, key=None):
     del train, key
     _check_rank(f)
-    grid = f.shape[1:-1]
+    grid, rows = f.shape[1:-1], f.shape[0]
     if coordinates:
       at = jnp.asarray(grid_coordinates(grid), f.dtype)
       at = jnp.broadcast_to(at[None], (*f.shape[:-1], len(grid)))
       f = jnp.concatenate([f, at], -1)
-    v = stack(params['lift'], f)
-    extra = [m - n for m, n in zip(padded(grid), grid, strict=True)]
+    # Pointwise parts see one axis of points: on CPU several are slow.
+    v = stack(params['lift'], f.reshape(-1, f.shape[-1]))
+    inner = padded(grid)
+    extra = [m - n for m, n in zip(inner, grid, strict=True)]
     if any(extra):
+      v = v.reshape(rows, *grid, -1)
       v = jnp.pad(v, [(0, 0), *((0, e) for e in extra), (0, 0)])
+      v = v.reshape(-1, width)
     for i, block in enumerate(params['blocks']):
       last = i == num_blocks - 1
       weights = block['spectral']
       y = spectral_convolution(
-        v, weights['real'], weights['imag'], ks, method=method
+        v.reshape(rows, *inner, width),
+        weights['real'],
+        weights['imag'],
+        ks,
+        method=method,
       )
-      y = y + fnn.dense(block['skip'], v)
+      y = y.reshape(-1, width) + fnn.dense(block['skip'], v)
       if not original:
         y = y + jnp.broadcast_to(block['bias'], y.shape)
         y = y if last else act(y)
@@ -364,7 +372,8 @@ def fno(
       v = y if last else act(y)
     if any(extra):
       index = tuple(slice(0, n) for n in grid)
-      v = v[(slice(None), *index)]
-    return stack(params['head'], v)
+      v = v.reshape(rows, *inner, width)[(slice(None), *index)]
+      v = v.reshape(-1, width)
+    return stack(params['head'], v).reshape(rows, *grid, out_channels)
 
   return Network(init, apply)

@@ -13,6 +13,7 @@ from jaxdl.core.types import Network
 from jaxdl.operators import (
   _activations as activations,
   _conv as conv,
+  _fnn as fnn,
   _init,
   _v_cycle as v_cycles,
 )
@@ -125,12 +126,6 @@ def mgno(
       leaves['bias'] = _init.fan_in_uniform((c_out,), c_in)
     return leaves
 
-  def pointwise(params, x):
-    y = x @ params['kernel']
-    if 'bias' in params:
-      y = y + jnp.broadcast_to(params['bias'], y.shape)
-    return y
-
   def init(key, f):
     if jnp.ndim(f) not in (3, 4, 5):
       raise ValueError(
@@ -172,12 +167,12 @@ def mgno(
     for layer in params['layers']:
       v = cycle(layer['cycle'], u)
       if 'skip' in layer:
-        v = v + pointwise(layer['skip'], u)
+        v = v + fnn.dense(layer['skip'], u)
       if 'norm' in layer:
         v = v_cycles.layer_norm(v, layer['norm'])
       u = act(v)
     u = (
-      pointwise(params['head'], u)
+      fnn.dense(params['head'], u)
       if head == 'linear'
       else cycle(params['head'], u)
     )
