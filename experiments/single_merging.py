@@ -56,6 +56,17 @@ class Config(mixtures.MixtureConfig):
   alpha: float = knob(
     0.1, 'Dirichlet concentration; small is heterogeneous.', low=0.0
   )
+  data_sampling: str = knob(
+    'partition',
+    'resample: clients draw from all data by their mixture of classes; fixed: '
+    'they do so once; partition: data are dealt by --partition.',
+    choices=('resample', 'fixed', 'partition'),
+  )
+  partition: str = knob(
+    'overlapping_dirichlet',
+    'How training examples are dealt with data_sampling=partition.',
+    choices=supervised.PARTITIONS,
+  )
   batch_size: int = knob(32, 'Examples per client and local step.', low=1)
   local_steps: int = knob(20, 'Local steps per round.', low=1)
   variants: tuple[str, ...] = knob(

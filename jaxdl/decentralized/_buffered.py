@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Gossip learning with buffers: train, send, average when enough has come."""
 
+import functools
 from typing import Any, NamedTuple
 
 import chex
@@ -166,18 +167,20 @@ def buffered_gossip(
     num_trained = state.num_trained + active
     sends = active & (num_trained % period == 0)
 
-    def spread(total, x):
-      return total + deliver.apply(x.astype(total.dtype), tick)
-
-    out = trees.where_rows(sends, params, 0.0)
-    received = jax.tree.map(spread, state.received, out)
+    # One exchange of everything that travels in this tick.
     own = _variance.variances(params, pick)
-    received_variance = jax.tree.map(
-      lambda total, v: spread(total, jnp.where(sends, v, 0.0)),
-      state.received_variance,
-      own,
+    arrived = deliver.apply(
+      {
+        'models': trees.where_rows(sends, _variance.wide(params), 0.0),
+        'variances': trees.where_rows(sends, own, 0.0),
+        'number': sends.astype(jnp.float32),
+      },
+      tick,
     )
-    number = deliver.apply(sends.astype(jnp.float32), tick).astype(jnp.int32)
+    add = functools.partial(jax.tree.map, jnp.add)
+    received = add(state.received, arrived['models'])
+    received_variance = add(state.received_variance, arrived['variances'])
+    number = arrived['number'].astype(jnp.int32)
     num_received = state.num_received + number
     full = num_received >= needed
     each = 1.0 / jnp.maximum(num_received, 1)

@@ -61,9 +61,14 @@ class MixtureConfig(supervised.SupervisedConfig):
     super().validate()
     if self.data_sampling == 'fixed' and not self.examples_per_client:
       raise ValueError('data_sampling=fixed needs examples_per_client >= 1.')
-    if math.isinf(self.alpha) and self.data_sampling == 'partition':
+    needs_alpha = 'dirichlet' in self.partition
+    if (
+      math.isinf(self.alpha)
+      and needs_alpha
+      and self.data_sampling == 'partition'
+    ):
       raise ValueError(
-        'alpha=inf has no meaning for data_sampling=partition: use '
+        f'alpha=inf has no meaning for partition={self.partition}: use '
         'partition=iid.'
       )
 

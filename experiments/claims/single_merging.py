@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Claims about a single merge (16 clients, digits, MLP, 60 rounds of 20 steps).
+
+Data are 256 examples per client of a Dirichlet mixture with alpha 0.1, rates
+r = 0.2 unless a claim says otherwise.
+"""
+
+import functools
+
+import numpy as np
+
+from experiments import single_merging
+
+WINDOWS = 10
+
+
+@functools.cache
+def _run(seeds, variants, **options):
+  """Mean over the seeds of the last test metrics, per variant."""
+  config = single_merging.Config(
+    seeds=seeds,
+    variants=variants,
+    landscape_resolution=0,
+    sharpness=False,
+    **{'eval_every': 60, **options},
+  )
+  return config, single_merging.run(config).rows
+
+
+def _last(seeds, variant, variants, **options):
+  config, rows = _run(seeds, variants, **options)
+  last = [
+    r
+    for r in rows
+    if r['split'] == 'test'
+    and r['rule'] == variant
+    and r['step'] == config.num_rounds
+  ]
+  return {
+    name: float(np.mean([r[name] for r in last]))
+    for name in ('accuracy', 'merged_accuracy', 'gap')
+  }
+
+
+BASIC = ('gossip', 'alone', 'server')
+
+
+def one_merge_recovers(seeds: tuple[int, ...]) -> tuple[bool, str]:
+  """Averaging once after gossip at r = 0.2 gains at least 20 points."""
+  found = _last(seeds, 'gossip', BASIC)
+  figure = (
+    f'mean of the models {found["accuracy"]:.3f}, their average '
+    f'{found["merged_accuracy"]:.3f}'
+  )
+  return found['gap'] >= 0.2, figure
+
+
+def silence_cannot_be_merged(seeds: tuple[int, ...]) -> tuple[bool, str]:
+  """Without communication, from different starts, the average stays at 0.2."""
+  found = _last(seeds, 'alone', BASIC)
+  figure = (
+    f'mean of the models {found["accuracy"]:.3f}, their average '
+    f'{found["merged_accuracy"]:.3f}'
+  )
+  return found['merged_accuracy'] < 0.2, figure
+
+
+def silence_merges_worse(seeds: tuple[int, ...]) -> tuple[bool, str]:
+  """Without communication the average is below the models it is made of."""
+  found = _last(seeds, 'alone', BASIC)
+  return found['gap'] < 0.0, f'gap {found["gap"]:+.3f}'
+
+
+def last_window_is_best(seeds: tuple[int, ...]) -> tuple[bool, str]:
+  """Dense rounds in the last window beat any other by 15 points."""
+  names = tuple(f'window_{k}' for k in range(WINDOWS))
+  found = [_last(seeds, name, names)['accuracy'] for name in names]
+  figure = 'accuracy by window ' + ', '.join(f'{v:.3f}' for v in found)
+  return found[-1] - max(found[:-1]) >= 0.15, figure
+
+
+def merged_is_near_server(seeds: tuple[int, ...]) -> tuple[bool, str]:
+  """At r = 1 the average is within 5 points of averaging in every round."""
+  server = _last(seeds, 'server', BASIC)['accuracy']
+  merged = _last(seeds, 'gossip', ('gossip',), r_start=1.0)['merged_accuracy']
+  return merged >= server - 0.05, f'server {server:.3f}, merged {merged:.3f}'
+
+
+def gap_shrinks_with_even_data(seeds: tuple[int, ...]) -> tuple[bool, str]:
+  """The gain of the merge is smaller at alpha = 1 than at 0.1."""
+  uneven = _last(seeds, 'gossip', BASIC)['gap']
+  even = _last(seeds, 'gossip', ('gossip',), alpha=1.0)['gap']
+  return even < uneven, f'gap {uneven:.3f} at alpha 0.1, {even:.3f} at 1'
+
+
+def mergeable_all_along(seeds: tuple[int, ...]) -> tuple[bool, str]:
+  """From round 6 on the average beats its models at every evaluation."""
+  _, rows = _run(seeds, ('gossip',), eval_every=6)
+  steps = sorted({r['step'] for r in rows} - {0})
+  gaps = [
+    float(
+      np.mean(
+        [r['gap'] for r in rows if r['split'] == 'test' and r['step'] == step]
+      )
+    )
+    for step in steps
+  ]
+  return min(gaps) > 0.0, f'smallest gap {min(gaps):.3f}'
+
+
+def few_gossip_steps_merge(seeds: tuple[int, ...]) -> tuple[bool, str]:
+  """Five steps on the exponential graph are within 2 points of the average.
+
+  One step already gains half of it.
+  """
+  exact = _last(seeds, 'gossip', BASIC)
+  after = []
+  for steps in (1, 5):
+    config, rows = _run(
+      seeds,
+      ('gossip',),
+      final_merge='exponential',
+      final_merge_rounds=steps,
+    )
+    after.append(
+      float(
+        np.mean(
+          [
+            r['accuracy']
+            for r in rows
+            if r['split'] == 'final' and r['stage'] == 'after'
+          ]
+        )
+      )
+    )
+  figure = (
+    f'before {exact["accuracy"]:.3f}, 1 step {after[0]:.3f}, 5 steps '
+    f'{after[1]:.3f}, exact {exact["merged_accuracy"]:.3f}'
+  )
+  held = after[0] - exact['accuracy'] >= 0.5 * exact['gap']
+  held &= abs(after[1] - exact['merged_accuracy']) <= 0.02
+  return bool(held), figure
+
+
+CLAIMS = {
+  'one_merge_recovers': (
+    'One merge after sparse gossip gains at least 20 points.',
+    one_merge_recovers,
+  ),
+  'silence_cannot_be_merged': (
+    'Without communication, from different starts, the merged model stays '
+    'below 0.2.',
+    silence_cannot_be_merged,
+  ),
+  'silence_merges_worse': (
+    'Without communication the merged model is worse than its parts.',
+    silence_merges_worse,
+  ),
+  'last_window_is_best': (
+    'Dense communication in the last window beats any earlier window by 15 '
+    'points.',
+    last_window_is_best,
+  ),
+  'merged_is_near_server': (
+    'At r = 1 the merged model is within 5 points of server-based training.',
+    merged_is_near_server,
+  ),
+  'gap_shrinks_with_even_data': (
+    'The merge gains less where data differ less.',
+    gap_shrinks_with_even_data,
+  ),
+  'mergeable_all_along': (
+    'The average beats its models at every evaluation, not only at the end.',
+    mergeable_all_along,
+  ),
+  'few_gossip_steps_merge': (
+    'Five gossip steps on the exponential graph nearly equal the exact merge, '
+    'one gains half of it.',
+    few_gossip_steps_merge,
+  ),
+}
