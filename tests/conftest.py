@@ -15,17 +15,9 @@ os.environ['XLA_FLAGS'] = (
 os.environ.setdefault('MPLBACKEND', 'Agg')
 
 import jax  # noqa: E402
-import pytest  # noqa: E402
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_legacy_prng_key', 'error')
 jax.config.update('jax_compilation_cache_dir', _CACHE)
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
 jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
-
-
-@pytest.fixture(autouse=True, scope='module')
-def _free_compiled_programs():
-  """Keeps a long run of the suite small in memory."""
-  yield
-  jax.clear_caches()
