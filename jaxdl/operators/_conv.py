@@ -104,6 +104,7 @@ def convolve(
     ValueError: if ranks, channels or options do not fit.
   """
   checks.choice(method, METHODS, name='method')
+  x = jnp.asarray(x)
   rank = kernel.ndim - 2
   if x.ndim != rank + 2:
     raise ValueError(

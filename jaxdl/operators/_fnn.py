@@ -268,6 +268,7 @@ def stacked_branch(
       f'layers={layers} must end in 1: every branch gives one coefficient.'
     )
   one = fnn(layers, activation=activation)
+  act = activations.activation(activation)
 
   def init(key, *inputs):
     keys = jax.random.split(key, num_branches)
@@ -275,9 +276,20 @@ def stacked_branch(
 
   def apply(params, *inputs, train=False, key=None):
     del train, key
-    return jax.vmap(lambda p: one.apply(p, *inputs)[..., 0], out_axes=-1)(
-      params
-    )
+    x = _join(inputs, False)
+    first, *rest = params
+    count, c_in, c_out = first['kernel'].shape
+    # All first layers read the same input: one product.
+    wide = {
+      'kernel': jnp.moveaxis(first['kernel'], 0, 1).reshape(c_in, -1),
+      'bias': first['bias'].reshape(-1),
+    }
+    x = dense(wide, x)
+    x = x.reshape(*x.shape[:-1], count, c_out)
+    for layer in rest:
+      x = jnp.einsum('...pi,pio->...po', act(x), layer['kernel'])
+      x = x + jnp.broadcast_to(layer['bias'], x.shape)
+    return x[..., 0]
 
   return Network(init, apply)
 

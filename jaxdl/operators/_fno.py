@@ -338,6 +338,7 @@ def fno(
 
   def apply(params, f, *, train=False, key=None):
     del train, key
+    f = jnp.asarray(f)
     _check_rank(f)
     grid, rows = f.shape[1:-1], f.shape[0]
     if coordinates:
