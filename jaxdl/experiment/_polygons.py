@@ -55,7 +55,10 @@ def polygon(
     if np.isfinite(r[metric])
   ]
   low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
-  levels = np.linspace(low, high if high > low else low + 1.0, 21)
+  high = high if high > low else low + 1.0
+  # Losses at the corners may dwarf what happens in the middle.
+  wide = low > 0 and high / low > 20
+  levels = (np.geomspace if wide else np.linspace)(low, high, 25)
   columns = min(3, len(panels))
   lanes = -(-len(panels) // columns)
   with _plots.style():
@@ -65,23 +68,33 @@ def polygon(
     for axes in grid.flat[len(panels) :]:
       axes.set_visible(False)
     for axes, (name, group) in zip(grid.flat, panels.items(), strict=False):
-      drawn = _panel(axes, group, metric, levels)
+      drawn = _panel(axes, group, metric, levels, wide)
       axes.set_title(name, fontsize=10)
     bar = fig.colorbar(drawn, ax=list(grid.flat), pad=0.02, aspect=30)
     bar.outline.set_visible(False)
+    bar.ax.minorticks_off()
+    bar.set_ticks(levels[::4], labels=[f'{v:.2g}' for v in levels[::4]])
     bar.set_label(label or _plots.nice(metric))
     if title:
       fig.suptitle(title, x=0.01, ha='left', fontsize=11, weight='bold')
     return _plots.save(fig, path)
 
 
-def _panel(axes, group, metric, levels):
+def _panel(axes, group, metric, levels, wide):
   """Filled contours, the outline, and the models at the corners."""
+  from matplotlib import colors
+
   at = np.array([[r['x'], r['y']] for r in group], float)
   values = np.array([r[metric] for r in group], float)
   values = np.where(np.isfinite(values), values, levels[-1])
+  scale = colors.LogNorm if wide else colors.Normalize
   drawn = axes.tricontourf(
-    at[:, 0], at[:, 1], values, levels=levels, cmap='cividis', extend='neither'
+    at[:, 0],
+    at[:, 1],
+    np.clip(values, levels[0], levels[-1]),
+    levels=levels,
+    cmap='cividis',
+    norm=scale(levels[0], levels[-1]),
   )
   corners = sorted((r for r in group if r['corner'] >= 0), key=_corner)
   outline = np.array([[r['x'], r['y']] for r in corners], float)
@@ -99,6 +112,8 @@ def _panel(axes, group, metric, levels):
     )
   axes.plot(0.0, 0.0, '*', color='white', markersize=9, markeredgecolor='black')
   axes.set_aspect('equal')
+  axes.set_xlim(-1.2, 1.2)
+  axes.set_ylim(-1.2, 1.2)
   axes.set_axis_off()
   return drawn
 
