@@ -15,15 +15,19 @@ Example: python -m experiments.single_merging --variants=windows --r_start=0.2
 import dataclasses
 import functools
 import math
-from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import optax
 
-from jaxdl import decentralized, metrics, mixing, networks
-from jaxdl.core import clients, types
-from jaxdl.experiment import gossip, mixtures, plots, runner, supervised
+from jaxdl import decentralized, mixing, networks
+from jaxdl.experiment import (
+  gossip,
+  merging,
+  mixtures,
+  plots,
+  runner,
+  supervised,
+)
 
 knob = runner.knob
 
@@ -295,201 +299,34 @@ def make_optimizer(config: Config) -> optax.GradientTransformation:
   return optax.chain(*parts)
 
 
-class Setting(NamedTuple):
-  """What all variants train and are tested on, S seeds.
-
-  Attributes:
-    task: what is learned.
-    network: what the task applies.
-    draw: `draw(key, own) -> Cohort` with a batch per local step.
-    own: tree of leaves [S, ...], the data of one seed.
-    test: dict of leaves [T, B, ...].
-    local_ids: i32[S, N, M], test examples as each client would meet them.
-  """
-
-  task: types.Task
-  network: types.Network
-  draw: Any
-  own: Any
-  test: dict[str, Any]
-  local_ids: jax.Array
-
-
-def make_setting(config: Config) -> Setting:
-  """Deals the data.
+def make_tests(config: Config) -> merging.MergeTests:
+  """Deals the data and says what is measured.
 
   Args:
     config: knobs.
 
   Returns:
-    The setting.
+    The tests, with the task and the data of training.
 
   Raises:
     ValueError: if data, partition or network do not fit.
   """
   dealt = mixtures.deal(config)
-  shape = (config.local_steps, config.batch_size)
-  network, task = _smoothed(config, dealt.simulation)
-  return Setting(
-    task=task,
+  network = merging.network_of(config, dealt.simulation)
+  exact = config.final_merge != 'exponential'
+  return merging.MergeTests(
+    task=merging.smoothed_task(
+      dealt.simulation.task, network, config.label_smoothing
+    ),
     network=network,
-    draw=lambda key, own: dealt.draw(key, own, shape),
-    own=dealt.own,
-    test=dealt.simulation.test,
-    local_ids=mixtures.local_tests(dealt, config.all_seeds),
+    dealt=dealt,
+    seeds=config.all_seeds,
+    batch_size=config.batch_size,
+    num_batches=config.recalibration_batches,
+    final_rounds=None if exact else config.final_merge_rounds,
+    sharpness=config.sharpness,
+    chunk=config.chunk or None,
   )
-
-
-def _smoothed(config, simulation):
-  """The network, and the task with label smoothing in its loss."""
-  test = simulation.test
-  network = networks.make_network(
-    config.network,
-    test['inputs'].shape[2:],
-    simulation.num_classes,
-    hidden_sizes=config.hidden_sizes,
-    norm=config.norm,
-  )
-  task = simulation.task
-  if not config.label_smoothing:
-    return network, task
-
-  def loss(params, batch, *, key=None):
-    plain = task.loss(params, batch, key=key)
-    logits, _ = networks.training_outputs(
-      network, params, batch['inputs'], mask=batch.get('mask'), key=key
-    )
-    # The cross-entropy is linear in the labels: mix it with that of uniform
-    # ones, whatever else the task's loss contains.
-    log_probabilities = jax.nn.log_softmax(logits.astype(jnp.float32))
-    uniform = -jnp.mean(log_probabilities, axis=-1)
-    hard = optax.softmax_cross_entropy_with_integer_labels(
-      logits.astype(jnp.float32), batch['labels']
-    )
-    real = batch.get('mask', jnp.ones(uniform.shape, bool))
-    gap = jnp.where(real, uniform - hard, 0.0)
-    share = config.label_smoothing / jnp.maximum(jnp.sum(real), 1)
-    return plain + share * jnp.sum(gap)
-
-  return network, task._replace(loss=loss)
-
-
-def make_evaluation(config: Config, setting: Setting):
-  """Compiles what is measured about stacked models.
-
-  Args:
-    config: knobs.
-    setting: task and data.
-
-  Returns:
-    `evaluate(params) -> dict of f32[S]`, `spread(params) -> accuracy f32[S]`
-    after the final merge, and `between(params) -> rows` for the first seed.
-  """
-  task, network = setting.task, setting.network
-  shapes = jax.eval_shape(task.init, jax.random.key(0))
-  has_statistics = networks.has_statistics(shapes)
-  chunk = config.chunk or None
-
-  def recalibrated(params, batches):
-    if not has_statistics:
-      return params
-    return networks.recalibrate(network, params, batches)
-
-  def averages(params, test, local_ids):
-    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), test)
-
-    def one(p, ids):
-      own = task.evaluate(p, jax.tree.map(lambda x: x[ids], flat))
-      tested = metrics.evaluate(task, p, test)
-      return {**tested, 'local_accuracy': own['accuracy']}
-
-    found = clients.map_clients(one, chunk=chunk)(params, local_ids)
-    return jax.tree.map(jnp.mean, found)
-
-  def one_seed(params, test, local_ids, batches):
-    found = averages(params, test, local_ids)
-    merged = recalibrated(decentralized.merge(params), batches)
-    tested = metrics.evaluate(task, merged, test)
-    found |= {f'merged_{name}': value for name, value in tested.items()}
-    found['gap'] = found['merged_accuracy'] - found['accuracy']
-    found['consensus'] = metrics.drift(params)
-    if config.sharpness and not has_statistics:
-      pool = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batches)
-      bent = decentralized.sharpness_alignment(
-        lambda p: task.loss(p, pool), params
-      )
-      found['gradient_norm'] = bent.gradient_norm
-      found['sharpness'] = bent.sharpness
-      found['alignment'] = bent.alignment
-    return found
-
-  def after_merge(params, test, local_ids, batches):
-    if config.final_merge == 'exact':
-      merged = recalibrated(decentralized.merge(params), batches)
-      return metrics.evaluate(task, merged, test)
-    params = decentralized.merge_by_gossip(params, config.final_merge_rounds)
-    params = clients.map_clients(recalibrated, chunk=chunk, in_axes=(0, None))(
-      params, batches
-    )
-    return averages(params, test, local_ids)
-
-  def pooled_batches(own, key):
-    """Batches with examples of all clients: [recalibration_batches, B]."""
-    drawn = setting.draw(key, own).data
-    # Neighbours in a batch are of different clients.
-    mix = lambda x: jnp.moveaxis(x, 0, 2).reshape(
-      -1, config.batch_size, *x.shape[3:]
-    )
-    return jax.tree.map(lambda x: mix(x)[: config.recalibration_batches], drawn)
-
-  def over_seeds(fn):
-    def run(params, test, local_ids, own, keys):
-      def one(args):
-        params, ids, own, key = args
-        key = jax.random.fold_in(key, 1 << 30)  # No round has this number.
-        return fn(params, test, ids, pooled_batches(own, key))
-
-      return jax.lax.map(one, (params, local_ids, own, keys))
-
-    jitted = jax.jit(run)
-    keys = supervised.seed_keys(config.all_seeds)
-
-    def evaluate(params):
-      args = params, setting.test, setting.local_ids, setting.own, keys
-      return jax.device_get(jitted(*args))
-
-    return evaluate
-
-  @jax.jit
-  def losses(params, test, own, key, weights):
-    params = jax.tree.map(lambda x: x[0], params)
-    own = jax.tree.map(lambda x: x[0], own)
-    batches = pooled_batches(own, jax.random.fold_in(key, 1 << 30))
-    return decentralized.landscape(
-      lambda p: metrics.evaluate(task, recalibrated(p, batches), test),
-      params,
-      weights,
-    )
-
-  def between(params):
-    n = config.num_clients
-    points = decentralized.polygon_grid(n, config.landscape_resolution)
-    weights = decentralized.wachspress_weights(points, n)
-    key = jax.random.key(config.all_seeds[0])
-    found = jax.device_get(
-      losses(params, setting.test, setting.own, key, weights)
-    )
-    return [
-      {
-        'x': float(x),
-        'y': float(y),
-        'corner': k if k < n else -1,
-        **{name: float(value[k]) for name, value in found.items()},
-      }
-      for k, (x, y) in enumerate(points)
-    ]
-
-  return over_seeds(one_seed), over_seeds(after_merge), between
 
 
 def build(config: Config) -> runner.Experiment:
@@ -501,13 +338,14 @@ def build(config: Config) -> runner.Experiment:
   Returns:
     The experiment.
   """
-  setting = make_setting(config)
+  tests = make_tests(config)
+  shape = (config.local_steps, config.batch_size)
   seeds = config.all_seeds
   mesh = gossip.mesh_for(config.num_clients)
   root = supervised.seed_keys(seeds)
   algorithms = {
     variant: decentralized.local_then_gossip(
-      setting.task,
+      tests.task,
       make_mixer(config, variant),
       num_clients=config.num_clients,
       optimizer=make_optimizer(config),
@@ -527,7 +365,7 @@ def build(config: Config) -> runner.Experiment:
 
   def one_seed(states, key, own):
     batch_key, step_key = jax.random.split(key)
-    cohort = setting.draw(batch_key, own)
+    cohort = tests.dealt.draw(batch_key, own, shape)
     states, found = dict(states), {}
     for name, algorithm in algorithms.items():
       states[name], found[name] = algorithm.step(
@@ -538,9 +376,8 @@ def build(config: Config) -> runner.Experiment:
   def step(states, round):
     keys = jax.vmap(lambda key: jax.random.fold_in(key, round))(root)
     run_all = supervised.over_seeds(one_seed, len(seeds))
-    return run_all(states, keys, setting.own)
+    return run_all(states, keys, tests.dealt.own)
 
-  evaluate, finish, between = make_evaluation(config, setting)
   drawn = config.landscape_resolution >= 2 and config.num_clients >= 3
 
   def rows(states, found, round):
@@ -548,7 +385,7 @@ def build(config: Config) -> runner.Experiment:
     for name in algorithms:
       label = {'step': round, 'rule': name, 'seeds': seeds}
       params = states[name].params
-      tested = evaluate(params)
+      tested = tests.measure(params)
       tested['messages'] = states[name].num_messages
       out += supervised.metric_rows(tested, split='test', **label)
       if found is not None:
@@ -558,15 +395,16 @@ def build(config: Config) -> runner.Experiment:
       before = {'accuracy': tested['accuracy'], 'loss': tested['loss']}
       stages = {'before': before}
       if config.final_merge != 'none':
-        after = finish(params)
+        after = tests.finish(params)
         stages['after'] = {key: after[key] for key in before}
       for stage, values in stages.items():
         final = supervised.metric_rows(values, split='final', **label)
         out += [{**row, 'stage': stage} for row in final]
       if name in config.landscape and drawn:
+        points = tests.between(params, config.landscape_resolution)
         common = {'step': round, 'split': 'landscape', 'rule': name}
         common['seed'] = seeds[0]
-        out += [{**common, **row} for row in between(params)]
+        out += [{**common, **row} for row in points]
     return out
 
   return runner.Experiment(

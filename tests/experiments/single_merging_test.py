@@ -134,18 +134,16 @@ class SingleMergingTest(parameterized.TestCase):
     import optax
 
     config = _config(label_smoothing=0.3)
-    setting = single_merging.make_setting(config)
-    params = setting.task.init(jax.random.key(0))
-    batch = jax.tree.map(lambda x: x[0], setting.test)
-    logits = setting.network.apply(params, batch['inputs'])
+    tests = single_merging.make_tests(config)
+    params = tests.task.init(jax.random.key(0))
+    batch = jax.tree.map(lambda x: x[0], tests.dealt.simulation.test)
+    logits = tests.network.apply(params, batch['inputs'])
     labels = optax.smooth_labels(
       jax.nn.one_hot(batch['labels'], logits.shape[-1]), 0.3
     )
     each = np.asarray(optax.softmax_cross_entropy(logits, labels))
     want = each[np.asarray(batch['mask'])].mean()
-    np.testing.assert_allclose(
-      setting.task.loss(params, batch), want, rtol=1e-5
-    )
+    np.testing.assert_allclose(tests.task.loss(params, batch), want, rtol=1e-5)
 
   def test_variants_mix_as_they_say(self):
     config = single_merging.Config(variants=('windows',), num_clients=8)
