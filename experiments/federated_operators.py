@@ -24,10 +24,10 @@ from jaxdl import (
   attacks,
   data as data_lib,
   decentralized,
-  federated,
   mixing,
   operators,
 )
+from jaxdl.core import types
 from jaxdl.data import operators as operator_data
 from jaxdl.experiment import plots, runner, supervised
 
@@ -224,7 +224,9 @@ def simulate(config: Config) -> supervised.Simulation:
   )
 
 
-def gossip_variants(config: Config, simulation: supervised.Simulation):
+def gossip_variants(
+  config: Config, simulation: supervised.Simulation
+) -> dict[str, types.Algorithm]:
   """Decentralised algorithms on the same task, one per topology.
 
   Args:
@@ -232,22 +234,29 @@ def gossip_variants(config: Config, simulation: supervised.Simulation):
     simulation: task and data.
 
   Returns:
-    Algorithms by topology.
+    Algorithms by name; what is evaluated is the mean of the clients' models.
   """
-  optimizer = optax.adam(config.learning_rate)
-  return {
-    f'gossip:{name}': decentralized.gossip_sgd(
+  out = {}
+  for name in config.topologies:
+    gossip = decentralized.gossip_sgd(
       simulation.task,
       mixing.make_mixer(name, config.num_clients),
       num_clients=config.num_clients,
-      optimizer=optimizer,
+      optimizer=optax.adam(config.learning_rate),
     )
-    for name in config.topologies
-  }
+
+    def step(state, cohort, *, key, gossip=gossip):
+      return gossip.step(state, cohort, key=key)[0], {}
+
+    def mean(state, gossip=gossip):
+      return jax.tree.map(lambda x: jnp.mean(x, axis=0), gossip.params(state))
+
+    out[f'gossip:{name}'] = gossip._replace(step=step, params=mean)
+  return out
 
 
 def build(config: Config) -> runner.Experiment:
-  """Builds the experiment.
+  """Builds the experiment: that of robust training on another task.
 
   Args:
     config: knobs.
@@ -256,60 +265,14 @@ def build(config: Config) -> runner.Experiment:
     The experiment.
   """
   simulation = simulate(config)
-  served = robust_training.build(
-    config, simulation, optimizer=optax.adam(config.learning_rate)
+  experiment = robust_training.build(
+    config,
+    simulation,
+    optimizer=optax.adam(config.learning_rate),
+    others=gossip_variants(config, simulation),
   )
-  gossip = gossip_variants(config, simulation)
-  seeds = config.all_seeds
-  root = supervised.seed_keys(seeds)
-  evaluate = supervised.evaluator(simulation)
-
-  def init():
-    keys = jax.vmap(lambda key: jax.random.fold_in(key, 0))(root)
-    states = {
-      name: jax.jit(supervised.over_seeds(algorithm.init, len(seeds)))(keys)
-      for name, algorithm in gossip.items()
-    }
-    return served.init(), states
-
-  def one_seed(states, key, client_data, mask):
-    batch_key, step_key = jax.random.split(key)
-    cohort = federated.batch_cohort(
-      batch_key, client_data, mask, batch_size=config.batch_size
-    )
-    return {
-      name: gossip[name].step(state, cohort, key=step_key)[0]
-      for name, state in states.items()
-    }
-
-  def step(state, round):
-    served_state, states = state
-    served_state, metrics = served.step(served_state, round)
-    if gossip:
-      keys = jax.vmap(lambda key: jax.random.fold_in(key, round))(root)
-      states = supervised.over_seeds(one_seed, len(seeds))(
-        states, keys, simulation.client_data, simulation.mask
-      )
-    return (served_state, states), metrics
-
-  def rows(state, metrics, round):
-    served_state, states = state
-    out = served.rows(served_state, metrics, round)
-    for name, algorithm in gossip.items():
-      mean = jax.tree.map(
-        lambda x: jnp.mean(x, axis=1), algorithm.params(states[name])
-      )
-      out += supervised.metric_rows(
-        evaluate(mean), step=round, split='test', rule=name, seeds=seeds
-      )
-    return out
-
   return dataclasses.replace(
-    served,
-    init=init,
-    step=step,
-    rows=rows,
-    plots=(functools.partial(draw, config),),
+    experiment, plots=(functools.partial(draw, config),)
   )
 
 

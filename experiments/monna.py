@@ -17,7 +17,7 @@ import functools
 import jax
 import numpy as np
 
-from jaxdl import attacks, decentralized, federated
+from jaxdl import attacks, decentralized
 from jaxdl.core import schedules, types
 from jaxdl.experiment import plots, runner, supervised
 
@@ -213,35 +213,11 @@ def build(config: Config) -> runner.Experiment:
   correct = config.num_clients - config.num_byzantine
   simulation = supervised.simulate(config, num_clients=correct)
   seeds = config.all_seeds
-  root = supervised.seed_keys(seeds)
   algorithms = {
     name: make_method(config, name, simulation) for name in config.methods
   }
 
-  def init():
-    keys = jax.vmap(lambda key: jax.random.fold_in(key, 0))(root)
-    return {
-      name: jax.jit(supervised.over_seeds(algorithm.init, len(seeds)))(keys)
-      for name, algorithm in algorithms.items()
-    }
-
-  def one_seed(states, key, client_data, mask):
-    batch_key, step_key = jax.random.split(key)
-    cohort = federated.batch_cohort(
-      batch_key, client_data, mask, batch_size=config.batch_size
-    )
-    states, metrics = dict(states), {}
-    for name, algorithm in algorithms.items():
-      states[name], metrics[name] = algorithm.step(
-        states[name], cohort, key=step_key
-      )
-    return states, metrics
-
-  def step(states, round):
-    keys = jax.vmap(lambda key: jax.random.fold_in(key, round))(root)
-    run_all = supervised.over_seeds(one_seed, len(seeds))
-    return run_all(states, keys, simulation.client_data, simulation.mask)
-
+  init, step = supervised.side_by_side(algorithms, simulation, config)
   # One evaluation for all seeds and nodes: [S, H, ...] -> [S * H, ...].
   evaluate = supervised.evaluator(simulation)
 

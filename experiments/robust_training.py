@@ -12,6 +12,7 @@ Example: python -m experiments.robust_training \
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -233,6 +234,7 @@ def build(
   config: Config,
   simulation: supervised.Simulation | None = None,
   optimizer: optax.GradientTransformation | None = None,
+  others: Mapping[str, types.Algorithm] | None = None,
 ) -> runner.Experiment:
   """Builds the experiment; reads data files but writes nothing.
 
@@ -240,6 +242,7 @@ def build(
     config: knobs.
     simulation: task and data of the workers; dealt as the knobs say if None.
     optimizer: the server's; SGD as the knobs say if None.
+    others: algorithms to run beside the rules; `params` gives one model.
 
   Returns:
     The experiment.
@@ -248,7 +251,6 @@ def build(
     simulation = supervised.simulate(config)
   seeds = config.all_seeds
   mesh = supervised.mesh_or_none()
-  root = supervised.seed_keys(seeds)
   algorithms = {}
   for name in config.rules:
     rule = make_rule(config, name)
@@ -269,40 +271,18 @@ def build(
       reduction=config.reduction,
     )
 
-  def init():
-    # All rules start from the same model and see the same batches.
-    keys = jax.vmap(lambda key: jax.random.fold_in(key, 0))(root)
-    return {
-      name: jax.jit(supervised.over_seeds(algorithm.init, len(seeds)))(keys)
-      for name, algorithm in algorithms.items()
-    }
-
-  def one_seed(states, key, client_data, mask):
-    batch_key, step_key = jax.random.split(key)
-    cohort = federated.batch_cohort(
-      batch_key, client_data, mask, batch_size=config.batch_size
-    )
-    states, metrics = dict(states), {}
-    for name, algorithm in algorithms.items():
-      states[name], metrics[name] = algorithm.step(
-        states[name], cohort, key=step_key
-      )
-    return states, metrics
-
-  def step(states, round):
-    keys = jax.vmap(lambda key: jax.random.fold_in(key, round))(root)
-    run_all = supervised.over_seeds(one_seed, len(seeds))
-    return run_all(states, keys, simulation.client_data, simulation.mask)
-
+  algorithms.update(others or {})
+  init, step = supervised.side_by_side(algorithms, simulation, config)
   evaluate = supervised.evaluator(simulation)
 
   def rows(states, metrics, round):
     out = []
     for name, algorithm in algorithms.items():
       label = {'step': round, 'rule': name, 'seeds': seeds}
-      tested = evaluate(algorithm.params(states[name]))
+      models = supervised.over_seeds(algorithm.params, len(seeds))
+      tested = evaluate(models(states[name]))
       out += supervised.metric_rows(tested, split='test', **label)
-      if metrics is None:
+      if metrics is None or not metrics[name]:
         continue
       seen = dict(metrics[name])
       weights = seen.pop('weights', None)

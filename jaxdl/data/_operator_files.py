@@ -31,6 +31,7 @@ class FileError(ValueError):
 
 
 def resolve(path: Path) -> pathlib.Path:
+  """Returns the path of a file, or raises FileNotFoundError."""
   path = pathlib.Path(path)
   if not path.is_file():
     raise FileNotFoundError(f'{path} does not exist: check data_path.')
@@ -39,6 +40,7 @@ def resolve(path: Path) -> pathlib.Path:
 
 @contextlib.contextmanager
 def reading(path, kind, *more) -> Generator[None]:
+  """Turns what readers raise on broken files into one `FileError`."""
   try:
     yield
   except (FileError, ImportError):
@@ -52,6 +54,7 @@ def reading(path, kind, *more) -> Generator[None]:
 
 
 def require_h5py():
+  """Imports h5py, or raises ImportError that names the extra."""
   return _files.require('h5py', purpose='reading this HDF5 file')
 
 
@@ -94,6 +97,7 @@ def _selection(shape, path, field, start, max_samples, subsample, axes):
 
 
 def pick(fields, available, path):
+  """Returns the fields to read, all by default; missing ones are refused."""
   available = sorted(available)
   fields = available if fields is None else list(fields)
   for name in fields:

@@ -145,6 +145,7 @@ def _as_jax(meta: dict[str, Any], value: Any) -> Any:
 
 
 def name(n: int) -> str:
+  """Returns the name under which leaf n is stored."""
   return f'{n:05d}'
 
 
@@ -161,6 +162,7 @@ def _host(array: Any) -> np.ndarray:
 
 
 def check_like(leaves: list[Leaf], template: chex.ArrayTree) -> None:
+  """Raises ValueError unless stored leaves fit a fresh state."""
   fresh = describe(template)
   keys = ('path', 'kind', 'impl', 'shape', 'dtype')
   was = [[leaf.meta.get(k) for k in keys] for leaf in leaves]

@@ -7,7 +7,7 @@ a task. `over_seeds` runs all seeds as one program.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import chex
@@ -15,9 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import data as data_lib, metrics, networks
-from jaxdl.core import clients
-from jaxdl.core.types import Task
+from jaxdl import data as data_lib, federated, metrics, networks
+from jaxdl.core import clients, types
 from jaxdl.experiment import config as config_lib
 
 knob = config_lib.knob
@@ -103,7 +102,7 @@ class Simulation(NamedTuple):
     class_tables: int[S, N, K], examples per client and class.
   """
 
-  task: Task
+  task: types.Task
   client_data: dict[str, chex.Array]
   mask: chex.Array
   test: dict[str, Any]
@@ -247,6 +246,55 @@ def over_seeds(fn: Callable[..., Any], num_seeds: int) -> Callable[..., Any]:
     return jax.tree.map(lambda x: x[None], out)
 
   return single
+
+
+def side_by_side(
+  algorithms: Mapping[str, types.Algorithm],
+  simulation: Simulation,
+  config: SupervisedConfig,
+) -> tuple[Callable[[], dict[str, Any]], Callable[..., Any]]:
+  """Runs several algorithms on the same clients, models and batches.
+
+  Args:
+    algorithms: by name; all take a cohort with one batch per client.
+    simulation: task and data.
+    config: seeds and batch size.
+
+  Returns:
+    `init() -> states` and `step(states, round) -> (states, metrics)` as
+    `runner.Experiment` takes them: dicts by name, leading axis S for seeds.
+  """
+  seeds = config.all_seeds
+  root = seed_keys(seeds)
+  fold = lambda number: jax.vmap(lambda key: jax.random.fold_in(key, number))(
+    root
+  )
+
+  def init():
+    keys = fold(0)
+    return {
+      name: jax.jit(over_seeds(algorithm.init, len(seeds)))(keys)
+      for name, algorithm in algorithms.items()
+    }
+
+  def one_seed(states, key, client_data, mask):
+    batch_key, step_key = jax.random.split(key)
+    cohort = federated.batch_cohort(
+      batch_key, client_data, mask, batch_size=config.batch_size
+    )
+    states, metrics = dict(states), {}
+    for name, algorithm in algorithms.items():
+      states[name], metrics[name] = algorithm.step(
+        states[name], cohort, key=step_key
+      )
+    return states, metrics
+
+  def step(states, number):
+    return over_seeds(one_seed, len(seeds))(
+      states, fold(number), simulation.client_data, simulation.mask
+    )
+
+  return init, step
 
 
 def evaluator(
