@@ -57,7 +57,9 @@ def centralized_sgd(
     >>> state = algorithm.init(jax.random.key(0))
     >>> cohort = types.Cohort(
     ...   client_ids=jnp.arange(1),
-    ...   data={'inputs': jnp.ones((1, 4, 2)), 'labels': jnp.ones((1, 4))},
+    ...   data={
+    ...     'inputs': jnp.ones((1, 4, 2)), 'labels': jnp.ones((1, 4, 1))
+    ...   },
     ...   mask=jnp.ones((1,), bool),
     ...   weights=jnp.ones((1,)),
     ... )
@@ -75,7 +77,7 @@ def centralized_sgd(
     loss, grads = jax.value_and_grad(task.loss)(state.params, batch, key=key)
     updates, memory = optimizer.update(grads, state.optimizer, state.params)
     params = optax.apply_updates(state.params, updates)
-    return CentralizedState(params, memory), (loss, optax.global_norm(grads))
+    return CentralizedState(params, memory), (loss, optax.tree.norm(grads))
 
   def step(state, cohort, *, key):
     if num_steps == 1:
