@@ -13,15 +13,13 @@ Example: python -m experiments.decentralized_training \
 
 import dataclasses
 import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdl import aggregators, decentralized, mixing
+from jaxdl import aggregators, compression, decentralized, mixing
 from jaxdl.core import checks, types
 from jaxdl.experiment import gossip, plots, runner, supervised
 
@@ -105,12 +103,19 @@ class Config(gossip.GossipConfig, supervised.SupervisedConfig):
   weight_decay: float = knob(0.0, 'Added to the gradient, times x.', low=0.0)
   period: int = knob(5, 'H of the periodic algorithms.', low=1)
   compressor: str = knob(
-    'none',
-    'What choco_sgd and gossip_sgd send.',
-    choices=('none', 'top_k', 'random_k'),
+    'identity',
+    'How choco_sgd and gossip_sgd compress every tensor that they send.',
+    choices=compression.COMPRESSORS,
   )
   keep: float = knob(
-    0.1, 'Share of the entries that compressors keep.', low=0.0, high=1.0
+    0.1,
+    'Share of the entries that top_k and random_k keep.',
+    low=0.0,
+    high=1.0,
+    open_low=True,
+  )
+  levels: int = knob(
+    127, 'Levels of qsgd: 127 takes a byte per entry, 7 half of one.', low=1
   )
   consensus_step: float = knob(
     1.0, 'Gamma of choco_sgd.', low=0.0, high=1.0, open_low=True
@@ -241,39 +246,6 @@ def _schedule(config):
   )
 
 
-def make_compressor(config: Config) -> Callable[..., Any] | None:
-  """Keeps a share of the entries of a message.
-
-  Args:
-    config: knobs.
-
-  Returns:
-    `compress(key, tree) -> tree`, per leaf, or None.
-  """
-  if config.compressor == 'none':
-    return None
-
-  def leaf(key, x):
-    kept = max(1, round(config.keep * x.size))
-    flat = x.reshape(-1)
-    score = (
-      jnp.abs(flat)
-      if config.compressor == 'top_k'
-      else jax.random.uniform(key, flat.shape)
-    )
-    _, ids = jax.lax.top_k(score, kept)
-    return jnp.zeros_like(flat).at[ids].set(flat[ids]).reshape(x.shape)
-
-  def compress(key, tree):
-    leaves, structure = jax.tree.flatten(tree)
-    keys = jax.random.split(key, len(leaves))
-    return jax.tree.unflatten(
-      structure, [leaf(k, x) for k, x in zip(keys, leaves, strict=True)]
-    )
-
-  return compress
-
-
 def make_variant(config: Config, variant: str, task: types.Task) -> Variant:
   """Builds one variant.
 
@@ -319,11 +291,14 @@ def make_variant(config: Config, variant: str, task: types.Task) -> Variant:
       sent = np.where(meets, cost, sent)
     algorithm = decentralized.gossip_sgd(task, mixer, **options)
   elif name in ('gossip_sgd', 'choco_sgd'):
-    options['compress'] = make_compressor(config)
-    if options['compress'] is not None:
-      # Values and, but for shared seeds, their places.
-      each = 2 if config.compressor == 'top_k' else 1
-      share = min(1.0, each * config.keep)
+    if config.compressor != 'identity':
+      compressor = compression.make_compressor(
+        config.compressor, keep=config.keep, num_levels=config.levels
+      )
+      model = jax.eval_shape(task.init, jax.random.key(0))
+      whole = compression.make_compressor('identity')
+      share = compressor.bits(model) / whole.bits(model)
+      options['compress'] = compressor.compress
     if name == 'gossip_sgd':
       make = functools.partial(decentralized.gossip_sgd, order=config.order)
     else:

@@ -1,6 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Making messages small.
 
+Compressors of whole messages, for methods with a `compress` slot
+(`decentralized.choco_sgd`, `decentralized.gossip_sgd`):
+
+- `make_compressor`: a `Compressor(compress, bits, delta, unbiased, name)` of
+  trees by name, one of `COMPRESSORS`. It says how many bits a message takes and
+  how much of it is lost at most: E|C(x) - x|² <= (1 - δ)|x|².
+- Its parts, on one array: `top_k`, `random_k`, `stochastic_quantize` (QSGD),
+  `scaled_sign`.
+
 Codes for single numbers, for methods that send one scalar per gradient
 (`decentralized.one_byte`):
 
@@ -11,10 +20,32 @@ Codes for single numbers, for methods that send one scalar per gradient
   finite is sent as zero. With a key they round at random, without bias.
 """
 
+from jaxdl.compression._compressors import (
+  COMPRESSORS,
+  Compressor,
+  make_compressor,
+  random_k,
+  scaled_sign,
+  stochastic_quantize,
+  top_k,
+)
 from jaxdl.compression._scalar import (
   SCALAR_CODECS,
   ScalarCodec,
   scalar_codec,
 )
 
-__all__ = ['SCALAR_CODECS', 'ScalarCodec', 'scalar_codec']
+__all__ = [
+  # Messages.
+  'COMPRESSORS',
+  'Compressor',
+  'make_compressor',
+  'random_k',
+  'scaled_sign',
+  'stochastic_quantize',
+  'top_k',
+  # Single numbers.
+  'SCALAR_CODECS',
+  'ScalarCodec',
+  'scalar_codec',
+]

@@ -54,9 +54,10 @@ def gossip_sgd(
     num_clients: N (static).
     optimizer: run by every client on its own gradient.
     order: 'adapt_then_combine' or 'combine_then_adapt' (static).
-    compress: `compress(key, tree) -> tree` applied to what a client sends; its
-      own copy stays exact: X⁺ = V + (W - I) C(V). Unlike `choco_sgd` there
-      is no memory, so biased compressors leave an error.
+    compress: `compress(key, tree) -> tree`, such as that of a
+      `compression.Compressor`, applied to what a client sends; its own copy
+      stays exact: X⁺ = V + (W - I) C(V). Unlike `choco_sgd` there is no
+      memory, so biased compressors leave an error.
     same_start: whether all clients start from one draw (static).
     mesh: devices to split the clients over (static).
     chunk: clients run together on a device (static).
@@ -153,8 +154,8 @@ def choco_sgd(
       links; random mixers model full broadcast of Q).
     num_clients: N (static).
     optimizer: run by every client on its own gradient.
-    compress: `compress(key, tree) -> tree`, a contraction such as top-k, or an
-      unbiased code scaled down; None sends everything.
+    compress: `compress(key, tree) -> tree`, a contraction such as that of
+      `compression.make_compressor('top_k')`; None sends everything.
     consensus_step: γ in (0, 1], smaller for stronger compression; static or
       traced.
     same_start: whether all clients start from one draw (static).

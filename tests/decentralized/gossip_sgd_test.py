@@ -8,7 +8,7 @@ import numpy as np
 import optax
 from absl.testing import absltest, parameterized
 
-from jaxdl import aggregators, mixing
+from jaxdl import aggregators, compression, mixing
 from jaxdl.core import clients, types
 from jaxdl.decentralized import (
   _gossip as gossip,
@@ -431,6 +431,29 @@ class CompressionTest(parameterized.TestCase):
       spreads[name] = _spread(models)
     self.assertLess(spreads['choco_sgd'], 1e-4)
     self.assertGreater(spreads['gossip_sgd'], 0.05)
+
+  @parameterized.parameters(*compression.COMPRESSORS)
+  def test_choco_averages_with_every_compressor(self, name):
+    start = np.random.default_rng(0).normal(size=(N, D)).astype(np.float32)
+    compressor = compression.make_compressor(name, keep=0.2, num_levels=3)
+    algorithm = _make(
+      'choco_sgd',
+      RING,
+      compress=compressor.compress,
+      consensus_step=0.2,
+      optimizer=optax.sgd(0.0),
+    )
+    state = algorithm.init(jax.random.key(0))
+    state = state._replace(params={'x': jnp.asarray(start)})
+
+    def body(state, key):
+      return algorithm.step(state, _cohort(), key=key)[0], None
+
+    keys = jax.random.split(jax.random.key(0), 800)
+    state, _ = jax.lax.scan(body, state, keys)
+    models = np.asarray(algorithm.params(state)['x'], np.float64)
+    want = np.tile(start.mean(axis=0), (N, 1))
+    np.testing.assert_allclose(models, want, atol=1e-4)
 
   def test_choco_first_rounds(self):
     gamma = 0.3

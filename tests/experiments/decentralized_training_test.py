@@ -145,9 +145,9 @@ class DecentralizedTrainingTest(parameterized.TestCase):
       num_rounds=200,
     )
     rows = training.run(config).rows
-    # One of five entries, and its place.
+    # One of five numbers of 32 bits, and 3 bits for its place.
     self.assertAlmostEqual(
-      _last(rows, 'choco_sgd@ring', 'megabytes'), 400 * 0.4 * 5 * 4 / 1e6
+      _last(rows, 'choco_sgd@ring', 'megabytes'), 400 * 35 / 8 / 1e6
     )
     self.assertLess(_last(rows, 'choco_sgd@ring', 'mean_error'), 0.5)
 
