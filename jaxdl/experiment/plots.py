@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl.experiment import _heat_maps, _plots, _polygons
+from jaxdl.experiment import _function_plots, _heat_maps, _plots, _polygons
 
 __all__ = [
   'bars',
+  'functions',
   'heat_map',
   'lines',
   'log_log',
@@ -31,6 +32,7 @@ __all__ = [
 
 Row = dict[str, Any]
 
+functions = _function_plots.functions
 heat_map = _heat_maps.heat_map
 polygon = _polygons.polygon
 weights_heat_map = _heat_maps.weights_heat_map

@@ -367,6 +367,36 @@ def spectral_bands(
   }
 
 
+def energy_spectrum(x: chex.Array) -> chex.Array:
+  """Sums the mean square of functions by whole wavenumber.
+
+  Args:
+    x: f[B, *grid, C].
+
+  Returns:
+    f[K], the energy of all |k| in [i, i + 1), averaged over B and summed over
+    C, for i up to half of the shortest axis; with what lies beyond they would
+    add up to the mean square summed over C (Parseval).
+
+  Raises:
+    ValueError: if there is no grid axis.
+
+  Example:
+    >>> wave = jnp.sin(2 * jnp.pi * 3 * jnp.arange(8) / 8)
+    >>> [round(float(e), 4) for e in energy_spectrum(wave[None, :, None])]
+    [0.0, 0.0, 0.0, 0.5, 0.0]
+
+  Source: the spectra in Li et al. 2021 (https://arxiv.org/abs/2010.08895).
+  """
+  _need_grid(x)
+  grid = x.shape[1:-1]
+  radius = np.sqrt(sum(k**2 for k in _wavenumbers(grid)) + 0.0)
+  bins = np.floor(radius + 1e-9).astype(np.int32).ravel()
+  power = _spectrum(x).sum(1).mean(0).ravel() / np.prod(grid)
+  sums = jax.ops.segment_sum(power, bins, num_segments=int(bins.max()) + 1)
+  return sums[: min(grid) // 2 + 1]
+
+
 def pdebench_metrics(
   predictions: chex.Array, targets: chex.Array
 ) -> dict[str, chex.Array]:
