@@ -115,21 +115,6 @@ class ConsensusTest(parameterized.TestCase):
     for path in recorded.plots:
       self.assertGreater(path.stat().st_size, 5000)
 
-  def test_resumed_equals_uninterrupted(self):
-    folder = pathlib.Path(tempfile.mkdtemp())
-    options = {'topologies': ('ring', 'random_matching')}
-
-    def go(name, rounds):
-      config = _config(
-        workdir=str(folder / name), num_rounds=rounds, plots=False, **options
-      )
-      runner.record(config, consensus.run, name='consensus')
-      return (folder / name / 'metrics.jsonl').read_bytes()
-
-    whole = go('whole', 6)
-    go('parts', 3)
-    self.assertEqual(go('parts', 6), whole)
-
   @parameterized.parameters(
     ({'topologies': ('hypercube',), 'num_clients': 6}, 'power of two.*base'),
     ({'topologies': ('ring:send', 'nope')}, "topology='nope' is unknown"),

@@ -117,25 +117,6 @@ class DecentralizedTrainingTest(parameterized.TestCase):
     self.assertLess(_last(rows, 'gossip_sgd@complete', 'consensus'), 1e-9)
     self.assertGreater(_last(rows, 'gossip_sgd@ring', 'consensus'), 1e-4)
 
-  def test_resumed_equals_uninterrupted(self):
-    folder = pathlib.Path(tempfile.mkdtemp())
-
-    def go(name, rounds):
-      config = _quadratic(
-        workdir=str(folder / name),
-        num_rounds=rounds,
-        eval_every=2,
-        variants=('gossip_sgd@random_matching', 'gradient_tracking@base'),
-        gradient_noise=0.5,
-        plots=False,
-      )
-      runner.record(config, training.run, name='training')
-      return (folder / name / 'metrics.jsonl').read_bytes()
-
-    whole = go('whole', 8)
-    go('parts', 4)
-    self.assertEqual(go('parts', 8), whole)
-
   def test_compressed_messages_are_smaller(self):
     config = _quadratic(
       variants=('choco_sgd@ring', 'gossip_sgd@ring'),
