@@ -43,6 +43,8 @@ GRID = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 16.0)
 class Config(supervised.SupervisedConfig):
   """Knobs of all-to-all learning."""
 
+  reductions = ('psum', 'gathered')
+
   num_rounds: int = knob(300, 'Steps.', low=0)
   eval_every: int = knob(25, 'Rounds between evaluations.', low=1)
   num_clients: int = knob(16, 'Nodes, adversaries included.', low=1)

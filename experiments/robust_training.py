@@ -39,6 +39,8 @@ DEFAULT_RULES = (
 class Config(supervised.SupervisedConfig):
   """Knobs of robust training."""
 
+  reductions = ('psum', 'gathered')
+
   num_rounds: int = knob(300, 'Rounds.', low=0)
   num_byzantine: int = knob(3, 'Adversarial workers that take part.', low=0)
   declared_byzantine: int = knob(

@@ -25,7 +25,8 @@ The command writes a *workdir* (`--workdir`, runs/<name> by default):
 
 The same command again goes on where the run was killed, on any number of
 devices, and writes the same `metrics.jsonl` as a run that was not (bitwise on
-the same devices; with `--reduction=gathered` on any). Knobs that say only how
+the same devices; on any with `--reduction=gathered`, which experiments that
+heed it declare and others refuse). Knobs that say only how
 to run may change between, and `--num_rounds` may grow; another configuration
 needs `--overwrite` or another `--workdir`. Ctrl-C finishes the round, saves and
 exits with 130.

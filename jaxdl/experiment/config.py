@@ -10,7 +10,7 @@ import math
 import types
 import typing
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from jaxdl.core import checks
 
@@ -100,7 +100,13 @@ class BaseConfig:
   Subclasses add fields made by `knob` and may override `validate` and
   `smoked`. Every instance, also one made by `dataclasses.replace`, is checked
   when it is made: types, bounds and choices first, then `validate`.
+
+  Attributes:
+    reductions: values of `reduction` that the experiment heeds; others are
+      refused. Experiments that pass it on declare both.
   """
+
+  reductions: ClassVar[tuple[str, ...]] = ('psum',)
 
   seed: int = knob(0, 'Seed of the run.', low=0)
   seeds: tuple[int, ...] = knob(
@@ -119,8 +125,8 @@ class BaseConfig:
   )
   reduction: str = knob(
     'psum',
-    'How sums over devices are taken: fast, or bitwise independent of the '
-    'number of devices.',
+    'How sums over devices are taken: fast, or (gathered, where the '
+    'experiment has it) bitwise independent of the number of devices.',
     choices=('psum', 'gathered'),
   )
   checkpoint_seconds: float = knob(
@@ -170,6 +176,11 @@ class BaseConfig:
     if self.num_processes > 1 and not self.coordinator:
       raise ValueError(
         f'num_processes={self.num_processes} needs coordinator=host:port.'
+      )
+    if self.reduction not in self.reductions:
+      raise ValueError(
+        f'reduction={self.reduction} has no effect on this experiment: leave '
+        'it out, and fix --devices where results must be bitwise the same.'
       )
     self.validate()
 

@@ -43,6 +43,22 @@ def parsed(*args, cls=Config):
   return _flags.from_flags(cls, values)
 
 
+class ReductionTest(parameterized.TestCase):
+  def test_what_has_no_effect_is_refused(self):
+    with self.assertRaisesRegex(ValueError, 'reduction=gathered has no effect'):
+      Config(reduction='gathered')
+    with self.assertRaisesRegex(ValueError, "'sum' is unknown: choose one of"):
+      Config(reduction='sum')
+
+  def test_experiments_declare_what_they_heed(self):
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Heeds(Config):
+      reductions = ('psum', 'gathered')
+
+    self.assertEqual(Heeds(reduction='gathered').reduction, 'gathered')
+    self.assertNotIn('reductions', config_lib.as_json(Heeds()))
+
+
 class FlagsTest(parameterized.TestCase):
   def test_no_flags_give_the_defaults(self):
     self.assertEqual(parsed(), Config())
