@@ -273,7 +273,7 @@ def read(
   elif aligned:
     samples = {
       'inputs': few,
-      'targets': test.targets[:num_samples].reshape(
+      'targets': _first_output(test.targets[:num_samples]).reshape(
         len(few), *_axes(test.queries)
       ),
       'arguments': (few, test.queries),
@@ -313,7 +313,7 @@ def normalizers(
     checks.choice(kind, NORMALIZERS, name='normalizer')
     if kind == 'none':
       continue
-    if name == 'outputs' and problem.points is not None:
+    if name == 'outputs' and problem.points is not None and values.ndim == 3:
       values = values[..., None]
     out[name] = jax.vmap(
       lambda x, kind=kind: operators.fit_normalizer(x, kind=kind)
@@ -366,6 +366,10 @@ def pictured(values: np.ndarray, *, channels: bool) -> np.ndarray:
   rows = max(1, -(-values.shape[1] // _PICTURE))
   columns = max(1, -(-values.shape[2] // _PICTURE))
   return values[:, ::rows, ::columns]
+
+
+def _first_output(targets):
+  return targets if targets.ndim == 2 else targets[..., 0]
 
 
 def _batched(tests, batch_size):

@@ -9,6 +9,7 @@ where their data are the same, and evaluates them on every test set.
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -142,6 +143,8 @@ class Variant(NamedTuple):
       normalisers and principal components.
     loss: a name in `operators.LOSSES`.
     metrics: names in `operators.LOSSES` that tests report beside the loss.
+    trim: share of the largest squared errors that `trimmed_mse` of a whole test
+      set leaves out, rounded up but not all; 0 reports no such metric.
     columns: further labels in the rows, e.g. the number of sensors.
     task: `task(network) -> Task` to train on instead of the loss; its batches
       are those of `problem.train`.
@@ -154,6 +157,7 @@ class Variant(NamedTuple):
   constants: Any = ()
   loss: str = 'relative_l2'
   metrics: tuple[str, ...] = ('relative_l2', 'mse')
+  trim: float = 0.0
   columns: Mapping[str, Any] = {}
   task: Callable[[types.Network], types.Task] | None = None
   steps: int = 0
@@ -341,6 +345,7 @@ def experiment(
     return states, seen
 
   evaluate = {name: _evaluator(v, network_task) for name, v in variants.items()}
+  trimmed = {name: _trimmed_mse(v) for name, v in variants.items() if v.trim}
   everything = {
     name: _train_batches(config, v.problem)
     for name, v in variants.items()
@@ -355,6 +360,8 @@ def experiment(
       for grid, test in v.problem.tests.items():
         extra = {'resolution': int(grid)} if grid else {}
         found = evaluate[name](params, test, v.constants)
+        if v.trim:
+          found['trimmed_mse'] = trimmed[name](params, test, v.constants)
         out += _labelled(found, v.columns | extra, split='test', **label)
       if config.eval_train:
         found = evaluate[name](params, everything[name], v.constants)
@@ -489,6 +496,39 @@ def _evaluator(variant, network_task):
     )
   )
   return lambda *args: jax.device_get(run(*args))
+
+
+def _trimmed_mse(variant):
+  """Compiles the mean squared error without the worst values of a test set."""
+
+  def one(params, test, constants):
+    network = variant.network(constants)
+
+    def squared(batch):
+      points = batch.get('points', variant.problem.points)
+      args = (batch['inputs'],) if points is None else (batch['inputs'], points)
+      options = {'aligned': 'points' not in batch} if len(args) == 2 else {}
+      out = network.apply(params, *args, **options)
+      return jnp.square(out - batch['targets'].reshape(out.shape))
+
+    return jax.lax.map(squared, test)
+
+  run = jax.jit(
+    lambda params, test, constants: jax.lax.map(
+      lambda args: one(*args), (params, test, constants)
+    )
+  )
+
+  def measure(params, test, constants):
+    errors = np.asarray(run(params, test, constants), np.float64)
+    out = []
+    for each, real in zip(errors, np.asarray(test['mask']), strict=True):
+      kept = each[real].ravel()
+      left = max(1, kept.size - math.ceil(variant.trim * kept.size))
+      out.append(np.partition(kept, left - 1)[:left].mean())
+    return np.array(out)
+
+  return measure
 
 
 def _train_batches(config, problem):
