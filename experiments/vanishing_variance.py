@@ -22,7 +22,7 @@ import networkx
 import numpy as np
 import optax
 
-from jaxdl import decentralized, metrics, mixing
+from jaxdl import decentralized, metrics, mixing, networks
 from jaxdl.core import types
 from jaxdl.experiment import gossip, mixtures, plots, runner, supervised
 
@@ -234,7 +234,7 @@ def make_algorithm(
   target = targets.get(method, method.removeprefix('corrected_'))
   if method == 'initial':
     shapes = jax.eval_shape(task.init, jax.random.key(0))
-    target = decentralized.start_variances(shapes, config.kernel_start)
+    target = networks.start_variances(shapes, config.kernel_start)
   return decentralized.buffered_gossip(
     task,
     graph,
@@ -242,7 +242,7 @@ def make_algorithm(
     target=target,
     correct_fn=decentralized.is_tensor
     if config.correct_biases
-    else decentralized.is_kernel,
+    else networks.is_kernel,
     eps=config.vc_eps,
     strength=config.vc_strength,
     buffer_size=config.buffer_size or None,
@@ -296,7 +296,7 @@ def build(config: Config) -> runner.Experiment:
     return run_all(states, keys, dealt.own)
 
   shapes = jax.eval_shape(task.init, jax.random.key(0))
-  drawn = decentralized.start_variances(shapes, config.kernel_start)
+  drawn = networks.start_variances(shapes, config.kernel_start)
   # The variance of a layer at the start, under its path in the log.
   wanted = {
     jax.tree_util.keystr(path, simple=True, separator='/'): variance

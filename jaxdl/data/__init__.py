@@ -14,6 +14,10 @@ The usual path, all on the host until the last line:
    `epoch_batches` and `take_batch`. For the round: a sampler such as
    `sample_uniform`, then `gather_cohort`.
 
+Where clients share one data set, each through its own mixture of classes,
+nothing is copied: `index_classes` once, then `class_mixtures` and
+`sample_by_class` inside a round (`choose_weighted` deals fixed sets instead).
+
 Data for operator learning (random fields, solvers, sets, files) are in the
 module `jaxdl.data.operators`.
 
@@ -63,6 +67,13 @@ from jaxdl.data._batching import (
 )
 from jaxdl.data._bundled import load_breast_cancer, load_digits, load_wine
 from jaxdl.data._cifar import load_cifar10
+from jaxdl.data._class_mixtures import (
+  ClassTable,
+  choose_weighted,
+  class_mixtures,
+  index_classes,
+  sample_by_class,
+)
 from jaxdl.data._dataset import (
   ClientExamples,
   Dataset,
@@ -174,6 +185,12 @@ __all__ = [
   'partition_shards',
   'partition_similarity',
   'rotate_by_client',
+  # Mixtures of classes.
+  'ClassTable',
+  'choose_weighted',
+  'class_mixtures',
+  'index_classes',
+  'sample_by_class',
   # Padding and batching.
   'NO_CLIENT',
   'epoch_batches',

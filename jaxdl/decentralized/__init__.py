@@ -19,7 +19,6 @@ or a robust rule:
 - From unrelated starts: `variance_corrected_average` and the mixer
   `variance_corrected` keep layers from fading; `buffered_gossip` is the
   protocol around them, `variance_factors` the theory.
-- Data without copies: `class_mixtures` and `sample_by_class`.
 - A sample per round without a server: `sampling_sgd` trains under a
   `sampling_protocol` (MoDeST), simulated event by event in a `World` of delays
   and speeds; its parts are `sample_order`, `select_sample`, `merge_views`,
@@ -39,13 +38,6 @@ from jaxdl.decentralized._asynchronous import (
   swarm_sgd,
 )
 from jaxdl.decentralized._buffered import BufferedState, buffered_gossip
-from jaxdl.decentralized._class_mixtures import (
-  ClassTable,
-  choose_weighted,
-  class_mixtures,
-  index_classes,
-  sample_by_class,
-)
 from jaxdl.decentralized._communication import (
   SCHEDULES,
   communication_schedule,
@@ -148,11 +140,6 @@ from jaxdl.decentralized._receivers import (
   receiver_rule,
   sample_received,
 )
-from jaxdl.decentralized._starts import (
-  KERNEL_STARTS,
-  start_variances,
-  with_kernel_start,
-)
 from jaxdl.decentralized._tracking import (
   DifferenceState,
   TrackingState,
@@ -163,7 +150,6 @@ from jaxdl.decentralized._tracking import (
 from jaxdl.decentralized._variance import (
   TARGETS,
   corrected_rule,
-  is_kernel,
   is_tensor,
   layer_variances,
   rescale_to_variance,
@@ -226,28 +212,18 @@ __all__ = [
   'stack_models',
   'wachspress_weights',
   # Variance.
-  'KERNEL_STARTS',
   'TARGETS',
   'BufferedState',
   'buffered_gossip',
   'corrected_rule',
-  'is_kernel',
   'is_tensor',
   'layer_variances',
   'rescale_to_variance',
-  'start_variances',
   'subsampled',
   'tensor_moments',
   'variance_corrected',
   'variance_corrected_average',
   'variance_factors',
-  'with_kernel_start',
-  # Data.
-  'ClassTable',
-  'choose_weighted',
-  'class_mixtures',
-  'index_classes',
-  'sample_by_class',
   # One byte per gradient.
   'DIRECTIONS',
   'DIVISORS',

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdl import mixing
+from jaxdl import mixing, networks
 from jaxdl.core import checks, keys, trees, types
 from jaxdl.decentralized import _gossip_common as common, _variance
 
@@ -50,7 +50,7 @@ def buffered_gossip(
   optimizer: optax.GradientTransformation,
   self_weight: chex.Numeric = 0.5,
   target: str | chex.ArrayTree | None = 'others',
-  correct_fn: _variance.CorrectFn = _variance.is_kernel,
+  correct_fn: _variance.CorrectFn = networks.is_kernel,
   eps: chex.Numeric = 0.0,
   strength: chex.Numeric = 1.0,
   buffer_size: int | None = None,

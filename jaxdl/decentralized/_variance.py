@@ -15,28 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import mixing
+from jaxdl import mixing, networks
 from jaxdl.core import checks, keys, trees
 from jaxdl.decentralized import _merging
 
 CorrectFn = Callable[[tuple[Any, ...], chex.Array], bool]
 Rule = Callable[..., chex.ArrayTree]
 TARGETS = ('others', 'self', 'beta')
-
-
-def is_kernel(path: tuple[Any, ...], leaf: chex.Array) -> bool:
-  """Tells which tensors of one model are corrected by default.
-
-  Args:
-    path: key path of the leaf, as `jax.tree_util` gives it.
-    leaf: one client's tensor, or its shape and dtype.
-
-  Returns:
-    Whether it has two axes or more and is no running statistic; biases and
-    the scales of normalisations are only averaged.
-  """
-  names = {getattr(entry, 'key', getattr(entry, 'name', '')) for entry in path}
-  return len(leaf.shape) >= 2 and 'statistics' not in names
 
 
 def is_tensor(path: tuple[Any, ...], leaf: chex.Array) -> bool:
@@ -155,7 +140,7 @@ def variance_corrected_average(
   stacked: chex.ArrayTree,
   *,
   weights: chex.Array | None = None,
-  correct_fn: CorrectFn = is_kernel,
+  correct_fn: CorrectFn = networks.is_kernel,
   eps: chex.Numeric = 0.0,
   strength: chex.Numeric = 1.0,
 ) -> chex.ArrayTree:
@@ -221,7 +206,7 @@ def _correct(average, stacked, share, correct_fn, eps, strength):
 def corrected_rule(
   rule: Rule,
   *,
-  correct_fn: CorrectFn = is_kernel,
+  correct_fn: CorrectFn = networks.is_kernel,
   eps: chex.Numeric = 0.0,
   strength: chex.Numeric = 1.0,
 ) -> Rule:
@@ -263,7 +248,7 @@ def variance_corrected(
   mixer: mixing.Mixer,
   *,
   target: str | chex.ArrayTree = 'others',
-  correct_fn: CorrectFn = is_kernel,
+  correct_fn: CorrectFn = networks.is_kernel,
   eps: chex.Numeric = 0.0,
   strength: chex.Numeric = 1.0,
 ) -> mixing.Mixer:
@@ -412,7 +397,7 @@ def subsampled(mixer: mixing.Mixer, rate: chex.Numeric) -> mixing.Mixer:
 
 
 def layer_variances(
-  stacked: chex.ArrayTree, *, correct_fn: CorrectFn = is_kernel
+  stacked: chex.ArrayTree, *, correct_fn: CorrectFn = networks.is_kernel
 ) -> dict[str, chex.Array]:
   """Every client's variance of each tensor, for logs.
 

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import data, decentralized, federated
+from jaxdl import data, federated, networks
 from jaxdl.core import keys, types
 from jaxdl.experiment import supervised
 
@@ -53,7 +53,7 @@ class MixtureConfig(supervised.SupervisedConfig):
   kernel_start: str = knob(
     'glorot',
     'Variance of kernels: 2 / (fan_in + fan_out), or 1 / fan_in as in Caffe.',
-    choices=decentralized.KERNEL_STARTS,
+    choices=networks.KERNEL_STARTS,
   )
 
   def validate(self) -> None:
@@ -114,23 +114,18 @@ def deal(config: MixtureConfig) -> Dealt:
   simulation = _prepared(config, supervised.simulate(pooled, num_clients=1))
   arrays = {name: x[0, 0] for name, x in simulation.client_data.items()}
   labels = np.asarray(arrays['labels'])
-  table = decentralized.index_classes(labels, simulation.num_classes)
+  table = data.index_classes(labels, simulation.num_classes)
   rngs = [np.random.default_rng([seed, 1]) for seed in config.all_seeds]
   counts = np.asarray(table.count)
   mixtures = np.stack(
-    [
-      decentralized.class_mixtures(rng, n, counts, alpha=config.alpha)
-      for rng in rngs
-    ]
+    [data.class_mixtures(rng, n, counts, alpha=config.alpha) for rng in rngs]
   )
   if config.data_sampling == 'fixed':
     host = jax.tree.map(np.asarray, arrays)
     stacked = [
       data.stack_clients(
         host,
-        decentralized.choose_weighted(
-          rng, labels, share, config.examples_per_client
-        ),
+        data.choose_weighted(rng, labels, share, config.examples_per_client),
       )
       for rng, share in zip(rngs, mixtures, strict=True)
     ]
@@ -139,7 +134,7 @@ def deal(config: MixtureConfig) -> Dealt:
 
   def draw(key, own, shape):
     ids = jnp.arange(n, dtype=jnp.int32)
-    one = lambda k, mixture: decentralized.sample_by_class(
+    one = lambda k, mixture: data.sample_by_class(
       k, arrays, table, mixture, shape
     )
     return types.Cohort(
@@ -163,7 +158,7 @@ def _draw_held(key, own, shape):
 
 def _prepared(config, simulation):
   """Sets the scale of the pixels and of the start."""
-  task = decentralized.with_kernel_start(simulation.task, config.kernel_start)
+  task = networks.with_kernel_start(simulation.task, config.kernel_start)
   simulation = simulation._replace(task=task)
   if config.dataset != 'digits' or config.pixels == 'standard':
     return simulation

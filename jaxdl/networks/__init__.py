@@ -21,7 +21,9 @@ Networks, all channel-last:
 Parameters take the dtype of the floating-point example inputs and outputs the
 common dtype of parameters and inputs; statistics and losses are at least
 float32. All kernels of a network are cut from one random draw, so that
-initialisation compiles in the same fraction of a second at any depth.
+initialisation compiles in the same fraction of a second at any depth. They have
+variance 1 / fan_in; `with_kernel_start` scales them to another of
+`KERNEL_STARTS`, `start_variances` tells which, `is_kernel` what a kernel is.
 
 Statistics. A network with batch normalisation keeps its running statistics in
 `params['statistics']` (`has_statistics`). Its `apply` takes two more keywords:
@@ -55,6 +57,12 @@ from jaxdl.networks._linen import BatchNorm, from_linen, max_pool
 from jaxdl.networks._nnx import from_nnx
 from jaxdl.networks._registry import NETWORKS, make_network
 from jaxdl.networks._resnet import resnet18
+from jaxdl.networks._starts import (
+  KERNEL_STARTS,
+  is_kernel,
+  start_variances,
+  with_kernel_start,
+)
 from jaxdl.networks._statistics import (
   has_statistics,
   recalibrate,
@@ -74,6 +82,7 @@ __all__ = [
   'ACTIVATIONS',
   'BatchNorm',
   'Conv',
+  'KERNEL_STARTS',
   'NETWORKS',
   'causal_attention',
   'classification',
@@ -81,6 +90,7 @@ __all__ = [
   'from_linen',
   'from_nnx',
   'has_statistics',
+  'is_kernel',
   'language_modeling',
   'lenet',
   'logistic_regression',
@@ -93,8 +103,10 @@ __all__ = [
   'regression',
   'resnet18',
   'split_statistics',
+  'start_variances',
   'statistics_surrogate',
   'training_outputs',
   'transformer_lm',
+  'with_kernel_start',
   'with_statistics',
 ]

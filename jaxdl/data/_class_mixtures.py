@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import data as data_lib
 from jaxdl.core import checks
+from jaxdl.data import _batching
 
 
 class ClassTable(NamedTuple):
@@ -158,4 +158,4 @@ def sample_by_class(
   count = table.count[classes]
   member = jnp.minimum((second * count).astype(jnp.int32), count - 1)
   indices = table.order[table.start[classes] + member]
-  return data_lib.take_batch(arrays, indices, jnp.ones(shape, bool))
+  return _batching.take_batch(arrays, indices, jnp.ones(shape, bool))
