@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Claims about random-feature layers, and what they lose to.
+
+Digits; networks have 128 hidden units and take 1500 steps of Adam.
+"""
+
+import functools
+
+import numpy as np
+
+from experiments import snnk
+
+
+@functools.cache
+def _kernel(seeds):
+  config = snnk.Config(
+    task='kernel', seeds=seeds, num_rf=(16, 64, 256), num_draws=1500
+  )
+  found = {}
+  for row in snnk.run(config).rows:
+    at = found.setdefault(row['rule'], {}).setdefault(row['num_rf'], [])
+    at.append((row['rmse'], row.get('predicted', np.nan)))
+  return {
+    rule: {m: np.mean(v, axis=0) for m, v in values.items()}
+    for rule, values in found.items()
+  }
+
+
+@functools.cache
+def _rows(seeds, task, **options):
+  config = snnk.Config(task=task, seeds=seeds, eval_every=1500, **options)
+  return snnk.run(config).rows
+
+
+def _final(seeds, task, step=None, **options):
+  """Seed means of the last (or another) row of every variant."""
+  found = {}
+  for row in _rows(seeds, task, **options):
+    if 'num_trained' not in row:
+      continue
+    if step is None or row['step'] <= step:
+      found[row['rule'], row['seed']] = row
+  out = {}
+  for (rule, _), row in found.items():
+    out.setdefault(rule, []).append(row)
+  return {
+    rule: {
+      name: float(np.mean([r[name] for r in rows]))
+      for name in ('accuracy', 'loss', 'mse', 'num_trained')
+    }
+    | {'family': rows[0]['family']}
+    for rule, rows in out.items()
+  }
+
+
+def _bundled(seeds):
+  return _final(seeds, 'bundled')
+
+
+def _scratch(seeds):
+  return _final(seeds, 'scratch', num_rf=(4, 8, 16))
+
+
+def _family(found, family):
+  """Rows of a curve, smallest first."""
+  rows = [r for r in found.values() if r['family'] == family]
+  return sorted(rows, key=lambda r: r['num_trained'])
+
+
+def _say(row):
+  return f'{row["accuracy"]:.3f} with {row["num_trained"]:,.0f}'
+
+
+def closed_form_equals_mlp(seeds: tuple[int, ...]) -> tuple[bool, str]:
+  """With >= 3 times fewer trained numbers, accuracy within half a point."""
+  found = _bundled(seeds)
+  small, mlp = found['closed form, depth 1, m=256'], found['MLP']
+  held = small['accuracy'] >= mlp['accuracy'] - 0.005
+  held &= 3 * small['num_trained'] <= mlp['num_trained']
+  return held, f'closed form {_say(small)}, MLP {_say(mlp)}'
+
+
+def closed_form_loses_in_mse(seeds: tuple[int, ...]) -> tuple[bool, str]:
+  """Its squared error to one-hot labels is more than twice the MLP's."""
+  found = _bundled(seeds)
+  best = min(
+    r['mse'] for r in found.values() if r['family'].startswith('closed form')
+  )
+  mlp = found['MLP']
+  held = best > 2 * mlp['mse']
+  m512 = found['closed form, depth 1, m=512']
+  return held, (
+    f'closed form {best:.4f}, MLP {mlp["mse"]:.4f}; cross-entropy '
+    f'{m512["loss"]:.3f} against {mlp["loss"]:.3f}'
+  )
+
+
+def depth_costs_accuracy(seeds: tuple[int, ...]) -> tuple[bool, str]:
+  """At m = 64 every further bundled layer loses a point or more."""
+  found = _bundled(seeds)
+  values = [
+    found[f'closed form, depth {depth}, m=64']['accuracy']
+    for depth in (1, 2, 3)
+  ]
+  held = all(a - b >= 0.01 for a, b in zip(values, values[1:], strict=False))
+  return held, 'depth 1, 2, 3: ' + ', '.join(f'{v:.3f}' for v in values)
+
+
+def orthogonal_is_better(seeds: tuple[int, ...]) -> tuple[bool, str]:
+  """Orthogonal projections lower the error, which falls as m^(-1/2)."""
+  found = _kernel(seeds)
+  held, parts = True, []
+  for name, rule in (('iid', 'S1'), ('orthogonal', 'S1, orthogonal')):
+    sizes = sorted(found[rule])
+    errors = [found[rule][m][0] for m in sizes]
+    slope = np.polyfit(np.log(sizes), np.log(errors), 1)[0]
+    held &= abs(slope + 0.5) <= 0.1
+    text = '/'.join(f'{e:.3f}' for e in errors)
+    parts.append(f'{name} {text} (slope {slope:.2f})')
+  held &= all(
+    found['S1, orthogonal'][m][0] < 0.95 * found['S1'][m][0] for m in sizes
+  )
+  return bool(held), ', '.join(parts)
+
+
+def variance_is_as_derived(seeds: tuple[int, ...]) -> tuple[bool, str]:
+  """The closed-form variance of each split predicts the error within 5 %."""
+  found = _kernel(seeds)
+  worst = max(
+    abs(error / predicted - 1)
+    for rule in ('S1', 'S2', 'S3')
+    for error, predicted in found[rule].values()
+  )
+  return bool(worst <= 0.05), f'largest relative gap {worst:.3f}'
+
+
+def bottleneck_wins_from_scratch(seeds: tuple[int, ...]) -> tuple[bool, str]:
+  """A low-rank layer of equal size beats SNNK at m = 8 and 16 (a loss)."""
+  found = _scratch(seeds)
+  pairs = list(
+    zip(_family(found, 'SNNK'), _family(found, 'low rank'), strict=True)
+  )[1:3]
+  held = all(low['accuracy'] > own['accuracy'] + 0.05 for own, low in pairs)
+  return held, '; '.join(
+    f'SNNK {_say(own)}, low rank {_say(low)}' for own, low in pairs
+  )
+
+
+def five_times_fewer(seeds: tuple[int, ...]) -> tuple[bool, str]:
+  """From scratch, five times fewer numbers lose at most a point."""
+  found = _scratch(seeds)
+  dense = found['dense']
+  small = [
+    r
+    for r in _family(found, 'SNNK')
+    if 5 * r['num_trained'] <= dense['num_trained']
+  ]
+  best = max(small, key=lambda r: r['accuracy'])
+  held = best['accuracy'] >= dense['accuracy'] - 0.01
+  return held, f'SNNK {_say(best)}, dense {_say(dense)}'
+
+
+def adapter_equals_bottleneck(seeds: tuple[int, ...]) -> tuple[bool, str]:
+  """On turned digits an SNNK adapter is within a point of a bottleneck."""
+  found = _final(seeds, 'adapter', num_rf=(8,))
+  own, low = (_family(found, f)[0] for f in ('SNNK adapter', 'bottleneck'))
+  lora, head = _family(found, 'LoRA')[0], found['head alone']
+  held = own['accuracy'] >= low['accuracy'] - 0.01
+  return held, (
+    f'SNNK {_say(own)}, bottleneck {_say(low)}, LoRA {_say(lora)}, '
+    f'BitFit {_say(found["BitFit"])}, head alone {_say(head)}'
+  )
+
+
+def uptraining_equals_low_rank(seeds: tuple[int, ...]) -> tuple[bool, str]:
+  """A converted layer, trained on, is within a point of a low-rank one."""
+  found = _final(seeds, 'uptrain', num_rf=(32,))
+  before = _final(seeds, 'uptrain', num_rf=(32,), step=0)
+  own, low = (_family(found, f)[0] for f in ('SNNK', 'low rank'))
+  first, cut = (_family(before, f)[0] for f in ('SNNK', 'low rank'))
+  held = own['accuracy'] >= low['accuracy'] - 0.01
+  return held, (
+    f'SNNK {first["accuracy"]:.3f} -> {_say(own)}, low rank '
+    f'{cut["accuracy"]:.3f} -> {_say(low)}, whole layer '
+    f'{found["unchanged"]["accuracy"]:.3f}'
+  )
+
+
+def clients_fit_the_same(seeds: tuple[int, ...]) -> tuple[bool, str]:
+  """Ten clients of few classes fit the pooled optimum."""
+  options = {
+    'num_rounds': 0,
+    'num_rf': (128,),
+    'depth': 1,
+    'ridge': 0.1,
+  }
+  rule = 'closed form, depth 1, m=128'
+  alone = _final(seeds, 'bundled', **options)[rule]
+  apart = _final(
+    seeds,
+    'bundled',
+    num_clients=10,
+    partition='label_dirichlet',
+    alpha=0.1,
+    **options,
+  )[rule]
+  gap = abs(apart['mse'] - alone['mse']) / alone['mse']
+  held = gap <= 1e-5 and apart['accuracy'] == alone['accuracy']
+  return held, f'relative gap of the test error {gap:.1e}'
+
+
+CLAIMS = {
+  'closed_form_equals_mlp': (
+    'Bundled closed form is within .005 of a back-propagated MLP with >= 3x '
+    'fewer trained numbers',
+    closed_form_equals_mlp,
+  ),
+  'closed_form_loses_in_mse': (
+    'A loss: the squared error to one-hot labels of every closed form is more '
+    'than twice that of the MLP',
+    closed_form_loses_in_mse,
+  ),
+  'depth_costs_accuracy': (
+    'A loss: at m = 64 each further bundled layer costs >= 1 point',
+    depth_costs_accuracy,
+  ),
+  'orthogonal_is_better': (
+    'Orthogonal projections lower the error of the estimate by >= 5 %; it '
+    'falls as m^(-1/2), slope -.5 +- .1',
+    orthogonal_is_better,
+  ),
+  'variance_is_as_derived': (
+    'The derived variances of the splits predict the error within 5 %',
+    variance_is_as_derived,
+  ),
+  'bottleneck_wins_from_scratch': (
+    'A loss: trained from nothing at equal size, a low-rank layer beats SNNK '
+    'at m = 8 and 16 by >= 5 points',
+    bottleneck_wins_from_scratch,
+  ),
+  'five_times_fewer': (
+    'Trained from nothing, SNNK with 5x fewer numbers is within a point of '
+    'the dense network',
+    five_times_fewer,
+  ),
+  'adapter_equals_bottleneck': (
+    'On turned digits an SNNK adapter (m = 8) is within a point of a '
+    'bottleneck adapter of equal size',
+    adapter_equals_bottleneck,
+  ),
+  'uptraining_equals_low_rank': (
+    'A layer converted to SNNK (m = 32) and trained on is within a point of a '
+    'low-rank layer of equal size',
+    uptraining_equals_low_rank,
+  ),
+  'clients_fit_the_same': (
+    'Ten clients of skewed classes fit the read-out of the pooled data '
+    '(relative gap <= 1e-5)',
+    clients_fit_the_same,
+  ),
+}
