@@ -37,6 +37,7 @@ NORMALIZERS = problems.NORMALIZERS
 Problem = problems.Problem
 generate = problems.generate
 normalizers = problems.normalizers
+parse_options = problems.parse_options
 pod_bases = problems.pod_bases
 SCHEDULES = ('constant', 'one_cycle', 'cosine', 'inverse_time', 'halving')
 
