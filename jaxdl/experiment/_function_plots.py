@@ -60,7 +60,7 @@ def functions(
   with _plots.style():
     fig = draw(arrays, samples, rules)
     if title:
-      fig.suptitle(title)
+      fig.suptitle(title, fontweight='bold', fontsize=11)
     return _plots.save(fig, path)
 
 
@@ -104,49 +104,46 @@ def _curves(arrays, samples, rules):
 
 
 def _fields(arrays, samples, rules):
-  names = ['input', 'target']
-  for rule in rules:
-    names += [rule, f'error of {rule}']
-  height = 1.9 * len(samples)
-  fig = _plots.figure(min(2.15 * len(names), 16.0), 0.6 + height)
-  panels = fig.subplots(len(samples), len(names), squeeze=False)
-  for line, sample in enumerate(samples):
+  """Two lines per sample: predictions, and below them their errors."""
+  samples = samples[: 2 if len(rules) > 2 else 3]
+  shape = (2 * len(samples), 1 + len(rules))
+  fig = _plots.figure(1.5 + 1.7 * shape[1], 0.5 + 1.65 * shape[0])
+  panels = fig.subplots(*shape, squeeze=False)
+  for number, sample in enumerate(samples):
+    top, bottom = panels[2 * number], panels[2 * number + 1]
     target = _only(arrays, 'targets', rules[0], sample)
-    low, high = float(np.nanmin(target)), float(np.nanmax(target))
-    shown = [
-      (_only(arrays, 'inputs', rules[0], sample), None, None),
-      (target, low, high),
-    ]
+    scale = {'vmin': np.nanmin(target), 'vmax': np.nanmax(target)}
+    _panel(top[0], _only(arrays, 'inputs', rules[0], sample), cmap='cividis')
+    image = _panel(bottom[0], target, cmap='viridis', **scale)
     errors = []
-    for rule in rules:
+    for axes, rule in zip(top[1:], rules, strict=True):
       values = _only(arrays, 'predictions', rule, sample)
-      own = _only(arrays, 'targets', rule, sample)
-      errors.append(values - own if values.shape == own.shape else values)
-      shown += [(values, low, high), (errors[-1], None, None)]
-    for column, (values, least, most) in enumerate(shown):
-      axes = panels[line, column]
-      error = column > 2 and column % 2
-      if values.shape[0] == 1:
-        axes.plot(np.linspace(0, 1, values.shape[1]), values[0], color='#444')
-        axes.set_box_aspect(1)
-      else:
-        if error:
-          most = max(float(np.nanmax(np.abs(e))) for e in errors) or 1.0
-          least = -most
-        image = axes.imshow(
-          values,
-          cmap='RdBu_r' if error else 'viridis',
-          vmin=least,
-          vmax=most,
-          origin='lower',
-          aspect='auto',
-        )
-        axes.set_box_aspect(1)
-        bar = fig.colorbar(image, ax=axes, shrink=0.8, pad=0.03)
-        bar.ax.tick_params(labelsize=6)
-      axes.grid(visible=False)
-      axes.set_xticks([])
-      axes.set_yticks([])
-      if not line:
-        axes.set_title(names[column], fontsize=9)
+      _panel(axes, values, cmap='viridis', **scale)
+      errors.append(values - _only(arrays, 'targets', rule, sample))
+    # The second largest, so that one bad model does not hide the others.
+    worst = sorted(float(np.nanmax(np.abs(e))) for e in errors)
+    most = worst[max(len(worst) - 2, 0)] or 1.0
+    for axes, error in zip(bottom[1:], errors, strict=True):
+      shade = _panel(axes, error, cmap='RdBu_r', vmin=-most, vmax=most)
+    for axes, drawn in ((top[-1], image), (bottom[-1], shade)):
+      bar = fig.colorbar(drawn, ax=axes, shrink=0.9, pad=0.04)
+      bar.ax.tick_params(labelsize=7)
+    top[0].set_ylabel(f'{sample + 1}: input', fontsize=9)
+    bottom[0].set_ylabel('target', fontsize=9)
+    if rules:
+      top[1].set_ylabel('prediction', fontsize=9)
+      bottom[1].set_ylabel('error', fontsize=9)
+  for axes, rule in zip(panels[0, 1:], rules, strict=True):
+    axes.set_title(rule, fontsize=9)
   return fig
+
+
+def _panel(axes, values, **look):
+  axes.grid(visible=False)
+  axes.set_xticks([])
+  axes.set_yticks([])
+  axes.set_box_aspect(1)
+  if values.shape[0] == 1:
+    axes.plot(np.linspace(0, 1, values.shape[1]), values[0], color='#444444')
+    return None
+  return axes.imshow(values, origin='lower', aspect='auto', **look)
