@@ -1,0 +1,661 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Multigrid neural operators on elliptic problems, flows and waves.
+
+Trains MgNO and what it is compared with on the same functions, with the
+authors' recipe: one-cycle steps, coupled weight decay, a loss that sees
+derivatives. The flow is learned as a time step and tested by rollout;
+`--sweep=levels` adds the levels of the V-cycles one by one.
+
+Example: python -m experiments.mgno \
+  --models=mgno,mgno@relative_l2,single_level,fno,cnn --seeds=0,1
+"""
+
+import ast
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdl import operators
+from jaxdl.core import checks, types
+from jaxdl.experiment import (
+  _operator_spectra as spectra_lib,
+  operator_learning as learning,
+  plots,
+  runner,
+)
+
+knob = runner.knob
+
+PROBLEMS = (
+  'darcy_smooth',
+  'darcy_rough',
+  'darcy_multiscale',
+  'darcy_lognormal',
+  'poisson',
+  'helmholtz',
+  'navier_stokes',
+)
+MULTIGRID = ('mgno', 'mgno_navier_stokes', 'mgno_helmholtz')
+# At their CPU scale; `model_options` changes them.
+BASELINES: dict[str, dict[str, Any]] = {
+  'single_level': {'channels': 16, 'iterations': '40'},
+  'fno': {'channels': 12, 'modes': (8, 8), 'fourier_padding': 4},
+  'unet': {'channels': 8, 'num_layers': 3},
+  'dilated_resnet': {'channels': 16, 'num_layers': 1},
+  'cnn': {'channels': 24, 'num_layers': 6},
+  'mgnet': {'channels': 8, 'num_layers': 1, 'iterations': '22,22,22,40'},
+}
+MODELS = (*MULTIGRID, *BASELINES)
+OPTIONS = (
+  'activation',
+  'channels',
+  'fourier_padding',
+  'iterations',
+  'modes',
+  'num_layers',
+  'padding',
+  'transfer',
+)
+H1 = 'relative_h1_spectral'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(learning.OperatorConfig):
+  """Knobs of multigrid operators."""
+
+  problem: str = knob('darcy_smooth', 'What is learned.', choices=PROBLEMS)
+  models: tuple[str, ...] = knob(
+    ('mgno', 'mgno@relative_l2', 'fno'),
+    'Networks, each perhaps with a loss of its own as name@loss: '
+    + ', '.join(MODELS)
+    + '.',
+  )
+  sweep: str = knob(
+    'none',
+    'levels trains mgno with the first 1, 2, ... of its levels instead of '
+    'models.',
+    choices=('none', 'levels'),
+  )
+  resolution: int = knob(32, 'Grid points per axis.', low=4)
+  eval_resolutions: tuple[int, ...] = knob(
+    (), 'Further grids on which the networks are tested.', low=4
+  )
+  channels: int = knob(8, 'Width of multigrid networks.', low=1)
+  num_layers: int = knob(3, 'Layers of multigrid networks.', low=1)
+  iterations: str = knob(
+    '10,10,10,20',
+    'Smoothing steps before and after the coarser grids, two digits per level.',
+  )
+  padding: str = knob(
+    'auto',
+    'Boundary condition; auto is circular on periodic grids, reflect for '
+    'helmholtz, else zeros.',
+    choices=('auto', *operators.PADDINGS),
+  )
+  transfer: str = knob(
+    'plain',
+    'Whether f or its residual is restricted.',
+    choices=('plain', 'residual'),
+  )
+  model_options: tuple[str, ...] = knob(
+    (),
+    'Sizes of single networks as model.option=value, e.g. fno.channels=32: '
+    + ', '.join(OPTIONS)
+    + '.',
+  )
+  num_transitions: int = knob(
+    10, 'Time steps of a flow that are learned and rolled out.', low=1
+  )
+  method: str = knob(
+    'auto',
+    'How convolutions are computed; auto is patches on CPU, else conv.',
+    choices=('auto', 'conv', 'patches'),
+  )
+  loss: str = knob(H1, 'What is minimised.', choices=tuple(operators.LOSSES))
+  input_normalizer: str = knob(
+    'scalar',
+    'Statistics taken off the inputs: scalar or point (GN and PGN in the '
+    "authors' code), none for inputs that are not encoded.",
+    choices=learning.NORMALIZERS,
+  )
+  target_normalizer: str = knob(
+    'scalar',
+    'Statistics that the network gives back to its outputs before the loss.',
+    choices=learning.NORMALIZERS,
+  )
+  num_train: int = knob(600, 'Training functions.', low=1)
+  num_test: int = knob(200, 'Test functions.', low=1)
+  batch_size: int = knob(10, 'Functions in a step; 0 takes all.', low=0)
+  num_rounds: int = knob(20, 'Rounds; with steps_per_round=0 epochs.', low=0)
+  steps_per_round: int = knob(
+    0, 'Optimiser steps in a round; 0 passes over the functions once.', low=0
+  )
+  eval_every: int = knob(2, 'Rounds between evaluations.', low=1)
+  eval_train: bool = knob(False, 'Also evaluate on the training functions.')
+  learning_rate: float = knob(1e-3, 'Largest step size of Adam.', low=0.0)
+  schedule: str = knob(
+    'one_cycle', 'Step size over the run.', choices=learning.SCHEDULES
+  )
+  weight_decay: float = knob(
+    1e-4, 'Added to the gradient, times the parameter.', low=0.0
+  )
+  num_samples: int = knob(2, 'Test functions drawn in the pictures.', low=1)
+
+  def validate(self) -> None:
+    """Checks that every network fits the grid."""
+    super().validate()
+    operators.parse_iterations(self.iterations)
+    _options(self.model_options)
+    specs = [specification(self, m) for m in self.models]
+    if not specs and self.sweep == 'none':
+      raise ValueError('models is empty: name at least one.')
+    if len({*specs}) != len(specs):
+      raise ValueError(f'models must differ; got {",".join(self.models)}.')
+    if self.data_path:
+      if self.eval_resolutions:
+        raise ValueError(
+          'eval_resolutions needs generated functions: leave out data_path.'
+        )
+      return  # The grid is that of the file.
+    kinds = (self.input_normalizer, self.target_normalizer)
+    if 'point' in kinds and self.eval_resolutions:
+      raise ValueError(
+        'normalizer=point is tied to one grid: use scalar with '
+        'eval_resolutions.'
+      )
+    grids = tuple((n, n) for n in (self.resolution, *self.eval_resolutions))
+    for _, name, options in plan(self, _generated_boundary(self)):
+      num_parameters(name, options, grids, 1)
+
+  def smoked(self) -> 'Config':
+    """Two tiny networks on a small grid."""
+    levels = self.iterations.replace(',', ' ').split()
+    if len(levels) > 2:
+      levels = [levels[0], levels[-1]]
+    return dataclasses.replace(
+      super().smoked(),
+      models=self.models[:2],
+      resolution=min(self.resolution, 16),
+      eval_resolutions=(),
+      channels=min(self.channels, 4),
+      num_layers=1,
+      iterations=','.join(levels),
+      num_train=min(self.num_train, 8),
+      num_test=min(self.num_test, 4),
+      batch_size=4,
+      num_transitions=min(self.num_transitions, 2),
+    )
+
+  @property
+  def is_flow(self) -> bool:
+    """Whether targets are later times of the inputs."""
+    what = self.file_format if self.data_path else self.problem
+    return what == 'navier_stokes'
+
+
+def specification(config: Config, model: str) -> tuple[str, str]:
+  """Reads the name of a network and its loss, 'name' or 'name@loss'.
+
+  Args:
+    config: knobs.
+    model: an entry of `models`.
+
+  Returns:
+    (name, loss).
+
+  Raises:
+    ValueError: if either is unknown.
+  """
+  name, sign, loss = model.partition('@')
+  checks.choice(name, MODELS, name='models')
+  if sign:
+    checks.choice(loss, tuple(operators.LOSSES), name=f'loss of models={name}')
+  return name, loss or config.loss
+
+
+def _options(given: Sequence[str]) -> dict[str, dict[str, Any]]:
+  """Reads 'model.option=value' entries."""
+  out: dict[str, dict[str, Any]] = {}
+  for entry in given:
+    place, sign, text = entry.partition('=')
+    name, dot, option = place.partition('.')
+    if not (sign and dot and text):
+      raise ValueError(
+        f'model_options must be written model.option=value; got {entry!r}.'
+      )
+    checks.choice(name, MODELS, name='model_options: model')
+    checks.choice(option, OPTIONS, name='model_options: option')
+    try:
+      value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+      value = text
+    if option == 'iterations':
+      value = text
+    if option == 'modes' and isinstance(value, int):
+      value = (value, value)
+    out.setdefault(name, {})[option] = value
+  return out
+
+
+def _generated_boundary(config: Config) -> str:
+  return {'helmholtz': 'reflect', 'navier_stokes': 'circular'}.get(
+    config.problem, 'zeros'
+  )
+
+
+def plan(
+  config: Config, boundary: str
+) -> list[tuple[str, str, tuple[tuple[str, Any], ...]]]:
+  """Lists what is trained.
+
+  Args:
+    config: knobs.
+    boundary: the padding that 'auto' stands for.
+
+  Returns:
+    (label, name in `operators.MODELS`, its sorted options) each.
+  """
+  shared = {
+    'padding': boundary if config.padding == 'auto' else config.padding,
+    'method': config.method,
+  }
+  if config.method == 'auto':
+    on_cpu = jax.default_backend() == 'cpu'
+    shared['method'] = 'patches' if on_cpu else 'conv'
+  multigrid = {
+    'channels': config.channels,
+    'num_layers': config.num_layers,
+    'iterations': config.iterations,
+    'transfer': config.transfer,
+  }
+  changed = _options(config.model_options)
+  own = functools.partial(_of, changed)
+
+  def options(name):
+    if name in MULTIGRID or name == 'single_level':
+      out = shared | multigrid | BASELINES.get(name, {})
+      if name == 'mgno_navier_stokes' and config.padding == 'auto':
+        out['padding'] = 'circular'
+      if name == 'mgno_helmholtz' and config.padding == 'auto':
+        out['padding'] = 'reflect'
+    else:
+      out = shared | BASELINES[name]
+    return own(name, out)
+
+  if config.sweep == 'levels':
+    counts = operators.parse_iterations(config.iterations)
+    out = []
+    for n in range(1, len(counts) + 1):
+      fewer = {'iterations': (*counts[: n - 1], counts[-1])}
+      label = f'{n} level' + 's' * (n > 1)
+      out.append((label, 'mgno', own('mgno', shared | multigrid | fewer)))
+    return out
+  out = []
+  for model in config.models:
+    name, _ = specification(config, model)
+    real = 'mgno' if name == 'single_level' else name
+    out.append((model, real, options(name)))
+  return out
+
+
+def _of(changed, name, options):
+  return tuple(sorted((options | changed.get(name, {})).items()))
+
+
+@functools.cache
+def num_parameters(
+  name: str,
+  options: tuple[tuple[str, Any], ...],
+  grids: tuple[tuple[int, ...], ...],
+  num_inputs: int,
+) -> int:
+  """Traces a network on all grids and counts its parameters.
+
+  Args:
+    name: a name in `operators.MODELS`.
+    options: of `operators.make_model`.
+    grids: of the training functions, then others it is applied to.
+    num_inputs: channels of the input.
+
+  Returns:
+    The number of parameters.
+
+  Raises:
+    ValueError: if a grid does not fit.
+  """
+  network = operators.make_model(name, **dict(options))
+  on = lambda grid: jax.ShapeDtypeStruct((1, *grid, num_inputs), jnp.float32)
+  params = jax.eval_shape(network.init, jax.random.key(0), on(grids[0]))
+  for grid in grids:
+    jax.eval_shape(network.apply, params, on(grid))
+  return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(params))
+
+
+def load(config: Config) -> learning.Problem:
+  """Draws or reads the functions.
+
+  Args:
+    config: knobs.
+
+  Returns:
+    Functions on grids; of a flow with all later times as channels.
+  """
+  changed = {}
+  if not config.data_path:
+    changed['eval_resolutions'] = config.eval_resolutions
+    if config.is_flow:
+      given = learning.problems.parse_options(
+        config.problem, config.problem_options
+      )
+      times = given.get('num_times', config.num_transitions)
+      changed['options'] = {'num_times': times, 'end_time': 1.0 * times} | given
+  return learning.load(config, layout='grid', **changed)
+
+
+def one_step(problem: learning.Problem, num_times: int) -> learning.Problem:
+  """Cuts trajectories into pairs of a state and the next one.
+
+  Args:
+    problem: inputs [..., 1] at time 0, targets [..., T] at times 1 to T.
+    num_times: at most so many steps are used.
+
+  Returns:
+    Pairs; every trajectory gives `num_times` of them.
+  """
+
+  def states(x):
+    """[S, m, ..., T] to [S, T * m, ..., 1], batches of one time each."""
+    x = jnp.moveaxis(x, -1, 1)[..., None]
+    return x.reshape(x.shape[0], -1, *x.shape[3:])
+
+  def pairs(part):
+    later = part['targets'][..., :num_times]
+    path = jnp.concatenate([part['inputs'], later], axis=-1)
+    out = {'inputs': states(path[..., :-1]), 'targets': states(path[..., 1:])}
+    if 'mask' in part:
+      mask = part['mask'][..., None]
+      mask = jnp.broadcast_to(mask, (*mask.shape[:-1], later.shape[-1]))
+      out['mask'] = states(mask)[..., 0]
+    return out
+
+  samples = problem.samples | {'targets': problem.samples['targets'][..., :1]}
+  return problem._replace(
+    train=pairs(problem.train),
+    tests={label: pairs(test) for label, test in problem.tests.items()},
+    samples=samples,
+  )
+
+
+def make_variants(
+  config: Config, problem: learning.Problem
+) -> dict[str, learning.Variant]:
+  """Puts networks, data and losses together.
+
+  Args:
+    config: knobs.
+    problem: from `load`, of a flow from `one_step`.
+
+  Returns:
+    Variants by label.
+  """
+  example = problem.example()
+  boundary = _generated_boundary(config)
+  if config.data_path:
+    boundary = 'circular' if config.is_flow else 'zeros'
+  elif problem.periodic:
+    boundary = 'circular'
+  out = {}
+  for label, name, options in plan(config, boundary):
+    options = dict(options) | {'out_channels': example['targets'].shape[-1]}
+    count = num_parameters(
+      name,
+      tuple(sorted(options.items())),
+      (example['inputs'].shape[1:-1],),
+      example['inputs'].shape[-1],
+    )
+    network = operators.make_model(name, **options)
+    if config.is_flow and name != 'mgno_navier_stokes':
+      network = _residual(network)
+    columns = {'parameters': count}
+    loss = config.loss
+    if config.sweep == 'levels':
+      columns['levels'] = len(out) + 1
+    else:
+      loss = specification(config, label)[1]
+    out[label] = learning.Variant(
+      problem=problem,
+      loss=loss,
+      metrics=('relative_l2', H1, 'mse'),
+      columns=columns,
+      **learning.with_normalizers(config, network, problem),
+    )
+  return out
+
+
+def _residual(network: types.Network) -> types.Network:
+  """Adds the input to the output, as the stepper of multigrid does itself."""
+  apply = lambda params, w, **options: w + network.apply(params, w, **options)
+  return types.Network(network.init, apply)
+
+
+def rollouts(config: Config, variants: dict, problem: learning.Problem):
+  """Measures errors of flows that are stepped from the start.
+
+  Args:
+    config: knobs.
+    variants: the steppers.
+    problem: trajectories.
+
+  Returns:
+    `rows(params, number)`: split 'rollout', relative L2 error at each `time`;
+    rule 'no change' keeps the first state.
+  """
+  test = next(iter(problem.tests.values()))
+  times = min(config.num_transitions, test['targets'].shape[-1])
+
+  def errors(path, batch):
+    later = jnp.moveaxis(batch['targets'][..., :times], -1, 0)[..., None]
+    each = jax.vmap(operators.relative_l2)(path, later)
+    return jnp.where(batch['mask'][None], each, 0.0).sum(1)
+
+  def over(test, states):
+    sums = jax.lax.map(lambda batch: errors(states(batch), batch), test)
+    return sums.sum(0) / test['mask'].sum()
+
+  def still(batch):
+    start = batch['inputs']
+    return jnp.broadcast_to(start[None], (times, *start.shape))
+
+  def measure(v):
+    def one(args):
+      params, test, constants = args
+      network = v.network(constants)
+      step = lambda b: operators.rollout(network, params, b['inputs'], times)
+      return over(test, step)
+
+    return jax.jit(lambda *args: jax.lax.map(one, args))
+
+  measures = {name: measure(v) for name, v in variants.items()}
+  unmoved = np.asarray(jax.lax.map(lambda t: over(t, still), test))
+
+  def rows(params, number):
+    found = {
+      name: np.asarray(measures[name](params[name], test, v.constants))
+      for name, v in variants.items()
+    }
+    return [
+      {
+        'step': number,
+        'split': 'rollout',
+        'rule': name,
+        'seed': int(seed),
+        'time': t + 1,
+        'relative_l2': float(values[i, t]),
+      }
+      for name, values in (found | {'no change': unmoved}).items()
+      for i, seed in enumerate(config.all_seeds)
+      for t in range(times)
+    ]
+
+  return rows
+
+
+def build(config: Config) -> runner.Experiment:
+  """Builds the experiment; reads data files but writes nothing.
+
+  Args:
+    config: knobs.
+
+  Returns:
+    The experiment.
+  """
+  loaded = load(config)
+  problem = loaded
+  if config.is_flow:
+    problem = one_step(loaded, config.num_transitions)
+  if not config.steps_per_round:
+    n = len(problem.example()['inputs'])
+    steps = max(1, n // (config.batch_size or n))
+    config = dataclasses.replace(config, steps_per_round=steps)
+  variants = make_variants(config, problem)
+  roll = rollouts(config, variants, loaded) if config.is_flow else None
+
+  def extra_rows(params, number):
+    out = []
+    if roll is not None:
+      out += roll(params, number)
+    if number == config.num_rounds:
+      out += spectra_lib.spectra(
+        variants, params, step=number, seed=config.all_seeds[0]
+      )
+    return out
+
+  return learning.experiment(
+    config,
+    variants,
+    draw=functools.partial(draw, config),
+    extra_rows=extra_rows,
+  )
+
+
+def draw(config: Config, rows: Sequence[runner.Row], directory) -> list:
+  """Draws curves, functions, errors by network, level, grid, time, wavenumber.
+
+  Args:
+    config: knobs with the steps of a round.
+    rows: rows of the run.
+    directory: where the pictures go.
+
+  Returns:
+    The paths written.
+  """
+  what = config.data_path or config.problem
+  title = f'{what}, {config.num_train} functions'
+  own = [
+    row
+    for row in rows
+    if row.get('resolution', config.resolution) == config.resolution
+  ]
+  paths = []
+  for metric, norm in (('relative_l2', 'L2'), (H1, 'H1')):
+    paths += learning.draw_training(
+      # The functions once.
+      [r for r in own if metric == H1 or r['split'] != 'function'],
+      directory,
+      metric,
+      title=title,
+      steps_per_round=config.steps_per_round,
+      ylabel=f'Relative {norm} error on test functions',
+    )
+  last = learning.last_rows(own)
+  if config.sweep == 'levels':
+    paths.append(
+      plots.lines(
+        _by_norm(last),
+        directory / 'levels.png',
+        'error',
+        by='norm',
+        x='levels',
+        xlabel='Levels of the V-cycle',
+        ylabel='Relative error on test functions',
+        title=title,
+        log_y=True,
+      )
+    )
+  else:
+    paths.append(
+      plots.bars(
+        _by_norm(last),
+        directory / 'models.png',
+        'error',
+        by='norm',
+        group='network and parameters',
+        ylabel='Relative error on test functions',
+        title=title,
+      )
+    )
+  if config.eval_resolutions:
+    paths.append(
+      plots.log_log(
+        [r for r in learning.last_rows(rows) if 'resolution' in r],
+        directory / 'resolutions.png',
+        'relative_l2',
+        x='resolution',
+        fit=False,
+        xlabel='Grid points per axis (test)',
+        ylabel='Relative L2 error on test functions',
+        title=f'{what}: trained at {config.resolution} points per axis',
+      )
+    )
+  if any(row['split'] == 'rollout' for row in rows):
+    paths.append(
+      plots.lines(
+        learning.last_rows(rows, split='rollout'),
+        directory / 'rollout.png',
+        'relative_l2',
+        split='rollout',
+        x='time',
+        xlabel='Time steps from the start',
+        ylabel='Relative L2 error of the rollout',
+        title=title,
+        log_y=True,
+      )
+    )
+  return paths + spectra_lib.draw_spectra(rows, directory, title=title)
+
+
+def _by_norm(rows):
+  """One row per norm, labelled with the size of the network."""
+  return [
+    row
+    | {
+      'norm': norm,
+      'error': row[metric],
+      'network and parameters': f'{row["rule"]}\n{row["parameters"]:,.0f}',
+    }
+    for metric, norm in (('relative_l2', 'L2'), (H1, 'H1'))
+    for row in rows
+  ]
+
+
+def run(config: Config, *, sinks=(), store=None) -> runner.Result:
+  """Runs the experiment.
+
+  Args:
+    config: knobs.
+    sinks: where rows go.
+    store: keeps checkpoints.
+
+  Returns:
+    Final states and all rows.
+  """
+  return runner.run(build(config), config, sinks=sinks, store=store)
+
+
+if __name__ == '__main__':
+  runner.main(Config, run)
