@@ -8,6 +8,7 @@
 - `view`: clients in Gram space, so that rules compose without touching data.
 - `order`: order statistics over clients by sorting networks.
 - `clients`: running one client's function for all, on one device or many.
+- `layers`: what layers of networks and operators have in common.
 - `keys`: one random stream per client identity.
 - `schedules`: learning rates that optax does not have.
 - `checks`: errors that name the argument, the rule and the value.
@@ -18,6 +19,7 @@ from jaxdl.core import (
   clients,
   gram,
   keys,
+  layers,
   order,
   schedules,
   trees,
@@ -30,6 +32,7 @@ __all__ = [
   'clients',
   'gram',
   'keys',
+  'layers',
   'order',
   'schedules',
   'trees',

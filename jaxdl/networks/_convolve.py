@@ -6,24 +6,17 @@ import jax
 import jax.numpy as jnp
 from flax.linen import dtypes
 
+from jaxdl.core import layers
+
 _DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
-
-
-def _shifts(x, axis, size, stride):
-  """Puts the `size` entries of each window along an axis into the channels."""
-  count = (x.shape[axis] - size) // stride + 1
-  parts = [
-    jax.lax.slice_in_dim(x, i, i + stride * (count - 1) + 1, stride, axis)
-    for i in range(size)
-  ]
-  return jnp.concatenate(parts, -1)
 
 
 def _patches(x, kernel, stride, padding):
   """Gathers windows, columns before rows, and contracts them at once."""
   size = kernel.shape[0]
   x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-  x = _shifts(_shifts(x, 2, size, stride), 1, size, stride)
+  x = layers.gather_windows(x, 2, size, stride=stride)
+  x = layers.gather_windows(x, 1, size, stride=stride)
   return x @ kernel.reshape(-1, kernel.shape[-1])
 
 

@@ -17,21 +17,6 @@ from jaxdl.core import trees
 _CONSTANTS = {'bias': 0.0, 'scale': 1.0, 'mean': 0.0, 'var': 1.0}
 
 
-def parameter_dtype(*inputs: chex.ArrayTree) -> jnp.dtype:
-  """Returns the dtype of parameters that fit some inputs.
-
-  Args:
-    *inputs: arrays or `jax.ShapeDtypeStruct`s.
-
-  Returns:
-    The common dtype of the floating-point inputs, the default floating-point
-    type if there is none.
-  """
-  dtypes = [x.dtype for x in jax.tree.leaves(inputs)]
-  floating = [d for d in dtypes if jnp.issubdtype(d, jnp.floating)]
-  return jnp.result_type(*floating) if floating else jnp.result_type(float)
-
-
 def draw(
   key: chex.PRNGKey, shapes: chex.ArrayTree, dtype: jax.typing.DTypeLike
 ) -> chex.ArrayTree:

@@ -15,9 +15,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdl.core import trees
+from jaxdl.core import layers, trees
 from jaxdl.core.types import Network
-from jaxdl.networks import _init
 
 STATISTICS = 'statistics'
 NEEDS_KEY = (
@@ -208,7 +207,7 @@ def from_linen(
         'are supported (normalise with jaxdl.networks.BatchNorm).'
       )
     if initializer is not None:
-      return initializer(key, shapes, _init.parameter_dtype(*inputs))
+      return initializer(key, shapes, layers.parameter_dtype(*inputs))
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), inputs)
     return module.init(key, *zeros)
 

@@ -7,9 +7,9 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxdl.core import checks
+from jaxdl.core import checks, layers
 from jaxdl.core.types import Network
-from jaxdl.operators import _fnn as fnn, _init
+from jaxdl.operators import _fnn as fnn
 
 MULTI_OUTPUTS = ('independent', 'split_both', 'split_branch', 'split_trunk')
 
@@ -124,7 +124,7 @@ def deeponet(
       b, t = branch_net.init(branch_key, u), trunk_net.init(trunk_key, y)
     params = {'branch': b, 'trunk': t}
     if use_bias:
-      dtype = _init.parameter_dtype(u, y)
+      dtype = layers.parameter_dtype(u, y)
       params['bias'] = jnp.zeros((num_outputs,), dtype)
     jax.eval_shape(
       lambda: apply(params, u, y, aligned=y.ndim == 2, _features=False)

@@ -15,6 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxdl.core import layers
 from jaxdl.core.types import Network
 
 
@@ -34,13 +35,6 @@ class Leaf:
   scale: float = 0.0
 
 
-def parameter_dtype(*inputs: Any) -> Any:
-  """Returns the common type of floating-point inputs, else the default."""
-  dtypes = [jnp.result_type(x) for x in jax.tree.leaves(inputs)]
-  floating = [d for d in dtypes if jnp.issubdtype(d, jnp.floating)]
-  return jnp.result_type(*floating) if floating else jnp.result_type(float)
-
-
 def draw(key: chex.PRNGKey, leaves: Any, *inputs: Any) -> chex.ArrayTree:
   """Draws every leaf of a tree of `Leaf`.
 
@@ -53,7 +47,7 @@ def draw(key: chex.PRNGKey, leaves: Any, *inputs: Any) -> chex.ArrayTree:
     Tree of arrays.
   """
   specs, structure = jax.tree.flatten(leaves)
-  dtype = parameter_dtype(*inputs)
+  dtype = layers.parameter_dtype(*inputs)
   wide = jnp.promote_types(dtype, jnp.float32)
   normal_key, uniform_key = jax.random.split(key)
   sizes = {'normal': 0, 'uniform': 0, 'positive': 0, 'constant': 0}

@@ -8,7 +8,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxdl.core import checks
+from jaxdl.core import checks, layers
 from jaxdl.core.types import Network
 from jaxdl.operators import (
   _activations as activations,
@@ -214,7 +214,7 @@ def snnk_dense(
   checks.integer(out_features, name='out_features', low=1)
 
   def init(key, x):
-    dtype = _init.parameter_dtype(x)
+    dtype = layers.parameter_dtype(x)
     psi = _initial_psi(key, layer_map, out_features, initial, dtype)
     return {'psi': psi}
 
@@ -248,7 +248,7 @@ def snnk_adapter(
   layer = snnk_dense(layer_map, dim, initial=initial)
 
   def init(key, x):
-    dtype = _init.parameter_dtype(x)
+    dtype = layers.parameter_dtype(x)
     if kind == 'gate':
       psi = _initial_psi(key, layer_map, dim, initial, dtype)
       return {'psi': psi, 'v': jnp.zeros((dim,), dtype)}
