@@ -219,15 +219,18 @@ def memory(fn: Callable[..., Any], *args: Any) -> dict[str, int]:
     *args: arrays or shapes.
 
   Returns:
-    'temporaries', and 'peak': arguments, results and temporaries together.
+    'temporaries', and 'peak': arguments, results, temporaries and the arrays
+    that the function closes over together.
   """
   found = jax.jit(fn).lower(*args).compile().memory_analysis()
+  consts = jax.make_jaxpr(fn)(*args).consts
   return {
     'temporaries': found.temp_size_in_bytes,
     'peak': found.temp_size_in_bytes
     + found.argument_size_in_bytes
     + found.output_size_in_bytes
-    - found.alias_size_in_bytes,
+    - found.alias_size_in_bytes
+    + sum(getattr(c, 'nbytes', 0) for c in consts),
   }
 
 

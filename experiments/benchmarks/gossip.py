@@ -24,7 +24,7 @@ flags.DEFINE_integer('num_rounds', 1000, 'Rounds of D-PSGD.')
 flags.DEFINE_integer('loop_rounds', 40, 'Rounds of the loop, scaled up.')
 flags.DEFINE_integer('turns', 5, 'Turns of every contender.')
 flags.DEFINE_list('sizes', ['16', '64', '256', '1024', '4096'], 'Values of N.')
-flags.DEFINE_bool('write', False, 'Write the section of RESULTS.md.')
+flags.DEFINE_bool('write', False, 'Write plots and the section of RESULTS.md.')
 
 RATE = 0.1
 
@@ -153,7 +153,7 @@ def against_a_loop() -> tuple[str, list[float]]:
 
 
 def against_size() -> tuple[str, list[float]]:
-  """The table of the second part, and loads; draws both pictures."""
+  """The table of the second part, and loads; draws it with --write."""
   rows, cells, loads = [], [], []
   for n in map(int, FLAGS.sizes):
     setting = Setting(n)
@@ -200,6 +200,8 @@ def against_size() -> tuple[str, list[float]]:
     ('ms', 'Milliseconds per step'),
     ('megabytes', 'Peak memory of the program (MB)'),
   ):
+    if not FLAGS.write:
+      break
     plots.log_log(
       rows,
       _timing.PLOTS / f'gossip_{metric}.png',
