@@ -81,7 +81,7 @@ class Config(learning.OperatorConfig):
   num_train: int = knob(256, 'Training functions.', low=1)
   num_test: int = knob(64, 'Test functions.', low=1)
   batch_size: int = knob(16, 'Functions in a step; 0 takes all.', low=0)
-  num_rounds: int = knob(40, 'Rounds of steps_per_round steps.', low=0)
+  num_rounds: int = knob(30, 'Rounds of steps_per_round steps.', low=0)
   steps_per_round: int = knob(16, 'Optimiser steps in a round.', low=1)
   eval_every: int = knob(10, 'Rounds between evaluations.', low=1)
   learning_rate: float = knob(2e-3, 'Largest step size of Adam.', low=0.0)

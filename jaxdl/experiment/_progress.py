@@ -105,11 +105,13 @@ def progress_sink(title: str) -> _sinks.Sink:
   return Bar(title) if sys.stderr.isatty() else Log()
 
 
-def default_table(rows: list[Row]) -> Table:
+def default_table(rows: list[Row], by: Sequence[str] = ()) -> Table:
   """Returns the last test metrics per rule, over the seeds.
 
   Args:
     rows: all rows of a run.
+    by: further columns whose values have lines of their own, e.g. the grid on
+      which a rule was tested.
 
   Returns:
     Column names, and one tuple of cells per rule: 'mean +- sd' where there is
@@ -132,26 +134,28 @@ def default_table(rows: list[Row]) -> Table:
       name
       for row in rows
       for name, value in row.items()
-      if name not in _sinks.LABELS and _is_number(value)
+      if name not in (*_sinks.LABELS, *by) and _is_number(value)
     )
   )
-  last: dict[str, dict[str, dict[int, float]]] = {}
-  steps: dict[str, int] = {}
+  by = [name for name in by if any(name in row for row in rows)]
+  last: dict[tuple[str, ...], dict[str, dict[int, float]]] = {}
+  steps: dict[tuple[str, ...], int] = {}
   for row in rows:
-    steps[row['rule']] = row['step']
-    of_rule = last.setdefault(row['rule'], {})
+    place = (row['rule'], *(str(row.get(name, '-')) for name in by))
+    steps[place] = row['step']
+    of_rule = last.setdefault(place, {})
     for name in metrics:
       if _is_number(row.get(name)):
         of_rule.setdefault(name, {})[row['seed']] = float(row[name])
   cells = [
     (
-      rule,
-      str(steps[rule]),
+      *place,
+      str(steps[place]),
       *(spread(list(found.get(name, {}).values())) for name in metrics),
     )
-    for rule, found in last.items()
+    for place, found in last.items()
   ]
-  return ['rule', 'round', *metrics], cells
+  return ['rule', *by, 'round', *metrics], cells
 
 
 def spread(values: Sequence[float]) -> str:

@@ -382,6 +382,10 @@ def experiment(
     rows=rows,
     num_rounds=config.num_rounds,
     plots=() if draw is None else (draw,),
+    table=runner.table_by(
+      *dict.fromkeys(name for v in variants.values() for name in v.columns),
+      'resolution',
+    ),
   )
 
 

@@ -8,8 +8,9 @@ of device. Without sinks and store it touches no file.
 import collections
 import contextlib
 import dataclasses
+import functools
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import chex
@@ -22,6 +23,7 @@ from jaxdl.experiment import (
   _main,
   _pack,
   _program,
+  _progress,
   _sinks,
   config as config_lib,
 )
@@ -71,6 +73,93 @@ class Experiment:
   plots: tuple[Callable[[list[Row], pathlib.Path], Any], ...] = ()
   table: Callable[[list[Row]], Any] | None = None
   jit: bool = True
+
+
+def table_by(
+  *columns: str,
+) -> Callable[[list[Row]], tuple[list[str], list[tuple[str, ...]]]]:
+  """Makes the default table with a line per rule and value of columns.
+
+  Args:
+    *columns: names in the rows, e.g. 'resolution'; those that do not occur are
+      left out.
+
+  Returns:
+    What `Experiment.table` takes.
+
+  Example:
+    >>> rows = [
+    ...   dict(step=9, split='test', rule='fno', seed=0, grid=n, loss=1.0 / n)
+    ...   for n in (32, 64)
+    ... ]
+    >>> table_by('grid')(rows)[1]
+    [('fno', '32', '9', '0.03125'), ('fno', '64', '9', '0.01562')]
+  """
+  return functools.partial(_progress.default_table, by=columns)
+
+
+def together(
+  experiments: Mapping[float, Experiment], column: str
+) -> Experiment:
+  """Runs experiments of one kind side by side, as one.
+
+  Args:
+    experiments: by the value of what differs; all have as many rounds.
+    column: its name in the rows.
+
+  Returns:
+    An experiment whose rows are those of all, each with its value under
+    `column`; it draws nothing.
+
+  Raises:
+    ValueError: if there is none, or numbers of rounds differ.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> def decay(rate):
+    ...   return Experiment(
+    ...     init=lambda: jnp.float32(1.0),
+    ...     step=lambda x, round: (x * rate, {}),
+    ...     rows=lambda x, metrics, round: [{'value': float(x)}],
+    ...     num_rounds=2,
+    ...   )
+    >>> both = together({0.5: decay(0.5), 0.1: decay(0.1)}, 'rate')
+    >>> rows = run(both, BaseConfig(eval_every=2)).rows
+    >>> [(row['rate'], round(row['value'], 3)) for row in rows[-2:]]
+    [(0.5, 0.25), (0.1, 0.01)]
+  """
+  rounds = {e.num_rounds for e in experiments.values()}
+  if len(rounds) != 1:
+    raise ValueError(
+      'experiments must be at least one and have equal numbers of rounds; got '
+      f'{sorted(rounds)}.'
+    )
+  names = {str(value): value for value in experiments}
+  parts = {str(value): e for value, e in experiments.items()}
+
+  def step(states, number):
+    done = {name: e.step(states[name], number) for name, e in parts.items()}
+    return (
+      {name: state for name, (state, _) in done.items()},
+      {name: metrics for name, (_, metrics) in done.items()},
+    )
+
+  def rows(states, metrics, number):
+    out = []
+    for name, e in parts.items():
+      seen = None if metrics is None else metrics[name]
+      for row in e.rows(states[name], seen, number):
+        out.append(row | {column: names[name]})
+    return out
+
+  return Experiment(
+    init=lambda: {name: e.init() for name, e in parts.items()},
+    step=step,
+    rows=rows,
+    num_rounds=rounds.pop(),
+    table=table_by(column),
+    jit=all(e.jit for e in parts.values()),
+  )
 
 
 class Result(NamedTuple):
