@@ -2,10 +2,14 @@
 """Operator learning over clients that hold different input functions.
 
 Every client draws its input functions at its own length scale (or viscosity,
-or smoothness), and all of them train one DeepONet, MgNO or Fourier network
-through the same algorithms as any classifier: any rule, any attack, or gossip
-over any topology in place of the server. Test functions come from all clients'
-spaces.
+or smoothness), and all of them train one DeepONet, MgNO, Fourier or
+random-feature network through the same algorithms as any classifier: any rule,
+any attack, or gossip over any topology in place of the server. Test functions
+come from all clients' spaces.
+
+With `--model=snnk` the network is one matrix on fixed random features, whose
+optimum clients also find together in a single round: the sums of their normal
+equations are those of the pooled data (`closed_form`).
 
 Example: python -m experiments.federated_operators \
   --problem=burgers --model=mgno --rules=mean,nnm+trimmed_mean --attack=reverse
@@ -27,7 +31,7 @@ from jaxdl import (
   mixing,
   operators,
 )
-from jaxdl.core import types
+from jaxdl.core import clients, types
 from jaxdl.data import operators as operator_data
 from jaxdl.experiment import plots, runner, supervised
 
@@ -54,10 +58,13 @@ class Config(robust_training.Config):
   model: str = knob(
     'deeponet',
     'Operator network.',
-    choices=('deeponet', 'fnn', 'mgno', 'fno', 'unet'),
+    choices=('deeponet', 'fnn', 'snnk', 'mgno', 'fno', 'unet'),
   )
   heterogeneity: float = knob(
     1.0, 'How far clients differ: 0 all alike, 1 the whole range.', low=0.0
+  )
+  heterogeneities: tuple[float, ...] = knob(
+    (), 'Several of these, side by side; overrides --heterogeneity.', low=0.0
   )
   functions_per_client: int = knob(60, 'Training functions each.', low=1)
   num_test_functions: int = knob(96, 'Test functions over all spaces.', low=1)
@@ -68,6 +75,11 @@ class Config(robust_training.Config):
     '10,10,10', 'Smoothing steps per level of mgno, before and after.'
   )
   hidden_size: int = knob(40, 'Width of deeponet and fnn.', low=1)
+  num_features: int = knob(256, 'Random features of snnk.', low=1)
+  feature_layers: int = knob(1, 'Bundled layers of snnk.', low=1)
+  ridge: float = knob(
+    1.0, 'Penalty of the closed form of snnk.', low=0.0, open_low=True
+  )
   operator_loss: str = knob(
     'relative_l2', 'What is minimised.', choices=('relative_l2', 'mse')
   )
@@ -92,9 +104,13 @@ class Config(robust_training.Config):
   def validate(self) -> None:
     """Refuses what has no meaning for functions."""
     super().validate()
+    if len(set(self.heterogeneities)) != len(self.heterogeneities):
+      raise ValueError(
+        f'heterogeneities must differ; got {self.heterogeneities}.'
+      )
     if attacks.needs_flipped_labels(self.attack):
       raise ValueError(f'attack={self.attack} needs class labels.')
-    grid = self.model not in operators.POINT_MODELS
+    grid = not on_points(self.model)
     if grid and self.problem not in ('burgers', 'darcy'):
       raise ValueError(
         f'model={self.model} works on grids: choose problem burgers or darcy, '
@@ -110,6 +126,35 @@ class Config(robust_training.Config):
     return dataclasses.replace(
       super().smoked(), functions_per_client=8, num_test_functions=16
     )
+
+
+def on_points(model: str) -> bool:
+  """Whether a network reads sensors, not functions on grids."""
+  return model == 'snnk' or model in operators.POINT_MODELS
+
+
+def feature_maps(config: Config) -> list[operators.FeatureMap]:
+  """Draws the random features that all clients share.
+
+  Args:
+    config: knobs; the draw depends on the first seed.
+
+  Returns:
+    One map per bundled layer.
+  """
+  key = jax.random.fold_in(jax.random.key(config.all_seeds[0]), 2**31 - 1)
+  maps, size = [], config.resolution
+  for layer in range(config.feature_layers):
+    maps.append(
+      operators.feature_map(
+        jax.random.fold_in(key, layer),
+        size,
+        config.num_features,
+        orthogonal=True,
+      )
+    )
+    size = maps[-1].size
+  return maps
 
 
 def spaces(config: Config) -> tuple[str, np.ndarray]:
@@ -138,6 +183,8 @@ def make_network(config: Config):
   Returns:
     A `Network`.
   """
+  if config.model == 'snnk':
+    return operators.bundled_network(feature_maps(config), config.resolution)
   options = {}
   if config.model in operators.POINT_MODELS:
     width = config.hidden_size
@@ -170,7 +217,7 @@ def simulate(config: Config) -> supervised.Simulation:
   Returns:
     A `Simulation` as for labelled data.
   """
-  points = config.model in operators.POINT_MODELS
+  points = on_points(config.model)
   layout = 'aligned' if points else 'grid'
   option, values = spaces(config)
   num_test = -(-config.num_test_functions // config.num_clients)
@@ -255,6 +302,59 @@ def gossip_variants(
   return out
 
 
+def closed_form(
+  config: Config, simulation: supervised.Simulation
+) -> list[runner.Row]:
+  """Solves for the read-out of snnk from sums over clients, and from the pool.
+
+  Every client adds its H^T H and H^T Y; one sum over clients and devices, and
+  the server solves. Adversaries take part as honest clients.
+
+  Args:
+    config: knobs.
+    simulation: task and data.
+
+  Returns:
+    Test rows of the rule 'closed_form' and, per seed, one row of split
+    'closed_form': the relative difference of its predictions from those of
+    the centralised optimum.
+  """
+  maps = feature_maps(config)
+
+  def statistics(data):
+    h = operators.bundled_features(data['inputs'], maps)
+    return operators.readout_statistics(h, data['targets'])
+
+  summed = clients.fold_clients(
+    statistics,
+    mesh=supervised.mesh_or_none(),
+    chunk=config.chunk or None,
+    reduction=config.reduction,
+  )
+  solve = functools.partial(operators.closed_form_readout, ridge=config.ridge)
+  ones = jnp.ones((config.num_clients,))
+  together = jax.jit(lambda data: solve(summed(ones, data)))
+  merge = lambda x: x.reshape(-1, x.shape[-1])
+  alone = jax.jit(lambda data: solve(statistics(jax.tree.map(merge, data))))
+  evaluate, out = supervised.evaluator(simulation), []
+  test = merge(simulation.test['inputs'])
+  apply = make_network(config).apply
+  for i, seed in enumerate(config.all_seeds):
+    data = jax.tree.map(lambda x, i=i: x[i], simulation.client_data)
+    found = [{'readout': fit(data)} for fit in (together, alone)]
+    federated, pooled = (apply(params, test) for params in found)
+    gap = jnp.linalg.norm(federated - pooled) / jnp.linalg.norm(pooled)
+    tested = evaluate(jax.tree.map(lambda x: x[None], found[0]))
+    for split, values in (
+      ('test', tested),
+      ('closed_form', {'difference': gap[None]}),
+    ):
+      out += supervised.metric_rows(
+        values, step=0, split=split, rule='closed_form', seeds=[seed]
+      )
+  return out
+
+
 def build(config: Config) -> runner.Experiment:
   """Builds the experiment: that of robust training on another task.
 
@@ -264,6 +364,23 @@ def build(config: Config) -> runner.Experiment:
   Returns:
     The experiment.
   """
+  values = config.heterogeneities
+  if values:
+    parts = {
+      value: _build_one(
+        dataclasses.replace(config, heterogeneity=value, heterogeneities=())
+      )
+      for value in values
+    }
+    experiment = runner.together(parts, 'heterogeneity')
+  else:
+    experiment = _build_one(config)
+  return dataclasses.replace(
+    experiment, plots=(functools.partial(draw, config),)
+  )
+
+
+def _build_one(config: Config) -> runner.Experiment:
   simulation = simulate(config)
   experiment = robust_training.build(
     config,
@@ -271,9 +388,16 @@ def build(config: Config) -> runner.Experiment:
     optimizer=optax.adam(config.learning_rate),
     others=gossip_variants(config, simulation),
   )
-  return dataclasses.replace(
-    experiment, plots=(functools.partial(draw, config),)
-  )
+  if config.model != 'snnk':
+    return experiment
+  solved = functools.cache(lambda: closed_form(config, simulation))
+
+  def rows(states, metrics, number):
+    # One round suffices, so the closed form is there from the start.
+    mine = [row | {'step': number} for row in solved()]
+    return experiment.rows(states, metrics, number) + mine
+
+  return dataclasses.replace(experiment, rows=rows)
 
 
 def draw(config: Config, rows, directory):
@@ -292,6 +416,20 @@ def draw(config: Config, rows, directory):
     f'{config.num_clients} clients adversarial ({config.attack})'
   )
   honest = config.num_clients - config.num_byzantine
+  if config.heterogeneities:
+    last = max(row['step'] for row in rows)
+    return [
+      plots.lines(
+        [row for row in rows if row['step'] == last],
+        directory / 'heterogeneity.png',
+        'relative_l2',
+        x='heterogeneity',
+        xlabel='Heterogeneity of the clients (0 alike, 1 the whole range)',
+        ylabel='Relative L2 error on test functions',
+        title=title,
+        log_y=True,
+      )
+    ]
   return [
     plots.lines(
       rows,

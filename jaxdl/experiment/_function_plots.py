@@ -123,11 +123,13 @@ def _fields(arrays, samples, rules):
     # The second largest, so that one bad model does not hide the others.
     worst = sorted(float(np.nanmax(np.abs(e))) for e in errors)
     most = worst[max(len(worst) - 2, 0)] or 1.0
+    shade = None
     for axes, error in zip(bottom[1:], errors, strict=True):
       shade = _panel(axes, error, cmap='RdBu_r', vmin=-most, vmax=most)
     for axes, drawn in ((top[-1], image), (bottom[-1], shade)):
-      bar = fig.colorbar(drawn, ax=axes, shrink=0.9, pad=0.04)
-      bar.ax.tick_params(labelsize=7)
+      if drawn is not None:
+        bar = fig.colorbar(drawn, ax=axes, shrink=0.9, pad=0.04)
+        bar.ax.tick_params(labelsize=7)
     top[0].set_ylabel(f'{sample + 1}: input', fontsize=9)
     bottom[0].set_ylabel('target', fontsize=9)
     if rules:

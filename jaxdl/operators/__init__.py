@@ -31,9 +31,9 @@ Random features that separate inputs from weights:
 - `feature_map` (`urf_map`, `relu_map`, `identity_map`) packs a draw for layers:
   `snnk_dense`, `snnk_mlp`, `snnk_adapter`; `uptrain` converts trained layers;
   `low_rank_dense` and `bottleneck_adapter` are what to compare with.
-- `bundle` and `bundled_features` merge layers; `readout_statistics` and
-  `closed_form_readout` fit the last one exactly, also when the data are spread
-  over clients (statistics add up).
+- `bundle`, `bundled_features` and `bundled_network` merge layers;
+  `readout_statistics` and `closed_form_readout` fit the last one exactly, also
+  when the data are spread over clients (statistics add up).
 
 Training. `operator_task` turns a network into a `Task` for any algorithm:
 batches hold 'inputs' and 'targets', or 'sensors', 'points' and 'targets', and
@@ -53,6 +53,7 @@ from jaxdl.operators._bundling import (
   ReadoutStatistics,
   bundle,
   bundled_features,
+  bundled_network,
   closed_form_readout,
   fit_readout,
   readout_statistics,
@@ -169,6 +170,7 @@ __all__ = [
   'box_distance',
   'bundle',
   'bundled_features',
+  'bundled_network',
   'burgers_residual',
   'closed_form_readout',
   'cnn',

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.core import checks
+from jaxdl.core.types import Network
 from jaxdl.operators import _snnk as snnk
 
 
@@ -27,6 +28,49 @@ def bundled_features(
   for layer_map in maps:
     x = layer_map.inputs(x)
   return x
+
+
+def bundled_network(
+  maps: Sequence[snnk.FeatureMap], num_outputs: int
+) -> Network:
+  """Builds a fully bundled network: one trained matrix on fixed features.
+
+  `apply(params, x f[..., d]) -> f[..., o]`; `params` is {'readout': f[o, M]},
+  zero at the start. Its loss is convex in the parameters, and for squared
+  errors `closed_form_readout` gives the optimum.
+
+  Args:
+    maps: see `bundled_features`.
+    num_outputs: o.
+
+  Returns:
+    A `Network`.
+
+  Raises:
+    ValueError: if there is no map.
+
+  Example:
+    >>> feature_map = snnk.feature_map(jax.random.key(0), 3, 8)
+    >>> net = bundled_network([feature_map], 2)
+    >>> params = net.init(jax.random.key(1), jnp.ones((1, 3)))
+    >>> net.apply(params, jnp.ones((4, 3))).shape
+    (4, 2)
+
+  Source: Sehanobish et al. 2024 (https://arxiv.org/abs/2310.13225).
+  """
+  checks.integer(num_outputs, name='num_outputs', low=1)
+  if not maps:
+    raise ValueError('maps is empty: need one per bundled layer.')
+
+  def init(key, x):
+    del key
+    return {'readout': jnp.zeros((num_outputs, maps[-1].size), x.dtype)}
+
+  def apply(params, x, *, train=False, key=None):
+    del train, key
+    return bundled_features(x, maps) @ params['readout'].T
+
+  return Network(init, apply)
 
 
 def bundle(
