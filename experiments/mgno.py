@@ -20,10 +20,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import _mgno_flows as flows
 from jaxdl import operators
-from jaxdl.core import checks, types
+from jaxdl.core import checks
 from jaxdl.experiment import (
-  _operator_spectra as spectra_lib,
   operator_learning as learning,
   plots,
   runner,
@@ -169,7 +169,7 @@ class Config(learning.OperatorConfig):
         'eval_resolutions.'
       )
     grids = tuple((n, n) for n in (self.resolution, *self.eval_resolutions))
-    for _, name, options in plan(self, _generated_boundary(self)):
+    for _, name, options in plan(self, _boundary(self)):
       num_parameters(name, options, grids, 1)
 
   def smoked(self) -> 'Config':
@@ -242,7 +242,7 @@ def _options(given: Sequence[str]) -> dict[str, dict[str, Any]]:
   return out
 
 
-def _generated_boundary(config: Config) -> str:
+def _boundary(config: Config) -> str:
   return {'helmholtz': 'reflect', 'navier_stokes': 'circular'}.get(
     config.problem, 'zeros'
   )
@@ -349,46 +349,10 @@ def load(config: Config) -> learning.Problem:
   if not config.data_path:
     changed['eval_resolutions'] = config.eval_resolutions
     if config.is_flow:
-      given = learning.problems.parse_options(
-        config.problem, config.problem_options
-      )
+      given = learning.parse_options(config.problem, config.problem_options)
       times = given.get('num_times', config.num_transitions)
       changed['options'] = {'num_times': times, 'end_time': 1.0 * times} | given
   return learning.load(config, layout='grid', **changed)
-
-
-def one_step(problem: learning.Problem, num_times: int) -> learning.Problem:
-  """Cuts trajectories into pairs of a state and the next one.
-
-  Args:
-    problem: inputs [..., 1] at time 0, targets [..., T] at times 1 to T.
-    num_times: at most so many steps are used.
-
-  Returns:
-    Pairs; every trajectory gives `num_times` of them.
-  """
-
-  def states(x):
-    """[S, m, ..., T] to [S, T * m, ..., 1], batches of one time each."""
-    x = jnp.moveaxis(x, -1, 1)[..., None]
-    return x.reshape(x.shape[0], -1, *x.shape[3:])
-
-  def pairs(part):
-    later = part['targets'][..., :num_times]
-    path = jnp.concatenate([part['inputs'], later], axis=-1)
-    out = {'inputs': states(path[..., :-1]), 'targets': states(path[..., 1:])}
-    if 'mask' in part:
-      mask = part['mask'][..., None]
-      mask = jnp.broadcast_to(mask, (*mask.shape[:-1], later.shape[-1]))
-      out['mask'] = states(mask)[..., 0]
-    return out
-
-  samples = problem.samples | {'targets': problem.samples['targets'][..., :1]}
-  return problem._replace(
-    train=pairs(problem.train),
-    tests={label: pairs(test) for label, test in problem.tests.items()},
-    samples=samples,
-  )
 
 
 def make_variants(
@@ -404,10 +368,8 @@ def make_variants(
     Variants by label.
   """
   example = problem.example()
-  boundary = _generated_boundary(config)
-  if config.data_path:
-    boundary = 'circular' if config.is_flow else 'zeros'
-  elif problem.periodic:
+  boundary = 'zeros' if config.data_path else _boundary(config)
+  if problem.periodic:
     boundary = 'circular'
   out = {}
   for label, name, options in plan(config, boundary):
@@ -420,7 +382,7 @@ def make_variants(
     )
     network = operators.make_model(name, **options)
     if config.is_flow and name != 'mgno_navier_stokes':
-      network = _residual(network)
+      network = flows.residual(network)
     columns = {'parameters': count}
     loss = config.loss
     if config.sweep == 'levels':
@@ -437,74 +399,6 @@ def make_variants(
   return out
 
 
-def _residual(network: types.Network) -> types.Network:
-  """Adds the input to the output, as the stepper of multigrid does itself."""
-  apply = lambda params, w, **options: w + network.apply(params, w, **options)
-  return types.Network(network.init, apply)
-
-
-def rollouts(config: Config, variants: dict, problem: learning.Problem):
-  """Measures errors of flows that are stepped from the start.
-
-  Args:
-    config: knobs.
-    variants: the steppers.
-    problem: trajectories.
-
-  Returns:
-    `rows(params, number)`: split 'rollout', relative L2 error at each `time`;
-    rule 'no change' keeps the first state.
-  """
-  test = next(iter(problem.tests.values()))
-  times = min(config.num_transitions, test['targets'].shape[-1])
-
-  def errors(path, batch):
-    later = jnp.moveaxis(batch['targets'][..., :times], -1, 0)[..., None]
-    each = jax.vmap(operators.relative_l2)(path, later)
-    return jnp.where(batch['mask'][None], each, 0.0).sum(1)
-
-  def over(test, states):
-    sums = jax.lax.map(lambda batch: errors(states(batch), batch), test)
-    return sums.sum(0) / test['mask'].sum()
-
-  def still(batch):
-    start = batch['inputs']
-    return jnp.broadcast_to(start[None], (times, *start.shape))
-
-  def measure(v):
-    def one(args):
-      params, test, constants = args
-      network = v.network(constants)
-      step = lambda b: operators.rollout(network, params, b['inputs'], times)
-      return over(test, step)
-
-    return jax.jit(lambda *args: jax.lax.map(one, args))
-
-  measures = {name: measure(v) for name, v in variants.items()}
-  unmoved = np.asarray(jax.lax.map(lambda t: over(t, still), test))
-
-  def rows(params, number):
-    found = {
-      name: np.asarray(measures[name](params[name], test, v.constants))
-      for name, v in variants.items()
-    }
-    return [
-      {
-        'step': number,
-        'split': 'rollout',
-        'rule': name,
-        'seed': int(seed),
-        'time': t + 1,
-        'relative_l2': float(values[i, t]),
-      }
-      for name, values in (found | {'no change': unmoved}).items()
-      for i, seed in enumerate(config.all_seeds)
-      for t in range(times)
-    ]
-
-  return rows
-
-
 def build(config: Config) -> runner.Experiment:
   """Builds the experiment; reads data files but writes nothing.
 
@@ -517,20 +411,27 @@ def build(config: Config) -> runner.Experiment:
   loaded = load(config)
   problem = loaded
   if config.is_flow:
-    problem = one_step(loaded, config.num_transitions)
+    problem = flows.one_step(loaded, config.num_transitions)
   if not config.steps_per_round:
     n = len(problem.example()['inputs'])
     steps = max(1, n // (config.batch_size or n))
     config = dataclasses.replace(config, steps_per_round=steps)
   variants = make_variants(config, problem)
-  roll = rollouts(config, variants, loaded) if config.is_flow else None
+  roll = None
+  if config.is_flow:
+    roll = flows.rollouts(
+      variants,
+      loaded,
+      seeds=config.all_seeds,
+      num_times=config.num_transitions,
+    )
 
   def extra_rows(params, number):
     out = []
     if roll is not None:
       out += roll(params, number)
     if number == config.num_rounds:
-      out += spectra_lib.spectra(
+      out += learning.spectra(
         variants, params, step=number, seed=config.all_seeds[0]
       )
     return out
@@ -556,6 +457,8 @@ def draw(config: Config, rows: Sequence[runner.Row], directory) -> list:
   """
   what = config.data_path or config.problem
   title = f'{what}, {config.num_train} functions'
+  if not config.data_path:
+    title += f' on {config.resolution} x {config.resolution} points'
   own = [
     row
     for row in rows
@@ -626,7 +529,7 @@ def draw(config: Config, rows: Sequence[runner.Row], directory) -> list:
         log_y=True,
       )
     )
-  return paths + spectra_lib.draw_spectra(rows, directory, title=title)
+  return paths + learning.draw_spectra(rows, directory, title=title)
 
 
 def _by_norm(rows):

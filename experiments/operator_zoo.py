@@ -14,9 +14,7 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxdl import operators
 from jaxdl.core import types
@@ -256,54 +254,6 @@ def _pod(config, problem):
   return {'network': network, 'constants': constants}
 
 
-def spectra(
-  config: Config,
-  variants: dict[str, learning.Variant],
-  params: dict,
-  number: int,
-) -> list[runner.Row]:
-  """Energy by wavenumber of test targets and of errors, first seed.
-
-  Args:
-    config: knobs.
-    variants: what was trained.
-    params: by name, leaves [S, ...].
-    number: round.
-
-  Returns:
-    Rows of split 'spectrum' after the last round, else none.
-  """
-  if number != config.num_rounds:
-    return []
-  out = []
-  first = lambda tree: jax.tree.map(lambda x: x[0], tree)
-  for name, v in variants.items():
-    if name in operators.POINT_MODELS:
-      continue
-    label = next(iter(v.problem.tests))
-    test = jax.tree.map(lambda x: x[0, 0], v.problem.tests[label])
-    real = np.asarray(test['mask'])
-    apply = jax.jit(v.network(first(v.constants)).apply)
-    predicted = apply(first(params[name]), test['inputs'])
-    fields = {}
-    if not out:
-      fields['target'] = np.asarray(test['targets'])[real]
-    fields[f'error of {name}'] = np.asarray(predicted - test['targets'])[real]
-    for rule, field in fields.items():
-      for k, energy in enumerate(operators.energy_spectrum(field)):
-        out.append(
-          {
-            'step': number,
-            'split': 'spectrum',
-            'rule': rule,
-            'seed': int(config.all_seeds[0]),
-            'wavenumber': k,
-            'energy': float(energy),
-          }
-        )
-  return out
-
-
 def build(config: Config) -> runner.Experiment:
   """Builds the experiment; reads data files but writes nothing.
 
@@ -314,11 +264,19 @@ def build(config: Config) -> runner.Experiment:
     The experiment.
   """
   variants = make_variants(config, load(config))
+
+  def extra_rows(params, number):
+    if number != config.num_rounds:
+      return []
+    return learning.spectra(
+      variants, params, step=number, seed=config.all_seeds[0]
+    )
+
   return learning.experiment(
     config,
     variants,
     draw=functools.partial(draw, config),
-    extra_rows=functools.partial(spectra, config, variants),
+    extra_rows=extra_rows,
   )
 
 
@@ -362,25 +320,7 @@ def draw(config: Config, rows: Sequence[runner.Row], directory) -> list:
         title=f'{what}: trained at {config.resolution} points per axis',
       )
     )
-  energies = [r for r in rows if r['split'] == 'spectrum' and r['wavenumber']]
-  if energies:
-    # What is left of a smooth target at high wavenumbers is rounding.
-    floor = 1e-12 * max(row['energy'] for row in energies)
-    paths.append(
-      plots.lines(
-        [row for row in energies if row['energy'] > floor],
-        directory / 'spectrum.png',
-        'energy',
-        split='spectrum',
-        x='wavenumber',
-        xlabel='Wavenumber',
-        ylabel='Energy (mean square) per wavenumber',
-        title=title,
-        log_x=True,
-        log_y=True,
-      )
-    )
-  return paths
+  return paths + learning.draw_spectra(rows, directory, title=title)
 
 
 def run(config: Config, *, sinks=(), store=None) -> runner.Result:

@@ -254,6 +254,7 @@ def read(
       f'{path} leaves {len(train.inputs)} training and {len(test.inputs)} test '
       'functions: reduce num_train or give test_path.'
     )
+  form = operator_data.FILE_FORMATS.get(file_format)
   grid = file_format != 'deeponet_npz'
   aligned = not grid and len(train.queries) != len(train.inputs)
   unaligned = not grid and not aligned
@@ -286,6 +287,7 @@ def read(
     tests=_batched({'': [tested] * num_seeds}, eval_batch_size),
     points=jnp.asarray(train.queries) if aligned else None,
     samples=samples,
+    periodic=form is not None and form.periodic,
   )
 
 

@@ -23,9 +23,9 @@ from jaxdl import federated, metrics as metrics_lib, operators
 from jaxdl.core import types
 from jaxdl.data import operators as operator_data
 from jaxdl.experiment import (
+  _operator_pictures as pictures,
   _operator_problems as problems,
   config as config_lib,
-  plots,
   runner,
   supervised,
 )
@@ -35,10 +35,13 @@ knob = config_lib.knob
 FORMATS = problems.FORMATS
 NORMALIZERS = problems.NORMALIZERS
 Problem = problems.Problem
+draw_spectra = pictures.draw_spectra
+draw_training = pictures.draw_training
 generate = problems.generate
 normalizers = problems.normalizers
 parse_options = problems.parse_options
 pod_bases = problems.pod_bases
+spectra = pictures.spectra
 SCHEDULES = ('constant', 'one_cycle', 'cosine', 'inverse_time', 'halving')
 
 
@@ -444,47 +447,6 @@ def last_rows(
   """
   last = max(row['step'] for row in rows)
   return [r for r in rows if r['split'] == split and r['step'] == last]
-
-
-def draw_training(
-  rows: Sequence[runner.Row],
-  directory: Any,
-  metric: str,
-  *,
-  title: str,
-  steps_per_round: int = 1,
-  **options: Any,
-) -> list[Any]:
-  """Draws a test metric over the steps, and the functions.
-
-  Args:
-    rows: rows of a run.
-    directory: where the pictures go.
-    metric: what the curve shows.
-    title: caption.
-    steps_per_round: scales the abscissa.
-    **options: of `plots.lines`.
-
-  Returns:
-    The paths written.
-  """
-  scaled = [row | {'step': row['step'] * steps_per_round} for row in rows]
-  paths = [
-    plots.lines(
-      scaled,
-      directory / f'{metric}.png',
-      metric,
-      title=title,
-      xlabel='Optimiser step',
-      log_y=True,
-      **options,
-    )
-  ]
-  if any(row['split'] == 'function' for row in rows):
-    paths.append(
-      plots.functions(rows, directory / 'functions.png', title=title)
-    )
-  return paths
 
 
 def _evaluator(variant, network_task):
