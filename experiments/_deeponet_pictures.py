@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The table and pictures of `experiments.deeponet`, and what is beside them."""
 
+import pathlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -135,8 +136,7 @@ def draw(
   Returns:
     The paths written.
   """
-  what = config.data_path or config.problem.replace('_', ' ')
-  title = f'{what}{", trained on its equation" if config.physics else ""}'
+  title = _title(config)
   if config.sweep != 'none':
     last = config.sweep_values[-1]
     shown = [
@@ -168,6 +168,19 @@ def draw(
   if config.sweep != 'none':
     paths.append(_draw_sweep(config, rows, directory, title))
   return paths
+
+
+def _title(config):
+  """Says what was learned from how much."""
+  what = pathlib.Path(config.data_path).name or config.problem.replace('_', ' ')
+  parts = [
+    'trained on its equation' if config.physics else '',
+    '' if config.sweep == 'num_train' else f'{config.num_train:,} functions',
+    ''
+    if config.sweep == 'num_sensors' or not config.resolution
+    else f'{config.resolution} sensors per axis',
+  ]
+  return what[:1].upper() + ', '.join([what[1:], *filter(None, parts)])
 
 
 def _draw_sweep(config, rows, directory, title):

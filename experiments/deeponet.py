@@ -400,14 +400,22 @@ def _pod(config, problem):
       f'{problem.example()["targets"].shape} training outputs: reduce '
       'pod_modes.'
     )
-  constants = {
-    'basis': learning.pod_bases(problem, config.pod_modes),
-    **learning.normalizers(problem, inputs=config.input_normalizer),
-  }
+  constants = learning.normalizers(
+    problem, inputs=config.input_normalizer, targets=config.target_normalizer
+  )
+  targets = problem.train['targets']
+  if 'outputs' in constants:
+    # Components of what the network gives, before its outputs are scaled back.
+    encode = lambda n, y: n.encode(y[..., None])[..., 0]
+    targets = jax.vmap(encode)(constants['outputs'], targets)
+  shown = problem._replace(train=problem.train | {'targets': targets})
+  constants['basis'] = learning.pod_bases(shown, config.pod_modes)
 
   def network(c):
     net = make_network(config, 'pod_deeponet', basis=c['basis'])
-    return operators.normalized(net, inputs=c.get('inputs'))
+    return operators.normalized(
+      net, inputs=c.get('inputs'), outputs=c.get('outputs')
+    )
 
   return {'network': network, 'constants': constants}
 
