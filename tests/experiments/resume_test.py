@@ -36,6 +36,18 @@ CONFIGS = {
       'gradient_tracking@base',
     ),
   },
+  'deeponet': {
+    'models': ('deeponet',),
+    'problem_options': ('refinement=4',),
+    'num_train': 12,
+    'num_test': 7,
+    'resolution': 6,
+    'batch_size': 4,
+    'branch_layers': (4, 3),
+    'trunk_layers': (4, 3),
+    'steps_per_round': 2,
+    'eval_batch_size': 4,
+  },
   'federated_operators': {
     'rules': ('median',),
     'num_clients': 4,
@@ -56,6 +68,16 @@ CONFIGS = {
     'momentum': 0.5,
     'join_at': (3,),
     'leave_at': (4,),
+  },
+  'mgno': {
+    'models': ('mgno',),
+    'resolution': 8,
+    'channels': 2,
+    'num_layers': 1,
+    'iterations': '10,10',
+    'num_train': 8,
+    'num_test': 4,
+    'batch_size': 4,
   },
   'modest': {
     'methods': ('modest', 'dsgd', 'gossip'),
@@ -103,6 +125,12 @@ CONFIGS = {
     'sharpness': False,
     'landscape': ('gossip',),
     'landscape_resolution': 3,
+  },
+  'snnk': {
+    'dataset': 'wine',
+    'num_rf': (4,),
+    'hidden_sizes': (8,),
+    'depth': 1,
   },
   'vanishing_variance': {
     'methods': ('corrected', 'sampled'),
