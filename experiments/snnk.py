@@ -459,41 +459,35 @@ def draw(config: Config, rows, directory):
   if 'r2' in final[0]:
     labels['loss'] = 'Test squared error'
   paths = []
+  over = {'split': 'final', 'by': 'family', 'x': 'num_trained'}
+  over |= {'xlabel': 'Trained numbers', 'title': title}
   for name, label in labels.items():
-    if name in final[0]:
-      paths.append(
-        plots.lines(
-          final,
-          directory / f'{name}.png',
-          name,
-          split='final',
-          by='family',
-          x='num_trained',
-          log_x=True,
-          log_y=name in ('loss', 'mse'),
-          xlabel='Trained numbers',
-          ylabel=label,
-          title=title,
-        )
-      )
+    if name not in final[0]:
+      continue
+    path = directory / f'{name}.png'
+    if name in ('loss', 'mse'):
+      drawn = plots.log_log(final, path, name, fit=False, ylabel=label, **over)
+    else:
+      drawn = plots.lines(final, path, name, log_x=True, ylabel=label, **over)
+    paths.append(drawn)
   quality = 'r2' if 'r2' in final[0] else 'accuracy'
-  best = [r for r in final if r['rule'].startswith('closed form')]
-  reference = {}
-  for row in best:
-    reference.setdefault(row['rule'], []).append(row[quality])
-  if reference:
-    rule = max(reference, key=lambda r: np.mean(reference[r]))
-    reference = {f'{rule}': float(np.mean(reference[rule]))}
-  if config.num_rounds:
+  # The start would set the scale.
+  later = [r for r in rows if r['split'] == 'test' and r['step']]
+  if later:
+    closed = {}
+    for row in final:
+      if row['rule'].startswith('closed form'):
+        closed.setdefault(row['rule'], []).append(row[quality])
+    best = max(closed, key=lambda r: np.mean(closed[r])) if closed else ''
     paths.append(
       plots.lines(
-        rows,
+        later,
         directory / 'rounds.png',
         quality,
-        xlabel='Step',
-        ylabel=labels[quality],
+        xlabel='Step of Adam',
+        ylabel=labels[quality] + (' of the MLP' if best else ''),
         title=title,
-        reference=reference,
+        reference={best: float(np.mean(closed[best]))} if best else None,
       )
     )
   return paths

@@ -4,7 +4,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from absl.testing import absltest, parameterized
+from sklearn import linear_model
 
 from jaxdl import operators
 
@@ -165,6 +167,29 @@ class ReadoutTest(parameterized.TestCase):
       return jnp.square(self.h @ w.T - self.y).sum() + 0.3 * jnp.square(w).sum()
 
     np.testing.assert_allclose(jax.grad(objective)(w), 0.0, atol=1e-4)
+
+  def test_read_out_is_that_of_a_peer_and_descent_cannot_improve_it(self):
+    w = operators.fit_readout(self.h, self.y, ridge=0.3)
+    peer = linear_model.Ridge(alpha=0.3, fit_intercept=False)
+    peer.fit(np.float64(self.h), np.float64(self.y))
+    np.testing.assert_allclose(w, peer.coef_, atol=1e-5)
+
+    def objective(w):
+      return jnp.square(self.h @ w.T - self.y).sum() + 0.3 * jnp.square(w).sum()
+
+    adam = optax.adam(1e-3)
+
+    def step(carry, _):
+      w, memory = carry
+      updates, memory = adam.update(jax.grad(objective)(w), memory)
+      w = optax.apply_updates(w, updates)
+      return (w, memory), objective(w)
+
+    # From the optimum no step helps; from elsewhere every one does.
+    run = jax.jit(lambda w: jax.lax.scan(step, (w, adam.init(w)), length=20)[1])
+    best = float(objective(w))
+    self.assertGreaterEqual(float(run(w).min()), best * (1 - 1e-6))
+    self.assertLess(float(run(w + 0.1)[-1]), float(objective(w + 0.1)) - 1e-3)
 
   def test_clients_together_fit_the_pooled_data(self):
     want = operators.fit_readout(self.h, self.y, ridge=0.1)
