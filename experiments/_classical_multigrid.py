@@ -80,7 +80,9 @@ def condition_numbers(n: int, num_levels: int) -> tuple[float, float]:
   with jax.enable_x64(True):
     params = additive(n, num_levels)
     eye = jnp.eye(n * n).reshape(n * n, n, n, 1)
-    b = operators.v_cycle(params, eye, padding='circular')
+    b = jax.jit(lambda p, f: operators.v_cycle(p, f, padding='circular'))(
+      params, eye
+    )
     a = _apply(eye, laplacian(n)['kernel'])
     a, b = (np.asarray(x).reshape(n * n, n * n).T for x in (a, b))
   if np.abs(b - b.T).max() > 1e-14 * np.abs(b).max():

@@ -71,9 +71,8 @@ class Config(learning.OperatorConfig):
   problem: str = knob('darcy_smooth', 'What is learned.', choices=PROBLEMS)
   models: tuple[str, ...] = knob(
     ('mgno', 'mgno@relative_l2', 'fno'),
-    'Networks, each perhaps with a loss of its own as name@loss: '
-    + ', '.join(MODELS)
-    + '.',
+    'Networks, each perhaps with a loss of its own as name@loss (what comes to '
+    'the same is trained once): ' + ', '.join(MODELS) + '.',
   )
   sweep: str = knob(
     'none',
@@ -154,7 +153,7 @@ class Config(learning.OperatorConfig):
     specs = [specification(self, m) for m in self.models]
     if not specs and self.sweep == 'none':
       raise ValueError('models is empty: name at least one.')
-    if len({*specs}) != len(specs):
+    if len({*self.models}) != len(self.models):
       raise ValueError(f'models must differ; got {",".join(self.models)}.')
     if self.data_path:
       if self.eval_resolutions:
@@ -295,9 +294,12 @@ def plan(
       label = f'{n} level' + 's' * (n > 1)
       out.append((label, 'mgno', own('mgno', shared | multigrid | fewer)))
     return out
-  out = []
+  out, seen = [], set()
   for model in config.models:
-    name, _ = specification(config, model)
+    name, loss = specification(config, model)
+    if (name, loss) in seen:
+      continue
+    seen.add((name, loss))
     real = 'mgno' if name == 'single_level' else name
     out.append((model, real, options(name)))
   return out
