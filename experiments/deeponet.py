@@ -41,6 +41,11 @@ MODELS = (
 )
 SWEEPS = ('none', 'num_train', 'num_sensors', 'length_scale')
 _ALIGNED = ('pod_deeponet', 'seq2seq')
+_LABELS = {
+  'num_train': '{:,g} functions',
+  'num_sensors': '{:g} sensors',
+  'length_scale': 'l = {:g}',
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -373,7 +378,7 @@ def make_variants(
         parts = learning.with_normalizers(config, network, problem)
       label, columns = name, {'model': name}
       if value is not None:
-        label = f'{name}, {config.sweep}={value:g}'
+        label = f'{name}, {_LABELS[config.sweep].format(value)}'
         columns[config.sweep] = value
       aligned = ('relative_l2',) if problem.points is not None else ()
       out[label] = learning.Variant(

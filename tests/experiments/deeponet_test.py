@@ -117,7 +117,7 @@ class RunTest(parameterized.TestCase):
     last = learning.last_rows(result.rows)
     self.assertEqual([r['num_sensors'] for r in last], [4.0, 6.0])
     self.assertEqual(
-      [r['rule'] for r in last], ['fnn, num_sensors=4', 'fnn, num_sensors=6']
+      [r['rule'] for r in last], ['fnn, 4 sensors', 'fnn, 6 sensors']
     )
     beside = [r['rmse'] for r in result.rows if r['split'] == 'interpolation']
     self.assertEqual(
@@ -269,7 +269,34 @@ class PhysicsTest(parameterized.TestCase):
     np.testing.assert_array_equal(out, 0.0)
 
 
-class DeepONetLinearityTest(parameterized.TestCase):
+class NetworkTest(parameterized.TestCase):
+  def test_equals_deepxde_with_its_weights(self):
+    # DeepONetCartesianProd([6, 5, 4], [1, 5, 4], 'relu', 'Glorot normal') of
+    # DeepXDE 1.15 (PyTorch) with the weights below, drawn in its order.
+    rng = np.random.default_rng(7)
+    draw = lambda *shape: jnp.asarray(rng.normal(size=shape), 'float32')
+    layers = lambda *sizes: [
+      {'kernel': draw(n, m).T, 'bias': draw(n)}
+      for m, n in zip(sizes[:-1], sizes[1:], strict=True)
+    ]
+    params = {
+      'branch': layers(6, 5, 4),
+      'trunk': layers(1, 5, 4),
+      'bias': draw()[None],
+    }
+    u = draw(3, 6)
+    y = jnp.asarray(rng.uniform(size=(4, 1)), 'float32')
+    config = _config(branch_layers=(5, 4), trunk_layers=(5, 4))
+    out = deeponet.make_network(config, 'deeponet').apply(
+      params, u, y, aligned=True
+    )
+    want = [
+      [5.7710214, 4.9351444, 5.608534, 5.660357],
+      [1.4095808, 1.3462635, 1.3972725, 1.401198],
+      [5.561133, 4.762434, 5.4058723, 5.4553905],
+    ]
+    np.testing.assert_allclose(out[..., 0], want, rtol=2e-6)
+
   def test_output_is_linear_in_the_branch(self):
     u, y = jnp.ones((2, 6)), jnp.linspace(0, 1, 5)[:, None]
     network = deeponet.make_network(_config(activation='tanh'), 'deeponet')
