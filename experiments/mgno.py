@@ -284,6 +284,8 @@ def plan(
         out['padding'] = 'reflect'
     else:
       out = shared | BASELINES[name]
+      if name == 'fno' and out['padding'] == 'circular':
+        out['fourier_padding'] = 0
     return own(name, out)
 
   if config.sweep == 'levels':
@@ -480,16 +482,16 @@ def draw(config: Config, rows: Sequence[runner.Row], directory) -> list:
   last = learning.last_rows(own)
   if config.sweep == 'levels':
     paths.append(
-      plots.lines(
+      plots.log_log(
         _by_norm(last),
         directory / 'levels.png',
         'error',
         by='norm',
         x='levels',
+        fit=False,
         xlabel='Levels of the V-cycle',
         ylabel='Relative error on test functions',
         title=title,
-        log_y=True,
       )
     )
   else:
