@@ -173,14 +173,13 @@ def draw(
 def _title(config):
   """Says what was learned from how much."""
   what = pathlib.Path(config.data_path).name or config.problem.replace('_', ' ')
-  parts = [
-    'trained on its equation' if config.physics else '',
-    '' if config.sweep == 'num_train' else f'{config.num_train:,} functions',
-    ''
-    if config.sweep == 'num_sensors' or not config.resolution
-    else f'{config.resolution} sensors per axis',
-  ]
-  return what[:1].upper() + ', '.join([what[1:], *filter(None, parts)])
+  what = what[:1].upper() + what[1:]
+  # Pictures of one network are narrow.
+  if config.physics:
+    return f'{what}, from its equation'
+  if config.sweep == 'num_train':
+    return what
+  return f'{what}, {config.num_train:,} functions'
 
 
 def _draw_sweep(config, rows, directory, title):
