@@ -172,13 +172,13 @@ class Config(learning.OperatorConfig):
       num_parameters(name, options, grids, 1)
 
   def smoked(self) -> 'Config':
-    """Two tiny networks on a small grid."""
+    """One tiny network on a small grid."""
     levels = self.iterations.replace(',', ' ').split()
     if len(levels) > 2:
       levels = [levels[0], levels[-1]]
     return dataclasses.replace(
       super().smoked(),
-      models=self.models[:2],
+      models=self.models[:1],
       resolution=min(self.resolution, 16),
       eval_resolutions=(),
       channels=min(self.channels, 4),
