@@ -458,18 +458,22 @@ def draw(config: Config, rows, directory):
   labels = dict(_LABELS)
   if 'r2' in final[0]:
     labels['loss'] = 'Test squared error'
-  paths = []
-  over = {'split': 'final', 'by': 'family', 'x': 'num_trained'}
-  over |= {'xlabel': 'Trained numbers', 'title': title}
-  for name, label in labels.items():
-    if name not in final[0]:
-      continue
-    path = directory / f'{name}.png'
-    if name in ('loss', 'mse'):
-      drawn = plots.log_log(final, path, name, fit=False, ylabel=label, **over)
-    else:
-      drawn = plots.lines(final, path, name, log_x=True, ylabel=label, **over)
-    paths.append(drawn)
+  paths = [
+    plots.lines(
+      final,
+      directory / f'{name}.png',
+      name,
+      split='final',
+      by='family',
+      x='num_trained',
+      log_x=True,
+      xlabel='Trained numbers',
+      ylabel=label,
+      title=title,
+    )
+    for name, label in labels.items()
+    if name in final[0]
+  ]
   quality = 'r2' if 'r2' in final[0] else 'accuracy'
   # The start would set the scale.
   later = [r for r in rows if r['split'] == 'test' and r['step']]
