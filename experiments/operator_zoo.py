@@ -6,8 +6,8 @@ tested on grids they were not trained on (`--eval_resolutions`), and the error
 is split by wavenumber.
 
 Example: python -m experiments.operator_zoo \
-  --problem=burgers --problem_options=viscosity=0.01 --resolution=64 \
-  --models=fno,unet,pod_deeponet --eval_resolutions=32,128,256
+  --problem=burgers --problem_options=viscosity=0.01,num_steps=800 \
+  --resolution=64 --models=fno,unet,pod_deeponet --eval_resolutions=32,128,256
 """
 
 import dataclasses

@@ -2,6 +2,7 @@
 """Generated operator-learning sets in the layouts that the models read."""
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -98,7 +99,7 @@ def _mesh(axes):
   return np.stack(np.meshgrid(*axes, indexing='ij'), axis=-1)
 
 
-def _generator(sample, chunk, finish):
+def _generator(sample, chunk, finish, options=()):
   """Runs `sample` in chunks of one compiled size; checks become errors."""
 
   def one_chunk(key, ids):
@@ -114,7 +115,10 @@ def _generator(sample, chunk, finish):
       ids = np.minimum(np.arange(start, start + chunk), num - 1)
       error, part = run(key, jnp.asarray(ids, jnp.uint32))
       if error.get() is not None:
-        raise ValueError(error.get().split(' (check failed')[0].strip())
+        text = re.sub(r'\s*\(`?check`? failed.*', '', error.get(), flags=re.S)
+        if 'reduce dt' in text and 'num_steps' in options:
+          text = text.replace('reduce dt', 'raise num_steps, which reduces dt')
+        raise ValueError(text)
       kept = min(chunk, num - start)
       parts.append([np.asarray(x)[:kept] for x in part])
     return [np.concatenate(x) for x in zip(*parts, strict=True)]
@@ -233,7 +237,7 @@ def make_operator_dataset(
     flat = outputs.reshape(outputs.shape[0], num_fine)
     return inputs, jnp.take_along_axis(flat, places, axis=1), places
 
-  generate = _generator(recipe.sample, chunk, finish)
+  generate = _generator(recipe.sample, chunk, finish, tuple(known))
 
   def split(split_key, num):
     arrays = generate(split_key, num)
