@@ -3,8 +3,8 @@
 
 import doctest
 import importlib
-import operator
 import pathlib
+import pkgutil
 
 import jax
 from absl.testing import absltest, parameterized
@@ -19,7 +19,7 @@ class PapersTest(parameterized.TestCase):
   @parameterized.named_parameters((p.key, p) for p in papers.PAPERS)
   def test_row(self, paper):
     for name in paper.functions:
-      self.assertTrue(callable(operator.attrgetter(name)(jaxdl)), name)
+      self.assertTrue(callable(pkgutil.resolve_name(f'jaxdl.{name}')), name)
     module = importlib.import_module(f'experiments.{paper.experiment}')
     self.assertTrue(hasattr(module, 'Config'))
     self.assertTrue(callable(module.run))
