@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Generated operator-learning sets in the layouts that the models read."""
 
+import functools
 import inspect
 import re
 from collections.abc import Callable, Mapping
@@ -99,31 +100,48 @@ def _mesh(axes):
   return np.stack(np.meshgrid(*axes, indexing='ij'), axis=-1)
 
 
-def _generator(sample, chunk, finish, options=()):
-  """Runs `sample` in chunks of one compiled size; checks become errors."""
+@functools.lru_cache(maxsize=16)
+def _solver(problem, resolution, layout, queries_per_function, options, dtype):
+  """Returns a recipe and its compiled form, shared by all seeds and splits.
+
+  Building a recipe may factor a covariance of a thousand points.
+  """
+  del dtype  # The default float type, of which the compiled form depends.
+  recipe = PROBLEMS[problem](resolution, **dict(options))
+  num_fine = int(np.prod([len(axis) for axis in recipe.output_axes]))
+  stride = (slice(None, None, recipe.stride),) * len(recipe.output_axes)
 
   def one_chunk(key, ids):
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(ids)
-    inputs, outputs = sample(keys)
-    return finish(keys, inputs, outputs)
+    inputs, outputs = recipe.sample(keys)
+    if layout != 'unaligned':
+      return inputs, outputs[(slice(None), *stride)]
+    # A stream apart from the one that drew the function.
+    draw = lambda k: jax.random.randint(
+      jax.random.fold_in(k, 1), (queries_per_function,), 0, num_fine
+    )
+    places = jax.vmap(draw)(keys)
+    flat = outputs.reshape(outputs.shape[0], num_fine)
+    return inputs, jnp.take_along_axis(flat, places, axis=1), places
 
   run = jax.jit(checkify.checkify(one_chunk, errors=checkify.user_checks))
+  return recipe, run
 
-  def generate(key, num):
-    parts = []
-    for start in range(0, num, chunk):
-      ids = np.minimum(np.arange(start, start + chunk), num - 1)
-      error, part = run(key, jnp.asarray(ids, jnp.uint32))
-      if error.get() is not None:
-        text = re.sub(r'\s*\(`?check`? failed.*', '', error.get(), flags=re.S)
-        if 'reduce dt' in text and 'num_steps' in options:
-          text = text.replace('reduce dt', 'raise num_steps, which reduces dt')
-        raise ValueError(text)
-      kept = min(chunk, num - start)
-      parts.append([np.asarray(x)[:kept] for x in part])
-    return [np.concatenate(x) for x in zip(*parts, strict=True)]
 
-  return generate
+def _generate(run, key, num, chunk, known):
+  """Runs a solver in chunks of one size; its checks become errors."""
+  parts = []
+  for start in range(0, num, chunk):
+    ids = np.minimum(np.arange(start, start + chunk), num - 1)
+    error, part = run(key, jnp.asarray(ids, jnp.uint32))
+    if error.get() is not None:
+      text = re.sub(r'\s*\(`?check`? failed.*', '', error.get(), flags=re.S)
+      if 'reduce dt' in text and 'num_steps' in known:
+        text = text.replace('reduce dt', 'raise num_steps, which reduces dt')
+      raise ValueError(text)
+    kept = min(chunk, num - start)
+    parts.append([np.asarray(x)[:kept] for x in part])
+  return [np.concatenate(x) for x in zip(*parts, strict=True)]
 
 
 def _grid_arrays(problem, recipe, inputs, outputs, axes, dtype):
@@ -218,29 +236,25 @@ def make_operator_dataset(
   checks.integer(queries_per_function, name='queries_per_function', low=1)
   if resolution is None:
     resolution = known['resolution']
-  recipe = PROBLEMS[problem](resolution, **options)
-  fine_shape = tuple(len(axis) for axis in recipe.output_axes)
-  num_fine = int(np.prod(fine_shape))
-  stride = (slice(None, None, recipe.stride),) * len(fine_shape)
-  axes = tuple(axis[:: recipe.stride] for axis in recipe.output_axes)
   dtype = np.dtype(jnp.result_type(float))
+  make: Any = _solver
+  try:
+    hash(tuple(options.values()))
+  except TypeError:
+    make = _solver.__wrapped__
+  recipe, run = make(
+    problem,
+    resolution,
+    layout,
+    queries_per_function,
+    tuple(options.items()),
+    dtype,
+  )
+  axes = tuple(axis[:: recipe.stride] for axis in recipe.output_axes)
   chunk = min(chunk, max(num_train, num_test))
 
-  def finish(keys, inputs, outputs):
-    if layout != 'unaligned':
-      return inputs, outputs[(slice(None), *stride)]
-    # A stream apart from the one that drew the function.
-    draw = lambda k: jax.random.randint(
-      jax.random.fold_in(k, 1), (queries_per_function,), 0, num_fine
-    )
-    places = jax.vmap(draw)(keys)
-    flat = outputs.reshape(outputs.shape[0], num_fine)
-    return inputs, jnp.take_along_axis(flat, places, axis=1), places
-
-  generate = _generator(recipe.sample, chunk, finish, tuple(known))
-
   def split(split_key, num):
-    arrays = generate(split_key, num)
+    arrays = _generate(run, split_key, num, chunk, known)
     if not all(np.isfinite(a).all() for a in arrays):
       raise ValueError(
         f'{problem} produced NaN or infinite values with {options}: reduce '
