@@ -207,8 +207,9 @@ def make_operator_dataset(
     ValueError: if an option is out of range, a solver's check fails (CFL,
       convergence, resonance, blow-up) or the layout does not exist.
 
-  Cost: one compilation per split size and problem; then 500 functions take
-  well under a second (ODEs, Burgers) to seconds on two cores.
+  Cost: one compilation per problem, options, layout and chunk size, kept for
+    further keys; then 500 functions take well under a second (ODEs, Burgers)
+    to seconds on two cores.
 
   Example:
     >>> data = make_operator_dataset(

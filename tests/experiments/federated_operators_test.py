@@ -5,6 +5,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from experiments import federated_operators
+from jaxdl import operators
 
 SMALL = {
   'num_clients': 4,
@@ -43,6 +44,57 @@ class FederatedOperatorsTest(parameterized.TestCase):
     rows = federated_operators.run(config).rows
     self.assertTrue(np.isfinite(rows[-1].get('worker_0', 0.0)))
 
+  def test_closed_form_is_that_of_the_pooled_data(self):
+    config = federated_operators.Config(
+      **{**SMALL, 'num_rounds': 1, 'rules': ('mean',)},
+      model='snnk',
+      num_features=12,
+    )
+    simulation = federated_operators.simulate(config)
+    rows = federated_operators.closed_form(config, simulation)
+    maps = federated_operators.feature_maps(config)
+    split = lambda data, name: np.asarray(data[name], np.float64).reshape(-1, 8)
+    data = simulation.client_data
+    h, test = (
+      np.asarray(operators.bundled_features(x, maps), np.float64)
+      for x in (
+        split(data, 'inputs').astype(np.float32),
+        split(simulation.test, 'inputs').astype(np.float32),
+      )
+    )
+    readout = np.linalg.solve(
+      h.T @ h + config.ridge * np.eye(12), h.T @ split(data, 'targets')
+    )
+    want = split(simulation.test, 'targets')
+    errors = np.linalg.norm(test @ readout - want, axis=1)
+    errors /= np.linalg.norm(want, axis=1)
+    found = {row['split']: row for row in rows}
+    np.testing.assert_allclose(
+      found['test']['relative_l2'], errors.mean(), rtol=1e-4
+    )
+    self.assertLess(found['closed_form']['difference'], 1e-5)
+    trained = federated_operators.run(config).rows
+    self.assertIn('closed_form', {row['rule'] for row in trained})
+
+  def test_degrees_of_heterogeneity_run_together(self):
+    small = {**SMALL, 'num_rounds': 1, 'eval_every': 1, 'rules': ('median',)}
+    both = federated_operators.run(
+      federated_operators.Config(**small, heterogeneities=(0.0, 1.0))
+    ).rows
+    alone = federated_operators.run(
+      federated_operators.Config(**small, heterogeneity=1.0)
+    ).rows
+    of_one = [
+      {k: v for k, v in row.items() if k != 'heterogeneity'}
+      for row in both
+      if row['heterogeneity'] == 1.0
+    ]
+    for got, want in zip(of_one, alone, strict=True):
+      self.assertEqual(got.keys(), want.keys())
+      for name, value in want.items():
+        if isinstance(value, float):
+          np.testing.assert_allclose(got[name], value, rtol=1e-5, atol=1e-7)
+
   def test_clients_differ_as_asked(self):
     same = federated_operators.Config(**SMALL, heterogeneity=0.0)
     self.assertLen(set(federated_operators.spaces(same)[1]), 1)
@@ -56,6 +108,8 @@ class FederatedOperatorsTest(parameterized.TestCase):
     ({'model': 'mgno'}, 'works on grids'),
     ({'problem': 'darcy'}, 'needs a model on grids'),
     ({'attack': 'label_flip'}, 'needs class labels'),
+    ({'heterogeneities': (1.0, 1.0)}, 'heterogeneities must differ'),
+    ({'ridge': 0.0}, 'ridge must lie'),
   )
   def test_impossible_settings_are_refused_at_once(self, options, message):
     with self.assertRaisesRegex(ValueError, message):
