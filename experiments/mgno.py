@@ -263,9 +263,6 @@ def plan(
     'padding': boundary if config.padding == 'auto' else config.padding,
     'method': config.method,
   }
-  if config.method == 'auto':
-    on_cpu = jax.default_backend() == 'cpu'
-    shared['method'] = 'patches' if on_cpu else 'conv'
   multigrid = {
     'channels': config.channels,
     'num_layers': config.num_layers,

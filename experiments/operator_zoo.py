@@ -187,7 +187,7 @@ def make_network(
       fourier_padding=config.fourier_padding,
       iterations=config.iterations,
       padding=None if name == 'mgno_navier_stokes' else padding,
-      method='patches',
+      method='auto',
     )
     distance = _distance_on_grid
   if config.hard_boundary:

@@ -4,6 +4,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
+
 from jaxdl.core import checks
 from jaxdl.core.types import Network
 from jaxdl.operators import (
@@ -186,7 +188,8 @@ def make_model(
     num_layers: layers, blocks, levels ('unet') or cycles ('mgnet').
     activation: name; the network's own default if None.
     padding: boundary condition of convolutional networks.
-    method: how convolutions are computed, see `v_cycle`.
+    method: how convolutions are computed, see `v_cycle`; 'auto' takes patches
+      on CPU, which are faster inside loops, and conv elsewhere.
     iterations: smoothing counts of multigrid networks.
     transfer: 'plain' or 'residual', of multigrid networks.
     modes: of Fourier networks, one per axis.
@@ -214,4 +217,7 @@ def make_model(
   """
   options = dict(locals())
   checks.choice(options.pop('name'), MODELS, name='model')
+  if method == 'auto':
+    on_cpu = jax.default_backend() == 'cpu'
+    options['method'] = 'patches' if on_cpu else 'conv'
   return _BUILDERS[name](options)
