@@ -59,13 +59,14 @@ def require_h5py():
 
 
 def stride(num, step, path, field):
-  """A slice of every `step`-th point that keeps the ends or the period."""
+  """Every `step`-th point of a grid with both, one or neither of its ends."""
   if step == 1:
     return slice(None)
-  if (num - 1) % step and num % step:
+  if all((num + ends) % step for ends in (-1, 0, 1)):
     raise FileError(
-      f'subsample={step} divides neither n - 1 = {num - 1} (both ends kept) '
-      f'nor n = {num} (periodic) for {field!r} of {path}.'
+      f'subsample={step} divides neither n - 1 = {num - 1} (both ends kept), '
+      f'n = {num} (periodic) nor n + 1 = {num + 1} (inner points) for '
+      f'{field!r} of {path}.'
     )
   return slice(None, None, step)
 

@@ -72,6 +72,11 @@ class FilesTest(parameterized.TestCase):
     ):
       operators.load_operator_mat(path, 'darcy')
 
+  def test_inner_points_are_thinned_like_the_multiscale_set(self):
+    array = self.array(2, 15, 15)
+    got = operators.load_mat(self.mat('v5', coeff=array), subsample=4)
+    np.testing.assert_array_equal(got['coeff'], array[:, ::4, ::4])
+
   @parameterized.parameters('v5', 'v7.3')
   def test_mat_mistakes(self, version):
     path = self.mat(version, coeff=self.array(4, 9, 9), sol=self.array(4, 9, 9))
@@ -79,8 +84,8 @@ class FilesTest(parameterized.TestCase):
       operators.FileError, "'koeff': it has coeff, sol"
     ):
       operators.load_mat(path, ['koeff'])
-    with self.assertRaisesRegex(operators.FileError, 'subsample=5 divides'):
-      operators.load_mat(path, subsample=5)
+    with self.assertRaisesRegex(operators.FileError, 'subsample=6 divides'):
+      operators.load_mat(path, subsample=6)
     with self.assertRaisesRegex(operators.FileError, 'start=4 is past the 4'):
       operators.load_mat(path, start=4)
     with self.assertRaisesRegex(FileNotFoundError, 'data_path'):
