@@ -1,162 +1,222 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Times operator networks, their variants and, where installed, their peers.
+"""Times operator networks and solvers beside those of other libraries.
 
-Every contender computes the gradient of the summed squared output of one batch.
-Peers take part if they can be imported:
+A network's time is that of the gradient of its summed squared output over one
+batch, in float32, on the threads that the process may use; contenders take
+turns. Peers take part if they can be imported, those of PyTorch from another
+environment in a process of its own, right after their rivals:
 
-  pip install foundax pdequinox neojax-operators
+  pip install neojax-operators pdequinox foundax exponax
+  other/bin/pip install torch deepxde neuraloperator
 
 On Linux, memory that a step frees is kept for the next one (`--keep_memory`):
 by default glibc returns blocks of more than 32 MiB to the system at once, and
 getting them back page by page can double the time of a step, for everybody.
 
 Example: python -m experiments.benchmarks.operators --quick
+  --torch_python=other/bin/python
 """
 
 import ctypes
 import functools
-import importlib
-from collections.abc import Callable
+import importlib.metadata
+import pathlib
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
+import optax
 from absl import app, flags
 
-from experiments.benchmarks import _timing
+from experiments.benchmarks import _operator_peers as peers, _timing
 from jaxdl import operators
 from jaxdl.core.types import Network
+from jaxdl.data import operators as problems
 
 FLAGS = flags.FLAGS
 flags.DEFINE_bool('quick', False, 'Smaller grids, 3 rounds.')
 flags.DEFINE_bool('write', False, 'Write the section of RESULTS.md.')
 flags.DEFINE_integer('rounds', 20, 'Turns of every contender.')
 flags.DEFINE_bool('keep_memory', True, 'Let glibc keep large free blocks.')
+flags.DEFINE_string('torch_python', '', 'Interpreter that has torch and peers.')
 flags.DEFINE_list(
   'parts',
-  ['deeponet', 'mgno', 'fno', 'unet', 'clients'],
+  ['deeponet', 'mgno', 'fno', 'unet', 'solvers', 'seeds'],
   'What to measure.',
 )
 
 KEY = jax.random.key(0)
-Contender = tuple[Callable[..., Any], tuple[Any, ...]]
+Makers = dict[str, Callable[[], peers.Contender]]
+_claim = _timing.Claim
+
+# Written by hand, with the figures of the day.
+_TRIED = pathlib.Path(__file__).with_name('_operators_tried.md')
 
 
-def ours(network: Network, *inputs: chex.Array) -> Contender:
+def ours(network: Network, *inputs: chex.Array) -> peers.Contender:
   params = jax.jit(network.init)(KEY, *inputs)
   loss = lambda p, *xs: jnp.square(network.apply(p, *xs)).sum()
   return jax.grad(loss), (params, *inputs)
 
 
-def peer(module: str, build: Callable[[Any], Any], *inputs: Any) -> Contender:
-  """An unbatched model of another library; raises ImportError."""
-  import equinox as eqx
-
-  model = build(importlib.import_module(module))
-  params, static = eqx.partition(model, eqx.is_inexact_array)
-
-  def loss(params, *xs):
-    return jnp.square(jax.vmap(eqx.combine(params, static))(*xs)).sum()
-
-  return jax.grad(loss), (params, *inputs)
-
-
-def foundax(grid: int, channels: int, layers: int, levels: int) -> Any:
-  def build(lib):
-    return lib.mgno2d(
-      (grid, grid),
-      num_layer=layers,
-      num_channel_u=channels,
-      num_channel_f=1,
-      num_iteration=[(1, 0)] * (levels - 1) + [(2, 0)],
-    )
-
-  return build
+def prepare(
+  contender: peers.Contender,
+) -> tuple[Callable[[], Any], dict[str, str]]:
+  """Compiles once, with no cache; returns the call and what it took."""
+  fn, args = contender
+  kept = jax.config.jax_enable_compilation_cache
+  jax.config.update('jax_enable_compilation_cache', False)
+  try:
+    begin = time.perf_counter()
+    compiled = jax.jit(fn).lower(*args).compile()
+    seconds = time.perf_counter() - begin
+  finally:
+    jax.config.update('jax_enable_compilation_cache', kept)
+  found = compiled.memory_analysis()
+  return functools.partial(compiled, *args), {
+    'compile, s': _timing.digits(seconds),
+    'temporaries, MiB': _timing.digits(found.temp_size_in_bytes / 2**20),
+  }
 
 
-def size(contender: Contender) -> int:
-  return sum(x.size for x in jax.tree.leaves(contender[1][0]))
+def size(contender: peers.Contender) -> str:
+  leaves = jax.tree.leaves(contender[1][0])
+  return f'{sum(x.size * (1 + jnp.iscomplexobj(x)) for x in leaves):,}'
 
 
 def compare(
   title: str,
-  contenders: dict[str, Callable[[], Contender]],
+  contenders: Makers,
   rounds: int,
-  claims: list[_timing.Claim],
+  claims: Sequence[_timing.Claim],
+  *,
+  what: str = 'network',
+  torch: dict[str, Any] | None = None,
+  torch_claims: Sequence[tuple[str, str, float | None]] = (),
 ) -> list[str]:
-  """Times whoever can be built; says who was missing."""
-  built, missing = {}, []
+  """Times whoever can be built; says who was missing.
+
+  Args:
+    title: heading.
+    contenders: name -> maker, which may raise ImportError.
+    rounds: turns.
+    claims: bounds between contenders of this process.
+    what: heads the column of names.
+    torch: what `peers.torch` returned.
+    torch_claims: (ours, torch's, times that ours must be faster or None).
+
+  Returns:
+    Markdown, one entry.
+  """
+  calls, rows, missing = {}, {}, []
   for name, make in contenders.items():
     try:
-      built[name] = make()
+      built = make()
     except ImportError as error:
       missing.append(f'{name} ({error.name})')
-  compiled, facts = {}, []
-  for name, (fn, args) in built.items():
-    seconds = _timing.first_call_seconds(fn, *args)
-    compiled[name] = functools.partial(jax.jit(fn), *args)
-    facts.append((name, size(built[name]), seconds))
-  times = _timing.measure(compiled, rounds=rounds)
-  rows = [
-    {
-      'network': name,
-      'parameters': f'{count:,}',
-      'ms per gradient': _timing.digits(times.ms(name)),
-      'first call, s': _timing.digits(seconds),
-    }
-    for name, count, seconds in facts
-  ]
-  text = f'### {title}\n\n{_timing.table(rows)}'
-  claims = [c for c in claims if c.ours in built and c.rival in built]
-  if claims:
-    text += '\n\n' + _timing.table([c.row(times) for c in claims])
+      continue
+    calls[name], facts = prepare(built)
+    rows[name] = {what: name}
+    if what == 'network':
+      rows[name]['parameters'] = size(built)
+    rows[name]['ms'] = ''
+    rows[name] |= facts
+  times = _timing.measure(calls, rounds=rounds)
+  for name, row in rows.items():
+    row['ms'] = _timing.digits(times.ms(name))
+  lines = [c.row(times) for c in claims if c.ours in calls and c.rival in calls]
+  if torch and 'missing' in torch:
+    missing.append(torch['missing'])
+  elif torch:
+    for name, found in torch.items():
+      if name == 'versions':
+        continue
+      rows[name] = {
+        what: name,
+        'parameters': f'{found["parameters"]:,}',
+        'ms': _timing.digits(found['ms']),
+        'compile, s': '-',
+        'temporaries, MiB': '-',
+      }
+    for mine, rival, factor in torch_claims:
+      lines.append(_torch_row(mine, times.ms(mine), rival, torch, factor))
+  text = f'### {title}\n\n{_timing.table(list(rows.values()))}'
+  if lines:
+    text += '\n\n' + _timing.table(lines)
+  if torch and 'versions' in torch:
+    text += f'\n\n{torch["versions"]}, in a process of its own.'
   if missing:
     text += f'\n\nNot installed: {", ".join(missing)}.'
   print(f'\n{text}', flush=True)
   return [text]
 
 
+def _torch_row(mine, ms, rival, torch, factor):
+  value = torch[rival]['ms'] / ms
+  return {
+    'ours': mine,
+    'ms': _timing.digits(ms),
+    'compared with': rival,
+    'its ms': _timing.digits(torch[rival]['ms']),
+    'ratio': _timing.digits(value),
+    'target': f'>= {factor:g}x faster' if factor else 'told only',
+    'held': ('yes' if value >= factor else '**no**') if factor else '-',
+  }
+
+
+def run_torch(part: str, **sizes: int) -> dict[str, Any] | None:
+  if not FLAGS.torch_python:
+    return None
+  return peers.torch(FLAGS.torch_python, part, keep=FLAGS.keep_memory, **sizes)
+
+
 def deeponet_part(quick: bool, rounds: int) -> list[str]:
-  batch = 100 if quick else 1000
+  batch, steps = 100 if quick else 1000, 20
   u = jax.random.normal(KEY, (batch, 100))
   y = jax.random.uniform(KEY, (batch, 1))
   side = batch // 10
-  relu = jax.nn.relu
-  build = lambda lib: lib.MLPDeepONet(
-    KEY,
-    100,
-    1,
-    40,
-    [40],
-    [40, 40],
-    branch_activations=relu,
-    trunk_activations=[relu] * 3,
-    bias=jnp.zeros(()),
-  )
   net = operators.deeponet((40, 40), (40, 40, 40))
   table = operators.deeponet((40, 40), (40, 40, 40), aligned=True)
-  claim = _timing.Claim
+  optimizer = optax.adam(1e-3)
+
+  def train(params, u, y):
+    def step(carry, _):
+      params, state = carry
+      loss = lambda p: jnp.square(net.apply(p, u, y)).mean()
+      updates, state = optimizer.update(jax.grad(loss)(params), state)
+      return (optax.apply_updates(params, updates), state), None
+
+    carry = (params, optimizer.init(params))
+    return jax.lax.scan(step, carry, None, length=steps)[0]
+
+  names = 'deeponet', 'deeponet, aligned', f'deeponet, {steps} steps of Adam'
   return compare(
-    f'DeepONet, {batch} pairs',
+    f'DeepONet, {batch} pairs; aligned: 10 functions x {side} points',
     {
-      'deeponet': lambda: ours(net, u, y),
-      'deeponet, aligned 10 x smaller sides': lambda: ours(
-        table, u[:10], y[:side]
-      ),
-      'neojax': lambda: peer('neojax.models.deeponet', build, u, y),
+      names[0]: lambda: ours(net, u, y),
+      names[1]: lambda: ours(table, u[:10], y[:side]),
+      names[2]: lambda: (train, ours(net, u, y)[1]),
+      'neojax': lambda: peers.neojax_deeponet(u, y),
     },
     5 * rounds,
     [
-      claim('deeponet', 'neojax', within=1.1),
-      claim('deeponet, aligned 10 x smaller sides', 'deeponet', faster=1),
+      _claim(names[0], 'neojax', within=1.05),
+      _claim(names[1], names[0], faster=1),
+    ],
+    torch=run_torch('deeponet', batch=batch, rounds=2 * rounds),
+    torch_claims=[
+      (names[0], 'deepxde', 5),
+      (names[1], 'deepxde, aligned', 5),
+      (names[2], f'deepxde, {steps} steps of Model.train', 5),
     ],
   )
 
 
 def mgno_part(quick: bool, rounds: int) -> list[str]:
   out = []
-  claim = _timing.Claim
   for grid, batch, c, layers, levels in (
     (32, 10, 8, 3, 4),
     (64, 8, 24, 4, 6),
@@ -171,107 +231,197 @@ def mgno_part(quick: bool, rounds: int) -> list[str]:
       iterations=[1] * (levels - 1) + [2],
       padding='circular',
     )
-    build = foundax(grid, c, layers, levels)
+    sizes = (c, layers, levels)
     out += compare(
-      f'Periodic MgNO, {batch} x {grid} x {grid}, c = {c}, L = {layers}',
+      f'Periodic MgNO, {batch} x {grid} x {grid}, c = {c}, L = {layers}, '
+      f'{levels} levels',
       {
         'mgno': lambda make=make, f=f: ours(make(), f),
         'mgno, patches': lambda make=make, f=f: ours(make(method='patches'), f),
-        'foundax': lambda build=build, f=f: peer('foundax', build, f),
+        'foundax': lambda f=f, sizes=sizes: peers.foundax_mgno(f, *sizes),
       },
-      rounds if grid == 32 else max(rounds // 4, 3),
+      2 * rounds if grid == 32 else max(rounds // 2, 3),
       [
-        claim('mgno', 'foundax', faster=1),
-        claim('mgno, patches', 'mgno'),
+        _claim('mgno', 'foundax', faster=1.5),
+        _claim('mgno, patches', 'mgno'),
       ],
     )
   return out
 
 
 def fno_part(quick: bool, rounds: int) -> list[str]:
-  batch, grid, modes, width = 10, 32, 8, 24
-  del quick
-  f = jax.random.normal(KEY, (batch, grid, grid, 1))
-  first = jnp.moveaxis(f, -1, 1)
-  net = functools.partial(operators.fno, (modes, modes), width=width)
-  pdequinox = lambda lib: lib.arch.ClassicFNO(
-    2, 1, 1, hidden_channels=width, num_modes=modes, key=KEY
-  )
-  neojax = lambda lib: lib.FNO(
-    KEY,
-    1,
-    1,
-    width,
-    4,
-    (modes, modes),
-    use_channel_mlp=False,
-    normalization=None,
-    positional_embedding='grid',
-  )
-  claim = _timing.Claim
-  return compare(
-    f'FNO, {batch} x {grid} x {grid}, m = {modes}, w = {width}',
-    {
-      'fno': lambda: ours(net(), f),
-      'fno, fft': lambda: ours(net(method='fft'), f),
-      'pdequinox': lambda: peer('pdequinox', pdequinox, first),
-      'neojax': lambda: peer('neojax.models.fno', neojax, first),
-    },
-    rounds,
-    [
-      claim('fno', 'fno, fft', faster=1),
-      claim('fno', 'pdequinox', faster=1),
-      claim('fno', 'neojax', faster=1),
-    ],
-  )
+  out = []
+  for shape, modes, width in (
+    ((10, 32, 32), 12, 32),
+    ((10, 64, 64), 12, 32),
+    ((20, 1024), 16, 64),
+  ):
+    rank = len(shape) - 1
+    if quick and shape != (10, 32, 32):
+      continue
+    f = jax.random.normal(KEY, (*shape, 1))
+    net = functools.partial(operators.fno, (modes,) * rank, width=width)
+    torch = None
+    if rank == 2:
+      torch = run_torch(
+        'fno',
+        batch=shape[0],
+        grid=shape[1],
+        modes=modes,
+        width=width,
+        rounds=max(rounds // 2, 3),
+      )
+    out += compare(
+      f'FNO, {" x ".join(map(str, shape))}, m = {modes}, w = {width}',
+      {
+        'fno': lambda net=net, f=f: ours(net(), f),
+        'fno, fft': lambda net=net, f=f: ours(net(method='fft'), f),
+        'pdequinox': lambda f=f, s=(modes, width): peers.pdequinox_fno(f, *s),
+        'neojax': lambda f=f, s=(modes, width): peers.neojax_fno(f, *s),
+      },
+      rounds,
+      [
+        _claim('fno', 'fno, fft', faster=1),
+        _claim('fno', 'pdequinox', within=1.05),
+        _claim('fno', 'neojax', within=1.05),
+      ],
+      torch=torch,
+      torch_claims=[('fno', 'neuralop', None)],
+    )
+  return out
 
 
 def unet_part(quick: bool, rounds: int) -> list[str]:
-  grid, batch = 32, 2 if quick else 10
-  f = jax.random.normal(KEY, (batch, grid, grid, 1))
-  net = functools.partial(operators.unet, padding='circular')
-  build = lambda lib: lib.arch.ClassicUNet(2, 1, 1, key=KEY)
-  claim = _timing.Claim
-  return compare(
-    f'Periodic U-Net, {batch} x {grid} x {grid}',
-    {
-      'unet': lambda: ours(net(), f),
-      'pdequinox': lambda: peer('pdequinox', build, jnp.moveaxis(f, -1, 1)),
-    },
-    max(rounds // 2, 3),
-    [claim('unet', 'pdequinox', faster=1)],
-  )
-
-
-def clients_part(quick: bool, rounds: int) -> list[str]:
-  """One small MgNO per client."""
-  clients, batch, grid = 8, 10, 16 if quick else 32
-  f = jax.random.normal(KEY, (clients, batch, grid, grid, 1))
-  made = {}
-  for method in ('conv', 'patches'):
-    net = operators.mgno(
-      channels=8, num_layers=3, iterations='10,10,10,20', method=method
+  out = []
+  for shape in ((2, 32, 32),) if quick else ((10, 32, 32), (20, 256)):
+    f = jax.random.normal(KEY, (*shape, 1))
+    net = functools.partial(operators.unet, padding='circular')
+    out += compare(
+      f'Periodic U-Net, {" x ".join(map(str, shape))}',
+      {
+        'unet': lambda net=net, f=f: ours(net(), f),
+        'pdequinox': lambda f=f: peers.pdequinox_unet(f),
+      },
+      max(rounds // 2, 3),
+      [_claim('unet', 'pdequinox', within=1.05)],
     )
-    keys = jax.random.split(KEY, clients)
-    params = jax.jit(jax.vmap(lambda k, net=net: net.init(k, f[0])))(keys)
-    grad = jax.grad(lambda p, x, net=net: jnp.square(net.apply(p, x)).sum())
-    loop = lambda p, x, grad=grad: jax.lax.map(lambda a: grad(*a), (p, x))
-    for name, fn in (('vmap', jax.vmap(grad)), ('lax.map', loop)):
-      made[f'{name}, {method}'] = lambda fn=fn, params=params: (
-        fn,
-        (params, f),
-      )
-  claim = _timing.Claim
-  return compare(
-    f'{clients} clients with a MgNO each, {batch} x {grid} x {grid}',
-    made,
-    max(rounds // 4, 3),
-    [
-      claim('vmap, patches', 'vmap, conv', faster=1),
-      claim('lax.map, patches', 'lax.map, conv', faster=1),
-      claim('lax.map, patches', 'vmap, conv'),
-    ],
+  return out
+
+
+def solvers_part(quick: bool, rounds: int) -> list[str]:
+  """ETDRK4 in float32, 2/3 dealiasing, both sides in Fourier space."""
+  out = []
+  rows, num, steps, dt, nu = 8, 256 if quick else 1024, 100, 1e-3, 0.01
+  x = jnp.arange(num) / num
+  phases = jax.random.uniform(KEY, (rows, 1))
+  u = jnp.sin(2 * jnp.pi * (x[None] + phases))
+  burgers = functools.partial(
+    problems.solve_burgers, viscosity=nu, dt=dt, num_steps=steps
   )
+  peer = functools.partial(
+    peers.exponax_solver, 'Burgers', u, steps, dt, diffusivity=nu
+  )
+  out += _solve(
+    f'Burgers, {rows} x {num} points, {steps} steps',
+    jax.vmap(lambda u: burgers(u)[-1]),
+    u,
+    functools.partial(peer, conservative=True),
+    rounds,
+  )
+  rows, num, steps, dt, nu = 4, 32 if quick else 64, 20, 1e-2, 1e-3
+  x = jnp.arange(num) / num
+  a, b = jax.random.uniform(KEY, (2, rows, 1, 1))
+  w = jnp.sin(2 * jnp.pi * (x[None, :, None] + a)) + jnp.cos(
+    4 * jnp.pi * (x[None, None, :] + b)
+  )
+  flow = functools.partial(
+    problems.solve_navier_stokes,
+    viscosity=nu,
+    dt=dt,
+    num_steps=steps,
+    method='etdrk4',
+  )
+  peer = functools.partial(
+    peers.exponax_solver, 'NavierStokesVorticity', w, steps, dt
+  )
+  out += _solve(
+    f'Navier-Stokes, {rows} x {num} x {num} points, {steps} steps',
+    jax.vmap(lambda w: flow(w)[-1]),
+    w,
+    # Its stream function has the other sign, and so has its velocity.
+    functools.partial(peer, diffusivity=nu, vorticity_convection_scale=-1.0),
+    rounds,
+  )
+  return out
+
+
+def _solve(title, solve, initial, peer, rounds):
+  text = compare(
+    title,
+    {'jaxdl': lambda: (solve, (initial,)), 'exponax': peer},
+    rounds,
+    [_claim('jaxdl', 'exponax', faster=1)],
+    what='solver',
+  )
+  try:
+    fn, args = peer()
+  except ImportError:
+    return text
+  got, want = jax.jit(solve)(initial), jax.jit(fn)(*args)
+  gap = float(jnp.linalg.norm(got - want) / jnp.linalg.norm(want))
+  note = f'Relative distance between the two results: {gap:.1e}.'
+  print(note, flush=True)
+  return [f'{text[0]}\n\n{note}']
+
+
+def seeds_part(quick: bool, rounds: int) -> list[str]:
+  """Gradients of S networks on one batch against S times one."""
+  out = []
+  count, grid = 4, 16 if quick else 32
+  u, y = jax.random.normal(KEY, (1000, 100)), jax.random.uniform(KEY, (1000, 1))
+  f = jax.random.normal(KEY, (10, grid, grid, 1))
+  mgno = functools.partial(
+    operators.mgno, channels=8, num_layers=3, iterations='10,10,10,20'
+  )
+  deeponet = operators.deeponet((40, 40), (40, 40, 40))
+  for title, inputs, nets in (
+    ('DeepONet, 1000 pairs', (u, y), {'': deeponet}),
+    (
+      f'MgNO c = 8, 10 x {grid} x {grid}',
+      (f,),
+      {', conv': mgno(), ', patches': mgno(method='patches')},
+    ),
+  ):
+    made, claims = {}, []
+    for suffix, net in nets.items():
+      keys = jax.random.split(KEY, count)
+      init = lambda k, net=net, xs=inputs: net.init(k, *xs)
+      params = jax.jit(jax.vmap(init))(keys)
+      one = jax.tree.map(lambda x: x[0], params)
+      loss = lambda p, net=net, xs=inputs: jnp.square(net.apply(p, *xs)).sum()
+      grad = jax.grad(loss)
+      loop = lambda p, grad=grad: jax.lax.map(grad, p)
+      for name, fn, args in (
+        ('one seed', grad, one),
+        (f'vmap of {count}', jax.vmap(grad), params),
+        (f'lax.map of {count}', loop, params),
+      ):
+        made[name + suffix] = lambda fn=fn, args=args: (fn, (args,))
+      claims += [
+        _claim(f'vmap of {count}{suffix}', f'one seed{suffix}'),
+        _claim(f'lax.map of {count}{suffix}', f'one seed{suffix}'),
+      ]
+    out += compare(
+      f'{count} seeds side by side: {title}',
+      made,
+      rounds,
+      claims,
+    )
+  out[-1] += (
+    f'\n\nThe ratio of {count} seeds to one is to be compared with '
+    f'1 / {count} = {1 / count:g}: larger is cheaper than one after the other.'
+  )
+  return out
 
 
 def keep_memory() -> bool:
@@ -279,6 +429,16 @@ def keep_memory() -> bool:
   mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
   trim, mmap = -1, -3
   return bool(mallopt and mallopt(mmap, 1 << 30) and mallopt(trim, 2**31 - 1))
+
+
+def _versions() -> str:
+  found = []
+  for name in peers.PACKAGES:
+    try:
+      found.append(f'{name} {importlib.metadata.version(name)}')
+    except importlib.metadata.PackageNotFoundError:
+      found.append(f'{name} not installed')
+  return ', '.join(found)
 
 
 def main(argv):
@@ -290,14 +450,22 @@ def main(argv):
     'mgno': mgno_part,
     'fno': fno_part,
     'unet': unet_part,
-    'clients': clients_part,
+    'solvers': solvers_part,
+    'seeds': seeds_part,
   }
   loads = [_timing.load()]
-  text = [f'Large free blocks are {"" if kept else "not "}kept by malloc.']
+  text = [
+    f'Large free blocks are {"" if kept else "not "}kept by malloc. Peers: '
+    f'{_versions()}. Times are medians of gradients with respect to '
+    'parameters, or of whole solutions.'
+  ]
+  print(text[0], flush=True)
   for part in FLAGS.parts:
     text += steps[part](FLAGS.quick, rounds)
     loads.append(_timing.load())
-  _timing.report('operators', text, loads, write=FLAGS.write)
+  _timing.report(
+    'operators', [*text, _TRIED.read_text()], loads, write=FLAGS.write
+  )
 
 
 if __name__ == '__main__':

@@ -46,24 +46,38 @@ def etdrk4_coefficients(
 
   Source: Kassam and Trefethen 2005, SIAM J. Sci. Comput. 26, section 3.
   """
-  linear = jnp.asarray(linear)
-  z = jnp.asarray(dt, linear.dtype) * linear
+  dtype = jnp.result_type(linear)
+  # On the host, in double precision, unless a number is traced: it costs as
+  # much as some steps.
+  traced = isinstance(linear, jax.core.Tracer) or isinstance(
+    dt, jax.core.Tracer
+  )
+  xp, wide = (jnp, dtype) if traced else (np, np.float64)
+  z = xp.asarray(dt, wide) * xp.asarray(linear, wide)
   roots = np.exp(1j * np.pi * (np.arange(num_contour) + 0.5) / num_contour)
-  ctype = jnp.result_type(linear.dtype, jnp.complex64)
-  shape = (num_contour,) + (1,) * linear.ndim
-  r = z[None] + jnp.asarray(roots, ctype).reshape(shape)
-  mean = lambda values: dt * jnp.mean(values.real, axis=0)
-  e = jnp.exp(r)
+  shape = (num_contour,) + (1,) * z.ndim
+  ctype = np.result_type(wide, np.complex64)
+  r = z[None] + xp.asarray(roots, ctype).reshape(shape)
+  cast = lambda values: jnp.asarray(values, dtype)
+  mean = lambda values: cast(dt * xp.mean(values.real, axis=0))
+  e = xp.exp(r)
   return ETDRK4(
-    full=jnp.exp(z),
-    half=jnp.exp(z / 2),
-    half_weight=mean((jnp.exp(r / 2) - 1) / r),
+    full=cast(xp.exp(z)),
+    half=cast(xp.exp(z / 2)),
+    half_weight=mean((xp.exp(r / 2) - 1) / r),
     weights=(
       mean((-4 - r + e * (4 - 3 * r + r**2)) / r**3),
       mean((2 + r + e * (r - 2)) / r**3),
       mean((-4 - 3 * r - r**2 + e * (4 - r)) / r**3),
     ),
   )
+
+
+def _rates(viscosity, squares, dtype):
+  """Multiplies, on the host unless the viscosity is traced."""
+  if isinstance(viscosity, jax.core.Tracer):
+    return viscosity * jnp.asarray(squares, dtype)
+  return (np.asarray(viscosity, np.float64) * squares).astype(dtype)
 
 
 def etdrk4_step(
@@ -166,9 +180,7 @@ def solve_burgers(
     f'dt={dt} violates the stability limit max|u| k min(dt, 1/(nu k^2)) <= '
     '2.8: reduce dt or raise viscosity.',
   )
-  coefficients = etdrk4_coefficients(
-    -viscosity * jnp.asarray(wave**2, dtype), dt
-  )
+  coefficients = etdrk4_coefficients(-_rates(viscosity, wave**2, dtype), dt)
   flux = jnp.asarray(-0.5j * wave * kept, jnp.result_type(dtype, jnp.complex64))
 
   def nonlinear(v):
@@ -282,7 +294,7 @@ def solve_navier_stokes(
     f'dt={dt} violates the CFL limit max|u| dt/dx <= {limit}: reduce dt to '
     f'below {limit} dx/max|u|.',
   )
-  rate = viscosity * jnp.asarray(laplacian, dtype)
+  rate = _rates(viscosity, laplacian, dtype)
   if method == 'crank_nicolson':
     gain = (1 - dt / 2 * rate) / (1 + dt / 2 * rate)
     weight = dt / (1 + dt / 2 * rate)
