@@ -290,7 +290,6 @@ def experiment(
     raise ValueError('there is nothing to train: name at least one model.')
   seeds = config.all_seeds
   root = supervised.seed_keys(seeds)
-  many = lambda fn: supervised.over_seeds(fn, len(seeds))
   optimizer = make_optimizer(config)
 
   def network_task(variant, constants, *, training):
@@ -315,7 +314,9 @@ def experiment(
     keys = jax.vmap(lambda key: jax.random.fold_in(key, 0))(root)
     start = lambda v: lambda key, c: algorithm(v, c).init(key)
     return {
-      name: jax.jit(many(start(v)))(keys, v.constants)
+      name: jax.jit(supervised.over_seeds(start(v), len(seeds)))(
+        keys, v.constants
+      )
       for name, v in variants.items()
     }
 
@@ -343,9 +344,12 @@ def experiment(
     states, seen = dict(states), {}
     for name, v in variants.items():
       run = lambda s, key, d, c, v=v: train(v, s, key, number, d, c)
-      states[name], seen[name] = many(run)(
-        states[name], root, v.problem.train, v.constants
-      )
+      # Convolutions with one kernel per seed are slow on CPU.
+      grid = v.problem.train['inputs'].ndim > 3
+      loop = grid and jax.default_backend() == 'cpu'
+      states[name], seen[name] = supervised.over_seeds(
+        run, len(seeds), loop=loop
+      )(states[name], root, v.problem.train, v.constants)
     return states, seen
 
   evaluate = {name: _evaluator(v, network_task) for name, v in variants.items()}

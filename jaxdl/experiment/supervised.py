@@ -226,7 +226,9 @@ def seed_keys(seeds: Sequence[int]) -> chex.PRNGKey:
   return jnp.stack([jax.random.key(seed) for seed in seeds])
 
 
-def over_seeds(fn: Callable[..., Any], num_seeds: int) -> Callable[..., Any]:
+def over_seeds(
+  fn: Callable[..., Any], num_seeds: int, *, loop: bool = False
+) -> Callable[..., Any]:
   """Runs a one-seed function for all seeds in one program.
 
   One seed runs without `vmap`, so that branches stay branches.
@@ -234,10 +236,14 @@ def over_seeds(fn: Callable[..., Any], num_seeds: int) -> Callable[..., Any]:
   Args:
     fn: function of unstacked arguments.
     num_seeds: S (static).
+    loop: whether seeds run one after the other (static), which is faster for
+      convolutions on CPU.
 
   Returns:
     A function whose arguments and results have a leading axis S.
   """
+  if num_seeds > 1 and loop:
+    return lambda *args: jax.lax.map(lambda one: fn(*one), args)
   if num_seeds > 1:
     return jax.vmap(fn)
 

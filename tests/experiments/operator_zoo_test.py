@@ -38,6 +38,21 @@ class OperatorZooTest(parameterized.TestCase):
     for row in last:
       self.assertTrue(np.isfinite(row['relative_l2']))
 
+  def test_seeds_side_by_side_are_seeds_alone(self):
+    small = {**SMALL, 'eval_resolutions': ()}
+    both = operator_zoo.run(operator_zoo.Config(**small, seeds=(0, 1))).rows
+    alone = operator_zoo.run(operator_zoo.Config(**small, seed=1)).rows
+    pick = lambda rows: [
+      row
+      for row in rows
+      if row['seed'] == 1 and row['split'] in ('test', 'train', 'steps')
+    ]
+    self.assertLen(pick(both), len(pick(alone)))
+    for got, want in zip(pick(both), pick(alone), strict=True):
+      for name, value in want.items():
+        if isinstance(value, float):
+          np.testing.assert_allclose(got[name], value, rtol=2e-4, atol=1e-6)
+
   def test_all_grids_and_layouts_show_the_same_functions(self):
     loaded = operator_zoo.load(operator_zoo.Config(**SMALL))
     tests = loaded['grid'].tests
