@@ -150,6 +150,13 @@ def exponax_solver(
   return jax.vmap(lambda x: repeated(x[None])[0]), (fields,)
 
 
+def threads() -> int:
+  """Returns how many cores this process may use."""
+  if hasattr(os, 'sched_getaffinity'):
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
+
+
 def torch(python: str, part: str, *, keep: bool, **sizes: int) -> dict:
   """Runs `_torch_operators.py` in another environment, on as many threads.
 
@@ -166,10 +173,9 @@ def torch(python: str, part: str, *, keep: bool, **sizes: int) -> dict:
     RuntimeError: if it failed.
   """
   script = pathlib.Path(__file__).with_name('_torch_operators.py')
-  threads = len(os.sched_getaffinity(0))
   flags = [f'--{k}={v}' for k, v in sizes.items()]
   done = subprocess.run(
-    [python, str(script), part, f'--threads={threads}', *flags],
+    [python, str(script), part, f'--threads={threads()}', *flags],
     capture_output=True,
     text=True,
     check=False,

@@ -457,7 +457,7 @@ def main(argv):
   text = [
     f'Large free blocks are {"" if kept else "not "}kept by malloc. Peers: '
     f'{_versions()}. Times are medians of gradients with respect to '
-    'parameters, or of whole solutions.'
+    f'parameters, or of whole solutions, on {peers.threads()} core(s).'
   ]
   print(text[0], flush=True)
   for part in FLAGS.parts:
