@@ -7,6 +7,7 @@ import pathlib
 import subprocess
 import sys
 
+import jax
 from absl.testing import absltest, parameterized
 
 COLABS = pathlib.Path(__file__).parents[2] / 'colabs'
@@ -34,7 +35,9 @@ class NotebooksTest(parameterized.TestCase):
         'JAXDL_SMOKE': '1',
         'MPLBACKEND': 'Agg',
         'XLA_FLAGS': '',
-        'JAX_COMPILATION_CACHE_DIR': os.environ.get('JAXDL_TEST_CACHE', ''),
+        'JAX_COMPILATION_CACHE_DIR': jax.config.jax_compilation_cache_dir,
+        'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+        'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '0',
       },
       capture_output=True,
       text=True,

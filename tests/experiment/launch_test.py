@@ -107,6 +107,9 @@ class LaunchTest(parameterized.TestCase):
     self.assertIs(signal.getsignal(signal.SIGINT), before)
 
   def test_a_second_interrupt_acts_at_once(self):
+    # Jobs in the background of a shell start with interrupts ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    self.addCleanup(signal.signal, signal.SIGINT, before)
     with (
       self.assertRaises(KeyboardInterrupt),
       _launch.deferred_signals(True) as flag,
