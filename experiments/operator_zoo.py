@@ -122,8 +122,18 @@ class Config(learning.OperatorConfig):
 
   def smoked(self) -> 'Config':
     """A few steps of two networks."""
+    levels = self.iterations.replace(',', ' ').split()
     return dataclasses.replace(
-      super().smoked(), models=self.models[:2], num_train=16, pod_modes=8
+      super().smoked(),
+      models=self.models[:2],
+      resolution=min(self.resolution, 17),
+      eval_resolutions=(),
+      iterations=','.join(dict.fromkeys((levels[0], levels[-1]))),
+      modes=min(self.modes, 4),
+      channels=min(self.channels, 4),
+      num_layers=min(self.num_layers or 2, 2),
+      num_train=16,
+      pod_modes=min(self.pod_modes, 8),
     )
 
 
