@@ -10,7 +10,6 @@ Example: python -m experiments.mgno \
   --models=mgno,mgno@relative_l2,single_level,fno,cnn --seeds=0,1
 """
 
-import ast
 import dataclasses
 import functools
 from collections.abc import Sequence
@@ -229,12 +228,7 @@ def _options(given: Sequence[str]) -> dict[str, dict[str, Any]]:
       )
     checks.choice(name, MODELS, name='model_options: model')
     checks.choice(option, OPTIONS, name='model_options: option')
-    try:
-      value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-      value = text
-    if option == 'iterations':
-      value = text
+    value = text if option == 'iterations' else learning.literal(text)
     if option == 'modes' and isinstance(value, int):
       value = (value, value)
     out.setdefault(name, {})[option] = value

@@ -40,7 +40,7 @@ class Config(learning.OperatorConfig):
   )
   resolution: int = knob(33, 'Sensors, or grid points per axis.', low=4)
   eval_resolutions: tuple[int, ...] = knob(
-    (65,), 'Further grids on which networks on grids are tested.', low=4
+    (), 'Further grids on which networks on grids are tested.', low=4
   )
   channels: int = knob(8, 'Width of networks on grids.', low=1)
   num_layers: int = knob(

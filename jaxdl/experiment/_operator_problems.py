@@ -73,11 +73,16 @@ def parse_options(problem: str, options: Sequence[str]) -> dict[str, Any]:
         f'problem_options: {name!r} is no option of problem={problem}: choose '
         f'from {offered}.'
       )
-    try:
-      out[name] = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-      out[name] = text
+    out[name] = literal(text)
   return out
+
+
+def literal(text: str) -> Any:
+  """Reads a Python literal; what is none stays text."""
+  try:
+    return ast.literal_eval(text)
+  except (ValueError, SyntaxError):
+    return text
 
 
 def generate(

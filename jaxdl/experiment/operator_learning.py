@@ -38,6 +38,7 @@ Problem = problems.Problem
 draw_spectra = pictures.draw_spectra
 draw_training = pictures.draw_training
 generate = problems.generate
+literal = problems.literal
 normalizers = problems.normalizers
 parse_options = problems.parse_options
 pod_bases = problems.pod_bases
@@ -152,8 +153,6 @@ class Variant(NamedTuple):
     columns: further labels in the rows, e.g. the number of sensors.
     task: `task(network) -> Task` to train on instead of the loss; its batches
       are those of `problem.train`.
-    steps: H, if it differs from the configured steps per round.
-    optimizer: if it differs from the configured one.
   """
 
   network: Callable[[Any], types.Network]
@@ -164,8 +163,6 @@ class Variant(NamedTuple):
   trim: float = 0.0
   columns: Mapping[str, Any] = {}
   task: Callable[[types.Network], types.Task] | None = None
-  steps: int = 0
-  optimizer: optax.GradientTransformation | None = None
 
 
 def load(
@@ -307,7 +304,7 @@ def experiment(
   def algorithm(variant, constants):
     return federated.centralized_sgd(
       network_task(variant, constants, training=True),
-      optimizer=variant.optimizer or optimizer,
+      optimizer=optimizer,
     )
 
   def init():
@@ -322,7 +319,7 @@ def experiment(
 
   def train(variant, state, key, number, functions, constants):
     one = algorithm(variant, constants)
-    length = variant.steps or config.steps_per_round
+    length = config.steps_per_round
 
     def body(state, i):
       place = (number - 1) * length + i
