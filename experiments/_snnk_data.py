@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import data as data_lib, networks
-from jaxdl.core import types
+from jaxdl.core import extras, types
 from jaxdl.experiment import supervised
 
 TRANSFERS = ('rotate', 'invert', 'both')
@@ -21,12 +21,7 @@ TRANSFERS = ('rotate', 'invert', 'both')
 
 def _diabetes(config) -> supervised.Simulation:
   """Deals the 442 patients of scikit-learn's regression set."""
-  try:
-    from sklearn import datasets
-  except ImportError:
-    raise ImportError(
-      "dataset=diabetes needs scikit-learn: pip install 'jaxdl[experiments]'."
-    ) from None
+  datasets = extras.require('sklearn.datasets', 'dataset=diabetes')
   inputs, labels = datasets.load_diabetes(return_X_y=True)
   order = np.random.default_rng(0).permutation(len(labels))
   train, test = order[len(order) // 4 :], order[: len(order) // 4]

@@ -12,11 +12,13 @@
 - `keys`: one random stream per client identity.
 - `schedules`: learning rates that optax does not have.
 - `checks`: errors that name the argument, the rule and the value.
+- `extras`: packages that only some functions need.
 """
 
 from jaxdl.core import (
   checks,
   clients,
+  extras,
   gram,
   keys,
   layers,
@@ -30,6 +32,7 @@ from jaxdl.core import (
 __all__ = [
   'checks',
   'clients',
+  'extras',
   'gram',
   'keys',
   'layers',

@@ -2,37 +2,17 @@
 """Reading local files: one clear sentence when something is wrong."""
 
 import gzip
-import importlib
 import os
 import pathlib
-import types
 import zlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from jaxdl.core import extras
 
-def require(module: str, *, purpose: str) -> types.ModuleType:
-  """Imports an optional dependency or says which extra brings it.
-
-  Args:
-    module: importable name.
-    purpose: what needs it, the subject of the message.
-
-  Returns:
-    The module.
-
-  Raises:
-    ImportError: if it is not installed.
-  """
-  try:
-    return importlib.import_module(module)
-  except ImportError as error:
-    raise ImportError(
-      f'{purpose} needs {module.split(".")[0]}, which is not installed: run '
-      "pip install 'jaxdl[experiments]'."
-    ) from error
+require = extras.require
 
 
 def problem(path: Any, expected: str, got: str) -> ValueError:

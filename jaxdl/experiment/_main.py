@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from absl import app, flags, logging
 
+from jaxdl.core import extras
 from jaxdl.experiment import (
   _checkpoint,
   _flags,
@@ -141,10 +142,7 @@ class _Place:
     found = [_sinks.Jsonl(self.metrics)]
     if self.config.tensorboard:
       if importlib.util.find_spec('tensorboardX') is None:
-        raise ValueError(
-          "tensorboard=True needs tensorboardX: pip install 'jaxdl"
-          "[experiments]'."
-        )
+        raise ValueError(extras.missing('tensorboardX', 'tensorboard=True'))
       found.append(_sinks.TensorBoard(self.path / 'tensorboard'))
     return [*found, _progress.progress_sink(self.name)]
 
@@ -224,7 +222,7 @@ def _finish(place: _Place, result: Any) -> list[pathlib.Path]:
   if experiment is None or not experiment.plots or not place.config.plots:
     return []
   if importlib.util.find_spec('matplotlib') is None:
-    logging.warning("No plots: they need pip install 'jaxdl[experiments]'.")
+    logging.warning('%s', extras.missing('matplotlib', 'drawing plots'))
     return []
   folder = place.path / 'plots'
   folder.mkdir(exist_ok=True)

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxdl.core import extras
+
 Row = dict[str, Any]
 
 # Okabe and Ito's colours, told apart with any colour vision; yellow is last
@@ -61,12 +63,7 @@ _STYLE = {
 
 def style() -> Any:
   """Returns the context in which figures are made and saved."""
-  try:
-    import matplotlib
-  except ImportError:
-    raise ImportError(
-      "plots need matplotlib: pip install 'jaxdl[experiments]'."
-    ) from None
+  matplotlib = extras.require('matplotlib', 'a picture')
   return matplotlib.rc_context(_STYLE)
 
 

@@ -74,7 +74,8 @@ class BundledTest(parameterized.TestCase):
       mock.patch.dict(sys.modules, {'sklearn.datasets': None}),
       mock.patch.object(builtins, '__import__', fake),
       self.assertRaisesRegex(
-        ImportError, r"load_digits needs sklearn.*'jaxdl\[experiments\]'"
+        ImportError,
+        r'load_digits needs scikit-learn.* pip install scikit-learn ',
       ),
     ):
       data.load_digits()

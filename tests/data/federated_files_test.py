@@ -220,7 +220,9 @@ class TffTest(FileCase):
   def test_missing_library_names_the_extra(self):
     with (
       mock.patch.dict(sys.modules, {'h5py': None}),
-      self.assertRaisesRegex(ImportError, r"load_tff needs h5py.*'jaxdl\[exp"),
+      self.assertRaisesRegex(
+        ImportError, r'load_tff needs h5py.* pip install h5py '
+      ),
     ):
       data.load_tff(self.dir)
 
