@@ -80,6 +80,27 @@ def positive(x: chex.Array, *, name: str, why: str = '') -> None:
   require(x > 0, f'{name} must be positive everywhere{why}.')
 
 
+def accumulate(
+  total: jax.Array, lost: jax.Array, change: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Adds to a running sum and carries what rounding loses (Kahan's sum).
+
+  A step far below the spacing of floating-point numbers at `total` would be
+  rounded the same way each time; many such steps then drift or stand still.
+
+  Args:
+    total: [...], the sum so far, real or complex.
+    lost: [...], what is still to be added; zeros at the start.
+    change: [...], the next term.
+
+  Returns:
+    The new `total` and `lost`.
+  """
+  change = change + lost
+  fresh = total + change
+  return fresh, jax.lax.stop_gradient(change - (fresh - total))
+
+
 def midpoints(u: chex.Array) -> jax.Array:
   """Interpolates cell midpoints of a uniform grid by cubics.
 

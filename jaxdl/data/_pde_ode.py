@@ -85,17 +85,20 @@ def solve_ode(
   initial = initial.astype(forcing.dtype)
   dt = jnp.asarray(dt, forcing.dtype)
 
-  def step(s, u):
+  def step(carry, u):
+    s, lost = carry
     left, middle, right = u
     k1 = rhs(s, left)
     k2 = rhs(s + dt / 2 * k1, middle)
     k3 = rhs(s + dt / 2 * k2, middle)
     k4 = rhs(s + dt * k3, right)
-    s = s + dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
-    return s, s
+    change = dt / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+    s, lost = grid.accumulate(s, lost, change)
+    return (s, lost), s
 
   inputs = (forcing[:-1], grid.midpoints(forcing), forcing[1:])
-  _, states = jax.lax.scan(step, initial, inputs, unroll=2)
+  start = (initial, jnp.zeros_like(initial))
+  _, states = jax.lax.scan(step, start, inputs, unroll=2)
   states = jnp.concatenate([initial[None], states])
   grid.finite(
     states, name='the ODE solution', hint=': reduce dt or the forcing'

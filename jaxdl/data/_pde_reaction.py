@@ -80,7 +80,8 @@ def solve_reaction_diffusion(
   sub = jnp.where(place > 0, -lower / 2, 0).astype(dtype)
   sup = jnp.where(place < inner - 1, -upper / 2, 0).astype(dtype)
 
-  def step(s, force):
+  def step(carry, force):
+    s, lost = carry
     value, slope = jax.jvp(reaction, (s,), (jnp.ones_like(s),))
     wide = jnp.pad(s, 1)
     change = lower * wide[:-2] + centre * s + upper * wide[2:] + value + force
@@ -89,12 +90,12 @@ def solve_reaction_diffusion(
     update = jax.lax.linalg.tridiagonal_solve(
       sub, diagonal.astype(dtype), sup, change.astype(dtype)[:, None]
     )
-    s = s + update[:, 0]
-    return s, s
+    s, lost = grid.accumulate(s, lost, update[:, 0])
+    return (s, lost), s
 
   forces = (source[1:, 1:-1] + source[:-1, 1:-1]) / 2
   start = initial[1:-1]
-  _, rows = jax.lax.scan(step, start, forces)
+  _, rows = jax.lax.scan(step, (start, jnp.zeros_like(start)), forces)
   rows = jnp.pad(jnp.concatenate([start[None], rows]), ((0, 0), (1, 1)))
   grid.finite(
     rows, name='the solution', hint=': it blew up, reduce dt or the source'

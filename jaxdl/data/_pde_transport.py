@@ -27,7 +27,8 @@ def solve_advection(
 
   Per cell, with lam = dt/dx and r = (1 - a lam)/(1 + a lam):
   s[n+1, i+1] = s[n, i] + r (s[n, i+1] - s[n+1, i]). Unconditionally stable for
-  a > 0, second order in dx and dt, exact where a lam = 1.
+  a > 0, second order in dx and dt, exact where a lam = 1. What a step changes
+  is computed instead of its result, so many short steps keep their digits.
 
   Args:
     initial: f[X], s(x, 0). Periodic if `inflow` is None: then the end point is
@@ -78,6 +79,8 @@ def solve_advection(
       f'got {inflow.shape[0]}.'
     )
   cells = num if periodic else num - 1
+  traced = grid.is_traced((speed, dx, dt))
+  rate = speed
   speed = jnp.asarray(speed, dtype)
   if speed.shape not in ((), (cells,)):
     raise ValueError(
@@ -88,13 +91,20 @@ def solve_advection(
     speed, name='speed', why=': the box scheme marches along the flow'
   )
   grid.finite(initial, name='initial')
-  courant = jnp.broadcast_to(speed, (cells,)) * jnp.asarray(dt / dx, dtype)
-  ratio = (1 - courant) / (1 + courant)
-  decay = jnp.cumprod(-ratio)  # How the first value reaches each later one.
+  # On the host, in double precision, unless a number is traced.
+  xp, wide = (jnp, dtype) if traced else (np, np.float64)
+  courant = xp.asarray(rate, wide) * xp.asarray(dt / dx, wide)
+  courant = xp.broadcast_to(courant, (cells,))
+  # How the first value reaches each later one.
+  decay = xp.cumprod((courant - 1) / (1 + courant))
+  closing = jnp.asarray(1 - decay[-1], dtype)
+  decay = jnp.asarray(decay, dtype)
+  ratio = jnp.asarray((1 - courant) / (1 + courant), dtype)
+  gap = jnp.asarray(2 * courant / (1 + courant), dtype)  # 1 - ratio
 
   def march(first, row):
     right = jnp.roll(row, -1) if periodic else row[1:]
-    known = row[:cells] + ratio * right
+    known = gap * (row[:cells] - right)
 
     def cell(left, x):
       left = x[0] - x[1] * left
@@ -103,19 +113,22 @@ def solve_advection(
     _, new = jax.lax.scan(cell, first, (known, ratio), unroll=16)
     return new
 
-  def step(row, first):
+  def step(carry, first):
+    row, lost = carry
     if periodic:
       # March from zero, then fix the first value so that the ends meet.
       new = march(jnp.zeros((), dtype), row)
-      first = new[-1] / (1 - decay[-1])
+      first = new[-1] / closing
       new = new + decay * first
-      row = jnp.concatenate([first[None], new[:-1]])
+      change = jnp.concatenate([first[None], new[:-1]])
     else:
-      row = jnp.concatenate([first[None], march(first, row)])
-    return row, row
+      first = first - row[0] - lost[0]
+      change = jnp.concatenate([first[None], march(first, row)])
+    row, lost = grid.accumulate(row, lost, change)
+    return (row, lost), row
 
   xs = jnp.zeros(num_steps, dtype) if inflow is None else inflow[1:]
-  _, rows = jax.lax.scan(step, initial, xs)
+  _, rows = jax.lax.scan(step, (initial, jnp.zeros_like(initial)), xs)
   return jnp.concatenate([initial[None], rows])
 
 
@@ -260,17 +273,29 @@ def solve_advection_diffusion(
       first[-1] = 0.0  # The Nyquist mode has no real derivative.
   else:
     first, second = np.sin(wave * h) / h, (2 * np.sin(wave * h / 2) / h) ** 2
-  rate = jax.lax.complex(
-    -diffusion * jnp.asarray(second, dtype), -speed * jnp.asarray(first, dtype)
-  )
-  half = rate * (dt / 2)
-  # log((1+z)/(1-z)) = 2 atanh(z) would lose digits near the real axis's -1.
-  gain = (1 + half) / (1 - half)
-  steps = np.arange(0, num_steps + 1, keep_every)
-  exponent = jnp.asarray(steps, dtype)[:, None]
-  powers = jnp.abs(gain)[None] ** exponent * jnp.exp(
-    1j * jnp.angle(gain)[None] * exponent
-  )
+  steps = np.arange(0, num_steps + 1, keep_every)[:, None]
+  ctype = jnp.result_type(dtype, jnp.complex64)
+  if grid.is_traced((speed, diffusion)):
+    real = jnp.asarray(second * (-dt / 2), dtype) * diffusion
+    imag = jnp.asarray(first * (-dt / 2), dtype) * speed
+    # log((1+z)/(1-z)), not the rounded factor: a power multiplies its error.
+    apart = (1 - real) ** 2 + imag**2
+    square = ((1 + real) ** 2 + imag**2) / apart  # Of the factor.
+    size = 0.5 * jnp.where(
+      square > 0.5,
+      jnp.log1p(jnp.maximum(4 * real / apart, -0.9)),
+      jnp.log(jnp.maximum(square, jnp.finfo(dtype).tiny)),
+    )
+    phase = jnp.arctan2(2 * imag, 1 - real**2 - imag**2)
+    exponent = jnp.asarray(steps, dtype)
+    powers = jax.lax.complex(
+      jnp.cos(phase * exponent), jnp.sin(phase * exponent)
+    )
+    powers = powers * jnp.where(exponent > 0, jnp.exp(size * exponent), 1.0)
+  else:
+    fade, drift = (np.asarray(v, np.float64) for v in (diffusion, speed))
+    half = (-fade * second - 1j * drift * first) * (dt / 2)
+    powers = jnp.asarray(((1 + half) / (1 - half)) ** steps, ctype)
   spectrum = jnp.fft.rfft(initial)[None] * powers
   rows = jnp.fft.irfft(spectrum, n=num).astype(dtype)
   return rows.at[0].set(initial)
