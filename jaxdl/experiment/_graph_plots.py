@@ -24,6 +24,8 @@ def draw_topologies(
   """Draws who receives from whom, one panel per topology.
 
   Links of different rounds have different colours; one-way links are arrows.
+  Grids are drawn as such; a torus has stubs on both sides for the links that
+  lead around.
 
   Args:
     schedules: name -> [T, N, N], matrices or graphs of T rounds.
@@ -46,17 +48,54 @@ def draw_topologies(
     panels = fig.subplots(lines, columns, squeeze=False).ravel()
     for axes in panels:
       axes.set_axis_off()
+    shown, arrows = 1, False
     for axes, (name, schedule) in zip(panels, schedules.items(), strict=False):
-      _panel(axes, name, np.asarray(schedule), max_rounds)
+      schedule = np.asarray(schedule)
+      _panel(axes, name, schedule, max_rounds)
+      shown = max(shown, min(len(schedule), max_rounds))
+      one_way = (schedule != 0) & (schedule.swapaxes(-1, -2) == 0)
+      arrows |= bool(one_way.any())
+    _legend(fig, shown, arrows)
     if title:
       fig.suptitle(title, fontsize=11, fontweight='bold')
     return _plots.save(fig, path)
 
 
+def _legend(fig, rounds, arrows):
+  """Says which colour is which round, and what an arrow is."""
+  from matplotlib import lines
+
+  handles = [
+    lines.Line2D([], [], color=_colour(t), label=f'round {t + 1}')
+    for t in range(rounds if rounds > 1 else 0)
+  ]
+  if handles:
+    handles[0].set_label('round 1, or every round')
+  if arrows:
+    handles.append(
+      lines.Line2D(
+        [],
+        [],
+        color=_plots.MUTED,
+        marker='>',
+        label='one way: sender to reader',
+      )
+    )
+  if handles:
+    fig.legend(handles=handles, loc='outside lower center', ncols=4)
+
+
+def _colour(t):
+  return _plots.COLOURS[t % (len(_plots.COLOURS) - 1)]
+
+
 def _panel(axes, name, schedule, max_rounds):
   n = schedule.shape[-1]
   size = float(np.clip(1800 / max(n, 1), 6, 130))
-  where = _layout(schedule[:max_rounds] != 0)
+  shape = _lattice(schedule != 0)
+  where = (
+    _layout(schedule[:max_rounds] != 0) if shape is None else _grid(*shape)
+  )
   nodes = networkx.empty_graph(n)
   networkx.draw_networkx_nodes(
     nodes,
@@ -71,21 +110,26 @@ def _panel(axes, name, schedule, max_rounds):
   for t, matrix in enumerate(schedule[:max_rounds]):
     links = (matrix != 0) & ~np.eye(n, dtype=bool)
     one_way = links & ~links.T
-    look = {
-      'edge_color': _plots.COLOURS[t % (len(_plots.COLOURS) - 1)],
-      'width': width,
-      'ax': axes,
-      'node_size': size,
-    }
+    look = {'edge_color': _colour(t), 'ax': axes, 'node_size': size}
+    # A link that comes back is broad, so that its later rounds are seen on it.
+    again = width * (1 + 1.2 * (schedule[t + 1 : max_rounds] != 0).sum(axis=0))
     both = networkx.from_numpy_array(links & links.T)
-    networkx.draw_networkx_edges(both, where, **look)
+    if shape is not None:
+      both = _open(axes, both, where, shape, color=_colour(t), linewidth=width)
+    widths = [float(again[edge]) for edge in both.edges]
+    networkx.draw_networkx_edges(both, where, width=widths, **look)
     if one_way.any():
       # Entry [i, j] carries a message from j to i.
       arrows = networkx.from_numpy_array(
         one_way.T, create_using=networkx.DiGraph
       )
       networkx.draw_networkx_edges(
-        arrows, where, arrowsize=6, connectionstyle='arc3,rad=0.08', **look
+        arrows,
+        where,
+        arrowsize=6,
+        connectionstyle='arc3,rad=0.08',
+        width=[float(again[j, i]) for i, j in arrows.edges],
+        **look,
       )
   if n <= _LABELLED:
     networkx.draw_networkx_labels(
@@ -99,6 +143,65 @@ def _panel(axes, name, schedule, max_rounds):
   axes.set_title(label, fontsize=9, loc='center')
   axes.set_aspect('equal')
   axes.margins(0.1)
+
+
+def _lattice(links: np.ndarray) -> tuple[int, int] | None:
+  """Rows and columns if the links are a grid or torus, numbered by rows."""
+  n = links.shape[-1]
+  if len(links) != 1:
+    return None
+  given = links[0] & ~np.eye(n, dtype=bool)
+  # The squarest first.
+  for rows in range(math.isqrt(n), 1, -1):
+    if n % rows:
+      continue
+    columns = n // rows
+    i, j = np.divmod(np.arange(n), columns)
+    grid, torus = np.zeros((2, n, n), bool)
+    for row, column in ((i, j + 1), (i + 1, j)):
+      near = row % rows * columns + column % columns
+      torus[np.arange(n), near] = True
+      inside = (row < rows) & (column < columns)
+      grid[np.flatnonzero(inside), near[inside]] = True
+    if any(np.array_equal(given, want | want.T) for want in (grid, torus)):
+      return rows, columns
+  return None
+
+
+def _grid(rows: int, columns: int) -> dict[int, np.ndarray]:
+  """Places of a grid, the first row on top."""
+  scale = 2 / (max(rows, columns) - 1)
+  return {
+    n: scale * np.array([n % columns, rows - 1 - n // columns], float)
+    for n in range(rows * columns)
+  }
+
+
+def _open(axes, graph, where, shape, **look):
+  """Draws links around the edges as stubs; returns the graph of the others."""
+  from matplotlib import collections
+
+  step = 2 / (max(shape) - 1)
+  around, stubs = [], []
+  for a, b in graph.edges:
+    way = where[b] - where[a]
+    # With two rows the way around ends at the same neighbour.
+    if np.abs(way).max() <= 1.5 * step:
+      continue
+    around.append((a, b))
+    out = 0.45 * step * np.sign(way)
+    stubs += [(where[a], where[a] - out), (where[b], where[b] + out)]
+  axes.add_collection(
+    collections.LineCollection(
+      stubs,
+      colors=look['color'],
+      linewidths=look['linewidth'],
+      linestyles='dashed',
+      zorder=0.5,
+    )
+  )
+  graph.remove_edges_from(around)
+  return graph
 
 
 def _layout(links: np.ndarray) -> dict[int, np.ndarray]:

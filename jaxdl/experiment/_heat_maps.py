@@ -93,6 +93,8 @@ def heat_map(
           )
     bar = fig.colorbar(image, ax=axes, pad=0.02)
     bar.outline.set_visible(False)
+    if diverging and image.norm.vmin < 0 < image.norm.vmax:
+      bar.ax.axhline(0.0, color='black', linewidth=1.2)
     if label:
       bar.set_label(label)
     if xlabel:
@@ -117,11 +119,15 @@ def weights_heat_map(
 ) -> pathlib.Path:
   """Draws who was listened to: worker by round, one panel per rule.
 
+  Weights of both signs are red below zero, white at it and blue above. Below a
+  panel's name stands which part of the weight (of all |weights|, over the
+  rounds drawn) the adversaries get.
+
   Args:
     rows: rows of a run; those of `split` have metrics worker_0 ...
       worker_{N-1}, averaged over the seeds.
     path: the picture.
-    byzantine: ids of adversarial workers; their rows are marked.
+    byzantine: ids of adversarial workers; their rows have a black mark.
     split: rows to take.
     by: the label that tells panels apart.
     prefix: what the metrics' names start with.
@@ -152,10 +158,15 @@ def weights_heat_map(
   finite = [m[np.isfinite(m)] for _, m in maps.values()]
   low = min([0.0, *(f.min() for f in finite if f.size)])
   high = max([1e-12, *(f.max() for f in finite if f.size)])
+  least = low
+  # Rounding of a weight of zero is no sign.
+  signed = low < -1e-4 * high
+  low = -max(-low, high) if signed else 0.0
+  high = -low if signed else high
   columns = 2 if len(maps) == 4 else min(3, len(maps))
   lanes = -(-len(maps) // columns)
   with _plots.style():
-    tall = float(np.clip(0.9 + 0.16 * num_workers, 2.2, 4.4))
+    tall = float(np.clip(1.1 + 0.16 * num_workers, 2.4, 4.6))
     fig = _plots.figure(1.4 + 3.2 * columns, 0.5 + tall * lanes)
     grid = fig.subplots(lanes, columns, squeeze=False, sharey=True)
     image = None
@@ -164,9 +175,13 @@ def weights_heat_map(
         axes.set_visible(False)
         continue
       name, (steps, weights) = list(maps.items())[n]
-      image = _image(axes, weights, False, low, high)
+      image = _image(axes, weights, signed, low, high, 'RdBu')
       _plain_frame(axes)
-      axes.set_title(name or label, fontsize=10)
+      axes.set_title(
+        name or label, fontsize=10, pad=18 if len(byzantine) else None
+      )
+      if len(byzantine):
+        _share(axes, weights, list(byzantine))
       axes.set_xticks(*_plots.spaced([f'{s:g}' for s in steps], 6))
       axes.set_yticks(*_plots.spaced([str(i) for i in range(num_workers)], 20))
       _mark(axes, byzantine)
@@ -176,28 +191,54 @@ def weights_heat_map(
         axes.set_ylabel('Worker', labelpad=6)
     bar = fig.colorbar(image, ax=list(grid.flat), pad=0.02, aspect=30)
     bar.outline.set_visible(False)
-    bar.set_label(label)
+    bar.set_label(
+      f'{label} (white: none, red: subtracted)' if signed else label
+    )
+    bar.ax.axhline(0.0, color='black', linewidth=1.2)
+    bar.ax.set_ylim(least, high)
     if title:
       fig.suptitle(title, x=0.01, ha='left', fontsize=11, weight='bold')
     if len(byzantine):
       from matplotlib import patches
 
       fig.legend(
-        handles=[patches.Patch(color=_plots.ALERT, label='adversarial')],
+        handles=[patches.Patch(color='black', label='adversarial worker')],
         loc='outside lower right',
         handlelength=0.8,
       )
     return _plots.save(fig, path)
 
 
-def _image(axes, matrix, diverging, low, high):
+def _share(axes, weights, byzantine):
+  """Writes which part of the weight adversaries get, in red from 5 % on."""
+  size = np.abs(np.where(np.isfinite(weights), weights, 0.0))
+  total = size.sum()
+  share = float(size[byzantine].sum() / total) if total else 0.0
+  if share < 0.005:
+    text, colour = 'adversaries: nothing', _plots.MUTED
+  else:
+    text = f'adversaries: {share:.0%} of the weight'
+    colour = _plots.ALERT if share >= 0.05 else _plots.MUTED
+  axes.text(
+    0.0,
+    1.02,
+    text,
+    transform=axes.transAxes,
+    ha='left',
+    va='bottom',
+    fontsize=8.5,
+    color=colour,
+  )
+
+
+def _image(axes, matrix, diverging, low, high, colours='RdBu_r'):
   import matplotlib
 
   if diverging and low is None and high is None:
     finite = matrix[np.isfinite(matrix)]
     high = float(np.max(np.abs(finite))) if finite.size else 1.0
     low = -high
-  cmap = matplotlib.colormaps['RdBu_r' if diverging else 'cividis']
+  cmap = matplotlib.colormaps[colours if diverging else 'cividis']
   return axes.imshow(
     matrix,
     aspect='auto',
@@ -226,7 +267,7 @@ def _mark(axes, byzantine):
         0.02,
         0.9,
         transform=place,
-        color=_plots.ALERT,
+        color='black',
         clip_on=False,
         linewidth=0,
       )

@@ -169,15 +169,88 @@ def look(index: int) -> dict[str, Any]:
   }
 
 
+def looks(
+  curves: Sequence[tuple[np.ndarray, np.ndarray]],
+  *,
+  log_y: bool = False,
+  ylim: tuple[float | None, float | None] | None = None,
+) -> list[dict[str, Any]]:
+  """Returns a look per curve in which curves that coincide are all seen.
+
+  Of curves that run over each other the first is broad and solid, each later
+  one thinner and dashed, so that it shows what lies below.
+
+  Args:
+    curves: abscissae and ordinates, [points] each, in the order of drawing.
+    log_y: whether the ordinate is logarithmic.
+    ylim: ends of the ordinate; of the data where None.
+
+  Returns:
+    Options of `Axes.plot` per curve; colours and dashes differ up to 36.
+  """
+  found = [look(n) for n in range(len(curves))]
+  used = set()
+  for ranks in _clusters(curves, log_y, ylim):
+    step = min(1.3, 3.6 / max(len(ranks) - 1, 1))
+    for rank, n in enumerate(ranks):
+      above = len(ranks) - 1 - rank
+      found[n]['linewidth'] = 1.8 + step * above
+      found[n]['markersize'] = 4.5 + 1.3 * step * above
+      if rank:
+        found[n]['linestyle'] = DASHES[1 + (rank - 1) % (len(DASHES) - 1)]
+  for one in found:
+    free = (d for d in DASHES if (one['color'], d) not in used)
+    if (one['color'], one['linestyle']) in used:
+      one['linestyle'] = next(free, one['linestyle'])
+    used.add((one['color'], one['linestyle']))
+  return found
+
+
+def _clusters(curves, log_y, ylim):
+  """Groups curves that touch along two fifths of their way, or more."""
+  scaled = []
+  for xs, ys in curves:
+    with np.errstate(divide='ignore', invalid='ignore'):
+      ys = np.log10(ys) if log_y else np.asarray(ys, float)
+    scaled.append(
+      (np.asarray(xs, float), np.where(np.isfinite(ys), ys, np.nan))
+    )
+  every = np.concatenate([ys for _, ys in scaled] or [np.zeros(1)])
+  every = every[np.isfinite(every)]
+  low, high = (every.min(), every.max()) if every.size else (0.0, 1.0)
+  if ylim is not None and not log_y:
+    low = low if ylim[0] is None else ylim[0]
+    high = high if ylim[1] is None else ylim[1]
+  # About the width of a line.
+  near = 0.006 * max(high - low, 1e-12)
+  home = list(range(len(scaled)))
+  for j, (xs, ys) in enumerate(scaled):
+    for i, (others, theirs) in enumerate(scaled[:j]):
+      if not len(xs) or not len(others):
+        continue
+      there = (xs >= others[0]) & (xs <= others[-1]) & np.isfinite(ys)
+      if not there.any():
+        continue
+      gap = np.abs(np.interp(xs[there], others, theirs) - ys[there])
+      if np.mean(gap <= near) >= 0.4:
+        home = [home[i] if h == home[j] else h for h in home]
+  groups: dict[int, list[int]] = {}
+  for n, h in enumerate(home):
+    groups.setdefault(h, []).append(n)
+  return list(groups.values())
+
+
 def legend(fig: Any, axes: Any, title: str | None = None) -> None:
   """Adds a legend: none for one curve, beside the axes for more than six."""
   handles, labels = axes.get_legend_handles_labels()
   if len(labels) < 2:
     return
+  options = {'title': title, 'handlelength': 2.6}
   if len(labels) > 6:
-    fig.legend(handles, labels, loc='outside right upper', title=title)
+    fig.legend(handles, labels, loc='outside right upper', **options)
   else:
-    axes.legend(title=title)
+    # Over a curve it stays readable, and the curve is seen.
+    axes.legend(frameon=True, framealpha=0.75, edgecolor='none', **options)
 
 
 def references(axes: Any, values: Mapping[str, float] | None) -> None:
@@ -196,7 +269,80 @@ def references(axes: Any, values: Mapping[str, float] | None) -> None:
       va='bottom',
       fontsize=8.5,
       color=MUTED,
+      bbox={'facecolor': 'white', 'alpha': 0.75, 'linewidth': 0, 'pad': 0.4},
     )
+
+
+def rounding(power: int = 1, dtype: Any = np.float32) -> float:
+  """The size below which a number of the order of one is rounding.
+
+  Args:
+    power: 2 for squares.
+    dtype: of what was computed.
+
+  Returns:
+    (64 eps)^power.
+
+  Example:
+    >>> f'{rounding():.2g}, {rounding(2):.2g}'
+    '7.6e-06, 5.8e-11'
+  """
+  return float((64 * np.finfo(dtype).eps) ** power)
+
+
+def raise_to_floor(
+  curves: Sequence[np.ndarray], floor: float
+) -> tuple[list[np.ndarray], float | None]:
+  """Puts what a logarithmic axis need not resolve on one line.
+
+  Args:
+    curves: ordinates, [points] each.
+    floor: values up to here are rounding; 0 for zeros alone.
+
+  Returns:
+    The ordinates, those up to `floor` replaced by the line, and the line: a
+    power of ten well below all that is larger; None where nothing is replaced.
+  """
+  every = np.concatenate([np.ravel(c) for c in curves] or [np.zeros(0)])
+  every = every[np.isfinite(every)]
+  if not np.any(every <= floor):
+    return list(curves), None
+  larger = every[every > floor]
+  least = larger.min() if larger.size else max(floor, 1e-12) * 10
+  line = 10.0 ** (math.floor(math.log10(least)) - 1)
+  # Not in between where the curves go down to rounding without a gap.
+  return [np.where(c <= floor, line, c) for c in curves], line
+
+
+def note_floor(axes: Any, line: float, floor: float) -> None:
+  """Says what the line of `raise_to_floor` stands for."""
+  from matplotlib import transforms
+
+  place = transforms.blended_transform_factory(axes.transAxes, axes.transData)
+  axes.axhline(
+    line, color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)), zorder=0
+  )
+  high = max(axes.get_ylim()[1], 10 * line)
+  axes.set_ylim(line / (high / line) ** 0.12, high)
+  log_ticks(axes.yaxis)
+  # The line is no number of this axis: no ticks at it and below.
+  ticks = [v for v in axes.get_yticks() if line < v <= high]
+  labels = [f'{v:g}' if 1e-3 <= v <= 1e3 else _power(v) for v in ticks]
+  axes.set_yticks([line, *ticks], ['0', *labels])
+  axes.set_yticks([], minor=True)
+  text = f'rounding: at most {floor:.0e}' if floor else 'exactly zero'
+  # Below the curves that lie on the line.
+  axes.annotate(
+    text,
+    (0.01, line),
+    xycoords=place,
+    xytext=(0, -5),
+    textcoords='offset points',
+    ha='left',
+    va='top',
+    fontsize=8,
+    color=MUTED,
+  )
 
 
 def short(value: float) -> str:
@@ -212,12 +358,68 @@ def log_ticks(axis: Any) -> None:
   if math.log10(high / low) > 2.5:
     return
   axis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
-  axis.set_major_formatter(ticker.FuncFormatter(lambda v, _: f'{v:g}'))
+  axis.set_major_formatter(ticker.FuncFormatter(_whole))
   axis.set_minor_formatter(ticker.NullFormatter())
 
 
+def _power(value):
+  return f'$\\mathdefault{{10^{{{math.log10(value):.0f}}}}}$'
+
+
+def round_ticks(axis: Any, values: Any) -> None:
+  """Labels an axis of whole numbers at whole numbers only."""
+  from matplotlib import ticker
+
+  values = np.asarray(values, float)
+  if values.size and np.all(np.mod(values, 1) == 0):
+    axis.set_major_locator(
+      ticker.MaxNLocator(7, integer=True, steps=[1, 2, 5, 10])
+    )
+    if np.max(np.abs(values)) < 1e6:
+      axis.set_major_formatter(ticker.FuncFormatter(_whole))
+
+
+def plain(value: float) -> str:
+  """Formats a tick: thousands are set apart from 10,000 on."""
+  return f'{value:,.0f}' if 10_000 <= abs(value) < 1e6 else f'{value:g}'
+
+
+def _whole(value, _):
+  return plain(value)
+
+
+def apart(values: Sequence[float]) -> bool:
+  """Whether labels at all values have room on a logarithmic axis."""
+  logs = np.log10(np.asarray(values, float))
+  if len(logs) < 2:
+    return True
+  return bool(np.min(np.diff(logs)) >= 0.07 * (logs[-1] - logs[0]))
+
+
+def _round_places(labels, most):
+  """Where labels are multiples of 1, 2 or 5 times a power of ten."""
+  try:
+    values = np.array([float(label) for label in labels])
+  except ValueError:
+    return None
+  if len(values) <= most or not np.all(np.diff(values) > 0):
+    return None
+  for exponent in range(-3, 12):
+    for digit in (1, 2, 5):
+      step = digit * 10.0**exponent
+      whole = np.isclose(values / step, np.round(values / step), atol=1e-9)
+      places = np.flatnonzero(whole)
+      # Even distances, and reaching over most of the axis.
+      if 3 <= len(places) <= most and len(set(np.diff(places))) == 1:
+        return places.tolist()
+  return None
+
+
 def spaced(labels: Sequence[str], most: int) -> tuple[list[int], list[str]]:
-  """Thins tick labels to `most` at even, round distances."""
+  """Thins tick labels to `most`: round numbers, else even, round distances."""
+  picked = _round_places(labels, most)
+  if picked is not None:
+    return picked, [str(labels[n]) for n in picked]
   step = 1
   while -(-len(labels) // step) > most:
     digits = str(step)[0]

@@ -53,8 +53,11 @@ def lines(
   log_y: bool = False,
   ylim: tuple[float | None, float | None] | None = None,
   reference: Mapping[str, float] | None = None,
+  floor: float = 0.0,
 ) -> pathlib.Path:
   """Draws a metric over the rounds, one curve per value of a label.
+
+  Curves that coincide are drawn broad to thin, so that all are seen.
 
   Args:
     rows: rows of a run.
@@ -70,6 +73,8 @@ def lines(
     log_y: whether the ordinate is logarithmic.
     ylim: ends of the ordinate, None for an automatic one.
     reference: named horizontal lines.
+    floor: on a logarithmic ordinate, values up to here are rounding and share
+      one line at the bottom, with a note; 0 for zeros alone.
 
   Returns:
     The path written.
@@ -78,26 +83,46 @@ def lines(
     ValueError: if no row has the metric.
   """
   found = _plots.groups(_plots.select(rows, split, metric, x), by)
+  curves = [_plots.series(group, x, metric) for group in found.values()]
+  means, line = [mean for _, mean, *_ in curves], None
+  if log_y:
+    means, line = _plots.raise_to_floor(means, floor)
+  looks = _plots.looks(
+    [(c[0], mean) for c, mean in zip(curves, means, strict=True)],
+    log_y=log_y,
+    ylim=ylim,
+  )
   with _plots.style():
     fig = _plots.figure(6.4 if len(found) <= 6 else 7.6)
     axes = fig.add_subplot()
-    for n, (name, group) in enumerate(found.items()):
-      xs, mean, sd, count = _plots.series(group, x, metric)
-      look = _plots.look(n)
+    for name, (xs, _, sd, count), mean, look in zip(
+      found, curves, means, looks, strict=True
+    ):
       few = len(xs) <= 12
       axes.plot(xs, mean, label=name, **look | ({} if few else {'marker': ''}))
       if np.any(count > 1):
+        low = mean - sd
+        if log_y:  # A band that reaches zero has no lower end on this axis.
+          low = np.maximum(low, np.minimum(mean, line or 1e-3 * mean))
         axes.fill_between(
-          xs, mean - sd, mean + sd, color=look['color'], alpha=0.18, lw=0
+          xs, low, mean + sd, color=look['color'], alpha=0.18, lw=0
         )
+    every = np.concatenate([xs for xs, *_ in curves])
     if log_x:
       axes.set_xscale('log')
+      _plots.log_ticks(axes.xaxis)
+    else:
+      _plots.round_ticks(axes.xaxis, every)
     if log_y:
       axes.set_yscale('log')
     if ylim is not None:
       axes.set_ylim(*ylim)
     axes.margins(x=0.02)
     _plots.references(axes, reference)
+    if line is not None:
+      _plots.note_floor(axes, line, floor)
+    elif log_y:
+      _plots.log_ticks(axes.yaxis)
     axes.set_xlabel(xlabel or ('Round' if x == 'step' else _plots.nice(x)))
     axes.set_ylabel(ylabel or _plots.nice(metric))
     if title:
@@ -250,11 +275,15 @@ def log_log(
     axes = fig.add_subplot()
     axes.set_xscale('log')
     axes.set_yscale('log')
-    for n, (name, group) in enumerate(found.items()):
+    curves = {}
+    for name, group in found.items():
       xs, mean, sd, count = _plots.series(group, x, metric)
       good = (xs > 0) & (mean > 0) & np.isfinite(mean)
-      xs, mean, sd = xs[good], mean[good], sd[good]
-      look = _plots.look(n)
+      curves[name] = xs[good], mean[good], sd[good], count[good]
+    looks = _plots.looks([c[:2] for c in curves.values()], log_y=True)
+    for look, (name, (xs, mean, sd, count)) in zip(
+      looks, curves.items(), strict=True
+    ):
       fitted = fit and len(xs) > 1
       label = name
       if fitted:
@@ -281,8 +310,8 @@ def log_log(
       )
     axes.grid(visible=True, which='minor', color='#EEEEEE', linewidth=0.5)
     xs = sorted({float(r[x]) for r in rows if r[x] > 0})
-    if len(xs) <= 8:
-      axes.set_xticks(xs, [f'{v:g}' for v in xs])
+    if len(xs) <= 8 and _plots.apart(xs):
+      axes.set_xticks(xs, [_plots.plain(v) for v in xs])
       axes.set_xticks([], minor=True)
     else:
       _plots.log_ticks(axes.xaxis)
