@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """How far clients are apart, and how far an update is from the honest mean."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
 
-from jaxdl.core import checks, trees
+from jaxdl.core import checks, gram, trees
 
 
 def _deviations(stacked):
@@ -54,8 +56,15 @@ def aggregation_error(
   Source: Allouah et al. 2023 (https://arxiv.org/abs/2302.01772), Definition 2.
   """
   mean, deviations = _deviations(honest)
-  spread = jnp.mean(trees.sq_norms(deviations))
+  # In units of the spread, so that squares neither over- nor underflow.
+  largest = jax.tree.map(lambda x: jnp.max(jnp.abs(x)), deviations)
+  unit = gram.power_of_two(
+    functools.reduce(jnp.maximum, jax.tree.leaves(largest))
+  )
+  spread = jnp.mean(
+    trees.sq_norms(jax.tree.map(lambda x: x / unit, deviations))
+  )
   gap = trees.sum_leaves(
-    jnp.sum, jax.tree.map(lambda u, m: jnp.square(u - m), update, mean)
+    jnp.sum, jax.tree.map(lambda u, m: jnp.square((u - m) / unit), update, mean)
   )
   return jnp.where(spread > 0, gap / jnp.where(spread > 0, spread, 1.0), 0.0)

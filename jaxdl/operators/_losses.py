@@ -3,7 +3,8 @@
 
 All take `predictions` and `targets` f[B, *grid, C] and return f[B]. Relative
 errors divide by the target's norm; a target that vanishes divides by one
-instead, so its error is absolute, and finite.
+instead, so its error is absolute, and finite. Values are squared in units of
+their own size: errors and norms are right over the whole range of the type.
 """
 
 import math
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdl.core import checks
+from jaxdl.core import checks, gram
 
 
 def _compare(predictions, targets):
@@ -41,13 +42,45 @@ def _root(x, power):
   return jnp.where(positive, root, 0)
 
 
+def _unit(x):
+  """A power of two per sample, about its largest value: f[B, 1, ...]."""
+  axes = tuple(range(1, x.ndim))
+  return gram.power_of_two(jnp.max(jnp.abs(x), axis=axes, keepdims=True))
+
+
+def _in_units(norm, x):
+  """A norm f[B], or a dict of them, that may square; in units of `x`."""
+  unit = _unit(x)
+  values, unit = norm(x / unit), unit.reshape(-1)
+  if isinstance(values, dict):
+    return {name: value * unit for name, value in values.items()}
+  return values * unit
+
+
+def _relative(norm, predictions, targets):
+  """Norm of the error over that of the target, both in the target's units."""
+  unit = _unit(targets)
+  predictions, targets = predictions / unit, targets / unit
+  error = _in_units(norm, predictions - targets)
+  return _ratio(error, norm(targets))
+
+
+def _euclidean(x):
+  return _root(jnp.square(_rows(x)).sum(-1), 2)
+
+
 def _norm(x, power):
-  x = _rows(x)
   if power == 2:
-    return _root(jnp.square(x).sum(-1), 2)
+    return _in_units(_euclidean, x)
+  x = jnp.abs(_rows(x))
   if power == 1:
-    return jnp.abs(x).sum(-1)
-  return _root((jnp.abs(x) ** power).sum(-1), power)
+    return x.sum(-1)
+  largest = x.max(-1)
+  if power == math.inf:
+    return largest
+  unit = jax.lax.stop_gradient(largest)
+  unit = jnp.where((unit > 0) & jnp.isfinite(unit), unit, 1)
+  return unit * _root(((x / unit[:, None]) ** power).sum(-1), power)
 
 
 def _ratio(error, scale):
@@ -62,7 +95,7 @@ def relative_lp(
   Args:
     predictions: f[B, ...].
     targets: f[B, ...]; a vanishing row counts as norm one.
-    power: q >= 1 (static).
+    power: q >= 1 (static), infinity for the largest value.
 
   Returns:
     f[B].
@@ -74,7 +107,8 @@ def relative_lp(
   """
   checks.number(power, name='power', low=1)
   _compare(predictions, targets)
-  return _ratio(_norm(predictions - targets, power), _norm(targets, power))
+  norm = lambda x: _norm(x, power)
+  return _relative(_euclidean if power == 2 else norm, predictions, targets)
 
 
 def relative_l2(predictions: chex.Array, targets: chex.Array) -> chex.Array:
@@ -118,8 +152,11 @@ def normalised_mse(predictions: chex.Array, targets: chex.Array) -> chex.Array:
   The loss of the fractional-derivative study, f[B] whose mean is
   mean((p - y)^2) / mean(y^2).
   """
+  _compare(predictions, targets)
+  unit = gram.power_of_two(jnp.max(jnp.abs(targets)))
+  targets = targets / unit
   scale = jnp.square(targets).mean()
-  return _ratio(mse(predictions, targets), scale)
+  return _ratio(mse(predictions / unit, targets), scale)
 
 
 def _wavenumbers(grid):
@@ -185,7 +222,7 @@ def relative_h1_spectral(
       _rows(power * jnp.broadcast_to(factor, power.shape)).sum(-1), 2
     )
 
-  return _ratio(norm(predictions - targets), norm(targets))
+  return _relative(norm, predictions, targets)
 
 
 def _need_grid(x):
@@ -266,7 +303,7 @@ def relative_h1(
     parts = [x, *gradient(x, spacing=steps, periodic=periodic)]
     return _root(sum(jnp.square(_rows(v)).sum(-1) for v in parts), 2)
 
-  return _ratio(norm(predictions - targets), norm(targets))
+  return _relative(norm, predictions, targets)
 
 
 def helmholtz_loss(
@@ -290,11 +327,15 @@ def helmholtz_loss(
   Source: He, Liu and Xu 2024 (https://arxiv.org/abs/2310.19809).
   """
   _compare(predictions, targets)
-  e = predictions - targets
-  total = mass * jnp.square(_rows(e)).sum(-1)
-  for part in gradient(e, spacing=_spacings(spacing, predictions)):
-    total = total + jnp.square(_rows(part)).sum(-1)
-  return _root(total, 2)
+  steps = _spacings(spacing, predictions)
+
+  def norm(e):
+    total = mass * jnp.square(_rows(e)).sum(-1)
+    for part in gradient(e, spacing=steps):
+      total = total + jnp.square(_rows(part)).sum(-1)
+    return _root(total, 2)
+
+  return _in_units(norm, predictions - targets)
 
 
 def trimmed_mse(
@@ -347,24 +388,23 @@ def spectral_bands(
     sum(k**2 for k in _wavenumbers(predictions.shape[1:-1])) + 0.0
   )
   radius = np.floor(radius + 1e-9)
-  power = _spectrum(predictions - targets) / predictions[0].size
   bands = {
     'low': radius < edges[0],
     'middle': (radius >= edges[0]) & (radius < edges[1]),
     'high': radius >= edges[1],
   }
-  return {
-    name: _root(
-      _rows(
-        power
-        * jnp.broadcast_to(
-          jnp.asarray(keep, power.dtype)[None, None], power.shape
-        )
-      ).sum(-1),
-      2,
+
+  def norms(e):
+    power = _spectrum(e) / e[0].size
+    spread = lambda keep: jnp.broadcast_to(
+      jnp.asarray(keep, power.dtype)[None, None], power.shape
     )
-    for name, keep in bands.items()
-  }
+    return {
+      name: _root(_rows(power * spread(keep)).sum(-1), 2)
+      for name, keep in bands.items()
+    }
+
+  return _in_units(norms, predictions - targets)
 
 
 def energy_spectrum(x: chex.Array) -> chex.Array:
@@ -421,16 +461,24 @@ def pdebench_metrics(
   for axis in range(len(grid)):
     for end in (0, -1):
       faces[tuple([slice(None)] * axis + [end])] = True
-  rows, columns = e.reshape(e.shape[0], -1, e.shape[-1]), faces.reshape(-1)
-  on_faces = rows[:, np.flatnonzero(columns)]
-  rmse = _root(mse(predictions, targets), 2)
+  rms = lambda x: _root(jnp.square(_rows(x)).mean(-1), 2)
+  columns = np.flatnonzero(faces.reshape(-1))
+
+  def norms(e):
+    rows = e.reshape(e.shape[0], -1, e.shape[-1])
+    return {
+      'rmse': rms(e),
+      'conserved_rmse': rms(rows.mean(1)),
+      'boundary_rmse': rms(rows[:, columns]),
+    }
+
   bands = spectral_bands(predictions, targets)
+  errors = _in_units(norms, e)
   return {
-    'rmse': rmse,
-    'nrmse': _ratio(rmse, _root(jnp.square(_rows(targets)).mean(-1), 2)),
+    'rmse': errors.pop('rmse'),
+    'nrmse': _relative(rms, predictions, targets),
     'max_error': jnp.abs(_rows(e)).max(-1),
-    'conserved_rmse': _root(jnp.square(rows.mean(1)).mean(-1), 2),
-    'boundary_rmse': _root(jnp.square(_rows(on_faces)).mean(-1), 2),
+    **errors,
     **{f'fourier_{name}': x for name, x in bands.items()},
   }
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import chex
 import jax.numpy as jnp
 
-from jaxdl.core import checks
+from jaxdl.core import checks, gram
 from jaxdl.core.types import Network
 
 KINDS = ('scalar', 'channel', 'point', 'range')
@@ -86,9 +86,15 @@ def fit_normalizer(
     count *= x.shape[axis]
   if count < 2:
     raise ValueError(f'kind={kind!r} has {count} values per statistic: need 2.')
-  mean = x.mean(axes, keepdims=True)
-  std = jnp.sqrt(jnp.square(x - mean).sum(axes, keepdims=True) / (count - 1))
-  return Normalizer(mean[0], std[0] + epsilon)
+  # Squared in units of their size, so that no value over- or underflows.
+  unit = gram.power_of_two(jnp.max(jnp.abs(x)))
+  mean = (x / unit).mean(axes, keepdims=True)
+  gaps = x / unit - mean
+  inner = gram.power_of_two(jnp.max(jnp.abs(gaps), axes, keepdims=True))
+  square = jnp.square(gaps / inner).sum(axes, keepdims=True) / (count - 1)
+  positive = square > 0
+  std = jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
+  return Normalizer(mean[0] * unit, std[0] * inner[0] * unit + epsilon)
 
 
 def normalized(
