@@ -236,7 +236,8 @@ def grf_dense(
   factor = covariance_factor(kernel(x, x), method=method, jitter=jitter)
   factor = jnp.asarray(factor, dtype)
   noise = jax.random.normal(key, (factor.shape[1],), dtype)
-  return jnp.dot(factor, noise, precision='highest')
+  # The row times the matrix: under vmap one plain product of matrices.
+  return jnp.dot(noise, factor.T, precision='highest')
 
 
 def kl_basis(
@@ -416,7 +417,8 @@ def sample_space(
   normal = jax.random.normal(normal_key, shape, dtype)
   uniform = bound * jax.random.uniform(uniform_key, shape, dtype, -1.0, 1.0)
   coefficients = jnp.where(bound > 0, uniform, normal)
-  return jnp.dot(basis, coefficients, precision='highest')
+  # The row times the matrix: under vmap one plain product of matrices.
+  return jnp.dot(coefficients, basis.T, precision='highest')
 
 
 def chebyshev_space(

@@ -81,8 +81,9 @@ def legendre_transform(
     )
   grid.finite(values, name='values')
   basis = _grf.legendre_basis(nodes, num_terms=num_coefficients)
-  matrix = jnp.asarray(basis.T * weights[None], values.dtype)
-  return jnp.dot(matrix, values, precision='highest')
+  matrix = jnp.asarray(basis * weights[:, None], values.dtype)
+  # The row times the matrix: under vmap one plain product of matrices.
+  return jnp.dot(values, matrix, precision='highest')
 
 
 def caputo_power(
@@ -214,9 +215,10 @@ def solve_caputo(
     * jnp.expm1((1 - a) * jnp.log1p(1 / jnp.maximum(k, 1))),
     1.0,
   )
-  delay = lag[:, None] - lag[None]
+  delay = lag[None] - lag[:, None]
   matrix = jnp.where(delay >= 0, weights[np.abs(delay)], 0.0)
   scale = jnp.exp(-a * jnp.log(jnp.asarray(dx, dtype)))
   scale = scale / jnp.exp(jax.scipy.special.gammaln(2 - a))
-  out = scale * jnp.dot(matrix, jnp.diff(values), precision='highest')
+  # The row times the matrix: under vmap one plain product of matrices.
+  out = scale * jnp.dot(jnp.diff(values), matrix, precision='highest')
   return jnp.concatenate([jnp.zeros_like(values[:1]), out])
