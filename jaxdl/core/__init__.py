@@ -15,6 +15,9 @@
 - `extras`: packages that only some functions need.
 """
 
+import jaxlib
+
+from jaxdl import _versions
 from jaxdl.core import (
   checks,
   clients,
@@ -28,6 +31,9 @@ from jaxdl.core import (
   types,
   view,
 )
+
+# Every package imports this one, so the warning comes once and at once.
+_versions.warn_if_unsound(jaxlib.__version__)
 
 __all__ = [
   'checks',
