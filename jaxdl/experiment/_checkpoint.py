@@ -3,12 +3,23 @@
 
 A checkpoint holds the leaves of the state as host arrays, whatever devices they
 were on, and a small JSON part: the round, the number of rows that
-`metrics.jsonl` had, what each leaf is, and the identity of the run.
+`metrics.jsonl` had, what each leaf is, and the identity of the run. Leaves and
+JSON part have checksums, so that a damaged checkpoint is told from a whole one
+and the one before it is taken.
 """
 
+import contextlib
+import errno
+import gc
+import json
+import logging as std_logging
 import os
 import pathlib
+import shutil
+import sys
 import time
+import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import chex
@@ -17,6 +28,20 @@ import numpy as np
 from absl import logging
 
 from jaxdl.experiment import _launch, _pack, _workdir
+
+# What a full or read-only disk says, also where a library hides the number.
+_DISK = tuple(
+  os.strerror(code)
+  for code in (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EACCES,
+    errno.EPERM,
+  )
+)
 
 
 class Store:
@@ -56,9 +81,9 @@ class Store:
     found = -1
     fresh = self._workdir is not None and self._workdir.fresh
     if jax.process_index() == 0 and not fresh and self._path.is_dir():
-      manager = _manager(self._path, self._keep, peek=True)
-      found = max(manager.all_steps(), default=-1)
-      manager.close()
+      # Unfinished ones have longer names.
+      names = [p.name for p in self._path.iterdir() if p.is_dir()]
+      found = max((int(n) for n in names if n.isdigit()), default=-1)
     return int(_launch.from_first(np.int32(found)))
 
   def begin(self) -> None:
@@ -67,8 +92,9 @@ class Store:
     if jax.process_index() == 0:
       if self._workdir is not None:
         self._workdir.begin()
-      self._path.mkdir(parents=True, exist_ok=True)
-      self._manager = _manager(self._path, self._keep)
+      with self._writing():
+        self._path.mkdir(parents=True, exist_ok=True)
+        self._manager = _manager(self._path, self._keep)
     self.rest()
 
   def restore(self, template: chex.ArrayTree, *, fixed: bool) -> _pack.Saved:
@@ -119,6 +145,9 @@ class Store:
     if self._manager is not None:
       import orbax.checkpoint as ocp
 
+      for n, leaf in enumerate(leaves):
+        if leaf['stored']:
+          leaf['crc32'] = _crc32(arrays[_pack.name(n)])
       meta = {
         'round': round,
         'num_rows': num_rows,
@@ -126,51 +155,67 @@ class Store:
         'skeleton': skeleton,
         'identity': self._workdir.identity() if self._workdir else None,
       }
-      parts: dict[str, Any] = {'meta': ocp.args.JsonSave(meta)}
+      checked = {'meta': meta, 'crc32': _crc32_of_json(meta)}
+      parts: dict[str, Any] = {'meta': ocp.args.JsonSave(checked)}
       if arrays:
         parts['state'] = ocp.args.PyTreeSave(arrays)
-      self._manager.save(round, args=ocp.args.Composite(**parts), force=True)
+      with self._writing():
+        self._manager.save(round, args=ocp.args.Composite(**parts), force=True)
     self.rest()
 
   def close(self) -> None:
     """Waits until what was saved is on disk."""
-    if self._manager is not None:
-      self._manager.wait_until_finished()
-      self._manager.close()
-      self._manager = None
+    manager, self._manager = self._manager, None
+    if manager is not None:
+      with self._writing():
+        try:
+          manager.wait_until_finished()
+        finally:
+          manager.close()
+
+  @contextlib.contextmanager
+  def _writing(self) -> Iterator[None]:
+    """Turns what the disk refuses into a `WriteError`."""
+    try:
+      yield
+    except _workdir.WriteError:
+      raise
+    except Exception as error:
+      text = str(error)
+      found = [reason for reason in _DISK if reason in text]
+      if isinstance(error, OSError) and not found:
+        found = [error.strerror or text]
+      if not found:
+        raise
+      raise _workdir.WriteError(
+        f'{self._path} cannot be written: {found[0]}.'
+      ) from error
 
   def _read(self) -> _pack.Saved:
-    import orbax.checkpoint as ocp
-
     manager = self._manager
     assert manager is not None
     damaged = []
     for step in sorted(manager.all_steps(), reverse=True):
       try:
-        meta = manager.restore(
-          step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
-        )['meta']
-        names = [n for n, leaf in enumerate(meta['leaves']) if leaf['stored']]
-        arrays = {}
-        if names:
-          wanted = {
-            _pack.name(n): ocp.RestoreArgs(restore_type=np.ndarray)
-            for n in names
-          }
-          arrays = manager.restore(
-            step,
-            args=ocp.args.Composite(
-              state=ocp.args.PyTreeRestore(restore_args=wanted)
-            ),
-          )['state']
-      except (OSError, KeyError, ValueError) as error:
-        logging.warning('Checkpoint %d is damaged: %s', step, error)
+        with _no_late_words():
+          meta, arrays = _verified(manager, step)
+      # A damaged file may make the library underneath raise anything.
+      except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        logging.warning(
+          'The checkpoint of round %d is damaged, the one before is tried: '
+          '%.200s',
+          step,
+          reason,
+        )
         damaged.append(step)
         continue
-      for old in damaged:
-        manager.delete(old)
       if self._workdir is not None and meta['identity'] is not None:
         self._workdir.check(meta['identity'])
+      with self._writing():
+        for old in damaged:
+          shutil.rmtree(self._path / str(old))
+        manager.reload()
       leaves = [
         _pack.Leaf(leaf, arrays[_pack.name(n)] if leaf['stored'] else None)
         for n, leaf in enumerate(meta['leaves'])
@@ -180,25 +225,107 @@ class Store:
       )
     raise ValueError(
       f'{self._path} holds no checkpoint that can be read: pass --overwrite '
-      'to start over.'
+      'to start over, or another --workdir.'
     )
 
 
-def _manager(path: pathlib.Path, keep: int, peek: bool = False) -> Any:
-  """Opens the checkpoints; to peek changes nothing on disk."""
+def _verified(
+  manager: Any, step: int
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+  """Reads one checkpoint and compares it with its checksums."""
   import orbax.checkpoint as ocp
 
+  checked = manager.restore(
+    step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
+  )['meta']
+  if not isinstance(checked, dict) or checked.keys() != {'meta', 'crc32'}:
+    raise ValueError('its description is not one of this version.')
+  meta = checked['meta']
+  if checked['crc32'] != _crc32_of_json(meta):
+    raise ValueError('its description does not have its checksum.')
+  if meta['round'] != step:
+    raise ValueError(f'it says that it is of round {meta["round"]}.')
+  wanted = {
+    _pack.name(n): leaf
+    for n, leaf in enumerate(meta['leaves'])
+    if leaf['stored']
+  }
+  arrays = {}
+  if wanted:
+    # What is expected is said, for what the files say may be damaged.
+    like = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in wanted}
+    arrays = manager.restore(
+      step,
+      args=ocp.args.Composite(state=ocp.args.PyTreeRestore(restore_args=like)),
+    )['state']
+  for name, leaf in wanted.items():
+    array = arrays[name]
+    if list(array.shape) != leaf['shape'] or array.dtype != leaf['dtype']:
+      raise ValueError(f'state{leaf["path"]} has another shape or dtype.')
+    if _crc32(array) != leaf['crc32']:
+      raise ValueError(f'state{leaf["path"]} does not have its checksum.')
+  return meta, arrays
+
+
+@contextlib.contextmanager
+def _no_late_words() -> Iterator[None]:
+  """Drops what readers of other leaves print after the first has failed."""
+  hook, log = sys.unraisablehook, std_logging.getLogger('asyncio')
+  level = log.level
+
+  def quiet(unraisable):
+    if str(unraisable.exc_value) != 'Event loop is closed':
+      hook(unraisable)
+
+  sys.unraisablehook = quiet
+  log.setLevel(std_logging.CRITICAL)
+  try:
+    yield
+  except Exception:
+    time.sleep(0.05)  # They come from other threads.
+    gc.collect()
+    raise
+  finally:
+    sys.unraisablehook = hook
+    log.setLevel(level)
+
+
+def _crc32(array: np.ndarray) -> int:
+  """Returns the checksum of an array's values."""
+  data = np.ascontiguousarray(array)
+  return zlib.crc32(data.reshape(-1).view(np.uint8).data)
+
+
+def _crc32_of_json(value: Any) -> int:
+  """Returns the checksum of a JSON value, however it is written."""
+  return zlib.crc32(json.dumps(value, sort_keys=True).encode())
+
+
+def _manager(path: pathlib.Path, keep: int) -> Any:
+  """Opens the checkpoints."""
+  import orbax.checkpoint as ocp
+
+  for notes in path.glob('*/_CHECKPOINT_METADATA'):
+    # Times of writing, which nobody needs; the library trips over damage.
+    if not _is_json_object(notes):
+      notes.unlink()
   options = ocp.CheckpointManagerOptions(
     max_to_keep=keep,
-    cleanup_tmp_directories=not peek,
+    cleanup_tmp_directories=True,
     create=False,
     save_root_metadata=False,
-    enable_async_checkpointing=not peek,
     multiprocessing_options=ocp.options.MultiprocessingOptions(
       primary_host=0, active_processes={0}, barrier_sync_key_prefix='jaxdl'
     ),
   )
   return ocp.CheckpointManager(path.resolve(), options=options)
+
+
+def _is_json_object(path: pathlib.Path) -> bool:
+  try:
+    return isinstance(json.loads(path.read_bytes()), dict)
+  except (ValueError, RecursionError):
+    return False
 
 
 def _share(saved: _pack.Saved | None, template: chex.ArrayTree) -> _pack.Saved:

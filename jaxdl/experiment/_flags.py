@@ -2,6 +2,7 @@
 """Command-line flags made from a configuration."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from absl import flags
@@ -35,30 +36,66 @@ def define_flags(
         field.default,
         text,
         flag_values=flag_values,
-        serializer=_Serializer(kind),
+        serializer=_Serializer(),
       )
 
 
-def from_flags(config_class: type[C], flag_values: flags.FlagValues) -> C:
+def from_flags(
+  config_class: type[C],
+  flag_values: flags.FlagValues,
+  *,
+  given: Iterable[str] = (),
+  **defaults: Any,
+) -> C:
   """Builds a configuration from parsed flags, and shrinks it for `--smoke`.
 
   Args:
     config_class: the configuration.
     flag_values: where `define_flags` put the flags, parsed.
+    given: knobs that `--smoke` leaves as they are.
+    **defaults: values of knobs whose flags are empty.
 
   Returns:
     The checked configuration.
 
   Raises:
-    ValueError: if a value or a combination of values is impossible.
+    ValueError: if a value or a combination of values is impossible, or a flag
+      was set that has no effect beside the others.
   """
-  config = config_class(
-    **{
-      f.name: flag_values[f.name].value
-      for f, _ in config_lib.fields(config_class)
-    }
-  )
-  return config.smoked() if config.smoke else config
+  values = {
+    f.name: flag_values[f.name].value
+    for f, _ in config_lib.fields(config_class)
+  }
+  values |= {name: v for name, v in defaults.items() if not values[name]}
+  config = config_class(**values)
+  for field, _ in config_lib.fields(config_class):
+    # A file of all flags may name those that are idle at their defaults.
+    said = flag_values[field.name].present
+    if said and getattr(config, field.name) != field.default:
+      reason = config_lib.idle(config, field.name)
+      if reason:
+        raise ValueError(reason)
+  return config_lib.shrunk(config, given) if config.smoke else config
+
+
+def on_command_line(
+  config_class: type[config_lib.BaseConfig], args: Iterable[str]
+) -> set[str]:
+  """Returns the knobs that arguments set themselves, not through a file.
+
+  Args:
+    config_class: the configuration.
+    args: the command line.
+
+  Returns:
+    Names of knobs.
+  """
+  names = {f.name for f, _ in config_lib.fields(config_class)}
+  found = {
+    arg.lstrip('-').partition('=')[0] for arg in args if arg.startswith('-')
+  }
+  found |= {name.removeprefix('no') for name in found - names}
+  return found & names
 
 
 def help_text(config_class: type[config_lib.BaseConfig], title: str) -> str:
@@ -66,7 +103,7 @@ def help_text(config_class: type[config_lib.BaseConfig], title: str) -> str:
   common = {f.name for f in dataclasses.fields(config_lib.BaseConfig)}
   own, shared = [], []
   for field, kind in config_lib.fields(config_class):
-    default = _Serializer(kind).serialize(field.default)
+    default = _Serializer().serialize(field.default)
     line = f'  --{field.name}={default}\n      {_help(field, kind)}'
     (shared if field.name in common else own).append(line)
   parts = [title.strip()]
@@ -96,6 +133,11 @@ def _help(field: dataclasses.Field, kind: config_lib.Kind) -> str:
     notes.append('comma-separated')
   if kind.optional:
     notes.append(f'or {_NONE}')
+  notes += [
+    f'for {places.replace("|", " or ")}={", ".join(wanted)}'
+    for places, wanted in spec.needs.items()
+    if not isinstance(wanted, bool)
+  ]
   return f'{spec.help} [{"; ".join(notes)}]' if notes else spec.help
 
 
@@ -142,13 +184,5 @@ class _Parser(flags.ArgumentParser):
 class _Serializer(flags.ArgumentSerializer):
   """Writes one flag value so that `_Parser` reads it back."""
 
-  def __init__(self, kind: config_lib.Kind):
-    self._kind = kind
-
   def serialize(self, value: Any) -> str:
-    if value is None:
-      return _NONE
-    values = value if self._kind.many else (value,)
-    return ','.join(
-      str(v).lower() if isinstance(v, bool) else str(v) for v in values
-    )
+    return config_lib.text_of(value)

@@ -10,7 +10,7 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -35,19 +35,84 @@ class Interrupted(KeyboardInterrupt):
     self.round = round
 
 
+class Stopped(KeyboardInterrupt):
+  """A run stopped at once, at a signal.
+
+  Attributes:
+    signum: the signal.
+  """
+
+  def __init__(self, signum: int) -> None:
+    super().__init__(f'stopped at once by {signal.Signals(signum).name}')
+    self.signum = signum
+
+
 class Signals:
-  """Remembers the first SIGINT or SIGTERM; a second one acts at once."""
+  """Answers SIGINT and SIGTERM, also while compiled code keeps Python out.
+
+  While a round may be finished the first signal is remembered in `received`;
+  any other raises `Stopped`. A thread says so at once, and ends the process if
+  the main thread does not come back to Python soon.
+
+  Attributes:
+    received: the signal after which the run is to end, or 0.
+    finishing: whether there is a round that may be finished.
+    say: `say(text)` shows an answer.
+    leave: called before the process ends without the main thread.
+  """
 
   def __init__(self) -> None:
     self.received = 0
-    self.handlers: dict[int, Any] = {}
+    self.finishing = True
+    self.say: Callable[[str], Any] = lambda text: None
+    self.leave: Callable[[], Any] = lambda: None
+    self._stopped = threading.Event()
+    self._told = self._asked = False
+
+  def arm(self) -> dict[int, Any]:
+    """Sets the handlers, also over those that a library put in between.
+
+    Returns:
+      The handlers that were there.
+    """
+    # None stands for a handler that was not set from Python: the default.
+    return {
+      s: signal.signal(s, self._handle) or signal.SIG_DFL for s in _SIGNALS
+    }
 
   def _handle(self, signum: int, frame: Any) -> None:
     del frame
-    if self.received:
-      signal.signal(signum, self.handlers[signum])
-      signal.raise_signal(signum)
-    self.received = signum
+    if self.finishing and not self.received:
+      self.received = signum
+      return
+    self._stopped.set()
+    raise Stopped(signum)
+
+  def _watch(self, pipe: int) -> None:
+    """Reads the number of every signal that comes; the body of the thread."""
+    while numbers := os.read(pipe, 64):
+      for signum in numbers:
+        if signum in _SIGNALS:
+          self._answer(signum)
+
+  def _answer(self, signum: int) -> None:
+    if self.finishing and not self._told:
+      self._told = True
+      self.say('stopping after this round; once more stops now.')
+      return
+    if not self._asked:
+      self._asked = True
+      self.say('stopping now ...')
+      if self._stopped.wait(_GRACE_S):
+        return
+    with contextlib.suppress(Exception):
+      self.leave()
+    os._exit(128 + signum)
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_GRACE_S = 1.0
+_active: Signals | None = None
 
 
 @contextlib.contextmanager
@@ -58,22 +123,31 @@ def deferred_signals(enabled: bool) -> Iterator[Signals]:
     enabled: False leaves signals alone, as does a thread other than the main.
 
   Yields:
-    The flag.
+    The flag; that of the surrounding `deferred_signals` if there is one.
   """
-  flag = Signals()
-  if not enabled or threading.current_thread() is not threading.main_thread():
-    yield flag
+  global _active
+  here = threading.current_thread() is threading.main_thread()
+  if not enabled or not here or _active is not None:
+    yield _active if enabled and here and _active else Signals()
     return
-  # None stands for a handler that was not set from Python: the default.
-  flag.handlers = {
-    s: signal.signal(s, flag._handle) or signal.SIG_DFL
-    for s in (signal.SIGINT, signal.SIGTERM)
-  }
+  flag = _active = Signals()
+  reader, writer = os.pipe()
+  os.set_blocking(writer, False)
+  # The number is written at once, while handlers wait for the interpreter.
+  old_pipe = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+  handlers = flag.arm()
+  thread = threading.Thread(target=flag._watch, args=(reader,), daemon=True)
+  thread.start()
   try:
     yield flag
   finally:
-    for signum, handler in flag.handlers.items():
+    for signum, handler in handlers.items():
       signal.signal(signum, handler)
+    signal.set_wakeup_fd(old_pipe)
+    _active = None
+    os.close(writer)
+    thread.join(timeout=2 * _GRACE_S)
+    os.close(reader)
 
 
 def emulate_devices(count: int) -> None:
@@ -104,7 +178,8 @@ def check_devices(count: int) -> None:
   if jax.local_device_count() != count:
     raise ValueError(
       f'devices={count} came too late, jax runs on '
-      f'{jax.local_device_count()} already: use no device before main().'
+      f'{jax.local_device_count()} already: set '
+      f"XLA_FLAGS='{_COUNT}={count}' instead."
     )
 
 

@@ -2,18 +2,20 @@
 """Turns a configuration and a run function into a command.
 
 Exit codes: 0, metrics are on disk; 2, a flag, a configuration or a file is
-wrong, said in one line before anything was written; 130 and 143, stopped by
-SIGINT and SIGTERM after saving; 1, a defect, with a traceback.
+wrong, said in one line before anything was written, or the disk takes no more,
+also in the middle of a run; 130 and 143, stopped by SIGINT and SIGTERM, after
+saving if rounds were on; 1, a defect, with a traceback.
 """
 
 import collections
-import dataclasses
+import contextlib
 import importlib.util
 import logging as std_logging
 import pathlib
+import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from absl import app, flags, logging
@@ -71,8 +73,7 @@ def main(
     return _parse(config_class, args, name)
 
   def body(rest):
-    del rest
-    return _body(config_class, run, name)
+    return _body(config_class, run, name, rest[1:])
 
   app.run(body, argv, flags_parser=parse)
 
@@ -105,8 +106,12 @@ def record(
 class _Place:
   """The workdir of a run with its sinks and store, none opened yet."""
 
-  def __init__(self, config, name):
+  def __init__(self, config, name, progress=None):
     import jax
+
+    if progress is None:
+      progress = _progress.progress_sink(name, show=jax.process_index() == 0)
+    progress.stage('preparing')
 
     self.config = config
     self.name = name
@@ -117,7 +122,7 @@ class _Place:
     if self.first:
       try:
         workdir = _workdir.Workdir(self.path, name, config)
-        self.sinks = self._sinks()
+        self.sinks = [*self._sinks(), progress]
       except (ValueError, OSError) as error:
         problem = error
     # The others must not wait for a process that has given up.
@@ -126,6 +131,7 @@ class _Place:
       raise problem
     if failed:
       raise ValueError('process 0 cannot use its workdir.')
+    self.progress = progress
     self.store = _checkpoint.Store(
       self.path,
       seconds=config.checkpoint_seconds,
@@ -144,7 +150,7 @@ class _Place:
       if importlib.util.find_spec('tensorboardX') is None:
         raise ValueError(extras.missing('tensorboardX', 'tensorboard=True'))
       found.append(_sinks.TensorBoard(self.path / 'tensorboard'))
-    return [*found, _progress.progress_sink(self.name)]
+    return found
 
 
 def _name(config_class, script: str) -> str:
@@ -167,7 +173,7 @@ def _parse(config_class, args, name) -> list[str]:
     sys.exit(0)
   try:
     rest = flags.FLAGS(args)
-  except flags.Error as error:
+  except (flags.Error, OSError, UnicodeDecodeError) as error:
     _refuse(name, f'{_sentence(error)} (--help lists the flags)')
     sys.exit(2)
   except SystemExit:
@@ -177,40 +183,91 @@ def _parse(config_class, args, name) -> list[str]:
   if len(rest) > 1:
     _refuse(name, f'{rest[1]!r} is no flag: write --name=value.')
     sys.exit(2)
-  return rest
+  return [*rest, *_flags.on_command_line(config_class, args[1:])]
 
 
-def _body(config_class, run, name) -> int:
-  logging.get_absl_handler().addFilter(_quiet)
-  place = None
+def _body(config_class, run, name, given=()) -> int:
+  """Runs; returns the exit code. `given`: knobs set on the command line."""
+  with _plain_log(), _launch.deferred_signals(True) as signals:
+    signals.finishing = False
+    return _guarded(config_class, run, name, given, signals)
+
+
+def _guarded(config_class, run, name, given, signals) -> int:
+  place, progress = None, None
   try:
-    config = _flags.from_flags(config_class, flags.FLAGS)
-    if not config.workdir:
-      config = dataclasses.replace(config, workdir=f'runs/{name}')
+    # Before anything can touch a device.
+    _launch.emulate_devices(flags.FLAGS['devices'].value)
+    config = _flags.from_flags(
+      config_class, flags.FLAGS, given=given, workdir=f'runs/{name}'
+    )
+    progress = _progress.progress_sink(name, show=not config.process_id)
+    signals.say = lambda text: _refuse(name, text)
+    signals.leave = progress.leave
     _launch.check_prng()
-    _launch.emulate_devices(config.devices)
     _launch.connect(config.coordinator, config.num_processes, config.process_id)
+    signals.arm()
     _launch.check_devices(config.devices)
-    place = _Place(config, name)
+    place = _Place(config, name, progress)
     result = run(config, sinks=place.sinks, store=place.store)
+    if place.first:
+      drawn = _finish(place, result)
+      _report(place, result, drawn)
+    return 0
   except _launch.Interrupted as error:
     _refuse(name, f'{error}; the same command goes on from there.')
     return 128 + error.signum
-  except KeyboardInterrupt:
+  except KeyboardInterrupt as error:
     running = place is not None and place.store.running
     what = 'the last checkpoint stands' if running else 'nothing had run yet'
     _refuse(name, f'stopped at once; {what}.')
-    return 130
+    return 128 + getattr(error, 'signum', signal.SIGINT)
   except (ValueError, ImportError, OSError) as error:
     if not _is_refusal(error, config_class, place):
       raise
     logging.debug('%s', traceback.format_exc())
-    _refuse(name, _sentence(error))
+    if progress is not None:
+      progress.leave()
+    _refuse(name, _sentence(error) + _way_out(error, place))
     return 2
-  if place.first:
-    drawn = _finish(place, result)
-    _report(place, result, drawn)
-  return 0
+  finally:
+    if progress is not None:
+      progress.leave()
+
+
+def _way_out(error, place) -> str:
+  """What to do about a disk that takes no more, once rounds have run."""
+  written = isinstance(error, _workdir.WriteError)
+  if not written or place is None or not place.store.begun:
+    return ''
+  return (
+    ' Make room, then give the same command: it goes on from the last '
+    'checkpoint.'
+  )
+
+
+@contextlib.contextmanager
+def _plain_log() -> Iterator[None]:
+  """Logs without place and time, and without the small talk of libraries."""
+  handler = logging.get_absl_handler()
+  before = handler.formatter
+  handler.setFormatter(_Plain())
+  handler.addFilter(_quiet)
+  try:
+    yield
+  finally:
+    handler.setFormatter(before)
+    handler.removeFilter(_quiet)
+
+
+class _Plain(std_logging.Formatter):
+  """The message, after its level where that is worth a word."""
+
+  def format(self, record):
+    text = super().format(record)
+    if record.levelno <= std_logging.INFO:
+      return text
+    return f'{record.levelname.lower()}: {text}'
 
 
 def _finish(place: _Place, result: Any) -> list[pathlib.Path]:
@@ -218,6 +275,11 @@ def _finish(place: _Place, result: Any) -> list[pathlib.Path]:
   rows = _sinks.read_rows(place.metrics)
   if place.config.csv:
     _sinks.write_csv(rows, place.path / 'metrics.csv')
+  with _workdir.writing(place.path / 'plots'):
+    return _draw(place, result, rows)
+
+
+def _draw(place, result, rows) -> list[pathlib.Path]:
   experiment = getattr(result, 'experiment', None)
   if experiment is None or not experiment.plots or not place.config.plots:
     return []
@@ -252,17 +314,20 @@ def _report(place: _Place, result: Any, drawn: list[pathlib.Path]) -> None:
   for folder, count in folders.items():
     noun = 'picture' if count == 1 else 'pictures'
     lines.append(('plots', f'{folder} ({count} {noun})'))
+  lines.append(('time', str(place.progress.clock)))
   for label, where in lines:
     print(f'{label + ":":<10}{where}')
 
 
 def _refuse(name: str, message: str) -> None:
-  print(f'{name}: {message}', file=sys.stderr, flush=True)
+  _progress.say(f'{name}: {message}')
 
 
 def _sentence(error: BaseException) -> str:
   if isinstance(error, FileNotFoundError) and error.filename:
     return f'{error.filename} does not exist.'
+  if isinstance(error, OSError) and error.filename and error.strerror:
+    return f'{error.filename} cannot be used: {error.strerror}.'
   return ' '.join(str(error).split())
 
 
@@ -270,8 +335,10 @@ def _is_refusal(error, config_class, place) -> bool:
   """Whether an error tells the user what to change, and not of a defect.
 
   It does if no round has run and the toolkit or the binary raised it on
-  purpose, rather than a library underneath.
+  purpose, rather than a library underneath; or if the disk takes no more.
   """
+  if isinstance(error, _workdir.WriteError):
+    return True
   if place is not None and place.store.running:
     return False
   if isinstance(error, FileNotFoundError):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a run shows on the terminal: progress while it runs, a table after."""
 
+import collections
+import contextlib
 import math
 import sys
 import time
@@ -8,101 +10,318 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from absl import logging
 
 from jaxdl.experiment import _sinks
 
 Row = dict[str, Any]
 Table = tuple[Sequence[str], Sequence[Sequence[Any]]]
 
+_WIDTH = 100
+# Metrics of which more is better; of all others less is.
+_HIGHER = ('accuracy', 'r2', 'reward', 'score')
 
-class Bar(_sinks.Sink):
-  """A progress bar with rounds per second and the time that is left.
+
+class Clock:
+  """How long each stage took, and how fast rounds are.
+
+  Time counts as 'running' from the end of the first round on, so that neither
+  speed nor the time that is left knows of compilation.
+  """
+
+  def __init__(self) -> None:
+    self.seconds = collections.Counter()
+    self.stage = ''
+    self.total = 0
+    self.step = 0
+    self._ran_from = 0
+    self._since = time.monotonic()
+
+  def enter(self, stage: str) -> None:
+    """Goes on to another stage."""
+    self.seconds = self._now()
+    self._since = time.monotonic()
+    if stage == 'running' and not self.seconds['running']:
+      self._ran_from = self.step
+    self.stage = stage
+
+  def _now(self) -> collections.Counter[str]:
+    passed = time.monotonic() - self._since
+    return self.seconds + collections.Counter({self.stage: passed})
+
+  def spent(self) -> float:
+    """Seconds since the stage was entered."""
+    return time.monotonic() - self._since
+
+  def speed(self) -> float | None:
+    """Rounds per second, or None before there is anything to tell."""
+    seconds, done = self._now()['running'], self.step - self._ran_from
+    return done / seconds if seconds and done > 0 else None
+
+  def left(self) -> str:
+    """How long the other rounds take, e.g. ', 1:05 left'."""
+    speed = self.speed()
+    if speed is None or self.step >= self.total:
+      return ''
+    return f', {_duration((self.total - self.step) / speed)} left'
+
+  def __str__(self) -> str:
+    seconds, speed = self._now(), self.speed()
+    rate = '' if speed is None else f' ({speed:.3g} rounds/s)'
+    return ', '.join(
+      f'{name} {_seconds(seconds[name])}{rate if name == "running" else ""}'
+      for name in ('preparing', 'compiling', 'running', 'drawing')
+      if seconds[name]
+    )
+
+
+class Progress(_sinks.Sink):
+  """Shows what is being done, and one short line per evaluation.
+
+  Args:
+    title: the name of the experiment.
+  """
+
+  def __init__(self, title: str) -> None:
+    self.title = title
+    self.clock = Clock()
+    self.lines: list[str] = []
+
+  def show(self, text: str) -> None:
+    """Shows a line that stays."""
+    say(f'{self.title}: {text}')
+
+  def stage(self, name: str) -> None:
+    """Starts another stage."""
+    clock, before = self.clock, self.clock.stage
+    if name == before:
+      return
+    passed = _seconds(clock.spent())
+    clock.enter(name)
+    if name == 'running':
+      self.show(f'{before} took {passed}.')
+    elif before and before != 'running':
+      self.show(f'{before} took {passed}; {name} ...')
+    else:
+      self.show(f'{name} ...')
+
+  def rewind(
+    self, step: int, eval_every: int, num_rounds: int
+  ) -> list[Row] | None:
+    """Notes where the run goes on."""
+    self.clock.total, self.clock.step = num_rounds, max(step, 0)
+    if step == num_rounds:
+      self.show(f'all {num_rounds} rounds are done already.')
+    elif step >= 0:
+      self.show(f'going on after round {step} of {num_rounds}.')
+    return None
+
+  def tick(self, step: int) -> None:
+    """Counts the rounds."""
+    self.clock.step = step
+
+  def write(self, rows: list[Row]) -> None:
+    """Shows the round, the time left, and the best and the worst variant."""
+    if rows:
+      step = rows[0]['step']
+      self.clock.step = step
+      head = f'round {step}/{self.clock.total}{self.clock.left()}: '
+      self.news(head + in_brief(rows, width=_WIDTH - len(head)))
+
+  def news(self, line: str) -> None:
+    """Shows the line of an evaluation."""
+    say(line)
+
+  def close(self) -> None:
+    """Stops counting; what follows is drawn from the rows."""
+    self.clock.enter('drawing')
+
+  def leave(self) -> None:
+    """Leaves the terminal as it was found."""
+
+
+class Bar(Progress):
+  """A bar with rounds per second and the time that is left.
 
   Args:
     title: shown in front of the bar.
   """
 
   def __init__(self, title: str) -> None:
-    self._title = title
+    super().__init__(title)
     self._bar = None
     self._task = None
     self._next = 0.0
-    self._step = 0
+
+  def stage(self, name: str) -> None:
+    """Shows the stage in the bar, which is there from the first one on."""
+    self.clock.enter(name)
+    if self._bar is None:
+      self._bar = _bar(self.clock)
+      self._bar.start()
+      self._task = self._bar.add_task(self.title, total=None)
+    self._update()
 
   def rewind(
     self, step: int, eval_every: int, num_rounds: int
   ) -> list[Row] | None:
-    """Starts the bar at the round where the run goes on."""
-    from rich import console, progress
-
-    self._bar = progress.Progress(
-      progress.TextColumn('[bold]{task.description}'),
-      progress.BarColumn(bar_width=None),
-      progress.MofNCompleteColumn(),
-      _rate_column(progress),
-      progress.TimeRemainingColumn(),
-      console=console.Console(stderr=True),
-    )
-    self._bar.start()
-    self._step = max(step, 0)
-    self._task = self._bar.add_task(
-      self._title, total=num_rounds, completed=self._step
-    )
+    """Moves the bar to the round where the run goes on."""
+    super().rewind(step, eval_every, num_rounds)
+    self._update()
     return None
 
   def tick(self, step: int) -> None:
     """Moves the bar, ten times a second at most."""
-    self._step = step
+    self.clock.step = step
     now = time.monotonic()
-    if now >= self._next and self._bar is not None:
+    if now >= self._next:
       self._next = now + 0.1
-      self._bar.update(self._task, completed=step)
+      self._update()
+
+  def news(self, line: str) -> None:
+    """Shows the line below the bar."""
+    if self._bar is not None:
+      self._bar.news = line
+      self._update()
+
+  def _update(self) -> None:
+    if self._bar is not None:
+      self._bar.update(
+        self._task, total=self.clock.total or None, completed=self.clock.step
+      )
 
   def close(self) -> None:
     """Leaves the bar as it is on the screen."""
-    if self._bar is not None:
-      self._bar.update(self._task, completed=self._step)
-      self._bar.stop()
-      self._bar = None
+    self._update()
+    super().close()
+    self.leave()
+
+  def leave(self) -> None:
+    """Ends the bar, which hides the cursor."""
+    bar, self._bar = self._bar, None
+    if bar is not None:
+      bar.stop()
 
 
-class Log(_sinks.Sink):
-  """One log line per evaluation, for output that is no terminal."""
+class Silent(Progress):
+  """Counts, and shows nothing."""
 
-  def __init__(self) -> None:
-    self._total = 0
-    self._first = 0
-    self._start = 0.0
+  def show(self, text: str) -> None:
+    """Shows nothing."""
 
-  def rewind(
-    self, step: int, eval_every: int, num_rounds: int
-  ) -> list[Row] | None:
-    """Notes where the run goes on."""
-    self._total, self._first = num_rounds, max(step, 0)
-    self._start = time.monotonic()
-    if step == num_rounds:
-      logging.info('all %d rounds are done already', num_rounds)
-    elif step >= 0:
-      logging.info('going on after round %d of %d', step, num_rounds)
-    return None
-
-  def write(self, rows: list[Row]) -> None:
-    """Logs the round, the speed and the first metrics of the first rows."""
-    if not rows:
-      return
-    step = rows[0]['step']
-    passed = time.monotonic() - self._start
-    done = step - self._first
-    speed = f', {done / passed:.3g} rounds/s' if done and passed else ''
-    shown = '; '.join(_brief(row) for row in rows[:4])
-    more = '; ...' if len(rows) > 4 else ''
-    logging.info('round %d/%d%s: %s%s', step, self._total, speed, shown, more)
+  def news(self, line: str) -> None:
+    """Shows nothing."""
 
 
-def progress_sink(title: str) -> _sinks.Sink:
-  """Returns a bar on a terminal and log lines elsewhere."""
-  return Bar(title) if sys.stderr.isatty() else Log()
+def progress_sink(title: str, *, show: bool = True) -> Progress:
+  """Returns a bar on a terminal and lines elsewhere."""
+  if not show:
+    return Silent(title)
+  return Bar(title) if sys.stderr.isatty() else Progress(title)
+
+
+def say(text: str) -> None:
+  """Writes a line to standard error; nobody may be there to read it."""
+  with contextlib.suppress(OSError, ValueError):
+    print(text, file=sys.stderr, flush=True)
+
+
+def in_brief(rows: list[Row], *, width: int) -> str:
+  """Says which variant does best and which worst, by the first metric.
+
+  Args:
+    rows: rows of one evaluation.
+    width: characters at most.
+
+  Returns:
+    E.g. 'accuracy best 0.93 median, worst 0.41 mean'; of the first number of
+    test rows (or of what there is), averaged over seeds. NaN is worst.
+
+  Example:
+    >>> rows = [
+    ...   dict(step=9, split='test', rule=rule, seed=0, loss=loss)
+    ...   for rule, loss in [('mean', 2.5), ('krum', 0.5), ('median', 1.0)]
+    ... ]
+    >>> in_brief(rows, width=80)
+    'loss best 0.5 krum, worst 2.5 mean'
+  """
+  split = _main_split(rows)
+  rows = [row for row in rows if row['split'] == split]
+  metric = next(
+    (
+      name
+      for row in rows
+      for name, value in row.items()
+      if name not in _sinks.LABELS and _is_number(value)
+    ),
+    None,
+  )
+  if metric is None:
+    return f'{len(rows)} rows'[: max(width, 0)]
+  values: dict[str, list[float]] = {}
+  for row in rows:
+    if _is_number(row.get(metric)):
+      values.setdefault(row['rule'], []).append(float(row[metric]))
+  with np.errstate(invalid='ignore'):  # Infinities of both signs.
+    means = {rule: float(np.mean(found)) for rule, found in values.items()}
+  sign = -1.0 if any(word in metric for word in _HIGHER) else 1.0
+  worse = lambda rule: (math.isnan(means[rule]), sign * means[rule])
+  order = sorted(means, key=worse)
+  if len(order) == 1:
+    return f'{metric} {means[order[0]]:.4g}'[:width]
+  ends = ((order[0], 'best'), (order[-1], 'worst'))
+  figures = [f'{word} {means[rule]:.4g}' for rule, word in ends]
+  room = (width - len(f'{metric} {figures[0]} , {figures[1]} ')) // 2
+  names = [_cut(rule, room) for rule, _ in ends]
+  return f'{metric} {figures[0]} {names[0]}, {figures[1]} {names[1]}'[:width]
+
+
+def _cut(text: str, room: int) -> str:
+  return text if len(text) <= room else text[: max(room - 3, 0)] + '...'
+
+
+def _main_split(rows: list[Row]) -> str:
+  splits = list(dict.fromkeys(row['split'] for row in rows))
+  return 'test' if 'test' in splits or not splits else splits[0]
+
+
+def _seconds(seconds: float) -> str:
+  return f'{seconds:.1f} s' if seconds < 100 else f'{_duration(seconds)} min'
+
+
+def _duration(seconds: float) -> str:
+  minutes, rest = divmod(round(seconds), 60)
+  hours, minutes = divmod(minutes, 60)
+  return f'{hours}:{minutes:02}:{rest:02}' if hours else f'{minutes}:{rest:02}'
+
+
+def _bar(clock: Clock) -> Any:
+  """Makes the bar; rich is not imported before."""
+  from rich import console, progress, text
+
+  class Rest(progress.ProgressColumn):
+    def render(self, task):
+      del task
+      if clock.stage != 'running':
+        return text.Text(f'{clock.stage} ... {_duration(clock.spent())}')
+      speed = clock.speed()
+      rate = '' if speed is None else f'{speed:.3g} rounds/s'
+      return text.Text(rate + clock.left())
+
+  class WithNews(progress.Progress):
+    news = ''
+
+    def get_renderables(self):
+      yield self.make_tasks_table(self.tasks)
+      if self.news:
+        yield text.Text(self.news, no_wrap=True, overflow='ellipsis')
+
+  return WithNews(
+    progress.TextColumn('[bold]{task.description}'),
+    progress.BarColumn(bar_width=None),
+    progress.MofNCompleteColumn(),
+    Rest(),
+    console=console.Console(stderr=True),
+  )
 
 
 def default_table(rows: list[Row], by: Sequence[str] = ()) -> Table:
@@ -126,8 +345,7 @@ def default_table(rows: list[Row], by: Sequence[str] = ()) -> Table:
     >>> default_table(rows)
     (['rule', 'round', 'loss'], [('mean', '9', '1.5 ± 0.7071')])
   """
-  splits = list(dict.fromkeys(row['split'] for row in rows))
-  split = 'test' if 'test' in splits or not splits else splits[0]
+  split = _main_split(rows)
   rows = [row for row in rows if row['split'] == split]
   metrics = list(
     dict.fromkeys(
@@ -208,26 +426,3 @@ def _looks_numeric(value: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
   return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _brief(row: Row) -> str:
-  metrics = [
-    f'{name} {value:.4g}'
-    for name, value in row.items()
-    if name not in _sinks.LABELS and _is_number(value) and not math.isnan(value)
-  ]
-  label = f'{row["rule"]} ' if row['rule'] else ''
-  if row['split'] != 'test':
-    label = f'{row["split"]} {label}'
-  return label + ' '.join(metrics[:4])
-
-
-def _rate_column(progress: Any) -> Any:
-  class Rate(progress.ProgressColumn):
-    def render(self, task):
-      from rich import text
-
-      speed = task.speed or task.finished_speed
-      return text.Text('' if speed is None else f'{speed:.4g} rounds/s')
-
-  return Rate()

@@ -23,6 +23,7 @@ from jaxdl.experiment import _workdir
 
 Row = dict[str, Any]
 LABELS = ('step', 'split', 'rule', 'seed')
+_LABEL_TYPES = {'step': int, 'split': str, 'rule': str, 'seed': int}
 _NON_FINITE = {
   'NaN': math.nan,
   'Infinity': math.inf,
@@ -33,10 +34,14 @@ _NON_FINITE = {
 class Sink:
   """Receives rows; every method may be left as it is.
 
-  `rewind` is called once before anything else, `tick` after every round (cheap
-  please), `write` at evaluations, `flush` before a checkpoint, `close` at the
-  end, also after an error.
+  `rewind` is called once before rounds, `tick` after every one (cheap please),
+  `write` at evaluations, `flush` before a checkpoint, `close` at the end, also
+  after an error; `stage` says, at any time, what is being done: 'preparing',
+  'compiling' or 'running'.
   """
+
+  def stage(self, name: str) -> None:
+    """Is told what is being done from now on."""
 
   def rewind(
     self, step: int, eval_every: int, num_rounds: int
@@ -91,27 +96,32 @@ class Jsonl(Sink):
         kept.append(line)
         rows.append(row)
     _workdir.write_atomically(self._path, b''.join(kept))
-    self._file = open(self._path, 'ab')  # noqa: SIM115
+    with _workdir.writing(self._path):
+      self._file = open(self._path, 'ab')  # noqa: SIM115
     return rows
 
   def write(self, rows: list[Row]) -> None:
     """Appends whole lines."""
     assert self._file is not None
-    self._file.write(b''.join(_line(row) for row in rows))
-    self._file.flush()
+    with _workdir.writing(self._path):
+      self._file.write(b''.join(_line(row) for row in rows))
+      self._file.flush()
 
   def flush(self) -> None:
     """Forces the file to the disk."""
     if self._file is not None:
-      self._file.flush()
-      os.fsync(self._file.fileno())
+      with _workdir.writing(self._path):
+        self._file.flush()
+        os.fsync(self._file.fileno())
 
   def close(self) -> None:
     """Closes the file."""
-    if self._file is not None:
-      self.flush()
-      self._file.close()
-      self._file = None
+    file, self._file = self._file, None
+    if file is not None:
+      # Closing gives the descriptor back also where the disk is full.
+      with _workdir.writing(self._path), file:
+        file.flush()
+        os.fsync(file.fileno())
 
 
 class TensorBoard(Sink):
@@ -131,9 +141,10 @@ class TensorBoard(Sink):
     """Opens a new event file that voids what came after `step`."""
     import tensorboardX
 
-    self._writer = tensorboardX.SummaryWriter(
-      self._directory, purge_step=step + 1
-    )
+    with _workdir.writing(self._directory):
+      self._writer = tensorboardX.SummaryWriter(
+        self._directory, purge_step=step + 1
+      )
     return None
 
   def write(self, rows: list[Row]) -> None:
@@ -174,9 +185,12 @@ def read_rows(path: str | os.PathLike[str]) -> list[Row]:
   Example:
     >>> import pathlib, tempfile
     >>> path = pathlib.Path(tempfile.mkdtemp()) / 'metrics.jsonl'
-    >>> _ = path.write_text('{"step": 0, "loss": "Infinity"}')
-    >>> read_rows(path)
-    [{'step': 0, 'loss': inf}]
+    >>> _ = path.write_text(
+    ...   '{"step": 0, "split": "test", "rule": "", "seed": 0, '
+    ...   '"loss": "Infinity"}'
+    ... )
+    >>> read_rows(path)[0]['loss']
+    inf
   """
   return [row for _, row in _read(pathlib.Path(path))]
 
@@ -269,10 +283,12 @@ def _read(path: pathlib.Path) -> list[tuple[bytes, Row]]:
   for number, line in enumerate(path.read_bytes().splitlines(True), 1):
     try:
       row = json.loads(line)
-      if not isinstance(row['step'], int):
-        raise ValueError('no step')
-    except (ValueError, KeyError, TypeError):
-      logging.warning('%s ends in a damaged line %d.', path, number)
+      if not all(type(row[k]) is kind for k, kind in _LABEL_TYPES.items()):
+        raise ValueError('no labels')
+    except (ValueError, KeyError, TypeError, RecursionError):
+      logging.warning(
+        '%s is damaged in line %d: it counts up to there.', path, number
+      )
       break
     found.append(
       (

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The directory of one run: who made it, and what is in it."""
 
+import contextlib
 import json
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from absl import logging
@@ -24,14 +26,43 @@ _OURS = (
 )
 
 
+class WriteError(OSError):
+  """The disk took no more; its message is a sentence."""
+
+
+@contextlib.contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[None]:
+  """Turns what the disk refuses into a `WriteError`.
+
+  Args:
+    path: what is being written.
+
+  Yields:
+    Nothing.
+  """
+  try:
+    yield
+  except WriteError:
+    raise
+  except OSError as error:
+    reason = error.strerror or str(error)
+    raise WriteError(f'{path} cannot be written: {reason}.') from error
+
+
 def write_atomically(path: pathlib.Path, data: bytes) -> None:
   """Replaces a file so that a kill leaves the old or the new one, whole."""
   temporary = path.with_name(path.name + '.tmp')
-  with open(temporary, 'wb') as f:
-    f.write(data)
-    f.flush()
-    os.fsync(f.fileno())
-  os.replace(temporary, path)
+  with writing(path):
+    try:
+      with open(temporary, 'wb') as f:
+        f.write(data)
+        f.flush()
+        os.fsync(f.fileno())
+      os.replace(temporary, path)
+    except OSError:
+      with contextlib.suppress(OSError):
+        temporary.unlink(missing_ok=True)
+      raise
 
 
 class Workdir:
@@ -57,8 +88,7 @@ class Workdir:
     self.path = pathlib.Path(directory)
     self.name = name
     self.config = config
-    if self.path.exists() and not self.path.is_dir():
-      raise ValueError(f'workdir={directory} is a file: name a directory.')
+    _check_place(self.path)
     if self.fresh:
       return
     old = self._read()
@@ -100,14 +130,15 @@ class Workdir:
 
   def begin(self) -> None:
     """Creates the directory, clears it if asked to, writes `config.json`."""
-    if self.fresh:
-      for entry in _OURS:
-        target = self.path / entry
-        if target.is_dir():
-          shutil.rmtree(target)
-        else:
-          target.unlink(missing_ok=True)
-    self.path.mkdir(parents=True, exist_ok=True)
+    with writing(self.path):
+      if self.fresh:
+        for entry in _OURS:
+          target = self.path / entry
+          if target.is_dir():
+            shutil.rmtree(target)
+          else:
+            target.unlink(missing_ok=True)
+      self.path.mkdir(parents=True, exist_ok=True)
     text = json.dumps(self.identity() | _provenance(), indent=2) + '\n'
     write_atomically(self.path / 'config.json', text.encode())
 
@@ -119,10 +150,22 @@ class Workdir:
       old = json.loads(path.read_text())
       if isinstance(old['experiment'], str) and isinstance(old['config'], dict):
         return old
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
       pass
     logging.warning('%s is damaged and will be written anew.', path)
     return None
+
+
+def _check_place(path: pathlib.Path) -> None:
+  """Raises ValueError where a directory can be neither used nor made."""
+  there = next(p for p in (path, *path.absolute().parents) if p.exists())
+  if not there.is_dir():
+    raise ValueError(f'workdir={path}: {there} is a file: name a directory.')
+  if not os.access(there, os.W_OK | os.X_OK):
+    raise ValueError(
+      f'workdir={path} cannot be written: {there} is read-only here. Choose '
+      'another --workdir.'
+    )
 
 
 def _provenance() -> dict[str, Any]:

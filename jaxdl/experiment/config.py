@@ -7,9 +7,10 @@ knob gives one flag, its help, its checks and its entry in `config.json`.
 
 import dataclasses
 import math
+import re
 import types
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from jaxdl.core import checks
@@ -29,6 +30,7 @@ class _Knob(NamedTuple):
   open_high: bool
   choices: tuple[Any, ...] | None
   runtime: bool
+  needs: dict[str, bool | tuple[str, ...]]
 
 
 class Kind(NamedTuple):
@@ -49,6 +51,7 @@ def knob(
   open_high: bool = False,
   choices: Iterable[Any] | None = None,
   runtime: bool = False,
+  needs: Mapping[str, bool | Iterable[str]] | None = None,
 ) -> Any:
   """Describes one field of a configuration, and so one flag.
 
@@ -67,6 +70,10 @@ def knob(
     choices: the allowed values, if they are few.
     runtime: whether the field only says how to run, not what is computed, so
       that a run may be resumed with another value.
+    needs: what other fields must say for this one to matter, all of it: True
+      (set), False (not set), or words of which the field must hold one, alone
+      or in a spec such as 'a+b', 'a@b' or 'a:b'. 'x|y' asks for it in either
+      field. A flag that is given and does not matter is refused.
 
   Returns:
     A dataclass field.
@@ -89,6 +96,10 @@ def knob(
     open_high,
     None if choices is None else tuple(choices),
     runtime,
+    {
+      names: wanted if isinstance(wanted, bool) else tuple(wanted)
+      for names, wanted in (needs or {}).items()
+    },
   )
   return dataclasses.field(default=default, metadata={'knob': spec})
 
@@ -108,7 +119,7 @@ class BaseConfig:
 
   reductions: ClassVar[tuple[str, ...]] = ('psum',)
 
-  seed: int = knob(0, 'Seed of the run.', low=0)
+  seed: int = knob(0, 'Seed of the run.', low=0, needs={'seeds': False})
   seeds: tuple[int, ...] = knob(
     (), 'Several seeds, run side by side; overrides --seed.', low=0
   )
@@ -214,6 +225,108 @@ def as_json(config: BaseConfig) -> dict[str, Any]:
     return value
 
   return {f.name: encode(getattr(config, f.name)) for f, _ in fields(config)}
+
+
+def shrunk(config: C, given: Iterable[str] = ()) -> C:
+  """Returns `config.smoked()`, but for the knobs that were given explicitly.
+
+  Args:
+    config: any configuration.
+    given: names of knobs that stay as they are.
+
+  Returns:
+    The small configuration.
+
+  Raises:
+    ValueError: if what was given does not fit what was shrunk.
+  """
+  small = config.smoked()
+  kept = {
+    name: getattr(config, name)
+    for name in given
+    if getattr(config, name) != getattr(small, name)
+  }
+  if not kept:
+    return small
+  try:
+    kept_small = dataclasses.replace(small, **kept)
+  except ValueError as error:
+    changed = [
+      f'{f.name}={getattr(small, f.name)}'
+      for f, _ in fields(config)
+      if getattr(small, f.name) != getattr(config, f.name)
+      and f.name not in kept
+      and re.search(rf'\b{f.name}\b', str(error))
+    ]
+    raise ValueError(
+      f'{error} (--smoke made it {", ".join(changed) or "smaller"}: give that '
+      'too, or leave --smoke out.)'
+    ) from error
+  object.__setattr__(kept_small, '_kept', tuple(kept))
+  return kept_small
+
+
+def is_shrunk(config: BaseConfig) -> bool:
+  """Whether a configuration is as `shrunk` makes it."""
+  small = config.smoked()
+  kept = getattr(config, '_kept', ())
+  return all(
+    getattr(config, f.name) == getattr(small, f.name)
+    for f, _ in fields(config)
+    if f.name not in kept
+  )
+
+
+def idle(config: BaseConfig, name: str) -> str | None:
+  """Says why a knob has no effect under a configuration.
+
+  Args:
+    config: any configuration.
+    name: of the knob.
+
+  Returns:
+    The sentence, or None where the knob matters.
+
+  Example:
+    >>> @dataclasses.dataclass(frozen=True, kw_only=True)
+    ... class Config(BaseConfig):
+    ...   rules: tuple[str, ...] = knob(('mean', 'nnm+krum'), 'Rules.')
+    ...   radius: float = knob(1.0, 'Of clip.', needs={'rules': ['clip']})
+    >>> idle(Config(radius=2.0), 'radius')
+    '--radius=2.0 has no effect on --rules=mean,nnm+krum: it is for clip.'
+    >>> idle(Config(radius=2.0, rules=('nnm+clip',)), 'radius')
+  """
+  own = {f.name: f.metadata['knob'] for f, _ in fields(config)}
+  for places, wanted in own[name].needs.items():
+    others = [other for other in places.split('|') if other in own]
+    values = {other: getattr(config, other) for other in others}
+    shown = f'--{name}={text_of(getattr(config, name))} has no effect'
+    if wanted is True and not any(values.values()):
+      return f'{shown} without {" or ".join(f"--{o}" for o in others)}.'
+    if wanted is False and any(values.values()):
+      other = next(o for o in others if values[o])
+      return f'{shown} with --{other}={text_of(values[other])}.'
+    if isinstance(wanted, bool):
+      continue
+    words = {
+      word
+      for value in values.values()
+      for word in re.split(r'[,+@:]', text_of(value))
+    }
+    if not words.intersection(wanted):
+      place = ' '.join(f'--{o}={text_of(v)}' for o, v in values.items())
+      return f'{shown} on {place}: it is for {", ".join(wanted)}.'
+  return None
+
+
+def text_of(value: Any) -> str:
+  """Returns a value as it is written behind its flag."""
+  if value is None:
+    return 'none'
+  values = value if isinstance(value, tuple) else (value,)
+  return ','.join(
+    str(v).lower() if isinstance(v, bool) else str(v) for v in values
+  )
 
 
 def differences(old: dict[str, Any], config: BaseConfig) -> list[str]:

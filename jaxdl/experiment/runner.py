@@ -231,6 +231,7 @@ class _Run:
     self.sinks = sinks
     self.store = store
     self.rows: list[Row] = []
+    self._evaluated = False
 
   def run(self) -> Result:
     """Prepares, goes through the rounds, and closes whatever was opened."""
@@ -242,11 +243,15 @@ class _Run:
       flag = stack.enter_context(
         _launch.deferred_signals(self.store is not None)
       )
+      # Until the first round there is nothing to finish, but for the others.
+      flag.finishing = jax.process_count() > 1
       state = self._rounds(flag, stack)
+      flag.finishing = False
     return Result(state, self.rows, self.experiment)
 
   def _rounds(self, flag, stack) -> chex.ArrayTree:
     experiment, config, store = self.experiment, self.config, self.store
+    self._stage('compiling')
     state, step, start = self._prepare()
     if store is not None:
       store.running = True
@@ -262,6 +267,7 @@ class _Run:
     pending = collections.deque()
     ahead = _run_ahead()
     alone = jax.process_count() == 1
+    flag.finishing = True
     for number in range(start + 1, last + 1):
       if trace.first == number:
         trace.open(state)
@@ -274,6 +280,9 @@ class _Run:
         self._evaluate(state, metrics, number)
       for tick in tickers:
         tick(number)
+      if number == start + 1:
+        jax.block_until_ready(state)
+        self._stage('running')
       if trace.last == number:
         jax.block_until_ready(state)
         trace.close()
@@ -339,8 +348,19 @@ class _Run:
   def _plain_step(self, state, number):
     return *self.experiment.step(state, number), None
 
+  def _stage(self, name) -> None:
+    for sink in self.sinks:
+      sink.stage(name)
+
   def _evaluate(self, state, metrics, number) -> None:
+    # The first evaluation compiles, also where the run goes on.
+    first, self._evaluated = not self._evaluated, True
+    if first and number > 1:
+      jax.block_until_ready(state)
+      self._stage('compiling')
     found = self.experiment.rows(state, _to_host(metrics), number)
+    if first and number > 1:
+      self._stage('running')
     rows = [
       _sinks.normalised(row, step=number, seed=self.config.seed)
       for row in found
@@ -390,7 +410,7 @@ def _check(experiment: Experiment, config: BaseConfig) -> None:
     raise ValueError(
       f'num_rounds must be at least 0; got {experiment.num_rounds}.'
     )
-  if config.smoke and config.smoked() != config:
+  if config.smoke and not config_lib.is_shrunk(config):
     raise ValueError(
       'smoke=True alone does not shrink a config: pass config.smoked().'
     )

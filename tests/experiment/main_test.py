@@ -132,6 +132,7 @@ class CommandTest(parameterized.TestCase):
       code, out, err = command('--workdir=run', *args)
     self.assertEqual(code, 2)
     self.assertIn(want, err)
+    err = err.replace('quadratic: preparing ...\n', '')
     self.assertStartsWith(err, 'quadratic: ')
     self.assertLen(err.splitlines(), 1)
     self.assertEmpty(out)
