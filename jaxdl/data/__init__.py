@@ -6,7 +6,10 @@ The usual path, all on the host until the last line:
 1. `load_dataset(name, data_dir)` or one of the loaders returns a `Dataset`
    (or, where clients are natural, a `FederatedDataset`; `pool_clients` turns
    it into a `Dataset` and its parts). Loaders read local files only, check
-   everything before they return anything and never unpickle objects.
+   everything before they return anything and never unpickle objects. A
+   broken one raises `FileError`, a ValueError that names the file; what a
+   small file may unpack to is limited by `MAX_BYTES`, or `max_bytes` of the
+   loader.
 2. `partition(name, rng, labels, num_clients, ...)` says who gets which
    examples; `class_table` shows the result.
 3. `stack_clients(arrays, parts)` pads clients to one size, with a mask.
@@ -65,6 +68,7 @@ from jaxdl.data._batching import (
   stack_clients,
   take_batch,
 )
+from jaxdl.data._bounded import MAX_BYTES, FileError
 from jaxdl.data._bundled import load_breast_cancer, load_digits, load_wine
 from jaxdl.data._cifar import load_cifar10
 from jaxdl.data._class_mixtures import (
@@ -137,9 +141,11 @@ __all__ = [
   # Data sets.
   'DATASETS',
   'FILE_DATASETS',
+  'MAX_BYTES',
   'ClientExamples',
   'Dataset',
   'FederatedDataset',
+  'FileError',
   'load_breast_cancer',
   'load_cifar10',
   'load_dataset',

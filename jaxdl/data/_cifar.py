@@ -6,7 +6,7 @@ import os
 import numpy as np
 
 from jaxdl.core import checks
-from jaxdl.data import _dataset, _files, _unpickle
+from jaxdl.data import _bounded, _dataset, _files, _unpickle
 
 _RECORD = 1 + 3 * 32 * 32
 _MEAN = np.array([[[[0.4914, 0.4822, 0.4465]]]], np.float32)
@@ -92,6 +92,8 @@ def _read_binary(path) -> tuple[np.ndarray, np.ndarray]:
 def _read_python(path) -> tuple[np.ndarray, np.ndarray]:
   try:
     batch = _unpickle.loads(_files.read_bytes(path))
+  except _bounded.FileError:
+    raise
   except ValueError as error:
     raise _files.problem(path, 'a pickle of plain data', str(error)) from None
   if not isinstance(batch, dict):
@@ -104,7 +106,9 @@ def _read_python(path) -> tuple[np.ndarray, np.ndarray]:
   for key in (b'data', b'labels'):
     if key not in batch:
       raise _files.problem(
-        path, f'the key {key.decode()!r}', f'the keys {sorted(map(str, batch))}'
+        path,
+        f'the key {key.decode()!r}',
+        f'the keys {_bounded.listed(batch) or "of an empty dict"}',
       )
   pixels = batch[b'data']
   if (
@@ -118,8 +122,13 @@ def _read_python(path) -> tuple[np.ndarray, np.ndarray]:
       got = f'{pixels.dtype} of shape {pixels.shape}'
     raise _files.problem(path, f'data uint8[n, {_RECORD - 1}]', got)
   labels = batch[b'labels']
-  if isinstance(labels, list) and not all(type(y) is int for y in labels):
+  good = isinstance(labels, np.ndarray) or (
+    isinstance(labels, list) and all(type(y) is int for y in labels)
+  )
+  if not good:
     raise _files.problem(path, 'a list of integer labels', 'something else')
   labels = _files.label_array(path, labels, 10)
   _files.same_length(path, pixels, labels)
+  if not len(labels):
+    raise _files.problem(path, 'at least one example', 'none')
   return pixels, labels

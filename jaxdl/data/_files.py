@@ -1,21 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading local files: one clear sentence when something is wrong."""
 
-import gzip
 import os
 import pathlib
-import zlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from jaxdl.core import extras
+from jaxdl.data import _bounded
 
 require = extras.require
 
 
-def problem(path: Any, expected: str, got: str) -> ValueError:
+def problem(path: Any, expected: str, got: str) -> _bounded.FileError:
   """Returns the error that every loader raises for a bad file.
 
   Args:
@@ -26,7 +25,7 @@ def problem(path: Any, expected: str, got: str) -> ValueError:
   Returns:
     A ValueError to raise.
   """
-  return ValueError(f'{path}: expected {expected}, got {got}.')
+  return _bounded.FileError(f'{path}: expected {expected}, got {got}.')
 
 
 def find(
@@ -87,30 +86,21 @@ def existing(path: str | os.PathLike[str]) -> pathlib.Path:
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
-  """Reads a file, unpacking it if its name ends in `.gz`.
+  """Reads a file.
 
   Args:
     path: the file.
 
   Returns:
-    Its (unpacked) content.
+    Its content.
 
   Raises:
     FileNotFoundError: if it is missing.
-    ValueError: if the gzip stream is truncated or corrupt.
+    FileError: if it cannot be read.
   """
   path = existing(path)
-  content = path.read_bytes()
-  if path.suffix != '.gz':
-    return content
-  try:
-    return gzip.decompress(content)
-  except EOFError:
-    raise problem(path, 'a complete gzip stream', 'a truncated one') from None
-  except (gzip.BadGzipFile, zlib.error) as error:
-    raise problem(
-      path, 'a gzip stream', f'something else ({str(error).rstrip(".")})'
-    ) from None
+  with _bounded.reading(path, 'plain'):
+    return path.read_bytes()
 
 
 def label_array(path: Any, labels: Any, num_classes: int | None) -> np.ndarray:
@@ -127,7 +117,12 @@ def label_array(path: Any, labels: Any, num_classes: int | None) -> np.ndarray:
   Raises:
     ValueError: if they are not 1-D integers in `[0, num_classes)`.
   """
-  labels = np.asarray(labels)
+  try:
+    labels = np.asarray(labels)
+  except (ValueError, OverflowError, RecursionError):
+    raise problem(
+      path, 'a 1-D array of integer labels', 'ragged ones'
+    ) from None
   if labels.ndim != 1 or (labels.size and labels.dtype.kind not in 'iu'):
     raise problem(
       path,
@@ -159,6 +154,30 @@ def same_length(path: Any, inputs: Any, labels: Any) -> None:
       'as many labels as inputs',
       f'{len(inputs)} inputs and {len(labels)} labels',
     )
+
+
+def as_float32(path: Any, values: np.ndarray) -> np.ndarray:
+  """Converts numbers, refusing those that float32 cannot hold.
+
+  Args:
+    path: where they come from, for the message.
+    values: numbers.
+
+  Returns:
+    f32 array; NaN and infinity stay what they are.
+
+  Raises:
+    FileError: if a finite number becomes infinite.
+  """
+  with np.errstate(over='ignore'):
+    out = values.astype(np.float32)
+  if values.dtype.kind == 'f' and values.dtype.itemsize > 4:
+    lost = np.isinf(out) & np.isfinite(values)
+    if lost.any():
+      raise problem(
+        path, 'numbers that float32 can hold', _bounded.short(values[lost][0])
+      )
+  return out
 
 
 def num_classes_of(labels: Sequence[np.ndarray]) -> int:

@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from jaxdl.data import _dataset, _files
+from jaxdl.data import _bounded, _dataset, _files
 
 _DTYPES = {
   0x08: '>u1',
@@ -24,42 +24,62 @@ _FOLDERS = {
 _MOMENTS = {'mnist': (0.1307, 0.3081), 'fashion_mnist': (0.2860, 0.3530)}
 
 
-def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
+def read_idx(
+  path: str | os.PathLike[str], *, max_bytes: int = _bounded.MAX_BYTES
+) -> np.ndarray:
   """Reads one IDX file, plain or `.gz`.
 
   Args:
     path: the file.
+    max_bytes: most bytes that the array may take, unless the file itself is
+      larger.
 
   Returns:
     The array, in native byte order, with the dtype that the file declares.
 
   Raises:
     FileNotFoundError: if the file is missing.
-    ValueError: if the magic number, the header or the length is wrong.
+    ValueError: if the magic number, the header or the length is wrong; names
+      the file.
   """
-  content = _files.read_bytes(path)
-  if len(content) < 4:
-    raise _files.problem(path, 'an IDX header', f'{len(content)} bytes')
-  if content[:2] != b'\0\0' or content[2] not in _DTYPES or content[3] < 1:
-    raise _files.problem(
-      path,
-      'an IDX magic number (00 00, type 08..0e, rank >= 1)',
-      f'bytes {content[:4].hex(" ")}',
-    )
-  dtype = np.dtype(_DTYPES[content[2]])
-  start = 4 + 4 * content[3]
-  if len(content) < start:
-    raise _files.problem(
-      path, f'an IDX header of {start} bytes', f'{len(content)} bytes'
-    )
-  shape = tuple(int(d) for d in np.frombuffer(content[4:start], '>u4'))
-  want = start + math.prod(shape) * dtype.itemsize
-  if len(content) != want:
-    raise _files.problem(
-      path, f'{want} bytes for shape {shape}', f'{len(content)} bytes'
-    )
-  array = np.frombuffer(content, dtype, offset=start).reshape(shape)
-  return array.astype(dtype.newbyteorder('='))
+  path = _files.existing(path)
+  budget = _bounded.Budget(path, max_bytes)
+  with _bounded.unpacked(path) as stream:
+    head = stream.read(4)
+    if len(head) < 4:
+      raise _files.problem(path, 'an IDX header', f'{len(head)} bytes')
+    if head[:2] != b'\0\0' or head[2] not in _DTYPES or not 1 <= head[3] <= 32:
+      raise _files.problem(
+        path,
+        'an IDX magic number (00 00, type 08..0e, rank 1..32)',
+        f'bytes {head.hex(" ")}',
+      )
+    dtype = np.dtype(_DTYPES[head[2]])
+    sizes = stream.read(4 * head[3])
+    start = 4 + 4 * head[3]
+    if len(sizes) + 4 < start:
+      raise _files.problem(
+        path, f'an IDX header of {start} bytes', f'{len(sizes) + 4} bytes'
+      )
+    shape = tuple(int(d) for d in np.frombuffer(sizes, '>u4'))
+    size = math.prod(shape) * dtype.itemsize
+    plain = path.suffix != '.gz'
+    got = path.stat().st_size - start if plain else size
+    if got == size:
+      budget.take(size, f'shape {shape}')
+      # One more byte than there should be, which also checks the checksum.
+      content = _bounded.read_up_to(stream, size + 1)
+      got = len(content)
+    if got != size:
+      more = 'at least ' if not plain and got > size else ''
+      raise _files.problem(
+        path,
+        f'{start + size} bytes for shape {shape}',
+        f'{more}{start + got} bytes',
+      )
+  with _bounded.reading(path, 'IDX'):
+    array = np.frombuffer(content, dtype).reshape(shape)
+    return array.astype(dtype.newbyteorder('='), copy=False)
 
 
 def load_mnist(
@@ -67,6 +87,7 @@ def load_mnist(
   *,
   normalize: bool = True,
   flatten: bool = False,
+  max_bytes: int = _bounded.MAX_BYTES,
 ) -> _dataset.Dataset:
   """Loads MNIST from its four IDX files (plain or `.gz`).
 
@@ -78,17 +99,19 @@ def load_mnist(
     normalize: `(pixel / 255 - 0.1307) / 0.3081` if true, `pixel / 255`
       otherwise.
     flatten: inputs f32[n, 784] if true, f32[n, 28, 28, 1] otherwise.
+    max_bytes: most bytes that one file may unpack to, unless it is larger.
 
   Returns:
     The data set.
 
   Raises:
     FileNotFoundError: if a file is missing.
-    ValueError: if a file is truncated, corrupt or does not match its peer.
+    ValueError: if a file is truncated, corrupt, empty or does not match its
+      peer; names the file.
 
   Source: LeCun et al. 1998, the file format of the MNIST database.
   """
-  return _load('mnist', data_dir, normalize, flatten)
+  return _load('mnist', data_dir, normalize, flatten, max_bytes)
 
 
 def load_fashion_mnist(
@@ -96,6 +119,7 @@ def load_fashion_mnist(
   *,
   normalize: bool = True,
   flatten: bool = False,
+  max_bytes: int = _bounded.MAX_BYTES,
 ) -> _dataset.Dataset:
   """Loads Fashion-MNIST from its four IDX files (plain or `.gz`).
 
@@ -104,20 +128,22 @@ def load_fashion_mnist(
     normalize: `(pixel / 255 - 0.2860) / 0.3530` if true, `pixel / 255`
       otherwise.
     flatten: inputs f32[n, 784] if true, f32[n, 28, 28, 1] otherwise.
+    max_bytes: most bytes that one file may unpack to, unless it is larger.
 
   Returns:
     The data set.
 
   Raises:
     FileNotFoundError: if a file is missing.
-    ValueError: if a file is truncated, corrupt or does not match its peer.
+    ValueError: if a file is truncated, corrupt, empty or does not match its
+      peer; names the file.
 
   Source: Xiao et al. 2017 (https://arxiv.org/abs/1708.07747).
   """
-  return _load('fashion_mnist', data_dir, normalize, flatten)
+  return _load('fashion_mnist', data_dir, normalize, flatten, max_bytes)
 
 
-def _load(name, data_dir, normalize, flatten) -> _dataset.Dataset:
+def _load(name, data_dir, normalize, flatten, max_bytes) -> _dataset.Dataset:
   paths = [
     _files.find(data_dir, _spellings(stem, rank), _FOLDERS[name])
     for stem, rank in (
@@ -129,12 +155,17 @@ def _load(name, data_dir, normalize, flatten) -> _dataset.Dataset:
   ]
   arrays = []
   for i in (0, 2):
-    images, labels = read_idx(paths[i]), read_idx(paths[i + 1])
+    images = read_idx(paths[i], max_bytes=max_bytes)
+    labels = read_idx(paths[i + 1], max_bytes=max_bytes)
     if images.dtype != np.uint8 or images.ndim != 3:
       raise _files.problem(
         paths[i],
         'a uint8 array of rank 3',
         f'{images.dtype} of shape {images.shape}',
+      )
+    if not images.size:
+      raise _files.problem(
+        paths[i], 'at least one image', f'shape {images.shape}'
       )
     labels = _files.label_array(paths[i + 1], labels, 10)
     _files.same_length(

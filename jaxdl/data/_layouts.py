@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxdl.core import checks
-from jaxdl.data import _dataset, _files
+from jaxdl.data import _bounded, _dataset, _files
 
 
 class Layout(NamedTuple):
@@ -18,8 +18,7 @@ class Layout(NamedTuple):
     inputs: feature with the inputs.
     labels: feature with the labels.
     shape: shape of one stored input.
-    scale: inputs are multiplied by it.
-    invert: whether inputs then become `1 - inputs` (background 1).
+    invert: whether pixels in [0, 1] become `1 - inputs` (background 1).
     channel: whether a trailing axis of one is added.
     num_classes: number of classes K.
   """
@@ -28,19 +27,18 @@ class Layout(NamedTuple):
   inputs: str
   labels: str
   shape: tuple[int, ...]
-  scale: float
   invert: bool
   channel: bool
   num_classes: int
 
 
 LAYOUTS = {
-  'emnist': Layout('emnist', 'pixels', 'label', (28, 28), 1.0, True, True, 62),
+  'emnist': Layout('emnist', 'pixels', 'label', (28, 28), True, True, 62),
   'emnist_digits': Layout(
-    'emnist_digitsonly', 'pixels', 'label', (28, 28), 1.0, True, True, 10
+    'emnist_digitsonly', 'pixels', 'label', (28, 28), True, True, 10
   ),
   'cifar100': Layout(
-    'cifar100', 'image', 'label', (32, 32, 3), 1 / 255, False, False, 100
+    'cifar100', 'image', 'label', (32, 32, 3), False, False, 100
   ),
 }
 
@@ -66,6 +64,9 @@ def client_arrays(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Checks one client's features and returns inputs and labels.
 
+  Whole numbers are pixels in 0..255 and are divided by 255; other numbers are
+  pixels in [0, 1] already.
+
   Args:
     where: file and client, for messages.
     examples: feature name -> array.
@@ -82,7 +83,7 @@ def client_arrays(
       raise _files.problem(
         where,
         f'the feature {key!r}',
-        f'the features {", ".join(sorted(map(str, examples))) or "of none"}',
+        f'the features {_bounded.listed(examples) or "of none"}',
       )
   x = np.asarray(examples[rule.inputs])
   y = np.asarray(examples[rule.labels])
@@ -94,7 +95,18 @@ def client_arrays(
     )
   y = _files.label_array(where, y, rule.num_classes)
   _files.same_length(where, x, y)
-  x = x.astype(np.float32) * np.float32(rule.scale)
+  whole = x.dtype.kind in 'iu'
+  top = 255 if whole else 1
+  # Written so that NaN fails.
+  if x.size and not (x.min() >= 0 and x.max() <= top):
+    raise _files.problem(
+      where,
+      f'{rule.inputs!r} in {"0..255" if whole else "[0, 1]"}',
+      f'{x.dtype} in {_bounded.short(x.min())}..{_bounded.short(x.max())}',
+    )
+  x = x.astype(np.float32)
+  if whole:
+    x = x * np.float32(1 / 255)
   if rule.invert:
     x = np.float32(1) - x
   return (x[..., None] if rule.channel else x), y

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """LEAF: JSON files in a train and a test folder, one entry per user."""
 
+import itertools
 import json
 import os
 import pathlib
@@ -8,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl.data import _dataset, _files
+from jaxdl.data import _bounded, _dataset, _files
 
 
 def load_leaf(
@@ -42,8 +43,9 @@ def load_leaf(
 
   Raises:
     FileNotFoundError: if a folder is missing or has no `*.json`.
-    ValueError: if a file is not JSON, lacks a key, counts or lengths disagree
-      (names file and user), or a user occurs twice.
+    ValueError: if a file is not JSON, lacks a key, counts or lengths disagree,
+      inputs are not finite numbers (null and numbers as text are none) or a
+      user occurs twice; names file and user.
 
   Source: Caldas et al. 2018 (https://arxiv.org/abs/1812.01097).
   """
@@ -91,13 +93,17 @@ def load_leaf(
       else:
         x = _numbers(where, x, input_shape)
         x = np.float32(1) - x if invert else x
+      if not is_text and not all(type(label) is int for label in y):
+        raise _files.problem(where, 'integer labels', 'something else')
       inputs.append(x)
       labels.append(_files.label_array(where, y, num_classes))
       if len(x):
         shapes.add(x.shape[1:])
       if len(shapes) > 1:
         raise _files.problem(
-          where, 'one shape of inputs for all users', f'{sorted(shapes)}'
+          where,
+          'one shape of inputs for all users',
+          _bounded.short(str(sorted(shapes))),
         )
     clients.append(
       _dataset.ClientExamples(tuple(ids), tuple(inputs), tuple(labels))
@@ -118,12 +124,14 @@ def _read_side(paths) -> dict[str, tuple[str, list[Any], list[Any]]]:
   """Returns user -> (where it was found, x, y) over several files."""
   side = {}
   for path in paths:
+    raw = _files.read_bytes(path)
     try:
-      content = json.loads(_files.read_bytes(path))
-    except (ValueError, RecursionError) as error:
-      raise _files.problem(
-        path, 'JSON', f'something else ({str(error).rstrip(".")})'
-      ) from None
+      content = json.loads(
+        raw, object_pairs_hook=_object, parse_constant=_refuse
+      )
+    except (ValueError, RecursionError, MemoryError) as error:
+      reason = _bounded.short(str(error)).rstrip('.')
+      raise _files.problem(path, 'JSON', f'something else ({reason})') from None
     if not isinstance(content, dict):
       raise _files.problem(path, 'an object', type(content).__name__)
     for key, kind in (
@@ -135,7 +143,7 @@ def _read_side(paths) -> dict[str, tuple[str, list[Any], list[Any]]]:
         raise _files.problem(
           path,
           f'the key {key!r} with a {kind.__name__}',
-          f'the keys {", ".join(sorted(content)) or "of an empty object"}'
+          f'the keys {_bounded.listed(content) or "of an empty object"}'
           if key not in content
           else type(content[key]).__name__,
         )
@@ -147,7 +155,7 @@ def _read_side(paths) -> dict[str, tuple[str, list[Any], list[Any]]]:
         f'{len(users)} users and {len(counts)} counts',
       )
     for user, count in zip(users, counts, strict=True):
-      where = f'{path}, user {user!r}'
+      where = f'{path}, user {_bounded.short(repr(user))}'
       if not isinstance(user, str):
         raise _files.problem(where, 'a string', type(user).__name__)
       if user in side:
@@ -162,15 +170,37 @@ def _read_side(paths) -> dict[str, tuple[str, list[Any], list[Any]]]:
           raise _files.problem(
             where,
             f'the key {key!r} with a list',
-            f'the keys {", ".join(sorted(data)) or "of an empty object"}',
+            f'the keys {_bounded.listed(data) or "of an empty object"}',
           )
       _files.same_length(where, data['x'], data['y'])
-      if len(data['y']) != count:
+      if type(count) is not int or len(data['y']) != count:
         raise _files.problem(
-          where, f'{count} examples as in num_samples', f'{len(data["y"])}'
+          where,
+          f'{_bounded.short(count)} examples as in num_samples',
+          f'{len(data["y"])}',
         )
       side[user] = (where, data['x'], data['y'])
+    others = content['user_data'].keys() - set(users)
+    if others:
+      raise _files.problem(
+        path,
+        'all of user_data among the users',
+        f'{_bounded.listed(others)} too',
+      )
   return side
+
+
+def _object(pairs) -> dict[str, Any]:
+  out = dict(pairs)
+  if len(out) < len(pairs):
+    names = sorted(key for key, _ in pairs)
+    twice = next(a for a, b in itertools.pairwise(names) if a == b)
+    raise ValueError(f'the key {twice!r} twice')
+  return out
+
+
+def _refuse(constant) -> None:
+  raise ValueError(f'{constant} is no JSON')
 
 
 def _is_text(pairs) -> bool:
@@ -178,12 +208,29 @@ def _is_text(pairs) -> bool:
 
 
 def _numbers(where, x, input_shape) -> np.ndarray:
+  # NumPy would take null for NaN, '1' for 1 and true for 1.
+  kinds, level = set(), x
+  for _ in range(32):
+    kinds |= set(map(type, level))
+    if list not in kinds:
+      break
+    kinds.remove(list)
+    if kinds:
+      break
+    level = list(itertools.chain.from_iterable(level))
   try:
-    array = np.asarray(x, np.float32)
+    if kinds - {int, float}:
+      raise TypeError
+    array = np.asarray(x, np.float64)
   except (ValueError, TypeError, OverflowError):
     raise _files.problem(
       where, 'numeric inputs of one shape', 'ragged or non-numeric ones'
     ) from None
+  array = _files.as_float32(where, array)
+  if not np.isfinite(array).all():
+    raise _files.problem(where, 'finite inputs', 'infinite ones')
+  if len(x) and not array.size:
+    raise _files.problem(where, 'inputs with numbers', f'shape {array.shape}')
   if input_shape is None:
     return array
   try:
@@ -201,12 +248,14 @@ def _encode(where, texts, codes) -> np.ndarray:
   lengths = {len(text) for text in texts}
   if len(lengths) > 1 or 0 in lengths:
     raise _files.problem(
-      where, 'strings of one positive length', f'lengths {sorted(lengths)}'
+      where,
+      'strings of one positive length',
+      f'lengths {_bounded.short(str(sorted(lengths)))}',
     )
   unknown = {c for text in texts for c in text} - set(codes)
   if unknown:
     raise _files.problem(
-      where, 'characters of the vocabulary', f'{min(unknown)!r}'
+      where, 'characters of the vocabulary', ascii(min(unknown))
     )
   return np.array(
     [[codes[c] for c in text] for text in texts], np.int32

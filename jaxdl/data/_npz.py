@@ -3,12 +3,10 @@
 
 import os
 import pathlib
-import zipfile
-import zlib
 
 import numpy as np
 
-from jaxdl.data import _dataset, _files
+from jaxdl.data import _bounded, _dataset, _files
 
 _KEYS = (
   ('train_inputs', 'train_labels', 'test_inputs', 'test_labels'),
@@ -22,6 +20,7 @@ def load_npz(
   scale: float = 1.0,
   num_classes: int | None = None,
   name: str | None = None,
+  max_bytes: int = _bounded.MAX_BYTES,
 ) -> _dataset.Dataset:
   """Loads a data set from one NumPy archive, without unpickling anything.
 
@@ -34,6 +33,8 @@ def load_npz(
     scale: inputs are multiplied by it, e.g. `1 / 255` for raw pixels.
     num_classes: K; one more than the largest label if None.
     name: what to call the data set; the file's stem if None.
+    max_bytes: most bytes that the four arrays may unpack to, unless the file
+      itself is larger.
 
   Returns:
     The data set, inputs f32, labels i32 (f32 for regression).
@@ -41,29 +42,21 @@ def load_npz(
   Raises:
     FileNotFoundError: if the file is missing.
     ValueError: if the archive is corrupt, a key is missing, an array is
-      pickled or the arrays do not fit together.
+      pickled, too large or empty, or the arrays do not fit together; names
+      the file.
   """
   path = pathlib.Path(_files.existing(path))
-  # Opened here: np.load leaves the file open where it refuses it.
-  with open(path, 'rb') as stream:
-    try:
-      archive = np.load(stream, allow_pickle=False)
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError):
-      raise _files.problem(
-        path, 'an .npz archive', 'a truncated, corrupt or pickled file'
-      ) from None
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-      raise _files.problem(path, 'an .npz archive', 'a single array')
-    present = sorted(archive.files)
+  with _bounded.archive(path, max_bytes) as archive:
+    present = archive.names
     keys = next((k for k in _KEYS if set(k) & set(present)), _KEYS[0])
     for key in keys:
       if key not in present:
         raise _files.problem(
           path,
           f'the key {key!r}',
-          f'the keys {", ".join(present) or "of an empty archive"}',
+          f'the keys {_bounded.listed(present) or "of an empty archive"}',
         )
-    arrays = [_member(path, archive, key) for key in keys]
+    arrays = [archive.read(key) for key in keys]
   out = []
   regression = arrays[1].dtype.kind == 'f'
   for i in (0, 2):
@@ -81,7 +74,7 @@ def load_npz(
           f'floating-point targets as in {keys[1]}',
           f'{labels.dtype} of shape {labels.shape}',
         )
-      labels = labels.astype(np.float32)
+      labels = _files.as_float32(f'{path} [{keys[i + 1]}]', labels)
     else:
       if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
@@ -89,7 +82,18 @@ def load_npz(
         f'{path} [{keys[i + 1]}]', labels, num_classes
       )
     _files.same_length(f'{path} [{keys[i]}, {keys[i + 1]}]', inputs, labels)
-    out += [inputs.astype(np.float32) * np.float32(scale), labels]
+    inputs = _files.as_float32(f'{path} [{keys[i]}]', inputs)
+    out += [inputs * np.float32(scale), labels]
+  if not out[0].size:
+    raise _files.problem(
+      f'{path} [{keys[0]}]', 'at least one example', f'shape {out[0].shape}'
+    )
+  if regression and out[1].shape[1:] != out[3].shape[1:]:
+    raise _files.problem(
+      f'{path} [{keys[3]}]',
+      f'targets of shape {out[1].shape[1:]} as in {keys[1]}',
+      f'shape {out[3].shape[1:]}',
+    )
   if out[0].shape[1:] != out[2].shape[1:]:
     raise _files.problem(
       f'{path} [{keys[2]}]',
@@ -101,14 +105,3 @@ def load_npz(
   elif num_classes is None:
     num_classes = _files.num_classes_of([out[1], out[3]])
   return _dataset.Dataset(*out, num_classes=num_classes, name=name or path.stem)
-
-
-def _member(path, archive, key) -> np.ndarray:
-  try:
-    return archive[key]
-  except (zipfile.BadZipFile, zlib.error, EOFError, OSError):
-    got = 'truncated or corrupt bytes'
-  except ValueError as error:
-    pickled = 'pickle' in str(error).lower()
-    got = 'a pickled object array' if pickled else 'a corrupt one'
-  raise _files.problem(f'{path} [{key}]', 'a plain array', got)

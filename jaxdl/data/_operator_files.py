@@ -5,29 +5,19 @@ Nothing is downloaded. Slices are taken before the data are read wherever the
 format allows it (HDF5, .npy); dtypes are kept.
 """
 
-import contextlib
 import os
 import pathlib
-import zipfile
-import zlib
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from jaxdl.core import checks
-from jaxdl.data import _files
+from jaxdl.data import _bounded, _hdf5, _mat5
 
 Path = str | os.PathLike[str]
+FileError = _bounded.FileError
+MAX_BYTES = _bounded.MAX_BYTES
 _HDF5 = b'\x89HDF\r\n\x1a\n'
-_BROKEN = (
-  OSError, EOFError, ValueError, KeyError, IndexError, TypeError,
-  NotImplementedError, MemoryError, OverflowError, RuntimeError,
-  AttributeError, zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
-
-
-class FileError(ValueError):
-  """A file that is missing, broken or not in the expected layout."""
 
 
 def resolve(path: Path) -> pathlib.Path:
@@ -36,26 +26,6 @@ def resolve(path: Path) -> pathlib.Path:
   if not path.is_file():
     raise FileNotFoundError(f'{path} does not exist: check data_path.')
   return path
-
-
-@contextlib.contextmanager
-def reading(path, kind, *more) -> Generator[None]:
-  """Turns what readers raise on broken files into one `FileError`."""
-  try:
-    yield
-  except (FileError, ImportError):
-    raise
-  except (*_BROKEN, *more) as error:
-    reason = ' '.join(str(error).split())[:120] or type(error).__name__
-    raise FileError(
-      f'{path} is not a readable {kind} file, perhaps truncated ({reason}): '
-      'fetch it again.'
-    ) from None
-
-
-def require_h5py():
-  """Imports h5py, or raises ImportError that names the extra."""
-  return _files.require('h5py', purpose='reading this HDF5 file')
 
 
 def stride(num, step, path, field):
@@ -71,17 +41,21 @@ def stride(num, step, path, field):
   return slice(None, None, step)
 
 
-def _samples(start, max_samples, num, path):
+def check_slice(start, max_samples, subsample):
+  """Checks what all readers of slices take, before any file is opened."""
   checks.integer(start, name='start', low=0)
+  checks.integer(subsample, name='subsample', low=1)
   if max_samples is not None:
     checks.integer(max_samples, name='max_samples', low=1)
+
+
+def _samples(start, max_samples, num, path):
   if start >= num:
     raise FileError(f'start={start} is past the {num} samples of {path}.')
   return slice(start, num if max_samples is None else start + max_samples)
 
 
 def _selection(shape, path, field, start, max_samples, subsample, axes):
-  checks.integer(subsample, name='subsample', low=1)
   if not shape:
     raise FileError(f'{field!r} of {path} is a scalar: need samples first.')
   chosen = [slice(None)] * len(shape)
@@ -104,7 +78,8 @@ def pick(fields, available, path):
   for name in fields:
     if name not in available:
       raise FileError(
-        f'{path} has no field {name!r}: it has {", ".join(available)}.'
+        f'{path} has no field {_bounded.short(name)!r}: it has '
+        f'{_bounded.listed(available)}.'
       )
   return fields
 
@@ -121,7 +96,8 @@ def is_hdf5(path: Path) -> bool:
   Raises:
     FileNotFoundError: if there is no such file.
   """
-  with resolve(path).open('rb') as file:
+  path = resolve(path)
+  with _bounded.reading(path, 'plain'), path.open('rb') as file:
     head = file.read(520)
   return head[:8] == _HDF5 or head[512:520] == _HDF5
 
@@ -134,11 +110,12 @@ def load_mat(
   max_samples: int | None = None,
   subsample: int = 1,
   spatial_axes: Sequence[int] | None = None,
+  max_bytes: int = MAX_BYTES,
 ) -> dict[str, np.ndarray]:
   """Reads arrays of a MATLAB file, version 5 or 7.3, samples first.
 
   Version 7.3 is HDF5 with all axes reversed; they are put back, and only the
-  chosen slice is read. Version 5 reads whole variables, then slices.
+  chosen slice is read. Version 5 reads compressed variables whole, then slices.
 
   Args:
     path: the file.
@@ -147,11 +124,15 @@ def load_mat(
     max_samples: most samples, or None.
     subsample: keeps every r-th point of each spatial axis; r must divide n-1
       (both ends kept: 421 -> 85 with 5) or n (periodic: 8192 -> 1024 with 8).
-    spatial_axes: axes to subsample, all but the first by default. One
-      dimensional variables (times) and MATLAB scalars are returned whole.
+    spatial_axes: axes to subsample. By default all but the first, and
+      variables of one dimension (times) and MATLAB scalars are returned whole;
+      pass the axes to slice a matrix of one row like any other.
+    max_bytes: most bytes that compressed content may unpack to, unless the
+      file itself is larger.
 
   Returns:
-    Field -> NumPy array, dtype kept.
+    Field -> NumPy array of the type that the variable has in MATLAB (version
+    5 may store doubles as whole numbers, to save space).
 
   Raises:
     FileNotFoundError: if there is no such file.
@@ -159,42 +140,34 @@ def load_mat(
       lists those there are) or `subsample` does not fit.
     ImportError: if h5py is needed and missing.
   """
+  check_slice(start, max_samples, subsample)
   path = resolve(path)
+  budget = _bounded.Budget(path, max_bytes)
   options = (start, max_samples, subsample, spatial_axes)
   out = {}
   if is_hdf5(path):
-    h5py = require_h5py()
-    with reading(path, 'MATLAB v7.3'), h5py.File(path, 'r') as file:
-      numeric = [
-        k
-        for k, v in file.items()
-        if isinstance(v, h5py.Dataset) and v.dtype.kind in 'biufV'
-      ]
-      for name in pick(fields, numeric, path):
-        data = file[name]
-        shape = data.shape[::-1]
-        chosen = _whole_or(shape, path, name, options)
-        out[name] = _plain(data[chosen[::-1]]).transpose()
+    with _hdf5.opened(path, 'MATLAB v7.3', 'reading this HDF5 file') as file:
+      numeric = [k for k in _hdf5.names(file) if _hdf5.is_numeric(file[k])]
+      asked = [k for k in file if k in (fields or ())]
+      for name in pick(fields, {*numeric, *asked}, path):
+        data = _hdf5.array(file, name, path)
+        chosen = _whole_or(data.shape[::-1], path, name, options)
+        value = _hdf5.read(data, chosen[::-1], budget)
+        out[name] = _plain(value).transpose()
     return out
-  import scipy.io  # pyrefly: ignore
-
-  with reading(path, 'MATLAB v5', scipy.io.matlab.MatReadError):
+  with _bounded.reading(path, 'MATLAB v5'):
     # Names come from the headers alone, so a typo costs no reading.
-    names = [
-      name
-      for name, _, kind in scipy.io.whosmat(path)
-      if kind not in ('cell', 'struct', 'object', 'char', 'function', 'unknown')
-    ]
-    fields = pick(fields, names, path)
-    data = scipy.io.loadmat(path, variable_names=fields)
-    for name in fields:
-      value = np.asarray(data[name])
-      out[name] = value[_whole_or(value.shape, path, name, options)]
+    order, found = _mat5.variables(path)
+    numeric = [name for name, entry in found.items() if entry.numeric]
+    for name in pick(fields, numeric, path):
+      value = _mat5.read(path, order, found[name], budget)
+      out[name] = np.array(value[_whole_or(value.shape, path, name, options)])
   return out
 
 
 def _whole_or(shape, path, name, options):
-  if len(shape) < 2 or min(shape) == 1 and len(shape) == 2:
+  vector = len(shape) < 2 or (len(shape) == 2 and min(shape) == 1)
+  if vector and options[-1] is None:
     return (slice(None),) * len(shape)  # A vector, such as the times.
   return _selection(shape, path, name, *options)
 
@@ -233,21 +206,30 @@ def load_npy(
     FileNotFoundError: if there is no such file.
     FileError: if it is broken, holds objects or `subsample` does not fit.
   """
+  check_slice(start, max_samples, subsample)
+  checks.integer(sample_axis, name='sample_axis')
   path = resolve(path)
-  with reading(path, '.npy'):
-    data = np.load(path, mmap_mode='r', allow_pickle=False)
-    if not isinstance(data, np.ndarray):
-      raise FileError(f'{path} is an archive: use load_npz.')
-    if not -data.ndim <= sample_axis < data.ndim:
+  with _bounded.reading(path, '.npy'):
+    with open(path, 'rb') as stream:
+      if stream.read(2) == b'PK':
+        raise FileError(f'{path} is an archive: use load_npz.')
+    shape, fortran, dtype, offset = _bounded.npy_shape(path)
+    if dtype.kind not in 'biufc':
+      raise ValueError(f'dtype {dtype} is not plain numbers')
+    if not -len(shape) <= sample_axis < len(shape):
       raise FileError(
-        f'sample_axis={sample_axis} does not exist in {path}, shape '
-        f'{data.shape}.'
+        f'sample_axis={sample_axis} does not exist in {path}, shape {shape}.'
       )
+    if 0 in shape:
+      data = np.empty(shape, dtype)
+    else:
+      order = 'F' if fortran else 'C'
+      data = np.memmap(path, dtype, 'r', offset, shape, order)
     data = np.moveaxis(data, sample_axis, 0)
     chosen = _selection(
       data.shape, path, 'array', start, max_samples, subsample, spatial_axes
     )
-    return np.array(data[chosen])
+    return np.array(data[chosen], dtype.newbyteorder('='))
 
 
 def load_npz(
@@ -255,47 +237,44 @@ def load_npz(
   fields: Sequence[str] | None = None,
   *,
   allow_pickle: bool = False,
+  max_bytes: int = MAX_BYTES,
 ) -> dict[str, np.ndarray]:
   """Reads whole arrays of a .npz archive.
 
   Args:
     path: the file.
     fields: names, or None for all.
-    allow_pickle: whether object arrays may be read; they can run code, so
-      only for files you trust.
+    allow_pickle: whether object arrays are read, as long as they hold nothing
+      but numbers and arrays; no code in the file is run.
+    max_bytes: most bytes that the arrays may unpack to, unless the file itself
+      is larger.
 
   Returns:
-    Field -> NumPy array.
+    Field -> NumPy array, dtype kept.
 
   Raises:
     FileNotFoundError: if there is no such file.
-    FileError: if it is broken, a field is missing or an object array is met
-      without `allow_pickle`.
+    FileError: if it is broken or too large, a field is missing or an object
+      array is met without `allow_pickle`.
   """
   path = resolve(path)
   out = {}
-  with (
-    reading(path, '.npz'),
-    open(path, 'rb') as stream,  # np.load leaves files open that it refuses.
-    np.load(stream, allow_pickle=allow_pickle) as file,
-  ):
-    if isinstance(file, np.ndarray):
-      raise FileError(f'{path} is a single array: use load_npy.')
-    for name in pick(fields, file.files, path):
+  with _bounded.archive(path, max_bytes) as archive:
+    for name in pick(fields, archive.names, path):
       try:
-        out[name] = file[name]
-      except ValueError as error:
-        if 'allow_pickle' not in str(error):
+        out[name] = archive.read(name, objects=allow_pickle)
+      except FileError as error:
+        if 'pickled object' not in str(error):
           raise
         raise FileError(
-          f'{name!r} of {path} is an object array: pass allow_pickle=True if '
-          'you trust the file.'
+          f'{name!r} of {path} is an object array: pass allow_pickle=True to '
+          'read it, which runs nothing.'
         ) from None
   return out
 
 
 def mat_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-  """Lists the variables of a MATLAB file with their shapes, reading no data.
+  """Lists the numeric arrays of a MATLAB file and their shapes, reading none.
 
   Args:
     path: the file, v5 or v7.3 (shapes in MATLAB's order).
@@ -309,10 +288,12 @@ def mat_shapes(path: Path) -> dict[str, tuple[int, ...]]:
   """
   path = resolve(path)
   if is_hdf5(path):
-    h5py = require_h5py()
-    with reading(path, 'MATLAB v7.3'), h5py.File(path, 'r') as file:
-      return {k: v.shape[::-1] for k, v in file.items() if hasattr(v, 'shape')}
-  import scipy.io  # pyrefly: ignore
-
-  with reading(path, 'MATLAB v5', scipy.io.matlab.MatReadError):
-    return {name: tuple(shape) for name, shape, _ in scipy.io.whosmat(path)}
+    with _hdf5.opened(path, 'MATLAB v7.3', 'reading this HDF5 file') as file:
+      return {
+        name: file[name].shape[::-1]
+        for name in _hdf5.names(file)
+        if _hdf5.is_numeric(file[name])
+      }
+  with _bounded.reading(path, 'MATLAB v5'):
+    _, found = _mat5.variables(path)
+    return {name: entry.shape for name, entry in found.items() if entry.numeric}

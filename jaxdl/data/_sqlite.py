@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """FedJAX's SQLite files: one row per client, zlib over msgpack."""
 
+import contextlib
 import os
 import sqlite3
 import urllib.parse
-import zlib
 from typing import Any
 
 import numpy as np
 
 from jaxdl.core import checks
-from jaxdl.data import _dataset, _files, _layouts
+from jaxdl.data import _bounded, _dataset, _files, _layouts
 
-_QUERY = (
-  'SELECT client_id, data, num_examples FROM federated_data ORDER BY client_id'
+_TABLE = 'federated_data'
+_EXPECTED = (
+  'an SQLite file with the table federated_data(client_id, data, num_examples)'
 )
 
 
@@ -22,6 +23,7 @@ def load_fedjax(
   *,
   kind: str = 'emnist',
   max_clients: int | None = None,
+  max_bytes: int = _bounded.MAX_BYTES,
 ) -> _dataset.FederatedDataset:
   """Loads federated EMNIST or CIFAR-100 from FedJAX's SQLite files.
 
@@ -32,6 +34,8 @@ def load_fedjax(
     data_dir: folder of the two files.
     kind: `'emnist'` (62 classes), `'emnist_digits'` or `'cifar100'`.
     max_clients: keep only the first clients, by name, of each file.
+    max_bytes: most bytes that the rows of one file may unpack to, unless the
+      file itself is larger.
 
   Returns:
     The data set, inputs f32[n, 28, 28, 1] or f32[n, 32, 32, 3].
@@ -39,7 +43,8 @@ def load_fedjax(
   Raises:
     ImportError: if msgpack is missing; names the extra.
     FileNotFoundError: if a file is missing.
-    ValueError: if a file or a row is corrupt or a client lacks a feature.
+    ValueError: if a file or a row is corrupt or too large, a client occurs
+      twice, lacks a feature or has pixels out of range; names the file.
 
   Source: Ro et al. 2021 (https://arxiv.org/abs/2108.02117), the file format
   of the library.
@@ -52,75 +57,133 @@ def load_fedjax(
     _files.find(data_dir, [f'federated_{rule.stem}_{split}.sqlite'])
     for split in ('train', 'test')
   ]
-  sides = [_read(msgpack, path, rule, max_clients) for path in paths]
+  sides = [_read(msgpack, path, rule, max_clients, max_bytes) for path in paths]
   return _dataset.FederatedDataset(
     *sides, num_classes=rule.num_classes, name=kind
   )
 
 
-def _read(msgpack: Any, path, rule, max_clients) -> _dataset.ClientExamples:
-  clients = {}
+def _read(
+  msgpack: Any, path, rule, max_clients, max_bytes
+) -> _dataset.ClientExamples:
+  budget = _bounded.Budget(path, max_bytes)
   uri = f'file:{urllib.parse.quote(str(path.absolute()))}?mode=ro'
+  clients = {}
   try:
-    connection = sqlite3.connect(uri, uri=True)
-    try:
-      limit = '' if max_clients is None else f' LIMIT {max_clients}'
-      for client_id, data, count in connection.execute(_QUERY + limit):
-        name = (
-          client_id.decode('utf-8', 'backslashreplace')
-          if isinstance(client_id, bytes)
-          else str(client_id)
-        )
-        where = f'{path}, client {name!r}'
+    with (
+      _bounded.reading(path, 'SQLite'),
+      contextlib.closing(sqlite3.connect(uri, uri=True)) as connection,
+    ):
+      _guard(connection, path)
+      chosen = None
+      if max_clients is not None:
+        names = [
+          _name(path, row[0])
+          for row in connection.execute(f'SELECT client_id FROM {_TABLE}')
+        ]
+        chosen = set(sorted(names)[:max_clients])
+      rows = connection.execute(
+        f'SELECT client_id, data, num_examples FROM {_TABLE}'
+      )
+      for client_id, content, count in rows:
+        name = _name(path, client_id)
+        if chosen is not None and name not in chosen:
+          continue
+        where = f'{path}, client {_bounded.short(name)!r}'
+        # Text and bytes are told apart by the file, not by people.
+        if name in clients:
+          raise _files.problem(where, 'every client once', 'a second row')
         x, y = _layouts.client_arrays(
-          where, _unpack(msgpack, where, data), rule
+          where, _unpack(msgpack, where, content, budget), rule
         )
-        if len(y) != count:
+        if type(count) is not int or len(y) != count:
           raise _files.problem(
-            where, f'{count} examples as in num_examples', f'{len(y)}'
+            where,
+            f'{_bounded.short(count)} examples as in num_examples',
+            f'{len(y)}',
           )
         clients[name] = (x, y)
-    finally:
-      connection.close()
-  except sqlite3.Error as error:
-    raise _files.problem(
-      path,
-      'an SQLite file with the table federated_data(client_id, data, '
-      'num_examples)',
-      str(error).rstrip('.'),
-    ) from None
+  except _bounded.FileError as error:
+    if 'not a readable SQLite file' not in str(error):
+      raise
+    reason = str(error).partition('corrupt (')[2].rpartition(')')[0]
+    raise _files.problem(path, _EXPECTED, reason) from None
   if not clients:
     raise _files.problem(path, 'clients', 'none')
   return _layouts.side(clients)
 
 
-def _unpack(msgpack: Any, where: str, data: Any) -> dict[str, Any]:
+def _guard(connection, path) -> None:
+  """Lets the data base run nothing that its author wrote, nor for ever.
+
+  Views, virtual tables and generated columns are programs; a plain table whose
+  pages form a loop is one too.
+  """
+  size = os.path.getsize(path)
+  steps = iter(range(1000 + size // 1000))
+  connection.set_progress_handler(lambda: next(steps, None) is None, 10_000)
+  if hasattr(connection, 'setlimit'):
+    longest = min(max(size, 10_000), 10**9)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, longest)
+  connection.execute('PRAGMA trusted_schema = OFF')
+  connection.execute('PRAGMA cell_size_check = ON')
+  connection.execute('PRAGMA mmap_size = 0')
+  kinds = connection.execute(
+    'SELECT type, rootpage FROM sqlite_master WHERE name = ?', (_TABLE,)
+  ).fetchall()
+  if len(kinds) != 1 or kinds[0][0] != 'table' or not kinds[0][1]:
+    got = 'a view or a virtual table' if kinds else 'none of that name'
+    raise _files.problem(path, _EXPECTED, got)
+  columns = connection.execute(f'PRAGMA table_xinfo({_TABLE})').fetchall()
+  if any(column[6] for column in columns):
+    raise _files.problem(path, _EXPECTED, 'a generated column')
+
+
+def _name(path, client_id) -> str:
+  if isinstance(client_id, bytes):
+    return client_id.decode('utf-8', 'backslashreplace')
+  if isinstance(client_id, str):
+    return client_id
+  raise _files.problem(
+    path, 'a client_id of text or bytes', type(client_id).__name__
+  )
+
+
+def _unpack(
+  msgpack: Any, where: str, packed: Any, budget: _bounded.Budget
+) -> dict[str, Any]:
   """Decodes one client's row to feature name -> array."""
+  # Lists are shapes: longer ones only serve to fill the memory.
+  lengths = dict(max_array_len=64, max_map_len=1024)
 
   def extension(code, payload):
     if code != 1:
       return None  # Byte strings and scalars: no feature that is used here.
-    shape, dtype, content = msgpack.unpackb(payload, raw=True)
-    kind = np.dtype(dtype.decode('ascii'))
+    shape, dtype, content = msgpack.unpackb(payload, raw=True, **lengths)
+    name = dtype.decode('ascii')
+    if not name.isalnum() or len(name) > 10:
+      raise ValueError('a dtype that is not plain numbers')
+    kind = np.dtype(name)
     if kind.kind not in 'fiub':
       raise ValueError(f'dtype {kind} is not plain numbers')
+    if any(type(n) is not int or n < 0 for n in shape):
+      raise ValueError('a shape that is none')
     return np.frombuffer(content, kind).reshape(shape)
 
   try:
-    features = msgpack.unpackb(
-      zlib.decompress(data), ext_hook=extension, raw=False
+    content = _bounded.inflate(
+      packed, budget.left, budget=budget, what=f'the row of {where}'
     )
-  except (
-    zlib.error,
-    msgpack.UnpackException,
-    AttributeError,
-    TypeError,
-    ValueError,
-  ) as error:
+    features = msgpack.unpackb(
+      content, ext_hook=extension, raw=False, **lengths
+    )
+  except _bounded.FileError:
+    raise
+  except Exception as error:
     raise _files.problem(
       where,
       'zlib-packed msgpack of arrays',
-      f'something else ({str(error).rstrip(".")})',
+      f'something else ({_bounded.short(str(error)).rstrip(".")})',
     ) from None
   if not isinstance(features, dict):
     raise _files.problem(where, 'a dict of arrays', type(features).__name__)

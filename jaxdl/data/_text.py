@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxdl.core import checks
-from jaxdl.data import _dataset
+from jaxdl.data import _bounded, _dataset
 
 SENTIMENT_PROMPT = b'\nsentiment: '
 SENTIMENT_LABELS = (b'n', b'p')
@@ -227,7 +227,8 @@ def load_sst2(
     `(train, dev)`, each `(texts, labels: i32[n])`.
 
   Raises:
-    ValueError: if a file is missing or a line broken; names file and line.
+    ValueError: if a file is missing or no UTF-8, or a line is broken; names
+      the file and, where there is one, the line.
   """
   found = []
   for name in ('train.tsv', 'dev.tsv'):
@@ -237,7 +238,8 @@ def load_sst2(
         f'{path} does not exist: SST-2 needs train.tsv, dev.tsv.'
       )
     texts, labels = [], []
-    lines = path.read_text(encoding='utf-8').split('\n')
+    with _bounded.reading(path, 'UTF-8 text'):
+      lines = path.read_text(encoding='utf-8').split('\n')
     for number, line in enumerate(lines[1:], start=2):
       if not line.strip():
         continue

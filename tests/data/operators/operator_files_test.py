@@ -146,7 +146,7 @@ class FilesTest(parameterized.TestCase):
     s = self.array(5, 8)
     path = self.dir / 'aligned.npz'
     np.savez(path, X_train=pair, y_train=s, X_test=pair, y_test=s[:4])
-    with self.assertRaisesRegex(operators.FileError, 'allow_pickle=True if'):
+    with self.assertRaisesRegex(operators.FileError, 'allow_pickle=True to'):
       operators.load_deeponet_npz(path)
     arrays = operators.load_deeponet_npz(path, allow_pickle=True)
     for got, want in zip(arrays, (u, y, s), strict=True):
@@ -202,7 +202,9 @@ class FilesTest(parameterized.TestCase):
         file[f'{i:04d}/data'] = data[i]
         file[f'{i:04d}/grid/x'] = np.arange(8.0)
     got = operators.load_pdebench(path, subsample=2, max_samples=4)
-    np.testing.assert_array_equal(got.values, data[1:5, :, ::2, ::2])
+    np.testing.assert_array_equal(got.values, data[:4, :, ::2, ::2])
+    test = operators.load_pdebench(path, split='test', test_fraction=0.2)
+    np.testing.assert_array_equal(test.values, data[8:])
     np.testing.assert_array_equal(got.coordinates['x'], [0, 2, 4, 6])
     with h5py.File(path, 'w') as file:
       file['other'] = data
