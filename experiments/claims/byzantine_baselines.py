@@ -52,6 +52,7 @@ def matrix(seeds: tuple[int, ...], f: int) -> dict[str, dict[str, float]]:
     config = robust_training.Config(
       seeds=seeds,
       attack=attack,
+      attack_scale=1.0 if attack == 'sign_flip' else None,
       num_byzantine=f,
       rules=chains,
       partition='client_dirichlet',

@@ -27,6 +27,7 @@ __all__ = [
   'lines',
   'log_log',
   'polygon',
+  'rounding',
   'weights_heat_map',
 ]
 
@@ -35,6 +36,7 @@ Row = dict[str, Any]
 functions = _function_plots.functions
 heat_map = _heat_maps.heat_map
 polygon = _polygons.polygon
+rounding = _plots.rounding
 weights_heat_map = _heat_maps.weights_heat_map
 
 
