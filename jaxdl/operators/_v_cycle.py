@@ -149,11 +149,13 @@ def layer_norm(
       f'{x.shape[1:]}: these parameters are tied to one resolution, use '
       "norm='none' to change it."
     )
-  axes = tuple(range(1, x.ndim))
-  mean = x.mean(axes, keepdims=True)
-  var = jnp.square(x - mean).mean(axes, keepdims=True)
-  x = (x - mean) * jax.lax.rsqrt(var + epsilon)
-  return x * params['scale'][None] + params['bias'][None]
+  # On flat rows, which compile to plain reductions however many axes there are.
+  rows = x.reshape(x.shape[0], -1)
+  mean = rows.mean(-1, keepdims=True)
+  var = jnp.square(rows - mean).mean(-1, keepdims=True)
+  rows = (rows - mean) * jax.lax.rsqrt(var + epsilon)
+  rows = rows * params['scale'].reshape(1, -1) + params['bias'].reshape(1, -1)
+  return rows.reshape(x.shape)
 
 
 def v_cycle(
