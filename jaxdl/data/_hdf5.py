@@ -57,15 +57,21 @@ def member(group: Any, name: str, path: Any) -> Any:
 
   Args:
     group: a group.
-    name: a name that it has.
+    name: what should be there.
     path: the file (may name a client too), for messages.
 
   Returns:
     A group or data set.
 
   Raises:
-    FileError: if it is a soft or an external link.
+    FileError: if it is missing, or a soft or an external link.
   """
+  if name not in set(group):  # Asking the group would follow a link.
+    raise _files.problem(
+      path,
+      f'the field {_bounded.short(name)!r}',
+      f'the fields {_bounded.listed(group) or "of an empty group"}',
+    )
   if not _is_hard(group, name):
     raise _files.problem(
       path,

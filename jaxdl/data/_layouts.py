@@ -102,7 +102,7 @@ def client_arrays(
     raise _files.problem(
       where,
       f'{rule.inputs!r} in {"0..255" if whole else "[0, 1]"}',
-      f'{x.dtype} in {_bounded.short(x.min())}..{_bounded.short(x.max())}',
+      f'{x.dtype} in {x.min().item()}..{x.max().item()}',
     )
   x = x.astype(np.float32)
   if whole:

@@ -32,7 +32,7 @@ _PLAIN = (dict, list, tuple, bytes, bytearray, str, int, float, bool)
 _PLAIN = (*_PLAIN, type(None))
 _OPEN = object()
 # Real files have some ten thousand steps, a hostile one as many as bytes.
-_MAX_STEPS = 2**22
+_MAX_STEPS = 2**20
 
 # Opcodes by what follows them: a fixed number, a length and bytes, a line.
 _FIXED = {
