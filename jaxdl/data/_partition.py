@@ -6,6 +6,7 @@ returns N sorted int64 index arrays. Partitioners by label are in
 `_partition_labels.py`.
 """
 
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -56,7 +57,7 @@ def partition_quantity_dirichlet(
     rng: host generator; advanced.
     labels: [n, ...], only their number matters.
     num_clients: N.
-    alpha: concentration > 0; small means uneven.
+    alpha: concentration > 0, finite; small means uneven.
     min_size: guaranteed examples per client, `N * min_size <= n`.
 
   Returns:
@@ -76,8 +77,8 @@ def partition_quantity_dirichlet(
   the guaranteed part is ours.
   """
   n, num_clients = check_clients(rng, labels, num_clients)
-  checks.number(alpha, name='alpha', low=0.0, open_low=True)
-  shares = rng.dirichlet(np.full(num_clients, float(alpha)))
+  check_finite(alpha, name='alpha', open_low=True)
+  shares = dirichlet(rng, np.full(num_clients, float(alpha)))
   return _deal(rng, n, shares, min_size)
 
 
@@ -98,7 +99,7 @@ def partition_power_law(
     rng: host generator; advanced.
     labels: [n, ...], only their number matters.
     num_clients: N.
-    exponent: at least 0, where sizes are equal.
+    exponent: finite, at least 0, where sizes are equal.
     min_size: guaranteed examples per client, `N * min_size <= n`.
 
   Returns:
@@ -113,7 +114,7 @@ def partition_power_law(
     [3, 4, 7]
   """
   n, num_clients = check_clients(rng, labels, num_clients)
-  checks.number(exponent, name='exponent', low=0.0)
+  check_finite(exponent, name='exponent')
   shares = np.arange(1, num_clients + 1) ** -float(exponent)
   return _deal(rng, n, rng.permutation(shares / shares.sum()), min_size)
 
@@ -134,7 +135,7 @@ def partition_lognormal(
     rng: host generator; advanced.
     labels: [n, ...], only their number matters.
     num_clients: N.
-    sigma: deviation of the logarithm of a size, >= 0.
+    sigma: deviation of the logarithm of a size, >= 0, finite.
     min_size: guaranteed examples per client, `N * min_size <= n`.
 
   Returns:
@@ -151,9 +152,11 @@ def partition_lognormal(
     [3, 3, 3]
   """
   n, num_clients = check_clients(rng, labels, num_clients)
-  checks.number(sigma, name='sigma', low=0.0)
-  logs = sigma * rng.normal(size=num_clients)
-  shares = np.exp(logs - logs.max())
+  check_finite(sigma, name='sigma')
+  normal = rng.normal(size=num_clients)
+  with np.errstate(over='ignore', under='ignore'):
+    # Centered first: whatever sigma is, the largest share stays one.
+    shares = np.exp(float(sigma) * (normal - normal.max()))
   return _deal(rng, n, shares / shares.sum(), min_size)
 
 
@@ -170,14 +173,15 @@ def partition_natural(
     rng: host generator; advanced only if owners are left out.
     labels: [n, ...], only their number matters.
     num_clients: how many owners to keep, drawn at random; all if None.
-    client_ids: n owners, one per example, of any sortable type.
+    client_ids: n owners, one per example, of any one sortable type.
 
   Returns:
     N disjoint, sorted index arrays in increasing order of owners; complete if
     all owners are kept.
 
   Raises:
-    ValueError: if there are fewer owners than clients or lengths differ.
+    ValueError: if there are fewer owners than clients, lengths differ, or
+      owners are of several types ('1' and 1 are not the same person).
 
   Example:
     >>> [
@@ -194,7 +198,7 @@ def partition_natural(
       f'client_ids must name one owner per example: got {len(client_ids)} '
       f'for {n} labels.'
     )
-  owners, inverse = np.unique(np.asarray(client_ids), return_inverse=True)
+  owners, inverse = _owners(client_ids)
   keep = np.arange(len(owners))
   if num_clients is not None:
     num_clients = checks.integer(num_clients, name='num_clients', low=1)
@@ -305,8 +309,49 @@ def apportion(total: int, shares: np.ndarray) -> np.ndarray:
   exact = shares * total
   sizes = np.floor(exact).astype(np.int64)
   order = np.argsort(-(exact - sizes), kind='stable')
-  sizes[order[: total - sizes.sum()]] += 1
+  spare = int(total - sizes.sum())
+  if abs(spare) > len(sizes) or sizes.min() < 0:
+    raise ValueError(f'shares must be finite and sum to one; got {shares}.')
+  if spare >= 0:
+    sizes[order[:spare]] += 1
+  else:  # Shares that sum to a little more than one.
+    sizes[np.argsort(-sizes, kind='stable')[:-spare]] -= 1
   return sizes
+
+
+def check_finite(
+  value: float, *, name: str, low: float = 0.0, open_low: bool = False
+) -> None:
+  """Refuses infinite options, of which shares of a whole cannot be made.
+
+  Args:
+    value: a number.
+    name: the argument's name, for the message.
+    low: lower end.
+    open_low: whether the lower end itself is refused.
+
+  Raises:
+    TypeError: if it is no number.
+    ValueError: if it is infinite, NaN or too low.
+  """
+  top = sys.float_info.max
+  checks.number(value, name=name, low=low, open_low=open_low, high=top)
+
+
+def dirichlet(
+  rng: np.random.Generator, concentration: np.ndarray
+) -> np.ndarray:
+  """Draws shares, also where the gamma variates behind them would overflow.
+
+  Args:
+    rng: host generator; advanced.
+    concentration: f64[N], >= 0, finite.
+
+  Returns:
+    f64[N] that sum to one.
+  """
+  top = 1e300 / len(concentration)
+  return rng.dirichlet(np.clip(concentration, 1e-300, top))
 
 
 def sort_parts(parts: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -331,3 +376,23 @@ def _deal(rng, n: int, shares: np.ndarray, min_size: int) -> list[np.ndarray]:
     )
   sizes = min_size + apportion(spare, shares)
   return sort_parts(np.split(rng.permutation(n), np.cumsum(sizes)[:-1]))
+
+
+def _owners(client_ids) -> tuple[Sequence[object], np.ndarray]:
+  """Returns the owners in order, and the number of each example's owner."""
+  if isinstance(client_ids, np.ndarray):
+    if client_ids.ndim != 1:
+      raise ValueError(
+        f'client_ids must have one axis; got shape {client_ids.shape}.'
+      )
+    if client_ids.dtype != object:
+      return np.unique(client_ids, return_inverse=True)
+  # NumPy would make text of numbers and drop trailing zero bytes.
+  kinds = sorted({type(owner).__name__ for owner in client_ids})
+  if len(kinds) > 1:
+    raise ValueError(
+      f'client_ids must be of one type; got {", ".join(kinds)}: convert them.'
+    )
+  owners = sorted(set(client_ids))
+  number = {owner: k for k, owner in enumerate(owners)}
+  return owners, np.array([number[owner] for owner in client_ids], np.int64)

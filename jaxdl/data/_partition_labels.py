@@ -29,7 +29,8 @@ def partition_label_dirichlet(
     rng: host generator; advanced.
     labels: int[n].
     num_clients: N.
-    alpha: concentration > 0; small means that few clients share a class.
+    alpha: concentration > 0, finite; small means that few clients share a
+      class.
     min_size: examples of the smallest client.
     self_balancing: whether clients that already hold `n / N` examples get
       none of the next class (the others' shares are scaled up).
@@ -55,7 +56,7 @@ def partition_label_dirichlet(
   """
   n, num_clients = _partition.check_clients(rng, labels, num_clients)
   labels = _partition.class_labels(labels)
-  checks.number(alpha, name='alpha', low=0.0, open_low=True)
+  _partition.check_finite(alpha, name='alpha', open_low=True)
   min_size = checks.integer(min_size, name='min_size', low=0)
   max_redraws = checks.integer(max_redraws, name='max_redraws', low=0)
   if num_clients * min_size > n:
@@ -70,7 +71,7 @@ def partition_label_dirichlet(
     sizes = np.zeros(num_clients, np.int64)
     counts = []
     for bucket in buckets:
-      shares = rng.dirichlet(concentration)
+      shares = _partition.dirichlet(rng, concentration)
       if self_balancing:
         shares = _without(shares, sizes * num_clients >= n)
       ends = np.floor(np.cumsum(shares) * len(bucket)).astype(np.int64)
@@ -106,7 +107,7 @@ def partition_client_dirichlet(
     rng: host generator; advanced.
     labels: int[n].
     num_clients: N <= n.
-    alpha: concentration > 0; small means one class per client.
+    alpha: concentration > 0, finite; small means one class per client.
     prior: f[K], positive; the classes' frequencies if None.
 
   Returns:
@@ -128,25 +129,28 @@ def partition_client_dirichlet(
   """
   n, num_clients = _partition.check_clients(rng, labels, num_clients)
   labels = _partition.class_labels(labels)
-  checks.number(alpha, name='alpha', low=0.0, open_low=True)
+  _partition.check_finite(alpha, name='alpha', open_low=True)
   buckets = _buckets(rng, labels)
   left = np.array([len(bucket) for bucket in buckets], np.int64)
   weights = left / n if prior is None else np.asarray(prior, np.float64)
-  if weights.shape != left.shape or not (weights >= 0).all():
+  good = np.isfinite(weights) & (weights >= 0)
+  if weights.shape != left.shape or not good.all():
     raise ValueError(
-      f'prior must be {len(left)} non-negative numbers, one per class that '
-      f'occurs; got {prior}.'
+      f'prior must be {len(left)} finite, non-negative numbers, one per class '
+      f'that occurs; got {prior}.'
     )
   # A class of zero prior can only be reached as a leftover.
   if not weights[left > 0].any():
     raise ValueError(f'prior must be positive for some class; got {prior}.')
+  if weights.max() > 1e300:  # The sum would overflow.
+    weights = weights / weights.max()
   weights = weights / weights.sum()
   sizes = _partition.apportion(n, np.full(num_clients, 1 / num_clients))
   table = np.zeros((num_clients, len(buckets)), np.int64)
   for k in range(num_clients):
     mix = np.zeros(len(buckets))
     drawn = weights > 0
-    mix[drawn] = rng.dirichlet(float(alpha) * weights[drawn])
+    mix[drawn] = _partition.dirichlet(rng, float(alpha) * weights[drawn])
     while (need := sizes[k] - table[k].sum()) > 0:
       # Draws that hit an empty class are repeated, which is the same as
       # drawing one by one from the renormalised mix.
@@ -175,7 +179,7 @@ def partition_overlapping_dirichlet(
     rng: host generator; advanced.
     labels: int[n].
     num_clients: N <= n.
-    alpha: concentration > 0; small means one class per client.
+    alpha: concentration > 0, finite; small means one class per client.
     samples_per_client: examples that each client asks for; `n // N` if None.
 
   Returns:
@@ -198,7 +202,7 @@ def partition_overlapping_dirichlet(
   """
   n, num_clients = _partition.check_clients(rng, labels, num_clients)
   labels = _partition.class_labels(labels)
-  checks.number(alpha, name='alpha', low=0.0, open_low=True)
+  _partition.check_finite(alpha, name='alpha', open_low=True)
   if samples_per_client is None:
     samples_per_client = n // num_clients
   samples = checks.integer(
@@ -207,7 +211,7 @@ def partition_overlapping_dirichlet(
   buckets = _buckets(rng, labels)
   parts = []
   for k in range(num_clients):
-    mix = rng.dirichlet(np.full(len(buckets), float(alpha)))
+    mix = _partition.dirichlet(rng, np.full(len(buckets), float(alpha)))
     counts = np.floor(mix * samples).astype(np.int64)
     chosen = [
       rng.choice(bucket, min(count, len(bucket)), replace=False)

@@ -25,7 +25,7 @@ def add_noise_by_client(
     rng: host generator; advanced.
     inputs: f[n, ...].
     parts: N disjoint index arrays.
-    noise_std: deviation at the last client, >= 0.
+    noise_std: deviation at the last client, >= 0, within float32.
 
   Returns:
     f32[n, ...]; examples of no client are unchanged.
@@ -44,7 +44,8 @@ def add_noise_by_client(
   with k / (N - 1) in place of k / N.
   """
   _dataset.require_generator(rng)
-  checks.number(noise_std, name='noise_std', low=0.0)
+  largest = float(np.finfo(np.float32).max)
+  checks.number(noise_std, name='noise_std', low=0.0, high=largest)
   out = np.array(inputs, np.float32)
   _check_parts(parts, len(out))
   top = max(len(parts) - 1, 1)

@@ -15,6 +15,15 @@ OPTIONS = {
   'shards': {'shards_per_client': 3},
   'classes': {'classes_per_client': 2},
 }
+# What may become infinite.
+CONTINUOUS = {
+  'quantity_dirichlet': 'alpha',
+  'power_law': 'exponent',
+  'lognormal': 'sigma',
+  'label_dirichlet': 'alpha',
+  'client_dirichlet': 'alpha',
+  'overlapping_dirichlet': 'alpha',
+}
 
 
 def rng(seed=0):
@@ -70,6 +79,68 @@ class EveryPartitionTest(parameterized.TestCase):
       data.partition(name, rng(), np.arange(3), 4, **OPTIONS[name])
     with self.assertRaisesRegex(TypeError, 'rng must be a numpy Generator'):
       data.partition(name, 0, np.arange(3), 2, **OPTIONS[name])
+
+  @parameterized.product(
+    name=list(CONTINUOUS),
+    value=[5e-324, 1e-100, 1e18, 1e308, np.finfo(float).max],
+  )
+  def test_extreme_shares_lose_and_repeat_nothing(self, name, value):
+    labels = np.random.default_rng(1).integers(0, 5, 500)
+    option = CONTINUOUS[name]
+    options = {option: value}
+    if name == 'label_dirichlet':
+      options['min_size'] = 0
+    parts = data.partition(name, rng(), labels, 10, **options)
+    if name == 'overlapping_dirichlet':
+      for part in parts:
+        self.assertLessEqual(len(set(part)), 50)
+        self.assertLen(set(part), len(part))
+      return
+    np.testing.assert_array_equal(
+      np.sort(np.concatenate(parts)), np.arange(500)
+    )
+    if option == 'alpha' and value > 1e17:  # Shares are equal.
+      per_class = np.bincount(labels) / 10
+      table = data.class_table(labels, parts, 5)
+      if name == 'label_dirichlet':
+        self.assertLess(np.abs(table - per_class).max(), 1 + 1e-9)
+      else:
+        self.assertEqual(table.sum(axis=1).tolist(), [50] * 10)
+
+  @parameterized.parameters(*CONTINUOUS)
+  def test_infinite_options_are_refused(self, name):
+    option = CONTINUOUS[name]
+    for value in (np.inf, np.nan, -1.0):
+      with self.assertRaisesRegex(ValueError, f'{option} must lie in'):
+        data.partition(name, rng(), labels_of(), 3, **{option: value})
+
+  def test_priors_are_finite(self):
+    labels = np.repeat([0, 1], 20)
+    split = lambda prior: data.partition_client_dirichlet(
+      rng(), labels, 4, alpha=1.0, prior=prior
+    )
+    for bad in (np.inf, np.nan, -1.0):
+      with self.assertRaisesRegex(ValueError, 'prior must be 2 finite'):
+        split([1.0, bad])
+    parts = split([1e308, 1e308])
+    np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(40))
+
+  def test_owners_are_told_apart(self):
+    split = lambda ids: [
+      part.tolist()
+      for part in data.partition_natural(
+        rng(), np.zeros(len(ids)), client_ids=ids
+      )
+    ]
+    # NumPy drops trailing zero bytes and makes text of numbers.
+    self.assertEqual(split(['a', 'a\0', 'a']), [[0, 2], [1]])
+    self.assertEqual(split([(1, 2), (0, 5), (1, 2)]), [[1], [0, 2]])
+    self.assertEqual(split(np.array([3, 1, 3])), [[1], [0, 2]])
+    for ids in (['1', 1], ['a', b'a'], np.array(['a', b'a'], object)):
+      with self.assertRaisesRegex(ValueError, 'client_ids must be of one type'):
+        split(ids)
+    with self.assertRaisesRegex(ValueError, r'one axis; got shape \(2, 2\)'):
+      split(np.ones((2, 2)))
 
   def test_registry_says_what_it_knows(self):
     with self.assertRaisesRegex(
