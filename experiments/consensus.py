@@ -12,7 +12,6 @@ Example: python -m experiments.consensus \
 
 import dataclasses
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +23,8 @@ from jaxdl.experiment import gossip, plots, runner, supervised
 
 knob = runner.knob
 
-# Where logarithmic axes end: float32 is exact to about this, squared.
-FLOOR = 1e-15
+# Squared rounding of float32, on a start of size one.
+FLOOR = 4 * float(np.finfo(np.float32).eps) ** 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -222,15 +221,6 @@ def draw(config: Config, rows, directory):
       title=f'Who talks to whom: {config.num_clients} clients',
     )
   ]
-  floored = [
-    r
-    | {
-      m: max(r[m], FLOOR) if math.isfinite(r[m]) else r[m]
-      for m in ('consensus', 'error')
-    }
-    for r in rows
-    if r['split'] == 'test'
-  ]
   label = 'Squared distance to consensus / start'
   for metric, x, name, ylabel, xlabel in (
     ('consensus', 'step', 'consensus.png', label, None),
@@ -251,11 +241,12 @@ def draw(config: Config, rows, directory):
   ):
     drawn.append(
       plots.lines(
-        floored,
+        rows,
         directory / name,
         metric,
         x=x,
         log_y=True,
+        floor=FLOOR,
         ylabel=ylabel,
         xlabel=xlabel,
         title=title,

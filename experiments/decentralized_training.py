@@ -21,7 +21,13 @@ import optax
 
 from jaxdl import aggregators, compression, decentralized, mixing
 from jaxdl.core import checks, types
-from jaxdl.experiment import gossip, plots, runner, supervised
+from jaxdl.experiment import (
+  config as config_lib,
+  gossip,
+  plots,
+  runner,
+  supervised,
+)
 
 knob = runner.knob
 
@@ -77,35 +83,62 @@ class Config(gossip.GossipConfig, supervised.SupervisedConfig):
     choices=supervised.PARTITIONS,
   )
   alpha: float = knob(
-    0.1, 'Dirichlet concentration; small is heterogeneous.', low=0.0
+    0.1,
+    'Dirichlet concentration; small is heterogeneous.',
+    low=0.0,
+    needs={'partition': supervised.ALPHA_PARTITIONS},
   )
   spread: float = knob(
-    3.0, 'Standard deviation of the optima of the quadratics.', low=0.0
+    3.0,
+    'Standard deviation of the optima of the quadratics.',
+    low=0.0,
+    needs={'task': ('quadratic',)},
   )
-  dimension: int = knob(5, 'Variables of the quadratics.', low=1)
+  dimension: int = knob(
+    5, 'Variables of the quadratics.', low=1, needs={'task': ('quadratic',)}
+  )
   gradient_noise: float = knob(
-    0.0, 'Standard deviation added to gradients of quadratics.', low=0.0
+    0.0,
+    'Standard deviation added to gradients of quadratics.',
+    low=0.0,
+    needs={'task': ('quadratic',)},
   )
   optimizer: str = knob('sgd', "Clients' optimiser.", choices=('sgd', 'adam'))
   order: str = knob(
     'adapt_then_combine',
     'Of gossip_sgd and gradient_tracking.',
     choices=('adapt_then_combine', 'combine_then_adapt'),
+    needs={'variants': ('gossip_sgd', 'gradient_tracking')},
   )
   learning_rate: float = knob(0.1, 'Step size.', low=0.0, open_low=True)
-  lr_decay: float = knob(0.2, 'Factor on the step size at a decay.', low=0.0)
+  lr_decay: float = knob(
+    0.2,
+    'Factor on the step size at a decay.',
+    low=0.0,
+    needs={'lr_decay_at': True},
+  )
   lr_decay_at: tuple[float, ...] = knob(
     (), 'Decays, as fractions of the rounds.', low=0.0, high=1.0
   )
   momentum: float = knob(
-    0.0, 'Momentum of sgd and quasi_global_momentum.', low=0.0, high=1.0
+    0.0,
+    'Momentum of sgd and quasi_global_momentum.',
+    low=0.0,
+    high=1.0,
+    needs={'optimizer|variants': ('sgd', 'quasi_global_momentum')},
   )
   weight_decay: float = knob(0.0, 'Added to the gradient, times x.', low=0.0)
-  period: int = knob(5, 'H of the periodic algorithms.', low=1)
+  period: int = knob(
+    5,
+    'H of the periodic algorithms.',
+    low=1,
+    needs={'variants': ('periodic_*', 'local_sgd')},
+  )
   compressor: str = knob(
     'identity',
     'How choco_sgd and gossip_sgd compress every tensor that they send.',
     choices=compression.COMPRESSORS,
+    needs={'variants': ('choco_sgd', 'gossip_sgd')},
   )
   keep: float = knob(
     0.1,
@@ -113,25 +146,60 @@ class Config(gossip.GossipConfig, supervised.SupervisedConfig):
     low=0.0,
     high=1.0,
     open_low=True,
+    needs={'compressor': ('top_k', 'random_k')},
   )
   levels: int = knob(
-    127, 'Levels of qsgd: 127 takes a byte per entry, 7 half of one.', low=1
+    127,
+    'Levels of qsgd: 127 takes a byte per entry, 7 half of one.',
+    low=1,
+    needs={'compressor': ('qsgd',)},
   )
   consensus_step: float = knob(
-    1.0, 'Gamma of choco_sgd.', low=0.0, high=1.0, open_low=True
+    1.0,
+    'Gamma of choco_sgd.',
+    low=0.0,
+    high=1.0,
+    open_low=True,
+    needs={'variants': ('choco_sgd',)},
   )
-  staleness: int = knob(0, 'Events a gradient is late (AD-PSGD).', low=0)
-  local_steps: float = knob(1.0, 'Mean local steps of swarm_sgd.', low=1.0)
+  staleness: int = knob(
+    0,
+    'Events a gradient is late (AD-PSGD).',
+    low=0,
+    needs={'variants': ('asynchronous_gossip',)},
+  )
+  local_steps: float = knob(
+    1.0,
+    'Mean local steps of swarm_sgd.',
+    low=1.0,
+    needs={'variants': ('swarm_sgd',)},
+  )
   robust_rule: str = knob(
-    'median', 'Of robust_gossip.', choices=('median', 'trimmed_mean')
+    'median',
+    'Of robust_gossip.',
+    choices=('median', 'trimmed_mean'),
+    needs={'variants': ('robust_gossip',)},
   )
   allow_unstable: bool = knob(
-    False, 'Runs d_squared even where it may diverge.'
+    False,
+    'Runs d_squared even where it may diverge.',
+    needs={'variants': ('d_squared',)},
   )
   same_start: bool = knob(True, 'Whether all clients start from one draw.')
   chunk: int = knob(
     0, 'Clients run together on a device; 0 follows the default rule.', low=0
   )
+
+  def ineffective(self) -> dict[str, str]:
+    """Quadratics have no data set; most variants name their topology."""
+    out = {}
+    if all('@' in variant for variant in self.variants):
+      out['topology'] = 'all variants name theirs'
+    if self.task == 'quadratic':
+      names = config_lib.own_names(supervised.SupervisedConfig)
+      out |= dict.fromkeys(names, 'it is for task=classification')
+      del out['num_clients']
+    return out
 
   def validate(self) -> None:
     """Builds every graph and mixer on the host; `build` checks the rest."""
@@ -508,15 +576,9 @@ def draw(config: Config, metric: str, ylabel: str, rows, directory):
         **look,
       )
     )
-  # Equal models are apart by rounding only.
-  differ = {r['rule'] for r in rows if r.get('consensus', 0) > 1e-9}
+  # All start from one model.
   apart = [
-    r
-    for r in rows
-    if r['split'] == 'test'
-    and r['step'] > 0
-    and r['rule'] in differ
-    and r['consensus'] > 0
+    r for r in rows if r['split'] == 'test' and r['step'] and 'consensus' in r
   ]
   if apart:
     drawn.append(
@@ -527,6 +589,7 @@ def draw(config: Config, metric: str, ylabel: str, rows, directory):
         ylabel='Mean squared distance to the mean model',
         title=title,
         log_y=True,
+        floor=plots.rounding(2),
       )
     )
   return drawn

@@ -62,63 +62,118 @@ class Config(learning.OperatorConfig):
     'One random point per function, or all functions at common points; files '
     'have their own.',
     choices=('unaligned', 'aligned'),
+    needs={'data_path': False},
   )
   queries_per_function: int = knob(
-    1, 'Random points per function (unaligned).', low=1
+    1,
+    'Random points per function (unaligned).',
+    low=1,
+    needs={'data_path': False, 'layout': ('unaligned',)},
   )
   branch_layers: tuple[int, ...] = knob(
     (40, 40),
     'Widths of the branch after the sensors; those before the last are the '
     'hidden ones of pod_deeponet.',
     low=1,
+    needs={'models': ('deeponet', 'pod_deeponet')},
   )
   stacked_layers: tuple[int, ...] = knob(
-    (20, 1), 'Widths of each branch of stacked_deeponet.', low=1
+    (20, 1),
+    'Widths of each branch of stacked_deeponet.',
+    low=1,
+    needs={'models': ('stacked_deeponet',)},
   )
   trunk_layers: tuple[int, ...] = knob(
-    (40, 40, 40), 'Widths of the trunk; all its layers are activated.', low=1
+    (40, 40, 40),
+    'Widths of the trunk; all its layers are activated.',
+    low=1,
+    needs={'models': ('deeponet', 'stacked_deeponet')},
   )
   hidden_layers: tuple[int, ...] = knob(
-    (100, 100), 'Hidden widths of fnn.', low=1
+    (100, 100),
+    'Hidden widths of fnn.',
+    low=1,
+    needs={'models': ('fnn',)},
   )
-  width: int = knob(0, 'Width of resnet and seq2seq; 0 is 128 and 40.', low=0)
-  num_blocks: int = knob(2, 'Blocks of resnet.', low=0)
-  pod_modes: int = knob(32, 'Principal components of pod_deeponet.', low=1)
+  width: int = knob(
+    0,
+    'Width of resnet and seq2seq; 0 is 128 and 40.',
+    low=0,
+    needs={'models': ('resnet', 'seq2seq')},
+  )
+  num_blocks: int = knob(
+    2, 'Blocks of resnet.', low=0, needs={'models': ('resnet',)}
+  )
+  pod_modes: int = knob(
+    32,
+    'Principal components of pod_deeponet.',
+    low=1,
+    needs={'models': ('pod_deeponet',)},
+  )
   activation: str = knob(
-    'relu', 'Of all but seq2seq.', choices=tuple(operators.ACTIVATIONS)
+    'relu',
+    'Of all but seq2seq.',
+    choices=tuple(operators.ACTIVATIONS),
+    needs={'models': [m for m in MODELS if m != 'seq2seq']},
   )
-  use_bias: bool = knob(True, 'Whether the inner product has a bias.')
+  use_bias: bool = knob(
+    True,
+    'Whether the inner product has a bias.',
+    needs={'models': ('deeponet', 'stacked_deeponet')},
+  )
   multi_output: str = knob(
     'independent',
     'How deeponet gives several outputs, where the data have several.',
     choices=operators.MULTI_OUTPUTS,
+    needs={'models': ('deeponet',)},
   )
   periodic_features: int = knob(
-    0, 'Harmonics of all points that the trunk reads; 0 reads points.', low=0
+    0,
+    'Harmonics of all points that the trunk reads; 0 reads points.',
+    low=0,
+    needs={'models': ('deeponet', 'stacked_deeponet')},
   )
   hard_boundary: bool = knob(
-    False, 'Make outputs meet the zero initial and boundary data exactly.'
+    False,
+    'Make outputs meet the zero initial and boundary data exactly.',
+    needs={'data_path': False},
   )
   physics: bool = knob(
     False, 'Train on the residual of the equation, without solutions.'
   )
   num_collocation: int = knob(
-    200, 'Points of a step where the residual is taken.', low=1
+    200,
+    'Points of a step where the residual is taken.',
+    low=1,
+    needs={'physics': True},
   )
   sweep: str = knob('none', 'What is varied.', choices=SWEEPS)
-  sweep_values: tuple[float, ...] = knob((), 'Its values.', low=0.0)
-  num_train: int = knob(10_000, 'Training functions.', low=1)
+  sweep_values: tuple[float, ...] = knob(
+    (), 'Its values.', low=0.0, needs={'sweep': SWEEPS[1:]}
+  )
+  num_train: int = knob(
+    10_000,
+    'Training functions.',
+    low=1,
+    needs={'sweep': ('none', 'num_sensors', 'length_scale')},
+  )
   num_test: int = knob(10_000, 'Test functions.', low=1)
   resolution: int = knob(
-    0, 'Sensors (per axis); 0 is the default of the problem, mostly 100.'
+    0,
+    'Sensors (per axis); 0 is the default of the problem, mostly 100.',
+    needs={'data_path': False, 'sweep': ('none', 'num_train', 'length_scale')},
   )
   file_format: str = knob(
-    'deeponet_npz', 'What the files hold.', choices=('deeponet_npz',)
+    'deeponet_npz',
+    'What the files hold.',
+    choices=('deeponet_npz',),
+    needs={'data_path': True},
   )
   loss: str = knob(
     'mse',
     'What is minimised.',
     choices=('mse', 'normalised_mse', 'relative_l2'),
+    needs={'physics': False},
   )
   batch_size: int = knob(
     1000, 'Triples (unaligned) or functions in a step; 0 takes all.', low=0
@@ -127,6 +182,7 @@ class Config(learning.OperatorConfig):
     'independent',
     'Batches of shuffled passes over the functions, or drawn independently.',
     choices=('epochs', 'independent'),
+    needs={'batch_size': True},
   )
   num_rounds: int = knob(100, 'Rounds of steps_per_round steps.', low=0)
   steps_per_round: int = knob(100, 'Optimiser steps in a round.', low=1)

@@ -49,7 +49,7 @@ SPREAD = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(robust_training.Config):
+class Config(robust_training.RuleConfig):
   """Knobs of operator learning over clients."""
 
   problem: str = knob(
@@ -61,7 +61,10 @@ class Config(robust_training.Config):
     choices=('deeponet', 'fnn', 'snnk', 'mgno', 'fno', 'unet'),
   )
   heterogeneity: float = knob(
-    1.0, 'How far clients differ: 0 all alike, 1 the whole range.', low=0.0
+    1.0,
+    'How far clients differ: 0 all alike, 1 the whole range.',
+    low=0.0,
+    needs={'heterogeneities': False},
   )
   heterogeneities: tuple[float, ...] = knob(
     (), 'Several of these, side by side; overrides --heterogeneity.', low=0.0
@@ -69,16 +72,41 @@ class Config(robust_training.Config):
   functions_per_client: int = knob(60, 'Training functions each.', low=1)
   num_test_functions: int = knob(96, 'Test functions over all spaces.', low=1)
   resolution: int = knob(40, 'Sensors, or grid points per axis.', low=4)
-  channels: int = knob(16, 'Width of mgno, fno and unet.', low=1)
-  num_layers: int = knob(3, 'Layers of mgno, fno and unet.', low=1)
-  iterations: str = knob(
-    '10,10,10', 'Smoothing steps per level of mgno, before and after.'
+  channels: int = knob(
+    16,
+    'Width of mgno, fno and unet.',
+    low=1,
+    needs={'model': ('mgno', 'fno', 'unet')},
   )
-  hidden_size: int = knob(40, 'Width of deeponet and fnn.', low=1)
-  num_features: int = knob(256, 'Random features of snnk.', low=1)
-  feature_layers: int = knob(1, 'Bundled layers of snnk.', low=1)
+  num_layers: int = knob(
+    3,
+    'Layers of mgno, fno and unet.',
+    low=1,
+    needs={'model': ('mgno', 'fno', 'unet')},
+  )
+  iterations: str = knob(
+    '10,10,10',
+    'Smoothing steps per level of mgno, before and after.',
+    needs={'model': ('mgno',)},
+  )
+  hidden_size: int = knob(
+    40,
+    'Width of deeponet and fnn.',
+    low=1,
+    needs={'model': ('deeponet', 'fnn')},
+  )
+  num_features: int = knob(
+    256, 'Random features of snnk.', low=1, needs={'model': ('snnk',)}
+  )
+  feature_layers: int = knob(
+    1, 'Bundled layers of snnk.', low=1, needs={'model': ('snnk',)}
+  )
   ridge: float = knob(
-    1.0, 'Penalty of the closed form of snnk.', low=0.0, open_low=True
+    1.0,
+    'Penalty of the closed form of snnk.',
+    low=0.0,
+    open_low=True,
+    needs={'model': ('snnk',)},
   )
   operator_loss: str = knob(
     'relative_l2', 'What is minimised.', choices=('relative_l2', 'mse')
@@ -93,12 +121,16 @@ class Config(robust_training.Config):
   rules: tuple[str, ...] = knob(
     ('oracle', 'mean', 'median', 'nnm+trimmed_mean'), 'Rules to compare.'
   )
-  attack: str = knob('reverse', 'What adversaries send.', choices=attacks.NAMES)
+  attack: str = knob(
+    'reverse',
+    'What adversaries send.',
+    choices=attacks.NAMES,
+    needs={'num_byzantine': True},
+  )
   num_rounds: int = knob(600, 'Rounds.', low=0)
   eval_every: int = knob(50, 'Rounds between evaluations.', low=1)
   batch_size: int = knob(16, 'Functions per client and round.', low=1)
   learning_rate: float = knob(2e-3, 'Step size of Adam.', low=0.0)
-  weight_decay: float = knob(0.0, 'Added to the update.', low=0.0)
   eval_batch_size: int = knob(32, 'Functions per evaluation batch.', low=1)
 
   def validate(self) -> None:
@@ -382,7 +414,7 @@ def build(config: Config) -> runner.Experiment:
 
 def _build_one(config: Config) -> runner.Experiment:
   simulation = simulate(config)
-  experiment = robust_training.build(
+  experiment = robust_training.compare(
     config,
     simulation,
     optimizer=optax.adam(config.learning_rate),

@@ -24,7 +24,7 @@ import optax
 from experiments import _text_simulation
 from jaxdl import compression, decentralized, networks
 from jaxdl.core import clients, keys, trees, types
-from jaxdl.data import DATASETS, sample_batch
+from jaxdl.data import DATASETS, FILE_DATASETS, sample_batch
 from jaxdl.experiment import plots, runner, supervised
 
 knob = runner.knob
@@ -40,6 +40,7 @@ METHODS = {
   'sgd': None,
 }
 LOGGED = 'one_byte'
+_SLOPES = [name for name in METHODS if name != 'sgd']
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,11 +54,22 @@ class Config(supervised.SupervisedConfig):
     'files need --data_dir.',
     choices=(*DATASETS, *_text_simulation.DATASETS),
   )
+  data_dir: str = knob(
+    '',
+    'Folder of the data files.',
+    needs={'dataset': (*FILE_DATASETS, 'sst2_tsv')},
+  )
   hidden_sizes: tuple[int, ...] = knob(
-    (32,), 'Hidden layers of network=mlp.', low=1
+    (32,),
+    'Hidden layers of network=mlp.',
+    low=1,
+    needs={'network': ('mlp',)},
   )
   activation: str = knob(
-    'tanh', 'Of network=mlp.', choices=tuple(networks.ACTIVATIONS)
+    'tanh',
+    'Of network=mlp.',
+    choices=tuple(networks.ACTIVATIONS),
+    needs={'network': ('mlp',)},
   )
   batch_size: int = knob(64, 'Examples per direction.', low=1)
   num_rounds: int = knob(2000, 'Iterations.', low=0)
@@ -70,31 +82,53 @@ class Config(supervised.SupervisedConfig):
     choices=tuple(METHODS),
   )
   samples_per_step: int = knob(
-    1, 'Directions per machine and iteration.', low=1
+    1,
+    'Directions per machine and iteration.',
+    low=1,
+    needs={'methods': _SLOPES},
   )
-  learning_rate: float = knob(0.05, 'Step size on slopes.', low=0.0)
-  sgd_learning_rate: float = knob(0.1, 'Step size of sgd.', low=0.0)
+  learning_rate: float = knob(
+    0.05, 'Step size on slopes.', low=0.0, needs={'methods': _SLOPES}
+  )
+  sgd_learning_rate: float = knob(
+    0.1, 'Step size of sgd.', low=0.0, needs={'methods': ('sgd',)}
+  )
   momentum: float = knob(0.0, 'Momentum.', low=0.0, high=1.0, open_high=True)
   eps: float = knob(
-    1e-3, 'Half the distance of the evaluations.', low=0.0, open_low=True
+    1e-3,
+    'Half the distance of the evaluations.',
+    low=0.0,
+    open_low=True,
+    needs={'methods': _SLOPES},
   )
   codec: str = knob(
-    'log_int8', 'What one_byte sends.', choices=compression.SCALAR_CODECS
+    'log_int8',
+    'What one_byte sends.',
+    choices=compression.SCALAR_CODECS,
+    needs={'methods': ('one_byte', 'single')},
   )
   codec_base: float | None = knob(
     None, 'Codes per factor e; the default of the codec if none.'
   )
   codec_scale: float = knob(
-    1.0, 'Scale of linear_int8 and sign.', low=0.0, open_low=True
+    1.0,
+    'Scale of linear_int8 and sign.',
+    low=0.0,
+    open_low=True,
+    needs={'methods|codec': ('linear_int8', 'sign')},
   )
   stochastic_rounding: bool = knob(False, 'Round codes at random.')
   aggregate: str = knob(
     'mean',
     'Divide the sum of slopes by their number or its square root.',
     choices=decentralized.DIVISORS,
+    needs={'methods': _SLOPES},
   )
   distribution: str = knob(
-    'normal', 'Of the directions.', choices=decentralized.DIRECTIONS
+    'normal',
+    'Of the directions.',
+    choices=decentralized.DIRECTIONS,
+    needs={'methods': _SLOPES},
   )
   join_at: tuple[int, ...] = knob(
     (), 'Iterations after which the last machines join, one each.', low=0
@@ -103,25 +137,74 @@ class Config(supervised.SupervisedConfig):
     (), 'Iterations after which the first machines leave, one each.', low=0
   )
   verify_every: int = knob(
-    0, 'Iterations between replays of the log; 0 replays at the end.', low=0
+    0,
+    'Iterations between replays of the log; 0 replays at the end.',
+    low=0,
+    needs={'methods': (LOGGED,)},
   )
   log_rounds: int = knob(
     0,
     'Capacity of the log; 0 is --num_rounds. A run can be prolonged up to it.',
     low=0,
+    needs={'methods': (LOGGED,)},
   )
   chunk: int = knob(
-    0, 'Directions run together; 0 follows the default rule.', low=0
+    0,
+    'Directions run together; 0 follows the default rule.',
+    low=0,
+    needs={'methods': _SLOPES},
   )
-  width: int = knob(32, 'Channels of the language model.', low=1)
-  depth: int = knob(2, 'Blocks of the language model.', low=1)
-  num_heads: int = knob(4, 'Attention heads.', low=1)
-  sequence_length: int = knob(64, 'Bytes of a prompt or window.', low=16)
-  num_texts: int = knob(1000, 'Reviews in dataset=sentiment.', low=2)
-  text_bytes: int = knob(20_000, 'Bytes of docstrings to read first.', low=1)
-  pretrain_steps: int = knob(1500, 'Steps of Adam on unlabelled text.', low=0)
-  pretrain_batch_size: int = knob(32, 'Windows per step of Adam.', low=1)
-  pretrain_rate: float = knob(3e-3, 'Largest step size of Adam.', low=0.0)
+  width: int = knob(
+    32,
+    'Channels of the language model.',
+    low=1,
+    needs={'dataset': _text_simulation.DATASETS},
+  )
+  depth: int = knob(
+    2,
+    'Blocks of the language model.',
+    low=1,
+    needs={'dataset': _text_simulation.DATASETS},
+  )
+  num_heads: int = knob(
+    4, 'Attention heads.', low=1, needs={'dataset': _text_simulation.DATASETS}
+  )
+  sequence_length: int = knob(
+    64,
+    'Bytes of a prompt or window.',
+    low=16,
+    needs={'dataset': _text_simulation.DATASETS},
+  )
+  num_texts: int = knob(
+    1000,
+    'Reviews in dataset=sentiment.',
+    low=2,
+    needs={'dataset': ('sentiment',)},
+  )
+  text_bytes: int = knob(
+    20_000,
+    'Bytes of docstrings to read first.',
+    low=1,
+    needs={'dataset': _text_simulation.DATASETS},
+  )
+  pretrain_steps: int = knob(
+    1500,
+    'Steps of Adam on unlabelled text.',
+    low=0,
+    needs={'dataset': _text_simulation.DATASETS},
+  )
+  pretrain_batch_size: int = knob(
+    32,
+    'Windows per step of Adam.',
+    low=1,
+    needs={'dataset': _text_simulation.DATASETS, 'pretrain_steps': True},
+  )
+  pretrain_rate: float = knob(
+    3e-3,
+    'Largest step size of Adam.',
+    low=0.0,
+    needs={'dataset': _text_simulation.DATASETS, 'pretrain_steps': True},
+  )
 
   @property
   def is_text(self) -> bool:
@@ -132,6 +215,12 @@ class Config(supervised.SupervisedConfig):
   def capacity(self) -> int:
     """Iterations that the log can hold."""
     return max(self.log_rounds or self.num_rounds, 1)
+
+  def ineffective(self) -> dict[str, str]:
+    """A language model takes the place of the network."""
+    names = ('network', 'hidden_sizes', 'activation', 'norm', 'flatten')
+    text = f'dataset={self.dataset} has a model of its own'
+    return dict.fromkeys(names, text) if self.is_text else {}
 
   def validate(self) -> None:
     """Checks what depends on several knobs."""

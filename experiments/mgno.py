@@ -67,11 +67,17 @@ H1 = 'relative_h1_spectral'
 class Config(learning.OperatorConfig):
   """Knobs of multigrid operators."""
 
-  problem: str = knob('darcy_smooth', 'What is learned.', choices=PROBLEMS)
+  problem: str = knob(
+    'darcy_smooth',
+    'What is learned.',
+    choices=PROBLEMS,
+    needs={'data_path': False},
+  )
   models: tuple[str, ...] = knob(
     ('mgno', 'mgno@relative_l2', 'fno'),
     'Networks, each perhaps with a loss of its own as name@loss (what comes to '
     'the same is trained once): ' + ', '.join(MODELS) + '.',
+    needs={'sweep': ('none',)},
   )
   sweep: str = knob(
     'none',
@@ -79,15 +85,31 @@ class Config(learning.OperatorConfig):
     'models.',
     choices=('none', 'levels'),
   )
-  resolution: int = knob(32, 'Grid points per axis.', low=4)
-  eval_resolutions: tuple[int, ...] = knob(
-    (), 'Further grids on which the networks are tested.', low=4
+  resolution: int = knob(
+    32, 'Grid points per axis.', low=4, needs={'data_path': False}
   )
-  channels: int = knob(8, 'Width of multigrid networks.', low=1)
-  num_layers: int = knob(3, 'Layers of multigrid networks.', low=1)
+  eval_resolutions: tuple[int, ...] = knob(
+    (),
+    'Further grids on which the networks are tested.',
+    low=4,
+    needs={'data_path': False},
+  )
+  channels: int = knob(
+    8,
+    'Width of multigrid networks.',
+    low=1,
+    needs={'sweep|models': ('levels', *MULTIGRID)},
+  )
+  num_layers: int = knob(
+    3,
+    'Layers of multigrid networks.',
+    low=1,
+    needs={'sweep|models': ('levels', *MULTIGRID, 'single_level')},
+  )
   iterations: str = knob(
     '10,10,10,20',
     'Smoothing steps before and after the coarser grids, two digits per level.',
+    needs={'sweep|models': ('levels', *MULTIGRID)},
   )
   padding: str = knob(
     'auto',
@@ -99,6 +121,7 @@ class Config(learning.OperatorConfig):
     'plain',
     'Whether f or its residual is restricted.',
     choices=('plain', 'residual'),
+    needs={'sweep|models': ('levels', *MULTIGRID, 'single_level', 'mgnet')},
   )
   model_options: tuple[str, ...] = knob(
     (),
@@ -107,7 +130,10 @@ class Config(learning.OperatorConfig):
     + '.',
   )
   num_transitions: int = knob(
-    10, 'Time steps of a flow that are learned and rolled out.', low=1
+    10,
+    'Time steps of a flow that are learned and rolled out.',
+    low=1,
+    needs={'problem|file_format': ('navier_stokes',)},
   )
   method: str = knob(
     'auto',
@@ -168,6 +194,9 @@ class Config(learning.OperatorConfig):
       )
     grids = tuple((n, n) for n in (self.resolution, *self.eval_resolutions))
     for _, name, options in plan(self, _boundary(self)):
+      # How convolutions are computed may depend on the device, not to be asked
+      # for here, and changes no shape.
+      options = tuple(sorted((dict(options) | {'method': 'conv'}).items()))
       num_parameters(name, options, grids, 1)
 
   def smoked(self) -> 'Config':
@@ -325,7 +354,9 @@ def num_parameters(
   """
   network = operators.make_model(name, **dict(options))
   on = lambda grid: jax.ShapeDtypeStruct((1, *grid, num_inputs), jnp.float32)
-  params = jax.eval_shape(network.init, jax.random.key(0), on(grids[0]))
+  params = jax.eval_shape(
+    lambda inputs: network.init(jax.random.key(0), inputs), on(grids[0])
+  )
   for grid in grids:
     jax.eval_shape(network.apply, params, on(grid))
   return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(params))

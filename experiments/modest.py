@@ -44,11 +44,17 @@ class Config(supervised.SupervisedConfig):
     'How training examples are dealt.',
     choices=supervised.PARTITIONS,
   )
-  alpha: float = knob(0.3, 'Dirichlet concentration.', low=0.0)
+  alpha: float = knob(
+    0.3,
+    'Dirichlet concentration.',
+    low=0.0,
+    needs={'partition': supervised.ALPHA_PARTITIONS},
+  )
   examples_per_client: int = knob(
     64,
     'Examples per node in partition=overlapping_dirichlet; 0 deals all.',
     low=0,
+    needs={'partition': ('overlapping_dirichlet',)},
   )
   batch_size: int = knob(20, 'Examples per local step.', low=1)
   local_steps: int = knob(
@@ -59,50 +65,74 @@ class Config(supervised.SupervisedConfig):
   )
   learning_rate: float = knob(0.1, 'Step size of a node.', low=0.0)
   momentum: float = knob(0.0, 'Momentum of a node.', low=0.0, high=1.0)
-  sample_size: int = knob(8, 'Nodes that train in a round (s).', low=1)
-  num_aggregators: int = knob(2, 'Nodes that average (a).', low=1)
+  sample_size: int = knob(
+    8, 'Nodes that train in a round (s).', low=1, needs={'methods': SAMPLED}
+  )
+  num_aggregators: int = knob(
+    2, 'Nodes that average (a).', low=1, needs={'methods': ('modest',)}
+  )
   success_fraction: float = knob(
     1.0,
     'Share of the sample that an aggregator waits for (sf).',
     low=0.0,
     high=1.0,
     open_low=True,
+    needs={'methods': SAMPLED},
   )
   threshold: str = knob(
-    'ceil', 'How s sf is rounded.', choices=('ceil', 'floor')
+    'ceil',
+    'How s sf is rounded.',
+    choices=('ceil', 'floor'),
+    needs={'methods': SAMPLED},
   )
   activity_window: int = knob(
-    1000, 'Rounds after which a silent node is no candidate.', low=1
+    1000,
+    'Rounds after which a silent node is no candidate.',
+    low=1,
+    needs={'methods': SAMPLED},
   )
   ping_timeout_s: float = knob(
     5.0, 'Wait for an answer to a ping.', low=0.0, open_low=True
   )
   ping_again_s: float = knob(
-    1.0, 'After which a ping is repeated once.', low=0.0
+    1.0,
+    'After which a ping is repeated once.',
+    low=0.0,
+    needs={'methods': SAMPLED},
   )
   aggregation_timeout_s: float = knob(
     300.0,
     'After which an aggregator goes on with what it has; 0 waits forever.',
     low=0.0,
+    needs={'methods': SAMPLED},
   )
-  min_models: int = knob(1, 'Models it must have by then.', low=1)
+  min_models: int = knob(
+    1, 'Models it must have by then.', low=1, needs={'methods': SAMPLED}
+  )
   retry_s: float = knob(
     300.0,
     'After which a node that hears of no progress sends again; 0 for never.',
     low=0.0,
+    needs={'methods': SAMPLED},
   )
   on_stall: str = knob(
     'hold',
     'What to do when nobody sends any more.',
     choices=('hold', 'raise'),
+    needs={'methods': SAMPLED},
   )
   topology: str = knob(
     'one_peer_exponential',
     'Who talks to whom in dsgd.',
     choices=tuple(mixing.TOPOLOGIES),
+    needs={'methods': ('dsgd',)},
   )
   gossip_period_s: float = knob(
-    10.0, 'Time between two sends of a node in gossip.', low=0.0, open_low=True
+    10.0,
+    'Time between two sends of a node in gossip.',
+    low=0.0,
+    open_low=True,
+    needs={'methods': ('gossip',)},
   )
   churn: str = knob(
     'none',
@@ -111,16 +141,32 @@ class Config(supervised.SupervisedConfig):
     choices=CHURNS,
   )
   churn_fraction: float = knob(
-    0.8, 'Share of the nodes that do.', low=0.0, high=1.0
+    0.8,
+    'Share of the nodes that do.',
+    low=0.0,
+    high=1.0,
+    needs={'churn': ('crash', 'leave', 'join')},
   )
-  churn_round: int = knob(100, 'Round in which they do.', low=1)
+  churn_round: int = knob(
+    100,
+    'Round in which they do.',
+    low=1,
+    needs={'churn': ('crash', 'leave', 'join')},
+  )
   trace_file: str = knob(
-    '', 'Who is online: .npy, bool[T, N], row k from round k on.'
+    '',
+    'Who is online: .npy, bool[T, N], row k from round k on.',
+    needs={'churn': ('trace',)},
   )
   latency_file: str = knob(
     '', 'One-way delays between sites in ms: .npy or text; drawn if empty.'
   )
-  latency_s: float = knob(0.05, 'Mean one-way delay, if drawn.', low=0.0)
+  latency_s: float = knob(
+    0.05,
+    'Mean one-way delay, if drawn.',
+    low=0.0,
+    needs={'latency_file': False},
+  )
   compute_s: float = knob(0.5, 'Median time of a local training.', low=0.0)
   compute_spread: float = knob(
     0.5, 'Standard deviation of its logarithm over the nodes.', low=0.0
@@ -132,7 +178,10 @@ class Config(supervised.SupervisedConfig):
     0.9, 'Accuracy whose time and traffic the table shows.', low=0.0, high=1.0
   )
   eval_nodes: int = knob(
-    16, 'Nodes whose own models dsgd, gossip and local evaluate.', low=1
+    16,
+    'Nodes whose own models dsgd, gossip and local evaluate.',
+    low=1,
+    needs={'methods': ('dsgd', 'gossip', 'local')},
   )
   chunk: int = knob(
     0, 'Nodes trained together on a device; 0 follows the default rule.', low=0

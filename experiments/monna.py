@@ -36,6 +36,7 @@ METHODS = {
   'learn': ('trimmed_mean', None),
   'mean': ('mean', None),
 }
+_SEARCHING = [a for a in attacks.NAMES if 'search' in attacks.attack_options(a)]
 GRID = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 16.0)
 
 
@@ -58,10 +59,16 @@ class Config(supervised.SupervisedConfig):
     choices=tuple(METHODS),
   )
   attack: str = knob(
-    'optimised_ipm', 'What adversaries send.', choices=attacks.NAMES
+    'optimised_ipm',
+    'What adversaries send.',
+    choices=attacks.NAMES,
+    needs={'num_byzantine': True},
   )
   attack_search: str = knob(
-    'grid', 'How optimised attacks search.', choices=('grid', 'line')
+    'grid',
+    'How optimised attacks search.',
+    choices=('grid', 'line'),
+    needs={'num_byzantine': True, 'attack': _SEARCHING},
   )
   asynchronous: bool = knob(
     True, 'Whether nodes wait for n - f vectors only (the worst case).'
@@ -71,7 +78,12 @@ class Config(supervised.SupervisedConfig):
     'How training examples are dealt.',
     choices=supervised.PARTITIONS,
   )
-  examples_per_client: int = knob(100, 'Examples per node.', low=0)
+  examples_per_client: int = knob(
+    100,
+    'Examples per node.',
+    low=0,
+    needs={'partition': ('overlapping_dirichlet',)},
+  )
   network: str = knob(
     'logistic_regression',
     'Network.',
@@ -82,9 +94,16 @@ class Config(supervised.SupervisedConfig):
   learning_rate: float = knob(0.75, 'Step size at the start.', low=0.0)
   lr_decay: float = knob(50.0, 'Steps after which it has halved.', low=0.0)
   lr_decay_every: int = knob(50, 'Steps between changes of it.', low=1)
-  momentum: float = knob(0.99, 'Momentum of methods that have it.', low=0.0)
+  momentum: float = knob(
+    0.99,
+    'Momentum of methods that have it.',
+    low=0.0,
+    needs={'methods': [m for m, (_, own) in METHODS.items() if own is None]},
+  )
   mixing_rounds: int = knob(1, 'Exchanges per step.', low=1)
-  clip_radius: float = knob(2.0, 'Radius of scc.', low=0.0)
+  clip_radius: float = knob(
+    2.0, 'Radius of scc.', low=0.0, needs={'methods': ('scc',)}
+  )
   chunk: int = knob(
     0, 'Nodes run together on a device; 0 follows the default rule.', low=0
   )
@@ -280,19 +299,20 @@ def draw(config: Config, rows, directory):
     ('alpha', 'Drift after / before mixing'),
     ('lambda', 'Squared shift of the mean / drift'),
   ):
-    positive = [
-      r for r in rows if r.get('split') == 'train' and r.get(metric, 0) > 0
+    known = [
+      r for r in rows if r.get('split') == 'train' and r.get(metric) is not None
     ]
-    if positive:
+    if known:
       drawn.append(
         plots.lines(
-          positive,
+          known,
           directory / f'{metric}.png',
           metric,
           split='train',
           ylabel=label,
           title=title,
           log_y=True,
+          floor=plots.rounding(2),
         )
       )
   return drawn

@@ -26,40 +26,77 @@ knob = runner.knob
 MODELS = tuple(m for m in operators.MODELS if m != 'mgno_helmholtz')
 
 
+_ON_GRIDS = [m for m in MODELS if m not in operators.POINT_MODELS]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(learning.OperatorConfig):
   """Knobs of the zoo."""
 
   problem: str = knob(
-    'darcy', 'What is learned.', choices=tuple(operator_data.PROBLEMS)
+    'darcy',
+    'What is learned.',
+    choices=tuple(operator_data.PROBLEMS),
+    needs={'data_path': False},
   )
   models: tuple[str, ...] = knob(
     ('fno', 'mgno', 'cnn', 'deeponet'),
     'Networks to compare.',
     choices=MODELS,
   )
-  resolution: int = knob(33, 'Sensors, or grid points per axis.', low=4)
+  resolution: int = knob(
+    33, 'Sensors, or grid points per axis.', low=4, needs={'data_path': False}
+  )
   eval_resolutions: tuple[int, ...] = knob(
-    (), 'Further grids on which networks on grids are tested.', low=4
+    (),
+    'Further grids on which networks on grids are tested.',
+    low=4,
+    needs={'data_path': False},
   )
-  channels: int = knob(8, 'Width of networks on grids.', low=1)
+  channels: int = knob(
+    8, 'Width of networks on grids.', low=1, needs={'models': _ON_GRIDS}
+  )
   num_layers: int = knob(
-    4, 'Layers, blocks or levels; 0 is the default of each network.', low=0
+    4,
+    'Layers, blocks or levels; 0 is the default of each network.',
+    low=0,
+    needs={'models': _ON_GRIDS},
   )
-  modes: int = knob(8, 'Wavenumbers per axis of fno.', low=1)
+  modes: int = knob(
+    8,
+    'Wavenumbers per axis of fno.',
+    low=1,
+    needs={'models': ('fno', 'fno_neuralop')},
+  )
   fourier_padding: float = knob(
-    0.0, 'Share of the grid that fno pads.', low=0.0
+    0.0,
+    'Share of the grid that fno pads.',
+    low=0.0,
+    needs={'models': ('fno', 'fno_neuralop')},
   )
   iterations: str = knob(
-    '10,10,10,20', 'Smoothing steps per level of mgno and mgnet.'
+    '10,10,10,20',
+    'Smoothing steps per level of mgno and mgnet.',
+    needs={'models': ('mgno*', 'mgnet')},
   )
   padding: str = knob(
     'auto',
     'Boundary of convolutions; auto is circular on periodic grids, else zeros.',
     choices=('auto', *operators.PADDINGS),
+    needs={'models': [m for m in _ON_GRIDS if not m.startswith('fno')]},
   )
-  hidden_size: int = knob(64, 'Width of branches, trunks and fnn.', low=1)
-  pod_modes: int = knob(24, 'Principal components of pod_deeponet.', low=1)
+  hidden_size: int = knob(
+    64,
+    'Width of branches, trunks and fnn.',
+    low=1,
+    needs={'models': operators.POINT_MODELS},
+  )
+  pod_modes: int = knob(
+    24,
+    'Principal components of pod_deeponet.',
+    low=1,
+    needs={'models': ('pod_deeponet',)},
+  )
   hard_boundary: bool = knob(
     False, 'Make outputs vanish on the boundary of the unit box exactly.'
   )
@@ -112,7 +149,9 @@ class Config(learning.OperatorConfig):
         'normalizer=point is tied to one grid: use scalar with '
         'eval_resolutions.'
       )
-    for r in (self.resolution, *self.eval_resolutions):
+    # A file has a grid of its own.
+    grids = () if self.data_path else (self.resolution, *self.eval_resolutions)
+    for r in grids:
       if {'fno', 'fno_neuralop'} & {*self.models} and self.modes > r // 2 + 1:
         raise ValueError(
           f'modes={self.modes} exceed the {r // 2 + 1} wavenumbers of a grid '
@@ -302,7 +341,9 @@ def draw(config: Config, rows: Sequence[runner.Row], directory) -> list:
     The paths written.
   """
   what = config.data_path or config.problem
-  title = f'{what}: {config.num_train} functions, {config.resolution} points'
+  title = f'{what}: {config.num_train} functions'
+  if not config.data_path:
+    title += f', {config.resolution} points'
   own = [
     row
     for row in rows

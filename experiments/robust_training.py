@@ -15,15 +15,18 @@ import functools
 from collections.abc import Mapping
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxdl import aggregators, attacks, federated
 from jaxdl.core import types
-from jaxdl.experiment import plots, runner, supervised
+from jaxdl.experiment import config as config_lib, plots, runner, supervised
 
 knob = runner.knob
 
+# Scales of attacks whose own default tells no rules apart: three of fifteen
+# that send the negative mean only shorten it.
+SCALES = {'sign_flip': 8.0}
 DEFAULT_RULES = (
   'oracle',
   'mean',
@@ -36,12 +39,12 @@ DEFAULT_RULES = (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(supervised.SupervisedConfig):
-  """Knobs of robust training."""
+class RuleConfig(config_lib.BaseConfig):
+  """Knobs of workers, of a server's rules, and of adversaries."""
 
   reductions = ('psum', 'gathered')
 
-  num_rounds: int = knob(300, 'Rounds.', low=0)
+  num_clients: int = knob(15, 'Simulated workers.', low=1)
   num_byzantine: int = knob(3, 'Adversarial workers that take part.', low=0)
   declared_byzantine: int = knob(
     -1, 'How many the rules are told; -1 tells the truth.', low=-1
@@ -56,42 +59,64 @@ class Config(supervised.SupervisedConfig):
     'Put in front of every rule but oracle and mean.',
     choices=aggregators.PRE_NAMES,
   )
-  attack: str = knob('uniform', 'What adversaries send.', choices=attacks.NAMES)
+  attack: str = knob(
+    'sign_flip',
+    'What adversaries send.',
+    choices=attacks.NAMES,
+    needs={'num_byzantine': True},
+  )
   attack_scale: float | None = knob(
     None,
-    'Scale of the attack (z, epsilon, deviation, ...); its default if none.',
+    'Scale of the attack (z, epsilon, deviation, ...); if none its default, of '
+    'sign_flip 8.',
+    needs={'num_byzantine': True},
   )
-  learning_rate: float = knob(0.05, 'Server step size.', low=0.0)
-  lr_decay: float = knob(0.2, 'Factor on the step size at a decay.', low=0.0)
-  lr_decay_at: tuple[float, ...] = knob(
-    (1 / 3, 2 / 3), 'Decays, as fractions of the rounds.', low=0.0, high=1.0
-  )
-  momentum: float = knob(0.9, 'Server momentum.', low=0.0, high=1.0)
   worker_momentum: float = knob(0.0, 'Worker momentum.', low=0.0, high=1.0)
-  weight_decay: float = knob(5e-4, 'Added to the update, times theta.', low=0.0)
   clip_norm: float | None = knob(None, 'Longest gradient of a worker.')
   num_components: int = knob(
-    0, 'Subspace dimension of flag; 0 is ceil((n + 1) / 2).', low=0
+    0,
+    'Subspace dimension of flag; 0 is ceil((n + 1) / 2).',
+    low=0,
+    needs={'rules': ('flag',)},
   )
-  flag_iters: int = knob(5, 'IRLS steps of flag.', low=1)
-  flag_reg: float = knob(0.0, 'Pairwise term of flag.', low=0.0)
-  flag_normalize: bool = knob(True, 'Whether flag averages unit gradients.')
+  flag_iters: int = knob(
+    5, 'IRLS steps of flag.', low=1, needs={'rules': ('flag',)}
+  )
+  flag_reg: float = knob(
+    0.0, 'Pairwise term of flag.', low=0.0, needs={'rules': ('flag',)}
+  )
+  flag_normalize: bool = knob(
+    True, 'Whether flag averages unit gradients.', needs={'rules': ('flag',)}
+  )
   flag_scale: str = knob(
     'num_components',
     'Divisor of flag: its dimension (official code) or the workers.',
     choices=('mean', 'num_components'),
+    needs={'rules': ('flag',)},
   )
   flag_rescale: str = knob(
     'none',
     'Whether unit gradients get the median norm back.',
     choices=('none', 'median_norm'),
+    needs={'rules': ('flag',)},
   )
   clip_radius: float = knob(
-    10.0, 'Radius of centered_clipping and clipping.', low=0.0
+    10.0,
+    'Radius of centered_clipping and clipping.',
+    low=0.0,
+    needs={'rules|pre_aggregators': ('centered_clipping', 'clipping')},
   )
-  bucket_size: int = knob(2, 'Group size of bucketing.', low=1)
+  bucket_size: int = knob(
+    2,
+    'Group size of bucketing.',
+    low=1,
+    needs={'rules|pre_aggregators': ('bucketing',)},
+  )
   num_neighbors: str = knob(
-    'n-f-2', "Krum's neighbours.", choices=('n-f-2', 'n-f-1')
+    'n-f-2',
+    "Krum's neighbours.",
+    choices=('n-f-2', 'n-f-1'),
+    needs={'rules': ('krum', 'multi_krum')},
   )
   chunk: int = knob(
     0, 'Workers run together on a device; 0 follows the default rule.', low=0
@@ -119,14 +144,35 @@ class Config(supervised.SupervisedConfig):
     for rule in self.rules:
       make_attack(self, make_rule(self, rule))
 
+  def smoked(self) -> 'RuleConfig':
+    """A few rounds of two rules."""
+    return dataclasses.replace(super().smoked(), rules=self.rules[:2])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(RuleConfig, supervised.SupervisedConfig):
+  """Knobs of robust training."""
+
+  num_rounds: int = knob(300, 'Rounds.', low=0)
+  learning_rate: float = knob(0.05, 'Server step size.', low=0.0)
+  lr_decay: float = knob(
+    0.2,
+    'Factor on the step size at a decay.',
+    low=0.0,
+    needs={'lr_decay_at': True},
+  )
+  lr_decay_at: tuple[float, ...] = knob(
+    (1 / 3, 2 / 3), 'Decays, as fractions of the rounds.', low=0.0, high=1.0
+  )
+  momentum: float = knob(0.9, 'Server momentum.', low=0.0, high=1.0)
+  weight_decay: float = knob(5e-4, 'Added to the update, times theta.', low=0.0)
+
   def smoked(self) -> 'Config':
     """A few rounds of two rules."""
-    return dataclasses.replace(
-      super().smoked(), rules=self.rules[:2], eval_batch_size=128
-    )
+    return dataclasses.replace(super().smoked(), eval_batch_size=128)
 
 
-def make_rule(config: Config, spec: str) -> types.Aggregator:
+def make_rule(config: RuleConfig, spec: str) -> types.Aggregator:
   """Builds a server rule from its name in `--rules`.
 
   Args:
@@ -141,7 +187,8 @@ def make_rule(config: Config, spec: str) -> types.Aggregator:
   """
   n, f = config.num_clients, config.num_byzantine
   if spec == 'oracle':
-    honest = (jnp.arange(n) < n - f).astype(jnp.float32)
+    # On the host: a configuration touches no device.
+    honest = (np.arange(n) < n - f).astype(np.float32)
     return aggregators.stateless(
       functools.partial(aggregators.mean, weights=honest, mask=honest > 0),
       weights_fn=functools.partial(aggregators.mean_weights, weights=honest),
@@ -177,7 +224,7 @@ def make_rule(config: Config, spec: str) -> types.Aggregator:
   )
 
 
-def make_attack(config: Config, rule: types.Aggregator) -> types.Attack:
+def make_attack(config: RuleConfig, rule: types.Aggregator) -> types.Attack:
   """Builds the attack, aimed at a rule where it needs one.
 
   Args:
@@ -188,14 +235,17 @@ def make_attack(config: Config, rule: types.Aggregator) -> types.Attack:
     The attack.
   """
   options = {}
-  if config.attack_scale is not None:
+  scale = config.attack_scale
+  if scale is None:
+    scale = SCALES.get(config.attack)
+  if scale is not None:
     known = attacks.attack_options(config.attack)
     names = [o for o in ('scale', 'fraction') if o in known]
     if not names:
       raise ValueError(
         f'attack={config.attack} has no scale: known options are {known}.'
       )
-    options[names[0]] = config.attack_scale
+    options[names[0]] = scale
 
   def known_rule(stacked):
     first = jax.tree.map(lambda x: x[0], stacked)
@@ -232,25 +282,38 @@ def make_optimizer(config: Config) -> optax.GradientTransformation:
   )
 
 
-def build(
-  config: Config,
-  simulation: supervised.Simulation | None = None,
-  optimizer: optax.GradientTransformation | None = None,
-  others: Mapping[str, types.Algorithm] | None = None,
-) -> runner.Experiment:
+def build(config: Config) -> runner.Experiment:
   """Builds the experiment; reads data files but writes nothing.
 
   Args:
     config: knobs.
-    simulation: task and data of the workers; dealt as the knobs say if None.
-    optimizer: the server's; SGD as the knobs say if None.
+
+  Returns:
+    The experiment.
+  """
+  return compare(
+    config, supervised.simulate(config), optimizer=make_optimizer(config)
+  )
+
+
+def compare(
+  config: RuleConfig,
+  simulation: supervised.Simulation,
+  *,
+  optimizer: optax.GradientTransformation,
+  others: Mapping[str, types.Algorithm] | None = None,
+) -> runner.Experiment:
+  """Puts all rules side by side on one task.
+
+  Args:
+    config: knobs of rules, attack and batches.
+    simulation: task and data of the workers.
+    optimizer: the server's.
     others: algorithms to run beside the rules; `params` gives one model.
 
   Returns:
     The experiment.
   """
-  if simulation is None:
-    simulation = supervised.simulate(config)
   seeds = config.all_seeds
   mesh = supervised.mesh_or_none()
   algorithms = {}
@@ -260,7 +323,7 @@ def build(
       simulation.task,
       rule,
       num_clients=config.num_clients,
-      optimizer=optimizer or make_optimizer(config),
+      optimizer=optimizer,
       attack=make_attack(config, rule),
       num_byzantine=config.num_byzantine,
       worker_momentum=config.worker_momentum,
@@ -338,6 +401,7 @@ def draw(config: Config, rows, directory):
       ylabel='Squared error / honest variance',
       title=title,
       log_y=True,
+      floor=plots.rounding(2),
     ),
     plots.weights_heat_map(
       rows,

@@ -47,6 +47,7 @@ STATIC = {
   'complete': 'complete',
   'none': 'alone',
 }
+_TALKING = ('gossip', 'early', 'late', 'periodic', 'windows', 'window_*')
 VARIANTS = ('gossip', 'server', 'alone', 'soup', 'early', 'late', 'periodic')
 
 
@@ -58,7 +59,16 @@ class Config(mixtures.MixtureConfig):
   eval_every: int = knob(6, 'Rounds between evaluations.', low=1)
   num_clients: int = knob(16, 'Clients.', low=1)
   alpha: float = knob(
-    0.1, 'Dirichlet concentration; small is heterogeneous.', low=0.0
+    0.1,
+    'Dirichlet concentration; small is heterogeneous.',
+    low=0.0,
+    needs={
+      'data_sampling|partition': (
+        'resample',
+        'fixed',
+        *supervised.ALPHA_PARTITIONS,
+      )
+    },
   )
   data_sampling: str = knob(
     'partition',
@@ -70,6 +80,7 @@ class Config(mixtures.MixtureConfig):
     'overlapping_dirichlet',
     'How training examples are dealt with data_sampling=partition.',
     choices=supervised.PARTITIONS,
+    needs={'data_sampling': ('partition',)},
   )
   batch_size: int = knob(32, 'Examples per client and local step.', low=1)
   local_steps: int = knob(20, 'Local steps per round.', low=1)
@@ -77,41 +88,79 @@ class Config(mixtures.MixtureConfig):
     ('server', 'gossip', 'alone', 'soup', 'early', 'late'),
     'What to compare, from: ' + ', '.join(VARIANTS) + ', windows, window_<k>.',
   )
-  gossip: str = knob('pull', 'Who talks to whom.', choices=GOSSIP)
+  gossip: str = knob(
+    'pull', 'Who talks to whom.', choices=GOSSIP, needs={'variants': _TALKING}
+  )
   gossip_graph: str = knob(
     '',
     'Graph whose neighbours gossip=pull draws from; all others if empty.',
     choices=('', 'ring', 'exponential'),
+    needs={'variants': _TALKING},
   )
   r_start: float = knob(
-    0.2, 'Neighbours that a client listens to besides itself.', low=0.0
+    0.2,
+    'Neighbours that a client listens to besides itself.',
+    low=0.0,
+    needs={'variants': _TALKING},
   )
   r_end: float | None = knob(
-    None, 'The same at the end or in the window; all others if none.', low=0.0
+    None,
+    'The same at the end or in the window; all others if none.',
+    low=0.0,
+    needs={
+      'schedule|variants': (
+        *decentralized.SCHEDULES[1:],
+        'windows',
+        'window_*',
+        'early',
+        'late',
+      )
+    },
   )
   schedule: str = knob(
     'fixed',
     'How the rate goes from r_start to r_end in gossip.',
     choices=decentralized.SCHEDULES,
+    needs={'variants': ('gossip',)},
   )
   point1: float = knob(
-    0.9, 'Where schedule=truncate or window switches.', low=0.0, high=1.0
+    0.9,
+    'Where schedule=truncate or window switches.',
+    low=0.0,
+    high=1.0,
+    needs={'variants': ('gossip',), 'schedule': ('truncate', 'window')},
   )
   window_size: float = knob(
-    0.1, 'Length of windows, as a fraction of the rounds.', low=0.0, high=1.0
+    0.1,
+    'Length of windows, as a fraction of the rounds.',
+    low=0.0,
+    high=1.0,
+    needs={
+      'schedule|variants': ('window', 'windows', 'window_*', 'early', 'late')
+    },
   )
-  period: int = knob(10, 'Rounds between averages of periodic.', low=1)
+  period: int = knob(
+    10,
+    'Rounds between averages of periodic.',
+    low=1,
+    needs={'variants': ('periodic',)},
+  )
   final_merge: str = knob(
     'exact',
     'What happens after the last round.',
     choices=('none', 'exact', 'exponential'),
   )
   final_merge_rounds: int = knob(
-    1, 'Gossip steps of final_merge=exponential.', low=0
+    1,
+    'Gossip steps of final_merge=exponential.',
+    low=0,
+    needs={'final_merge': ('exponential',)},
   )
   optimizer: str = knob('sgd', "Clients' optimiser.", choices=('sgd', 'adamw'))
   learning_rate: float = knob(0.1, "Clients' step size.", low=0.0)
-  momentum: float = knob(0.9, "Clients' momentum.", low=0.0, high=1.0)
+  momentum: float = knob(
+    0.9, "Clients' momentum.", low=0.0, high=1.0, needs={'optimizer': ('sgd',)}
+  )
   weight_decay: float = knob(0.0, 'Weight decay.', low=0.0)
   clip: float = knob(
     0.0, 'Largest entry of a gradient, in size; 0 does not clip.', low=0.0
@@ -130,7 +179,10 @@ class Config(mixtures.MixtureConfig):
     ('gossip', 'alone'), 'Variants whose loss is drawn between all models.'
   )
   landscape_resolution: int = knob(
-    25, 'Points across the picture of the loss; below 2 draws none.', low=0
+    25,
+    'Points across the picture of the loss; below 2 draws none.',
+    low=0,
+    needs={'landscape': True},
   )
   chunk: int = knob(
     0, 'Clients run together on a device; 0 follows the default rule.', low=0
@@ -449,6 +501,7 @@ def draw(config: Config, rows, directory):
       'consensus',
       ylabel='Consensus error',
       log_y=True,
+      floor=plots.rounding(2),
     ),
     plots.bars(
       rows,

@@ -28,7 +28,7 @@ from experiments import (
   _snnk_variants as variants_lib,
 )
 from jaxdl import data as data_lib, federated, operators
-from jaxdl.experiment import plots, runner, supervised
+from jaxdl.experiment import config as config_lib, plots, runner, supervised
 
 knob = runner.knob
 
@@ -42,18 +42,27 @@ SIZES = {
 }
 
 
+TRAINED = tuple(task for task in SIZES if task != 'kernel')
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(supervised.SupervisedConfig):
   """Knobs of random-feature layers."""
+
+  unused = ('network', 'norm')
 
   task: str = knob('bundled', 'What is done.', choices=tuple(SIZES))
   dataset: str = knob(
     'digits',
     'Data set; those of files need --data_dir, diabetes is a regression.',
     choices=(*data_lib.DATASETS, 'diabetes'),
+    needs={'task': TRAINED},
   )
   num_clients: int = knob(
-    1, 'Clients that hold the data; they are pooled exactly.', low=1
+    1,
+    'Clients that hold the data; they are pooled exactly.',
+    low=1,
+    needs={'task': TRAINED},
   )
   kind: str = knob(
     'auto',
@@ -83,61 +92,113 @@ class Config(supervised.SupervisedConfig):
     'Root mean square length of the inputs, which are centred; 0 leaves them '
     'as they are.',
     low=0.0,
+    needs={'task': TRAINED},
   )
   activation: str = knob(
     'auto',
     'Activation of ordinary layers; auto is that of --kind.',
     choices=('auto', *models.FUNCTIONS),
+    needs={'task': TRAINED},
   )
   hidden_sizes: tuple[int, ...] = knob(
-    (128,), 'Hidden layers of the networks trained by gradients.', low=1
+    (128,),
+    'Hidden layers of the networks trained by gradients.',
+    low=1,
+    needs={'task': TRAINED},
   )
-  depth: int = knob(3, 'Bundled layers, up to.', low=1)
+  depth: int = knob(
+    3, 'Bundled layers, up to.', low=1, needs={'task': ('bundled',)}
+  )
   bundle_depth: int = knob(
     0,
     'Also train networks of --depth hidden layers with this many merged and '
     'the others ordinary; 0 does not.',
     low=0,
+    needs={'task': ('bundled',)},
   )
-  ridge: float = knob(1e-4, 'Penalty of read-outs in closed form.', low=0.0)
+  ridge: float = knob(
+    1e-4,
+    'Penalty of read-outs in closed form.',
+    low=0.0,
+    needs={'task': ('bundled',)},
+  )
   bandwidth: float = knob(
-    2.0, 'Bandwidth of random Fourier features.', low=0.0, open_low=True
+    2.0,
+    'Bandwidth of random Fourier features.',
+    low=0.0,
+    open_low=True,
+    needs={'task': ('scratch',)},
   )
   transfer: str = knob(
-    'rotate', 'What task=adapter moves to.', choices=snnk_data.TRANSFERS
+    'rotate',
+    'What task=adapter moves to.',
+    choices=snnk_data.TRANSFERS,
+    needs={'task': ('adapter',)},
   )
   adapter: str = knob(
     'gate',
     'SNNK adapters: gate is x + v * SNNK(x) from v = 0, up is x + U Phi(x) + c '
     'from U = 0.',
     choices=('gate', 'up'),
+    needs={'task': ('adapter',)},
   )
   initial: str = knob(
     'normal',
     "W_0 of adapters: normal .02 ('bert') or Kaiming uniform ('mam').",
     choices=('normal', 'kaiming'),
+    needs={'task': ('adapter',)},
   )
-  train_head: bool = knob(True, 'Whether adapters come with a trained head.')
+  train_head: bool = knob(
+    True,
+    'Whether adapters come with a trained head.',
+    needs={'task': ('adapter',)},
+  )
   pretrain_rounds: int = knob(
-    1000, 'Steps of the network that adapter and uptrain start from.', low=0
+    1000,
+    'Steps of the network that adapter and uptrain start from.',
+    low=0,
+    needs={'task': ('adapter', 'uptrain')},
   )
   uptrain_layers: tuple[int, ...] = knob(
-    (0,), 'Hidden layers that task=uptrain converts.', low=0
+    (0,),
+    'Hidden layers that task=uptrain converts.',
+    low=0,
+    needs={'task': ('uptrain',)},
   )
-  dimension: int = knob(16, 'Length of vectors in task=kernel.', low=1)
-  length: float = knob(0.7, 'Norm of x and w in task=kernel.', low=0.0)
-  num_draws: int = knob(2000, 'Draws per estimate in task=kernel.', low=2)
+  dimension: int = knob(
+    16, 'Length of vectors in task=kernel.', low=1, needs={'task': ('kernel',)}
+  )
+  length: float = knob(
+    0.7, 'Norm of x and w in task=kernel.', low=0.0, needs={'task': ('kernel',)}
+  )
+  num_draws: int = knob(
+    2000,
+    'Draws per estimate in task=kernel.',
+    low=2,
+    needs={'task': ('kernel',)},
+  )
   num_rounds: int = knob(
     1500,
     'Optimiser steps; task=kernel has one round per entry of num_rf.',
     low=0,
+    needs={'task': TRAINED},
   )
   eval_every: int = knob(100, 'Rounds between evaluations.', low=1)
-  batch_size: int = knob(64, 'Examples per client and round.', low=1)
-  learning_rate: float = knob(3e-3, 'Step size of Adam.', low=0.0)
-  weight_decay: float = knob(0.0, 'Decoupled weight decay.', low=0.0)
+  batch_size: int = knob(
+    64, 'Examples per client and round.', low=1, needs={'task': TRAINED}
+  )
+  learning_rate: float = knob(
+    3e-3, 'Step size of Adam.', low=0.0, needs={'task': TRAINED}
+  )
+  weight_decay: float = knob(
+    0.0, 'Decoupled weight decay.', low=0.0, needs={'task': TRAINED}
+  )
   warm_up: float = knob(
-    0.0, 'Share of the rounds in which the step size rises.', low=0.0, high=1.0
+    0.0,
+    'Share of the rounds in which the step size rises.',
+    low=0.0,
+    high=1.0,
+    needs={'task': TRAINED},
   )
 
   @property
@@ -166,6 +227,12 @@ class Config(supervised.SupervisedConfig):
     name = self.activation
     return models.FUNCTIONS[self.features.kind if name == 'auto' else name]
 
+  def ineffective(self) -> dict[str, str]:
+    """Kernels are estimated without data."""
+    names = config_lib.own_names(supervised.SupervisedConfig)
+    text = f'it is for task={", ".join(TRAINED)}'
+    return dict.fromkeys(names, text) if self.task == 'kernel' else {}
+
   def validate(self) -> None:
     """Checks features, depths and layers."""
     super().validate()
@@ -173,11 +240,11 @@ class Config(supervised.SupervisedConfig):
       raise ValueError(f'num_rf must differ; got {self.num_rf}.')
     f = self.features
     if self.task != 'kernel':
+      # Traced alone: a configuration touches no device.
       jax.eval_shape(
-        lambda key: operators.feature_map(
-          key, 2, 2, kind=f.kind, split=f.split, a=f.a
-        ).inputs(jnp.ones((1, 2))),
-        jax.random.key(0),
+        lambda: operators.feature_map(
+          jax.random.key(0), 2, 2, kind=f.kind, split=f.split, a=f.a
+        ).inputs(jnp.ones((1, 2)))
       )
     if self.bundle_depth > self.depth:
       raise ValueError(

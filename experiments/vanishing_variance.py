@@ -40,6 +40,8 @@ METHODS = (
   'sampled',
   'alone',
 )
+_CORRECTED = ('corrected*', 'initial')
+_BUFFERED = ('plain', 'common_start', *_CORRECTED)
 GRAPHS = (
   'random_regular',
   'barabasi_albert',
@@ -66,9 +68,19 @@ class Config(mixtures.MixtureConfig):
     float('inf'),
     'Dirichlet concentration; small is heterogeneous, inf equal mixtures.',
     low=0.0,
+    needs={
+      'data_sampling|partition': (
+        'resample',
+        'fixed',
+        *supervised.ALPHA_PARTITIONS,
+      )
+    },
   )
   hidden_sizes: tuple[int, ...] = knob(
-    (64, 64, 64), 'Hidden layers of network=mlp.', low=1
+    (64, 64, 64),
+    'Hidden layers of network=mlp.',
+    low=1,
+    needs={'network': ('mlp',)},
   )
   batch_size: int = knob(32, 'Examples per client and tick.', low=1)
   methods: tuple[str, ...] = knob(
@@ -76,32 +88,68 @@ class Config(mixtures.MixtureConfig):
     'What to compare.',
     choices=METHODS,
   )
-  topology: str = knob('random_regular', 'Graph.', choices=GRAPHS)
+  topology: str = knob(
+    'random_regular',
+    'Graph.',
+    choices=GRAPHS,
+    needs={'methods': (*_BUFFERED, 'sampled')},
+  )
   degree: int = knob(
-    8, 'Links per client, where the graph has a choice.', low=1
+    8,
+    'Links per client, where the graph has a choice.',
+    low=1,
+    needs={'topology': ('random_regular', 'small_world', 'barabasi_albert')},
   )
   beta: float = knob(
-    0.5, 'Weight of the own model in an average.', low=0.0, high=1.0
+    0.5,
+    'Weight of the own model in an average.',
+    low=0.0,
+    high=1.0,
+    needs={'methods': (*_BUFFERED, 'sampled')},
   )
   vc_target: str = knob(
     'others',
     'Variance that corrected restores: of the received, the own, or both.',
     choices=decentralized.TARGETS,
+    needs={'methods': ('corrected',)},
   )
-  vc_eps: float = knob(0.0, 'Added to both variances.', low=0.0)
-  vc_strength: float = knob(1.0, 'Share of the correction.', low=0.0, high=1.0)
-  correct_biases: bool = knob(False, 'Correct vectors as well as kernels.')
+  vc_eps: float = knob(
+    0.0, 'Added to both variances.', low=0.0, needs={'methods': _CORRECTED}
+  )
+  vc_strength: float = knob(
+    1.0,
+    'Share of the correction.',
+    low=0.0,
+    high=1.0,
+    needs={'methods': _CORRECTED},
+  )
+  correct_biases: bool = knob(
+    False, 'Correct vectors as well as kernels.', needs={'methods': _CORRECTED}
+  )
   learning_rate: float = knob(0.05, "Clients' step size.", low=0.0)
   momentum: float = knob(0.9, "Clients' momentum.", low=0.0, high=1.0)
   weight_decay: float = knob(0.0, 'Added to gradients, times theta.', low=0.0)
-  send_every: int = knob(1, 'Trainings between messages.', low=1)
-  buffer_size: int = knob(
-    0, 'Models that a client waits for; 0 for one per neighbour.', low=0
+  send_every: int = knob(
+    1, 'Trainings between messages.', low=1, needs={'methods': _BUFFERED}
   )
-  turn_low: int = knob(1, 'Fewest ticks between trainings.', low=1)
-  turn_high: int = knob(1, 'Most ticks between trainings.', low=1)
+  buffer_size: int = knob(
+    0,
+    'Models that a client waits for; 0 for one per neighbour.',
+    low=0,
+    needs={'methods': _BUFFERED},
+  )
+  turn_low: int = knob(
+    1, 'Fewest ticks between trainings.', low=1, needs={'methods': _BUFFERED}
+  )
+  turn_high: int = knob(
+    1, 'Most ticks between trainings.', low=1, needs={'methods': _BUFFERED}
+  )
   sample_rate: float = knob(
-    0.1, 'Share of the coordinates that sampled sends.', low=0.0, high=1.0
+    0.1,
+    'Share of the coordinates that sampled sends.',
+    low=0.0,
+    high=1.0,
+    needs={'methods': ('sampled',)},
   )
   chunk: int = knob(
     0, 'Clients run together on a device; 0 follows the default rule.', low=0
@@ -402,6 +450,7 @@ def draw(config: Config, rows, directory):
       'consensus',
       ylabel='Consensus error',
       log_y=True,
+      floor=plots.rounding(2),
     ),
   ]
   if any(row['split'] == 'layers' for row in rows):

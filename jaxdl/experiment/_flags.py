@@ -23,7 +23,7 @@ def define_flags(
     config_class: the configuration.
     flag_values: where the flags go.
   """
-  for field, kind in config_lib.fields(config_class):
+  for field, kind in _shown(config_class):
     text = _help(field, kind)
     if kind.base is bool and not kind.many:
       flags.DEFINE_bool(
@@ -62,13 +62,10 @@ def from_flags(
     ValueError: if a value or a combination of values is impossible, or a flag
       was set that has no effect beside the others.
   """
-  values = {
-    f.name: flag_values[f.name].value
-    for f, _ in config_lib.fields(config_class)
-  }
+  values = {f.name: flag_values[f.name].value for f, _ in _shown(config_class)}
   values |= {name: v for name, v in defaults.items() if not values[name]}
   config = config_class(**values)
-  for field, _ in config_lib.fields(config_class):
+  for field, _ in _shown(config_class):
     # A file of all flags may name those that are idle at their defaults.
     said = flag_values[field.name].present
     if said and getattr(config, field.name) != field.default:
@@ -90,7 +87,7 @@ def on_command_line(
   Returns:
     Names of knobs.
   """
-  names = {f.name for f, _ in config_lib.fields(config_class)}
+  names = {f.name for f, _ in _shown(config_class)}
   found = {
     arg.lstrip('-').partition('=')[0] for arg in args if arg.startswith('-')
   }
@@ -102,7 +99,7 @@ def help_text(config_class: type[config_lib.BaseConfig], title: str) -> str:
   """Returns what `--help` shows: the title and every knob, its own first."""
   common = {f.name for f in dataclasses.fields(config_lib.BaseConfig)}
   own, shared = [], []
-  for field, kind in config_lib.fields(config_class):
+  for field, kind in _shown(config_class):
     default = _Serializer().serialize(field.default)
     line = f'  --{field.name}={default}\n      {_help(field, kind)}'
     (shared if field.name in common else own).append(line)
@@ -118,6 +115,17 @@ def help_text(config_class: type[config_lib.BaseConfig], title: str) -> str:
     'libraries too.'
   )
   return '\n\n'.join(parts) + '\n'
+
+
+def _shown(
+  config_class: type[config_lib.BaseConfig],
+) -> list[tuple[dataclasses.Field, config_lib.Kind]]:
+  """The knobs that are flags."""
+  return [
+    (field, kind)
+    for field, kind in config_lib.fields(config_class)
+    if field.name not in config_class.unused
+  ]
 
 
 def _help(field: dataclasses.Field, kind: config_lib.Kind) -> str:

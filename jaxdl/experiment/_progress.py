@@ -66,10 +66,10 @@ class Clock:
 
   def __str__(self) -> str:
     seconds, speed = self._now(), self.speed()
-    rate = '' if speed is None else f' ({speed:.3g} rounds/s)'
+    rate = '' if speed is None else f' ({_per_second(speed)})'
     return ', '.join(
       f'{name} {_seconds(seconds[name])}{rate if name == "running" else ""}'
-      for name in ('preparing', 'compiling', 'running', 'drawing')
+      for name in ('preparing', 'compiling', 'running')
       if seconds[name]
     )
 
@@ -133,7 +133,7 @@ class Progress(_sinks.Sink):
 
   def close(self) -> None:
     """Stops counting; what follows is drawn from the rows."""
-    self.clock.enter('drawing')
+    self.clock.enter('')
 
   def leave(self) -> None:
     """Leaves the terminal as it was found."""
@@ -288,6 +288,10 @@ def _seconds(seconds: float) -> str:
   return f'{seconds:.1f} s' if seconds < 100 else f'{_duration(seconds)} min'
 
 
+def _per_second(speed: float) -> str:
+  return f'{speed:,.0f} rounds/s' if speed >= 100 else f'{speed:.3g} rounds/s'
+
+
 def _duration(seconds: float) -> str:
   minutes, rest = divmod(round(seconds), 60)
   hours, minutes = divmod(minutes, 60)
@@ -301,10 +305,10 @@ def _bar(clock: Clock) -> Any:
   class Rest(progress.ProgressColumn):
     def render(self, task):
       del task
-      if clock.stage != 'running':
+      if clock.stage not in ('', 'running'):
         return text.Text(f'{clock.stage} ... {_duration(clock.spent())}')
       speed = clock.speed()
-      rate = '' if speed is None else f'{speed:.3g} rounds/s'
+      rate = '' if speed is None else _per_second(speed)
       return text.Text(rate + clock.left())
 
   class WithNews(progress.Progress):

@@ -6,6 +6,7 @@ knob gives one flag, its help, its checks and its entry in `config.json`.
 """
 
 import dataclasses
+import fnmatch
 import math
 import re
 import types
@@ -71,9 +72,10 @@ def knob(
     runtime: whether the field only says how to run, not what is computed, so
       that a run may be resumed with another value.
     needs: what other fields must say for this one to matter, all of it: True
-      (set), False (not set), or words of which the field must hold one, alone
-      or in a spec such as 'a+b', 'a@b' or 'a:b'. 'x|y' asks for it in either
-      field. A flag that is given and does not matter is refused.
+      (set), False (not set), or words (patterns as of files) of which the field
+      must hold one, alone or in a spec such as 'a+b', 'a@b' or 'a:b'. 'x|y'
+      asks for it in either field. A flag that is given and does not matter is
+      refused.
 
   Returns:
     A dataclass field.
@@ -115,9 +117,12 @@ class BaseConfig:
   Attributes:
     reductions: values of `reduction` that the experiment heeds; others are
       refused. Experiments that pass it on declare both.
+    unused: inherited knobs that mean nothing to the experiment; they are no
+      flags of it.
   """
 
   reductions: ClassVar[tuple[str, ...]] = ('psum',)
+  unused: ClassVar[tuple[str, ...]] = ()
 
   seed: int = knob(0, 'Seed of the run.', low=0, needs={'seeds': False})
   seeds: tuple[int, ...] = knob(
@@ -203,6 +208,14 @@ class BaseConfig:
   def validate(self) -> None:
     """Raises ValueError if knobs that are fine alone do not fit together."""
 
+  def ineffective(self) -> dict[str, str]:
+    """Returns knobs that do not matter here, beyond what `needs` says.
+
+    Returns:
+      What each would need, e.g. 'it is for --task=classification', by name.
+    """
+    return {}
+
   def smoked(self: C) -> C:
     """Returns a copy that runs in seconds; `--smoke` asks for it.
 
@@ -212,6 +225,12 @@ class BaseConfig:
     return dataclasses.replace(
       self, smoke=True, num_rounds=min(self.num_rounds, 3), eval_every=1
     )
+
+
+def own_names(config: type[BaseConfig]) -> list[str]:
+  """Returns the knobs of a kind of configuration that not every one has."""
+  common = {f.name for f in dataclasses.fields(BaseConfig)}
+  return [f.name for f, _ in fields(config) if f.name not in common]
 
 
 def as_json(config: BaseConfig) -> dict[str, Any]:
@@ -297,6 +316,9 @@ def idle(config: BaseConfig, name: str) -> str | None:
     >>> idle(Config(radius=2.0, rules=('nnm+clip',)), 'radius')
   """
   own = {f.name: f.metadata['knob'] for f, _ in fields(config)}
+  tail = config.ineffective().get(name)
+  if tail:
+    return f'--{name}={text_of(getattr(config, name))} has no effect: {tail}.'
   for places, wanted in own[name].needs.items():
     others = [other for other in places.split('|') if other in own]
     values = {other: getattr(config, other) for other in others}
@@ -308,12 +330,12 @@ def idle(config: BaseConfig, name: str) -> str | None:
       return f'{shown} with --{other}={text_of(values[other])}.'
     if isinstance(wanted, bool):
       continue
-    words = {
+    words = [
       word
       for value in values.values()
       for word in re.split(r'[,+@:]', text_of(value))
-    }
-    if not words.intersection(wanted):
+    ]
+    if not any(fnmatch.filter(words, pattern) for pattern in wanted):
       place = ' '.join(f'--{o}={text_of(v)}' for o, v in values.items())
       return f'{shown} on {place}: it is for {", ".join(wanted)}.'
   return None

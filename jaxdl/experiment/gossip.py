@@ -45,6 +45,19 @@ OPTIONS = (
   'step_size',
   'budget',
 )
+_GRAPHS = (
+  *(t for t, v in mixing.TOPOLOGIES.items() if v.kind == 'graph'),
+  FILE,
+)
+_DRAWN = (
+  'random_regular',
+  'erdos_renyi',
+  'small_world',
+  'random_digraph',
+  '*equistatic',
+  'epidemic_oracle',
+  'matcha',
+)
 # Products of float32 matrices that miss the average by less are exact.
 _EXACT = 1e-6
 _MAX_SPECTRUM = 1024
@@ -59,6 +72,7 @@ class GossipConfig(config_lib.BaseConfig):
     'metropolis',
     'Weights on graphs that name none of their own.',
     choices=tuple(mixing.WEIGHT_RULES),
+    needs={'topologies|variants|topology': _GRAPHS},
   )
   move: float = knob(
     1.0,
@@ -67,7 +81,12 @@ class GossipConfig(config_lib.BaseConfig):
     high=1.0,
     open_low=True,
   )
-  graph_seed: int = knob(0, 'Seed of random graphs.', low=0)
+  graph_seed: int = knob(
+    0,
+    'Seed of random graphs.',
+    low=0,
+    needs={'topologies|variants|topology': _DRAWN},
+  )
   graph_file: str = knob(
     '', "Links of topology 'file': two client numbers per line."
   )

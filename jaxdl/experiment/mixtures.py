@@ -38,17 +38,26 @@ class MixtureConfig(supervised.SupervisedConfig):
     1.0,
     'Dirichlet concentration; small is heterogeneous, inf equal mixtures.',
     low=0.0,
+    needs={
+      'data_sampling|partition': (
+        'resample',
+        'fixed',
+        *supervised.ALPHA_PARTITIONS,
+      )
+    },
   )
   examples_per_client: int = knob(
     256,
     'Examples per client with data_sampling=fixed or '
     'partition=overlapping_dirichlet; 0 deals all.',
     low=0,
+    needs={'data_sampling|partition': ('fixed', 'overlapping_dirichlet')},
   )
   pixels: str = knob(
     'unit',
     'Whether digits are fed in [0, 1] or with mean zero and variance one.',
     choices=('unit', 'standard'),
+    needs={'dataset': ('digits',)},
   )
   kernel_start: str = knob(
     'glorot',

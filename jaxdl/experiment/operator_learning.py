@@ -54,23 +54,35 @@ class OperatorConfig(config_lib.BaseConfig):
     'antiderivative',
     'What is learned.',
     choices=tuple(operator_data.PROBLEMS),
+    needs={'data_path': False},
   )
   problem_options: tuple[str, ...] = knob(
-    (), 'Options of the problem, e.g. viscosity=0.01,end_time=2.'
+    (),
+    'Options of the problem, e.g. viscosity=0.01,end_time=2.',
+    needs={'data_path': False},
   )
   resolution: int = knob(
-    0, 'Sensors, or grid points per axis; 0 is the default of the problem.'
+    0,
+    'Sensors, or grid points per axis; 0 is the default of the problem.',
+    needs={'data_path': False},
   )
   num_train: int = knob(1000, 'Training functions.', low=1)
   num_test: int = knob(200, 'Test functions.', low=1)
   data_path: str = knob('', 'File of functions, in place of --problem.')
   test_path: str = knob(
-    '', 'File of test functions; those after num_train of data_path if empty.'
+    '',
+    'File of test functions; those after num_train of data_path if empty.',
+    needs={'data_path': True},
   )
   file_format: str = knob(
-    'darcy', 'What the files hold.', choices=problems.FORMATS
+    'darcy',
+    'What the files hold.',
+    choices=problems.FORMATS,
+    needs={'data_path': True},
   )
-  subsample: int = knob(1, 'Every how many grid points are kept.', low=1)
+  subsample: int = knob(
+    1, 'Every how many grid points are kept.', low=1, needs={'data_path': True}
+  )
   loss: str = knob(
     'relative_l2', 'What is minimised.', choices=tuple(operators.LOSSES)
   )
@@ -90,6 +102,7 @@ class OperatorConfig(config_lib.BaseConfig):
     'epochs',
     'Batches of shuffled passes over the functions, or drawn independently.',
     choices=('epochs', 'independent'),
+    needs={'batch_size': True},
   )
   learning_rate: float = knob(1e-3, 'Largest step size of Adam.', low=0.0)
   schedule: str = knob(

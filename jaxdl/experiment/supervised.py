@@ -33,6 +33,9 @@ _PARTITION_OPTIONS = {
   'shards': ('shards_per_client',),
   'classes': ('classes_per_client',),
 }
+ALPHA_PARTITIONS = tuple(
+  name for name, options in _PARTITION_OPTIONS.items() if 'alpha' in options
+)
 NETWORKS = tuple(networks.NETWORKS)
 PARTITIONS = tuple(p for p in data_lib.PARTITIONERS if p != 'natural')
 
@@ -47,7 +50,9 @@ class SupervisedConfig(config_lib.BaseConfig):
     'Data set; those of files need --data_dir.',
     choices=data_lib.DATASETS,
   )
-  data_dir: str = knob('', 'Folder of the data files.')
+  data_dir: str = knob(
+    '', 'Folder of the data files.', needs={'dataset': data_lib.FILE_DATASETS}
+  )
   partition: str = knob(
     'iid',
     'How training examples are dealt; data sets with natural clients pool '
@@ -55,29 +60,51 @@ class SupervisedConfig(config_lib.BaseConfig):
     choices=PARTITIONS,
   )
   alpha: float = knob(
-    1.0, 'Dirichlet concentration; small is heterogeneous.', low=0.0
+    1.0,
+    'Dirichlet concentration; small is heterogeneous.',
+    low=0.0,
+    needs={'partition': ALPHA_PARTITIONS},
   )
   similarity: float = knob(
-    0.5, 'Share of iid data in partition=similarity.', low=0.0, high=1.0
+    0.5,
+    'Share of iid data in partition=similarity.',
+    low=0.0,
+    high=1.0,
+    needs={'partition': ('similarity',)},
   )
-  classes_per_client: int = knob(2, 'Classes in partition=classes.', low=1)
-  shards_per_client: int = knob(2, 'Shards in partition=shards.', low=1)
+  classes_per_client: int = knob(
+    2, 'Classes in partition=classes.', low=1, needs={'partition': ('classes',)}
+  )
+  shards_per_client: int = knob(
+    2, 'Shards in partition=shards.', low=1, needs={'partition': ('shards',)}
+  )
   examples_per_client: int = knob(
     0,
     'Examples per client in partition=overlapping_dirichlet; 0 deals all.',
     low=0,
+    needs={'partition': ('overlapping_dirichlet',)},
   )
   network: str = knob('mlp', 'Network.', choices=NETWORKS)
   hidden_sizes: tuple[int, ...] = knob(
-    (64,), 'Hidden layers of network=mlp.', low=1
+    (64,),
+    'Hidden layers of network=mlp.',
+    low=1,
+    needs={'network': ('mlp',)},
   )
   norm: str = knob(
-    'group', 'Normalisation of resnet18.', choices=('group', 'batch')
+    'group',
+    'Normalisation of resnet18.',
+    choices=('group', 'batch'),
+    needs={'network': ('resnet18',)},
   )
   batch_size: int = knob(8, 'Examples per client and round.', low=1)
   l2: float = knob(0.0, 'Penalty l2 |theta|^2 in the loss.', low=0.0)
   eval_batch_size: int = knob(512, 'Examples per evaluation batch.', low=1)
-  flatten: bool = knob(True, 'Feed digits as vectors of 64 numbers.')
+  flatten: bool = knob(
+    True,
+    'Feed digits as vectors of 64 numbers.',
+    needs={'dataset': ('digits',)},
+  )
 
   def validate(self) -> None:
     """Checks what depends on several knobs."""
