@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Merging consecutive random-feature layers, and read-outs in closed form."""
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxdl.core import checks
 from jaxdl.core.types import Network
@@ -177,22 +179,54 @@ def readout_statistics(
   return stats if axis_name is None else jax.lax.psum(stats, axis_name)
 
 
+def _check_finite(**arrays):
+  for name, x in arrays.items():
+    if not np.isfinite(x).all():
+      raise ValueError(
+        f'{name} holds NaN or infinite values: no read-out fits them.'
+      )
+
+
+def _inverse_values(values, ridge, epsilon, xp):
+  """1 / (lambda + ridge), zero where rounding has eaten the eigenvalue."""
+  cut = epsilon * values.shape[-1] * values[-1]
+  shifted = xp.maximum(values, 0) + ridge
+  kept = shifted > cut
+  return xp.where(kept, 1 / xp.where(kept, shifted, 1), 0), cut
+
+
+def _solve_on_host(gram, cross, ridge, epsilon):
+  values, vectors = np.linalg.eigh(gram)
+  inverse, cut = _inverse_values(values, ridge, epsilon, np)
+  if ridge == 0 and values[0] <= cut:
+    raise ValueError(
+      f'ridge=0 with {values.size} linearly dependent features is singular: '
+      'use ridge > 0.'
+    )
+  return vectors @ (inverse[:, None] * (vectors.T @ cross))
+
+
 def closed_form_readout(
   statistics: ReadoutStatistics, *, ridge: chex.Numeric
 ) -> chex.Array:
   """Minimises |H W^T - Y|^2 + ridge |W|^2.
+
+  Sums in float32 hold a direction's square to 1e-7 of the largest one only:
+  directions below that, which a small ridge would blow up, are left out.
+  `fit_readout`, which sees the features, loses none.
 
   Args:
     statistics: from `readout_statistics`, of one client or summed.
     ridge: mu >= 0; zero needs n >= M independent features.
 
   Returns:
-    W f[o, M].
+    W f[o, M]; solved in float64 on the host unless something is traced.
 
   Raises:
-    ValueError: if ridge is negative.
+    ValueError: if ridge is negative, or concrete statistics are not finite or
+      singular without a ridge.
 
-  Cost: O(M^3).
+  Cost: O(M^3), an eigendecomposition.
 
   Example:
     >>> h = jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
@@ -203,16 +237,41 @@ def closed_form_readout(
   Source: Sehanobish et al. 2024 (https://arxiv.org/abs/2310.13225).
   """
   checks.number(ridge, name='ridge', low=0.0)
-  size = statistics.gram.shape[-1]
-  regular = statistics.gram + ridge * jnp.eye(size, dtype=statistics.gram.dtype)
-  solution = jax.scipy.linalg.solve(regular, statistics.cross, assume_a='pos')
+  gram, cross = statistics.gram, statistics.cross
+  dtype = jnp.result_type(gram)
+  epsilon = float(jnp.finfo(dtype).eps)
+  if not _is_traced(gram, cross, ridge):
+    gram, cross = np.asarray(gram, np.float64), np.asarray(cross, np.float64)
+    _check_finite(gram=gram, cross=cross)
+    solution = _solve_on_host(gram, cross, float(ridge), epsilon)
+    return jnp.asarray(solution.T, dtype)
+  dot = functools.partial(jnp.matmul, precision='highest')
+  values, vectors = jnp.linalg.eigh(jax.lax.stop_gradient(gram))
+  inverse, _ = _inverse_values(
+    values, jax.lax.stop_gradient(ridge), epsilon, jnp
+  )
+  # Differentiated by the implicit rule, not through the eigenvectors.
+  solution = jax.lax.custom_linear_solve(
+    lambda w: dot(gram, w) + ridge * w,
+    cross,
+    lambda _, b: dot(vectors, inverse[:, None] * dot(vectors.T, b)),
+    symmetric=True,
+  )
   return solution.T
+
+
+def _is_traced(*values):
+  return any(isinstance(v, jax.core.Tracer) for v in values)
 
 
 def fit_readout(
   h: chex.Array, y: chex.Array, *, ridge: chex.Numeric
 ) -> chex.Array:
-  """Fits a linear read-out of features.
+  """Fits a linear read-out of features: min |H W^T - Y|^2 + ridge |W|^2.
+
+  Concrete arrays are solved in float64 on the host, by the smaller one of the
+  M x M and the n x n system; traced ones by a QR factorisation of the features
+  themselves, whose squares a small ridge would drown in.
 
   Args:
     h: f[n, M].
@@ -220,14 +279,54 @@ def fit_readout(
     ridge: mu >= 0.
 
   Returns:
-    W f[o, M], see `closed_form_readout`.
+    W f[o, M].
 
   Raises:
-    ValueError: if n < M and ridge is zero: many matrices fit.
+    ValueError: if shapes disagree, n < M and ridge is zero (many matrices
+      fit), or concrete features are not finite or dependent without a ridge.
+
+  Cost: O(n M min(n, M)).
+
+  Example:
+    >>> h = jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    >>> fit_readout(h, h @ jnp.array([[2.0], [3.0]]), ridge=0.0).tolist()
+    [[2.0, 3.0]]
   """
-  if isinstance(ridge, (int, float)) and ridge == 0 and h.shape[0] < h.shape[1]:
+  checks.number(ridge, name='ridge', low=0.0)
+  if h.ndim != 2 or y.ndim != 2 or h.shape[0] != y.shape[0]:
     raise ValueError(
-      f'ridge=0 with n={h.shape[0]} examples of M={h.shape[1]} features is '
+      f'h and y must be [n, M] and [n, o]; got {h.shape} and {y.shape}.'
+    )
+  n, m = h.shape
+  traced = _is_traced(ridge)
+  if not traced and ridge == 0 and n < m:
+    raise ValueError(
+      f'ridge=0 with n={n} examples of M={m} features is '
       'singular: use ridge > 0.'
     )
-  return closed_form_readout(readout_statistics(h, y), ridge=ridge)
+  dtype = jnp.result_type(h, y)
+  if traced or _is_traced(h, y):
+    return _fit_by_factors(h.astype(dtype), y.astype(dtype), ridge)
+  h, y = np.asarray(h, np.float64), np.asarray(y, np.float64)
+  _check_finite(h=h, y=y)
+  ridge = float(ridge)
+  gram, cross = (h.T @ h, h.T @ y) if n >= m else (h @ h.T, y)
+  solution = _solve_on_host(gram, cross, ridge, np.finfo(float).eps)
+  return jnp.asarray((solution if n >= m else h.T @ solution).T, dtype)
+
+
+def _fit_by_factors(h, y, ridge):
+  ridge = jnp.asarray(ridge, h.dtype)
+  positive = ridge > 0
+  root = jnp.where(positive, jnp.sqrt(jnp.where(positive, ridge, 1)), 0)
+  tall = h.shape[0] >= h.shape[1]
+  a = h if tall else h.T
+  q, r = jnp.linalg.qr(
+    jnp.concatenate([a, root * jnp.eye(a.shape[1], dtype=h.dtype)])
+  )
+  q = q[: a.shape[0]]
+  triangular = jax.scipy.linalg.solve_triangular
+  dot = functools.partial(jnp.matmul, precision='highest')
+  if tall:
+    return triangular(r, dot(q.T, y)).T
+  return dot(q, triangular(r, y, trans='T')).T

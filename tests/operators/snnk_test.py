@@ -150,6 +150,10 @@ class BundlingTest(parameterized.TestCase):
       operators.bundle(w, b, [first, first])
 
 
+def _closed_form(sums, ridge):
+  return operators.closed_form_readout(sums, ridge=ridge)
+
+
 class ReadoutTest(parameterized.TestCase):
   def setUp(self):
     super().setUp()
@@ -190,6 +194,54 @@ class ReadoutTest(parameterized.TestCase):
     best = float(objective(w))
     self.assertGreaterEqual(float(run(w).min()), best * (1 - 1e-6))
     self.assertLess(float(run(w + 0.1)[-1]), float(objective(w + 0.1)) - 1e-3)
+
+  @parameterized.parameters((30, 60), (60, 30))
+  def test_a_tiny_ridge_is_solved_as_in_double_precision(self, n, m):
+    # Squared singular values span 1e10: float32 sums know nothing of most.
+    rng = np.random.default_rng(0)
+    u, _ = np.linalg.qr(rng.normal(size=(n, 30)))
+    v, _ = np.linalg.qr(rng.normal(size=(m, 30)))
+    h = np.float32((u * np.geomspace(1e3, 1e-2, 30)) @ v.T)
+    y = np.float32(rng.normal(size=(n, 2)))
+    wide = np.float64(h)
+    stacked = np.concatenate([wide, 1e-4 * np.eye(m)])
+    target = np.concatenate([np.float64(y), np.zeros((m, 2))])
+    want = np.linalg.lstsq(stacked, target, rcond=1e-15)[0]
+    h, y = jnp.asarray(h), jnp.asarray(y)
+    w = operators.fit_readout(h, y, ridge=1e-8)
+    np.testing.assert_allclose(w, want.T, atol=1e-5 * np.abs(want).max())
+    # Traced, in float32: fits as well, and its weights are no larger.
+    traced = jax.jit(lambda h, y: operators.fit_readout(h, y, ridge=1e-8))(h, y)
+    loss = lambda w: np.square(wide @ np.float64(w).T - np.float64(y)).sum()
+    self.assertLess(loss(traced), loss(w) + 1e-3)
+    self.assertLess(np.linalg.norm(traced), 1.1 * np.linalg.norm(want))
+    # From float32 sums what can be known, finite.
+    sums = operators.readout_statistics(h, y)
+    for solve in (operators.closed_form_readout, jax.jit(_closed_form)):
+      w = solve(sums, ridge=1e-8)
+      self.assertLess(np.linalg.norm(w), 1.1 * np.linalg.norm(want))
+      self.assertLess(loss(w), np.square(np.float64(y)).sum())
+
+  @parameterized.parameters((12, 5), (5, 12))
+  def test_gradients_are_those_of_the_normal_equations(self, n, m):
+    h, y = normal(0, n, m), normal(1, n, 2)
+
+    def direct(h, ridge):
+      gram = h.T @ h + ridge * jnp.eye(m)
+      return jnp.sin(jnp.linalg.solve(gram, h.T @ y)).sum()
+
+    def by_sums(h, ridge):
+      sums = operators.readout_statistics(h, y)
+      return jnp.sin(operators.closed_form_readout(sums, ridge=ridge)).sum()
+
+    def fitted(h, ridge):
+      return jnp.sin(operators.fit_readout(h, y, ridge=ridge)).sum()
+
+    want = jax.grad(direct, (0, 1))(h, 0.3)
+    for fn in (by_sums, fitted):
+      got = jax.grad(fn, (0, 1))(h, 0.3)
+      np.testing.assert_allclose(got[0], want[0], atol=1e-4)
+      np.testing.assert_allclose(got[1], want[1], rtol=1e-3)
 
   def test_clients_together_fit_the_pooled_data(self):
     want = operators.fit_readout(self.h, self.y, ridge=0.1)
@@ -236,6 +288,14 @@ class ReadoutTest(parameterized.TestCase):
       operators.fit_readout(self.h, self.y, ridge=-1.0)
     with self.assertRaisesRegex(ValueError, 'n=3 examples of M=5'):
       operators.fit_readout(self.h[:3], self.y[:3], ridge=0.0)
+    twins = jnp.concatenate([self.h, self.h], axis=1)
+    with self.assertRaisesRegex(ValueError, '10 linearly dependent features'):
+      operators.fit_readout(twins, self.y, ridge=0.0)
+    with self.assertRaisesRegex(ValueError, '10 linearly dependent features'):
+      sums = operators.readout_statistics(twins, self.y)
+      operators.closed_form_readout(sums, ridge=0.0)
+    with self.assertRaisesRegex(ValueError, 'h holds NaN'):
+      operators.fit_readout(self.h.at[0, 0].set(jnp.nan), self.y, ridge=1.0)
 
 
 if __name__ == '__main__':
