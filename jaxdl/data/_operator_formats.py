@@ -63,8 +63,8 @@ def load_deeponet_npz(
       _number(data[name], path, name) for name in wanted
     )
     _ranks(path, wanted, (inputs, queries), (2, 2))
-    if targets.ndim == 1:
-      targets = targets[:, None]
+    if targets.ndim and targets.size:
+      targets = targets.reshape(len(targets), -1)
     _ranks(path, wanted[2:], (targets,), (2,))
     if not inputs.shape[0] == queries.shape[0] == targets.shape[0]:
       raise FileError(
