@@ -17,14 +17,43 @@ Coordinate rules look at one coordinate at a time: `median`, `trimmed_mean`,
 `meamed`, `phocas`.
 
 Pre-aggregators map n vectors to n or fewer: `nnm`, `bucketing`, `clipping`,
-`arc`; `chain(nnm, krum)` composes.
+`arc`; `chain(nnm, krum)` composes, also with functions of your own.
 
 Rules with memory are `Aggregator(init, apply, explain)` pairs:
 `centered_clipping_aggregator`, `foolsgold`, `server_momentum`; `stateless`
-wraps a pure rule. `make_aggregator` builds any of them from names.
+wraps a pure rule. `make_aggregator` builds any of them from names. Algorithms
+take a pure rule as it is, `robust_sgd(task, aggregators.median, ...)`: bind its
+options by `functools.partial`; `as_aggregator` does the rest.
 
 Non-finite clients are farthest from everyone in robust rules and pass through
 the plain mean. `mask` removes padding rows: they never move a result.
+
+**Inside your own `shard_map`**, a rule with `axis_name` takes this device's
+clients, leaves [N / P, ...], and gives every device the update of all. Cast the
+parameters first: jax sums the gradient of a value that all devices share over
+the devices unless `check_vma=False`, and clients would silently learn from
+their neighbours' gradients. And average the update over the devices, which hold
+the same one: that is how jax knows. The same lines are right for both settings
+of `check_vma` and for every rule:
+
+    def step(params, batches):  # batches: this device's clients
+      params = jax.lax.pcast(params, 'clients', to='varying')
+      grads = jax.vmap(jax.grad(loss), in_axes=(None, 0))(params, batches)
+      update = aggregators.multi_krum(
+        grads, num_byzantine=3, axis_name='clients'
+      )
+      return jax.lax.pmean(update, 'clients')
+
+    step = jax.jit(jax.shard_map(
+      step,
+      mesh=core.clients.clients_mesh(),
+      in_specs=(jax.P(), jax.P('clients')),
+      out_specs=jax.P(),
+    ))
+
+In a `pmap` whose devices hold one client each, give that client its axis,
+`jax.tree.map(lambda x: x[None], grads)`: a vector without it reads as one
+client per entry. `core.clients.map_clients` does all this for you.
 """
 
 from jaxdl.aggregators._combinators import chain, server_momentum, stateless
@@ -66,6 +95,7 @@ from jaxdl.aggregators._registry import (
   PRE_NAMES,
   PRE_RULES,
   RULES,
+  as_aggregator,
   make_aggregator,
 )
 from jaxdl.aggregators._similarity import (
@@ -98,6 +128,7 @@ __all__ = [
   'FlagState',
   'FoolsGoldState',
   'arc',
+  'as_aggregator',
   'bucketing',
   'bulyan',
   'bulyan_selection',

@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.aggregators import _families
-from jaxdl.core import checks, types, view as view_lib
+from jaxdl.core import checks, trees, types, view as view_lib
 
 Rule = Callable[..., chex.ArrayTree]
+_PACKAGE = 'jaxdl.aggregators.'
 
 
 def takes(stage: Callable[..., object], name: str) -> bool:
@@ -27,23 +28,85 @@ def takes(stage: Callable[..., object], name: str) -> bool:
   """
   if isinstance(stage, functools.partial) and name in stage.keywords:
     return False
-  parameters = inspect.signature(stage).parameters
+  try:
+    parameters = inspect.signature(stage).parameters
+  except (TypeError, ValueError):  # Some builtins hide their signature.
+    return False
   return name in parameters or any(
     p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()
   )
 
 
-def _call(stage, updates, key):
-  kwargs = {} if key is None else {'key': key}
-  return stage(updates, **kwargs)
+def knows_views(stage: Callable[..., object]) -> bool:
+  """Whether a stage may be given a `core.view.View` in place of a tree.
+
+  Args:
+    stage: a function or `functools.partial` of one.
+
+  Returns:
+    True for everything of this package, and for functions of yours with an
+    attribute `knows_views = True`.
+  """
+  fn = checks.unwrapped(stage)
+  if getattr(fn, 'knows_views', False):
+    return True
+  home = getattr(fn, '__globals__', {}).get('__name__', '')
+  return home.startswith(_PACKAGE)
+
+
+def _call_on_tree(stage, view, kwargs):
+  """Runs a function that knows stacked trees only on a view's vectors."""
+  rows, present, axis_name = view.materialize(), view.present, None
+  if view.coefficients is not None:
+    rows = trees.where_rows(view.valid, rows, jnp.inf)
+    if present is not None:  # Padding is no attacker.
+      rows = trees.where_rows(present, rows, 0.0)
+  elif view.axis_name is not None and takes(stage, 'axis_name'):
+    axis_name = kwargs['axis_name'] = view.axis_name
+  elif view.axis_name is not None:
+    rows = jax.lax.all_gather(rows, view.axis_name, tiled=True)
+  if present is not None:
+    if not takes(stage, 'mask'):
+      label = checks.described(checks.unwrapped(stage))
+      raise ValueError(
+        f'{label} takes no mask, but some clients are padding: give it a '
+        'keyword mask (bool[N], false for rows to leave out), or drop those '
+        'rows first.'
+      )
+    kwargs['mask'] = present
+    if axis_name is not None:  # This device's share, as of the rows.
+      size = checks.num_clients(rows)
+      start = jax.lax.axis_index(axis_name) * size
+      kwargs['mask'] = jax.lax.dynamic_slice_in_dim(present, start, size)
+  return stage(rows, **kwargs), axis_name
+
+
+def _view_again(rows, before, axis_name, stage):
+  """The view of what a stage made of another view's vectors."""
+  n = checks.num_clients(rows, name=f'result of {checks.described(stage)}')
+  devices = 1 if axis_name is None else jax.lax.axis_size(axis_name)
+  mask = before.present if n * devices == before.size else None
+  if mask is not None and axis_name is not None:
+    start = jax.lax.axis_index(axis_name) * n
+    mask = jax.lax.dynamic_slice_in_dim(mask, start, n)
+  return view_lib.view(rows, mask=mask, axis_name=axis_name)
 
 
 def chain(*stages: Callable[..., object]) -> Rule:
   """Composes pre-aggregators and a final rule in Gram space.
 
-  All stages but the last see and return a view, so however long the chain, the
-  clients are read twice. The last one may be any rule, also a `<name>_weights`
-  function: then the chain returns weights on the clients.
+  All stages of this package but the last see and return a view, so however long
+  the chain, the clients are read twice. The last one may be any rule, also a
+  `<name>_weights` function: then the chain returns weights on the clients.
+
+  Stages of your own are given stacked trees, leaves [M, ...], at the price of
+  writing the M vectors out; vectors made of a client that is not finite are
+  +inf in every coordinate. With a mask they must take `mask: bool[M]`. Inside a
+  mapped axis they see all M vectors on every device; as the first stage they
+  see this device's share if they take `axis_name`, and else all clients,
+  gathered. What a stage before the last returns, leaves [K, ...], stands for K
+  clients; the mask goes on if K = M. A function of yours that understands
+  `core.view.View` says so by an attribute, `my_rule.knows_views = True`.
 
   Args:
     *stages: functions of the updates (bind their options with
@@ -54,7 +117,9 @@ def chain(*stages: Callable[..., object]) -> Rule:
     take a key get one each, split from `key`.
 
   Raises:
-    ValueError: without stages.
+    ValueError: without stages; when called, if there is a mask that a stage
+      does not take.
+    TypeError: if a stage is no function of the updates alone.
 
   Example:
     >>> robust = chain(
@@ -66,6 +131,8 @@ def chain(*stages: Callable[..., object]) -> Rule:
   """
   if not stages:
     raise ValueError('chain needs at least a rule.')
+  for number, stage in enumerate(stages):
+    checks.rule(stage, name=f'stages[{number}]')
 
   def composed(updates, *, key=None, mask=None, axis_name=None):
     view = view_lib.view(updates, mask=mask, axis_name=axis_name)
@@ -98,8 +165,16 @@ def run_stages(
     subkeys = iter((key,))
   elif key is not None and any(wanting):
     subkeys = iter(jax.random.split(key, sum(wanting)))
-  for stage, wants in zip(stages, wanting, strict=True):
-    view = _call(stage, view, next(subkeys, None) if wants else None)
+  for number, (stage, wants) in enumerate(zip(stages, wanting, strict=True)):
+    subkey = next(subkeys, None) if wants else None
+    kwargs = {} if subkey is None else {'key': subkey}
+    if knows_views(stage) or not isinstance(view, view_lib.View):
+      view = stage(view, **kwargs)
+      continue
+    rows, axis_name = _call_on_tree(stage, view, kwargs)
+    if number == len(stages) - 1:
+      return rows
+    view = _view_again(rows, view, axis_name, checks.unwrapped(stage))
   return view
 
 
@@ -116,11 +191,15 @@ def stateless(
   Returns:
     An `Aggregator` whose state is an empty tuple.
 
+  Raises:
+    TypeError: if it is no function of the updates alone.
+
   Example:
     >>> server = stateless(median)
     >>> server.apply(jnp.array([[1.0], [2.0], [90.0]]), server.init(None))
     (Array([2.], dtype=float32), ())
   """
+  checks.rule(rule, name='rule')
 
   def given(fn, kwargs):
     return {k: v for k, v in kwargs.items() if v is not None and takes(fn, k)}
@@ -139,12 +218,12 @@ def stateless(
 
 
 def server_momentum(
-  rule: types.Aggregator, *, decay: chex.Numeric
+  rule: types.Aggregator | Rule, *, decay: chex.Numeric
 ) -> types.Aggregator:
   """Keeps an exponential average of what a rule returns.
 
   Args:
-    rule: any `Aggregator`.
+    rule: any `Aggregator`, or a pure rule.
     decay: beta in [0, 1); static or traced.
 
   Returns:
@@ -159,6 +238,8 @@ def server_momentum(
     Array([2.], dtype=float32)
   """
   checks.number(decay, name='decay', low=0.0, high=1.0, open_high=True)
+  if not isinstance(rule, types.Aggregator):
+    rule = stateless(rule)
 
   def init(params):
     return rule.init(params), jax.tree.map(jnp.zeros_like, params)

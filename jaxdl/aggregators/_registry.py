@@ -146,7 +146,8 @@ def make_aggregator(
     over coordinates). `apply` takes `key` if a part is random.
 
   Raises:
-    ValueError: for unknown names or options, or if N and f do not fit.
+    ValueError: for unknown names or options, or if N and f do not fit; from
+      `apply` with an axis name, if another number of clients comes.
 
   Example:
     >>> server = make_aggregator(
@@ -174,7 +175,77 @@ def make_aggregator(
   else:
     server = _without_memory(entry, rule, bound, tuple(before))
   _rehearse(server, n)
-  return server
+  return _counting(server, n)
+
+
+def as_aggregator(
+  rule: types.Aggregator | Callable[..., Any], *, name: str = 'aggregator'
+) -> types.Aggregator:
+  """Turns what stands for a server rule into an `Aggregator`.
+
+  Every algorithm with a server calls it, so that `median` or
+  `functools.partial(krum, num_byzantine=3)` may be given as they are.
+
+  Args:
+    rule: an `Aggregator` (kept), or a pure rule without memory (options
+      bound by `functools.partial`), of this package or your own.
+    name: the argument's name, for messages.
+
+  Returns:
+    An `Aggregator`; it explains itself if the rule is one of `RULES`.
+
+  Raises:
+    TypeError: if it is anything else; the message says what to call.
+
+  Example:
+    >>> from jaxdl import aggregators
+    >>> server = as_aggregator(
+    ...   functools.partial(aggregators.krum, num_byzantine=1)
+    ... )
+    >>> x = jnp.array([[0.0], [1.0], [1.5], [3.0], [90.0]])
+    >>> server.apply(x, server.init(x[0]))[0]
+    Array([1.], dtype=float32)
+  """
+  if isinstance(rule, types.Aggregator):
+    return rule
+  others = (types.Attack, types.Network, types.Task, types.Algorithm)
+  pair = checks.has_functions(rule, 'init', 'apply')
+  if pair and not isinstance(rule, others) and not hasattr(rule, 'matrix'):
+    return types.Aggregator(
+      rule.init, rule.apply, getattr(rule, 'explain', None)
+    )
+  if isinstance(rule, str):
+    raise TypeError(
+      f'{name} must be a rule; got the text {rule!r}: call '
+      f'aggregators.make_aggregator({rule!r}, num_clients=N, num_byzantine=f).'
+    )
+  fn = checks.unwrapped(rule)
+  label = checks.described(fn).removeprefix('the function ')
+  for entry in PRE_RULES.values():
+    if fn is entry.rule:
+      raise TypeError(
+        f'{name}={label} keeps one vector per client: put a rule after it, '
+        f'aggregators.chain({label}, rule).'
+      )
+  factories = [e.rule for e in RULES.values() if e.family == 'stateful']
+  factories += [_combinators.chain, _combinators.stateless]
+  factories += [_combinators.server_momentum, make_aggregator, as_aggregator]
+  if any(fn is factory for factory in factories):
+    raise TypeError(
+      f'{name}={label} makes a rule: call it with its arguments first.'
+    )
+  for key, entry in RULES.items():
+    if fn is not None and entry.weights is fn:
+      raise TypeError(
+        f'{name}={label} returns weights instead of an update: pass the rule '
+        f'{key!r} itself.'
+      )
+    if entry.rule is fn:
+      checks.rule(rule, name=name)
+      bound = dict(rule.keywords) if isinstance(rule, functools.partial) else {}
+      return _without_memory(entry, rule, bound, ())
+  checks.rule(rule, name=name)
+  return _combinators.stateless(rule)
 
 
 def _rehearse(server, n):
@@ -186,6 +257,35 @@ def _rehearse(server, n):
     return server.apply(x, server.init(x[0]), key=key)[0]
 
   jax.eval_shape(call, x)
+
+
+def _counting(server, n):
+  """Refuses another number of clients where an axis was probably forgotten."""
+
+  def check(updates, axis_name):
+    if axis_name is None:
+      return
+    count = _families.num_vectors(updates, axis_name)
+    if count != n:
+      shape = jnp.shape(jax.tree.leaves(updates)[0])
+      raise ValueError(
+        f'updates has {count} clients on {jax.lax.axis_size(axis_name)} '
+        f'devices (a leaf of shape {shape} on each) but num_clients={n}: '
+        'leaves are [N / P, ...], and the update of one client needs its '
+        'axis, x[None].'
+      )
+
+  def apply(updates, state, *, axis_name=None, **options):
+    check(updates, axis_name)
+    return server.apply(updates, state, axis_name=axis_name, **options)
+
+  def explain(updates, state, *, axis_name=None, **options):
+    check(updates, axis_name)
+    return server.explain(updates, state, axis_name=axis_name, **options)
+
+  return types.Aggregator(
+    server.init, apply, None if server.explain is None else explain
+  )
 
 
 def _without_memory(entry, rule, bound, before):

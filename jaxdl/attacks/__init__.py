@@ -40,10 +40,15 @@ Searches are built from `line_search` or `grid_search` and a damage,
 **By name**: `make_attack(name, ...)` for `name` in `NAMES`, with
 `attack_options`, `needs_key`, `needs_rule` and `needs_flipped_labels`.
 
+Algorithms take any of these functions as they are (`attack=attacks.sign_flip`,
+`attack=functools.partial(attacks.alie, scale=1.5)`), a function of your own
+with a first argument called `honest` or `own`, or an `Attack`; `as_attack`
+makes one of it.
+
 Conventions: functions need at least one attacker (F >= 1); `make_attack` with
 `num_byzantine=0` sends an empty stack. One honest client (H = 1) has spread
 zero, also with `ddof=1`. Honest rows that are not finite spoil what is made of
-them.
+them, and entries are squared as they are: keep them below 1e18 / sqrt(D).
 """
 
 from jaxdl.attacks._corrupt import (
@@ -68,6 +73,7 @@ from jaxdl.attacks._labels import flip_labels
 from jaxdl.attacks._mimic import MimicState, mimic, mimic_heuristic
 from jaxdl.attacks._registry import (
   NAMES,
+  as_attack,
   attack_options,
   make_attack,
   needs_flipped_labels,
@@ -91,6 +97,7 @@ __all__ = [
   'alie',
   'alie_z',
   'anti_cge',
+  'as_attack',
   'attack_options',
   'bit_flip',
   'constant',

@@ -248,7 +248,7 @@ def anti_cge(
   checks.number(
     margin, name='margin', low=0.0, high=1.0, open_low=True, open_high=True
   )
-  own = jnp.sqrt(trees.sq_norms(honest))
+  own = trees.norms(honest)
   norms = own
   if axis_name is not None:
     norms = jax.lax.all_gather(own, axis_name, tiled=True)

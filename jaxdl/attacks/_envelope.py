@@ -52,7 +52,8 @@ def min_max(
   mean, p, sq, products = _prepare(
     honest, num_byzantine, direction, ddof, axis_name
   )
-  diameter_sq = jnp.max(view.view(honest, axis_name=axis_name).sq_distances())
+  seen = view.view(honest, axis_name=axis_name)
+  diameter_sq = jnp.max(seen.sq_distances()) * jnp.square(seen.unit)
   a = _sq_norm(p)
   c = jnp.minimum(sq - diameter_sq, 0)
   root = jnp.sqrt(jnp.square(products) - a * c)

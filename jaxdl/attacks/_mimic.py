@@ -135,13 +135,18 @@ def mimic_heuristic(
     old, new = t / (1 + t), 1 / (1 + t)
     blend = lambda x, y: (old * x + new * y).astype(x.dtype)
     mean = jax.tree.map(blend, state.mean, _honest.mean(honest, axis_name))
-    _, scores = _honest.residuals(honest, mean, state.direction)
+    squares, scores = _honest.residuals(honest, mean, state.direction)
     # Both factors are negated, so the product is that of x_i - mean.
     step = _weighted_residuals(scores, honest, mean, axis_name)
     zero = jax.tree.map(jnp.zeros_like, step)
     unit = _unit(step, zero)
     direction = jax.tree.map(blend, state.direction, unit)
-    moved = trees.global_norm(unit) > 0
+    # Clients that agree leave a direction of nothing but rounding.
+    spread = jnp.max(squares)
+    if axis_name is not None:
+      spread = jax.lax.pmax(spread, axis_name)
+    rounding = 8 * jnp.finfo(acc).eps * trees.global_norm(mean)
+    moved = (jnp.sqrt(spread) > rounding) & (trees.global_norm(unit) > 0)
     direction = jax.tree.map(
       lambda x, y: jnp.where(moved, x, y),
       _unit(direction, state.direction),

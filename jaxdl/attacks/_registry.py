@@ -245,6 +245,112 @@ def make_attack(
   return types.Attack(init, apply)
 
 
+def as_attack(
+  attack: types.Attack | Callable[..., Any] | None,
+  *,
+  num_byzantine: int,
+  name: str = 'attack',
+) -> types.Attack | None:
+  """Turns what stands for an adversary into an `Attack`.
+
+  Every algorithm with adversaries calls it, so that `sign_flip` or
+  `functools.partial(alie, scale=1.5)` may be given as they are.
+
+  Args:
+    attack: an `Attack` (kept), None (kept: nobody attacks), or a function
+      without memory, of this package or your own:
+      `attack(honest, *, num_byzantine)` where its first argument is called
+      `honest` or it takes `num_byzantine`, `attack(own)` where that is called
+      `own`; with a `key` where it takes one. Both return leaves [F, ...].
+    num_byzantine: F >= 0 (static), given to functions that do not know it yet.
+    name: the argument's name, for messages.
+
+  Returns:
+    An `Attack` or None.
+
+  Raises:
+    TypeError: if it is anything else; the message says what to call.
+    ValueError: if an attack that must know a rule is given none.
+
+  Example:
+    >>> from jaxdl import attacks
+    >>> attack = as_attack(attacks.sign_flip, num_byzantine=1)
+    >>> attack.apply(jnp.array([[1.0], [3.0]]), (), own=None)[0]
+    Array([[-2.]], dtype=float32)
+  """
+  if attack is None or isinstance(attack, types.Attack):
+    return attack
+  others = (types.Aggregator, types.Network, types.Task, types.Algorithm)
+  pair = checks.has_functions(attack, 'init', 'apply')
+  if pair and not isinstance(attack, others) and not hasattr(attack, 'matrix'):
+    return types.Attack(attack.init, attack.apply)
+  if isinstance(attack, str):
+    raise TypeError(
+      f'{name} must be an attack; got the text {attack!r}: call '
+      f'attacks.make_attack({attack!r}, num_clients=N, '
+      f'num_byzantine={num_byzantine}).'
+    )
+  if not callable(attack) or isinstance(attack, type):
+    raise TypeError(
+      f'{name} must be an Attack or a function of the honest clients; got '
+      f'{checks.described(attack)}: see attacks.NAMES and attacks.make_attack.'
+    )
+  fn = checks.unwrapped(attack)
+  label = checks.described(fn).removeprefix('the function ')
+  if label == 'flip_labels':
+    raise TypeError(
+      f'{name}=flip_labels changes data, not messages: use '
+      'flipped_classes=num_classes.'
+    )
+  entry = next((e for e in _ENTRIES.values() if e.fn is fn), None)
+  if fn is make_attack or (entry is not None and entry.stateful):
+    raise TypeError(f'{name}={label} makes an attack: call it.')
+  parameters = inspect.signature(attack).parameters
+  by_place = [p for p in parameters.values() if p.kind <= p.VAR_POSITIONAL]
+  keywords = {p.name for p in parameters.values()}
+  if not by_place:
+    raise TypeError(f'{name}={label} takes no honest clients: call it.')
+  given = {'num_byzantine', 'key'}
+  missing = [
+    p.name
+    for i, p in enumerate(parameters.values())
+    if p.default is p.empty
+    and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    and (i or p.kind is p.KEYWORD_ONLY)
+    and p.name not in given
+  ]
+  if missing:
+    raise TypeError(
+      f'{name}={label} needs {", ".join(missing)}: bind with '
+      f'functools.partial({label}, {missing[0]}=...), or wrap a function with '
+      'memory as core.types.Attack(init, apply).'
+    )
+  bound = attack.keywords if isinstance(attack, functools.partial) else {}
+  if 'rule' in keywords and not {'rule', 'damage'} & bound.keys():
+    raise ValueError(
+      f'{name}={label} must know what it attacks: bind rule (stacked tree -> '
+      f'update), functools.partial({label}, rule=...).'
+    )
+  reads_own = entry.reads_own if entry else by_place[0].name == 'own'
+  known = reads_own or by_place[0].name == 'honest'
+  if not known and 'num_byzantine' not in keywords:
+    raise TypeError(
+      f'{name}={label} must say what it is made of: call its first argument '
+      'honest (leaves [H, ...]) or own ([F, ...]), and let it return [F, ...].'
+    )
+
+  def apply(honest, state, *, own, key=None):
+    options = {}
+    if 'num_byzantine' in keywords and 'num_byzantine' not in bound:
+      options['num_byzantine'] = num_byzantine
+    if 'key' in keywords and 'key' not in bound:
+      keys.check_key(key, name=f'key of {name}={label}')
+      options['key'] = key
+    return attack(own if reads_own else honest, **options), state
+
+  return types.Attack(lambda params: (), apply)
+
+
 def _entry(name):
   checks.choice(name, NAMES, name='attack')
   return _ENTRIES[name]

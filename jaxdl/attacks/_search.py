@@ -80,7 +80,8 @@ def grid_search(
 
   Args:
     objective: maps [] to a scalar; is vmapped. NaN counts as infinite.
-    grid: f32[K] candidates, the first of equals wins; may be traced.
+    grid: f32[K] candidates; the first of those that are equal up to rounding
+      wins. May be traced.
 
   Returns:
     [], the best candidate.
@@ -98,7 +99,11 @@ def grid_search(
   if grid.ndim != 1 or grid.shape[0] == 0:
     raise ValueError(f'grid must have shape [K], K >= 1; got {grid.shape}.')
   values = jax.vmap(lambda x: _no_nan(objective(x)))(grid)
-  return grid[jnp.argmax(values)]
+  # A rule that has had enough answers all candidates alike, up to rounding.
+  best = jnp.max(values)
+  slack = 8 * jnp.finfo(values.dtype).eps * jnp.abs(best)
+  least = best - jnp.where(jnp.isfinite(best), slack, 0)
+  return grid[jnp.argmax(values >= least)]
 
 
 def rule_damage(rule: Rule, honest: chex.ArrayTree) -> Damage:

@@ -5,12 +5,17 @@ Every message names the argument, the rule and the value that broke it. Nothing
 here looks at the values of traced arrays.
 """
 
+import functools
+import inspect
 import numbers
+from collections.abc import Callable
 from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
+
+from jaxdl.core import keys, types
 
 
 def num_clients(stacked: chex.ArrayTree, *, name: str = 'updates') -> int:
@@ -36,7 +41,7 @@ def num_clients(stacked: chex.ArrayTree, *, name: str = 'updates') -> int:
     raise ValueError(
       f'{name} has no leaves: need a tree of arrays with a leading client axis.'
     )
-  first = None
+  first, first_shape = None, ()
   for path, leaf in leaves:
     label = f'{name}{jax.tree_util.keystr(path)}'
     shape = jnp.shape(leaf)
@@ -46,10 +51,14 @@ def num_clients(stacked: chex.ArrayTree, *, name: str = 'updates') -> int:
       raise ValueError(f'{label} has no clients: shape {shape}, need N >= 1.')
     if first is None:
       first = (label, shape[0])
+      first_shape = shape
     elif shape[0] != first[1]:
       raise ValueError(
-        f'{label} has {shape[0]} clients but {first[0]} has {first[1]}: '
-        'all leaves need the same leading axis.'
+        f'{label} has {shape[0]} clients but {first[0]} has {first[1]} (shapes '
+        f'{shape} and {first_shape}): all leaves need the same leading axis, '
+        'one row per client. What one client holds has no such axis: add it '
+        'with jax.tree.map(lambda x: x[None], tree), also inside pmap, whose '
+        'devices hold one client each.'
       )
   assert first is not None
   return first[1]
@@ -143,3 +152,296 @@ def choice(value: Any, allowed: Any, *, name: str) -> None:
   if value not in allowed:
     options = ', '.join(repr(a) for a in allowed)
     raise ValueError(f'{name}={value!r} is unknown: choose one of {options}.')
+
+
+def described(value: Any) -> str:
+  """Names a value in a few words, for messages.
+
+  Args:
+    value: anything.
+
+  Returns:
+    What it is, without its contents.
+
+  Example:
+    >>> described(jnp.zeros((2, 3))), described(max), described('krum')
+    ('an array of shape (2, 3)', 'the function max', "the text 'krum'")
+  """
+  if value is None or isinstance(value, (bool, numbers.Number)):
+    return repr(value)
+  if isinstance(value, str):
+    return f'the text {value!r}'
+  if isinstance(value, type):
+    return f'the class {value.__name__}'
+  if isinstance(value, functools.partial):
+    return f'a partial of {described(value.func)}'
+  if hasattr(value, 'shape') and hasattr(value, 'dtype'):
+    return f'an array of shape {tuple(value.shape)}'
+  if isinstance(value, (tuple, list, dict)) and not hasattr(value, '_fields'):
+    return f'a {type(value).__name__} of length {len(value)}'
+  name = getattr(value, '__name__', None)
+  if callable(value) and name is not None:
+    return f'the function {name}'
+  kind = type(value).__name__
+  return f'{"an" if kind[0] in "AEIOUaeiou" else "a"} {kind}'
+
+
+def has_functions(value: Any, *names: str) -> bool:
+  """Whether a value is a pair (or more) of functions, of whatever class.
+
+  Args:
+    value: anything.
+    *names: attributes that must be callable.
+
+  Returns:
+    True if all are; a class is not the pair that calling it would make.
+  """
+  return not isinstance(value, type) and all(
+    callable(getattr(value, name, None)) for name in names
+  )
+
+
+def task(value: Any, *, name: str = 'task') -> types.Task:
+  """Checks that a value is a `Task`.
+
+  Args:
+    value: what the caller gave.
+    name: the argument's name, for the message.
+
+  Returns:
+    The value.
+
+  Raises:
+    TypeError: if it has no `init` and `loss`; the message says what to call.
+  """
+  if not has_functions(value, 'init', 'loss'):
+    remedy = (
+      'make one of a network, networks.classification(network, example_inputs, '
+      'num_classes=K) or networks.regression(network, example_inputs), or fill '
+      'core.types.Task(init, loss, evaluate) yourself'
+    )
+    others = (types.Aggregator, types.Attack, types.Algorithm)
+    if isinstance(value, others) or hasattr(value, 'matrix'):
+      remedy = f'the {name} comes first, perhaps two arguments are swapped'
+    raise TypeError(f'{name} must be a Task; got {described(value)}: {remedy}.')
+  return value
+
+
+def unwrapped(value: Any) -> Any:
+  """The function inside any number of `functools.partial`s."""
+  while isinstance(value, functools.partial):
+    value = value.func
+  return value
+
+
+def rule(
+  value: Any, *, name: str, argument: str = 'updates'
+) -> Callable[..., Any]:
+  """Checks that a value can be called as `rule(updates)`.
+
+  Args:
+    value: what the caller gave.
+    name: what the caller calls it, for the message.
+    argument: the one positional argument, for the message.
+
+  Returns:
+    The value.
+
+  Raises:
+    TypeError: if it is no function of the updates alone; the message says
+      which options to bind, or what to call.
+  """
+  if isinstance(value, types.Aggregator):
+    raise TypeError(
+      f'{name} must be a pure rule, a function of the {argument}; got an '
+      'Aggregator, which has memory: pass the function that it was made of.'
+    )
+  if isinstance(value, str):
+    raise TypeError(
+      f'{name} must be a function; got the text {value!r}: pass '
+      f'aggregators.{value} with its options bound by functools.partial, or an '
+      'aggregator of aggregators.make_aggregator('
+      f'{value!r}, num_clients=N, num_byzantine=f) where one fits.'
+    )
+  if not callable(value) or isinstance(value, type):
+    raise TypeError(
+      f'{name} must be a function of the {argument}; got {described(value)}.'
+    )
+  try:
+    parameters = list(inspect.signature(value).parameters.values())
+  except (TypeError, ValueError):  # Some builtins hide their signature.
+    return value
+  label = described(unwrapped(value)).removeprefix('the function ')
+  by_place = (
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    inspect.Parameter.VAR_POSITIONAL,
+  )
+  if not any(p.kind in by_place for p in parameters):
+    raise TypeError(
+      f'{name}={label} takes no {argument}: it makes a rule, call it with its '
+      'options.'
+    )
+  missing = [
+    p.name
+    for i, p in enumerate(parameters)
+    if p.default is inspect.Parameter.empty
+    and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    and (i or p.kind is p.KEYWORD_ONLY)
+    and p.name not in ('key', 'mask', 'axis_name')
+  ]
+  if missing:
+    options = ', '.join(f'{m}=...' for m in missing)
+    raise TypeError(
+      f'{name}={label} needs {", ".join(missing)}: bind with '
+      f'functools.partial({label}, {options}).'
+    )
+  return value
+
+
+def optimizer(value: Any, *, name: str = 'optimizer') -> Any:
+  """Checks that a value is an optax optimizer.
+
+  Args:
+    value: what the caller gave.
+    name: the argument's name, for the message.
+
+  Returns:
+    The value.
+
+  Raises:
+    TypeError: if it has no `init` and `update`; the message says what to call.
+  """
+  if has_functions(value, 'init', 'update'):
+    return value
+  remedy = 'for example optax.sgd(0.1)'
+  if has_functions(getattr(value, 'tx', None), 'init', 'update'):
+    remedy = f'pass its tx, {name}=optimizer.tx'
+  elif callable(value) and hasattr(value, '__name__'):
+    remedy = f'call it, for example {name}=optax.{value.__name__}(0.1)'
+  elif isinstance(value, numbers.Number):
+    remedy = f'for example {name}=optax.sgd({value})'
+  raise TypeError(
+    f'{name} must be an optax optimizer; got {described(value)}: {remedy}.'
+  )
+
+
+def rate(
+  value: Any, *, name: str = 'learning_rate', open_low: bool = True
+) -> None:
+  """Checks a step size: a number, or a schedule of the round.
+
+  Args:
+    value: number, traced scalar, or a function of the round.
+    name: the argument's name, for the message.
+    open_low: whether zero is refused.
+
+  Raises:
+    TypeError: if it is neither, an optimizer for instance.
+    ValueError: if a number is negative, or zero where that is refused.
+  """
+  if has_functions(value, 'init', 'update'):
+    raise TypeError(
+      f'{name} must be a number or a schedule; got an optax optimizer: this '
+      'algorithm takes its own steps, pass the number alone.'
+    )
+  if not callable(value):
+    number(value, name=name, low=0.0, open_low=open_low)
+
+
+def cohort(
+  value: Any,
+  count: int | None,
+  *,
+  label: str = 'num_clients',
+  why: str = '',
+) -> None:
+  """Checks the clients of a round against what an algorithm was made for.
+
+  Args:
+    value: what `step` was given as its cohort.
+    count: N, or None for any.
+    label: what the caller calls N, for the message.
+    why: what the caller needs, for the message.
+
+  Raises:
+    TypeError: if it is no `Cohort`.
+    ValueError: if it has another number of clients, in `client_ids` or in a
+      leaf of `data`; the message names the leaf and its shape.
+  """
+  fields = ('client_ids', 'data', 'mask', 'weights')
+  if not all(hasattr(value, field) for field in fields):
+    raise TypeError(
+      'cohort must be a core.types.Cohort(client_ids, data, mask, weights), as '
+      f'federated.batch_cohort makes; got {described(value)}. The order is '
+      'step(state, cohort, *, key).'
+    )
+  if count is None:
+    return
+  found = jnp.shape(value.client_ids)
+  if found != (count,):
+    raise ValueError(
+      f'cohort has {found[0] if found else 0} clients but {label}={count} '
+      f'(client_ids of shape {found}){why and ": "}{why}.'
+    )
+  for path, leaf in jax.tree_util.tree_leaves_with_path(value.data):
+    if jnp.shape(leaf)[:1] != (count,):
+      raise ValueError(
+        f'cohort.data{jax.tree_util.keystr(path)} has shape {jnp.shape(leaf)}: '
+        f'need leaves [N, ...] with N = {count}, a batch per client.'
+      )
+
+
+def same_shapes(got: Any, want: Any, *, name: str, what: str) -> None:
+  """Checks that a user's function made what the caller can use.
+
+  Args:
+    got: tree that it made.
+    want: tree of the structure and shapes that are needed.
+    name: whose result it is, for the message.
+    what: what is needed, for the message.
+
+  Raises:
+    ValueError: if structure or shapes differ; the message names the shapes.
+  """
+  shapes = lambda tree: [jnp.shape(x) for x in jax.tree.leaves(tree)]
+  same = jax.tree.structure(got) == jax.tree.structure(want)
+  if not same or shapes(got) != shapes(want):
+    raise ValueError(
+      f'{name} must make {what}, leaves of shapes {shapes(want)}; it made '
+      f'{shapes(got)}{"" if same else " in another structure"}.'
+    )
+
+
+def algorithm(
+  init: Callable[..., Any],
+  step: Callable[..., Any],
+  params: Callable[[Any], Any],
+) -> types.Algorithm:
+  """Makes an `Algorithm` that says what is wrong with its arguments.
+
+  Args:
+    init: `init(key) -> state`.
+    step: `step(state, cohort, *, key) -> (state, metrics)`.
+    params: `params(state) -> params`.
+
+  Returns:
+    The algorithm; keys and the cohort's type are checked before it runs.
+  """
+
+  @functools.wraps(init)
+  def checked_init(key):
+    keys.check_key(key)
+    return init(key)
+
+  @functools.wraps(step)
+  def checked_step(state, cohort, *, key):
+    _cohort_type(cohort)
+    keys.check_key(key)
+    return step(state, cohort, key=key)
+
+  return types.Algorithm(checked_init, checked_step, params)
+
+
+def _cohort_type(value):
+  cohort(value, None)

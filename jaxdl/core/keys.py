@@ -20,10 +20,11 @@ def check_key(key: chex.PRNGKey, *, name: str = 'key') -> None:
   """
   if key is None:
     raise TypeError(f'{name} is required: pass jax.random.key(seed).')
-  if not jnp.issubdtype(jnp.asarray(key).dtype, jax.dtypes.prng_key):
+  dtype = getattr(key, 'dtype', None)
+  if dtype is None or not jnp.issubdtype(dtype, jax.dtypes.prng_key):
     raise TypeError(
       f'{name} must be a typed key, made by jax.random.key(seed); got '
-      f'{jnp.asarray(key).dtype}.'
+      f'{repr(key) if dtype is None else dtype}.'
     )
   impl = str(jax.random.key_impl(key))
   if 'rbg' in impl:

@@ -188,8 +188,39 @@ def sq_norms(stacked: chex.ArrayTree) -> chex.Array:
   return sum_leaves(leaf, stacked)
 
 
+def power_of_two(x: chex.Array) -> chex.Array:
+  """Largest power of two that is no larger than x, within the safe range.
+
+  Multiplying by it or by its inverse rounds nothing, so that squares of any
+  finite number can be taken: `scale * sqrt(sum((x / scale) ** 2))`.
+
+  Args:
+    x: [...], float32 or float64, not negative; its gradient is stopped.
+
+  Returns:
+    [...], at least 2⁻¹²⁶ and at most 2¹²⁶ (±1022 in float64), also for zero,
+    infinity and NaN; the inverse is as safe.
+
+  Example:
+    >>> power_of_two(jnp.array([5.0, 0.3, 8.0])).tolist()
+    [4.0, 0.25, 8.0]
+  """
+  x = jax.lax.stop_gradient(x)
+  wide = x.dtype == jnp.float64
+  bits = jax.lax.bitcast_convert_type(x, jnp.uint64 if wide else jnp.uint32)
+  exponent = 0x7FF0000000000000 if wide else 0x7F800000
+  scale = jax.lax.bitcast_convert_type(
+    bits & jnp.asarray(exponent, bits.dtype), x.dtype
+  )
+  limit = 1022.0 if wide else 126.0
+  return jnp.clip(scale, 2.0**-limit, 2.0**limit)
+
+
 def global_norm(tree: chex.ArrayTree) -> chex.Array:
   """Euclidean norm over all leaves of an unstacked tree.
+
+  Entries are scaled by a power of two before they are squared, so every finite
+  tree whose norm is finite has the right one.
 
   Args:
     tree: leaves of any shape, floating point.
@@ -198,9 +229,30 @@ def global_norm(tree: chex.ArrayTree) -> chex.Array:
     f32[]; its gradient at zero is zero.
   """
   acc = common_accumulator(tree)
-  total = sum_leaves(lambda x: jnp.sum(jnp.square(x.astype(acc))), tree)
+  sizes = [jnp.max(jnp.abs(x), initial=0) for x in jax.tree.leaves(tree)]
+  scale = power_of_two(jnp.max(jnp.stack([x.astype(acc) for x in sizes])))
+  total = sum_leaves(
+    lambda x: jnp.sum(jnp.square(x.astype(acc) * (1 / scale))), tree
+  )
   positive = total > 0
-  return jnp.where(positive, jnp.sqrt(jnp.where(positive, total, 1.0)), 0.0)
+  root = jnp.sqrt(jnp.where(positive, total, 1.0))
+  return jnp.where(positive, scale * root, total)
+
+
+def norms(stacked: chex.ArrayTree) -> chex.Array:
+  """Euclidean norm of every client's row over all leaves, as `global_norm`.
+
+  Args:
+    stacked: leaves [N, ...], floating point.
+
+  Returns:
+    f32[N] (float64 if a leaf is float64).
+
+  Example:
+    >>> norms({'a': jnp.array([[3e30], [0.0]]), 'b': jnp.array([4e30, 1.0])})
+    Array([5.e+30, 1.e+00], dtype=float32)
+  """
+  return jax.vmap(global_norm)(stacked)
 
 
 def sum_leaves(

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Robust learning between all pairs of clients, without a server."""
 
+import inspect
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -8,8 +9,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxdl import metrics as metrics_lib
-from jaxdl.attacks import flip_labels
+from jaxdl import attacks, metrics as metrics_lib
 from jaxdl.core import checks, clients, keys, trees, types
 from jaxdl.decentralized import _receivers
 
@@ -64,7 +64,8 @@ def all_to_all_sgd(
 
   Args:
     task: parameters and loss.
-    mix: what a client makes of the vectors it holds, see `receiver_rule`.
+    mix: what a client makes of the vectors it holds, see `receiver_rule`; or a
+      rule without memory such as `aggregators.median`.
     num_clients: n, adversaries included (static).
     num_adversaries: adversaries that really take part, F (static); the rule
       was told its own number. H = n - F clients are simulated.
@@ -72,7 +73,8 @@ def all_to_all_sgd(
       asynchrony, n in the synchronous model.
     learning_rate: gamma, a number or a schedule of the round.
     momentum: beta in [0, 1).
-    attack: an `Attack` on the half-step models, or a function that makes one
+    attack: an `Attack` on the half-step models, a function without memory such
+      as `attacks.sign_flip` (`attacks.as_attack`), or a function that makes one
       from `damage(models, sent) -> f32[]`, the shift of the correct clients'
       mean by this round's mixing.
     flipped_classes: K: adversaries send the mean model minus gamma times its
@@ -91,12 +93,17 @@ def all_to_all_sgd(
     and squared mean shift per drift of the last mixing; zero without drift).
 
   Raises:
-    ValueError: if counts or options are out of range.
+    ValueError: if counts or options are out of range; from `step`, if the
+      cohort or what the attack sends has other shapes.
+    TypeError: if a part is of another kind; the message says what to call.
 
   Source: Farhadkhani et al. 2023 (https://arxiv.org/abs/2209.10931),
     Algorithm 1. All models start equal; the official code then sums all
     momenta into one model at the first step, which is not done here.
   """
+  checks.task(task)
+  mix = _receivers.as_receiver(mix)
+  checks.rate(learning_rate, open_low=False)
   n = checks.integer(num_clients, name='num_clients', low=1)
   f = checks.integer(num_adversaries, name='num_adversaries', low=0, high=n - 1)
   held = checks.integer(num_held, name='num_held', low=f + 1, high=n)
@@ -112,15 +119,18 @@ def all_to_all_sgd(
       return learning_rate(step)
     return learning_rate
 
+  if not _makes_attack(attack):
+    attack = attacks.as_attack(attack, num_byzantine=f)
+
   def adversary(received):
-    if attack is None or isinstance(attack, types.Attack):
+    if not _makes_attack(attack):
       return attack
 
     def damage(models, sent):
       mixed = mix(models, sent, received)
-      return jnp.sqrt(_mean_shift(models, mixed))
+      return trees.global_norm(_moved(models, mixed))
 
-    return attack(damage)
+    return attacks.as_attack(attack(damage), num_byzantine=f)
 
   def init(key):
     params = task.init(key)
@@ -148,14 +158,13 @@ def all_to_all_sgd(
     made = adversary(received)
     if made is None:
       return own, state
-    return made.apply(vectors, state, own=own, key=key)
+    sent, state = made.apply(vectors, state, own=own, key=key)
+    what = 'one vector per adversary, [F, ...]'
+    checks.same_shapes(sent, own, name='attack', what=what)
+    return sent, state
 
   def step(state, cohort, *, key):
-    if cohort.client_ids.shape[0] != h:
-      raise ValueError(
-        f'cohort has {cohort.client_ids.shape[0]} clients but there are '
-        f'{h} correct ones.'
-      )
+    checks.cohort(cohort, h, label='num_clients - num_adversaries')
     train_key, round_key = jax.random.split(key)
     gamma = rate(state.step)
     client_keys = keys.client_keys(train_key, cohort.client_ids)
@@ -216,15 +225,28 @@ def all_to_all_sgd(
     state = AllToAllState(mixed, average, attack_state, state.step + 1)
     return state, metrics
 
-  return types.Algorithm(init, step, lambda state: state.models)
+  return checks.algorithm(init, step, lambda state: state.models)
+
+
+def _makes_attack(attack):
+  """Whether it is a function of the damage rather than an attack."""
+  if not callable(attack) or isinstance(attack, type):
+    return False
+  names = list(inspect.signature(attack).parameters)
+  plain = {'honest', 'own'} & set(names[:1]) or 'num_byzantine' in names
+  return not plain
 
 
 def _mean_shift(before, after):
   """Squared distance between the means of two stacked trees."""
+  return jnp.square(trees.global_norm(_moved(before, after)))
+
+
+def _moved(before, after):
+  """How far the mean of a stacked tree has moved, leaves [...]."""
   n = checks.num_clients(before)
   weights = jnp.full((n,), 1.0 / n)
-  moved = trees.combine(weights, jax.tree.map(jnp.subtract, after, before))
-  return trees.sum_leaves(lambda x: jnp.sum(jnp.square(x)), moved)
+  return trees.combine(weights, jax.tree.map(jnp.subtract, after, before))
 
 
 def _flipped_model(task, models, cohort, client_keys, gamma, classes, mesh):
@@ -233,7 +255,7 @@ def _flipped_model(task, models, cohort, client_keys, gamma, classes, mesh):
   weights = jnp.full((h,), 1.0 / h)
   mean = trees.combine(weights, models)
   data = {
-    **cohort.data, 'labels': flip_labels(cohort.data['labels'], classes)
+    **cohort.data, 'labels': attacks.flip_labels(cohort.data['labels'], classes)
   }  # fmt: skip
   total = clients.fold_clients(
     lambda params, batch, key: jax.grad(task.loss)(params, batch, key=key),

@@ -20,11 +20,7 @@ from jaxdl.decentralized import _gossip_common as common
 
 def _neighbours(graph: np.ndarray, num_clients: int):
   """Padded lists [N, K] and degrees [N] of a connected undirected graph."""
-  adj = mixing.adjacency(graph)
-  if len(adj) != num_clients:
-    raise ValueError(
-      f'graph has {len(adj)} clients but num_clients={num_clients}.'
-    )
+  adj = common.adjacency(graph, num_clients)
   mixing.max_degree(adj)  # Validates symmetry and connection.
   degrees = adj.sum(axis=1)
   table = np.zeros((num_clients, max(int(degrees.max()), 1)), np.int32)
@@ -94,7 +90,12 @@ def asynchronous_gossip(
   """
   checks.integer(staleness, name='staleness', low=0)
   local = common.Local(
-    task, num_clients=num_clients, mesh=None, chunk=None, same_start=same_start
+    task,
+    num_clients=num_clients,
+    mesh=None,
+    chunk=None,
+    same_start=same_start,
+    optimizer=optimizer,
   )
   n = local.num_clients
   events = n if num_events is None else num_events
@@ -154,7 +155,7 @@ def asynchronous_gossip(
     )
     return state, _report(losses, present, state.params)
 
-  return types.Algorithm(init, step, lambda state: state.params)
+  return checks.algorithm(init, step, lambda state: state.params)
 
 
 def _report(losses, present, params):
@@ -232,7 +233,12 @@ def swarm_sgd(
       'random_steps=False.'
     )
   local = common.Local(
-    task, num_clients=num_clients, mesh=None, chunk=None, same_start=same_start
+    task,
+    num_clients=num_clients,
+    mesh=None,
+    chunk=None,
+    same_start=same_start,
+    optimizer=optimizer,
   )
   n = local.num_clients
   _neighbours(graph, n)  # Validates.
@@ -307,4 +313,4 @@ def swarm_sgd(
     metrics['local_steps'] = jnp.mean(counts.astype(jnp.float32))
     return state, metrics
 
-  return types.Algorithm(init, step, lambda state: state.params)
+  return checks.algorithm(init, step, lambda state: state.params)

@@ -105,10 +105,8 @@ def buffered_gossip(
   Source: Tian et al. 2024 (https://arxiv.org/abs/2404.04616), algorithm 3, and
   the authors' simulators.
   """
-  adjacency = mixing.adjacency(graph)
   n = checks.integer(num_clients, name='num_clients', low=1)
-  if len(adjacency) != n:
-    raise ValueError(f'graph has {len(adjacency)} clients but {num_clients=}.')
+  adjacency = common.adjacency(graph, n)
   checks.number(self_weight, name='self_weight', low=0.0, high=1.0)
   if isinstance(target, str):
     checks.choice(target, _variance.TARGETS, name='target')
@@ -127,7 +125,12 @@ def buffered_gossip(
   if mesh is not None:
     deliver = mixing.shard(deliver, mesh)
   local = common.Local(
-    task, num_clients=n, mesh=mesh, chunk=chunk, same_start=same_start
+    task,
+    num_clients=n,
+    mesh=mesh,
+    chunk=chunk,
+    same_start=same_start,
+    optimizer=optimizer,
   )
   corrects = target is not None
   pick = correct_fn if corrects else lambda path, leaf: False
@@ -180,7 +183,7 @@ def buffered_gossip(
     add = functools.partial(jax.tree.map, jnp.add)
     received = add(state.received, arrived['models'])
     received_variance = add(state.received_variance, arrived['variances'])
-    number = arrived['number'].astype(jnp.int32)
+    number = jnp.round(arrived['number']).astype(jnp.int32)
     num_received = state.num_received + number
     full = num_received >= needed
     each = 1.0 / jnp.maximum(num_received, 1)
@@ -223,7 +226,7 @@ def buffered_gossip(
       },
     )
 
-  return types.Algorithm(init, step, lambda state: state.params)
+  return checks.algorithm(init, step, lambda state: state.params)
 
 
 def _blend(

@@ -83,12 +83,14 @@ def communication_schedule(
   def rate(round):
     round = jnp.asarray(round)
     u = jnp.minimum(round / total, 1.0)
+    # Blends, so that both ends are met exactly: N - 1 is compared with.
+    blend = lambda rest: rest * start + (1 - rest) * end
     if name == 'linear':
-      value = start + (end - start) * u
+      value = blend(1 - u)
     elif name == 'cosine':
-      value = end + 0.5 * (start - end) * (1 + jnp.cos(jnp.pi * u))
+      value = blend(jnp.where(u < 1, 0.5 * (1 + jnp.cos(jnp.pi * u)), 0.0))
     elif name == 'slow_decrease':
-      value = end + (start - end) * jnp.exp(-10 * u)
+      value = blend(jnp.exp(-10 * u))
     elif name == 'truncate':
       value = jnp.where(round < first, start, end)
     elif name == 'window':

@@ -50,7 +50,8 @@ def gossip_sgd(
 
   Args:
     task: parameters and loss.
-    mixer: rows sum to one.
+    mixer: rows sum to one; a `Mixer`, or what `mixing.as_mixer` makes one of:
+      a networkx graph (Metropolis weights), bool[N, N], a mixing matrix.
     num_clients: N (static).
     optimizer: run by every client on its own gradient.
     order: 'adapt_then_combine' or 'combine_then_adapt' (static).
@@ -68,11 +69,41 @@ def gossip_sgd(
     before the step) and `consensus` (Ξ² after it).
 
   Raises:
-    ValueError: if the mixer is meant for push-sum or an option is unknown.
+    ValueError: if the mixer is meant for push-sum or an option is unknown; from
+      `step`, if the cohort or the mixer is of another size.
+    TypeError: if a part is of another kind; the message says what to call.
+
+  Example:
+    >>> import networkx
+    >>> from jaxdl import networks
+    >>> task = networks.regression(
+    ...   networks.logistic_regression(1), jnp.ones((1, 2))
+    ... )
+    >>> algorithm = gossip_sgd(
+    ...   task,
+    ...   networkx.cycle_graph(4),
+    ...   num_clients=4,
+    ...   optimizer=optax.sgd(0.1),
+    ... )
+    >>> state = algorithm.init(jax.random.key(0))
+    >>> cohort = types.Cohort(
+    ...   client_ids=jnp.arange(4),
+    ...   data={
+    ...     'inputs': jnp.ones((4, 3, 2)), 'labels': jnp.ones((4, 3, 1))
+    ...   },
+    ...   mask=jnp.ones(4, bool),
+    ...   weights=jnp.ones(4),
+    ... )
+    >>> state, metrics = jax.jit(algorithm.step)(
+    ...   state, cohort, key=jax.random.key(1)
+    ... )
+    >>> sorted(metrics)
+    ['consensus', 'loss']
 
   Source: Lian et al. 2017 (https://arxiv.org/abs/1705.09056), algorithm 1.
   """
   checks.choice(order, common.ORDERS, name='order')
+  compress = common.as_compress(compress)
   mixer = common.bind(mixer, mesh, algorithm='gossip_sgd')
   local = common.Local(
     task,
@@ -80,6 +111,7 @@ def gossip_sgd(
     mesh=mesh,
     chunk=chunk,
     same_start=same_start,
+    optimizer=optimizer,
   )
 
   def init(key):
@@ -111,7 +143,7 @@ def gossip_sgd(
       local.report(losses, params, cohort),
     )
 
-  return types.Algorithm(init, step, lambda state: state.params)
+  return checks.algorithm(init, step, lambda state: state.params)
 
 
 class ChocoState(NamedTuple):
@@ -173,6 +205,7 @@ def choco_sgd(
   checks.number(
     consensus_step, name='consensus_step', low=0.0, high=1.0, open_low=True
   )
+  compress = common.as_compress(compress)
   mixer = common.bind(mixer, mesh, algorithm='choco_sgd', needs=('double',))
   local = common.Local(
     task,
@@ -180,6 +213,7 @@ def choco_sgd(
     mesh=mesh,
     chunk=chunk,
     same_start=same_start,
+    optimizer=optimizer,
   )
 
   def init(key):
@@ -211,7 +245,7 @@ def choco_sgd(
       local.report(losses, params, cohort),
     )
 
-  return types.Algorithm(init, step, lambda state: state.params)
+  return checks.algorithm(init, step, lambda state: state.params)
 
 
 class QuasiGlobalState(NamedTuple):
@@ -271,8 +305,7 @@ def quasi_global_momentum(
   """
   for name, value in (('momentum', momentum), ('tracking', tracking)):
     checks.number(value, name=name, low=0.0, high=1.0)
-  if not callable(learning_rate):
-    checks.number(learning_rate, name='learning_rate', low=0.0, open_low=True)
+  checks.rate(learning_rate)
   mixer = common.bind(mixer, mesh, algorithm='quasi_global_momentum')
   local = common.Local(
     task,
@@ -309,4 +342,4 @@ def quasi_global_momentum(
       local.report(losses, params, cohort),
     )
 
-  return types.Algorithm(init, step, lambda state: state.params)
+  return checks.algorithm(init, step, lambda state: state.params)

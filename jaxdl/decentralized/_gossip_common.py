@@ -2,10 +2,12 @@
 """What all gossip optimisers share: starts, local gradients, reports."""
 
 from collections.abc import Callable
+from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxdl import mixing
@@ -27,7 +29,11 @@ class Local:
     mesh: jax.sharding.Mesh | None,
     chunk: int | None,
     same_start: bool,
+    optimizer: optax.GradientTransformation | None = None,
   ):
+    checks.task(task)
+    if optimizer is not None:
+      checks.optimizer(optimizer)
     self.num_clients = checks.integer(num_clients, name='num_clients', low=1)
     self._task = task
     self._map = lambda fn: clients.map_clients(fn, mesh=mesh, chunk=chunk)
@@ -47,12 +53,7 @@ class Local:
     self, params: chex.ArrayTree, cohort: types.Cohort, key: chex.PRNGKey
   ) -> tuple[chex.Array, chex.ArrayTree]:
     """Losses f32[N] and stacked gradients; zero for masked clients."""
-    n = self.num_clients
-    if cohort.client_ids.shape[0] != n:
-      raise ValueError(
-        f'cohort has {cohort.client_ids.shape[0]} clients but num_clients={n}: '
-        'gossip needs all clients in fixed order, absent ones masked.'
-      )
+    check_cohort(cohort, self.num_clients)
     losses, grads = self._map(
       lambda p, batch, k: jax.value_and_grad(self._task.loss)(p, batch, key=k)
     )(params, cohort.data, keys.client_keys(key, cohort.client_ids))
@@ -91,14 +92,61 @@ class Local:
     }
 
 
+def check_cohort(cohort: types.Cohort, num_clients: int) -> None:
+  """Raises unless the cohort holds all clients."""
+  checks.cohort(
+    cohort,
+    num_clients,
+    why='gossip needs all clients in fixed order, absent ones masked',
+  )
+
+
+def adjacency(
+  graph: Any, num_clients: int | None = None, *, name: str = 'graph'
+) -> np.ndarray:
+  """Checks that a value is a graph of N clients.
+
+  Args:
+    graph: anything that `mixing.adjacency` takes.
+    num_clients: N, or None for any.
+    name: the argument's name, for messages.
+
+  Returns:
+    bool[N, N].
+
+  Raises:
+    TypeError: if it is no graph; the message says what to call.
+    ValueError: if it has another size.
+  """
+  if isinstance(graph, str):
+    raise TypeError(
+      f'{name} must be a graph; got the text {graph!r}: call '
+      f'mixing.make_graph({graph!r}, num_clients).'
+    )
+  if isinstance(graph, mixing.Mixer) or callable(graph):
+    raise TypeError(
+      f'{name} must be a networkx graph or bool[N, N]; got '
+      f'{checks.described(graph)}: pass the graph itself, for example '
+      'mixing.ring(num_clients).'
+    )
+  found = mixing.adjacency(graph)
+  if num_clients is not None and len(found) != num_clients:
+    raise ValueError(
+      f'{name} has {len(found)} clients but num_clients={num_clients}.'
+    )
+  return found
+
+
 def bind(
-  mixer: mixing.Mixer,
+  mixer: Any,
   mesh: jax.sharding.Mesh | None,
   *,
   algorithm: str,
   needs: tuple[str, ...] = ('row', 'double', 'any'),
 ) -> mixing.Mixer:
-  """Checks the kind of mixer and moves it onto the mesh, if any."""
+  """Makes a mixer, checks its kind and moves it onto the mesh, if any."""
+  pushes = 'column' in needs and 'row' not in needs
+  mixer = mixing.as_mixer(mixer, stochastic='column' if pushes else 'row')
   if mixer.stochastic not in needs:
     remedy = (
       "use weights='send' (mixing.send_weights), or a doubly stochastic matrix"
@@ -126,6 +174,22 @@ def add(*terms: tuple[float, chex.ArrayTree]) -> chex.ArrayTree:
     return total.astype(xs[0].dtype)
 
   return jax.tree.map(leaf, *stacked)
+
+
+def as_compress(compress: Any) -> Compress | None:
+  """Takes a `compression.Compressor` for its function; None sends all."""
+  if checks.has_functions(compress, 'compress'):
+    return compress.compress
+  if compress is not None and (
+    not callable(compress) or isinstance(compress, type)
+  ):
+    call = 'top_k' if not isinstance(compress, str) else compress
+    raise TypeError(
+      'compress must be a function compress(key, tree) or a '
+      f'compression.Compressor; got {checks.described(compress)}: call '
+      f'compression.make_compressor({call!r}).'
+    )
+  return compress
 
 
 def compress_rows(

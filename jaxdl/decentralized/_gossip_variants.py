@@ -39,7 +39,8 @@ def robust_mixer(
   Raises:
     ValueError: if the graph is not square.
   """
-  adj = mixing.adjacency(graph)
+  adj = common.adjacency(graph)
+  checks.rule(rule, name='rule')
   n = len(adj)
   lists = [np.concatenate([[i], np.flatnonzero(adj[i])]) for i in range(n)]
   most = max(len(l) for l in lists)
@@ -98,10 +99,11 @@ def local_sgd(
 
   Source: Stich 2018 (https://arxiv.org/abs/1805.09767), algorithm 1.
   """
-  mixer = mixing.make_mixer('complete', num_clients) if mixer is None else mixer
+  if mixer is None:
+    mixer = mixing.make_mixer('complete', num_clients)
   return _gossip.gossip_sgd(
     task,
-    mixing.every(mixer, period),
+    mixing.every(mixing.as_mixer(mixer), period),
     num_clients=num_clients,
     optimizer=optimizer,
     mesh=mesh,
@@ -138,7 +140,7 @@ def periodic_averaging(
   mean = mixing.make_mixer('complete', num_clients)
   return _gossip.gossip_sgd(
     task,
-    mixing.every(mean, period, otherwise=mixer),
+    mixing.every(mean, period, otherwise=mixing.as_mixer(mixer)),
     num_clients=num_clients,
     optimizer=optimizer,
     mesh=mesh,
@@ -174,7 +176,7 @@ def matcha_sgd(
   """
   return _gossip.gossip_sgd(
     task,
-    mixing.matcha(mixing.adjacency(graph), budget=budget),
+    mixing.matcha(common.adjacency(graph, num_clients), budget=budget),
     num_clients=num_clients,
     optimizer=optimizer,
     mesh=mesh,

@@ -191,6 +191,7 @@ def merge_by_gossip(
   steps = checks.integer(num_rounds, name='num_rounds', low=0)
   if mixer is None:
     mixer = mixing.make_mixer('exponential', n)
+  mixer = mixing.as_mixer(mixer)
   return jax.lax.fori_loop(
     0, steps, lambda t, x: mixer.apply(x, t, key=key), stacked
   )
@@ -363,6 +364,7 @@ def local_then_gossip(
 
   Source: Zhu et al. 2025 (https://arxiv.org/abs/2507.06542), algorithm 1.
   """
+  mixer = mixing.as_mixer(mixer)
   bound = common.bind(mixer, mesh, algorithm='local_then_gossip')
   local = common.Local(
     task,
@@ -370,6 +372,7 @@ def local_then_gossip(
     mesh=mesh,
     chunk=chunk,
     same_start=same_start,
+    optimizer=optimizer,
   )
   n = local.num_clients
 
@@ -398,11 +401,7 @@ def local_then_gossip(
     return params, opt_state, jnp.mean(losses)
 
   def step(state, cohort, *, key):
-    if cohort.client_ids.shape[0] != n:
-      raise ValueError(
-        f'cohort has {cohort.client_ids.shape[0]} clients but num_clients={n}: '
-        'gossip needs all clients in fixed order, absent ones masked.'
-      )
+    common.check_cohort(cohort, n)
     train_key, mix_key = jax.random.split(key)
     params, opt_state, losses = clients.map_clients(
       train, mesh=mesh, chunk=chunk
@@ -427,4 +426,4 @@ def local_then_gossip(
       {**metrics, 'messages': sent},
     )
 
-  return types.Algorithm(init, step, lambda state: state.params)
+  return checks.algorithm(init, step, lambda state: state.params)

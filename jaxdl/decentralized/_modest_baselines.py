@@ -84,6 +84,7 @@ def clocked_gossip(
   checks.number(patience_s, name='patience_s', low=0.0)
   size = checks.integer(model_bytes, name='model_bytes', low=0)
   world, n = nodes.world, nodes.num_nodes
+  mixer = mixing.as_mixer(mixer)
 
   train_and_mix, train_and_combine, matrix_of = _gossip_programs(
     nodes.recipe, mixer
@@ -236,7 +237,7 @@ def gossip_learning(
     }
     return new, _report(new, round * period_s)
 
-  return types.Algorithm(init, step, nodes.params)
+  return checks.algorithm(init, step, nodes.params)
 
 
 class _Recipe(NamedTuple):
@@ -339,6 +340,8 @@ class _Nodes:
     mesh,
     chunk,
   ):
+    checks.task(task)
+    checks.optimizer(optimizer)
     self.world = world_lib.check_world(world)
     self.num_nodes = n = self.world.num_nodes
     self.members = np.ones(n, bool) if members is None else np.array(members)

@@ -172,6 +172,13 @@ def sampling_sgd(
 
   Source: de Vos et al. 2023 (https://arxiv.org/abs/2302.13837), section 3.
   """
+  checks.task(task)
+  checks.optimizer(optimizer)
+  if not checks.has_functions(protocol, 'init', 'advance'):
+    raise TypeError(
+      f'protocol must be a SamplingProtocol; got {checks.described(protocol)}: '
+      'call decentralized.sampling_protocol.'
+    )
   checks.choice(on_stall, ('hold', 'raise'), name='on_stall')
   start, unravel = flat_model(task)
   size = protocol.options.sample_size

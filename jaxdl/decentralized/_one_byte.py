@@ -156,7 +156,14 @@ def one_byte(
   checks.number(eps, name='eps', low=0.0, open_low=True)
   checks.choice(aggregate, _projected.DIVISORS, name='aggregate')
   checks.choice(distribution, _projected.DIRECTIONS, name='distribution')
+  checks.task(task)
+  checks.optimizer(optimizer)
   codec = compression.scalar_codec() if codec is None else codec
+  if not checks.has_functions(codec, 'encode', 'decode'):
+    raise TypeError(
+      'codec must be a compression.ScalarCodec; got '
+      f"{checks.described(codec)}: call compression.scalar_codec('log_int8')."
+    )
 
   def init(key):
     params_key, public = jax.random.split(key)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxdl import mixing
-from jaxdl.core import trees, types
+from jaxdl.core import checks, trees, types
 from jaxdl.decentralized import _gossip_common as common
 
 
@@ -73,6 +73,7 @@ def push_sum(
     mesh=mesh,
     chunk=chunk,
     same_start=same_start,
+    optimizer=optimizer,
   )
 
   def models(state):
@@ -100,4 +101,4 @@ def push_sum(
     metrics = local.report(losses, models(state), cohort)
     return state, {**metrics, 'smallest_mass': jnp.min(mass)}
 
-  return types.Algorithm(init, step, models)
+  return checks.algorithm(init, step, models)

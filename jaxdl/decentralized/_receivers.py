@@ -10,7 +10,9 @@ contraction between all receivers.
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable
+from typing import Any
 
 import chex
 import jax
@@ -149,6 +151,42 @@ def receiver_rule(
   return mix
 
 
+def as_receiver(mix: Any, *, name: str = 'mix') -> MixFn:
+  """Turns what stands for a receiver rule into one.
+
+  Args:
+    mix: `mix(models, sent, received) -> models` (kept), or a rule without
+      memory such as `aggregators.median`, which each client applies to the m
+      vectors that it holds.
+    name: the argument's name, for messages.
+
+  Returns:
+    A receiver rule.
+
+  Raises:
+    TypeError: if it is anything else; the message says what to call.
+  """
+  if isinstance(mix, str):
+    raise TypeError(
+      f'{name} must be a function; got the text {mix!r}: call '
+      f'decentralized.receiver_rule({mix!r}, num_byzantine=f).'
+    )
+  if mix is receiver_rule:
+    raise TypeError(
+      f'{name}=receiver_rule makes a rule: call it with a name, one of '
+      f'{", ".join(RECEIVER_RULES)}.'
+    )
+  if callable(mix) and not isinstance(mix, type):
+    wanted = [
+      p
+      for p in inspect.signature(mix).parameters.values()
+      if p.kind <= p.POSITIONAL_OR_KEYWORD and p.default is p.empty
+    ]
+    if len(wanted) == 3:
+      return mix
+  return functools.partial(_by_rows, checks.rule(mix, name=name))
+
+
 def _by_weights(kernel, models, sent, received):
   everyone = trees.concatenate(models, sent)
   view = view_lib.view(everyone)
@@ -177,13 +215,15 @@ def _by_rows(rule, models, sent, received):
 def _self_centred(view, own, radius, num_iters):
   """Weights of v <- v + mean_j clip(z_j - v, radius), from v = own."""
   valid, dtype = view.valid, view.frame.dtype
+  radius = radius / view.unit
   vectors = view.augmented()
   count = jnp.maximum(jnp.asarray(view.count, dtype), 1)
 
   def body(_, weights):
     squares = view.sq_distances_to(weights @ vectors)
-    far = valid & (squares > radius**2)
-    pull = jnp.where(far, radius / jnp.sqrt(jnp.where(far, squares, 1.0)), 1.0)
+    usable = valid & (squares > 0)
+    distances = jnp.sqrt(jnp.where(usable, squares, 1.0))
+    pull = jnp.where(usable, jnp.minimum(radius / distances, 1.0), 1.0)
     pull = jnp.where(valid, pull, 0.0) / count
     return (1.0 - jnp.sum(pull)) * weights + pull
 

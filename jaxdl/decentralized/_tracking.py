@@ -91,6 +91,7 @@ def d_squared(
 
   Source: Tang et al. 2018 (https://arxiv.org/abs/1803.07068), algorithm 1.
   """
+  mixer = mixing.as_mixer(mixer)
   _check_symmetric(mixer, 'd_squared', -1 / 3)
   mixer = common.bind(mixer, mesh, algorithm='d_squared', needs=('double',))
   local = common.Local(
@@ -99,6 +100,7 @@ def d_squared(
     mesh=mesh,
     chunk=chunk,
     same_start=same_start,
+    optimizer=optimizer,
   )
 
   def init(key):
@@ -131,7 +133,7 @@ def d_squared(
       local.report(losses, params, cohort),
     )
 
-  return types.Algorithm(init, step, lambda state: state.params)
+  return checks.algorithm(init, step, lambda state: state.params)
 
 
 def extra(
@@ -166,6 +168,7 @@ def extra(
 
   Source: Shi et al. 2015 (https://arxiv.org/abs/1404.6264), algorithm 1.
   """
+  mixer = mixing.as_mixer(mixer)
   _check_symmetric(mixer, 'extra', -1.0)
   mixer = common.bind(mixer, mesh, algorithm='extra', needs=('double',))
   local = common.Local(
@@ -174,6 +177,7 @@ def extra(
     mesh=mesh,
     chunk=chunk,
     same_start=same_start,
+    optimizer=optimizer,
   )
 
   def init(key):
@@ -207,7 +211,7 @@ def extra(
       local.report(losses, params, cohort),
     )
 
-  return types.Algorithm(init, step, lambda state: state.params)
+  return checks.algorithm(init, step, lambda state: state.params)
 
 
 class TrackingState(NamedTuple):
@@ -276,6 +280,7 @@ def gradient_tracking(
     mesh=mesh,
     chunk=chunk,
     same_start=same_start,
+    optimizer=optimizer,
   )
 
   def init(key):
@@ -314,4 +319,4 @@ def gradient_tracking(
       local.report(losses, params, cohort),
     )
 
-  return types.Algorithm(init, step, lambda state: state.params)
+  return checks.algorithm(init, step, lambda state: state.params)

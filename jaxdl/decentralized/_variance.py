@@ -45,7 +45,8 @@ def tensor_moments(x: chex.Array) -> tuple[chex.Array, chex.Array]:
     x: [...], floating point, at least one entry.
 
   Returns:
-    `(mean, variance)`, both f32[] (float64 for float64), in two passes.
+    `(mean, variance)`, both f32[] (float64 for float64), about the mean; zero
+    for constant tensors.
 
   Example:
     >>> mean, variance = tensor_moments(jnp.array([2.0, 4.0]))
@@ -54,7 +55,11 @@ def tensor_moments(x: chex.Array) -> tuple[chex.Array, chex.Array]:
   """
   x = x.astype(trees.accumulator(x.dtype))
   mean = jnp.mean(x)
-  return mean, jnp.mean(jnp.square(x - mean))
+  # The second pass is exact for constant tensors, whatever the first rounded.
+  mean = mean + jnp.mean(x - mean)
+  gap = x - mean
+  scale = trees.power_of_two(jnp.max(jnp.abs(gap)))
+  return mean, scale * (scale * jnp.mean(jnp.square(gap * (1 / scale))))
 
 
 def rescale_to_variance(
@@ -76,7 +81,8 @@ def rescale_to_variance(
     strength: γ; 1 corrects fully, 0 not at all.
 
   Returns:
-    [...], dtype kept. A constant tensor stays what it is.
+    [...], dtype kept. A constant tensor stays what it is, as does one whose
+    entries differ by rounding alone.
 
   Raises:
     ValueError: if eps is negative.
@@ -90,7 +96,9 @@ def rescale_to_variance(
   checks.number(eps, name='eps', low=0.0)
   mean, variance = tensor_moments(x)
   x_wide = x.astype(mean.dtype)
-  flat = variance <= jnp.finfo(mean.dtype).tiny
+  # Equal entries that were averaged in different lanes differ by rounding.
+  rounding = 4 * jnp.finfo(mean.dtype).eps * jnp.abs(mean)
+  flat = jnp.sqrt(variance) <= rounding
   # Where the tensor is constant neither value nor gradient may divide by zero.
   safe = jnp.where(flat, 1.0, variance)
   ratio = (target + eps) / (safe + eps)
@@ -286,6 +294,7 @@ def variance_corrected(
   """
   if isinstance(target, str):
     checks.choice(target, TARGETS, name='target')
+  mixer = mixing.as_mixer(mixer)
   if mixer.stochastic == 'column':
     raise ValueError(
       'variance_corrected needs rows that sum to one; got send weights.'
@@ -364,6 +373,7 @@ def subsampled(mixer: mixing.Mixer, rate: chex.Numeric) -> mixing.Mixer:
     ValueError: if the rate is out of range.
   """
   checks.number(rate, name='rate', low=0.0, high=1.0)
+  mixer = mixing.as_mixer(mixer)
 
   def apply(stacked, round, *, key=None, axis_name=None):
     if key is None:

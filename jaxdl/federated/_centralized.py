@@ -67,6 +67,8 @@ def centralized_sgd(
     >>> sorted(metrics)
     ['grad_norm', 'loss']
   """
+  checks.task(task)
+  checks.optimizer(optimizer)
   checks.integer(num_steps, name='num_steps', low=1)
 
   def init(key):
@@ -102,4 +104,4 @@ def centralized_sgd(
     )
     return state, {'loss': jnp.mean(losses), 'grad_norm': norms[-1]}
 
-  return types.Algorithm(init, step, lambda state: state.params)
+  return checks.algorithm(init, step, lambda state: state.params)

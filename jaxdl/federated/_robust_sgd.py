@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Server-based training with adversarial workers."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import chex
@@ -8,8 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdl import metrics as metrics_lib
-from jaxdl.attacks import flip_labels
+from jaxdl import aggregators, attacks, metrics as metrics_lib
 from jaxdl.core import checks, clients, keys, trees, types
 
 
@@ -49,11 +49,11 @@ def clip_by_norm(tree: chex.ArrayTree, radius: chex.Numeric) -> chex.ArrayTree:
 
 def robust_sgd(
   task: types.Task,
-  aggregator: types.Aggregator,
+  aggregator: types.Aggregator | Callable[..., chex.ArrayTree],
   *,
   num_clients: int,
   optimizer: optax.GradientTransformation,
-  attack: types.Attack | None = None,
+  attack: types.Attack | Callable[..., chex.ArrayTree] | None = None,
   num_byzantine: int = 0,
   worker_momentum: chex.Numeric = 0.0,
   clip_norm: chex.Numeric | None = None,
@@ -73,10 +73,12 @@ def robust_sgd(
 
   Args:
     task: parameters and loss.
-    aggregator: the server's rule.
+    aggregator: the server's rule: an `Aggregator`, or a rule without memory
+      such as `aggregators.median` (`aggregators.as_aggregator`).
     num_clients: N (static).
     optimizer: the server's; its schedule counts rounds.
-    attack: what the last F workers send; they are honest if None.
+    attack: what the last F workers send; they are honest if None. An `Attack`,
+      or a function such as `attacks.sign_flip` (`attacks.as_attack`).
     num_byzantine: F, adversaries that take part (static), 0 <= F < N.
     worker_momentum: beta in [0, 1); static or traced.
     clip_norm: longest gradient a worker uses; None does not clip.
@@ -94,12 +96,45 @@ def robust_sgd(
     (`metrics.aggregation_error`), `update_norm`, and `weights: f32[N]`.
 
   Raises:
-    ValueError: if counts or options are out of range.
+    ValueError: if counts or options are out of range; from `step`, if the
+      cohort, the update or what the attack sends has other shapes.
+    TypeError: if a part is of another kind; the message says what to call.
+
+  Example:
+    >>> from jaxdl import networks
+    >>> task = networks.regression(
+    ...   networks.logistic_regression(1), jnp.ones((1, 2))
+    ... )
+    >>> algorithm = robust_sgd(
+    ...   task,
+    ...   aggregators.median,
+    ...   num_clients=5,
+    ...   optimizer=optax.sgd(0.1),
+    ...   attack=attacks.sign_flip,
+    ...   num_byzantine=1,
+    ... )
+    >>> state = algorithm.init(jax.random.key(0))
+    >>> cohort = types.Cohort(
+    ...   client_ids=jnp.arange(5),
+    ...   data={
+    ...     'inputs': jnp.ones((5, 4, 2)), 'labels': jnp.ones((5, 4, 1))
+    ...   },
+    ...   mask=jnp.ones(5, bool),
+    ...   weights=jnp.ones(5),
+    ... )
+    >>> state, metrics = jax.jit(algorithm.step)(
+    ...   state, cohort, key=jax.random.key(1)
+    ... )
+    >>> sorted(metrics)
+    ['error', 'loss', 'update_norm', 'weights']
 
   Source: Karimireddy et al. 2021 (https://arxiv.org/abs/2012.10333) for worker
     momentum; Allouah et al. 2023 (https://arxiv.org/abs/2302.01772), Algorithm
     2.
   """
+  checks.task(task)
+  aggregator = aggregators.as_aggregator(aggregator)
+  checks.optimizer(optimizer)
   n = checks.integer(num_clients, name='num_clients', low=1)
   f = checks.integer(num_byzantine, name='num_byzantine', low=0, high=n - 1)
   checks.number(
@@ -108,6 +143,7 @@ def robust_sgd(
   checks.choice(reduction, ('psum', 'gathered'), name='reduction')
   if clip_norm is not None:
     checks.number(clip_norm, name='clip_norm', low=0.0, open_low=True)
+  attack = attacks.as_attack(attack, num_byzantine=f)
   if reduction == 'gathered' and chunk is None:
     chunk = 1  # The same small program per worker, however they are spread.
 
@@ -129,16 +165,13 @@ def robust_sgd(
     return value, grads
 
   def step(state, cohort, *, key):
-    if cohort.client_ids.shape[0] != n:
-      raise ValueError(
-        f'cohort has {cohort.client_ids.shape[0]} clients but num_clients={n}.'
-      )
+    checks.cohort(cohort, n)
     train_key, attack_key, rule_key = jax.random.split(key, 3)
     data = cohort.data
     if flipped_classes is not None and f:
       labels = data['labels']
       adversary = trees.expand(jnp.arange(n) >= n - f, labels)
-      flipped = flip_labels(labels, flipped_classes)
+      flipped = attacks.flip_labels(labels, flipped_classes)
       data = {**data, 'labels': jnp.where(adversary, flipped, labels)}
     losses, grads = clients.map_clients(
       gradient, mesh=mesh, chunk=chunk, in_axes=(None, 0, 0)
@@ -160,9 +193,15 @@ def robust_sgd(
       sent, attack_state = attack.apply(
         honest, state.attack, own=own, key=attack_key
       )
+      checks.same_shapes(
+        sent, own, name='attack', what='one vector per attacker, [F, ...]'
+      )
       vectors = trees.concatenate(honest, sent)
     update, rule_state = aggregator.apply(
       vectors, state.aggregator, key=rule_key
+    )
+    checks.same_shapes(
+      update, state.params, name='aggregator', what='one update like params'
     )
     change, opt_state = optimizer.update(update, state.opt_state, state.params)
     metrics = {
@@ -185,4 +224,4 @@ def robust_sgd(
       metrics,
     )
 
-  return types.Algorithm(init, step, lambda state: state.params)
+  return checks.algorithm(init, step, lambda state: state.params)

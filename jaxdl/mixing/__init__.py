@@ -34,6 +34,7 @@ Column-stochastic matrices (`send_weights`) lose the mean unless the mass is
 mixed along, as push-sum does; `Mixer.stochastic` tells the kinds apart.
 """
 
+from jaxdl.mixing._as_mixer import as_mixer
 from jaxdl.mixing._make import (
   TOPOLOGIES,
   Topology,
@@ -130,6 +131,7 @@ __all__ = [
   'Topology',
   'WEIGHT_RULES',
   'adjacency',
+  'as_mixer',
   'base_graph',
   'best_constant',
   'check_stochastic',

@@ -15,7 +15,8 @@ Networks, all channel-last:
 - `transformer_lm`: a causal language model on tokens [B, L], e.g. bytes, made
   of `causal_attention`.
 - `make_network` builds one of `NETWORKS` by name.
-- `from_linen`, `from_nnx` adapt flax modules; `BatchNorm`, `Conv` and
+- `from_linen`, `from_nnx` adapt flax modules (tasks take modules as they are,
+  through `as_network`); `BatchNorm`, `Conv` and
   `max_pool` are our layers for modules of your own.
 
 Parameters take the dtype of the floating-point example inputs and outputs the
@@ -45,6 +46,7 @@ are fast inside loops and with one kernel per client; keep `train=False` for
 plain evaluation, which needs less memory.
 """
 
+from jaxdl.networks._as_network import as_network
 from jaxdl.networks._convolutional import (
   fedjax_emnist_cnn,
   lenet,
@@ -84,6 +86,7 @@ __all__ = [
   'Conv',
   'KERNEL_STARTS',
   'NETWORKS',
+  'as_network',
   'causal_attention',
   'classification',
   'fedjax_emnist_cnn',

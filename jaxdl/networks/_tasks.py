@@ -15,7 +15,7 @@ import optax
 
 from jaxdl.core import checks, trees
 from jaxdl.core.types import Network, Task
-from jaxdl.networks import _statistics
+from jaxdl.networks import _as_network, _statistics
 
 
 def _unpack(batch):
@@ -70,6 +70,7 @@ def _task(
   errors: Callable[[chex.Array, chex.Array], dict[str, chex.Array]],
 ) -> Task:
   """A task from per-example errors; the one called 'loss' is minimised."""
+  network = _as_network.as_network(network)
   checks.number(l2, name='l2', low=0.0)
   if not isinstance(example_inputs, tuple):
     example_inputs = (example_inputs,)
@@ -110,7 +111,7 @@ def classification(
   (`statistics_surrogate`).
 
   Args:
-    network: gives logits [B, ..., K].
+    network: gives logits [B, ..., K]; a `Network`, or a flax module.
     example_inputs: array (or tuple of arrays) [B, ...] whose shapes and dtypes
       initialise the network; `jax.ShapeDtypeStruct` will do.
     num_classes: number of classes K, >= 1.
@@ -168,7 +169,7 @@ def regression(
   outputs (no factor one half), plus `l2 |theta|^2` as in `classification`.
 
   Args:
-    network: gives predictions [B, ...].
+    network: gives predictions [B, ...]; a `Network`, or a flax module.
     example_inputs: array (or tuple of arrays) [B, ...] whose shapes and dtypes
       initialise the network.
     l2: coefficient of the penalty, >= 0.

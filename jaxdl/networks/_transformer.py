@@ -13,7 +13,7 @@ import optax
 
 from jaxdl.core import checks, trees
 from jaxdl.core.types import Network, Task
-from jaxdl.networks import _init, _linen, _tasks
+from jaxdl.networks import _as_network, _init, _linen, _tasks
 
 IGNORED = -1
 
@@ -232,6 +232,7 @@ def language_modeling(
   Source: prompting with masked label words follows Malladi et al. 2023
     (https://arxiv.org/abs/2305.17333), appendix E.
   """
+  network = _as_network.as_network(network)
   checks.integer(num_tokens, name='num_tokens', low=1)
   allowed = None
   if label_tokens is not None:

@@ -8,6 +8,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from jaxdl import networks
 from jaxdl.core import checks
 from jaxdl.core.types import Network, Task
 from jaxdl.operators import _losses as losses, _physics as physics
@@ -55,6 +56,7 @@ def operator_task(
     >>> sorted(task.evaluate(params, batch))
     ['loss', 'mse', 'relative_l2']
   """
+  network = networks.as_network(network)
   for name in (loss, *metrics):
     if not callable(name):
       checks.choice(name, tuple(losses.LOSSES), name='loss')

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from absl.testing import absltest, parameterized
+from reference import aggregators as reference
 
 from jaxdl import aggregators, attacks, decentralized
 from jaxdl.core import clients, schedules, types
@@ -146,6 +147,60 @@ class ReceiverRuleTest(parameterized.TestCase):
     mix = decentralized.receiver_rule('trimmed_mean', num_byzantine=2)
     with self.assertRaisesRegex(ValueError, 'f=2 with 4 received vectors'):
       mix(jnp.zeros((4, 1)), jnp.zeros((0, 1)), jnp.zeros((4, 4), jnp.int32))
+
+
+class MagnitudesTest(parameterized.TestCase):
+  """Finite adversaries of every size do what the definition says."""
+
+  SENT = [
+    [s * a, t * b]
+    for a, b in [
+      (1e-18, 1e18),
+      (1e9, 1e4),
+      (1e18, 1e18),
+      (1e-9, 1e-18),
+      (1, 1e3),
+    ]
+    for s, t in [(1, 1), (1, -1)]
+  ]
+  MODELS = np.random.default_rng(5).normal(size=(6, D))
+  DIRECTIONS = np.random.default_rng(6).normal(size=(2, D))
+
+  def _far_is_infinite(self, rows):
+    # Rows more than 2^50 typical lengths away are treated as not finite.
+    far = np.abs(rows).max(axis=1) > 1e15
+    return np.where(far[:, None], np.inf, rows)
+
+  @parameterized.named_parameters(
+    ('nearest', 'nearest_neighbor_averaging', lambda own, x: _nna(own, x, 2)),
+    ('trimmed', 'trimmed_mean', lambda own, x: np.sort(x, 0)[2:-2].mean(0)),
+    ('median', 'median', lambda own, x: np.median(x, axis=0)),
+    (
+      'clipping',
+      'centered_clipping',
+      lambda own, x: reference.centered_clipping(x, own, 1.0, 3),
+    ),
+    (
+      'geometric',
+      'geometric_median',
+      lambda own, x: reference.weiszfeld(x, 0.1, 3, np.zeros(D)),
+    ),
+  )
+  def test_against_float64(self, name, rule):
+    mix = jax.jit(decentralized.receiver_rule(name, num_byzantine=2))
+    received = np.stack([np.roll(np.arange(8), -i) for i in range(6)])
+    for scales in self.SENT:
+      sent = self.DIRECTIONS * np.array(scales)[:, None]
+      got = mix(
+        jnp.asarray(self.MODELS, jnp.float32),
+        jnp.asarray(sent, jnp.float32),
+        jnp.asarray(received, jnp.int32),
+      )
+      everyone = np.concatenate([self.MODELS, sent])
+      if name in ('centered_clipping', 'geometric_median'):
+        everyone = self._far_is_infinite(everyone)
+      want = [rule(own, everyone) for own in self.MODELS]
+      np.testing.assert_allclose(got, want, atol=2e-5, err_msg=f'{scales}')
 
 
 class SampleReceivedTest(absltest.TestCase):

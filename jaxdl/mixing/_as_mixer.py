@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Graphs and matrices where a mixer is wanted."""
+
+from typing import Any
+
+import networkx
+import numpy as np
+
+from jaxdl.core import checks
+from jaxdl.mixing import _mixers, _weights
+
+
+def as_mixer(
+  mixer: Any, *, stochastic: str = 'row', name: str = 'mixer'
+) -> _mixers.Mixer:
+  """Turns what stands for a mixer into a `Mixer`.
+
+  Every gossip algorithm calls it, so that a networkx graph or a NumPy matrix
+  may be given as it is.
+
+  Args:
+    mixer: a `Mixer` (kept); a networkx graph, whose i-th node is client i, or
+      bool[N, N] adjacency, which get Metropolis weights; a mixing matrix
+      [N, N] or a schedule [T, N, N]. Numbers that are all 0 or 1 are a graph,
+      unless they are the identity.
+    stochastic: 'row', or 'column' for push-sum (static): then graphs get
+      `send_weights`, and the columns of a matrix sum to one.
+    name: the argument's name, for messages.
+
+  Returns:
+    A mixer.
+
+  Raises:
+    TypeError: if it is anything else; the message says what to call.
+    ValueError: if the graph or the matrix does not fit, or an array may be
+      meant as either.
+
+  Example:
+    >>> as_mixer(networkx.path_graph(2)).matrix(0).tolist()
+    [[0.5, 0.5], [0.5, 0.5]]
+    >>> as_mixer([[0.75, 0.25], [0.25, 0.75]]).matrix(0).tolist()
+    [[0.75, 0.25], [0.25, 0.75]]
+  """
+  if isinstance(mixer, _mixers.Mixer):
+    return mixer
+  if checks.has_functions(mixer, 'apply', 'matrix'):
+    fields = {f: getattr(mixer, f, d) for f, d in _DEFAULTS.items()}
+    return _mixers.Mixer(mixer.apply, mixer.matrix, **fields)
+  if isinstance(mixer, networkx.Graph):
+    return _weighted(mixer, stochastic)
+  if isinstance(mixer, str):
+    raise TypeError(
+      f'{name} must be a mixer; got the text {mixer!r}: call '
+      f'mixing.make_mixer({mixer!r}, num_clients).'
+    )
+  if hasattr(mixer, 'toarray'):  # Sparse matrices of scipy.
+    mixer = mixer.toarray()
+  array = None
+  listed = isinstance(mixer, (list, tuple)) and not hasattr(mixer, '_fields')
+  if listed or hasattr(mixer, '__array__'):
+    array = np.asarray(mixer)
+  if (
+    array is None or array.dtype.kind not in 'biuf' or array.ndim not in (2, 3)
+  ):
+    what = checks.described(mixer)
+    hint = 'call it' if callable(mixer) else 'see mixing.make_mixer'
+    raise TypeError(
+      f'{name} must be a Mixer, a networkx graph, an adjacency bool[N, N] or a '
+      f'mixing matrix [N, N]; got {what}: {hint}.'
+    )
+  if array.shape[-1] != array.shape[-2]:
+    raise ValueError(
+      f'{name} must be square, [N, N] or [T, N, N]; got shape {array.shape}.'
+    )
+  binary = array.ndim == 2 and bool(np.isin(array, (0, 1)).all())
+  identity = array.ndim == 2 and np.array_equal(array, np.eye(len(array)))
+  if array.dtype == bool or (binary and not identity):
+    axis = 0 if stochastic == 'column' else 1
+    if array.dtype != bool and (array.sum(axis=axis) == 1).all():
+      raise ValueError(
+        f'{name} is an array of zeros and ones that may be a graph or a '
+        'mixing matrix: pass array.astype(bool) for the graph, or '
+        'mixing.from_matrix(array).'
+      )
+    return _weighted(array, stochastic)
+  return _mixers.from_matrix(array, stochastic=stochastic)
+
+
+_DEFAULTS = {'period': None, 'structure': 'custom', 'stochastic': 'row'}
+
+
+def _weighted(graph, stochastic):
+  if stochastic == 'column':
+    sent = _weights.send_weights(graph)
+    return _mixers.from_matrix(sent, stochastic='column')
+  return _mixers.from_matrix(_weights.metropolis(graph))
