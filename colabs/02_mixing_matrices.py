@@ -20,12 +20,51 @@
 # not the number of links but how soon everybody has heard of everybody.
 
 # %%
+# Where jaxdl comes from: a folder, a wheel or a URL such as 'git+https://...';
+# empty for the checkout that this notebook lies in. Not a name: the `jaxdl` of
+# PyPI is another project.
+SOURCE = ''
+
 import importlib.util
 import os
+import pathlib
+import subprocess
+import sys
 
-if importlib.util.find_spec('jaxdl') is None:
-  # %pip install -q "jaxdl[experiments]"
-  pass
+NAME = 'jaxdl-research'
+
+
+def address():
+  """What pip installs, as a URL."""
+  if '://' in SOURCE:
+    return SOURCE
+  if SOURCE and pathlib.Path(SOURCE).expanduser().exists():
+    return pathlib.Path(SOURCE).expanduser().resolve().as_uri()
+  if SOURCE:
+    raise RuntimeError(
+      f'SOURCE={SOURCE!r} is neither a folder nor a wheel here, nor a URL.'
+    )
+  for folder in (here := pathlib.Path.cwd(), *here.parents):
+    project = folder / 'pyproject.toml'
+    if project.is_file() and f'name = "{NAME}"' in project.read_text('utf-8'):
+      return folder.as_uri()
+  raise RuntimeError(
+    f'jaxdl is not installed, and no checkout of it is around {here}: set '
+    'SOURCE at the top of this cell to a folder, a wheel or a git URL.'
+  )
+
+
+found = importlib.util.find_spec('jaxdl')
+places = map(pathlib.Path, found.submodule_search_locations) if found else ()
+if found and not any((place / 'aggregators').is_dir() for place in places):
+  raise RuntimeError(
+    f'{found.origin} is another project of the name jaxdl: run `pip uninstall '
+    'jaxdl`, restart, and run this cell again.'
+  )
+if not found:
+  command = [sys.executable, '-m', 'pip', 'install', '-q']
+  subprocess.run([*command, f'{NAME}[experiments] @ {address()}'], check=True)
+  importlib.invalidate_caches()
 
 SMOKE = bool(os.environ.get('JAXDL_SMOKE'))
 
@@ -63,6 +102,8 @@ names = [
   'random_matching',
   'small_world',
 ]
+if SMOKE:  # Most of the time is compilation.
+  names = ['ring', 'torus', 'base']
 mixers = {name: mixing.make_mixer(name, N) for name in names}
 picture = gossip.draw_topologies(
   {name: gossip.matrices(mixer, num_draws=3) for name, mixer in mixers.items()},
@@ -112,14 +153,21 @@ def average(mixer):
   return jax.jit(lambda x: jax.lax.scan(step, x, jnp.arange(rounds))[1])(start)
 
 
+# Squares in float32 are exact to about 1e-13; what is below lies on one line.
+floor = 1e-13
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.5), sharey=True)
-for name, mixer in mixers.items():
-  distance = np.maximum(average(mixer), 1e-14)
+for i, (name, mixer) in enumerate(mixers.items()):
+  distance = np.maximum(average(mixer), floor)
   sent = np.cumsum(np.resize(gossip.messages(mixer), rounds))
-  axes[0].semilogy(np.arange(1, rounds + 1), distance, label=name)
-  axes[1].semilogy(sent, distance, label=name)
+  # Broad below thin, dashed over solid: curves that coincide are all seen.
+  look = {'label': name, 'lw': 5 - i / 2, 'ls': ('-', '--', ':')[i % 3]}
+  axes[0].semilogy(np.arange(1, rounds + 1), distance, **look)
+  axes[1].semilogy(sent, distance, **look)
 axes[0].set(xlabel='Round', ylabel='Consensus distance')
-axes[1].set(xlabel='Messages per client')
+axes[0].annotate(
+  'rounding', (1, floor), (0, -8), textcoords='offset points', fontsize=8
+)
+axes[1].set(xlabel='Messages sent per client')
 axes[1].legend(fontsize=8, loc='upper left', bbox_to_anchor=(1, 1))
 figure.tight_layout()
 
@@ -162,7 +210,7 @@ algorithms = {
   'gradient tracking': decentralized.gradient_tracking(task, plain, **options),
 }
 steps = 20 if SMOKE else 300
-for name, algorithm in algorithms.items():
+for name, algorithm in list(algorithms.items())[: 1 if SMOKE else None]:
 
   def step(state, key, algorithm=algorithm):
     state, _ = algorithm.step(state, cohort, key=key)
@@ -173,7 +221,7 @@ for name, algorithm in algorithms.items():
   _, errors = jax.lax.scan(
     step, state, jax.random.split(jax.random.key(1), steps)
   )
-  plt.semilogy(errors, label=name)
+  plt.semilogy(np.arange(1, steps + 1), errors, label=name)
 plt.xlabel('Round')
 plt.ylabel('Distance to the optimum')
 plt.legend()
@@ -199,6 +247,12 @@ data, real = jax.tree.map(
 )
 
 
+@jax.jit
+def accuracy(models):
+  score = lambda p: metrics.evaluate(simulation.task, p, simulation.test)
+  return jnp.mean(jax.lax.map(score, models)['accuracy'])
+
+
 def train(mixer, rounds):
   algorithm = decentralized.gossip_sgd(simulation.task, mixer, **options)
 
@@ -208,21 +262,17 @@ def train(mixer, rounds):
     cohort = federated.batch_cohort(batch_key, data, real, batch_size=8)
     return algorithm.step(state, cohort, key=step_key)[0]
 
-  @jax.jit
-  def accuracy(state):
-    score = lambda p: metrics.evaluate(simulation.task, p, simulation.test)
-    return jnp.mean(jax.lax.map(score, algorithm.params(state))['accuracy'])
-
   state, curve = algorithm.init(jax.random.key(0)), []
   for t in range(rounds):
     state = step(state, jax.random.fold_in(jax.random.key(1), t))
     if (t + 1) % 10 == 0:
-      curve.append(float(accuracy(state)))
+      curve.append(float(accuracy(algorithm.params(state))))
   return curve
 
 
 rounds = 10 if SMOKE else 200
-for name in ('ring', 'exponential', 'one_peer_exponential', 'base'):
+compared = ('ring', 'exponential', 'one_peer_exponential', 'base')
+for name in compared[: 1 if SMOKE else None]:
   sent = np.cumsum(np.resize(gossip.messages(mixers[name]), rounds))
   plt.plot(sent[9::10], train(mixers[name], rounds), label=name)
 plt.xlabel('Models sent per client')

@@ -20,12 +20,51 @@
 # train a DeepONet over clients of which some lie.
 
 # %%
+# Where jaxdl comes from: a folder, a wheel or a URL such as 'git+https://...';
+# empty for the checkout that this notebook lies in. Not a name: the `jaxdl` of
+# PyPI is another project.
+SOURCE = ''
+
 import importlib.util
 import os
+import pathlib
+import subprocess
+import sys
 
-if importlib.util.find_spec('jaxdl') is None:
-  # %pip install -q "jaxdl[experiments]"
-  pass
+NAME = 'jaxdl-research'
+
+
+def address():
+  """What pip installs, as a URL."""
+  if '://' in SOURCE:
+    return SOURCE
+  if SOURCE and pathlib.Path(SOURCE).expanduser().exists():
+    return pathlib.Path(SOURCE).expanduser().resolve().as_uri()
+  if SOURCE:
+    raise RuntimeError(
+      f'SOURCE={SOURCE!r} is neither a folder nor a wheel here, nor a URL.'
+    )
+  for folder in (here := pathlib.Path.cwd(), *here.parents):
+    project = folder / 'pyproject.toml'
+    if project.is_file() and f'name = "{NAME}"' in project.read_text('utf-8'):
+      return folder.as_uri()
+  raise RuntimeError(
+    f'jaxdl is not installed, and no checkout of it is around {here}: set '
+    'SOURCE at the top of this cell to a folder, a wheel or a git URL.'
+  )
+
+
+found = importlib.util.find_spec('jaxdl')
+places = map(pathlib.Path, found.submodule_search_locations) if found else ()
+if found and not any((place / 'aggregators').is_dir() for place in places):
+  raise RuntimeError(
+    f'{found.origin} is another project of the name jaxdl: run `pip uninstall '
+    'jaxdl`, restart, and run this cell again.'
+  )
+if not found:
+  command = [sys.executable, '-m', 'pip', 'install', '-q']
+  subprocess.run([*command, f'{NAME}[experiments] @ {address()}'], check=True)
+  importlib.invalidate_caches()
 
 SMOKE = bool(os.environ.get('JAXDL_SMOKE'))
 
@@ -89,23 +128,29 @@ sets = operator_data.make_operator_dataset(
   resolution=20 if SMOKE else 100,
 )
 points = jnp.asarray(sets.train.queries)
-deeponet = operators.deeponet((40, 40), (40, 40, 40), activation='gelu')
+deeponet = operators.deeponet(
+  (8,) if SMOKE else (40, 40),
+  (8,) if SMOKE else (40, 40, 40),
+  activation='gelu',
+)
 task = operators.operator_task(deeponet, dataset(sets.train), points=points)
 params, losses = train(
   task,
   dataset(sets.train),
-  steps=20 if SMOKE else 4000,
+  steps=5 if SMOKE else 4000,
   batch_size=32,
   learning_rate=2e-3,
 )
-print(task.evaluate(params, dataset(sets.test)))
+print(jax.jit(task.evaluate)(params, dataset(sets.test)))
 
 # %%
 inputs, targets = sets.test.inputs[:3], sets.test.targets[:3]
-predicted = deeponet.apply(params, inputs, points, aligned=True)[..., 0]
+predicted = jax.jit(lambda p: deeponet.apply(p, inputs, points, aligned=True))(
+  params
+)[..., 0]
 figure, axes = plt.subplots(1, 4, figsize=(13, 2.8))
 axes[0].semilogy(losses)
-axes[0].set(xlabel='Step', ylabel='Relative L2 error', title='Training')
+axes[0].set(xlabel='Step', ylabel='Relative L2 error', title='Training batches')
 for i, panel in enumerate(axes[1:]):
   panel.plot(sets.sensors[:, 0], inputs[i], color='0.7', label='input')
   panel.plot(points[:, 0], targets[i], lw=4, alpha=0.4, label='target')
@@ -122,7 +167,7 @@ figure.tight_layout()
 # of the network, so that the loss sees physical units.
 
 # %%
-grid = 16 if SMOKE else 32
+grid = 8 if SMOKE else 32
 sets = operator_data.make_operator_dataset(
   'darcy',
   key=jax.random.key(0),
@@ -135,7 +180,7 @@ mgno = operators.normalized(
   operators.mgno(
     channels=4 if SMOKE else 8,
     num_layers=1 if SMOKE else 3,
-    iterations='10,10,20',
+    iterations='10' if SMOKE else '10,10,20',
     method='patches',
   ),
   inputs=operators.fit_normalizer(jnp.asarray(sets.train.inputs)),
@@ -154,17 +199,25 @@ params, losses = train(
   batch_size=10,
   learning_rate=3e-3,
 )
-print(task.evaluate(params, dataset(sets.test)))
+print(jax.jit(task.evaluate)(params, dataset(sets.test)))
 
 # %%
 figure, axes = plt.subplots(2, 4, figsize=(11, 5))
-predicted = mgno.apply(params, jnp.asarray(sets.test.inputs[:2]))
+predicted = jax.jit(mgno.apply)(params, jnp.asarray(sets.test.inputs[:2]))
 for line, (a, u, p) in enumerate(
   zip(sets.test.inputs, sets.test.targets, predicted, strict=False)
 ):
   shown = {'coefficient': a, 'pressure': u, 'MgNO': p, 'error': p - u}
+  span = {'vmin': float(u.min()), 'vmax': float(u.max())}
+  most = float(abs(p - u).max())
+  looks = {
+    'coefficient': {'cmap': 'cividis'},
+    'pressure': span,  # One scale for both.
+    'MgNO': span,
+    'error': {'cmap': 'RdBu_r', 'vmin': -most, 'vmax': most},
+  }
   for panel, (name, field) in zip(axes[line], shown.items(), strict=True):
-    image = panel.imshow(field[..., 0], origin='lower')
+    image = panel.imshow(field[..., 0], origin='lower', **looks[name])
     panel.set(title=name, xticks=[], yticks=[])
     figure.colorbar(image, ax=panel, shrink=0.8)
 figure.tight_layout()
@@ -177,18 +230,21 @@ figure.tight_layout()
 # classifiers: any rule, any attack, any network.
 
 # %%
-N, F, length_scales = 10, 2, jnp.geomspace(0.1, 0.5, 10)
+N, F = (4, 1) if SMOKE else (10, 2)
+length_scales = [0.1] if SMOKE else jnp.geomspace(0.1, 0.5, N)
 clients = [
   operator_data.make_operator_dataset(
     'antiderivative',
     key=jax.random.key(i),
     num_train=32,
     num_test=8,
-    resolution=40,
+    resolution=20 if SMOKE else 40,
     length_scale=float(length),
   )
   for i, length in enumerate(length_scales)
 ]
+if SMOKE:  # Each set compiles its own solver.
+  clients = N * clients
 stacked = {
   name: jnp.stack([dataset(c.train)[name] for c in clients])
   for name in ('inputs', 'targets')
@@ -202,8 +258,9 @@ task = operators.operator_task(
   dataset(clients[0].train),
   points=jnp.asarray(clients[0].train.queries),
 )
-rounds = 10 if SMOKE else 600
-for rule in ('mean', 'median', 'nnm+trimmed_mean'):
+rounds = 3 if SMOKE else 600
+compared = ('mean', 'median', 'nnm+trimmed_mean')
+for rule in compared[: 1 if SMOKE else None]:
   *pre, name = rule.split('+')
   algorithm = federated.robust_sgd(
     task,
