@@ -81,9 +81,9 @@ def draw_spectra(
   if not energies:
     return []
   # What is left of a smooth target at high wavenumbers is rounding.
-  floor = 1e-12 * max(row['energy'] for row in energies)
+  floor = plots.rounding(2) * max(row['energy'] for row in energies)
   path = plots.lines(
-    [row for row in energies if row['energy'] > floor],
+    energies,
     directory / 'spectrum.png',
     'energy',
     split='spectrum',
@@ -93,6 +93,7 @@ def draw_spectra(
     title=title,
     log_x=True,
     log_y=True,
+    floor=floor,
   )
   return [path]
 
@@ -126,7 +127,7 @@ def draw_training(
       directory / f'{metric}.png',
       metric,
       title=title,
-      xlabel='Optimiser step',
+      xlabel='Optimizer step',
       log_y=True,
       **options,
     )
