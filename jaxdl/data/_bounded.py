@@ -20,14 +20,12 @@ from typing import IO, Any
 
 import numpy as np
 
+from jaxdl.core import checks
+
+# Most bytes that a file may unpack to, unless it is larger itself. Compression,
+# fill values and repeated parts let a small file declare arrays of any size;
+# `max_bytes` of the loaders overrides this.
 MAX_BYTES = 2**31
-"""Most bytes that a file may unpack to, unless it is larger itself.
-
-Compression, fill values and repeated parts let a small file declare arrays of
-any size. Loaders refuse what exceeds both this and the size of the file; their
-`max_bytes` overrides it.
-"""
-
 _CHUNK = 2**20
 _HEAD = 2**14
 
@@ -46,10 +44,7 @@ class Budget:
   """
 
   def __init__(self, path: Any, max_bytes: int = MAX_BYTES):
-    if isinstance(max_bytes, bool) or not isinstance(max_bytes, int):
-      raise TypeError(f'max_bytes must be an integer; got {max_bytes!r}.')
-    if max_bytes < 1:
-      raise ValueError(f'max_bytes must be at least 1; got {max_bytes}.')
+    max_bytes = checks.integer(max_bytes, name='max_bytes', low=1)
     self.path = path
     self.limit = max(max_bytes, os.path.getsize(path))
     self.left = self.limit

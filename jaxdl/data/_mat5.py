@@ -290,7 +290,7 @@ def _numbers(path, part, order, num, kind, label, budget: Any) -> np.ndarray:
     values = np.memmap(path, stored, 'r', part.at, (num,))
     part.skip(size + pad)
     return values
-  budget.take(num * (stored.itemsize + real.itemsize), label)
+  budget.take(size + (num * real.itemsize if stored != real else 0), label)
   raw = part.read(size)
   part.skip(pad)
-  return np.frombuffer(raw, stored).astype(real)
+  return np.frombuffer(raw, stored).astype(real, copy=False)

@@ -41,12 +41,14 @@ def stride(num, step, path, field):
   return slice(None, None, step)
 
 
-def check_slice(start, max_samples, subsample):
+def check_slice(start, max_samples, subsample, axes=None):
   """Checks what all readers of slices take, before any file is opened."""
   checks.integer(start, name='start', low=0)
   checks.integer(subsample, name='subsample', low=1)
   if max_samples is not None:
     checks.integer(max_samples, name='max_samples', low=1)
+  for axis in axes or ():
+    checks.integer(axis, name='spatial_axes')
 
 
 def _samples(start, max_samples, num, path):
@@ -140,7 +142,7 @@ def load_mat(
       lists those there are) or `subsample` does not fit.
     ImportError: if h5py is needed and missing.
   """
-  check_slice(start, max_samples, subsample)
+  check_slice(start, max_samples, subsample, spatial_axes)
   path = resolve(path)
   budget = _bounded.Budget(path, max_bytes)
   options = (start, max_samples, subsample, spatial_axes)
@@ -206,7 +208,7 @@ def load_npy(
     FileNotFoundError: if there is no such file.
     FileError: if it is broken, holds objects or `subsample` does not fit.
   """
-  check_slice(start, max_samples, subsample)
+  check_slice(start, max_samples, subsample, spatial_axes)
   checks.integer(sample_axis, name='sample_axis')
   path = resolve(path)
   with _bounded.reading(path, '.npy'):

@@ -5,6 +5,7 @@ import contextlib
 import os
 import sqlite3
 import urllib.parse
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -69,48 +70,49 @@ def _read(
   budget = _bounded.Budget(path, max_bytes)
   uri = f'file:{urllib.parse.quote(str(path.absolute()))}?mode=ro'
   clients = {}
-  try:
-    with (
-      _bounded.reading(path, 'SQLite'),
-      contextlib.closing(sqlite3.connect(uri, uri=True)) as connection,
-    ):
-      _guard(connection, path)
-      chosen = None
-      if max_clients is not None:
-        names = [
-          _name(path, row[0])
-          for row in connection.execute(f'SELECT client_id FROM {_TABLE}')
-        ]
-        chosen = set(sorted(names)[:max_clients])
-      rows = connection.execute(
-        f'SELECT client_id, data, num_examples FROM {_TABLE}'
-      )
-      for client_id, content, count in rows:
-        name = _name(path, client_id)
-        if chosen is not None and name not in chosen:
-          continue
-        where = f'{path}, client {_bounded.short(name)!r}'
-        # Text and bytes are told apart by the file, not by people.
-        if name in clients:
-          raise _files.problem(where, 'every client once', 'a second row')
-        x, y = _layouts.client_arrays(
-          where, _unpack(msgpack, where, content, budget), rule
-        )
-        if type(count) is not int or len(y) != count:
-          raise _files.problem(
-            where,
-            f'{_bounded.short(count)} examples as in num_examples',
-            f'{len(y)}',
+  with _bounded.reading(path, 'SQLite'):
+    try:
+      with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
+        _guard(connection, path)
+        for name, packed, count in _rows(connection, path, max_clients):
+          where = f'{path}, client {_bounded.short(name)!r}'
+          # The file tells text and bytes apart, people do not.
+          if name in clients:
+            raise _files.problem(where, 'every client once', 'a second row')
+          x, y = _layouts.client_arrays(
+            where, _unpack(msgpack, where, packed, budget), rule
           )
-        clients[name] = (x, y)
-  except _bounded.FileError as error:
-    if 'not a readable SQLite file' not in str(error):
-      raise
-    reason = str(error).partition('corrupt (')[2].rpartition(')')[0]
-    raise _files.problem(path, _EXPECTED, reason) from None
+          if type(count) is not int or len(y) != count:
+            raise _files.problem(
+              where,
+              f'{_bounded.short(count)} examples as in num_examples',
+              f'{len(y)}',
+            )
+          clients[name] = (x, y)
+    except sqlite3.Error as error:
+      reason = _bounded.short(str(error)).rstrip('.')
+      raise _files.problem(path, _EXPECTED, reason) from None
   if not clients:
     raise _files.problem(path, 'clients', 'none')
   return _layouts.side(clients)
+
+
+def _rows(connection, path, max_clients) -> Iterator[tuple[str, Any, Any]]:
+  """Reads in the order of the file: sorting is up to whoever wrote it."""
+  chosen = None
+  if max_clients is not None:
+    names = [
+      _name(path, row[0])
+      for row in connection.execute(f'SELECT client_id FROM {_TABLE}')
+    ]
+    chosen = set(sorted(names)[:max_clients])
+  rows = connection.execute(
+    f'SELECT client_id, data, num_examples FROM {_TABLE}'
+  )
+  for client_id, packed, count in rows:
+    name = _name(path, client_id)
+    if chosen is None or name in chosen:
+      yield name, packed, count
 
 
 def _guard(connection, path) -> None:
@@ -120,7 +122,7 @@ def _guard(connection, path) -> None:
   pages form a loop is one too.
   """
   size = os.path.getsize(path)
-  steps = iter(range(1000 + size // 1000))
+  steps = iter(range(100 + size // 1000))
   connection.set_progress_handler(lambda: next(steps, None) is None, 10_000)
   if hasattr(connection, 'setlimit'):
     longest = min(max(size, 10_000), 10**9)

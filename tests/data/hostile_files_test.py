@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files made to crash, to fill the memory or to read what they should not."""
 
+import contextlib
 import gzip
 import pathlib
 import pickle
@@ -19,7 +20,7 @@ import scipy.io
 from absl.testing import absltest, parameterized
 
 from jaxdl import data
-from jaxdl.data import _unpickle, operators
+from jaxdl.data import _sqlite, _unpickle, operators
 
 _MIB = 2**20
 
@@ -669,6 +670,17 @@ class FedjaxTest(HostileCase):
   )
   def test_programs_in_the_file_are_not_run(self, schema, message):
     self.load([], schema, message)
+
+  def test_a_scan_ends(self):
+    self.load([('a', self.row(), 1)])
+    path = self.dir / 'federated_emnist_train.sqlite'
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+      _sqlite._guard(connection, path)
+      with self.assertRaisesRegex(sqlite3.OperationalError, 'interrupted'):
+        connection.execute(
+          'WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r) '
+          'SELECT count(*) FROM r'
+        ).fetchall()
 
   def test_rows_are_unpacked_within_bounds(self):
     deep = b'\xdd\0\x0f\xff\xff' * 200
