@@ -265,7 +265,11 @@ def kl_basis(
     [0.44 0.3  0.16]
   """
   x = np.asarray(x, np.float64)
-  if x.ndim != 1 or x.size < 2 or not (np.diff(x) > 0).all():
+  if (
+    x.ndim != 1
+    or x.size < 2
+    or not (np.isfinite(x).all() and (np.diff(x) > 0).all())
+  ):
     raise ValueError(
       f'x must be increasing points [P], P >= 2; got shape {x.shape}.'
     )
@@ -275,6 +279,8 @@ def kl_basis(
   weights[:-1] += np.diff(x) / 2
   root = np.sqrt(weights)
   matrix = np.asarray(kernel(x, x), np.float64)
+  if not np.isfinite(matrix).all():
+    raise ValueError('kernel gives NaN or infinite values at these points.')
   values, vectors = np.linalg.eigh(root[:, None] * matrix * root[None])
   values = np.maximum(values[::-1][:num_modes], 0)
   return values, vectors[:, ::-1][:, :num_modes] / root[:, None]
@@ -374,7 +380,7 @@ def function_space(
   checks.number(bound, name='bound', low=0.0, open_low=True)
   num_terms = checks.integer(num_terms, name='num_terms', low=1)
   x = np.asarray(x, np.float64)
-  if x.ndim != 1 or not x.size or x.min() < -1e-9 or x.max() > 1 + 1e-9:
+  if x.ndim != 1 or not x.size or not ((x >= -1e-9) & (x <= 1 + 1e-9)).all():
     raise ValueError(
       f'x must be points [P] of [0, 1]; got shape {x.shape}: rescale them.'
     )

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.core import checks
+from jaxdl.core import checks, gram
 from jaxdl.data import _pde_grid as grid
 
 
@@ -138,11 +138,12 @@ def solve_helmholtz(
 
   u = substitute(right)
   u = u + substitute(right - matvec(u))
-  size = jnp.sqrt(jnp.sum(u**2)) * (4 / hx**2 + 4 / hy**2)
+  unit = gram.power_of_two(jnp.max(jnp.abs(right)))
+  length = lambda v: jnp.sqrt(jnp.sum((v / unit) ** 2))
+  size = length(u) * (4 / hx**2 + 4 / hy**2)
   epsilon = jnp.finfo(dtype).eps
   grid.require(
-    jnp.isfinite(size)
-    & (epsilon * size <= 0.02 * jnp.sqrt(jnp.sum(right**2)) + 1e-30),
+    jnp.isfinite(size) & (epsilon * size <= 0.02 * length(right) + 1e-30),
     'wave_number is at (or too near) a resonance of the domain: change it or '
     'enable x64.',
   )

@@ -80,6 +80,8 @@ def legendre_transform(
       f'{values.shape}, {nodes.shape}, {weights.shape}.'
     )
   grid.finite(values, name='values')
+  grid.finite(nodes, name='nodes')
+  grid.finite(weights, name='weights')
   basis = _grf.legendre_basis(nodes, num_terms=num_coefficients)
   matrix = jnp.asarray(basis * weights[:, None], values.dtype)
   # The row times the matrix: under vmap one plain product of matrices.

@@ -287,6 +287,7 @@ def solve_advection_diffusion(
       jnp.log(jnp.maximum(square, jnp.finfo(dtype).tiny)),
     )
     phase = jnp.arctan2(2 * imag, 1 - real**2 - imag**2)
+    size, phase = size[None], phase[None]
     exponent = jnp.asarray(steps, dtype)
     powers = jax.lax.complex(
       jnp.cos(phase * exponent), jnp.sin(phase * exponent)
