@@ -134,7 +134,7 @@ def reading(path: Any, kind: str) -> Generator[None]:
 
 
 @contextlib.contextmanager
-def unpacked(path: pathlib.Path) -> Generator[IO[bytes]]:
+def unpacked(path: pathlib.Path) -> Generator[Any]:
   """Opens a file, decompressing it if its name ends in `.gz`.
 
   Args:

@@ -65,6 +65,7 @@ def read_idx(
     size = math.prod(shape) * dtype.itemsize
     plain = path.suffix != '.gz'
     got = path.stat().st_size - start if plain else size
+    content = bytearray()
     if got == size:
       budget.take(size, f'shape {shape}')
       # One more byte than there should be, which also checks the checksum.
