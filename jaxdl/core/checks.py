@@ -417,6 +417,8 @@ def algorithm(
   init: Callable[..., Any],
   step: Callable[..., Any],
   params: Callable[[Any], Any],
+  *,
+  state: type | None = None,
 ) -> types.Algorithm:
   """Makes an `Algorithm` that says what is wrong with its arguments.
 
@@ -424,10 +426,13 @@ def algorithm(
     init: `init(key) -> state`.
     step: `step(state, cohort, *, key) -> (state, metrics)`.
     params: `params(state) -> params`.
+    state: class of the state, a NamedTuple; None for any.
 
   Returns:
-    The algorithm; keys and the cohort's type are checked before it runs.
+    The algorithm; keys and the types of state and cohort are checked before it
+    runs.
   """
+  cohort_of, fields = cohort, getattr(state, '_fields', ())
 
   @functools.wraps(init)
   def checked_init(key):
@@ -436,12 +441,13 @@ def algorithm(
 
   @functools.wraps(step)
   def checked_step(state, cohort, *, key):
-    _cohort_type(cohort)
+    cohort_of(cohort, None)
+    if not all(hasattr(state, field) for field in fields):
+      raise TypeError(
+        f'state must be what init or step of this algorithm returned, with '
+        f'{", ".join(fields)}; got {described(state)}.'
+      )
     keys.check_key(key)
     return step(state, cohort, key=key)
 
   return types.Algorithm(checked_init, checked_step, params)
-
-
-def _cohort_type(value):
-  cohort(value, None)

@@ -24,7 +24,7 @@ def check_key(key: chex.PRNGKey, *, name: str = 'key') -> None:
   if dtype is None or not jnp.issubdtype(dtype, jax.dtypes.prng_key):
     raise TypeError(
       f'{name} must be a typed key, made by jax.random.key(seed); got '
-      f'{repr(key) if dtype is None else dtype}.'
+      f'{type(key).__name__ if dtype is None else dtype}.'
     )
   impl = str(jax.random.key_impl(key))
   if 'rbg' in impl:

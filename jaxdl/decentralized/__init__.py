@@ -7,7 +7,9 @@ or a robust rule:
 
 - `gossip_sgd` (D-PSGD, both orders), `local_sgd`, `periodic_averaging`
   (Gossip-PGA), `matcha_sgd`, `epidemic_learning`, `quasi_global_momentum`,
-  `choco_sgd`; `robust_mixer` puts a robust rule in the mixer's place.
+  `choco_sgd`; `robust_mixer` puts a robust rule in the mixer's place. A
+  networkx graph or a matrix will do as the mixer, and a run looks as in
+  `jaxdl.federated`.
 - Exact under heterogeneous data: `d_squared`, `extra`, `gradient_tracking`.
 - Against adversaries: `all_to_all_sgd` with a `receiver_rule` is MoNNA (nearest
   neighbour averaging), BRIDGE, LEARN, self-centred clipping and more.

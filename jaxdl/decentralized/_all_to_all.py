@@ -225,7 +225,9 @@ def all_to_all_sgd(
     state = AllToAllState(mixed, average, attack_state, state.step + 1)
     return state, metrics
 
-  return checks.algorithm(init, step, lambda state: state.models)
+  return checks.algorithm(
+    init, step, lambda state: state.models, state=AllToAllState
+  )
 
 
 def _makes_attack(attack):

@@ -155,7 +155,9 @@ def asynchronous_gossip(
     )
     return state, _report(losses, present, state.params)
 
-  return checks.algorithm(init, step, lambda state: state.params)
+  return checks.algorithm(
+    init, step, lambda state: state.params, state=AsynchronousState
+  )
 
 
 def _report(losses, present, params):
@@ -313,4 +315,6 @@ def swarm_sgd(
     metrics['local_steps'] = jnp.mean(counts.astype(jnp.float32))
     return state, metrics
 
-  return checks.algorithm(init, step, lambda state: state.params)
+  return checks.algorithm(
+    init, step, lambda state: state.params, state=SwarmState
+  )

@@ -226,7 +226,9 @@ def buffered_gossip(
       },
     )
 
-  return checks.algorithm(init, step, lambda state: state.params)
+  return checks.algorithm(
+    init, step, lambda state: state.params, state=BufferedState
+  )
 
 
 def _blend(

@@ -143,7 +143,9 @@ def gossip_sgd(
       local.report(losses, params, cohort),
     )
 
-  return checks.algorithm(init, step, lambda state: state.params)
+  return checks.algorithm(
+    init, step, lambda state: state.params, state=GossipState
+  )
 
 
 class ChocoState(NamedTuple):
@@ -245,7 +247,9 @@ def choco_sgd(
       local.report(losses, params, cohort),
     )
 
-  return checks.algorithm(init, step, lambda state: state.params)
+  return checks.algorithm(
+    init, step, lambda state: state.params, state=ChocoState
+  )
 
 
 class QuasiGlobalState(NamedTuple):
@@ -342,4 +346,6 @@ def quasi_global_momentum(
       local.report(losses, params, cohort),
     )
 
-  return checks.algorithm(init, step, lambda state: state.params)
+  return checks.algorithm(
+    init, step, lambda state: state.params, state=QuasiGlobalState
+  )

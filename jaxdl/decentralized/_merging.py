@@ -426,4 +426,6 @@ def local_then_gossip(
       {**metrics, 'messages': sent},
     )
 
-  return checks.algorithm(init, step, lambda state: state.params)
+  return checks.algorithm(
+    init, step, lambda state: state.params, state=LocalGossipState
+  )

@@ -101,4 +101,4 @@ def push_sum(
     metrics = local.report(losses, models(state), cohort)
     return state, {**metrics, 'smallest_mass': jnp.min(mass)}
 
-  return checks.algorithm(init, step, models)
+  return checks.algorithm(init, step, models, state=PushSumState)

@@ -133,7 +133,9 @@ def d_squared(
       local.report(losses, params, cohort),
     )
 
-  return checks.algorithm(init, step, lambda state: state.params)
+  return checks.algorithm(
+    init, step, lambda state: state.params, state=DifferenceState
+  )
 
 
 def extra(
@@ -211,7 +213,9 @@ def extra(
       local.report(losses, params, cohort),
     )
 
-  return checks.algorithm(init, step, lambda state: state.params)
+  return checks.algorithm(
+    init, step, lambda state: state.params, state=DifferenceState
+  )
 
 
 class TrackingState(NamedTuple):
@@ -319,4 +323,6 @@ def gradient_tracking(
       local.report(losses, params, cohort),
     )
 
-  return checks.algorithm(init, step, lambda state: state.params)
+  return checks.algorithm(
+    init, step, lambda state: state.params, state=TrackingState
+  )

@@ -6,6 +6,27 @@
 - `centralized_sgd`: one model on the pooled examples, the yardstick.
 - `batch_cohort`: one batch for every client, bound to client identities.
 - `clip_by_norm`: shortens one client's gradient.
+
+A model of yours, data [N, S, ...] of N clients, two of them adversaries:
+
+    task = networks.classification(MyModule(nnx.Rngs(0)), x[0], num_classes=3)
+    algorithm = federated.robust_sgd(
+      task,
+      functools.partial(aggregators.trimmed_mean, num_trimmed=2),
+      num_clients=N,
+      optimizer=optax.sgd(0.3),
+      attack=attacks.sign_flip,
+      num_byzantine=2,
+    )
+    state = algorithm.init(jax.random.key(0))
+    step = jax.jit(algorithm.step)
+    for t in range(100):
+      draw, key = jax.random.split(jax.random.fold_in(jax.random.key(1), t))
+      cohort = federated.batch_cohort(
+        draw, {'inputs': x, 'labels': y}, batch_size=32
+      )
+      state, metrics = step(state, cohort, key=key)
+    task.evaluate(algorithm.params(state), {'inputs': x_test, 'labels': y_test})
 """
 
 from jaxdl.federated._centralized import CentralizedState, centralized_sgd

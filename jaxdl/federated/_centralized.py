@@ -104,4 +104,6 @@ def centralized_sgd(
     )
     return state, {'loss': jnp.mean(losses), 'grad_norm': norms[-1]}
 
-  return checks.algorithm(init, step, lambda state: state.params)
+  return checks.algorithm(
+    init, step, lambda state: state.params, state=CentralizedState
+  )

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cohorts of batches: what every client works on in one round."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import chex
@@ -14,7 +15,7 @@ from jaxdl.data import sample_batch
 def batch_cohort(
   key: chex.PRNGKey,
   client_data: dict[str, Any],
-  mask: chex.Array,
+  mask: chex.Array | None = None,
   *,
   batch_size: int,
   client_ids: chex.Array | None = None,
@@ -25,7 +26,7 @@ def batch_cohort(
   Args:
     key: this round's key; consumed. A client's draw depends on its id alone.
     client_data: dict of leaves [N, S, ...], as `data.stack_clients` makes.
-    mask: bool[N, S], real examples.
+    mask: bool[N, S], real examples; all are if None.
     batch_size: B (static).
     client_ids: i32[N]; 0..N-1 by default.
     replace: whether an example may occur twice in a batch (static).
@@ -36,7 +37,28 @@ def batch_cohort(
 
   Raises:
     ValueError: if client axes differ.
+    TypeError: if the data are no dict.
+
+  Example:
+    >>> data = {'inputs': jnp.ones((3, 9, 2)), 'labels': jnp.zeros((3, 9), int)}
+    >>> cohort = batch_cohort(jax.random.key(0), data, batch_size=4)
+    >>> cohort.data['inputs'].shape, cohort.data['mask'].shape
+    ((3, 4, 2), (3, 4))
   """
+  keys.check_key(key)
+  if not isinstance(client_data, Mapping):
+    raise TypeError(
+      "client_data must be a dict of leaves [N, S, ...], 'inputs' and 'labels' "
+      f'for instance; got {checks.described(client_data)}.'
+    )
+  if mask is None:
+    first = jax.tree.leaves(dict(client_data))[0]
+    if jnp.ndim(first) < 2:
+      raise ValueError(
+        'client_data needs leaves [N, S, ...], S examples per client; got '
+        f'shape {jnp.shape(first)}.'
+      )
+    mask = jnp.ones(jnp.shape(first)[:2], bool)
   n = checks.num_clients({**client_data, 'mask': mask}, name='client_data')
   if client_ids is None:
     client_ids = jnp.arange(n, dtype=jnp.int32)

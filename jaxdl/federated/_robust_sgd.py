@@ -224,4 +224,6 @@ def robust_sgd(
       metrics,
     )
 
-  return checks.algorithm(init, step, lambda state: state.params)
+  return checks.algorithm(
+    init, step, lambda state: state.params, state=RobustSgdState
+  )

@@ -7,6 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from jaxdl import networks
 from jaxdl.core import checks, layers
 from jaxdl.core.types import Network
 from jaxdl.operators import _fnn as fnn
@@ -39,6 +40,16 @@ def _contract(b, t, aligned):
   return jnp.einsum(f'{left},{right}->{out}', b, t)
 
 
+def _part(
+  part: object, name: str, activation: fnn.Activation, *, activate_last: bool
+) -> Network:
+  """A network of widths, or whatever stands for one."""
+  listed = isinstance(part, Sequence) and not isinstance(part, str)
+  if listed and not any(callable(width) for width in part):
+    return fnn.fnn(part, activation=activation, activate_last=activate_last)
+  return networks.as_network(part, name=name)
+
+
 def deeponet(
   branch: Network | Sequence[int] = (40, 40),
   trunk: Network | Sequence[int] = (40, 40, 40),
@@ -64,8 +75,9 @@ def deeponet(
     - either: y f[N, Q, d] -> f[N, Q, C], own points per function.
 
   Args:
-    branch: a network u -> f[N, p], or widths of one (last is p).
-    trunk: a network y -> f[..., p], or widths of one (last is p).
+    branch: a network u -> f[N, p] (a `Network` or a flax module), or widths of
+      one (last is p).
+    trunk: a network y -> f[..., p], likewise, or widths of one (last is p).
     num_outputs: number C of output functions.
     multi_output: 'independent' (C branches and C trunks), 'split_both' (C
       groups of p / C features each), 'split_branch' or 'split_trunk' (that side
@@ -97,16 +109,8 @@ def deeponet(
   """
   checks.integer(num_outputs, name='num_outputs', low=1)
   checks.choice(multi_output, MULTI_OUTPUTS, name='multi_output')
-  branch_net = (
-    branch
-    if isinstance(branch, Network)
-    else fnn.fnn(branch, activation=activation)
-  )
-  trunk_net = (
-    trunk
-    if isinstance(trunk, Network)
-    else fnn.fnn(trunk, activation=activation, activate_last=True)
-  )
+  branch_net = _part(branch, 'branch', activation, activate_last=False)
+  trunk_net = _part(trunk, 'trunk', activation, activate_last=True)
   copies = num_outputs > 1 and multi_output == 'independent'
 
   def features(y):

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operator learning as a task, for any training algorithm."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import chex
@@ -45,7 +46,9 @@ def operator_task(
     A `Task`. Targets may omit an output axis of size one.
 
   Raises:
-    ValueError: if a name is unknown, a field is missing or shapes differ.
+    ValueError: if a name is unknown, a field or the points are missing, or
+      shapes differ.
+    TypeError: if a batch is no dict.
 
   Example:
     >>> from jaxdl import operators
@@ -63,6 +66,11 @@ def operator_task(
   loss_fn = loss if callable(loss) else losses.LOSSES[loss]
 
   def arguments(batch):
+    if not isinstance(batch, Mapping):
+      raise TypeError(
+        "a batch must be a dict with 'targets' and 'inputs' (or 'sensors'); "
+        f'got {checks.described(batch)}.'
+      )
     if 'targets' not in batch or not {'inputs', 'sensors'} & batch.keys():
       raise ValueError(
         "a batch needs 'targets' and 'inputs' (or 'sensors'); got "
@@ -80,6 +88,16 @@ def operator_task(
     lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), example
   )
   inputs, _ = arguments(shapes)
+  wanted = [
+    p.name
+    for p in inspect.signature(network.init).parameters.values()
+    if p.default is p.empty and p.kind <= p.POSITIONAL_OR_KEYWORD
+  ]
+  if len(inputs) == 1 and len(wanted) > 2:
+    raise ValueError(
+      f'the network reads {wanted[2]} besides {wanted[1]}: give points= (query '
+      "points f[Q, d] common to all functions), or 'points' in every batch."
+    )
 
   def init(key):
     return network.init(

@@ -1,11 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Messages name the argument, the rule and the value."""
 
+import functools
+
 import jax
 import numpy as np
+import optax
 from absl.testing import absltest, parameterized
 
-from jaxdl.core import checks
+from jaxdl.core import checks, types
+
+AGGREGATOR = types.Aggregator(max, max)
+
+
+class Holder:
+  """As flax.nnx.Optimizer, and a task of another class."""
+
+  tx = optax.sgd(0.1)
+  init = loss = staticmethod(max)
+
+
+HOLDER = Holder()
 
 
 class ChecksTest(parameterized.TestCase):
@@ -71,6 +86,81 @@ class ChecksTest(parameterized.TestCase):
       ValueError, "kind='c' is unknown: choose one of 'a', 'b'"
     ):
       checks.choice('c', ('a', 'b'), name='kind')
+
+  def test_names_values_without_their_contents(self):
+    for value, want in [
+      (np.zeros((2, 3)), 'an array of shape (2, 3)'),
+      (functools.partial(max), 'a partial of the function max'),
+      (types.Aggregator, 'the class Aggregator'),
+      (AGGREGATOR, 'an Aggregator'),
+      ([1, 2], 'a list of length 2'),
+      ('krum', "the text 'krum'"),
+      (None, 'None'),
+      (0.5, '0.5'),
+    ]:
+      self.assertEqual(checks.described(value), want)
+
+  @parameterized.parameters(
+    (checks.task, AGGREGATOR, 'got an Aggregator: the task comes first'),
+    (checks.task, types.Network(max, max), 'got a Network: make one of a netw'),
+    (checks.optimizer, 0.1, r'got 0.1: for example optimizer=optax.sgd\(0.1\)'),
+    (checks.optimizer, optax.sgd, r'the function sgd: call it, .*optax.sgd\('),
+    (checks.optimizer, types.Task, 'got the class Task'),
+    (checks.optimizer, HOLDER, 'pass its tx, optimizer=optimizer.tx'),
+    (checks.rate, optax.sgd(0.1), 'a number or a schedule; got an optax opt'),
+    (checks.rate, 'fast', "learning_rate must be a number; got 'fast'"),
+  )
+  def test_kinds(self, check, value, message):
+    with self.assertRaisesRegex(TypeError, message):
+      check(value)
+
+  def test_kinds_that_fit(self):
+    task = types.Task(max, max, max)
+    self.assertIs(checks.task(task), task)
+    self.assertIs(checks.task(HOLDER), HOLDER)  # Whatever its class.
+    checks.optimizer(optax.adam(0.1))
+    checks.rate(optax.constant_schedule(0.1))
+
+  def test_algorithms_check_what_they_are_given(self):
+    algorithm = checks.algorithm(
+      lambda key: types.Network(1, 2),
+      lambda state, cohort, *, key: (state, {}),
+      lambda state: state,
+      state=types.Network,
+    )
+    key = jax.random.key(0)
+    state = algorithm.init(key)
+    cohort = types.Cohort(
+      client_ids=np.arange(2), data=np.ones((2, 3)), mask=None, weights=None
+    )
+    self.assertIs(algorithm.step(state, cohort, key=key)[0], state)
+    for arguments, message in [
+      ((state, cohort, 0), 'key must be a typed key, .* got int'),
+      ((state, cohort, np.zeros(2, np.uint32)), 'typed key, .* got uint32'),
+      (
+        (state, {'x': 1}, key),
+        r'cohort must be a .*Cohort.* got a dict of len',
+      ),
+      ((cohort, state, key), r'got a Network. The order is step\(state, coho'),
+      (((1, 2), cohort, key), 'with init, apply; got a tuple of length 2'),
+    ]:
+      with self.assertRaisesRegex(TypeError, message):
+        algorithm.step(*arguments[:2], key=arguments[2])
+    with self.assertRaisesRegex(TypeError, 'key is required'):
+      algorithm.init(None)
+
+  def test_cohorts(self):
+    cohort = types.Cohort(
+      client_ids=np.arange(2), data={'x': np.ones(3)}, mask=None, weights=None
+    )
+    with self.assertRaisesRegex(
+      ValueError, r"cohort.data\['x'\] has shape \(3,\): need leaves .* N = 2"
+    ):
+      checks.cohort(cohort, 2)
+    with self.assertRaisesRegex(
+      ValueError, r'cohort has 2 clients but m=3 \(client_ids of shape \(2,\)\)'
+    ):
+      checks.cohort(cohort, 3, label='m')
 
 
 if __name__ == '__main__':

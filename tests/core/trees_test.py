@@ -105,5 +105,26 @@ class TreesTest(parameterized.TestCase):
     self.assertEqual(cast['a'].dtype, jnp.bfloat16)
 
 
+class ScaledNormTest(absltest.TestCase):
+  def test_right_over_the_whole_range(self):
+    # 3, 4, 12: norm 13, at sizes whose squares leave float32.
+    scales = np.array([1e-36, 1e-20, 1.0, 1e20, 2e37], np.float32)
+    rows = scales[:, None] * np.array([3.0, 4.0, 12.0], np.float32)
+    tree = {'a': rows[:, :1], 'b': rows[:, 1:].reshape(-1, 1, 2)}
+    got = jax.jit(trees.norms)(tree)
+    np.testing.assert_allclose(got, 13.0 * scales.astype(float), rtol=3e-7)
+
+  def test_what_is_not_finite_and_nothing(self):
+    rows = jnp.array([[np.nan, 1.0], [np.inf, 1.0], [0.0, 0.0]])
+    np.testing.assert_array_equal(trees.norms(rows), [np.nan, np.inf, 0.0])
+
+  def test_gradient_is_the_unit_vector(self):
+    grad = jax.jit(jax.grad(trees.global_norm))
+    for scale in (1e-25, 1.0, 1e25):
+      got = grad(jnp.array([3.0, 4.0]) * scale)
+      np.testing.assert_allclose(got, [0.6, 0.8], rtol=1e-6)
+    np.testing.assert_array_equal(grad(jnp.zeros(2)), [0.0, 0.0])
+
+
 if __name__ == '__main__':
   absltest.main()

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
+import functools
 import re
 
 import chex
 import jax
 import jax.numpy as jnp
+import networkx
 import numpy as np
 import optax
 from absl.testing import absltest, parameterized
 
-from jaxdl import aggregators, compression, mixing
+from jaxdl import aggregators, attacks, compression, decentralized, mixing
 from jaxdl.core import clients, types
 from jaxdl.decentralized import (
   _gossip as gossip,
@@ -713,6 +715,136 @@ class ContractTest(parameterized.TestCase):
   def test_says_what_to_change(self, build, message):
     with self.assertRaisesRegex(ValueError, message):
       build()
+
+
+class PlainArgumentsTest(parameterized.TestCase):
+  """A graph or a matrix for a mixer, in every algorithm that takes one."""
+
+  GRAPH = networkx.cycle_graph(N)
+  MAKERS = {
+    'gossip_sgd': gossip.gossip_sgd,
+    'choco_sgd': gossip.choco_sgd,
+    'd_squared': tracking.d_squared,
+    'extra': tracking.extra,
+    'gradient_tracking': tracking.gradient_tracking,
+    'push_sum': _push_sum.push_sum,
+    'local_then_gossip': decentralized.local_then_gossip,
+    'periodic_averaging': functools.partial(
+      variants.periodic_averaging, period=2
+    ),
+  }
+
+  def test_a_graph_has_metropolis_weights(self):
+    models, _, _ = _run(self._make('gossip_sgd', self.GRAPH), 2)
+    want = _dpsgd(RING, 2)
+    np.testing.assert_allclose(models[-1], want[-1], atol=1e-5)
+
+  def _make(self, name, mixer, task=None, **options):
+    options = {'num_clients': N, 'optimizer': optax.sgd(ETA), **options}
+    return self.MAKERS[name](task or _task(), mixer, **options)
+
+  @parameterized.parameters(*MAKERS)
+  def test_everywhere(self, name):
+    matrix = RING if name != 'push_sum' else RING.T
+    for mixer in (self.GRAPH, np.asarray(matrix), RING.tolist()):
+      self.assertIsInstance(self._make(name, mixer), types.Algorithm)
+    for bad, message in [
+      ({'mixer': 'ring'}, r"call mixing.make_mixer\('ring', num_clients"),
+      ({'mixer': mixing.ring}, 'the function ring: call it'),
+      ({'mixer': self.GRAPH, 'optimizer': optax.sgd}, 'function sgd: call it'),
+      ({'mixer': self.GRAPH, 'task': max}, 'task must be a Task; got the func'),
+    ]:
+      with self.assertRaisesRegex(TypeError, message):
+        self._make(name, **bad)
+
+  @parameterized.named_parameters(
+    (
+      'mixer_for_a_graph',
+      lambda: decentralized.asynchronous_gossip(
+        _task(),
+        mixing.from_matrix(RING),
+        num_clients=N,
+        optimizer=optax.sgd(1.0),
+      ),
+      'graph must be a networkx graph .* got a Mixer: pass the graph itself',
+    ),
+    (
+      'text_for_a_graph',
+      lambda: decentralized.matcha_sgd(
+        _task(), 'ring', num_clients=N, optimizer=optax.sgd(1.0)
+      ),
+      r"call mixing.make_graph\('ring', num_clients",
+    ),
+    (
+      'rule_without_options',
+      lambda: decentralized.robust_mixer(mixing.ring(N), aggregators.krum),
+      'rule=krum needs num_byzantine: bind with functools.partial',
+    ),
+    (
+      'optimizer_for_a_rate',
+      lambda: decentralized.quasi_global_momentum(
+        _task(), RING, num_clients=N, learning_rate=optax.sgd(0.1)
+      ),
+      'learning_rate must be a number or a schedule; got an optax optimizer',
+    ),
+    (
+      'text_for_a_compressor',
+      lambda: gossip.gossip_sgd(
+        _task(), RING, num_clients=N, optimizer=optax.sgd(1.0), compress='top_k'
+      ),
+      r"call compression.make_compressor\('top_k'\)",
+    ),
+    (
+      'text_for_a_receiver_rule',
+      lambda: _all_to_all('median'),
+      r"call decentralized.receiver_rule\('median', num_byzantine=f",
+    ),
+    (
+      'maker_for_a_receiver_rule',
+      lambda: _all_to_all(decentralized.receiver_rule),
+      'mix=receiver_rule makes a rule: call it with a name, one of nearest',
+    ),
+    (
+      'maker_for_an_attack',
+      lambda: _all_to_all(aggregators.median, attack=attacks.mimic_heuristic),
+      'attack=mimic_heuristic makes an attack: call it',
+    ),
+    (
+      'codec',
+      lambda: decentralized.one_byte(
+        _task(), num_machines=N, optimizer=optax.sgd(1.0), codec='log_int8'
+      ),
+      r"call compression.scalar_codec\('log_int8'\)",
+    ),
+  )
+  def test_says_what_to_call(self, build, message):
+    with self.assertRaisesRegex(TypeError, message):
+      build()
+
+  def test_a_rule_and_an_attack_among_all(self):
+    # One round: x - η g, then the median of four models and one adversary.
+    algorithm = _all_to_all(aggregators.median, attack=attacks.sign_flip)
+    cohort = _cohort(N - 1)
+    state = algorithm.init(jax.random.key(0))
+    state, _ = jax.jit(algorithm.step)(state, cohort, key=jax.random.key(1))
+    half = ETA * (A * B)[: N - 1]
+    want = np.median([*half, -half.mean(axis=0)], axis=0)
+    np.testing.assert_allclose(
+      state.models['x'], np.tile(want, (N - 1, 1)), atol=1e-6
+    )
+
+
+def _all_to_all(mix, **options):
+  return decentralized.all_to_all_sgd(
+    _task(),
+    mix,
+    num_clients=N,
+    num_adversaries=1,
+    num_held=N,
+    learning_rate=ETA,
+    momentum=0.0,
+    **options,
+  )
 
 
 if __name__ == '__main__':

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -72,6 +73,15 @@ class ScheduleTest(parameterized.TestCase):
     )
     np.testing.assert_allclose(rate(at), want, rtol=1e-5)
     np.testing.assert_allclose(rate(jnp.int32(at)), want, rtol=1e-5)
+
+  def test_ends_are_met_exactly(self):
+    # A rate of N - 1 is the exact average; a digit less is not.
+    for n, low in itertools.product((2, 4, 8, 16, 100), (0.1, 0.2, 0.3, 0.7)):
+      for name in ('linear', 'cosine', 'slow_decrease'):
+        make = functools.partial(decentralized.communication_schedule, name, 10)
+        self.assertEqual(make(start=n - 1.0, end=low)(0), n - 1)
+        if name != 'slow_decrease':
+          self.assertEqual(make(start=low, end=n - 1.0)(10), n - 1)
 
   @parameterized.parameters((60, 0.1), (300, 0.1), (300, 1 / 15), (40, 0.05))
   def test_windows_tile_the_rounds_without_overlap(self, total, width):

@@ -127,6 +127,24 @@ class AverageTest(parameterized.TestCase):
     self.assertTrue(bool(jnp.all(jnp.isfinite(grad))))
     np.testing.assert_array_equal(average(opposite), jnp.zeros(2))
 
+  def test_constant_tensors_of_any_value_stay(self):
+    # The sum of 0.1 over a thousand entries, over a thousand, is not 0.1.
+    x = np.full((4, 1000), np.array([[0.1], [1e-12], [-7e17], [3.3]]), 'f')
+    fix = functools.partial(decentralized.rescale_to_variance, target=1.0)
+    np.testing.assert_array_equal(jax.jit(jax.vmap(fix))(x), x)
+    noisy = x.copy()
+    noisy[:, ::3] = np.nextafter(noisy[:, ::3], np.float32(np.inf))
+    got = jax.jit(jax.vmap(fix))(noisy)
+    np.testing.assert_allclose(got, x, rtol=2e-7)
+
+  def test_moments_at_any_size(self):
+    x = np.random.default_rng(0).normal(size=500) + 3
+    moments = jax.jit(jax.vmap(decentralized.tensor_moments))
+    scales = np.array([1e-18, 1.0, 1e18])
+    mean, variance = moments(jnp.asarray(scales[:, None] * x, jnp.float32))
+    np.testing.assert_allclose(mean, scales * x.mean(), rtol=1e-6)
+    np.testing.assert_allclose(variance, scales**2 * x.var(), rtol=1e-5)
+
   def test_unrelated_models_keep_their_variance(self):
     models = 0.2 * jax.random.normal(KEYS[0], (10, 100_000))
     plain = np.asarray(decentralized.merge(models)).var() / 0.04

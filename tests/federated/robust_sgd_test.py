@@ -230,6 +230,73 @@ class RobustSgdTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, '6 clients but num_clients=5'):
       algorithm.step(state, _cohort(6), key=jax.random.key(0))
 
+  def test_plain_functions_in_place_of_pairs(self):
+    cohort, outcomes = _cohort(), []
+    mine = lambda updates: {'w': jnp.median(updates['w'], axis=0)}
+    named = dict(num_clients=N, num_byzantine=1)
+    for rule, attack in [
+      (
+        aggregators.make_aggregator('median', **named),
+        attacks.make_attack('sign_flip', **named),
+      ),
+      (aggregators.median, attacks.sign_flip),
+      (mine, lambda honest: {'w': -jnp.mean(honest['w'], axis=0)[None]}),
+    ]:
+      algorithm = federated.robust_sgd(
+        _quadratic_task(),
+        rule,
+        num_clients=N,
+        num_byzantine=1,
+        attack=attack,
+        optimizer=optax.sgd(0.1),
+      )
+      state = algorithm.init(jax.random.key(0))
+      state, _ = jax.jit(algorithm.step)(state, cohort, key=jax.random.key(1))
+      outcomes.append(state.params['w'])
+    grads = _gradients(cohort, np.zeros(D))
+    grads[-1] = -grads[:-1].mean(axis=0)
+    for got in outcomes:
+      np.testing.assert_allclose(
+        got, -0.1 * np.median(grads, axis=0), atol=1e-6
+      )
+
+  @parameterized.parameters(
+    (lambda updates: updates, attacks.sign_flip, r'aggregator .*\(5, 3\)'),
+    (aggregators.median, lambda honest: honest, r'attack .*\(1, 3\).*\(4, 3'),
+    (aggregators.median, lambda own: own['w'], 'in another structure'),
+  )
+  def test_names_the_shapes_that_a_function_made(self, rule, attack, message):
+    algorithm = federated.robust_sgd(
+      _quadratic_task(),
+      rule,
+      num_clients=N,
+      num_byzantine=1,
+      attack=attack,
+      optimizer=optax.sgd(0.1),
+    )
+    state = jax.eval_shape(algorithm.init, jax.random.key(0))
+    with self.assertRaisesRegex(ValueError, message):
+      jax.eval_shape(algorithm.step, state, _cohort(), key=jax.random.key(1))
+
+  def test_arguments_of_another_kind(self):
+    task, rule = _quadratic_task(), aggregators.median
+    make = functools.partial(
+      federated.robust_sgd, num_clients=N, optimizer=optax.sgd(0.1)
+    )
+    server = aggregators.as_aggregator(rule)
+    for call, message in [
+      (lambda: make(server, task), 'task must be a Task; got an Aggregator'),
+      (lambda: make(task, 'krum'), r"make_aggregator\('krum', num_clients=N"),
+      (lambda: make(task, rule, optimizer=0.1), r'optimizer=optax.sgd\(0.1\)'),
+      (lambda: make(task, rule, attack='alie'), r"make_attack\('alie', num_"),
+      (
+        lambda: federated.centralized_sgd(task, optimizer=optax.sgd),
+        'got the function sgd: call it',
+      ),
+    ]:
+      with self.assertRaisesRegex(TypeError, message):
+        call()
+
 
 class BatchCohortTest(absltest.TestCase):
   def test_draws_depend_on_the_identity_only(self):
@@ -244,6 +311,12 @@ class BatchCohortTest(absltest.TestCase):
     np.testing.assert_array_equal(two.data['y'], all_four.data['y'][order])
     ids = keys.client_keys(jax.random.key(3), jnp.arange(4))
     self.assertEqual(ids.shape, (4,))
+    everything = draw(data, batch_size=3)
+    np.testing.assert_array_equal(everything.data['y'], all_four.data['y'])
+    with self.assertRaisesRegex(TypeError, 'client_data must be a dict'):
+      draw((data['y'],), batch_size=3)
+    with self.assertRaisesRegex(ValueError, r'\[N, S, ...\].* shape \(4,\)'):
+      draw({'y': jnp.arange(4)}, batch_size=3)
 
 
 if __name__ == '__main__':

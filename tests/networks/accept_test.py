@@ -8,7 +8,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 from flax import nnx
 
-from jaxdl import networks
+from jaxdl import networks, operators
 from jaxdl.core import types
 
 X = np.arange(6.0, dtype=np.float32).reshape(2, 3)
@@ -35,6 +35,20 @@ class AsNetworkTest(parameterized.TestCase):
       shapes = jax.eval_shape(got.init, jax.random.key(0), X)
       out = jax.eval_shape(got.apply, shapes, X)
       self.assertEqual(out.shape, (2, 2))
+
+  def test_modules_as_branch_and_trunk(self):
+    points = jnp.linspace(0.0, 1.0, 4)[:, None]
+    net = operators.deeponet(nn.Dense(5), nnx.Linear(1, 5, rngs=nnx.Rngs(0)))
+    batch = {'sensors': X, 'targets': jnp.zeros((2, 4))}
+    task = operators.operator_task(net, batch, points=points)
+    params = jax.eval_shape(task.init, jax.random.key(0))
+    self.assertEqual(params['branch']['params']['kernel'].shape, (3, 5), params)
+    with self.assertRaisesRegex(ValueError, 'reads y besides u: give points='):
+      operators.operator_task(net, batch)
+    with self.assertRaisesRegex(TypeError, 'must be a dict .* got a tuple of'):
+      operators.operator_task(net, (X, X))
+    with self.assertRaisesRegex(TypeError, 'branch must be a Network; got the'):
+      operators.deeponet('mlp', (4, 5))
 
   @parameterized.parameters(
     ('mlp', r"call networks.make_network\('mlp', input_shape, num_outputs"),
