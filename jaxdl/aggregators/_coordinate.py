@@ -49,8 +49,12 @@ def median(
   def kernel(x, count):
     rows = order.widen(order.sorted_rows(x))
     low = order.pick(rows, (count - 1) // 2)
-    high = low if kind == 'lower' else order.pick(rows, count // 2)
-    return order.median_of(rows, kind=kind, count=count), low, high
+    middle = order.median_of(rows, kind=kind, count=count)
+    first = (count - 1) // 2
+    if kind == 'lower':
+      return _families.Average(middle, low, low, first, 1)
+    high = order.pick(rows, count // 2)
+    return _families.Average(middle, low, high, first, 2 - count % 2)
 
   return _families.coordinate_rule(
     updates, kernel, mask=mask, axis_name=axis_name
@@ -100,7 +104,8 @@ def trimmed_mean(
   def kernel(x, count):
     rows = order.widen(order.sorted_rows(x))
     mean = order.window_mean(rows, b, count - b)
-    return mean, *order.window_of(rows, b, count - b)
+    low, high = order.window_of(rows, b, count - b)
+    return _families.Average(mean, low, high, b, count - 2 * b)
 
   return _families.coordinate_rule(
     updates, kernel, mask=mask, axis_name=axis_name
@@ -148,7 +153,8 @@ def meamed(
     centre = order.median_of(rows, count=count)
     kept = {'num_kept': count - f, 'max_moves': f}
     mean = order.nearest_mean(rows, centre, **kept)
-    return mean, *order.nearest_window(rows, centre, **kept)
+    window = order.nearest_window(rows, centre, **kept)
+    return _families.Average(mean, *window, count - f)
 
   return _families.coordinate_rule(
     updates, kernel, mask=mask, axis_name=axis_name
@@ -195,7 +201,8 @@ def phocas(
     centre = order.window_mean(rows, f, count - f)
     kept = {'num_kept': count - f, 'max_moves': f}
     mean = order.nearest_mean(rows, centre, **kept)
-    return mean, *order.nearest_window(rows, centre, **kept)
+    window = order.nearest_window(rows, centre, **kept)
+    return _families.Average(mean, *window, count - f)
 
   return _families.coordinate_rule(
     updates, kernel, mask=mask, axis_name=axis_name

@@ -343,7 +343,8 @@ def bulyan(
     centre = order.median_of(rows, count=count)
     kept = {'num_kept': count - 2 * f, 'max_moves': 2 * f}
     mean = order.nearest_mean(rows, centre, **kept)
-    return mean, *order.nearest_window(rows, centre, **kept)
+    window = order.nearest_window(rows, centre, **kept)
+    return _families.Average(mean, *window, count - 2 * f)
 
   if view.coefficients is None:
     stacked, axis = view.base, view.axis_name

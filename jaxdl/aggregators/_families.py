@@ -9,21 +9,43 @@ or dtypes.
 import functools
 import math
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import chex
 import jax
 import jax.numpy as jnp
 
-from jaxdl.core import checks, order, trees, view as view_lib
+from jaxdl.core import (
+  checks,
+  gram as gram_lib,
+  order,
+  trees,
+  view as view_lib,
+)
 
 Updates = chex.ArrayTree | view_lib.View
 WeightsFn = Callable[[view_lib.View], chex.Array]
 MatrixFn = Callable[[view_lib.View], tuple[chex.Array, chex.Array | None]]
-Kernel = Callable[
-  [chex.Array, int | chex.Array], tuple[chex.Array, chex.Array, chex.Array]
-]
+Kernel = Callable[[chex.Array, int | chex.Array], 'Average']
 T = TypeVar('T')
+
+
+class Average(NamedTuple):
+  """What a coordinate rule makes of one block: the mean of a sorted window.
+
+  Attributes:
+    value: [B], the result, possibly wider than the block.
+    low: [B], the smallest entry that was averaged.
+    high: [B], the largest one.
+    start: index of the smallest one in sorted order; i32[B], i32[] or static.
+    kept: how many entries were averaged; i32[] or static.
+  """
+
+  value: chex.Array
+  low: chex.Array
+  high: chex.Array
+  start: int | chex.Array
+  kept: int | chex.Array
 
 
 def num_vectors(updates: Updates, axis_name: str | None = None) -> int:
@@ -135,6 +157,57 @@ def gram_rule(
   return seen.combine(full_precision(weights_fn)(seen))
 
 
+def length_weights(
+  updates: Updates,
+  weights_fn: Callable[['Lengths'], chex.Array],
+  *,
+  mask: chex.Array | None,
+  axis_name: str | None,
+) -> chex.Array:
+  """Weights of a rule that looks at nothing but the clients' norms.
+
+  Args:
+    updates: stacked tree or view.
+    weights_fn: the rule, on `Lengths` of M vectors: f32[M].
+    mask: bool[N] or None.
+    axis_name: mapped axis or None.
+
+  Returns:
+    f32[N].
+  """
+  if axis_name is None and not isinstance(updates, view_lib.View):
+    return weights_fn(lengths(updates, mask=mask))
+  seen = view_lib.view(updates, mask=mask, axis_name=axis_name)
+  return seen.pull(weights_fn(lengths(seen)))
+
+
+def length_rule(
+  updates: Updates,
+  weights_fn: Callable[['Lengths'], chex.Array],
+  *,
+  mask: chex.Array | None,
+  axis_name: str | None,
+) -> chex.ArrayTree:
+  """Applies a rule that looks at nothing but the clients' norms.
+
+  Args:
+    updates: stacked tree or view.
+    weights_fn: the rule, on `Lengths` of M vectors: f32[M].
+    mask: bool[N] or None.
+    axis_name: mapped axis or None.
+
+  Returns:
+    Leaves [...].
+
+  Cost: no Gram matrix on a tree.
+  """
+  if axis_name is None and not isinstance(updates, view_lib.View):
+    found = lengths(updates, mask=mask)
+    return view_lib.combine_finite(weights_fn(found), updates, found.finite)
+  seen = view_lib.view(updates, mask=mask, axis_name=axis_name)
+  return seen.combine(weights_fn(lengths(seen)))
+
+
 def gram_matrix(
   updates: Updates,
   matrix_fn: MatrixFn,
@@ -171,9 +244,8 @@ def coordinate_rule(
   Args:
     updates: stacked tree or view (whose M vectors are then written out;
       those that are not valid as +inf).
-    kernel: maps a block [N, B] and the number of present rows to three arrays
-      [B]: the result and the smallest and largest entry that it averages,
-      all of them possibly wider than the block. Absent rows hold +inf.
+    kernel: maps a block [N, B] and the number of present rows to an `Average`.
+      Absent rows hold +inf.
     mask: bool[N] or None; this device's share of it if `axis_name` is given.
     axis_name: mapped axis or None; clients are exchanged for coordinates by
       one all-to-all, the result is gathered.
@@ -217,32 +289,248 @@ def coordinate_rule(
 def _average(kernel, block, count):
   """The kernel's result, differentiated as the average that it is.
 
-  The derivative gives equal shares to the entries within the kernel's bounds.
-  Differentiating through the sorting network would give the same, except at
-  ties, but compiles and runs many times slower.
+  The derivative gives equal shares to the entries of the kernel's window, and
+  entries that equal one of its ends share what the window holds of them: they
+  cannot be told apart. Differentiating through the sorting network would give
+  the same, except at ties, but compiles and runs many times slower.
   """
   static = isinstance(count, int)
 
   def whole(x, traced):
-    result, low, high = kernel(x, count if static else traced)
-    return result.astype(x.dtype), low, high
+    out = kernel(x, count if static else traced)
+    return out._replace(value=out.value.astype(x.dtype))
 
   @jax.custom_jvp
   def value(block, count):
-    return whole(block, count)[0]
+    return whole(block, count).value
 
   @value.defjvp
   def derivative(primals, tangents):
-    block = primals[0]
-    result, low, high = whole(*primals)
+    block, moved = primals[0], tangents[0]
+    out = whole(*primals)
     # Without the barrier the network would be fused into every row's loop.
-    low, high = jax.lax.optimization_barrier((low, high))
-    inside = (block >= low[None]) & (block <= high[None])
-    number = jnp.maximum(jnp.sum(inside, axis=0), 1).astype(block.dtype)
-    moved = jnp.sum(jnp.where(inside, tangents[0], 0), axis=0)
-    return result, moved / number
+    low, high = jax.lax.optimization_barrier((out.low, out.high))
+    dtype = block.dtype
+    kept = jnp.asarray(out.kept, dtype)
+    # The ends are copies of entries, so equality means the same entry's value.
+    at_low, at_high = block == low[None], block == high[None]
+    below, inside = (
+      block < low[None],
+      (block > low[None]) & (block < high[None]),
+    )
+    number = lambda marks: jnp.sum(marks, axis=0).astype(dtype)
+    start = jnp.asarray(out.start, dtype)
+    num_low, num_high = number(at_low), number(at_high)
+    one_value = low >= high
+    from_low = number(below) + num_low - start
+    from_high = kept - from_low - number(inside)
+    low_share = jnp.where(one_value, kept, from_low) / jnp.maximum(num_low, 1)
+    high_share = jnp.where(one_value, 0, from_high) / jnp.maximum(num_high, 1)
+    share = jnp.where(
+      inside,
+      jnp.ones((), dtype),
+      at_low * low_share[None] + (at_high * high_share[None]),
+    )
+    total = jnp.sum(share * moved, axis=0)
+    return out.value, total / jnp.maximum(kept, 1)
 
   return value(block, 0 if static else count)
+
+
+class Directions(NamedTuple):
+  """Unit vectors and lengths of M vectors, seen from the origin.
+
+  Attributes:
+    cosines: f32[M, M]; ones on the diagonal of usable vectors, zeros in rows
+      and columns of others.
+    lengths: f32[M], in terms of `units`; zero where not usable.
+    units: f32[M], powers of two: a vector is `lengths * units` long.
+    usable: bool[M], finite and not zero.
+    finite: bool[M], neither padding nor broken.
+    present: bool[M], or None if no row is padding.
+  """
+
+  cosines: chex.Array
+  lengths: chex.Array
+  units: chex.Array
+  usable: chex.Array
+  finite: chex.Array
+  present: chex.Array | None
+
+  @property
+  def count(self) -> int | chex.Array:
+    """Vectors that are not padding: a Python int unless there is a mask."""
+    m = self.lengths.shape[0]
+    return m if self.present is None else jnp.sum(self.present)
+
+  def inverse(self) -> chex.Array:
+    """f32[M], one over the length; zero where not usable."""
+    safe = jnp.where(self.usable, self.lengths, 1)
+    out = jnp.where(self.usable, 1 / safe / self.units, 0)
+    return jnp.where(jnp.isfinite(out), out, 0)
+
+  def relative(self) -> tuple[chex.Array, chex.Array]:
+    """f32[M], lengths in one common unit near the typical one; that unit."""
+    size = self.lengths * self.units
+    unit = gram_lib.power_of_two(gram_lib.typical(size, self.usable))
+    return self.lengths * (self.units / unit), unit
+
+
+def directions(
+  updates: Updates,
+  *,
+  mask: chex.Array | None = None,
+  axis_name: str | None = None,
+) -> Directions:
+  """Directions of the clients, each right whatever the lengths of others.
+
+  Args:
+    updates: stacked tree or view.
+    mask: bool[N] or None.
+    axis_name: mapped axis or None.
+
+  Returns:
+    `Directions` of the M vectors.
+  """
+  if isinstance(updates, view_lib.View):
+    view_lib.check_settled(mask=mask)
+    products = updates.products()
+    squares = jnp.diagonal(products)
+    usable = updates.valid & (squares > 0)
+    lengths = jnp.where(usable, jnp.sqrt(jnp.where(usable, squares, 1)), 0)
+    inverse = jnp.where(usable, 1 / jnp.where(usable, lengths, 1), 0)
+    cosines = jnp.clip(inverse[:, None] * products * inverse[None, :], -1, 1)
+    own = jnp.eye(updates.size, dtype=bool) & usable[:, None]
+    units = jnp.full_like(lengths, updates.unit)
+    return Directions(
+      jnp.where(own, 1, cosines), lengths, units, usable, updates.valid,
+      updates.present,
+    )  # fmt: skip
+  updates = view_lib.check_floating(updates)
+  n, shared = checks.num_clients(updates), updates
+  if axis_name is not None:
+    shared = view_lib.coordinate_shards(updates, axis_name)
+    n = n * jax.lax.axis_size(axis_name)
+    if mask is not None:
+      mask = jax.lax.all_gather(mask, axis_name, tiled=True)
+  mask = view_lib.check_mask(mask, n)
+  cosines, lengths, units, usable, finite = gram_lib.directions(
+    shared, mask=mask, axis_name=axis_name
+  )
+  if mask is not None:
+    usable, finite = usable & mask, finite & mask
+    both = usable[:, None] & usable[None, :]
+    cosines = jnp.where(both, cosines, 0)
+    lengths = jnp.where(usable, lengths, 0)
+  return Directions(cosines, lengths, units, usable, finite, mask)
+
+
+class Lengths(NamedTuple):
+  """Norms of M vectors over the whole range of their dtype.
+
+  Attributes:
+    values: f32[M], in terms of `units`; zero where not finite.
+    units: f32[M], powers of two.
+    finite: bool[M], neither padding nor broken.
+    present: bool[M], or None if no row is padding.
+  """
+
+  values: chex.Array
+  units: chex.Array
+  finite: chex.Array
+  present: chex.Array | None
+
+  @property
+  def count(self) -> int | chex.Array:
+    """Vectors that are not padding: a Python int unless there is a mask."""
+    m = self.values.shape[0]
+    return m if self.present is None else jnp.sum(self.present)
+
+  def relative(self) -> chex.Array:
+    """f32[M], in one common unit; +inf for vectors that are not finite."""
+    size = self.values * self.units
+    unit = gram_lib.power_of_two(gram_lib.typical(size, self.finite))
+    return jnp.where(self.finite, self.values * (self.units / unit), jnp.inf)
+
+
+def lengths(updates: Updates, *, mask: chex.Array | None = None) -> Lengths:
+  """Norms of the clients.
+
+  Args:
+    updates: stacked tree or view.
+    mask: bool[N] or None.
+
+  Returns:
+    `Lengths` of the M vectors.
+
+  Cost: one pass over a tree, two if a square leaves the range.
+  """
+  if isinstance(updates, view_lib.View):
+    view_lib.check_settled(mask=mask)
+    norms = jnp.where(updates.valid, updates.norms(), 0)
+    units = jnp.full_like(norms, updates.unit)
+    return Lengths(norms, units, updates.valid, updates.present)
+  updates = view_lib.check_floating(updates)
+  n = checks.num_clients(updates)
+  mask = view_lib.check_mask(mask, n)
+  present = jnp.ones(n, bool) if mask is None else mask
+  values, units, finite = gram_lib.row_norms(updates, mask=present)
+  return Lengths(
+    jnp.where(finite & present, values, 0), units, finite & present, mask
+  )
+
+
+def direction_weights(
+  updates: Updates,
+  weights_fn: Callable[[Directions], chex.Array],
+  *,
+  mask: chex.Array | None,
+  axis_name: str | None,
+) -> chex.Array:
+  """Weights of a rule that looks at directions from the origin.
+
+  Args:
+    updates: stacked tree or view.
+    weights_fn: the rule, on `Directions` of M vectors: f32[M].
+    mask: bool[N] or None.
+    axis_name: mapped axis or None.
+
+  Returns:
+    f32[N].
+  """
+  weights = full_precision(weights_fn)(
+    directions(updates, mask=mask, axis_name=axis_name)
+  )
+  if isinstance(updates, view_lib.View):
+    return updates.pull(weights)
+  return weights
+
+
+def direction_rule(
+  updates: Updates,
+  weights_fn: Callable[[Directions], chex.Array],
+  *,
+  mask: chex.Array | None,
+  axis_name: str | None,
+) -> chex.ArrayTree:
+  """Applies a rule that looks at directions from the origin.
+
+  Args:
+    updates: stacked tree or view.
+    weights_fn: the rule, on `Directions` of M vectors: f32[M].
+    mask: bool[N] or None.
+    axis_name: mapped axis or None.
+
+  Returns:
+    Leaves [...].
+  """
+  found = directions(updates, mask=mask, axis_name=axis_name)
+  weights = full_precision(weights_fn)(found)
+  if isinstance(updates, view_lib.View):
+    return updates.combine(weights)
+  return view_lib.combine_finite(
+    weights, updates, found.finite, axis_name=axis_name
+  )
 
 
 def smallest(

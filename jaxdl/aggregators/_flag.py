@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.aggregators import _families
-from jaxdl.core import checks, keys, view as view_lib
+from jaxdl.core import checks, keys
 
 STARTS = ('flag_mean', 'random')
 PAIR_MODES = ('objective', 'reference')
@@ -42,14 +42,31 @@ class FlagState(NamedTuple):
 
 def _basis(products, weights, m):
   """Coefficients C [M, m] of an orthonormal top-m basis of weighted columns."""
+  return _split(products, weights, m)[0]
+
+
+def _split(products, weights, m):
+  """Basis of the top-m subspace, and each column's square outside of it.
+
+  A column's square is the sum of what all eigenvectors hold of it, so what is
+  missing is summed from the others: one minus the share inside would cancel.
+  """
   scaled = weights[:, None] * products * weights[None, :]
-  values, vectors = jnp.linalg.eigh(scaled)
-  values, vectors = values[::-1][:m], vectors[:, ::-1][:, :m]
+  # Without columns there is no subspace, and no gradient to take of it.
+  nothing = jnp.all(weights <= 0)
+  eye = jnp.eye(products.shape[0], dtype=products.dtype)
+  values, vectors = jnp.linalg.eigh(jnp.where(nothing, eye, scaled))
+  values = jnp.where(nothing, 0.0, values)
+  values, vectors = values[::-1], vectors[:, ::-1]
+  used = jnp.where(weights > 0, weights, 1.0)
+  rest = jnp.maximum(values[m:], 0.0)
+  missing = jnp.sum(vectors[:, m:] ** 2 * rest[None, :], axis=1) / used**2
+  values, vectors = values[:m], vectors[:, :m]
   # Directions beyond the rank carry no data: drop them instead of dividing.
   floor = _rank_floor(products) * jnp.maximum(values[0], 0)
   kept = values > jnp.maximum(floor, jnp.finfo(products.dtype).tiny)
   scale = jnp.where(kept, 1 / jnp.sqrt(jnp.where(kept, values, 1.0)), 0.0)
-  return weights[:, None] * vectors * scale[None, :]
+  return weights[:, None] * vectors * scale[None, :], missing
 
 
 def _rank_floor(products):
@@ -171,8 +188,8 @@ def flag_aggregator(
     updates, num_components, num_iters, reg, eps, start, normalize, scale,
     pair_mode, rescale, key, axis_name,
   )  # fmt: skip
-  return _families.gram_rule(
-    updates, lambda view: fn(view)[0], mask=mask, axis_name=axis_name
+  return _families.direction_rule(
+    updates, lambda seen: fn(seen)[0], mask=mask, axis_name=axis_name
   )
 
 
@@ -216,8 +233,8 @@ def flag_aggregator_weights(
     updates, num_components, num_iters, reg, eps, start, normalize, scale,
     pair_mode, rescale, key, axis_name,
   )  # fmt: skip
-  return _families.gram_weights(
-    updates, lambda view: fn(view)[0], mask=mask, axis_name=axis_name
+  return _families.direction_weights(
+    updates, lambda seen: fn(seen)[0], mask=mask, axis_name=axis_name
   )
 
 
@@ -260,7 +277,7 @@ def flag_state(
     updates, num_components, num_iters, reg, eps, start, True, 'mean',
     pair_mode, 'none', key, axis_name,
   )  # fmt: skip
-  return fn(view_lib.view(updates, mask=mask, axis_name=axis_name))[1]
+  return fn(_families.directions(updates, mask=mask, axis_name=axis_name))[1]
 
 
 def flag_shares(updates: _families.Updates, **options) -> chex.Array:
@@ -288,9 +305,9 @@ def flag_shares(updates: _families.Updates, **options) -> chex.Array:
     'axis_name': None,
   }
   fn = _flag(updates, **{**defaults, **options})
-  return _families.gram_weights(
+  return _families.direction_weights(
     updates,
-    lambda view: fn(view)[1].shares,
+    lambda seen: fn(seen)[1].shares,
     mask=mask,
     axis_name=axis_name,
   )
@@ -317,18 +334,12 @@ def _flag(
   left, right = np.triu_indices(n, 1)
 
   @_families.full_precision
-  def weights_fn(view):
-    raw = view.products()
-    dtype = raw.dtype
-    norms = view.norms()
-    usable = view.valid & (norms > 0)
-    norms = jnp.where(usable, norms, 0.0)
-    safe = jnp.where(usable, norms, 1.0)
-    inverse = jnp.where(usable, 1.0 / safe, 0.0)
-    unit = inverse[:, None] * raw * inverse[None, :]
-    # Exact ones: an update is its own direction.
-    unit = jnp.where(jnp.eye(n, dtype=bool) & usable[:, None], 1.0, unit)
-    count = jnp.asarray(view.count, dtype)
+  def weights_fn(seen):
+    unit, usable = seen.cosines, seen.usable
+    dtype = unit.dtype
+    norms, common = seen.relative()
+    inverse = seen.inverse()
+    count = jnp.asarray(seen.count, dtype)
 
     # Columns: the unit updates and, with reg > 0, all pair differences, as
     # coefficients on the unit updates.
@@ -340,9 +351,10 @@ def _flag(
       pair_factor = jnp.sqrt(2.0) * pair_share / 2.0
     if pairs:
       differences = (selector[left] - selector[right]).T
-      lengths = jnp.sqrt(
-        jnp.maximum(jnp.diag(differences.T @ unit @ differences), 0)
-      )
+      # |u - v|^2 = 2 - 2 cos; below the resolution of a cosine it is zero.
+      squares = 2.0 * (1.0 - unit[left, right])
+      some = squares > 0
+      lengths = jnp.where(some, jnp.sqrt(jnp.where(some, squares, 1.0)), 0.0)
       both = usable[left] & usable[right]
       distinct = both & (lengths > 1e-6)
       shorten = jnp.where(distinct, 1 / jnp.where(distinct, lengths, 1), 0)
@@ -354,15 +366,12 @@ def _flag(
     columns = selector.T @ unit @ selector
     there = jnp.diagonal(columns) > 0
 
-    def measure(coefficients):
-      """Objective and IRLS weights at a subspace."""
-      inside = coefficients.T @ columns
-      explained = jnp.sum(inside * inside, axis=0)
-      missing = jnp.maximum(1.0 - explained, 0.0)
+    def measure(missing):
+      """Objective and IRLS weights of what a subspace misses."""
       missing = jnp.where(there, missing, 0.0)
-      fresh = (jnp.abs(1.0 - explained) + eps) ** -0.25
-      fresh = jnp.where(there, fresh, 0.0)
-      parts = jnp.sqrt(missing)
+      fresh = jnp.where(there, (missing + eps) ** -0.25, 0.0)
+      some = missing > 0
+      parts = jnp.where(some, jnp.sqrt(jnp.where(some, missing, 1.0)), 0.0)
       objective = jnp.sum(parts[:n])
       if pairs:
         objective = objective + pair_share * jnp.sum(parts[n:])
@@ -379,8 +388,8 @@ def _flag(
 
     def step(carry, _):
       coefficients, objective, weights, done = carry
-      fresh = _basis(columns, weights, m)
-      value, next_weights = measure(fresh)
+      fresh, missing = _split(columns, weights, m)
+      value, next_weights = measure(missing)
       worse = value > objective
       stop = done | worse | (objective - value < 1e-10) | (value <= 1e-10)
       keep = done | worse
@@ -392,8 +401,8 @@ def _flag(
       )
       return carry, carry[1]
 
-    coefficients = _basis(columns, first, m)
-    objective, weights = measure(coefficients)
+    coefficients, missing = _split(columns, first, m)
+    objective, weights = measure(missing)
     carry = (coefficients, objective, weights, objective <= 1e-10)
     (coefficients, _, weights, _), course = jax.lax.scan(
       step, carry, None, length=num_iters
@@ -404,7 +413,7 @@ def _flag(
     if normalize:
       target = usable.astype(dtype)
     else:
-      target = jnp.where(usable, norms, 0.0)
+      target = jnp.where(usable, norms * common, 0.0)
     projected = basis @ (basis.T @ (unit @ target))
     projected = projected / (count if scale == 'mean' else m)
     if normalize and rescale == 'median_norm':
@@ -414,16 +423,13 @@ def _flag(
         jnp.take(ordered, jnp.maximum(number - 1, 0) // 2)
         + jnp.take(ordered, number // 2, mode='clip')
       )
-      projected = projected * jnp.where(number > 0, middle, 0.0)
+      projected = projected * jnp.where(number > 0, middle * common, 0.0)
     values = reconstruction_values(unit, basis)
-    present = view.valid if view.present is None else view.present
     state = FlagState(
       values=jnp.where(usable, values, 0.0),
       weights=jnp.where(usable, weights[:n], 0.0),
       objective=jnp.concatenate([objective[None], course]),
-      num_ignored=jnp.sum(present & ~usable).astype(jnp.int32)
-      if view.present is not None
-      else jnp.sum(~usable).astype(jnp.int32),
+      num_ignored=(seen.count - jnp.sum(usable)).astype(jnp.int32),
       shares=projected / jnp.maximum(jnp.sum(jnp.abs(projected)), 1e-30),
     )
     return projected * inverse, state

@@ -61,8 +61,9 @@ def geometric_median(
 
   Args:
     updates: stacked tree, leaves [N, ...], floating point, or a view.
-    nu: smallest distance that a weight 1/distance may see, > 0; static or
-      traced. 1e-6 is close to the exact median, RFA uses 0.1.
+    nu: smallest distance that a weight 1/distance may see, > 0, in the same
+      units as the updates; static or traced. 1e-6 is close to the exact median
+      of updates that differ by much more, RFA uses 0.1.
     num_iters: Weiszfeld steps (static), >= 1. RFA uses 3.
     start: 'centre' is the mean of the half of the clients nearest to the most
       central one, 'mean' the mean, 'zero' the origin (RFA); static.
@@ -101,7 +102,7 @@ def _weiszfeld(nu, num_iters, start):
 
   def weights_fn(view):
     valid, dtype = view.valid, view.frame.dtype
-    vectors = view.augmented()
+    vectors, shortest = view.augmented(), nu / view.unit
     if start == 'zero':
       first = jnp.zeros(view.size, dtype)
     elif start == 'mean':
@@ -120,8 +121,9 @@ def _weiszfeld(nu, num_iters, start):
     def body(_, weights):
       squares = view.sq_distances_to(weights @ vectors)
       squares = jnp.where(valid, squares, 1.0)
-      small = squares <= nu * nu
-      distances = jnp.where(small, nu, jnp.sqrt(jnp.where(small, 1.0, squares)))
+      some = squares > 0
+      distances = jnp.where(some, jnp.sqrt(jnp.where(some, squares, 1.0)), 0.0)
+      distances = jnp.maximum(distances, shortest)
       fresh = jnp.where(valid, 1.0 / distances, 0.0)
       return fresh / jnp.maximum(jnp.sum(fresh), jnp.finfo(dtype).tiny)
 
@@ -210,16 +212,16 @@ def _clipping_steps(view, clip_radius, num_iters):
   checks.number(clip_radius, name='clip_radius', low=0.0, open_low=True)
   checks.integer(num_iters, name='num_iters', low=1)
   valid, dtype = view.valid, view.frame.dtype
-  vectors = view.augmented()
+  vectors, radius = view.augmented(), clip_radius / view.unit
   anchor = jnp.zeros(vectors.shape[1], dtype).at[-1].set(1.0)
   count = jnp.maximum(jnp.asarray(view.count, dtype), 1)
 
   def body(_, carry):
     weights, point = carry
     squares = view.sq_distances_to(point)
-    far = squares > clip_radius**2
-    safe = jnp.where(far & jnp.isfinite(squares), squares, 1.0)
-    pull = jnp.where(far, clip_radius / jnp.sqrt(safe), 1.0)
+    usable = jnp.isfinite(squares) & (squares > 0)
+    distances = jnp.sqrt(jnp.where(usable, squares, 1.0))
+    pull = jnp.where(usable, jnp.minimum(radius / distances, 1.0), 1.0)
     pull = jnp.where(valid, pull, 0.0) / count
     # v + sum p_i (y_i - v), both in weights on y and in the frame.
     left = 1.0 - jnp.sum(pull)

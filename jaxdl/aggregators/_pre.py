@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.aggregators import _families
-from jaxdl.core import checks, keys
+from jaxdl.core import checks, keys, trees, view as view_lib
 
 
 def nnm(
@@ -157,7 +157,7 @@ def clipping(
   Raises:
     ValueError: if client axes differ or `clip_radius` is not positive.
 
-  Cost: O(N² · D) on a tree; no pass on a view.
+  Cost: O(N · D) on a tree; no pass on a view.
 
   Example:
     >>> clipping(jnp.array([[3.0, 4.0], [0.3, 0.4]]), clip_radius=1.0)
@@ -165,12 +165,12 @@ def clipping(
            [0.3, 0.4]], dtype=float32)
   """
   checks.number(clip_radius, name='clip_radius', low=0.0, open_low=True)
-  return _families.gram_matrix(
-    updates,
-    lambda view: (_shorten(view, clip_radius), view.present),
-    mask=mask,
-    axis_name=axis_name,
-  )
+
+  def factors(lengths):
+    safe = jnp.where(lengths.values > 0, lengths.values, 1.0)
+    return clip_radius / safe / lengths.units
+
+  return _shortened(updates, factors, mask, axis_name)
 
 
 def arc(
@@ -197,7 +197,7 @@ def arc(
   Raises:
     ValueError: if client axes differ or n < 2f + 1.
 
-  Cost: O(N² · D) on a tree; no pass on a view.
+  Cost: O(N · D) on a tree; no pass on a view.
 
   Example:
     >>> arc(jnp.array([[3.0], [1.0], [2.0]]), num_byzantine=1)
@@ -210,23 +210,40 @@ def arc(
   n = _families.num_vectors(updates, axis_name)
   f = _families.check_tolerance('arc', n, num_byzantine)
 
-  def matrix_fn(view):
-    count = view.count
+  def factors(lengths):
+    count = lengths.count
     clipped = 2 * f * (count - f) // jnp.maximum(count, 1)
-    norms = view.norms()
-    if view.present is not None:  # Absent rows sort below every norm.
-      norms = jnp.where(view.present, norms, -1.0)
-    largest = jnp.sort(norms, descending=True)
-    return _shorten(view, jnp.take(largest, clipped)), view.present
+    norms = lengths.relative()
+    if lengths.present is not None:  # Absent rows sort below every norm.
+      norms = jnp.where(lengths.present, norms, -1.0)
+    by_length = jnp.argsort(norms, descending=True)
+    last = jnp.take(by_length, clipped)
+    longest = jnp.isinf(jnp.take(norms, last))  # More broken than clipped.
+    units = jnp.take(lengths.units, last) / lengths.units
+    safe = jnp.where(lengths.values > 0, lengths.values, 1.0)
+    ratio = jnp.take(lengths.values, last) / safe * units
+    return jnp.where(longest, 1.0, ratio)
 
+  return _shortened(updates, factors, mask, axis_name)
+
+
+def _shortened(updates, factors, mask, axis_name):
+  """Multiplies vectors by factors of at most one; zero where not finite."""
+
+  def scale(lengths):
+    shorter = jnp.minimum(1.0, factors(lengths))
+    shorter = jnp.where(lengths.values > 0, shorter, 1.0)
+    return jnp.where(lengths.finite, shorter, 0.0)
+
+  if axis_name is None and not isinstance(updates, view_lib.View):
+    lengths = _families.lengths(updates, mask=mask)
+    factor = scale(lengths)
+    return trees.scale_rows(
+      factor, trees.where_rows(lengths.finite, updates, 0.0)
+    )
   return _families.gram_matrix(
-    updates, matrix_fn, mask=mask, axis_name=axis_name
+    updates,
+    lambda view: (jnp.diag(scale(_families.lengths(view))), view.present),
+    mask=mask,
+    axis_name=axis_name,
   )
-
-
-def _shorten(view, radius):
-  norms = view.norms()
-  usable = view.valid & (norms > 0)
-  scale = jnp.minimum(1.0, radius / jnp.where(usable, norms, 1.0))
-  scale = jnp.where(view.valid, jnp.where(usable, scale, 1.0), 0.0)
-  return jnp.diag(scale)

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from jaxdl.aggregators import _families, _iterative, _subspace
 from jaxdl.core import (
   checks,
-  gram as gram_lib,
   keys,
   trees,
   types,
@@ -53,8 +52,8 @@ def fltrust(
 
   Source: Cao et al. 2021 (https://arxiv.org/abs/2012.13995), equation 4.
   """
-  view, _ = _iterative._anchored(updates, trusted, mask, axis_name)
-  return view.combine(_trust(view))
+  view, trusted = _iterative._anchored(updates, trusted, mask, axis_name)
+  return view.combine(_trust(view, trusted))
 
 
 def fltrust_weights(
@@ -75,19 +74,22 @@ def fltrust_weights(
   Returns:
     f32[N] on the client rows.
   """
-  view, _ = _iterative._anchored(updates, trusted, mask, axis_name)
-  return view.pull(_trust(view))
+  view, trusted = _iterative._anchored(updates, trusted, mask, axis_name)
+  return view.pull(_trust(view, trusted))
 
 
 @_families.full_precision
-def _trust(view):
-  vectors, frame = view.augmented(), view.frame
-  with_trusted = vectors @ frame[:, -1]
+def _trust(view, trusted):
   norms = view.norms()
-  reference = jnp.sqrt(frame[-1, -1])
-  usable = view.valid & (norms > 0) & (reference > 0)
+  square = view.frame[-1, -1]
+  there = square > 0
+  reference = jnp.where(there, jnp.sqrt(jnp.where(there, square, 1.0)), 0.0)
+  usable = view.valid & (norms > 0) & there
   norms = jnp.where(usable, norms, 1.0)
-  cosine = with_trusted / (norms * jnp.where(reference > 0, reference, 1.0))
+  # Not from the frame: around the trusted vector a short one is lost.
+  products = view.products_with(trusted)
+  cosine = products / norms / jnp.where(there, reference, 1.0)
+  cosine = jnp.clip(cosine, -1.0, 1.0)
   score = jnp.where(usable, jax.nn.relu(cosine), 0.0)
   total = jnp.sum(score)
   share = score / jnp.where(total > 0, total, 1.0)
@@ -128,13 +130,10 @@ def foolsgold_weights(
 
   Source: Fung et al. 2020 (https://arxiv.org/abs/1808.04866), Algorithm 1.
   """
-  view = view_lib.view(history, mask=mask, axis_name=axis_name)
-  n, valid = view.size, view.valid
-  norms = view.norms()
-  norms = jnp.where(valid & (norms > 0), norms, 1.0)
-  eye = jnp.eye(n, dtype=norms.dtype)
-  cosine = view.products() / (norms[:, None] * norms[None, :])
-  cosine = jnp.where(eye > 0, 0.0, cosine)
+  seen = _families.directions(history, mask=mask, axis_name=axis_name)
+  n, valid = seen.lengths.shape[0], seen.finite
+  eye = jnp.eye(n, dtype=seen.cosines.dtype)
+  cosine = jnp.where(eye > 0, 0.0, seen.cosines)
   largest = jnp.max(cosine, axis=1) + 1e-5
   # Pardoning: an honest client may resemble a sybil more than it is one.
   pardon = largest[:, None] < largest[None, :]
@@ -146,7 +145,7 @@ def foolsgold_weights(
   weights = jnp.where(valid, weights, 0.0)
   top = jnp.max(weights)
   weights = weights / jnp.where(top > 0, top, 1.0)
-  weights = jnp.where(weights == 1.0, 0.99, weights)
+  weights = jnp.minimum(weights, 0.99)  # Above it the logit is cut anyway.
   logit = jnp.log(weights / (1.0 - weights) + 1e-5) + 0.5
   return jnp.where(valid, jnp.clip(logit, 0.0, 1.0), 0.0)
 
@@ -327,16 +326,19 @@ def _signguard(key, norm_low, norm_high, sample_fraction):
     )
     fits = valid & (norms > norm_low * middle) & (norms < norm_high * middle)
     size = sum(x.size // x.shape[0] for x in jax.tree.leaves(view.base))
-    part = _subspace.sample_coordinates(
-      key, view.base, max(1, int(sample_fraction * size))
-    )
-    total = sum(x.shape[1] for x in jax.tree.leaves(part))
+    total = max(1, int(sample_fraction * size))
+    part = view.base
+    if total < size:
+      part = _subspace.sample_coordinates(key, view.base, total)
     count = lambda test: trees.sum_leaves(
-      lambda x: jnp.sum(test(x).astype(norms.dtype), axis=1), part
+      lambda x: jnp.sum(
+        test(x).astype(norms.dtype), axis=tuple(range(1, x.ndim))
+      ),
+      part,
     )
     positive = count(lambda x: x > 0) / total
     negative = count(lambda x: x < 0) / total
-    zero = count(lambda x: x == 0) / total
+    zero = 1.0 - positive - negative
     signs = jnp.stack([positive, zero, negative], axis=1)
     if view.axis_name is not None:
       signs = jax.lax.all_gather(signs, view.axis_name, tiled=True)
@@ -392,7 +394,9 @@ def mean_shift_labels(
   near = jnp.maximum((number * quantile).astype(jnp.int32), 1) - 1
   reach = jnp.take(jnp.sort(between, axis=1), near, axis=1)
   bandwidth = jnp.sum(jnp.where(valid, reach, 0)) / jnp.maximum(number, 1)
+  # The mean of equal distances may round below them: no point hangs on that.
   # Equal points have distance zero: keep the comparisons below inclusive.
+  bandwidth = bandwidth * (1 + 64 * jnp.finfo(points.dtype).eps)
 
   def shift(_, modes):
     inside = (distances(modes, points) <= bandwidth) & valid[None, :]
@@ -431,12 +435,4 @@ def cosine_similarity(updates: _families.Updates) -> chex.Array:
     Array([[1., 1.],
            [1., 1.]], dtype=float32)
   """
-  if isinstance(updates, view_lib.View):
-    products = updates.products()
-  else:
-    products = gram_lib.gram(updates)
-  norms = jnp.sqrt(jnp.diagonal(products))
-  usable = jnp.isfinite(norms) & (norms > 0)
-  norms = jnp.where(usable, norms, 1.0)
-  both = usable[:, None] & usable[None, :]
-  return jnp.where(both, products / (norms[:, None] * norms[None, :]), 0.0)
+  return _families.directions(updates).cosines

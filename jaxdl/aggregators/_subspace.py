@@ -13,12 +13,22 @@ from jaxdl.aggregators import _distance, _families
 from jaxdl.core import checks, gram as gram_lib, keys, trees
 
 PEAKS = ('remaining', 'all')
+_REST = 1e-4
 
 
 def _recentre(products, weights):
   """Inner products around the weighted mean; weights sum to one."""
   row = products @ weights
   return products - row[:, None] - row[None, :] + weights @ row
+
+
+def _to_one(products):
+  """Products over a power of two near their largest entry, and that power.
+
+  Decompositions may square entries, which distances to adversaries forbid.
+  """
+  unit = gram_lib.power_of_two(jnp.max(jnp.abs(products)))
+  return products / unit, unit
 
 
 def smea_weights(
@@ -101,7 +111,8 @@ def _smea(updates, num_byzantine, mask, axis_name):
 
     def top(ids):
       part = _recentre(products[ids[:, None], ids[None, :]], equal)
-      value = jnp.linalg.eigvalsh(part)[-1] / (n - f)
+      part, unit = _to_one(part)
+      value = jnp.linalg.eigvalsh(part)[-1] * (unit / (n - f))
       return jnp.where(jnp.all(valid[ids]), value, jnp.inf)
 
     # One by one on CPU: it is no slower there, and a batch of decompositions
@@ -158,15 +169,17 @@ def caf(
   Covariance-bound agnostic filter, with exact eigenvectors: while the weights
   sum to more than n - 2f, each is multiplied by one minus its share of the
   largest squared projection; the mean of smallest top eigenvalue is returned.
-  Robust while n >= 2f + 1.
+  The client of the largest projection loses its weight as a matter of rank, not
+  because the share of its own square came out as one. Robust while n >= 2f + 1.
 
   Args:
     updates: stacked tree, leaves [N, ...], floating point, or a view.
     num_byzantine: f (static).
     peak: whose largest squared projection: 'remaining' looks at clients that
-      still have weight, so that every step removes one and 2f steps are enough;
-      'all' also at those that have none left (as the byzfl library does), where
-      one far outlier makes the steps tiny: it stops after 64 n of them. Static.
+      still have weight, so that every step removes one; 'all' also at those
+      that have none left (as the byzfl library does), where one far outlier
+      makes the steps tiny: it stops after 64 n of them. Static. Weights of
+      less than 1e-4 are taken away, they may be rounding.
     mask: bool[N], false for padding rows.
     axis_name: mapped axis over which the clients are split.
 
@@ -177,7 +190,8 @@ def caf(
   Raises:
     ValueError: if client axes differ, n < 2f + 1 or `peak` is unknown.
 
-  Cost: O(N² · D) and at most 2f eigenvalue problems of size n ('all': 64 n).
+  Cost: O(N² · D) and at most n eigenvalue problems of size n, in general 2f
+    ('all': 64 n).
 
   Example:
     >>> caf(jnp.array([[1.0], [1.0], [1.0], [90.0]]), num_byzantine=1)
@@ -205,7 +219,7 @@ def _caf(updates, num_byzantine, peak, axis_name):
     if f == 0:
       return mean
     target = jnp.asarray(view.count - 2 * f, dtype)
-    limit = 2 * f if peak == 'remaining' else 64 * n
+    limit = n if peak == 'remaining' else 64 * n
 
     def go_on(carry):
       step, c, _, _ = carry
@@ -216,19 +230,22 @@ def _caf(updates, num_byzantine, peak, axis_name):
       weights = c / jnp.sum(c)
       centred = _recentre(products, weights)
       root = jnp.sqrt(weights)
-      scaled = root[:, None] * centred * root[None, :]
+      scaled, unit = _to_one(root[:, None] * centred * root[None, :])
       values, vectors = jnp.linalg.eigh(scaled)
-      top = values[-1]
+      top = values[-1] * unit
       better = top < lowest
       best = jnp.where(better, weights, best)
       # Projections on the top eigenvector, up to a common factor.
-      squares = (centred @ (root * vectors[:, -1])) ** 2
-      squares = jnp.where(valid, squares, 0)
+      lengths = jnp.abs(centred @ (root * vectors[:, -1]))
       counted = c > 0 if peak == 'remaining' else valid
-      largest = jnp.max(jnp.where(counted, squares, 0))
+      farthest = jnp.argmax(jnp.where(counted, lengths, -1.0))
+      largest = jnp.where(counted[farthest], lengths[farthest], 0.0)
       flat = largest <= 0
-      share = jnp.minimum(squares / jnp.where(flat, 1.0, largest), 1.0)
-      fresh = c * (1 - share)
+      share = jnp.minimum(lengths / jnp.where(flat, 1.0, largest), 1.0) ** 2
+      fresh = jnp.where(valid, c * (1 - share), 0.0).at[farthest].set(0.0)
+      # Of two at the same distance, rounding may leave one a rest: times a far
+      # vector even that is far.
+      fresh = jnp.where(fresh > _REST, fresh, 0.0)
       # No variance left: everyone agrees and the mean is the answer.
       fresh = jnp.where(flat, jnp.zeros_like(c), fresh)
       return step + 1, fresh, best, jnp.where(better, top, lowest)
@@ -257,7 +274,7 @@ def cge_weights(
   Returns:
     f32[N] on the client rows.
   """
-  return _families.gram_weights(
+  return _families.length_weights(
     updates,
     _cge(updates, num_byzantine, axis_name),
     mask=mask,
@@ -289,7 +306,7 @@ def cge(
   Raises:
     ValueError: if client axes differ or n < 2f + 1.
 
-  Cost: O(N² · D), two passes.
+  Cost: O(N · D), two passes.
 
   Example:
     >>> cge(jnp.array([[1.0], [2.0], [-90.0]]), num_byzantine=1)
@@ -297,7 +314,7 @@ def cge(
 
   Source: Gupta et al. 2020 (https://arxiv.org/abs/2008.04699).
   """
-  return _families.gram_rule(
+  return _families.length_rule(
     updates,
     _cge(updates, num_byzantine, axis_name),
     mask=mask,
@@ -309,9 +326,9 @@ def _cge(updates, num_byzantine, axis_name):
   n = _families.num_vectors(updates, axis_name)
   f = _families.check_tolerance('cge', n, num_byzantine)
 
-  def weights_fn(view):
-    norms = view.sq_norms()
-    chosen = _families.smallest(norms, view.count - f, view.valid)
+  def weights_fn(lengths):
+    norms = lengths.relative()
+    chosen = _families.smallest(norms, lengths.count - f, lengths.finite)
     return _families.average(chosen, norms.dtype)
 
   return weights_fn
@@ -381,8 +398,9 @@ def dnc(
     updates: stacked tree, leaves [N, ...], floating point, or a view.
     key: consumed.
     num_byzantine: f (static).
-    num_coordinates: b, coordinates looked at, split over leaves by their size
-      (static); all of them if b >= D, and always on a view with coefficients.
+    num_coordinates: b, coordinates looked at, one from each of b equal parts of
+      all D (static); all of them if b >= D, and always on a view with
+      coefficients.
     filter_factor: c > 0 (static); floor(c · f) clients are marked per round,
       non-finite ones first.
     num_iters: rounds (static).
@@ -454,10 +472,11 @@ def _dnc(
             lambda x: jax.lax.all_gather(x, view.axis_name, tiled=True), part
           )
         part = trees.where_rows(view.finite, part, 0.0)
-        products = gram_lib.gram(part)
+        frame = gram_lib.centred_gram(part, mask=valid).products[:n, :n]
+        products = jnp.where(jnp.isfinite(frame), frame, 0)
       centred = _recentre(products, _families.average(valid, dtype))
       centred = jnp.where(valid[:, None] & valid[None, :], centred, 0)
-      _, vectors = jnp.linalg.eigh(centred)
+      _, vectors = jnp.linalg.eigh(_to_one(centred)[0])
       # Projections on the right-singular vector are the left one, scaled.
       scores = vectors[:, -1] ** 2
       # Clients that are not finite are the farthest: marked before any other.
@@ -473,23 +492,59 @@ def sample_coordinates(
 ) -> chex.ArrayTree:
   """Picks the same random coordinates of every client.
 
+  The D coordinates, leaf after leaf, are cut into b equal parts, and one is
+  drawn from each: which ones does not depend on how the leaves are cut.
+
   Args:
     key: consumed.
     stacked: leaves [N, ...] of D coordinates per client in all.
-    num_coordinates: about how many to pick (static); each leaf gives its share
-      by size, at least one.
+    num_coordinates: b (static), 1 <= b <= D.
 
   Returns:
-    Leaves [N, b_leaf], without repetition.
+    Leaves [N, b_leaf], without repetition; an entry of a part that another
+    leaf owns is zero for everyone.
+  """
+  part, _ = sampled_coordinates(key, stacked, num_coordinates)
+  return part
+
+
+def sampled_coordinates(
+  key: chex.PRNGKey, stacked: chex.ArrayTree, num_coordinates: int
+) -> tuple[chex.ArrayTree, chex.ArrayTree]:
+  """As `sample_coordinates`, and which of the entries are coordinates.
+
+  Args:
+    key: consumed.
+    stacked: leaves [N, ...] of D coordinates per client in all.
+    num_coordinates: b (static), 1 <= b <= D.
+
+  Returns:
+    Leaves [N, b_leaf], and bool[b_leaf], true b times in all.
   """
   leaves, structure = jax.tree.flatten(stacked)
   sizes = [x.size // x.shape[0] for x in leaves]
-  total = sum(sizes)
-  out = []
-  for i, (x, size) in enumerate(zip(leaves, sizes, strict=True)):
-    share = min(size, max(1, round(num_coordinates * size / total)))
-    ids = jax.random.choice(
-      jax.random.fold_in(key, i), size, (share,), replace=False
-    )
-    out.append(jnp.take(x.reshape(x.shape[0], size), ids, axis=1))
-  return jax.tree.unflatten(structure, out)
+  total, b = sum(sizes), num_coordinates
+  width, rest = divmod(total, b)  # The first `rest` parts are one larger.
+  j = jnp.arange(b)
+  first = j * width + jnp.minimum(j, rest)
+  ids = first + jax.random.randint(key, (b,), 0, width + (j < rest))
+
+  def part_of(coordinate):
+    wide = rest * (width + 1)
+    if coordinate < wide:
+      return coordinate // (width + 1)
+    return rest + (coordinate - wide) // width
+
+  out, own, start = [], [], 0
+  for x, size in zip(leaves, sizes, strict=True):
+    low, high = 0, 0
+    if size:
+      low, high = part_of(start), part_of(start + size - 1) + 1
+    inside = ids[low:high] - start
+    mine = (inside >= 0) & (inside < size)
+    rows = x.reshape(x.shape[0], size)
+    taken = jnp.take(rows, jnp.clip(inside, 0, max(size - 1, 0)), axis=1)
+    out.append(jnp.where(mine[None, :], taken, jnp.zeros((), x.dtype)))
+    own.append(mine)
+    start += size
+  return jax.tree.unflatten(structure, out), jax.tree.unflatten(structure, own)

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Inner products between clients, summed over leaves, blocks and shards."""
 
+import functools
+from typing import NamedTuple
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -9,10 +12,18 @@ from jaxdl.core import checks, trees
 
 _BLOCK_ELEMENTS = 1 << 18  # 1 MiB of float32 stays in a core's cache.
 _SAMPLE = 1024
+# Distances between rows up to 2^62 units long have squares that float32 holds,
+# and so have products of rows whose squares are within the next two bounds.
+FAR = 62
+_SMALL_SQ = 2.0**-60
+_LARGE_SQ = 4.0
 
 
 def gram(
-  stacked: chex.ArrayTree, *, centre: chex.ArrayTree | None = None
+  stacked: chex.ArrayTree,
+  *,
+  centre: chex.ArrayTree | None = None,
+  scale: chex.Array | None = None,
 ) -> chex.Array:
   """Inner products between all client rows.
 
@@ -23,6 +34,9 @@ def gram(
     stacked: leaves [N, ...], floating point.
     centre: leaves [...], a row that is subtracted from every client's first
       and that becomes row N of the result; None subtracts nothing.
+    scale: f32[N] factors on the rows, applied before the centre is subtracted
+      and anything is squared; a row whose factor is zero counts as the centre
+      (as zero without one), whatever it holds.
 
   Returns:
     f32[N, N], or f32[N+1, N+1] with a centre (float64 if a leaf is float64).
@@ -39,7 +53,9 @@ def gram(
   leaves = jax.tree.leaves(stacked)
   centres = [None] * len(leaves) if centre is None else jax.tree.leaves(centre)
   parts = [
-    _leaf_gram(x.reshape(n, -1), None if c is None else c.reshape(-1), acc)
+    _leaf_gram(
+      x.reshape(n, -1), None if c is None else c.reshape(-1), scale, acc
+    )
     for x, c in zip(leaves, centres, strict=True)
   ]
   total = parts[0]
@@ -48,21 +64,25 @@ def gram(
   return total
 
 
-def _dense_gram(x, c, acc):
+def _dense_gram(x, c, scale, acc):
   x = x.astype(acc)
   if c is not None:
     c = c.astype(acc)[None]
+  if scale is not None:
+    factor = scale.astype(acc)[:, None]
+    x = jnp.where(factor > 0, x * factor, 0 if c is None else c)
+  if c is not None:
     x = jnp.concatenate([x - c, c], axis=0)
   return jax.lax.dot_general(
     x, x, (((1,), (1,)), ((), ())), precision='highest'
   )
 
 
-def _leaf_gram(x, c, acc):
+def _leaf_gram(x, c, scale, acc):
   n, size = x.shape
   block = max(256, _BLOCK_ELEMENTS // n)
   if size <= block or jax.default_backend() != 'cpu':
-    return _dense_gram(x, c, acc)
+    return _dense_gram(x, c, scale, acc)
   whole = size // block
 
   def body(i, total):
@@ -70,14 +90,14 @@ def _leaf_gram(x, c, acc):
     shift = None
     if c is not None:
       shift = jax.lax.dynamic_slice_in_dim(c, i * block, block, 0)
-    return total + _dense_gram(part, shift, acc)
+    return total + _dense_gram(part, shift, scale, acc)
 
   rows = n if c is None else n + 1
   total = jax.lax.fori_loop(0, whole, body, jnp.zeros((rows, rows), acc))
   if whole * block == size:
     return total
   tail = None if c is None else c[whole * block :]
-  return total + _dense_gram(x[:, whole * block :], tail, acc)
+  return total + _dense_gram(x[:, whole * block :], tail, scale, acc)
 
 
 def squared_distances(products: chex.Array) -> chex.Array:
@@ -125,6 +145,172 @@ def _median_distances(distances, mask):
   return jnp.where(mask, middle, jnp.inf)
 
 
+class Frame(NamedTuple):
+  """Inner products in a unit of length that suits the rows.
+
+  Attributes:
+    products: inner products divided by the unit's square; NaN where a row is
+      not finite or too far to be compared.
+    unit: f32[], a power of two.
+  """
+
+  products: chex.Array
+  unit: chex.Array
+
+
+def power_of_two(x: chex.Array) -> chex.Array:
+  """The largest power of two up to a positive number; one for anything else.
+
+  Args:
+    x: f32[...].
+
+  Returns:
+    f32[...], without a gradient; multiplying by it or by its inverse is exact.
+
+  Example:
+    >>> power_of_two(jnp.array([5.0, 0.3, 0.0]))
+    Array([4.  , 0.25, 1.  ], dtype=float32)
+  """
+  x = jax.lax.stop_gradient(x)
+  info = jnp.finfo(x.dtype)
+  safe = jnp.where((x > 0) & jnp.isfinite(x), x, 1)
+  # Both the power and its inverse are normal numbers.
+  safe = jnp.clip(safe, info.tiny * 4, 1 / (info.tiny * 4))
+  _, exponent = jnp.frexp(safe)
+  return jnp.ldexp(jnp.ones_like(x), exponent - 1)
+
+
+def row_sizes(
+  stacked: chex.ArrayTree, *, axis_name: str | None = None
+) -> tuple[chex.Array, chex.Array]:
+  """Largest absolute entry of every row, and which rows are finite.
+
+  Args:
+    stacked: leaves [N, ...]; a share of the coordinates if `axis_name` is
+      given.
+    axis_name: mapped axis over which coordinates are split, if any.
+
+  Returns:
+    f32[N], zero for rows that are not finite, and bool[N].
+  """
+  acc = trees.common_accumulator(stacked)
+  largest, broken = [], []
+  for x in jax.tree.leaves(stacked):
+    x = jnp.abs(x.reshape(x.shape[0], -1).astype(acc))
+    finite = jnp.isfinite(x)
+    largest.append(jnp.max(jnp.where(finite, x, 0), axis=1, initial=0))
+    broken.append(jnp.any(~finite, axis=1))
+  size = functools.reduce(jnp.maximum, largest)
+  bad = functools.reduce(jnp.logical_or, broken)
+  if axis_name is not None:
+    size = jax.lax.pmax(size, axis_name)
+    bad = jax.lax.pmax(bad.astype(jnp.int32), axis_name) > 0
+  return jax.lax.stop_gradient(jnp.where(bad, 0, size)), ~bad
+
+
+def row_norms(
+  stacked: chex.ArrayTree, *, mask: chex.Array
+) -> tuple[chex.Array, chex.Array, chex.Array]:
+  """Euclidean norms of rows of any magnitude.
+
+  Args:
+    stacked: leaves [N, ...].
+    mask: bool[N], rows that anybody asks for.
+
+  Returns:
+    f32[N] norms and f32[N] units, powers of two: a row is `norm * unit` long;
+    bool[N], which rows are finite (norms of others are zero). The gradient of
+    a zero row's norm is zero.
+
+  Cost: one pass over `stacked`, two more where a square leaves the range.
+  """
+  first = trees.sq_norms(stacked)
+  fits = (first > _SMALL_SQ) & (first < 1 / _SMALL_SQ)
+  good = jnp.all(fits | ~mask)
+
+  def again(_):
+    size, finite = row_sizes(stacked)
+    unit = power_of_two(size)
+    scale = jnp.where(finite & (size > 0), 1 / unit, 0)
+    # A product with zero would keep what is not finite.
+    rows = trees.scale_rows(scale, trees.where_rows(scale > 0, stacked, 0.0))
+    return trees.sq_norms(rows), unit, finite
+
+  squares, unit, finite = jax.lax.cond(
+    good,
+    lambda kept: (kept, jnp.ones_like(kept), jnp.ones(kept.shape, bool)),
+    again,
+    first,
+  )
+  positive = squares > 0
+  norms = jnp.sqrt(jnp.where(positive & finite, squares, 1))
+  return jnp.where(positive & finite, norms, 0), unit, finite
+
+
+def typical(sizes: chex.Array, usable: chex.Array) -> chex.Array:
+  """Lower median of the positive sizes; fewer than half cannot raise it.
+
+  Args:
+    sizes: f32[N], non-negative.
+    usable: bool[N], rows that count.
+
+  Returns:
+    f32[]; zero if no usable row has a positive size.
+  """
+  counted = usable & (sizes > 0)
+  ordered = jnp.sort(jnp.where(counted, sizes, jnp.inf))
+  number = jnp.sum(counted)
+  middle = jnp.take(ordered, jnp.maximum(number - 1, 0) // 2)
+  return jnp.where(number > 0, middle, 0)
+
+
+def row_scales(
+  stacked: chex.ArrayTree,
+  *,
+  mask: chex.Array | None = None,
+  axis_name: str | None = None,
+) -> tuple[chex.Array, chex.Array]:
+  """Factors that bring rows of any magnitude to about one.
+
+  Args:
+    stacked: leaves [N, ...]; a share of the coordinates if `axis_name` is
+      given.
+    mask: bool[N], rows whose sizes count.
+    axis_name: mapped axis over which coordinates are split, if any.
+
+  Returns:
+    f32[N]: the inverse of the unit, or zero for rows that are not finite or
+    more than 2^62 units large; and the unit, f32[], a power of two.
+  """
+  size, finite = row_sizes(stacked, axis_name=axis_name)
+  usable = finite if mask is None else finite & mask
+  unit = power_of_two(typical(size, usable))
+  near = finite & (size / unit <= 2.0**FAR)
+  return jnp.where(near, 1 / unit, 0), unit
+
+
+def in_units(products: chex.Array, unit: chex.Array, usable: chex.Array):
+  """Frame whose unit is the typical length among its rows.
+
+  Args:
+    products: f32[N+1, N+1], the last row that of the centre.
+    unit: f32[], what the lengths are measured in so far.
+    usable: bool[N], rows that count.
+
+  Returns:
+    A `Frame`; rows more than 2^62 units long are NaN.
+  """
+  squares = jnp.diagonal(products)
+  n = usable.shape[0]
+  usable = usable & jnp.isfinite(squares[:n])
+  size = jnp.maximum(typical(squares[:n], usable), squares[n])
+  root = power_of_two(jnp.sqrt(size))
+  products = products / (root * root)
+  far = jnp.diagonal(products) > 4.0**FAR
+  products = jnp.where(far[:, None] | far[None, :], jnp.nan, products)
+  return Frame(products, unit * root)
+
+
 def _central(products, mask):
   """Medoid of the rows that are finite, and all median distances."""
   usable = jnp.isfinite(jnp.diagonal(products))
@@ -145,19 +331,37 @@ def _sum(x, axis_name):
   return x if axis_name is None else jax.lax.psum(x, axis_name)
 
 
+def _present(n, mask):
+  return jnp.ones(n, bool) if mask is None else mask
+
+
+def _fits(frame, mask):
+  """Whether no square overflowed or vanished that somebody could miss."""
+  n = mask.shape[0]
+  squares = jnp.diagonal(frame)
+  finite = jnp.isfinite(squares[:n])
+  size = jnp.maximum(typical(squares[:n], mask & finite), squares[n])
+  lost = jnp.any(mask & jnp.isinf(squares[:n]))
+  # What overflows beside short rows is too far to be compared in any unit.
+  return (size > _SMALL_SQ) & ((size < _LARGE_SQ) | ~lost & jnp.isfinite(size))
+
+
 def centred_gram(
   stacked: chex.ArrayTree,
   *,
   mask: chex.Array | None = None,
   axis_name: str | None = None,
-) -> chex.Array:
-  """Gram matrix of the rows around one of them, safe against cancellation.
+) -> Frame:
+  """Gram matrix of the rows around one of them, safe at any magnitude.
 
   Distances taken from a plain float32 Gram matrix are noise once the updates
-  agree better than their length times 1e-3. Here a row near the middle of the
-  crowd is subtracted first. It is guessed from a small sample of coordinates,
-  checked against the result, and chosen anew from all coordinates in the rare
-  case that the guess turns out to be an outlier or not finite.
+  agree better than their length times 1e-3, and their squares overflow or
+  vanish at lengths of 1e19 and 1e-19. Here a row near the middle of the crowd,
+  which fewer than half of the rows cannot move, is subtracted first. It is
+  guessed from a small sample of coordinates and checked against the result. In
+  the rare case that the guess turns out to be an outlier or not finite, or that
+  squares left the range, rows are brought to about one and the centre is chosen
+  anew from all coordinates.
 
   Args:
     stacked: leaves [N, ...]; this device's share of the *coordinates* of all
@@ -166,11 +370,15 @@ def centred_gram(
     axis_name: mapped axis over which coordinates are split, if any.
 
   Returns:
-    f32[N+1, N+1]: inner products of (x_1 - c, ..., x_N - c, c).
+    A `Frame` with f32[N+1, N+1]: inner products of (x_1 - c, ..., x_N - c, c).
+    Its unit is the larger of the typical distance to c and the length of c.
+    Rows more than 2^62 units away are NaN, like rows that are not finite.
+    Distances below 1e-18 of the largest entry of a typical row count as zero.
 
-  Cost: one pass over `stacked`, three in the rare case.
+  Cost: one pass over `stacked`, four in the rare case.
   """
   n = checks.num_clients(stacked, name='stacked')
+  present = _present(n, mask)
   sample = jax.tree.map(
     lambda x: x.reshape(n, -1)[:, : min(_SAMPLE, x.size // n)], stacked
   )
@@ -179,9 +387,127 @@ def centred_gram(
   _, middle = _central(first[:n, :n], mask)
   # Where the centre is not finite nothing is, and every distance infinite.
   good = jnp.isfinite(first[n, n]) & (middle[guess] <= 16.0 * jnp.min(middle))
+  good &= _fits(first, present)
 
   def again(_):
-    best, _ = _central(_sum(gram(stacked), axis_name), mask)
-    return _sum(gram(stacked, centre=_row(stacked, best)), axis_name)
+    scale, unit = row_scales(stacked, mask=mask, axis_name=axis_name)
+    near = scale > 0
+    best, _ = _central(
+      _sum(gram(stacked, scale=scale), axis_name), present & near
+    )
+    frame = gram(stacked, centre=_scaled_row(stacked, best, unit), scale=scale)
+    return _without(_sum(frame, axis_name), near), unit
 
-  return jax.lax.cond(good, lambda kept: kept, again, first)
+  products, unit = jax.lax.cond(
+    good, lambda kept: (kept, jnp.ones((), kept.dtype)), again, first
+  )
+  return in_units(products, unit, present)
+
+
+def _scaled_row(stacked, index, unit):
+  """One row over the unit, in the dtype of sums; zero if it is too large."""
+
+  def leaf(x):
+    x = x.astype(trees.accumulator(x.dtype)) / unit
+    return jnp.where(jnp.isfinite(x), x, 0)
+
+  return jax.tree.map(leaf, _row(stacked, index))
+
+
+def _without(frame, near):
+  """Marks the rows that are too far; the centre is none of them."""
+  lost = jnp.append(~near, False)
+  return jnp.where(lost[:, None] | lost[None, :], jnp.nan, frame)
+
+
+def anchored_gram(
+  stacked: chex.ArrayTree,
+  anchor: chex.ArrayTree,
+  *,
+  mask: chex.Array | None = None,
+  axis_name: str | None = None,
+) -> Frame:
+  """Gram matrix of the rows around a given vector, safe at any magnitude.
+
+  Args:
+    stacked: leaves [N, ...]; a share of the coordinates if `axis_name` is
+      given.
+    anchor: leaves [...], likewise.
+    mask: bool[N], rows whose sizes count.
+    axis_name: mapped axis over which coordinates are split, if any.
+
+  Returns:
+    A `Frame` as in `centred_gram` with the anchor as c.
+
+  Cost: one pass over `stacked`, three where squares leave the range.
+  """
+  n = checks.num_clients(stacked, name='stacked')
+  present = _present(n, mask)
+  first = _sum(gram(stacked, centre=anchor), axis_name)
+  good = jnp.isfinite(first[n, n]) & _fits(first, present)
+
+  def again(_):
+    scale, unit = row_scales(stacked, mask=mask, axis_name=axis_name)
+    one = jax.tree.map(lambda x: x[None], anchor)
+    size, finite = row_sizes(one, axis_name=axis_name)
+    # An anchor may be longer than the rows, never beyond comparison.
+    larger = power_of_two(size[0]) / 2.0 ** (FAR - 10)
+    grown = jnp.maximum(unit, larger)
+    scale = jnp.where(scale > 0, 1 / grown, 0)
+    frame = gram(stacked, centre=_scaled_row(one, 0, grown), scale=scale)
+    frame = _without(_sum(frame, axis_name), scale > 0)
+    return jnp.where(finite[0], frame, jnp.nan), grown
+
+  products, unit = jax.lax.cond(
+    good, lambda kept: (kept, jnp.ones((), kept.dtype)), again, first
+  )
+  return in_units(products, unit, present)
+
+
+def directions(
+  stacked: chex.ArrayTree,
+  *,
+  mask: chex.Array | None = None,
+  axis_name: str | None = None,
+) -> tuple[chex.Array, chex.Array, chex.Array, chex.Array, chex.Array]:
+  """Cosines and lengths of the rows, each row measured in its own unit.
+
+  Args:
+    stacked: leaves [N, ...]; a share of the coordinates if `axis_name` is
+      given.
+    mask: bool[N], rows that anybody asks for.
+    axis_name: mapped axis over which coordinates are split, if any.
+
+  Returns:
+    f32[N, N] cosines, with ones on the diagonal of usable rows and zeros in
+    the rows and columns of others; f32[N] lengths and f32[N] units: a row is
+    `length * unit` long; bool[N], which rows are usable (finite and not zero),
+    and bool[N], which are finite.
+
+  Cost: one pass over `stacked`, three where a square leaves the range.
+  """
+  first = _sum(gram(stacked), axis_name)
+  squares = jnp.diagonal(first)
+  n = squares.shape[0]
+  fits = (squares > _SMALL_SQ) & (squares < 1 / _SMALL_SQ)
+  good = jnp.all(fits | ~_present(n, mask))
+
+  def again(_):
+    size, finite = row_sizes(stacked, axis_name=axis_name)
+    unit = power_of_two(size)
+    scale = jnp.where(finite & (size > 0), 1 / unit, 0)
+    return _sum(gram(stacked, scale=scale), axis_name), unit, finite
+
+  products, unit, finite = jax.lax.cond(
+    good,
+    lambda kept: (kept, jnp.ones(n, kept.dtype), jnp.ones(n, bool)),
+    again,
+    first,
+  )
+  squares = jnp.diagonal(products)
+  usable = squares > 0
+  length = jnp.where(usable, jnp.sqrt(jnp.where(usable, squares, 1)), 0)
+  inverse = jnp.where(usable, 1 / jnp.where(usable, length, 1), 0)
+  cosines = jnp.clip(inverse[:, None] * products * inverse[None, :], -1, 1)
+  own = jnp.eye(n, dtype=bool) & usable[:, None]
+  return jnp.where(own, 1, cosines), length, unit, usable, finite

@@ -200,6 +200,18 @@ def pick(rows: Rows, index: int | chex.Array) -> chex.Array:
   return jax.lax.dynamic_index_in_dim(rows, index, 0, keepdims=False)
 
 
+def _shrink(rows):
+  """Powers of two that keep sums of the rows from overflowing, and N of them.
+
+  Ones unless an entry is large; either way sums come out the same to the bit.
+  """
+  acc = trees.accumulator(rows[0].dtype)
+  n = len(rows)
+  largest = jnp.maximum(jnp.abs(rows[0]), jnp.abs(rows[-1])).astype(acc)
+  large = jnp.asarray(jnp.finfo(acc).max, acc) / (2 * n)
+  return jnp.where(largest > large, jnp.asarray(0.5 ** n.bit_length(), acc), 1)
+
+
 def window_mean(
   rows: Rows, start: int | chex.Array, stop: int | chex.Array
 ) -> chex.Array:
@@ -217,13 +229,14 @@ def window_mean(
   """
   dtype = rows[0].dtype
   acc = trees.accumulator(dtype)
+  shrink = _shrink(rows)
   if isinstance(start, int) and isinstance(stop, int):
     kept = rows[start:stop]
     if isinstance(kept, list):
-      total = functools.reduce(jnp.add, [r.astype(acc) for r in kept])
+      total = functools.reduce(jnp.add, [r.astype(acc) * shrink for r in kept])
     else:
-      total = jnp.sum(kept.astype(acc), axis=0)
-    return (total / (stop - start)).astype(dtype)
+      total = jnp.sum(kept.astype(acc) * shrink[None], axis=0)
+    return (total / ((stop - start) * shrink)).astype(dtype)
   shape = rows[0].shape
   start = jnp.broadcast_to(jnp.asarray(start), shape)
   stop = jnp.broadcast_to(jnp.asarray(stop), shape)
@@ -231,12 +244,14 @@ def window_mean(
     total = jnp.zeros(shape, acc)
     for i, row in enumerate(rows):
       inside = (start <= i) & (i < stop)
-      total = total + jnp.where(inside, row.astype(acc), 0)
+      total = total + jnp.where(inside, row.astype(acc) * shrink, 0)
   else:
     ids = jnp.arange(rows.shape[0]).reshape((-1,) + (1,) * len(shape))
     inside = (start[None] <= ids) & (ids < stop[None])
-    total = jnp.sum(jnp.where(inside, rows.astype(acc), 0), axis=0)
-  return (total / jnp.maximum(stop - start, 1).astype(acc)).astype(dtype)
+    wide = rows.astype(acc) * shrink[None]
+    total = jnp.sum(jnp.where(inside, wide, 0), axis=0)
+  number = jnp.maximum(stop - start, 1).astype(acc)
+  return (total / (number * shrink)).astype(dtype)
 
 
 def median_of(
@@ -292,20 +307,28 @@ def nearest_mean(
   acc = trees.accumulator(dtype)
   if isinstance(num_kept, int) and isinstance(rows, list):
     k = num_kept
-    up = [rows[j + k] - centre < centre - rows[j] for j in range(n - k)]
+    shrink = _shrink(rows)
+    up = [_is_nearer(rows[j + k], rows[j], centre) for j in range(n - k)]
     total = jnp.zeros(centre.shape, acc)
     for i in range(n):
-      kept = rows[i].astype(acc)
+      kept = rows[i].astype(acc) * shrink
       if i < n - k:  # Dropped once the window has moved past it.
         kept = jnp.where(up[i], 0, kept)
       if i >= k:  # Only reached when the window has moved up to it.
         kept = jnp.where(up[i - k], kept, 0)
       total = total + kept
-    return (total / k).astype(dtype)
+    return (total / (k * shrink)).astype(dtype)
   start = jnp.zeros(centre.shape, jnp.int32)
   for up, _, _ in _moves(rows, centre, num_kept, max_moves):
     start = start + up
   return window_mean(rows, start, start + num_kept)
+
+
+def _is_nearer(above, below, centre):
+  """Whether the entry above a centre is nearer; halves do not overflow."""
+  half = jnp.asarray(0.5, centre.dtype)
+  middle = centre * half
+  return above * half - middle < middle - below * half
 
 
 def _moves(rows, centre, num_kept, max_moves):
@@ -318,10 +341,10 @@ def _moves(rows, centre, num_kept, max_moves):
     ahead = j + num_kept
     if isinstance(num_kept, int):
       above = pick(rows, ahead)
-      up = above - centre < centre - rows[j]
+      up = _is_nearer(above, rows[j], centre)
     else:  # A traced window may have no room left.
       above = pick(rows, jnp.minimum(ahead, n - 1))
-      up = (above - centre < centre - rows[j]) & (ahead < n)
+      up = _is_nearer(above, rows[j], centre) & (ahead < n)
     yield up, rows[j + 1], above
 
 
@@ -347,8 +370,8 @@ def nearest_window(
   num_kept: int | chex.Array,
   *,
   max_moves: int | None = None,
-) -> tuple[chex.Array, chex.Array]:
-  """Smallest and largest entry among those that `nearest_mean` averages.
+) -> tuple[chex.Array, chex.Array, chex.Array]:
+  """Ends of the window of entries that `nearest_mean` averages.
 
   Args:
     rows: what `sorted_rows` returned, N rows.
@@ -357,13 +380,16 @@ def nearest_window(
     max_moves: as in `nearest_mean`.
 
   Returns:
-    Two arrays [...].
+    Smallest and largest entry and i32, the index of the smallest in sorted
+    order, each [...].
   """
   low, high = pick(rows, 0), pick(rows, num_kept - 1)
+  start = jnp.zeros(centre.shape, jnp.int32)
   for up, below, above in _moves(rows, centre, num_kept, max_moves):
     low = jnp.where(up, below, low)
     high = jnp.where(up, above, high)
-  return low, high
+    start = start + up
+  return low, high, start
 
 
 def by_blocks(

@@ -13,12 +13,15 @@ Gram matrix, once for the final combination.
 """
 
 import dataclasses
+import functools
 
 import chex
 import jax
 import jax.numpy as jnp
 
 from jaxdl.core import checks, gram as gram_lib, trees
+
+_CANCELS = 2.0**-10  # Ten of the 24 bits of a square may be lost.
 
 
 @jax.tree_util.register_dataclass
@@ -30,12 +33,17 @@ class View:
     base: stacked tree, leaves [N, ...] (this device's rows of it inside a
       mapped axis).
     frame: f32[N+1, N+1] inner products of the rows around a centre c and of c
-      itself; rows that are not finite are zero.
-    finite: bool[N], false for client rows with a non-finite norm.
+      itself, divided by the square of `unit`; rows that are not finite are
+      zero.
+    finite: bool[N], false for client rows that are not finite, or so far away
+      (more than 2^62 units) that they cannot be compared with the others.
     coefficients: f32[M, N], or None where the vectors are the rows themselves.
     present: bool[M], or None if no row is padding.
     axis_name: mapped axis over which clients are split, if any (static).
     anchored: whether c is the vector that the caller named (static).
+    unit: f32[], the length in which everything here is measured, a power of
+      two near the typical length; a radius is divided by it before it meets
+      a distance.
   """
 
   base: chex.ArrayTree
@@ -47,6 +55,7 @@ class View:
     default=None, metadata={'static': True}
   )
   anchored: bool = dataclasses.field(default=False, metadata={'static': True})
+  unit: chex.Array | float = 1.0
 
   @property
   def size(self) -> int:
@@ -77,20 +86,73 @@ class View:
     return jnp.concatenate([c, jnp.sum(c, axis=1, keepdims=True)], axis=1)
 
   def products(self) -> chex.Array:
-    """f32[M, M] inner products; zero for vectors that are not valid."""
+    """f32[M, M] inner products in units²; zero for vectors that are not valid.
+
+    Where some vectors are much shorter than the centre, the rows are read once
+    more: their products would be lost beside its square.
+    """
     c = self.augmented()
-    out = jnp.linalg.multi_dot([c, self.frame, c.T], precision='highest')
     valid = self.valid
-    return jnp.where(valid[:, None] & valid[None, :], out, 0)
+    both = valid[:, None] & valid[None, :]
+    out = jnp.where(both, _quadratic(c, self.frame), 0)
+    short = jnp.diagonal(out) < _CANCELS * self.frame[-1, -1]
+    rows = c[:, :-1]
+    return jax.lax.cond(
+      jnp.any(valid & short),
+      lambda kept: jnp.where(both, _quadratic(rows, self._from_origin()), 0),
+      lambda kept: kept,
+      out,
+    )
+
+  def _from_origin(self) -> chex.Array:
+    """f32[N, N] inner products of the client rows around zero, in units²."""
+    rows = self.base
+    if self.axis_name is not None:
+      rows = coordinate_shards(rows, self.axis_name)
+    scale = jnp.where(self.finite, 1 / jnp.asarray(self.unit), 0)
+    out = gram_lib.gram(rows, scale=scale)
+    return out if self.axis_name is None else jax.lax.psum(out, self.axis_name)
+
+  def products_with(self, vector: chex.ArrayTree) -> chex.Array:
+    """Inner products of the M vectors with another one, around zero.
+
+    Args:
+      vector: leaves [...], structure of one client row.
+
+    Returns:
+      f32[M], in units².
+
+    Cost: one pass over the client rows.
+    """
+    inverse = 1 / jnp.asarray(self.unit)
+    finite = self.finite
+    if self.axis_name is not None:
+      n = checks.num_clients(self.base)
+      start = jax.lax.axis_index(self.axis_name) * n
+      finite = jax.lax.dynamic_slice_in_dim(finite, start, n)
+
+    def leaf(x, v):
+      acc = inverse.dtype
+      x = x.reshape(x.shape[0], -1).astype(acc)
+      x = jnp.where(finite[:, None], x * inverse, 0)
+      v = v.reshape(-1).astype(acc) * inverse
+      return jnp.matmul(x, v, precision='highest')
+
+    parts = jax.tree.leaves(jax.tree.map(leaf, self.base, vector))
+    out = functools.reduce(jnp.add, parts)
+    if self.axis_name is not None:
+      out = jax.lax.all_gather(out, self.axis_name, tiled=True)
+    if self.coefficients is None:
+      return out
+    return jnp.matmul(self.coefficients, out, precision='highest')
 
   def sq_norms(self) -> chex.Array:
-    """f32[M] squared norms; +inf for vectors that are not valid."""
-    c = self.augmented()
-    out = jnp.sum(jnp.matmul(c, self.frame, precision='highest') * c, axis=1)
-    return jnp.where(self.valid, jnp.maximum(out, 0), jnp.inf)
+    """f32[M] squared norms in units²; +inf for vectors that are not valid."""
+    out = jnp.maximum(jnp.diagonal(self.products()), 0)
+    return jnp.where(self.valid, out, jnp.inf)
 
   def norms(self) -> chex.Array:
-    """f32[M] norms; +inf for vectors that are not valid.
+    """f32[M] norms in units; +inf for vectors that are not valid.
 
     The gradient of a zero vector's norm is zero.
     """
@@ -99,26 +161,27 @@ class View:
     return jnp.where(usable, jnp.sqrt(jnp.where(usable, squares, 1)), squares)
 
   def centred_products(self) -> chex.Array:
-    """f32[M, M] inner products around a common point near the middle.
+    """f32[M, M] inner products around a common point near the middle, units².
 
-    Only differences between vectors carry meaning. Zero for vectors that are
-    not valid.
+    Only differences between vectors carry meaning. The point is a vector that
+    fewer than half of them cannot move. Zero for vectors that are not valid.
     """
-    c = self.augmented()
-    if self.coefficients is not None:
-      valid = self.valid.astype(c.dtype)
-      mean = jnp.matmul(valid, c, precision='highest')
-      mean = mean / jnp.maximum(jnp.sum(valid), 1)
-      c = c - mean[None, :]
-      out = jnp.linalg.multi_dot([c, self.frame, c.T], precision='highest')
-    else:
-      n = self.finite.shape[0]
-      out = self.frame[:n, :n]
     valid = self.valid
-    return jnp.where(valid[:, None] & valid[None, :], out, 0)
+    both = valid[:, None] & valid[None, :]
+    if self.coefficients is None:
+      n = self.finite.shape[0]
+      return jnp.where(both, self.frame[:n, :n], 0)
+    # Combinations may agree much better than the rows they are made of. What
+    # two of them share drops out of their difference exactly, also the share
+    # of a row that is far away.
+    c = self.augmented()
+    about = jnp.where(both, _quadratic(c, self.frame), 0)
+    middle = gram_lib.medoid(gram_lib.squared_distances(about), mask=valid)
+    c = c - jnp.take(c, middle, axis=0)[None, :]
+    return jnp.where(both, _quadratic(c, self.frame), 0)
 
   def sq_distances(self) -> chex.Array:
-    """f32[M, M] squared distances.
+    """f32[M, M] squared distances in units².
 
     Zero diagonal, also for vectors that are not valid; those are at +inf from
     every other vector.
@@ -129,7 +192,7 @@ class View:
     return jnp.where(jnp.eye(self.size, dtype=bool), 0, out)
 
   def sq_distances_to(self, point: chex.Array) -> chex.Array:
-    """Squared distances from the M vectors to one point.
+    """Squared distances from the M vectors to one point, in units².
 
     Args:
       point: f32[N+1], the point in terms of the frame's N+1 vectors.
@@ -193,6 +256,10 @@ class View:
     if self.coefficients is None:
       return self.base
     return self.combine(jnp.eye(self.size, dtype=self.frame.dtype))
+
+
+def _quadratic(c, frame):
+  return jnp.linalg.multi_dot([c, frame, c.T], precision='highest')
 
 
 def combine_finite(
@@ -328,6 +395,9 @@ def view(
     ValueError: if client axes differ, `mask` or `anchor` do not fit, or come
       with a view.
     TypeError: if a leaf is not floating point or `mask` is not boolean.
+
+  Range: all of the dtype. A row more than 2^62 times longer than a typical one
+  counts as not finite, as an adversary's NaN does.
   """
   if isinstance(updates, View):
     check_settled(mask=mask, anchor=anchor)
@@ -347,19 +417,19 @@ def view(
     anchor = _check_anchor(anchor, updates)
     if axis_name is not None:
       anchor = own_coordinates(anchor, axis_name)
-    frame = gram_lib.gram(shared, centre=anchor)
-    if axis_name is not None:
-      frame = jax.lax.psum(frame, axis_name)
-  finite = jnp.isfinite(jnp.diagonal(frame))
-  frame = jnp.where(finite[:, None] & finite[None, :], frame, 0)
-  finite = finite[:n] & finite[n]
+    frame = gram_lib.anchored_gram(
+      shared, anchor, mask=mask, axis_name=axis_name
+    )
+  finite = jnp.isfinite(jnp.diagonal(frame.products))
+  both = finite[:, None] & finite[None, :]
   return View(
     base=updates,
-    frame=frame,
-    finite=finite,
+    frame=jnp.where(both, frame.products, 0),
+    finite=finite[:n] & finite[n],
     present=mask,
     axis_name=axis_name,
     anchored=anchor is not None,
+    unit=frame.unit,
   )
 
 

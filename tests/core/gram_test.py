@@ -13,8 +13,14 @@ from jaxdl.core import gram as gram_lib
 
 
 @functools.cache
-def _centred():
+def _program():
   return jax.jit(gram_lib.centred_gram)
+
+
+def _frame(x, mask=None):
+  """Inner products around the centre in the units of the data."""
+  frame = _program()(x, mask=mask)
+  return np.asarray(frame.products, np.float64) * np.float64(frame.unit) ** 2
 
 
 _sq = jax.jit(gram_lib.squared_distances)
@@ -24,7 +30,9 @@ _medoid = jax.jit(gram_lib.medoid)
 
 def _distances(frame):
   n = frame.shape[0] - 1
-  return np.asarray(_sq(np.asarray(frame)[:n, :n]))
+  squares = np.diagonal(frame)[:n]
+  out = squares[:, None] + squares[None, :] - 2 * frame[:n, :n]
+  return np.maximum(out, 0) * (1 - np.eye(n))
 
 
 def _draw(*shape, seed=0):
@@ -80,7 +88,7 @@ class CentredGramTest(parameterized.TestCase):
       np.float32
     )
     want = reference.pairwise_sq(x)
-    got = _distances(_centred()(x))
+    got = _distances(_frame(x))
     np.testing.assert_allclose(got, want, rtol=1e-3)
     plain = np.asarray(_plain(x))
     self.assertGreater(np.abs(plain / np.where(want, want, 1) - 1).max(), 1)
@@ -89,7 +97,7 @@ class CentredGramTest(parameterized.TestCase):
   def test_rows_that_are_not_finite(self, place):
     x = _draw(9, 40).astype(np.float32)
     x[place, 3] = np.nan
-    frame = np.asarray(_centred()(x))
+    frame = _frame(x)
     rest = np.delete(np.arange(9), place)
     np.testing.assert_allclose(
       _distances(frame)[np.ix_(rest, rest)],
@@ -105,7 +113,7 @@ class CentredGramTest(parameterized.TestCase):
     """With few rows a broken one is at distance zero from itself only."""
     x = np.full((num_broken + 1, 4), np.nan, np.float32)
     x[-1] = 2.0
-    frame = np.asarray(jax.jit(gram_lib.centred_gram)(x))
+    frame = _frame(x)
     self.assertEqual(frame[-1, -1], 16.0)
 
   def test_guess_is_corrected_when_the_sample_deceives(self):
@@ -114,7 +122,7 @@ class CentredGramTest(parameterized.TestCase):
     x[:, :1024] = 0.0
     x[1:, :1024] += 0.01 * _draw(6, 1024, seed=3)
     x[0, 1024:] = 1e6
-    frame = np.asarray(_centred()(x))
+    frame = _frame(x)
     # The centre is an ordinary row after all.
     self.assertLess(frame[7, 7], 1e5)
     self.assertTrue(_rare_branch_taken(x))
@@ -132,14 +140,78 @@ class CentredGramTest(parameterized.TestCase):
   def test_padding_keeps_the_guess(self):
     x = np.concatenate([1e3 + _draw(5, 40), np.zeros((20, 40))])
     mask = np.arange(25) < 5
-    frame = jax.jit(gram_lib.centred_gram)(x.astype(np.float32), mask=mask)
+    frame = _frame(x.astype(np.float32), mask)
     self.assertGreater(float(frame[25, 25]), 1e6)
     self.assertFalse(_rare_branch_taken(x.astype(np.float32), mask))
     np.testing.assert_allclose(
-      _distances(np.asarray(frame))[:5, :5],
+      _distances(frame)[:5, :5],
       reference.pairwise_sq(x[:5]),
       rtol=1e-3,
     )
+
+  # Squares of these overflow or vanish in float32; 3e38 is its largest number.
+  @parameterized.parameters(1e-30, 1e-22, 1e-12, 1e18, 1e25, 3e37)
+  def test_any_magnitude(self, size):
+    x = (_draw(9, 40) * size).astype(np.float32)
+    exact = x.astype(np.float64)
+    x[3] = np.nan
+    rest = np.delete(np.arange(9), 3)
+    got = _distances(_frame(x))[np.ix_(rest, rest)] / size**2
+    want = reference.pairwise_sq(exact[rest] / size)
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+
+  def test_rows_that_dwarf_the_others_are_left_out(self):
+    x = _draw(9, 40).astype(np.float32)
+    x[2], x[6] = 1e14, 1e20
+    frame = _frame(x)
+    self.assertEqual(np.isnan(np.diagonal(frame)).nonzero()[0].tolist(), [6])
+    rest = np.delete(np.arange(9), [2, 6])
+    np.testing.assert_allclose(
+      _distances(frame)[np.ix_(rest, rest)],
+      reference.pairwise_sq(x[rest]),
+      rtol=1e-4,
+      atol=1e-4,
+    )
+    self.assertAlmostEqual(_distances(frame)[0, 2] / 40e28, 1, places=4)
+
+
+class LengthsTest(parameterized.TestCase):
+  def test_power_of_two(self):
+    x = np.float32([5.0, 0.3, 1.0, 2**-100, 2**100, 0.0, np.nan, np.inf])
+    got = np.asarray(jax.jit(gram_lib.power_of_two)(x))
+    want = [4.0, 0.25, 1.0, 2**-100, 2**100, 1.0, 1.0, 1.0]
+    np.testing.assert_array_equal(got, np.float32(want))
+    extreme = np.float32([1e-45, 3e38])
+    got = np.asarray(jax.jit(gram_lib.power_of_two)(extreme))
+    self.assertTrue((np.isfinite(1 / got) & (got > 0)).all())
+
+  def test_norms_and_cosines_of_rows_of_all_magnitudes(self):
+    x = _draw(8, 20)
+    sizes = [1e-30, 1e-18, 1e-3, 1.0, 1e6, 1e18, 1e30, 1e37]
+    rows = (x * np.array(sizes)[:, None]).astype(np.float32)
+    norms, units, finite = jax.jit(gram_lib.row_norms)(
+      rows, mask=np.ones(8, bool)
+    )
+    got = np.float64(norms) * np.float64(units) / sizes
+    np.testing.assert_allclose(got, np.linalg.norm(x, axis=1), rtol=1e-5)
+    self.assertTrue(np.asarray(finite).all())
+    cosines, norms, units, usable, _ = jax.jit(gram_lib.directions)(rows)
+    got = np.float64(norms) * np.float64(units) / sizes
+    np.testing.assert_allclose(got, np.linalg.norm(x, axis=1), rtol=1e-5)
+    unit = reference.unit_rows(x)
+    np.testing.assert_allclose(cosines, unit @ unit.T, atol=1e-6)
+    self.assertTrue(np.asarray(usable).all())
+
+  def test_zero_and_broken_rows(self):
+    x = _draw(4, 5).astype(np.float32)
+    x[1], x[2, 0] = 0.0, np.inf
+    norms, _, finite = jax.jit(gram_lib.row_norms)(x, mask=np.ones(4, bool))
+    np.testing.assert_array_equal(finite, [True, True, False, True])
+    np.testing.assert_array_equal(np.asarray(norms)[1:3], 0.0)
+    cosines, _, _, usable, finite = jax.jit(gram_lib.directions)(x)
+    np.testing.assert_array_equal(usable, [True, False, False, True])
+    np.testing.assert_array_equal(finite, [True, True, False, True])
+    np.testing.assert_array_equal(np.asarray(cosines)[1:3], 0.0)
 
 
 def _rare_branch_taken(x, mask=None):

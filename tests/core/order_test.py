@@ -150,9 +150,13 @@ class StatisticsTest(parameterized.TestCase):
         want[:, d] = values.mean(), values.min(), values.max()
       np.testing.assert_allclose(static, want[0], atol=1e-5)
       np.testing.assert_allclose(traced, want[0], atol=1e-5)
-      for low, high in (window, traced_window):
+      order_of = np.sort(x.astype(np.float64), axis=0)
+      for low, high, start in (window, traced_window):
         np.testing.assert_array_equal(low, want[1])
         np.testing.assert_array_equal(high, want[2])
+        for d in range(5):
+          self.assertEqual(order_of[start[d], d], want[1, d])
+          self.assertEqual(order_of[start[d] + kept - 1, d], want[2, d])
 
   def test_traced_positions_stay_in_one_loop(self):
     """A stack of all sorted rows compiles and runs tens of times slower."""

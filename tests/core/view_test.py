@@ -35,7 +35,13 @@ def _read(view, weights):
     'middle': view.centred_products(),
     'valid': view.valid,
     'sum': view.combine(weights),
+    'unit': view.unit,
   }
+
+
+def _sum_of_norms(x):
+  view = view_lib.view(x)
+  return jnp.sum(view.norms()) * view.unit
 
 
 class ViewTest(parameterized.TestCase):
@@ -46,13 +52,14 @@ class ViewTest(parameterized.TestCase):
     self.assertEqual(view.size, len(rows))
     weights = np.linspace(-1, 1, len(rows), dtype=np.float32)
     got = _read(view, weights)
-    close(got['products'], rows @ rows.T)
-    close(got['sq_norms'], (rows**2).sum(axis=1))
-    close(got['norms'], np.linalg.norm(rows, axis=1))
-    close(got['sq_distances'], reference.pairwise_sq(rows))
+    unit = float(got['unit'])
+    close(got['products'] * unit**2, rows @ rows.T)
+    close(got['sq_norms'] * unit**2, (rows**2).sum(axis=1))
+    close(got['norms'] * unit, np.linalg.norm(rows, axis=1))
+    close(got['sq_distances'] * unit**2, reference.pairwise_sq(rows))
     close(got['rows'], rows)
     # Only differences count, around whatever point.
-    middle = np.asarray(got['middle'], np.float64)
+    middle = np.asarray(got['middle'], np.float64) * unit**2
     gap = middle[0, 0] + middle[1, 1] - 2 * middle[0, 1]
     close(gap, ((rows[0] - rows[1]) ** 2).sum())
     close(got['sum'], weights @ rows)
@@ -77,7 +84,7 @@ class ViewTest(parameterized.TestCase):
     point = np.zeros(N + 1, np.float32)
     point[-1] = 1.0  # The anchor in terms of the frame.
     np.testing.assert_allclose(
-      jax.jit(lambda v, p: v.sq_distances_to(p))(view, point),
+      jax.jit(lambda v, p: v.sq_distances_to(p) * v.unit**2)(view, point),
       ((rows - anchor) ** 2).sum(axis=1),
       rtol=1e-4,
     )
@@ -114,11 +121,33 @@ class ViewTest(parameterized.TestCase):
 
   def test_gradient_of_a_zero_norm(self):
     rows = jnp.asarray(_rows()).at[1].set(0.0)
-    grad = jax.jit(jax.grad(lambda x: jnp.sum(view_lib.view(x).norms())))(rows)
+    grad = jax.jit(jax.grad(lambda x: _sum_of_norms(x)))(rows)
     self.assertTrue(np.isfinite(grad).all())
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     want = np.where(lengths > 0, rows / np.maximum(lengths, 1e-9), 0)
     np.testing.assert_allclose(grad, want, rtol=1e-3, atol=1e-3)
+
+  def test_mixtures_beside_a_huge_row(self):
+    """What two mixtures share drops out of their distance exactly."""
+    rows = _rows()
+    rows[0] = 1e9
+    rows[1:] = np.float32([1.0, 2.0, 3.0, 4.0, 5.0])[:, None]
+    matrix = np.zeros((3, N), np.float32)
+    matrix[0, 1:4] = matrix[1, 2:5] = matrix[2, 3:6] = 1 / 3
+    got = _read(_mix(_view(rows), matrix), np.zeros(3, np.float32))
+    want = reference.pairwise_sq(matrix.astype(np.float64) @ rows)
+    np.testing.assert_allclose(
+      got['sq_distances'] * float(got['unit']) ** 2, want, rtol=1e-4
+    )
+
+  def test_short_vectors_beside_a_long_centre(self):
+    rows = _rows() + 10
+    rows[2] *= 1e-6
+    got = _read(_view(rows), np.zeros(N, np.float32))
+    unit = float(got['unit'])
+    np.testing.assert_allclose(
+      got['norms'] * unit, np.linalg.norm(np.float64(rows), axis=1), rtol=1e-5
+    )
 
   def test_a_view_is_returned_as_it_is(self):
     view = _view(_rows())
@@ -166,7 +195,8 @@ class SharesTest(parameterized.TestCase):
 
     def local(x):
       view = view_lib.view(x, axis_name='clients')
-      return view.sq_distances(), view.combine(weights), view.finite
+      distances = view.sq_distances() * view.unit**2
+      return distances, view.combine(weights), view.finite
 
     run = jax.shard_map(
       local, mesh=mesh, in_specs=jax.P('clients'), out_specs=jax.P(),
