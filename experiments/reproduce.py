@@ -2,16 +2,21 @@
 """Reruns the headline experiments of papers and checks their claims.
 
 Writes REPRODUCTION.md: claim, seeds, figure, held or not. A claim that does not
-hold is written down as not held.
+hold is written down as not held. `--smoke` tries the first experiment of every
+chosen paper in small, and writes nothing.
 
 Example: python -m experiments.reproduce --papers=flag_aggregator,monna
 """
 
+import contextlib
+import difflib
 import importlib
+import os
 import pathlib
 import platform
 import sys
 import time
+from collections.abc import Iterator
 
 import jax
 from absl import app, flags, logging
@@ -19,12 +24,21 @@ from absl import app, flags, logging
 from jaxdl import papers
 
 FLAGS = flags.FLAGS
-flags.DEFINE_list('papers', ['all'], "Keys of the index, or 'all'.")
-flags.DEFINE_list('seeds', ['0', '1', '2'], 'Seeds of every experiment.')
-flags.DEFINE_string(
-  'output', 'REPRODUCTION.md', 'Table of claims; other papers are kept.'
-)
-flags.DEFINE_string('plots', 'runs/reproduce', 'Folder of the pictures.')
+_KEYS = ', '.join(p.key for p in papers.PAPERS if p.claims)
+_FLAGS = {
+  'papers': (['all'], f"Keys of the index, or 'all'; from {_KEYS}."),
+  'seeds': (['0', '1', '2'], 'Seeds of every experiment.'),
+  'output': ('REPRODUCTION.md', 'Table of claims; other papers are kept.'),
+  'plots': ('runs/reproduce', 'Folder of the pictures.'),
+  'smoke': (False, 'Only try the first experiment of every paper, in small.'),
+}
+_DEFINE = {
+  list: flags.DEFINE_list,
+  str: flags.DEFINE_string,
+  bool: flags.DEFINE_bool,
+}
+for _name, (_default, _text) in _FLAGS.items():
+  _DEFINE[type(_default)](_name, _default, _text)
 
 _HEADER = """# Reproduction
 
@@ -55,17 +69,60 @@ def chosen(names: list[str]) -> list[papers.Paper]:
     Papers that have claims.
 
   Raises:
-    ValueError: for unknown keys.
+    ValueError: for unknown keys, or none.
   """
   known = {p.key: p for p in papers.PAPERS if p.claims}
   if names == ['all']:
     return list(known.values())
+  if not names:
+    raise ValueError(f'--papers is empty: choose from {_KEYS} or all.')
   for name in names:
     if name not in known:
+      near = difflib.get_close_matches(name, known, n=1)
+      hint = f' Did you mean {near[0]}?' if near else ''
       raise ValueError(
-        f'papers={name!r} is unknown: choose from {", ".join(known)} or all.'
+        f'--papers={name} is unknown: choose from {_KEYS} or all.{hint}'
       )
   return [known[name] for name in names]
+
+
+def seeds_of(names: list[str]) -> tuple[int, ...]:
+  """Reads `--seeds`.
+
+  Args:
+    names: numbers as text.
+
+  Returns:
+    The seeds.
+
+  Raises:
+    ValueError: unless they are different natural numbers.
+  """
+  if not all(name.strip().isdecimal() for name in names) or not names:
+    raise ValueError(
+      f'--seeds={",".join(names)} must be numbers from 0 on, e.g. 0,1,2.'
+    )
+  seeds = tuple(int(name) for name in names)
+  if len(set(seeds)) != len(seeds):
+    raise ValueError(f'--seeds={",".join(names)} must differ.')
+  return seeds
+
+
+def check_place(flag: str, path: pathlib.Path) -> None:
+  """Sees to it that hours of work will not end at a read-only place.
+
+  Args:
+    flag: that named the path.
+    path: what will be written.
+
+  Raises:
+    ValueError: if it cannot be.
+  """
+  there = next(p for p in (path, *path.absolute().parents) if p.exists())
+  folder = there.is_dir()
+  fits = folder == (flag == 'plots') if there == path else folder
+  if not fits or not os.access(there, os.W_OK):
+    raise ValueError(f'--{flag}={path} cannot be written: see {there}.')
 
 
 def check(paper: papers.Paper, seeds: tuple[int, ...]) -> list[str]:
@@ -115,32 +172,115 @@ def merge(path: pathlib.Path, sections: dict[str, list[str]]) -> None:
   order = [p.key for p in papers.PAPERS]
   keys = sorted(old, key=lambda k: order.index(k) if k in order else 999)
   text = _HEADER + '\n' + '\n\n'.join('\n'.join(old[k]) for k in keys) + '\n'
+  path.parent.mkdir(parents=True, exist_ok=True)
   path.write_text(text)
 
 
-def main(argv: list[str]) -> None:
+class _Enough(Exception):
+  """The first experiment of a claim has run."""
+
+
+@contextlib.contextmanager
+def _small_experiments() -> Iterator[None]:
+  """Shrinks what claims run, and leaves them after their first experiment."""
+  changed = []
+  for name, module in sorted(sys.modules.items()):
+    run = getattr(module, 'run', None)
+    if not name.startswith('experiments.') or not hasattr(module, 'Config'):
+      continue
+
+    def first(config, *, run=run):
+      run(config.smoked())
+      raise _Enough
+
+    changed.append((module, run))
+    module.run = first
+  try:
+    yield
+  finally:
+    for module, run in changed:
+      module.run = run
+
+
+def smoke(paper: papers.Paper) -> str:
+  """Tries the first experiment of a paper's first claim.
+
+  Args:
+    paper: what to try.
+
+  Returns:
+    What was tried, and how long it took.
+  """
+  start = time.monotonic()
+  name, (_, claim) = next(iter(claims_of(paper.key).items()))
+  with _small_experiments(), contextlib.suppress(_Enough):
+    claim((0,))
+  return f'{paper.key}: {name} runs ({time.monotonic() - start:.0f} s)'
+
+
+def _parse(args: list[str]) -> list[str]:
+  """Parses flags, and says mistakes and help as every binary does."""
+  asked = {arg.lstrip('-') for arg in args[1:] if arg.startswith('-')}
+  if asked & {'help', 'helpshort', 'h', '?'}:
+    lines = [
+      f'  --{name}={",".join(d) if isinstance(d, list) else d}\n'
+      f'      {text}'
+      for name, (d, text) in _FLAGS.items()
+    ]
+    print(__doc__.strip(), '\n\nFlags (with their defaults):\n')
+    print('\n'.join(lines))
+    sys.exit(0)
+  try:
+    rest = FLAGS(args)
+    if len(rest) > 1:
+      raise ValueError(f'{rest[1]!r} is no flag: write --name=value.')
+    chosen(FLAGS.papers)
+    seeds_of(FLAGS.seeds)
+    if not FLAGS.smoke:
+      check_place('output', pathlib.Path(FLAGS.output))
+      check_place('plots', pathlib.Path(FLAGS.plots))
+  except (flags.Error, ValueError) as error:
+    print(f'reproduce: {error}', file=sys.stderr)
+    sys.exit(2)
+  return rest
+
+
+def main(argv: list[str]) -> int:
   """Checks the chosen papers and writes the table.
 
   Args:
-    argv: must hold the program's name only.
+    argv: the program's name.
+
+  Returns:
+    The exit code.
   """
-  if len(argv) > 1:
-    sys.exit(f'reproduce: unexpected argument {argv[1]!r}.')
+  del argv
+  seeds = seeds_of(FLAGS.seeds)
   try:
-    todo = chosen(FLAGS.papers)
-    seeds = tuple(int(s) for s in FLAGS.seeds)
-  except ValueError as error:
-    sys.exit(f'reproduce: {error}')
-  for paper in todo:
-    lines = check(paper, seeds)
-    module = importlib.import_module(f'experiments.claims.{paper.key}')
-    if hasattr(module, 'draw'):
-      folder = pathlib.Path(FLAGS.plots) / paper.key
-      folder.mkdir(parents=True, exist_ok=True)
-      module.draw(seeds, folder)
-    merge(pathlib.Path(FLAGS.output), {paper.key: lines})
-    print('\n'.join(lines))
+    for paper in chosen(FLAGS.papers):
+      print(f'{paper.key}: {paper.title} ...', file=sys.stderr, flush=True)
+      if FLAGS.smoke:
+        print(smoke(paper), flush=True)
+        continue
+      lines = check(paper, seeds)
+      module = importlib.import_module(f'experiments.claims.{paper.key}')
+      if hasattr(module, 'draw'):
+        folder = pathlib.Path(FLAGS.plots) / paper.key
+        folder.mkdir(parents=True, exist_ok=True)
+        module.draw(seeds, folder)
+      merge(pathlib.Path(FLAGS.output), {paper.key: lines})
+      print('\n'.join(lines), flush=True)
+  except KeyboardInterrupt:
+    print(
+      'reproduce: stopped; papers that are done are in the table.',
+      file=sys.stderr,
+    )
+    return 130
+  except OSError as error:
+    print(f'reproduce: {error}', file=sys.stderr)
+    return 2
+  return 0
 
 
 if __name__ == '__main__':
-  app.run(main)
+  app.run(main, flags_parser=_parse)
