@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.core import checks, trees
+from jaxdl.core import checks, gram, trees
 
 COMPRESSORS = ('identity', 'top_k', 'random_k', 'qsgd', 'sign')
 
@@ -164,7 +164,10 @@ def stochastic_quantize(
   unit = wide / jnp.where(largest > 0, largest, 1.0)
   length = jnp.maximum(jnp.sqrt(jnp.sum(unit * unit)), 1.0)
   draw = jax.random.uniform(key, x.shape, wide.dtype)
-  level = jnp.floor(jnp.abs(unit) * (levels / length) + draw)
+  exact = jnp.abs(unit) * (levels / length)
+  below = jnp.floor(exact)
+  # Not floor(exact + draw), which may round up from a level that is met.
+  level = below + (draw >= 1 - (exact - below))
   scale = 1.0 if unbiased else 1.0 / (1.0 + _omega(x.size, levels))
   step = length * (scale / levels)
   return (jnp.sign(unit) * level * step * largest).astype(x.dtype)
@@ -195,7 +198,9 @@ def scaled_sign(x: chex.Array) -> chex.Array:
   x = _floating(x)
   if not x.size:
     return x
-  mean = jnp.mean(jnp.abs(x.astype(trees.accumulator(x.dtype))))
+  size = jnp.abs(x.astype(trees.accumulator(x.dtype)))
+  unit = gram.power_of_two(jnp.max(size))  # Sums of units stay finite.
+  mean = jnp.mean(size / unit) * unit
   return jnp.where(x < 0, -mean, mean).astype(x.dtype)
 
 

@@ -38,7 +38,8 @@ def stepped_inverse_decay(
   checks.integer(every, name='every', low=1)
 
   def schedule(count):
-    whole = jnp.floor(jnp.asarray(count) / every) * every
+    # A quotient of floats may round to below a whole number.
+    whole = jnp.asarray(count) // every * every
     return init_value / (whole / decay + 1.0)
 
   return schedule

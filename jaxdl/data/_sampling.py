@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.core import checks, types
+from jaxdl.core import checks, gram, types
 from jaxdl.data import _batching
 
 SAMPLERS = ('full', 'uniform', 'multinomial', 'poisson', 'cyclic')
@@ -157,7 +157,11 @@ def sample_multinomial(
   shares = _shares(num_examples)
   m = checks.integer(num_sampled, name='num_sampled', low=1)
   key = jax.random.fold_in(key, round_index)
-  ids = jax.random.choice(key, len(shares), (m,), p=shares).astype(jnp.int32)
+  # Sums in another order may creep up where a client has nothing: it takes the
+  # sum before it, which is then never the first to reach the draw.
+  ends = jax.lax.cummax(jnp.where(shares > 0, jnp.cumsum(shares), 0.0))
+  draw = ends[-1] * (1 - jax.random.uniform(key, (m,), ends.dtype))
+  ids = jnp.searchsorted(ends, draw).astype(jnp.int32)
   return _pad(ids, jnp.ones((m,), bool), jnp.full((m,), 1 / m), size)
 
 
@@ -212,9 +216,9 @@ def sample_poisson(
     jnp.arange(n)
   )
   kept = min(size, n)
-  lowest, ids = jax.lax.top_k(-draw, kept)
-  mask = -lowest < rate
+  _, ids = jax.lax.top_k(-draw, kept)
   num_drawn = jnp.sum(draw < rate, dtype=jnp.int32)
+  mask = jnp.arange(kept) < num_drawn  # By rank: draws are compared once.
   if weighting == 'fixed':
     weights = jnp.where(mask, 1 / (rate * n), 0.0)
   else:
@@ -408,6 +412,7 @@ def _shares(num_examples: chex.Array) -> chex.Array:
     if not host.any():
       raise ValueError('num_examples must be positive for some client.')
   counts = jnp.asarray(num_examples).astype(jnp.float32)
+  counts = counts / gram.power_of_two(jnp.max(counts))  # Sums stay finite.
   return counts / jnp.sum(counts)
 
 

@@ -103,6 +103,7 @@ def decompose(
   Source: Wang et al. 2019 (https://arxiv.org/abs/1905.09435), equations 4, 6.
   """
   checks.number(budget, name='budget', low=0.0, high=1.0, open_low=True)
+  checks.integer(num_steps, name='num_steps', low=0)
   _weights.max_degree(graph)  # Validates.
   partners = matchings(graph)
   laplacians = _laplacians(partners)

@@ -21,6 +21,30 @@ def _stack(matrix: np.ndarray, name: str = 'matrix') -> np.ndarray:
   return stack
 
 
+def finite_stack(matrix: np.ndarray, name: str = 'matrix') -> np.ndarray:
+  """Returns float64[T, N, N] of one matrix or several, refusing NaN."""
+  stack = _stack(matrix, name)
+  bad = np.argwhere(~np.isfinite(stack))
+  if len(bad):
+    t, i, j = bad[0]
+    where = '' if np.ndim(matrix) == 2 else f'round {t}, '
+    raise ValueError(
+      f'{name} holds {stack[t, i, j]} at {where}row {i}, column {j}: need '
+      'finite numbers.'
+    )
+  return stack
+
+
+def _one(matrix):
+  stack = finite_stack(matrix)
+  if len(stack) != 1:
+    raise ValueError(
+      f'matrix must have shape [N, N]; got {np.shape(matrix)}: take one round '
+      'of it, or mean_square_factor of all.'
+    )
+  return stack[0]
+
+
 def check_stochastic(
   matrix: np.ndarray,
   *,
@@ -50,15 +74,8 @@ def check_stochastic(
     (2, 2)
   """
   checks.choice(stochastic, _KINDS, name='stochastic')
-  stack = _stack(matrix, name)
+  stack = finite_stack(matrix, name)
   where = '' if np.ndim(matrix) == 2 else 'round {}, '
-  bad = np.argwhere(~np.isfinite(stack))
-  if len(bad):
-    t, i, j = bad[0]
-    raise ValueError(
-      f'{name} holds {stack[t, i, j]} at {where.format(t)}row {i}, column '
-      f'{j}: need finite numbers.'
-    )
   bad = np.argwhere(stack < -atol)
   if len(bad) and not allow_negative:
     t, i, j = bad[0]
@@ -111,11 +128,14 @@ def consensus_factor(matrix: np.ndarray) -> float:
   Returns:
     ρ >= 0.
 
+  Raises:
+    ValueError: if the matrix is not square or not finite.
+
   Example:
     >>> round(consensus_factor([[0.75, 0.25], [0.25, 0.75]]), 12)
     0.5
   """
-  (w,) = _stack(matrix)
+  w = _one(matrix)
   return float(np.linalg.norm(w - 1 / len(w), 2))
 
 
@@ -143,7 +163,7 @@ def second_eigenvalue(matrix: np.ndarray) -> float:
   Returns:
     |λ₂| in modulus order; 0 for a single client.
   """
-  (w,) = _stack(matrix)
+  w = _one(matrix)
   if len(w) == 1:
     return 0.0
   return float(np.sort(np.abs(np.linalg.eigvals(w)))[-2])
@@ -158,7 +178,7 @@ def smallest_eigenvalue(matrix: np.ndarray) -> float:
   Returns:
     λ_N.
   """
-  (w,) = _stack(matrix)
+  w = _one(matrix)
   return float(np.linalg.eigvalsh((w + w.T) / 2)[0])
 
 
@@ -172,7 +192,7 @@ def mean_square_factor(matrices: np.ndarray) -> float:
   Returns:
     max over zero-mean x of E‖(W - J)x‖² / ‖x‖²; `1 - p` in the literature.
   """
-  stack = _stack(matrices, 'matrices')
+  stack = finite_stack(matrices, 'matrices')
   n = stack.shape[1]
   diff = (stack - 1 / n) @ (np.eye(n) - 1 / n)
   second = np.einsum('tki,tkj->ij', diff, diff) / len(stack)
@@ -199,12 +219,14 @@ def mixing_time(
     >>> mixing_time([[0.75, 0.25], [0.25, 0.75]], tolerance=0.01)
     7
   """
-  stack = _stack(matrices, 'matrices')
+  stack = finite_stack(matrices, 'matrices')
   n = stack.shape[1]
   product = np.eye(n) - 1 / n
   for t in range(max_rounds + 1):
     # The Frobenius norm brackets the spectral one and is far cheaper.
     size = np.linalg.norm(product)
+    if size > 1e100:
+      break
     if size <= tolerance or (
       size <= tolerance * n**0.5 and np.linalg.norm(product, 2) <= tolerance
     ):

@@ -6,6 +6,7 @@ Every function returns a NumPy `bool[N, N]` with an empty diagonal, where
 symmetric.
 """
 
+import numbers
 from collections.abc import Callable
 
 import networkx
@@ -19,24 +20,31 @@ _MAX_DRAWS = 200
 def adjacency(graph: np.ndarray | networkx.Graph) -> np.ndarray:
   """Turns a graph into the form that the rest of this package uses.
 
+  A graph says who talks to whom and nothing else: what cannot be kept (weights
+  of links, parallel links) is refused, not dropped. Everybody always has its
+  own model, so links from a client to itself say nothing and may be there.
+
   Args:
     graph: networkx graph (an edge j -> i of a directed one lets i receive from
-      j), or an array [N, N] whose non-zero entry [i, j] lets i receive from j.
+      j), or an array [N, N] of zeros and ones (or bool), where entry [i, j]
+      lets i receive from j. Nodes 0..N-1 are the clients of these numbers;
+      nodes that are not integers are numbered in the order of `graph.nodes`.
 
   Returns:
     bool[N, N] with an empty diagonal.
 
   Raises:
-    ValueError: if an array is not square, or there is no client.
+    ValueError: if an array is not square or holds anything but zeros and ones,
+      there is no client, links have weights other than one or are parallel,
+      or integer nodes are not 0..N-1.
 
   Example:
     >>> adjacency(networkx.path_graph(2)).tolist()
     [[False, True], [True, False]]
   """
   if isinstance(graph, networkx.Graph):
-    if graph.number_of_nodes() == 0:
-      raise ValueError('graph has no nodes: need at least one client.')
-    dense = networkx.to_numpy_array(graph, weight=None)
+    dense = networkx.to_numpy_array(graph, _client_nodes(graph), weight=None)
+    _refuse_weights(graph)
     dense = dense.T if graph.is_directed() else dense
   else:
     dense = np.asarray(graph)
@@ -44,9 +52,54 @@ def adjacency(graph: np.ndarray | networkx.Graph) -> np.ndarray:
     raise ValueError(
       f'graph must be a square array [N, N]; got shape {dense.shape}.'
     )
+  bad = np.argwhere(~((dense == 0) | (dense == 1)))
+  if len(bad):
+    i, j = bad[0]
+    raise ValueError(
+      f'graph holds {dense[i, j]} at row {i}, column {j}: need zeros and ones. '
+      'To mix by these numbers use from_matrix; for the links alone pass '
+      'graph != 0.'
+    )
   dense = dense != 0
   np.fill_diagonal(dense, False)
   return dense
+
+
+def _client_nodes(graph: networkx.Graph) -> list:
+  """The nodes of a networkx graph in the order of the clients."""
+  nodes = list(graph.nodes)
+  if not nodes:
+    raise ValueError('graph has no nodes: need at least one client.')
+  if not all(isinstance(node, numbers.Integral) for node in nodes):
+    return nodes
+  if sorted(nodes) != list(range(len(nodes))):
+    raise ValueError(
+      f'graph has {len(nodes)} integer nodes that are not 0..{len(nodes) - 1} '
+      f'but {min(nodes)}..{max(nodes)}: number the clients with '
+      "networkx.convert_node_labels_to_integers(graph, ordering='sorted')."
+    )
+  return sorted(nodes)
+
+
+def _refuse_weights(graph: networkx.Graph) -> None:
+  """Raises if the links of a networkx graph are not plain ones."""
+  seen = set()
+  for a, b, weight in graph.edges(data='weight', default=1):
+    if weight != 1:
+      raise ValueError(
+        f'graph has weight {weight} on the link {a}-{b}, which a graph of '
+        'clients cannot keep. For the links alone pass '
+        'networkx.to_numpy_array(graph, weight=None) (of a directed graph its '
+        'transpose); to mix by weights of your own use from_matrix.'
+      )
+    if graph.is_multigraph():
+      pair = (a, b) if graph.is_directed() else frozenset((a, b))
+      if pair in seen:
+        raise ValueError(
+          f'graph has parallel links {a}-{b}: pass networkx.Graph(graph) or '
+          'networkx.DiGraph(graph), which keep one of them.'
+        )
+      seen.add(pair)
 
 
 def is_undirected(graph: np.ndarray) -> bool:
@@ -216,12 +269,11 @@ def hypercube(num_clients: int) -> np.ndarray:
   return graph
 
 
-def _connected(
-  draw: Callable[[], networkx.Graph | np.ndarray], remedy: str
-) -> np.ndarray:
+def _connected(draw: Callable[[], networkx.Graph], remedy: str) -> np.ndarray:
   """Repeats a random draw until the graph is connected."""
   for _ in range(_MAX_DRAWS):
-    graph = adjacency(draw())
+    # In the order in which the nodes were drawn: their numbers mean nothing.
+    graph = adjacency(networkx.to_numpy_array(draw(), weight=None))
     if num_components(graph) == 1:
       return graph
   raise ValueError(

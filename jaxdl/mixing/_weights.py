@@ -264,10 +264,15 @@ def lazy(matrix: np.ndarray, move: float = 0.5) -> np.ndarray:
     float64, same shape; keeps row, column and double stochasticity.
 
   Raises:
-    ValueError: if `move` is out of range.
+    ValueError: if `move` is out of range or the matrix not square and finite.
   """
   checks.number(move, name='move', low=0.0, high=1.0, open_low=True)
-  matrix = np.asarray(matrix, np.float64)
+  if isinstance(matrix, networkx.Graph):
+    raise ValueError(
+      'lazy takes a mixing matrix, not a graph: use lazy_metropolis(graph).'
+    )
+  shape = np.shape(matrix)
+  matrix = _spectral.finite_stack(matrix).reshape(shape)
   return (1.0 - move) * np.eye(matrix.shape[-1]) + move * matrix
 
 

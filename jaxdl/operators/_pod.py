@@ -39,7 +39,7 @@ def pod_basis(outputs: chex.Array, num_modes: int) -> PODBasis:
 
   Returns:
     A `PODBasis` in the dtype of the outputs; signs make the largest entry of
-    every mode positive.
+    every mode, the first of equals, positive.
 
   Raises:
     ValueError: if shapes or counts do not fit or outputs are not finite.
@@ -62,7 +62,9 @@ def pod_basis(outputs: chex.Array, num_modes: int) -> PODBasis:
   total = max(float((singular**2).sum()), np.finfo(np.float64).tiny)
   energy = (singular**2 / total)[:num_modes]
   modes = modes[:num_modes] * np.sqrt(y.shape[1])
-  largest = np.abs(modes).argmax(1)
+  # The first of entries that differ by rounding alone: odd modes have two.
+  sizes = np.abs(modes)
+  largest = (sizes >= (1 - 1e-6) * sizes.max(1, keepdims=True)).argmax(1)
   modes *= np.sign(modes[np.arange(num_modes), largest])[:, None]
   dtype = jnp.asarray(outputs).dtype
   return PODBasis(*(jnp.asarray(a, dtype) for a in (mean, modes, energy)))

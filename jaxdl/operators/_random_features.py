@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random features that separate inputs from weights: f(w.x + b) = Psi . Phi."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.core import checks
+from jaxdl.core import checks, gram
 
 SPECTRA = ('cos', 'sin', 'gaussian', 'sech')
 SPLITS = ('s1', 's2', 's3')
@@ -378,22 +379,55 @@ def arccos_kernel(
     order: n in {0, 1, 2}.
 
   Returns:
-    f[...]; zero where a vector is zero (order 0: 1/4).
+    f[...]; zero where a vector is zero (order 0: 1/4). Where order 0 or a
+    vector of length zero leaves no derivative, it is taken as zero.
 
   Source: Cho and Saul 2009, Equation 1 and Section 2.1 (halved).
   """
   checks.integer(order, name='order', low=0, high=2)
-  lengths = jnp.linalg.norm(x, axis=-1) * jnp.linalg.norm(y, axis=-1)
-  inner = jnp.sum(x * y, -1)
-  cosine = jnp.clip(inner / jnp.where(lengths > 0, lengths, 1), -1, 1)
+  # Squared in units of their size, so that nothing over- or underflows.
+  units = [
+    gram.power_of_two(jnp.max(jnp.abs(v), -1, keepdims=True)) for v in (x, y)
+  ]
+  x, y = x / units[0], y / units[1]
+  lengths = _length(x) * _length(y)
+  positive = lengths > 0
+  inner = jnp.where(positive, jnp.sum(x * y, -1), 0)
+  cosine = inner / jnp.where(positive, lengths, 1)
+  lengths = lengths * units[0][..., 0] * units[1][..., 0]
+  return lengths**order * _arccos_shape(cosine, order) / (2 * jnp.pi)
+
+
+def _length(x):
+  square = jnp.sum(x * x, -1)
+  positive = square > 0
+  return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _arccos_shape(cosine, order):
+  cosine = jnp.clip(cosine, -1, 1)
   angle = jnp.arccos(cosine)
   if order == 0:
-    shape = jnp.pi - angle
-  elif order == 1:
-    shape = jnp.sin(angle) + (jnp.pi - angle) * cosine
+    return jnp.pi - angle
+  if order == 1:
+    return jnp.sin(angle) + (jnp.pi - angle) * cosine
+  return 3 * jnp.sin(angle) * cosine + (jnp.pi - angle) * (1 + 2 * cosine**2)
+
+
+@_arccos_shape.defjvp
+def _arccos_shape_jvp(order, primals, tangents):
+  # Each order's derivative is a multiple of the order below: what is infinite
+  # in the angle's at parallel vectors cancels.
+  (cosine,), (tangent,) = primals, tangents
+  value = _arccos_shape(cosine, order)
+  if order:
+    slope = order**2 * _arccos_shape(cosine, order - 1)
   else:
-    shape = 3 * jnp.sin(angle) * cosine + (jnp.pi - angle) * (1 + 2 * cosine**2)
-  return lengths**order * shape / (2 * jnp.pi)
+    square = (1 - cosine) * (1 + cosine)
+    inside = square > 0
+    slope = jnp.where(inside, jax.lax.rsqrt(jnp.where(inside, square, 1)), 0)
+  return value, slope * tangent
 
 
 def check_split(kind: str, split: str) -> None:

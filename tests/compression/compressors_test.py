@@ -2,6 +2,7 @@
 """Compressors: what they guarantee, what they cost, what they refuse."""
 
 import functools
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -132,6 +133,22 @@ class ValuesTest(parameterized.TestCase):
   def test_scaled_sign(self):
     got = compression.scaled_sign(jnp.array([0.0, 3.0, -6.0]))
     np.testing.assert_array_equal(got, [3.0, 3.0, -3.0])
+
+  def test_scaled_sign_of_large_entries_is_finite(self):
+    got = compression.scaled_sign(jnp.array([3e38, -3e38, 3e38]))
+    np.testing.assert_array_equal(got, np.float32([3e38, -3e38, 3e38]))
+
+  def test_a_level_that_is_met_is_never_left(self):
+    # 127 and a draw just below one add up to 128 in float32.
+    top = np.float32(1 - 2.0**-23)
+    x = jnp.array([4.0, 0.0, -0.0])
+    with mock.patch.object(
+      jax.random, 'uniform', lambda key, shape, dtype: jnp.full(shape, top)
+    ):
+      got = compression.stochastic_quantize(
+        x, num_levels=127, key=jax.random.key(0)
+      )
+    np.testing.assert_array_equal(got, x)
 
   @parameterized.parameters(1e-30, 1e30)
   def test_quantisation_neither_overflows_nor_vanishes(self, size):

@@ -24,6 +24,12 @@ class SteppedInverseDecayTest(absltest.TestCase):
     want = 1 / (steps // 4 * 4 / 10 + 1)
     np.testing.assert_allclose(jax.jit(jax.vmap(schedule))(steps), want, 1e-6)
 
+  def test_steps_are_counted_in_whole_numbers(self):
+    # As float32, 2^24 + 1 is 2^24.
+    schedule = schedules.stepped_inverse_decay(1.0, decay=1, every=2**24 + 1)
+    self.assertEqual(float(schedule(2**24)), 1.0)
+    self.assertLess(float(schedule(2**24 + 1)), 1e-6)
+
   def test_ranges(self):
     with self.assertRaisesRegex(ValueError, 'every must be at least 1'):
       schedules.stepped_inverse_decay(1.0, decay=1, every=0)

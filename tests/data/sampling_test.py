@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import functools
 import itertools
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -169,6 +170,26 @@ class CohortTest(parameterized.TestCase):
     self.assertEqual(set(got.client_ids.tolist()), {1, 3})
     got = data.sample_uniform(jax.random.key(0), 0, counts, 4)
     self.assertEqual(sorted(got.weights.tolist()), [0.0, 0.0, 0.5, 0.5])
+
+  def test_sums_of_shares_give_nothing_to_clients_without_examples(self):
+    rng = np.random.default_rng(0)
+    counts = rng.integers(0, 2, 1000) * rng.integers(1, 50, 1000)
+    shares = jnp.asarray(counts, jnp.float32) / float(counts.sum())
+    key = jax.random.key(3)
+    want = jax.random.choice(jax.random.fold_in(key, 0), 1000, (50,), p=shares)
+    got = data.sample_multinomial(key, 0, counts, 50).client_ids
+    np.testing.assert_array_equal(got, want)
+    # Every number between two neighbours at which a sum over shares ends.
+    ends = np.unique(np.asarray(jnp.cumsum(shares)))
+    draws = 1 - np.concatenate([ends, np.nextafter(ends, np.float32(0))])
+    draws = np.clip(draws, 0, 1 - 2.0**-24).astype(np.float32)
+    with mock.patch.object(jax.random, 'uniform', return_value=draws):
+      found = data.sample_multinomial(key, 0, counts, len(draws)).client_ids
+    self.assertGreater(counts[np.asarray(found)].min(), 0)
+
+  def test_huge_counts_keep_their_shares(self):
+    got = data.sample_full(jax.random.key(0), 0, np.full(10, 1e38))
+    np.testing.assert_allclose(got.weights, 0.1, rtol=1e-6)
 
   def test_gathered_cohort(self):
     stacked = {'y': jnp.arange(6).reshape(3, 2) + 1}

@@ -76,7 +76,34 @@ class TopologiesTest(parameterized.TestCase):
       np.nonzero(mixing.exponential(6)[1])[0], [2, 3, 5]
     )
 
+  def test_nodes_are_the_clients_of_these_numbers(self):
+    # Added as 2, 0, 1: the order of the nodes is not that of their numbers.
+    graph = networkx.Graph([(2, 0), (0, 1), (1, 1)])
+    want = [[0, 1, 1], [1, 0, 0], [1, 0, 0]]
+    np.testing.assert_array_equal(mixing.adjacency(graph), want)
+    named = networkx.Graph([('c', 'a'), ('a', 'b')])
+    np.testing.assert_array_equal(mixing.adjacency(named), mixing.path(3))
+    parallel = networkx.MultiGraph([(0, 1), (1, 2)])
+    np.testing.assert_array_equal(mixing.adjacency(parallel), mixing.path(3))
+    both = networkx.MultiDiGraph([(0, 1), (1, 0)])
+    np.testing.assert_array_equal(mixing.adjacency(both), mixing.path(2))
+
   @parameterized.named_parameters(
+    (
+      'gap',
+      lambda: mixing.adjacency(networkx.Graph([(1, 2), (2, 3)])),
+      r'3 integer nodes that are not 0\.\.2 but 1\.\.3.*convert_node_labels',
+    ),
+    (
+      'parallel',
+      lambda: mixing.adjacency(networkx.MultiGraph([(0, 1), (1, 0)])),
+      'parallel links 0-1',
+    ),
+    (
+      'parallel_directed',
+      lambda: mixing.adjacency(networkx.MultiDiGraph([(0, 1), (0, 1)])),
+      'parallel links 0-1',
+    ),
     ('n', lambda: mixing.ring(0), 'num_clients must be at least 1'),
     ('hypercube', lambda: mixing.hypercube(6), 'power of two.*use 4 or 8'),
     ('rows', lambda: mixing.torus(6, rows=4), 'rows=4 does not divide'),

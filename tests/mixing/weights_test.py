@@ -6,7 +6,7 @@ from absl.testing import absltest, parameterized
 
 from jaxdl import mixing
 
-_KARATE = networkx.karate_club_graph()
+_KARATE = networkx.Graph(networkx.karate_club_graph().edges)
 
 
 def _irregular():
@@ -86,6 +86,23 @@ class WeightsTest(parameterized.TestCase):
   def test_exponential_graph_with_odd_size(self, n, want):
     w = mixing.metropolis(mixing.exponential(n))
     self.assertAlmostEqual(mixing.consensus_factor(w), want, delta=1e-6)
+
+  def test_refuses_weights_of_links_instead_of_ignoring_them(self):
+    weighted = networkx.path_graph(3)
+    weighted.add_weighted_edges_from([(0, 1, 2.0), (1, 2, 1.0)])
+    matrix = np.array([[0.5, 0.5, 0], [0.5, 0.25, 0.25], [0, 0.25, 0.75]])
+    for rule in mixing.WEIGHT_RULES.values():
+      with self.assertRaisesRegex(ValueError, r'weight 2.0 on the link 0-1'):
+        rule(weighted)
+      with self.assertRaisesRegex(ValueError, '0.5 at row 0, column 0'):
+        rule(matrix)
+    with self.assertRaisesRegex(ValueError, 'nan at row 0, column 1'):
+      mixing.metropolis(np.array([[0, np.nan], [1, 0]]))
+    # What the messages advise.
+    want = mixing.metropolis(mixing.path(3))
+    links = networkx.to_numpy_array(weighted, weight=None)
+    np.testing.assert_array_equal(mixing.metropolis(links), want)
+    np.testing.assert_array_equal(mixing.metropolis(matrix != 0), want)
 
   def test_karate_spectrum(self):
     w = mixing.metropolis(_KARATE)
@@ -218,6 +235,30 @@ class SpectralTest(parameterized.TestCase):
   def test_names_the_offending_row(self, matrix, kind, message):
     with self.assertRaisesRegex(ValueError, message):
       mixing.check_stochastic(matrix, stochastic=kind)
+
+  @parameterized.parameters(
+    'consensus_factor',
+    'spectral_gap',
+    'second_eigenvalue',
+    'smallest_eigenvalue',
+    'mean_square_factor',
+    'mixing_time',
+    'stationary_distribution',
+    'lazy',
+    'from_matrix',
+  )
+  def test_refuses_what_is_not_finite(self, name):
+    for bad in (np.nan, np.inf):
+      with self.assertRaisesRegex(ValueError, f'{bad} at row 0, column 1'):
+        getattr(mixing, name)([[1.0, bad], [0.0, 1.0]])
+
+  def test_refuses_schedules_where_one_matrix_is_meant(self):
+    with self.assertRaisesRegex(ValueError, r'\[N, N\].*\(2, 3, 3\)'):
+      mixing.consensus_factor(np.stack([np.eye(3)] * 2))
+    with self.assertRaisesRegex(ValueError, 'lazy_metropolis'):
+      mixing.lazy(networkx.path_graph(3))
+    with self.assertRaisesRegex(ValueError, 'no consensus'):
+      mixing.mixing_time(1e120 * np.eye(2))
 
   def test_second_eigenvalue_bounds(self):
     w = mixing.metropolis(_KARATE)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Errors, normalisers and schedules against NumPy."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -51,6 +53,47 @@ class RelativeTest(parameterized.TestCase):
     self.assertTrue(bool(jnp.isfinite(grads).all()))
     np.testing.assert_array_equal(grads[1], 0.0)
     np.testing.assert_array_equal(loss(0 * y, 0 * y), 0.0)
+
+  def test_values_of_any_size(self):
+    y = fields(2, 5, 4, 1) / 8
+    names = ('relative_l2', 'relative_h1', 'relative_h1_spectral', 'helmholtz')
+
+    @jax.jit
+    def errors(scale):
+      p, t = 1.1 * (scale * y), scale * y
+      found = {name: operators.LOSSES[name](p, t) for name in names}
+      found['cubes'] = operators.relative_lp(p, t, power=3)
+      found['largest'] = operators.relative_lp(p, t, power=math.inf)
+      found['mean'] = operators.normalised_mse(p, t)
+      metrics = operators.pdebench_metrics(p, t)
+      slope = jax.grad(lambda p: operators.relative_l2(p, t).sum())(p)
+      return found, metrics, slope, operators.fit_normalizer(t, epsilon=0.0)
+
+    want, want_metrics, want_slope, want_affine = errors(1.0)
+    for name in ('relative_l2', 'relative_h1_spectral', 'cubes', 'largest'):
+      np.testing.assert_allclose(want[name], 0.1, rtol=1e-5)
+    np.testing.assert_allclose(want['mean'].mean(), 0.01, rtol=1e-5)
+    for scale in (1e-25, 1e25, 1e37):
+      found, metrics, slope, affine = errors(scale)
+      unscaled = {'helmholtz', *want_metrics} - {'nrmse'}
+      for name, value in {**found, **metrics}.items():
+        reference = {**want, **want_metrics}[name]
+        unit = scale if name in unscaled else 1.0
+        np.testing.assert_allclose(value / unit, reference, 1e-5, err_msg=name)
+      if scale < 1e30:  # Beyond, the slope itself leaves float32.
+        np.testing.assert_allclose(slope * scale, want_slope, rtol=1e-4)
+      for value, reference in zip(affine, want_affine, strict=True):
+        np.testing.assert_allclose(value / scale, reference, rtol=1e-5)
+
+  def test_named_values(self):
+    for size in (1e-25, 1e25):
+      got = operators.relative_l2(
+        jnp.array([[1.1 * size]]), jnp.array([[size]])
+      )
+      np.testing.assert_allclose(got, 0.1, rtol=1e-5)
+    # The error's square overflows, the error does not.
+    got = operators.relative_l2(jnp.array([[1e30]]), jnp.array([[1.0]]))
+    np.testing.assert_allclose(got, 1e30, rtol=1e-6)
 
   def test_says_what_to_change(self):
     with self.assertRaisesRegex(ValueError, 'must have the same shape'):

@@ -55,6 +55,17 @@ class PODTest(parameterized.TestCase):
       basis.modes @ basis.modes.T, 20 * np.eye(3), atol=1e-3
     )
 
+  def test_signs_of_odd_modes_do_not_hang_on_rounding(self):
+    # Two entries of equal size and opposite sign: the first one is positive.
+    mode = np.array([0.5, -1.0, 0.25, -0.25, 1.0, -0.5])
+    for nudge in (-1e-12, 1e-12):
+      nudged = mode + nudge * np.eye(6)[4]
+      outputs = np.outer([1.0, -1.0, 2.0, -2.0], nudged)
+      basis = operators.pod_basis(outputs, 1)
+      np.testing.assert_allclose(
+        basis.modes[0], -mode / np.linalg.norm(mode) * 6**0.5, rtol=1e-5
+      )
+
   def test_learned_modes_are_appended(self):
     basis = operators.pod_basis(self.outputs, 3)
     u, y = jnp.ones((2, 6)), jnp.ones((20, 1))

@@ -236,6 +236,56 @@ class ArcCosineTest(parameterized.TestCase):
       kernel(2 * e, 3 * f), 6 * kernel(e, f), rtol=1e-6
     )
 
+  def test_gradients_where_vectors_are_parallel(self):
+    e, f = jnp.array([1.0, 0.0]), jnp.array([0.0, 1.0])
+    zero = 0 * e
+    x = jnp.stack([e, e, 2 * e, zero, e, jnp.array([0.6, 0.8])])
+    y = jnp.stack([e, -e, e, e, f, e])
+    slopes = jax.jit(
+      lambda x, y: [
+        jax.vmap(
+          jax.grad(lambda x, y, n=n: operators.arccos_kernel(x, y, order=n))
+        )(x, y)
+        for n in range(3)
+      ]
+    )(x, y)
+    # |x|^n |y|^n J_n / (2 pi): J_1' = J_0 and J_2' = 4 J_1 in the cosine.
+    turn = np.arccos(0.6)
+    cross = np.array([0.64, -0.48])  # Of the cosine at the last pair.
+    one = np.sin(turn) + (np.pi - turn) * 0.6
+    two = 3 * np.sin(turn) * 0.6 + (np.pi - turn) * (1 + 2 * 0.36)
+    unit = np.array([0.6, 0.8])
+    wants = (
+      [zero, zero, zero, zero, f / (2 * np.pi), cross / 0.8 / (2 * np.pi)],
+      [
+        e / 2,
+        zero,
+        e / 2,
+        zero,
+        e / (2 * np.pi) + f / 4,
+        (one * unit + (np.pi - turn) * cross) / (2 * np.pi),
+      ],
+      [
+        3 * e,
+        zero,
+        6 * e,
+        zero,
+        e / 2 + 2 * f / np.pi,
+        (2 * two * unit + 4 * one * cross) / (2 * np.pi),
+      ],
+    )
+    for got, want in zip(slopes, wants, strict=True):
+      np.testing.assert_allclose(got, np.stack(want), atol=1e-5)
+
+  @parameterized.parameters(1e-18, 1e18)
+  def test_neither_overflows_nor_vanishes(self, size):
+    x = size * jnp.asarray(X)
+    got = operators.arccos_kernel(x, x)
+    np.testing.assert_allclose(got, np.square(np.float64(x)).sum() / 2, 1e-5)
+    feature_map = operators.relu_map(jnp.eye(4), normalize=True)
+    want = feature_map.inputs(jnp.asarray(X))
+    np.testing.assert_allclose(feature_map.inputs(x), want, rtol=1e-6)
+
   @parameterized.parameters(0, 1, 2)
   def test_features_estimate_it(self, order):
     g = operators.gaussian_projection(jax.random.key(0), 200_000, 4)
