@@ -82,8 +82,8 @@ def statistics_surrogate(
 ) -> chex.Array:
   """A number that is zero but pulls running statistics to the batch's.
 
-  It is `s - stop_gradient(s)` with `s = |statistics - batch|^2 / 2`, the
-  batch's part held fixed: added to a loss it changes no value, and the
+  It has the derivatives of `|statistics - batch|^2 / 2`, the batch's part held
+  fixed, and the value zero: added to a loss it changes no value, and the
   gradient with respect to the statistics becomes `statistics - batch`. Plain
   gradient descent with step `r` is then the usual moving average,
   `(1 - r) statistics + r batch`.
@@ -106,13 +106,16 @@ def statistics_surrogate(
   if batch_statistics is None or not jax.tree.leaves(running):
     return jnp.zeros(())
   wide = trees.common_accumulator(running)
-  gaps = jax.tree.map(
-    lambda old, new: old.astype(wide) - jax.lax.stop_gradient(new).astype(wide),
-    running,
-    batch_statistics,
-  )
-  half = trees.sum_leaves(lambda gap: 0.5 * jnp.sum(jnp.square(gap)), gaps)
-  return half - jax.lax.stop_gradient(half)
+
+  def leaf(old, new):
+    fixed, new = map(jax.lax.stop_gradient, (old, new))
+    # Zero for each entry: a sum minus the same sum need not be, compiled.
+    move = old.astype(wide) - fixed.astype(wide)
+    gap = fixed.astype(wide) - new.astype(wide)
+    return jnp.sum((gap + 0.5 * move) * move)
+
+  parts = jax.tree.map(leaf, running, batch_statistics)
+  return trees.sum_leaves(lambda part: part, parts)
 
 
 def training_outputs(
