@@ -245,6 +245,13 @@ class SurrogateTest(parameterized.TestCase):
     self.assertEqual(float(surrogate), 0.0)
     self.assertIs(networks.recalibrate(network, params, {}), params)
     self.assertEqual(float(networks.statistics_surrogate(params, None)), 0.0)
+    # Squares beyond float32 change neither the value nor the pull.
+    far, near = ({'statistics': {'mean': jnp.full(2, x)}} for x in (1e30, 1.0))
+    value, pull = jax.value_and_grad(networks.statistics_surrogate)(
+      far, near['statistics']
+    )
+    self.assertEqual(float(value), 0.0)
+    np.testing.assert_allclose(pull['statistics']['mean'], 1e30, rtol=1e-6)
 
 
 class RecalibrateTest(parameterized.TestCase):
