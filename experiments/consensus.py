@@ -19,7 +19,13 @@ import numpy as np
 
 from jaxdl import mixing
 from jaxdl.core import trees
-from jaxdl.experiment import gossip, plots, runner, supervised
+from jaxdl.experiment import (
+  config as config_lib,
+  gossip,
+  plots,
+  runner,
+  supervised,
+)
 
 knob = runner.knob
 
@@ -63,7 +69,8 @@ class Config(gossip.GossipConfig):
       raise ValueError(f'topologies must differ; got {self.topologies}.')
     self.check_options([gossip.parse(t)[0] for t in self.topologies])
     for topology in self.topologies:
-      gossip.make_mixer(self, topology)
+      with config_lib.naming(topologies=topology, num_clients=self.num_clients):
+        gossip.make_mixer(self, topology)
 
   def smoked(self) -> 'Config':
     """A few rounds of short vectors."""

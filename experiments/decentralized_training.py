@@ -208,7 +208,11 @@ class Config(gossip.GossipConfig, supervised.SupervisedConfig):
       raise ValueError('variants is empty: name at least one.')
     if len(set(self.variants)) != len(self.variants):
       raise ValueError(f'variants must differ; got {self.variants}.')
-    parsed = [parse(self, v) for v in self.variants]
+    parsed = []
+    for variant in self.variants:
+      with config_lib.naming(variants=variant):
+        parsed.append(parse(self, variant))
+        gossip.parse(parsed[-1][1])
     self.check_options([gossip.parse(spec)[0] for _, spec in parsed])
     if self.task == 'quadratic' and self.batch_size != type(self).batch_size:
       raise ValueError(
@@ -217,7 +221,10 @@ class Config(gossip.GossipConfig, supervised.SupervisedConfig):
       )
     # No device may be touched here: --devices comes after.
     for algorithm, spec in parsed:
-      make_link(self, algorithm, spec)
+      with config_lib.naming(
+        variants=f'{algorithm}@{spec}', num_clients=self.num_clients
+      ):
+        make_link(self, algorithm, spec)
 
   def smoked(self) -> 'Config':
     """A few rounds of three variants."""

@@ -33,7 +33,13 @@ from jaxdl import (
 )
 from jaxdl.core import clients, types
 from jaxdl.data import operators as operator_data
-from jaxdl.experiment import plots, runner, supervised
+from jaxdl.experiment import (
+  config as config_lib,
+  gossip,
+  plots,
+  runner,
+  supervised,
+)
 
 knob = runner.knob
 
@@ -114,7 +120,7 @@ class Config(robust_training.RuleConfig):
   topologies: tuple[str, ...] = knob(
     (),
     'Also train without a server by gossip over these graphs (no adversaries).',
-    choices=tuple(mixing.TOPOLOGIES),
+    choices=gossip.PLAIN,
   )
   num_clients: int = knob(10, 'Simulated clients.', low=1)
   num_byzantine: int = knob(2, 'Adversarial clients.', low=0)
@@ -136,6 +142,9 @@ class Config(robust_training.RuleConfig):
   def validate(self) -> None:
     """Refuses what has no meaning for functions."""
     super().validate()
+    for name in self.topologies:
+      with config_lib.naming(topologies=name, num_clients=self.num_clients):
+        mixing.make_mixer(name, self.num_clients)
     if len(set(self.heterogeneities)) != len(self.heterogeneities):
       raise ValueError(
         f'heterogeneities must differ; got {self.heterogeneities}.'
@@ -317,20 +326,20 @@ def gossip_variants(
   """
   out = {}
   for name in config.topologies:
-    gossip = decentralized.gossip_sgd(
+    learner = decentralized.gossip_sgd(
       simulation.task,
       mixing.make_mixer(name, config.num_clients),
       num_clients=config.num_clients,
       optimizer=optax.adam(config.learning_rate),
     )
 
-    def step(state, cohort, *, key, gossip=gossip):
-      return gossip.step(state, cohort, key=key)[0], {}
+    def step(state, cohort, *, key, learner=learner):
+      return learner.step(state, cohort, key=key)[0], {}
 
-    def mean(state, gossip=gossip):
-      return jax.tree.map(lambda x: jnp.mean(x, axis=0), gossip.params(state))
+    def mean(state, learner=learner):
+      return jax.tree.map(lambda x: jnp.mean(x, axis=0), learner.params(state))
 
-    out[f'gossip:{name}'] = gossip._replace(step=step, params=mean)
+    out[f'gossip:{name}'] = learner._replace(step=step, params=mean)
   return out
 
 

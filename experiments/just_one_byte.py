@@ -25,7 +25,7 @@ from experiments import _text_simulation
 from jaxdl import compression, decentralized, networks
 from jaxdl.core import clients, keys, trees, types
 from jaxdl.data import DATASETS, FILE_DATASETS, sample_batch
-from jaxdl.experiment import plots, runner, supervised
+from jaxdl.experiment import config as config_lib, plots, runner, supervised
 
 knob = runner.knob
 
@@ -310,7 +310,8 @@ def make_codec(config: Config, method: str) -> compression.ScalarCodec:
   """
   name = METHODS[method] or config.codec
   base = config.codec_base if name == config.codec else None
-  return compression.scalar_codec(name, base=base, scale=config.codec_scale)
+  with config_lib.naming(codec=name, codec_base=base):
+    return compression.scalar_codec(name, base=base, scale=config.codec_scale)
 
 
 def make_method(

@@ -20,7 +20,13 @@ import optax
 
 from jaxdl import decentralized, mixing
 from jaxdl.core import types
-from jaxdl.experiment import plots, runner, supervised
+from jaxdl.experiment import (
+  config as config_lib,
+  gossip,
+  plots,
+  runner,
+  supervised,
+)
 
 knob = runner.knob
 
@@ -124,7 +130,7 @@ class Config(supervised.SupervisedConfig):
   topology: str = knob(
     'one_peer_exponential',
     'Who talks to whom in dsgd.',
-    choices=tuple(mixing.TOPOLOGIES),
+    choices=gossip.PLAIN,
     needs={'methods': ('dsgd',)},
   )
   gossip_period_s: float = knob(
@@ -212,7 +218,13 @@ class Config(supervised.SupervisedConfig):
       raise ValueError(f'methods must differ; got {self.methods}.')
     if not self.local_steps and not self.local_epochs:
       raise ValueError('local_steps and local_epochs are both 0: give one.')
-    decentralized.check_options(self.options(), self.num_clients)
+    with config_lib.naming(
+      num_clients=self.num_clients,
+      sample_size=self.sample_size,
+      num_aggregators=self.num_aggregators,
+      min_models=self.min_models,
+    ):
+      decentralized.check_options(self.options(), self.num_clients)
     if self.churn == 'trace' and not self.trace_file:
       raise ValueError('churn=trace is read from a file: give --trace_file.')
     if self.churn in ('crash', 'leave', 'join'):
@@ -223,7 +235,8 @@ class Config(supervised.SupervisedConfig):
           f'leaves nobody: need at least one that stays.'
         )
     if 'dsgd' in self.methods:
-      mixer = mixing.make_mixer(self.topology, self.num_clients)
+      with config_lib.naming(topology=self.topology):
+        mixer = mixing.make_mixer(self.topology, self.num_clients)
       if mixer.stochastic == 'column':
         raise ValueError(f'topology={self.topology} is for push-sum.')
 

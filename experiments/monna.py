@@ -98,6 +98,7 @@ class Config(supervised.SupervisedConfig):
     0.99,
     'Momentum of methods that have it.',
     low=0.0,
+    high=1.0,
     needs={'methods': [m for m, (_, own) in METHODS.items() if own is None]},
   )
   mixing_rounds: int = knob(1, 'Exchanges per step.', low=1)
@@ -134,9 +135,12 @@ class Config(supervised.SupervisedConfig):
         f'num_byzantine < num_clients = {n}.'
       )
     if 2 * f >= self.num_held:
+      name = 'num' if self.declared_byzantine < 0 else 'declared'
+      rest = ', or pass --noasynchronous' if self.asynchronous else ''
       raise ValueError(
-        f'cannot tolerate f={f} with {self.num_held} received vectors '
-        f'(n={n}): need 2f < m.'
+        f'{name}_byzantine={f} is too many: a node waits for {self.num_held} '
+        f'vectors of num_clients={n}, and 2 * {f} < {self.num_held} is needed. '
+        f'Lower it, add clients{rest}.'
       )
     if self.num_byzantine >= self.num_held:
       raise ValueError(
@@ -294,6 +298,7 @@ def draw(config: Config, rows, directory):
       ylim=(0.0, 1.0),
     )
   ]
+  # Shares of a drift that is small itself are exact to less.
   for metric, label in (
     ('drift', 'Drift: mean squared distance from the mean model'),
     ('alpha', 'Drift after / before mixing'),
@@ -312,7 +317,7 @@ def draw(config: Config, rows, directory):
           ylabel=label,
           title=title,
           log_y=True,
-          floor=plots.rounding(2),
+          floor=plots.rounding(2) * (1 if metric == 'drift' else 1e3),
         )
       )
   return drawn

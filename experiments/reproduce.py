@@ -223,8 +223,7 @@ def _parse(args: list[str]) -> list[str]:
   asked = {arg.lstrip('-') for arg in args[1:] if arg.startswith('-')}
   if asked & {'help', 'helpshort', 'h', '?'}:
     lines = [
-      f'  --{name}={",".join(d) if isinstance(d, list) else d}\n'
-      f'      {text}'
+      f'  --{name}={",".join(d) if isinstance(d, list) else d}\n      {text}'
       for name, (d, text) in _FLAGS.items()
     ]
     print(__doc__.strip(), '\n\nFlags (with their defaults):\n')

@@ -72,7 +72,9 @@ class RuleConfig(config_lib.BaseConfig):
     needs={'num_byzantine': True},
   )
   worker_momentum: float = knob(0.0, 'Worker momentum.', low=0.0, high=1.0)
-  clip_norm: float | None = knob(None, 'Longest gradient of a worker.')
+  clip_norm: float | None = knob(
+    None, 'Longest gradient of a worker.', low=0.0, open_low=True
+  )
   num_components: int = knob(
     0,
     'Subspace dimension of flag; 0 is ceil((n + 1) / 2).',
@@ -214,14 +216,21 @@ def make_rule(config: RuleConfig, spec: str) -> types.Aggregator:
     'bucketing': {'bucket_size': config.bucket_size},
     'clipping': {'clip_radius': config.clip_radius},
   }
-  return aggregators.make_aggregator(
-    name,
+  told = config.declared_byzantine
+  with config_lib.naming(
+    rules=spec,
     num_clients=n,
-    num_byzantine=config.told,
-    pre=pre,
-    options=options,
-    pre_options={p: pre_options[p] for p in pre if p in pre_options},
-  )
+    num_byzantine=f if told < 0 else None,
+    declared_byzantine=None if told < 0 else told,
+  ):
+    return aggregators.make_aggregator(
+      name,
+      num_clients=n,
+      num_byzantine=config.told,
+      pre=pre,
+      options=options,
+      pre_options={p: pre_options[p] for p in pre if p in pre_options},
+    )
 
 
 def make_attack(config: RuleConfig, rule: types.Aggregator) -> types.Attack:
@@ -242,8 +251,14 @@ def make_attack(config: RuleConfig, rule: types.Aggregator) -> types.Attack:
     known = attacks.attack_options(config.attack)
     names = [o for o in ('scale', 'fraction') if o in known]
     if not names:
+      scaled = [
+        a
+        for a in attacks.NAMES
+        if {'scale', 'fraction'} & {*attacks.attack_options(a)}
+      ]
       raise ValueError(
-        f'attack={config.attack} has no scale: known options are {known}.'
+        f'attack={config.attack} has no scale: leave --attack_scale out, or '
+        f'choose one of {", ".join(scaled)}.'
       )
     options[names[0]] = scale
 
@@ -254,12 +269,17 @@ def make_attack(config: RuleConfig, rule: types.Aggregator) -> types.Attack:
 
   if attacks.needs_rule(config.attack):
     options['rule'] = known_rule
-  return attacks.make_attack(
-    config.attack,
-    num_clients=config.num_clients,
+  with config_lib.naming(
+    attack=config.attack,
+    attack_scale=config.attack_scale,
     num_byzantine=config.num_byzantine,
-    **options,
-  )
+  ):
+    return attacks.make_attack(
+      config.attack,
+      num_clients=config.num_clients,
+      num_byzantine=config.num_byzantine,
+      **options,
+    )
 
 
 def make_optimizer(config: Config) -> optax.GradientTransformation:

@@ -198,6 +198,13 @@ class Config(mixtures.MixtureConfig):
       found += many if name == 'windows' else [name]
     return tuple(found)
 
+  def ineffective(self) -> dict[str, str]:
+    """Only what is trained can be drawn."""
+    drawn = set(self.landscape)
+    if not drawn or drawn.intersection(self.all_variants):
+      return {}
+    return {'landscape': 'none of it is trained, see --variants'}
+
   def validate(self) -> None:
     """Builds every mixer, which checks rates, graphs and windows."""
     super().validate()

@@ -24,7 +24,14 @@ import optax
 
 from jaxdl import decentralized, metrics, mixing, networks
 from jaxdl.core import types
-from jaxdl.experiment import gossip, mixtures, plots, runner, supervised
+from jaxdl.experiment import (
+  config as config_lib,
+  gossip,
+  mixtures,
+  plots,
+  runner,
+  supervised,
+)
 
 knob = runner.knob
 
@@ -166,7 +173,8 @@ class Config(mixtures.MixtureConfig):
       raise ValueError(
         f'turn_high={self.turn_high} must be at least turn_low={self.turn_low}.'
       )
-    make_graph(self, self.all_seeds[0])
+    with config_lib.naming(topology=self.topology):
+      make_graph(self, self.all_seeds[0])
 
   def smoked(self) -> 'Config':
     """A few ticks of few clients."""

@@ -5,13 +5,14 @@ A configuration is a frozen, keyword-only dataclass whose fields are knobs. One
 knob gives one flag, its help, its checks and its entry in `config.json`.
 """
 
+import contextlib
 import dataclasses
 import fnmatch
 import math
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from jaxdl.core import checks
@@ -339,6 +340,36 @@ def idle(config: BaseConfig, name: str) -> str | None:
       place = ' '.join(f'--{o}={text_of(v)}' for o, v in values.items())
       return f'{shown} on {place}: it is for {", ".join(wanted)}.'
   return None
+
+
+@contextlib.contextmanager
+def naming(**values: Any) -> Iterator[None]:
+  """Puts the flags that led to a ValueError in front of its message.
+
+  Args:
+    **values: what the flags say, by name; None leaves one out.
+
+  Yields:
+    Nothing.
+
+  Raises:
+    ValueError: the same error, with the flags.
+
+  Example:
+    >>> with naming(rules='median', num_byzantine=3):
+    ...   raise ValueError('num_trimmed=3 is too much.')
+    Traceback (most recent call last):
+    ValueError: --rules=median --num_byzantine=3: num_trimmed=3 is too much.
+  """
+  try:
+    yield
+  except ValueError as error:
+    given = ' '.join(
+      f'--{name}={text_of(value)}'
+      for name, value in values.items()
+      if value is not None
+    )
+    raise ValueError(f'{given}: {error}') from error
 
 
 def text_of(value: Any) -> str:

@@ -45,6 +45,9 @@ OPTIONS = (
   'step_size',
   'budget',
 )
+_DIRECTED = ('random_digraph',)
+# Those that need no other weights than the usual ones.
+PLAIN = tuple(t for t in mixing.TOPOLOGIES if t not in _DIRECTED)
 _GRAPHS = (
   *(t for t, v in mixing.TOPOLOGIES.items() if v.kind == 'graph'),
   FILE,
@@ -253,6 +256,11 @@ def make_mixer(
   rule = own or (
     (weights or config.weights) if _is_graph(topology) else 'metropolis'
   )
+  if topology in _DIRECTED and rule not in ('send', 'uniform'):
+    raise ValueError(
+      f'{topology} is directed, which {rule} weights do not fit: write '
+      f'{topology}:uniform, or {topology}:send where push-sum runs.'
+    )
   if topology == FILE:
     matrix = mixing.WEIGHT_RULES[rule](make_graph(config, spec))
     return mixing.from_matrix(
