@@ -60,7 +60,7 @@ def functions(
   with _plots.style():
     fig = draw(arrays, samples, rules)
     if title:
-      fig.suptitle(title, fontweight='bold', fontsize=11)
+      fig.suptitle(title, x=0.01, ha='left', fontweight='bold', fontsize=11)
     return _plots.save(fig, path)
 
 

@@ -273,4 +273,4 @@ def _mark(axes, byzantine):
       )
     )
   if len(byzantine):
-    axes.tick_params(axis='y', pad=7)
+    axes.tick_params(axis='y', pad=9)

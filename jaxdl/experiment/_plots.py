@@ -240,14 +240,17 @@ def _clusters(curves, log_y, ylim):
   return list(groups.values())
 
 
-def legend(fig: Any, axes: Any, title: str | None = None) -> None:
-  """Adds a legend: none for one curve, beside the axes for more than six."""
+def legend(
+  fig: Any, axes: Any, title: str | None = None, *, most: int = 6
+) -> None:
+  """Adds a legend: none for one curve, beside the axes for more than `most`."""
   handles, labels = axes.get_legend_handles_labels()
   if len(labels) < 2:
     return
   options = {'title': title, 'handlelength': 2.6}
-  if len(labels) > 6:
-    fig.legend(handles, labels, loc='outside right upper', **options)
+  if len(labels) > most:
+    # Not level with the title, which may be longer than the axes.
+    fig.legend(handles, labels, loc='outside right center', **options)
   else:
     # Over a curve it stays readable, and the curve is seen.
     axes.legend(frameon=True, framealpha=0.75, edgecolor='none', **options)
@@ -327,8 +330,7 @@ def note_floor(axes: Any, line: float, floor: float) -> None:
   log_ticks(axes.yaxis)
   # The line is no number of this axis: no ticks at it and below.
   ticks = [v for v in axes.get_yticks() if line < v <= high]
-  labels = [f'{v:g}' if 1e-3 <= v <= 1e3 else _power(v) for v in ticks]
-  axes.set_yticks([line, *ticks], ['0', *labels])
+  axes.set_yticks([line, *ticks], ['0', *map(plain, ticks)])
   axes.set_yticks([], minor=True)
   text = f'rounding: at most {floor:.0e}' if floor else 'exactly zero'
   # Below the curves that lie on the line.
@@ -357,13 +359,12 @@ def log_ticks(axis: Any) -> None:
   low, high = axis.get_view_interval()
   if math.log10(high / low) > 2.5:
     return
-  axis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+  if math.log10(high / low) < 0.7:
+    axis.set_major_locator(ticker.MaxNLocator(6, steps=[1, 2, 5, 10]))
+  else:
+    axis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
   axis.set_major_formatter(ticker.FuncFormatter(_whole))
   axis.set_minor_formatter(ticker.NullFormatter())
-
-
-def _power(value):
-  return f'$\\mathdefault{{10^{{{math.log10(value):.0f}}}}}$'
 
 
 def round_ticks(axis: Any, values: Any) -> None:
@@ -380,8 +381,15 @@ def round_ticks(axis: Any, values: Any) -> None:
 
 
 def plain(value: float) -> str:
-  """Formats a tick: thousands are set apart from 10,000 on."""
-  return f'{value:,.0f}' if 10_000 <= abs(value) < 1e6 else f'{value:g}'
+  """Formats a tick: thousands set apart from 10,000 on, powers beyond."""
+  if value == 0 or 1e-3 <= abs(value) < 1e4:
+    return f'{value:g}'
+  if 1e4 <= abs(value) < 1e6:
+    return f'{value:,.0f}'
+  digits, power = f'{value:.2e}'.split('e')
+  digits = digits.rstrip('0').rstrip('.')
+  factor = '' if digits == '1' else f'{digits} \\times '
+  return f'$\\mathdefault{{{factor}10^{{{int(power)}}}}}$'
 
 
 def _whole(value, _):

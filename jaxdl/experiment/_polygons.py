@@ -73,11 +73,33 @@ def polygon(
     bar = fig.colorbar(drawn, ax=list(grid.flat), pad=0.02, aspect=30)
     bar.outline.set_visible(False)
     bar.ax.minorticks_off()
-    bar.set_ticks(levels[::4], labels=[f'{v:.2g}' for v in levels[::4]])
+    ticks = _round_ticks(levels, wide)
+    bar.set_ticks(ticks, labels=[f'{v:g}' for v in ticks])
+    handles, labels = grid.flat[0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc='outside lower left', ncols=2)
     bar.set_label(label or _plots.nice(metric))
     if title:
       fig.suptitle(title, x=0.01, ha='left', fontsize=11, weight='bold')
     return _plots.save(fig, path)
+
+
+def _round_ticks(levels, wide):
+  """Round numbers from the first to the last level."""
+  from matplotlib import ticker
+
+  steps = (1.0, 2.0, 5.0) if levels[-1] / levels[0] < 1e3 else (1.0,)
+  locator = (
+    ticker.LogLocator(subs=steps)
+    if wide
+    else ticker.MaxNLocator(7, steps=[1, 2, 5, 10])
+  )
+  found = [
+    float(v)
+    for v in locator.tick_values(levels[0], levels[-1])
+    if levels[0] <= v <= levels[-1]
+  ]
+  # Nothing round lies between levels that are all but equal.
+  return found or [float(levels[0]), float(levels[-1])]
 
 
 def _panel(axes, group, metric, levels, wide):
@@ -100,7 +122,13 @@ def _panel(axes, group, metric, levels, wide):
   outline = np.array([[r['x'], r['y']] for r in corners], float)
   closed = np.concatenate([outline, outline[:1]])
   axes.plot(*closed.T, color='#444444', linewidth=0.8)
-  axes.plot(*outline.T, 'o', color=_plots.COLOURS[1], markersize=3.5)
+  axes.plot(
+    *outline.T,
+    'o',
+    color=_plots.COLOURS[1],
+    markersize=3.5,
+    label='model, with its number',
+  )
   for row in corners:
     axes.annotate(
       str(int(row['corner'])),
@@ -110,7 +138,15 @@ def _panel(axes, group, metric, levels, wide):
       fontsize=7.5,
       color=_plots.MUTED,
     )
-  axes.plot(0.0, 0.0, '*', color='white', markersize=9, markeredgecolor='black')
+  axes.plot(
+    0.0,
+    0.0,
+    '*',
+    color='white',
+    markersize=9,
+    markeredgecolor='black',
+    label='average of all',
+  )
   axes.set_aspect('equal')
   axes.set_xlim(-1.2, 1.2)
   axes.set_ylim(-1.2, 1.2)

@@ -223,7 +223,8 @@ def bars(
     axes.tick_params(axis='x', length=0)
     if group is not None:
       axes.set_xlabel(_plots.nice(group))
-      _plots.legend(fig, axes, _plots.nice(by))
+      # Bars leave no room.
+      _plots.legend(fig, axes, _plots.nice(by), most=1)
     if np.nanmin(np.append(mean, 0.0)) < 0:
       axes.axhline(0.0, color='#444444', linewidth=0.8)
     if ylim is not None:

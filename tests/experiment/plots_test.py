@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from jaxdl.experiment import _plots, plots
+from jaxdl.experiment import _graph_plots, _plots, gossip, plots
 
 
 def run_rows(rules=('mean', 'median'), seeds=(0, 1, 2), steps=range(0, 11, 5)):
@@ -84,6 +84,66 @@ class LinesTest(PlotCase):
     self.assertLen(axes.figure.legends[0].get_texts(), 12)
     looks = {(c.get_color(), str(c.get_linestyle())) for c in axes.lines}
     self.assertLen(looks, 12)
+
+  def test_curves_that_coincide_are_broad_to_thin_and_dashed(self):
+    rows = [
+      dict(step=t, split='test', rule=rule, seed=0, loss=height + t)
+      for rule, height in (('a', 1.0), ('far', 9.0), ('b', 1.0), ('c', 1.001))
+      for t in range(20)
+    ]
+    a, far, b, c = self.axes(plots.lines, rows, self.out / 'a.png', 'loss')[
+      0
+    ].lines
+    widths = [line.get_linewidth() for line in (a, b, c)]
+    self.assertEqual(widths, sorted(widths, reverse=True))
+    self.assertGreater(widths[0], 1.5 * widths[2])
+    dashes = [str(line._unscaled_dash_pattern) for line in (a, b, c)]
+    self.assertLen(set(dashes), 3)
+    self.assertEqual((a.get_linestyle(), far.get_linestyle()), ('-', '-'))
+    self.assertLess(far.get_linewidth(), 2)
+
+  def test_rounding_and_zeros_share_a_line_below_everything_else(self):
+    rows = [
+      dict(step=t, split='test', rule=rule, seed=0, loss=loss)
+      for rule, losses in (
+        ('real', (3.0, 0.5, 0.02)),
+        ('noise', (2e-15, 7e-16, 4e-11)),
+        ('zero', (0.0, 0.0, 0.0)),
+      )
+      for t, loss in enumerate(losses)
+    ]
+    draw = lambda floor: self.axes(
+      plots.lines, rows, self.out / 'a', 'loss', log_y=True, floor=floor
+    )[0]
+    axes = draw(plots.rounding(2))
+    real, noise, zero = (line.get_ydata() for line in axes.lines[:3])
+    np.testing.assert_array_equal(real, [3.0, 0.5, 0.02])
+    np.testing.assert_allclose(noise, 1e-3)
+    np.testing.assert_allclose(zero, 1e-3)
+    self.assertIn('rounding: at most 6e-11', [t.get_text() for t in axes.texts])
+    ticks = [t.get_text() for t in axes.get_yticklabels()]
+    self.assertEqual(ticks[:2], ['0', '0.01'])
+    self.assertGreater(axes.get_ylim()[0], 1e-5)
+    # (64 * 2^-23)^2: a squared number of size one, in float32.
+    self.assertEqual(plots.rounding(2), 2.0**-34)
+    axes = draw(0.0)
+    np.testing.assert_array_equal(axes.lines[1].get_ydata()[:2], [2e-15, 7e-16])
+    np.testing.assert_allclose(axes.lines[2].get_ydata(), 1e-17)
+    self.assertIn('exactly zero', [t.get_text() for t in axes.texts])
+
+  def test_whole_numbers_have_whole_ticks(self):
+    rows = run_rows(steps=range(4))
+    axes = self.axes(plots.lines, rows, self.out / 'a', 'loss')[0]
+    self.assertContainsSubset((0, 1, 2, 3), axes.get_xticks().tolist())
+    np.testing.assert_array_equal(axes.get_xticks() % 1, 0)
+
+  @parameterized.parameters(
+    (0, '0'), (0.5, '0.5'), (3000, '3000'), (20_000, '20,000'),
+    (2e-5, r'$\mathdefault{2 \times 10^{-5}}$'),
+    (1e-7, r'$\mathdefault{10^{-7}}$'), (1e6, r'$\mathdefault{10^{6}}$'),
+  )  # fmt: skip
+  def test_tick_texts(self, value, text):
+    self.assertEqual(_plots.plain(value), text)
 
   def test_says_what_there_is(self):
     with self.assertRaisesRegex(ValueError, r"splits are \['test'\].*'loss'"):
@@ -181,6 +241,36 @@ class OthersTest(PlotCase):
     with self.assertRaisesRegex(ValueError, r'byzantine=\[3\]'):
       plots.weights_heat_map(rows, self.out / 'a.png', byzantine=(1, 3))
 
+  def test_weights_of_both_signs_diverge_from_zero_and_adversaries_are_told(
+    self,
+  ):
+    rows = [
+      dict(step=t, split='weights', rule=rule, seed=0)
+      | {f'worker_{i}': w for i, w in enumerate(weights)}
+      for rule, weights in (('a', (0.5, -0.2, 0.3)), ('b', (0.4, 0.6, 0.0)))
+      for t in (10, 20)
+    ]
+    draw = lambda rows: self.axes(
+      plots.weights_heat_map, rows, self.out / 'a.png', byzantine=(2,)
+    )
+    a, b, bar = draw(rows)
+    self.assertEqual(a.images[0].get_clim(), (-0.6, 0.6))
+    self.assertEqual(bar.get_ylim(), (-0.2, 0.6))
+    # Zero is the one pale colour, and there is a mark at it.
+    self.assertGreater(min(a.images[0].cmap(a.images[0].norm(0.0))), 0.95)
+    self.assertIn([0.0, 0.0], [list(line.get_ydata()) for line in bar.lines])
+    self.assertIn('red: subtracted', bar.get_ylabel())
+    self.assertEqual(a.texts[0].get_text(), 'adversaries: 30% of the weight')
+    self.assertEqual(b.texts[0].get_text(), 'adversaries: nothing')
+    b, _ = draw(rows[2:])
+    self.assertEqual(b.images[0].get_clim(), (0.0, 0.6))
+
+  def test_round_numbers_are_ticks(self):
+    rounds = [str(t) for t in range(10, 301, 10)]
+    self.assertEqual(
+      _plots.spaced(rounds, 6)[1], ['50', '100', '150', '200', '250', '300']
+    )
+
   def test_ticks_are_thinned_at_round_distances(self):
     self.assertEqual(
       _plots.spaced(list('abc'), 3), ([0, 1, 2], ['a', 'b', 'c'])
@@ -189,6 +279,61 @@ class OthersTest(PlotCase):
       where, _ = _plots.spaced(range(count), 6)
       self.assertLessEqual(len(where), 6)
       self.assertIn(where[1], (2, 5, 10, 20, 50, 100, 200, 500))
+
+
+class TopologiesTest(PlotCase):
+  def graph(self, rows, columns, around):
+    links = np.eye(rows * columns)
+    for n in range(rows * columns):
+      i, j = divmod(n, columns)
+      for down, right in ((0, 1), (1, 0)):
+        m = (i + down) % rows * columns + (j + right) % columns
+        if around or (i + down < rows and j + right < columns):
+          links[n, m] = links[m, n] = 1
+    return links[None]
+
+  @parameterized.product(
+    shape=[(2, 2), (2, 3), (3, 3), (3, 4), (4, 5)], around=[False, True]
+  )
+  def test_lattices_are_found(self, shape, around):
+    found = _graph_plots._lattice(self.graph(*shape, around) != 0)
+    self.assertEqual(found, shape)
+
+  def test_other_graphs_are_no_lattices(self):
+    ring = np.eye(6) + np.roll(np.eye(6), 1, 0) + np.roll(np.eye(6), -1, 0)
+    self.assertIsNone(_graph_plots._lattice(ring[None] != 0))
+    torus = self.graph(3, 4, True) != 0
+    self.assertIsNone(_graph_plots._lattice(np.concatenate([torus, torus])))
+    torus[0, 0, 5] = True
+    self.assertIsNone(_graph_plots._lattice(torus))
+
+  def test_a_torus_is_a_grid_with_stubs(self):
+    (axes,) = self.axes(
+      gossip.draw_topologies, {'t': self.graph(3, 4, True)}, self.out / 'a.png'
+    )
+    where = axes.collections[0].get_offsets()
+    np.testing.assert_allclose(
+      np.diff(where[:4], axis=0), [[2 / 3, 0]] * 3, atol=1e-12
+    )
+    np.testing.assert_allclose(where[4] - where[0], [0, -2 / 3], atol=1e-12)
+    stubs, links = axes.collections[1:3]
+    self.assertLen(stubs.get_segments(), 2 * (3 + 4))
+    self.assertLen(links.get_segments(), 3 * 3 + 2 * 4)
+
+  def test_colours_and_arrows_are_told_where_there_are_any(self):
+    ring = np.roll(np.eye(5), 1, 0)
+    two = np.stack([ring, ring + ring.T])
+    (axes,) = self.axes(
+      gossip.draw_topologies, {'two': two}, self.out / 'a.png'
+    )
+    texts = [t.get_text() for t in axes.figure.legends[0].get_texts()]
+    self.assertEqual(
+      texts, ['round 1, or every round', 'round 2', 'one way: sender to reader']
+    )
+    (axes,) = self.axes(
+      gossip.draw_topologies, {'one': two[1:]}, self.out / 'a.png'
+    )
+    self.assertEmpty(axes.figure.legends)
 
 
 if __name__ == '__main__':

@@ -64,6 +64,16 @@ class PolygonTest(parameterized.TestCase):
     labels = [text.get_text() for text in axes.texts]
     self.assertEqual(labels, list('01234'))
     self.assertEqual(bar.get_ylabel(), 'Loss')
+    texts = [t.get_text() for t in self.seen[0].legends[0].get_texts()]
+    self.assertEqual(texts, ['model, with its number', 'average of all'])
+
+  def test_ticks_of_the_colours_are_round(self):
+    plots.polygon(_rows(lambda x, y: 2.3 + x), self.path, 'loss')
+    bar = self.seen[0].axes[1]
+    # The last step has twice the loss: 2 (2.3 - cos 36 degrees) = 2.98 to 6.6.
+    self.assertEqual(
+      [t.get_text() for t in bar.get_yticklabels()], ['3', '4', '5', '6']
+    )
 
   def test_one_panel_per_label_and_a_clear_error(self):
     rows = _rows(lambda x, y: 1 + x, rules=('a', 'b', 'c', 'd'))
