@@ -352,7 +352,8 @@ def _is_refusal(error, config_class, place) -> bool:
 
 def _quiet(record: std_logging.LogRecord) -> bool:
   """Drops the small talk of libraries that log through absl."""
-  chatty = any(
-    p in record.pathname for p in ('orbax', 'tensorstore', 'xla_bridge')
-  )
-  return not chatty or record.levelno >= std_logging.WARNING
+  if 'xla_bridge' in record.pathname:
+    return record.levelno >= std_logging.WARNING
+  # What fails there is raised as well, and said in one sentence.
+  storage = any(p in record.pathname for p in ('orbax', 'tensorstore'))
+  return not storage or record.levelno > std_logging.ERROR
