@@ -47,7 +47,7 @@ def aggregation_error(
 
   Returns:
     f32[], |update - mean|² / ((1/H) sum |x_i - mean|²); zero where the
-    variance is.
+    variance is, NaN where an update is not finite.
 
   Example:
     >>> aggregation_error(jnp.array([2.0]), jnp.array([[0.0], [2.0]]))
@@ -67,4 +67,6 @@ def aggregation_error(
   gap = trees.sum_leaves(
     jnp.sum, jax.tree.map(lambda u, m: jnp.square((u - m) / unit), update, mean)
   )
-  return jnp.where(spread > 0, gap / jnp.where(spread > 0, spread, 1.0), 0.0)
+  none = spread == 0
+  # Of NaN the error is NaN.
+  return jnp.where(none, 0.0, gap / jnp.where(none, 1.0, spread))

@@ -25,6 +25,9 @@ class ConsensusMetricsTest(absltest.TestCase):
       np.testing.assert_allclose(error(*scaled), want, rtol=1e-5)
     same = jax.tree.map(lambda x: jnp.ones((5, *x.shape)), update)
     self.assertEqual(float(error(update, same)), 0.0)
+    for bad in (np.nan, np.inf):
+      broken = jax.tree.map(lambda x, bad=bad: x.at[0, 0].set(bad), scaled[1])
+      self.assertTrue(np.isnan(error(scaled[0], broken)))
 
 
 if __name__ == '__main__':
