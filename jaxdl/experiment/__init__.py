@@ -21,15 +21,22 @@ The command writes a *workdir* (`--workdir`, runs/<name> by default):
   "Infinity" and "-Infinity".
 - `metrics.csv` (`--csv`), TensorBoard events (`--tensorboard`), a trace of some
   rounds (`--profile_rounds=3`), and `plots/*.png`, drawn from the rows alone.
-- `checkpoints/`: the whole state, every `--checkpoint_seconds`.
+- `checkpoints/`: the whole state, every `--checkpoint_seconds`, with checksums;
+  the one before is taken where the newest is damaged.
 
 The same command again goes on where the run was killed, on any number of
 devices, and writes the same `metrics.jsonl` as a run that was not (bitwise on
 the same devices; on any with `--reduction=gathered`, which experiments that
 heed it declare and others refuse). Knobs that say only how
 to run may change between, and `--num_rounds` may grow; another configuration
-needs `--overwrite` or another `--workdir`. Ctrl-C finishes the round, saves and
-exits with 130.
+needs `--overwrite` or another `--workdir`. Ctrl-C is answered at once, finishes
+the round, saves and exits with 130; before the first round, or given twice, it
+stops at once. `--smoke` shrinks everything but what the command line itself
+says. A flag that has no effect beside the others is refused. Where the disk
+takes no more, one sentence and exit code 2.
+
+On a terminal there is a bar; elsewhere a line per evaluation with the best and
+the worst variant and the time that is left. Speed knows of no compilation.
 
 Modules: `runner` (Experiment, run, main, knob, BaseConfig), `plots`.
 """
