@@ -138,12 +138,8 @@ def draw(
   """
   title = _title(config)
   if config.sweep != 'none':
-    last = config.sweep_values[-1]
-    shown = [
-      row
-      for row in rows
-      if row['split'] != 'function' or row[config.sweep] == last
-    ]
+    shown = [row for row in rows if row['split'] != 'function']
+    shown += _last_functions(config, rows)
   else:
     shown = [
       row | {'rule': f'{row["rule"]}, {row["split"]}'}
@@ -168,6 +164,18 @@ def draw(
   if config.sweep != 'none':
     paths.append(_draw_sweep(config, rows, directory, title))
   return paths
+
+
+def _last_functions(config, rows):
+  """Rows of the functions at the last value of the sweep."""
+  functions = [row for row in rows if row['split'] == 'function']
+  last = [
+    row for row in functions if row[config.sweep] == config.sweep_values[-1]
+  ]
+  # Values that share their functions note inputs and targets once, at the
+  # first of them.
+  noted = {row['kind'] for row in last}
+  return last + [row for row in functions if row['kind'] not in noted]
 
 
 def _title(config):
