@@ -83,6 +83,7 @@ def _only(arrays, kind, rule, sample):
 def _curves(arrays, samples, rules):
   fig = _plots.figure(2.2 + 2.9 * len(samples), 4.6)
   panels = fig.subplots(2, len(samples), squeeze=False)
+  looks = _plots.looks([_joined(arrays, samples, rule) for rule in rules])
   for column, sample in enumerate(samples):
     top, bottom = panels[:, column]
     inputs = _only(arrays, 'inputs', rules[0], sample)
@@ -91,16 +92,30 @@ def _curves(arrays, samples, rules):
     target = _only(arrays, 'targets', rules[0], sample)[0]
     where = np.linspace(0, 1, len(target))
     bottom.plot(where, target, color='#BBBBBB', linewidth=4, label='target')
-    for n, rule in enumerate(rules):
+    for look, rule in zip(looks, rules, strict=True):
       values = _only(arrays, 'predictions', rule, sample)[0]
-      look = _plots.look(n) | {'marker': ''}
+      look = look | {'marker': ''}
       bottom.plot(np.linspace(0, 1, len(values)), values, label=rule, **look)
     top.set_title(f'test function {sample + 1}')
     bottom.set_xlabel('Place on the axis, from end to end')
   panels[0, 0].set_ylabel('Input')
   panels[1, 0].set_ylabel('Output')
-  _plots.legend(fig, panels[1, 0])
+  handles, labels = panels[1, 0].get_legend_handles_labels()
+  fig.legend(
+    handles, labels, loc='outside lower center', ncols=min(4, len(labels))
+  )
   return fig
+
+
+def _joined(arrays, samples, rule):
+  """All predictions of a rule side by side, in units of their targets."""
+  xs, ys = [], []
+  for place, sample in enumerate(samples):
+    values = _only(arrays, 'predictions', rule, sample)[0]
+    target = _only(arrays, 'targets', rule, sample)[0]
+    xs.append(2 * place + np.linspace(0, 1, len(values)))
+    ys.append((values - target.min()) / (np.ptp(target) or 1.0))
+  return np.concatenate(xs), np.concatenate(ys)
 
 
 def _fields(arrays, samples, rules):

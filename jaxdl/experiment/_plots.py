@@ -228,11 +228,14 @@ def _clusters(curves, log_y, ylim):
     for i, (others, theirs) in enumerate(scaled[:j]):
       if not len(xs) or not len(others):
         continue
-      there = (xs >= others[0]) & (xs <= others[-1]) & np.isfinite(ys)
-      if not there.any():
+      low, high = max(xs[0], others[0]), min(xs[-1], others[-1])
+      if low > high:
         continue
-      gap = np.abs(np.interp(xs[there], others, theirs) - ys[there])
-      if np.mean(gap <= near) >= 0.4:
+      # As they are drawn: along straight lines between the points.
+      where = np.linspace(low, high, 65)
+      gap = np.abs(np.interp(where, others, theirs) - np.interp(where, xs, ys))
+      gap = gap[np.isfinite(gap)]
+      if gap.size and np.mean(gap <= near) >= 0.4:
         home = [home[i] if h == home[j] else h for h in home]
   groups: dict[int, list[int]] = {}
   for n, h in enumerate(home):
