@@ -79,6 +79,8 @@ import optax
 from jaxdl import aggregators, attacks, federated, metrics
 from jaxdl.experiment import supervised
 
+plt.style.use('tableau-colorblind10')
+
 # %% [markdown]
 # ## One round by hand
 #
@@ -102,7 +104,8 @@ rules = {
     functools.partial(aggregators.nnm, num_byzantine=3),
     functools.partial(aggregators.trimmed_mean, num_trimmed=3),
   ),
-  'flag': aggregators.flag_aggregator,
+  # Flag averages directions; this gives them the median length back.
+  'flag': functools.partial(aggregators.flag_aggregator, rescale='median_norm'),
 }
 if SMOKE:  # Most of the time is compilation.
   rules = {'mean': rules['mean'], 'krum': rules['krum']}
@@ -137,7 +140,7 @@ weights = {
   'nnm+krum': aggregators.chain(nnm, krum),
   'geometric median': aggregators.geometric_median_weights,
 }
-fig, axes = plt.subplots(figsize=(6, 2.6))
+fig, axes = plt.subplots(figsize=(6, 2.6), layout='constrained')
 for i, (name, rule) in enumerate(weights.items()):
   value = jax.jit(rule)(updates)
   axes.bar(np.arange(15) + 0.25 * (i - 1), value, 0.25, label=name)
@@ -194,7 +197,7 @@ def train(name, pre=()):
 
 # %%
 compared = {'mean': (), 'median': (), 'nnm+trimmed_mean': ('nnm',)}
-fig, axes = plt.subplots(figsize=(6, 3))
+fig, axes = plt.subplots(figsize=(6, 3), layout='constrained')
 for name in list(compared)[: 1 if SMOKE else None]:
   accuracy = train(name.split('+')[-1], pre=compared[name])
   axes.plot(np.arange(1, num_rounds + 1), accuracy, label=name)

@@ -83,6 +83,8 @@ from jaxdl import decentralized, mixing
 from jaxdl.core import types
 from jaxdl.experiment import gossip
 
+plt.style.use('tableau-colorblind10')
+
 # %% [markdown]
 # ## Topologies
 #

@@ -78,6 +78,8 @@ from jaxdl import aggregators, attacks, federated, operators
 from jaxdl.core import types
 from jaxdl.data import operators as operator_data
 
+plt.style.use('tableau-colorblind10')
+
 
 def train(task, functions, *, steps, batch_size, learning_rate):
   """Trains one model on one set of functions; returns it and its losses."""
