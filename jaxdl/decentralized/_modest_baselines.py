@@ -237,7 +237,7 @@ def gossip_learning(
     }
     return new, _report(new, round * period_s)
 
-  return checks.algorithm(init, step, nodes.params)
+  return types.Algorithm(init, step, nodes.params)
 
 
 class _Recipe(NamedTuple):
