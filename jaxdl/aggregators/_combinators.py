@@ -4,6 +4,7 @@
 import functools
 import inspect
 from collections.abc import Callable
+from typing import Any
 
 import chex
 import jax
@@ -142,7 +143,7 @@ def chain(*stages: Callable[..., object]) -> Rule:
 
 
 def run_stages(
-  stages: tuple[Callable[..., object], ...],
+  stages: tuple[Callable[..., Any], ...],
   view: _families.Updates,
   key: chex.PRNGKey | None,
 ):

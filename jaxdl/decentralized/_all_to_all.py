@@ -119,12 +119,13 @@ def all_to_all_sgd(
       return learning_rate(step)
     return learning_rate
 
-  if not _makes_attack(attack):
-    attack = attacks.as_attack(attack, num_byzantine=f)
+  makes = _makes_attack(attack)
+  plain = None if makes else attacks.as_attack(attack, num_byzantine=f)
 
   def adversary(received):
-    if not _makes_attack(attack):
-      return attack
+    if not makes:
+      return plain
+    assert callable(attack)
 
     def damage(models, sent):
       mixed = mix(models, sent, received)

@@ -166,6 +166,7 @@ def one_byte(
     )
 
   def init(key):
+    keys.check_key(key)
     params_key, public = jax.random.split(key)
     params = jax.tree.map(jnp.asarray, task.init(params_key))
     _projected._check_params(params)
@@ -275,6 +276,7 @@ def one_byte(
 
 
 def _check_cohort(cohort, m, s):
+  checks.cohort(cohort, None)
   if cohort.client_ids.shape != (m,) or cohort.mask.shape != (m,):
     raise ValueError(
       f'cohort has {cohort.client_ids.shape[0]} machines but num_machines={m}: '
