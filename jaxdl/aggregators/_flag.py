@@ -365,11 +365,17 @@ def _flag(
       )
     columns = selector.T @ unit @ selector
     there = jnp.diagonal(columns) > 0
+    # One minus the square of a column: none but the official code's are not
+    # of unit length.
+    short = jnp.zeros(columns.shape[0], dtype)
+    if pairs and pair_mode == 'reference':
+      short = short.at[n:].set(1.0 - jnp.diagonal(columns)[n:])
 
-    def measure(missing):
-      """Objective and IRLS weights of what a subspace misses."""
-      missing = jnp.where(there, missing, 0.0)
-      fresh = jnp.where(there, (missing + eps) ** -0.25, 0.0)
+    def measure(outside):
+      """Objective and IRLS weights of the squares outside a subspace."""
+      distance = jnp.where(there, short + outside, 0.0)
+      missing = jnp.maximum(distance, 0.0)
+      fresh = jnp.where(there, (jnp.abs(distance) + eps) ** -0.25, 0.0)
       some = missing > 0
       parts = jnp.where(some, jnp.sqrt(jnp.where(some, missing, 1.0)), 0.0)
       objective = jnp.sum(parts[:n])

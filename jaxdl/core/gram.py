@@ -12,11 +12,39 @@ from jaxdl.core import checks, trees
 
 _BLOCK_ELEMENTS = 1 << 18  # 1 MiB of float32 stays in a core's cache.
 _SAMPLE = 1024
-# Distances between rows up to 2^62 units long have squares that float32 holds,
-# and so have products of rows whose squares are within the next two bounds.
-FAR = 62
-_SMALL_SQ = 2.0**-60
-_LARGE_SQ = 4.0
+
+
+class Range(NamedTuple):
+  """Lengths that a dtype holds the squares of.
+
+  Attributes:
+    far: rows up to this many units long have squares, and distances of two
+      such rows too: 2^62 in float32.
+    small: squares below this may have lost parts, 2^-63 in float32.
+    large: where the typical square is smaller, what overflows is farther than
+      `far`.
+  """
+
+  far: float
+  small: float
+  large: float
+
+
+def square_range(dtype: jnp.dtype) -> Range:
+  """What may be squared in a dtype.
+
+  Args:
+    dtype: float32 or float64.
+
+  Returns:
+    A `Range`.
+
+  Example:
+    >>> square_range(jnp.float32).far == 2.0**62
+    True
+  """
+  info = jnp.finfo(dtype)
+  return Range(2.0 ** (info.maxexp // 2 - 2), 2.0 ** (info.minexp // 2), 4.0)
 
 
 def gram(
@@ -225,7 +253,8 @@ def row_norms(
   Cost: one pass over `stacked`, two more where a square leaves the range.
   """
   first = trees.sq_norms(stacked)
-  fits = (first > _SMALL_SQ) & (first < 1 / _SMALL_SQ)
+  small = square_range(first.dtype).small
+  fits = (first > small) & (first < 1 / small)
   good = jnp.all(fits | ~mask)
 
   def again(_):
@@ -285,7 +314,7 @@ def row_scales(
   size, finite = row_sizes(stacked, axis_name=axis_name)
   usable = finite if mask is None else finite & mask
   unit = power_of_two(typical(size, usable))
-  near = finite & (size / unit <= 2.0**FAR)
+  near = finite & (size / unit <= square_range(size.dtype).far)
   return jnp.where(near, 1 / unit, 0), unit
 
 
@@ -306,7 +335,7 @@ def in_units(products: chex.Array, unit: chex.Array, usable: chex.Array):
   size = jnp.maximum(typical(squares[:n], usable), squares[n])
   root = power_of_two(jnp.sqrt(size))
   products = products / (root * root)
-  far = jnp.diagonal(products) > 4.0**FAR
+  far = jnp.diagonal(products) > square_range(products.dtype).far ** 2
   products = jnp.where(far[:, None] | far[None, :], jnp.nan, products)
   return Frame(products, unit * root)
 
@@ -343,7 +372,9 @@ def _fits(frame, mask):
   size = jnp.maximum(typical(squares[:n], mask & finite), squares[n])
   lost = jnp.any(mask & jnp.isinf(squares[:n]))
   # What overflows beside short rows is too far to be compared in any unit.
-  return (size > _SMALL_SQ) & ((size < _LARGE_SQ) | ~lost & jnp.isfinite(size))
+  limits = square_range(frame.dtype)
+  fits = (size < limits.large) | (~lost & jnp.isfinite(size))
+  return (size > limits.small) & fits
 
 
 def centred_gram(
@@ -451,7 +482,7 @@ def anchored_gram(
     one = jax.tree.map(lambda x: x[None], anchor)
     size, finite = row_sizes(one, axis_name=axis_name)
     # An anchor may be longer than the rows, never beyond comparison.
-    larger = power_of_two(size[0]) / 2.0 ** (FAR - 10)
+    larger = power_of_two(size[0]) / square_range(size.dtype).far * 1024
     grown = jnp.maximum(unit, larger)
     scale = jnp.where(scale > 0, 1 / grown, 0)
     frame = gram(stacked, centre=_scaled_row(one, 0, grown), scale=scale)
@@ -489,7 +520,8 @@ def directions(
   first = _sum(gram(stacked), axis_name)
   squares = jnp.diagonal(first)
   n = squares.shape[0]
-  fits = (squares > _SMALL_SQ) & (squares < 1 / _SMALL_SQ)
+  small = square_range(squares.dtype).small
+  fits = (squares > small) & (squares < 1 / small)
   good = jnp.all(fits | ~_present(n, mask))
 
   def again(_):

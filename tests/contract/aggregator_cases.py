@@ -29,6 +29,7 @@ ROTATION = frozenset({
   'cge', 'dnc', 'flag', 'foolsgold', 'centered_clipping',
 })  # fmt: skip
 NOT_ROBUST = frozenset({'mean'})
+BY_DIRECTION = frozenset({'flag', 'foolsgold'})
 NO_GRADIENT = frozenset({'caf', 'dnc', 'signguard', 'foolsgold', 'flag'})
 NO_MASK = frozenset({'mda', 'smea'})
 # Rules that give the update itself back if there is only one.
