@@ -5,15 +5,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
 # Test files run side by side; each process uses one core.
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format reproduce bench clean
+.PHONY: help demo test nightly lint format reproduce bench clean
 
 help:
 	@echo 'make demo       install into .venv and run the main experiment'
 	@echo 'make test       install into .venv and run the whole test suite'
+	@echo 'make nightly    the suite without optimisation, then without fusion'
 	@echo 'make lint       check format, style and types'
 	@echo 'make format     rewrite files in the house format'
 	@echo 'make reproduce  rerun the claims of all papers (hours)'
@@ -24,21 +26,25 @@ $(STAMP): pyproject.toml
 	  else f"jaxdl needs Python 3.11 or newer; {sys.executable} is \
 	{v[0]}.{v[1]}: call make with PYTHON=python3.11")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[experiments]'
 	@touch $(STAMP)
+
+$(DEV_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $(DEV_STAMP)
 
 demo: $(STAMP)
 	$(BIN)/python -m experiments.robust_training
 
-test: $(STAMP)
+test: $(DEV_STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-lint: $(STAMP)
+lint: $(DEV_STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyrefly check
 
-format: $(STAMP)
+format: $(DEV_STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
