@@ -358,7 +358,7 @@ class Directions(NamedTuple):
   present: chex.Array | None
 
   @property
-  def count(self) -> int | chex.Array:
+  def num_present(self) -> int | chex.Array:
     """Vectors that are not padding: a Python int unless there is a mask."""
     m = self.lengths.shape[0]
     return m if self.present is None else jnp.sum(self.present)
@@ -372,7 +372,7 @@ class Directions(NamedTuple):
   def relative(self) -> tuple[chex.Array, chex.Array]:
     """f32[M], lengths in one common unit near the typical one; that unit."""
     size = self.lengths * self.units
-    unit = gram_lib.power_of_two(gram_lib.typical(size, self.usable))
+    unit = trees.power_of_two(gram_lib.typical(size, self.usable))
     return self.lengths * (self.units / unit), unit
 
 
@@ -441,7 +441,7 @@ class Lengths(NamedTuple):
   present: chex.Array | None
 
   @property
-  def count(self) -> int | chex.Array:
+  def num_present(self) -> int | chex.Array:
     """Vectors that are not padding: a Python int unless there is a mask."""
     m = self.values.shape[0]
     return m if self.present is None else jnp.sum(self.present)
@@ -449,7 +449,7 @@ class Lengths(NamedTuple):
   def relative(self) -> chex.Array:
     """f32[M], in one common unit; +inf for vectors that are not finite."""
     size = self.values * self.units
-    unit = gram_lib.power_of_two(gram_lib.typical(size, self.finite))
+    unit = trees.power_of_two(gram_lib.typical(size, self.finite))
     return jnp.where(self.finite, self.values * (self.units / unit), jnp.inf)
 
 

@@ -339,7 +339,7 @@ def _flag(
     dtype = unit.dtype
     norms, common = seen.relative()
     inverse = seen.inverse()
-    count = jnp.asarray(seen.count, dtype)
+    count = jnp.asarray(seen.num_present, dtype)
 
     # Columns: the unit updates and, with reg > 0, all pair differences, as
     # coefficients on the unit updates.
@@ -435,7 +435,7 @@ def _flag(
       values=jnp.where(usable, values, 0.0),
       weights=jnp.where(usable, weights[:n], 0.0),
       objective=jnp.concatenate([objective[None], course]),
-      num_ignored=(seen.count - jnp.sum(usable)).astype(jnp.int32),
+      num_ignored=(seen.num_present - jnp.sum(usable)).astype(jnp.int32),
       shares=projected / jnp.maximum(jnp.sum(jnp.abs(projected)), 1e-30),
     )
     return projected * inverse, state

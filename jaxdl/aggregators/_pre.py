@@ -211,7 +211,7 @@ def arc(
   f = _families.check_tolerance('arc', n, num_byzantine)
 
   def factors(lengths):
-    count = lengths.count
+    count = lengths.num_present
     clipped = 2 * f * (count - f) // jnp.maximum(count, 1)
     norms = lengths.relative()
     if lengths.present is not None:  # Absent rows sort below every norm.

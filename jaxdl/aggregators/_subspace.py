@@ -27,7 +27,7 @@ def _to_one(products):
 
   Decompositions may square entries, which distances to adversaries forbid.
   """
-  unit = gram_lib.power_of_two(jnp.max(jnp.abs(products)))
+  unit = trees.power_of_two(jnp.max(jnp.abs(products)))
   return products / unit, unit
 
 
@@ -328,7 +328,7 @@ def _cge(updates, num_byzantine, axis_name):
 
   def weights_fn(lengths):
     norms = lengths.relative()
-    chosen = _families.smallest(norms, lengths.count - f, lengths.finite)
+    chosen = _families.smallest(norms, lengths.num_present - f, lengths.finite)
     return _families.average(chosen, norms.dtype)
 
   return weights_fn

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.core import checks, gram, trees
+from jaxdl.core import checks, trees
 
 COMPRESSORS = ('identity', 'top_k', 'random_k', 'qsgd', 'sign')
 
@@ -199,7 +199,7 @@ def scaled_sign(x: chex.Array) -> chex.Array:
   if not x.size:
     return x
   size = jnp.abs(x.astype(trees.accumulator(x.dtype)))
-  unit = gram.power_of_two(jnp.max(size))  # Sums of units stay finite.
+  unit = trees.power_of_two(jnp.max(size))  # Sums of units stay finite.
   mean = jnp.mean(size / unit) * unit
   return jnp.where(x < 0, -mean, mean).astype(x.dtype)
 

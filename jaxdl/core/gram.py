@@ -186,28 +186,6 @@ class Frame(NamedTuple):
   unit: chex.Array
 
 
-def power_of_two(x: chex.Array) -> chex.Array:
-  """The largest power of two up to a positive number; one for anything else.
-
-  Args:
-    x: f32[...].
-
-  Returns:
-    f32[...], without a gradient; multiplying by it or by its inverse is exact.
-
-  Example:
-    >>> power_of_two(jnp.array([5.0, 0.3, 0.0]))
-    Array([4.  , 0.25, 1.  ], dtype=float32)
-  """
-  x = jax.lax.stop_gradient(x)
-  info = jnp.finfo(x.dtype)
-  safe = jnp.where((x > 0) & jnp.isfinite(x), x, 1)
-  # Both the power and its inverse are normal numbers.
-  safe = jnp.clip(safe, info.tiny * 4, 1 / (info.tiny * 4))
-  _, exponent = jnp.frexp(safe)
-  return jnp.ldexp(jnp.ones_like(x), exponent - 1)
-
-
 def row_sizes(
   stacked: chex.ArrayTree, *, axis_name: str | None = None
 ) -> tuple[chex.Array, chex.Array]:
@@ -259,7 +237,7 @@ def row_norms(
 
   def again(_):
     size, finite = row_sizes(stacked)
-    unit = power_of_two(size)
+    unit = trees.power_of_two(size)
     scale = jnp.where(finite & (size > 0), 1 / unit, 0)
     # A product with zero would keep what is not finite.
     rows = trees.scale_rows(scale, trees.where_rows(scale > 0, stacked, 0.0))
@@ -313,7 +291,7 @@ def row_scales(
   """
   size, finite = row_sizes(stacked, axis_name=axis_name)
   usable = finite if mask is None else finite & mask
-  unit = power_of_two(typical(size, usable))
+  unit = trees.power_of_two(typical(size, usable))
   near = finite & (size / unit <= square_range(size.dtype).far)
   return jnp.where(near, 1 / unit, 0), unit
 
@@ -333,7 +311,7 @@ def in_units(products: chex.Array, unit: chex.Array, usable: chex.Array):
   n = usable.shape[0]
   usable = usable & jnp.isfinite(squares[:n])
   size = jnp.maximum(typical(squares[:n], usable), squares[n])
-  root = power_of_two(jnp.sqrt(size))
+  root = trees.power_of_two(jnp.sqrt(size))
   products = products / (root * root)
   far = jnp.diagonal(products) > square_range(products.dtype).far ** 2
   products = jnp.where(far[:, None] | far[None, :], jnp.nan, products)
@@ -482,7 +460,7 @@ def anchored_gram(
     one = jax.tree.map(lambda x: x[None], anchor)
     size, finite = row_sizes(one, axis_name=axis_name)
     # An anchor may be longer than the rows, never beyond comparison.
-    larger = power_of_two(size[0]) / square_range(size.dtype).far * 1024
+    larger = trees.power_of_two(size[0]) / square_range(size.dtype).far * 1024
     grown = jnp.maximum(unit, larger)
     scale = jnp.where(scale > 0, 1 / grown, 0)
     frame = gram(stacked, centre=_scaled_row(one, 0, grown), scale=scale)
@@ -526,7 +504,7 @@ def directions(
 
   def again(_):
     size, finite = row_sizes(stacked, axis_name=axis_name)
-    unit = power_of_two(size)
+    unit = trees.power_of_two(size)
     scale = jnp.where(finite & (size > 0), 1 / unit, 0)
     return _sum(gram(stacked, scale=scale), axis_name), unit, finite
 

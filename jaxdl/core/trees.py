@@ -189,31 +189,27 @@ def sq_norms(stacked: chex.ArrayTree) -> chex.Array:
 
 
 def power_of_two(x: chex.Array) -> chex.Array:
-  """Largest power of two that is no larger than x, within the safe range.
-
-  Multiplying by it or by its inverse rounds nothing, so that squares of any
-  finite number can be taken: `scale * sqrt(sum((x / scale) ** 2))`.
+  """The largest power of two up to a positive number; one for anything else.
 
   Args:
-    x: [...], float32 or float64, not negative; its gradient is stopped.
+    x: f32[...].
 
   Returns:
-    [...], at least 2⁻¹²⁶ and at most 2¹²⁶ (±1022 in float64), also for zero,
-    infinity and NaN; the inverse is as safe.
+    f32[...], without a gradient, between 2^-124 and 2^124 (further in float64).
+    Multiplying by it or by its inverse rounds nothing, so that squares of any
+    finite number can be taken: `unit * sqrt(sum((x / unit) ** 2))`.
 
   Example:
-    >>> power_of_two(jnp.array([5.0, 0.3, 8.0])).tolist()
-    [4.0, 0.25, 8.0]
+    >>> power_of_two(jnp.array([5.0, 0.3, 0.0]))
+    Array([4.  , 0.25, 1.  ], dtype=float32)
   """
   x = jax.lax.stop_gradient(x)
-  wide = x.dtype == jnp.float64
-  bits = jax.lax.bitcast_convert_type(x, jnp.uint64 if wide else jnp.uint32)
-  exponent = 0x7FF0000000000000 if wide else 0x7F800000
-  scale = jax.lax.bitcast_convert_type(
-    bits & jnp.asarray(exponent, bits.dtype), x.dtype
-  )
-  limit = 1022.0 if wide else 126.0
-  return jnp.clip(scale, 2.0**-limit, 2.0**limit)
+  info = jnp.finfo(x.dtype)
+  safe = jnp.where((x > 0) & jnp.isfinite(x), x, 1)
+  # Both the power and its inverse are normal numbers.
+  safe = jnp.clip(safe, info.tiny * 4, 1 / (info.tiny * 4))
+  _, exponent = jnp.frexp(safe)
+  return jnp.ldexp(jnp.ones_like(x), exponent - 1)
 
 
 def global_norm(tree: chex.ArrayTree) -> chex.Array:

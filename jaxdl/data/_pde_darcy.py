@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.core import checks, gram
+from jaxdl.core import checks, trees
 from jaxdl.data import _pde_grid as grid, _pde_multigrid as multigrid
 
 PRECONDITIONERS = ('poisson', 'multigrid', 'jacobi')
@@ -111,7 +111,7 @@ def _conjugate_gradients(matvec, precondition, b, tolerance, max_steps):
   dot = lambda x, y: jnp.sum(x * y, axis=(-1, -2), keepdims=True)
   divide = lambda p, q: jnp.where(q > 0, p / jnp.where(q > 0, q, 1), 0)
   # In units of b, so that its square neither over- nor underflows.
-  unit = gram.power_of_two(jnp.max(jnp.abs(b), axis=(-1, -2), keepdims=True))
+  unit = trees.power_of_two(jnp.max(jnp.abs(b), axis=(-1, -2), keepdims=True))
   b = b / unit
   goal = tolerance**2 * dot(b, b)
 

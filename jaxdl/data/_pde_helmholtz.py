@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.core import checks, gram
+from jaxdl.core import checks, trees
 from jaxdl.data import _pde_grid as grid
 
 
@@ -138,7 +138,7 @@ def solve_helmholtz(
 
   u = substitute(right)
   u = u + substitute(right - matvec(u))
-  unit = gram.power_of_two(jnp.max(jnp.abs(right)))
+  unit = trees.power_of_two(jnp.max(jnp.abs(right)))
   length = lambda v: jnp.sqrt(jnp.sum((v / unit) ** 2))
   size = length(u) * (4 / hx**2 + 4 / hy**2)
   epsilon = jnp.finfo(dtype).eps

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.core import checks, gram, types
+from jaxdl.core import checks, trees, types
 from jaxdl.data import _batching
 
 SAMPLERS = ('full', 'uniform', 'multinomial', 'poisson', 'cyclic')
@@ -412,7 +412,7 @@ def _shares(num_examples: chex.Array) -> chex.Array:
     if not host.any():
       raise ValueError('num_examples must be positive for some client.')
   counts = jnp.asarray(num_examples).astype(jnp.float32)
-  counts = counts / gram.power_of_two(jnp.max(counts))  # Sums stay finite.
+  counts = counts / trees.power_of_two(jnp.max(counts))  # Sums stay finite.
   return counts / jnp.sum(counts)
 
 

@@ -7,7 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxdl.core import checks, gram, trees
+from jaxdl.core import checks, trees
 
 
 def _deviations(stacked):
@@ -58,7 +58,7 @@ def aggregation_error(
   mean, deviations = _deviations(honest)
   # In units of the spread, so that squares neither over- nor underflow.
   largest = jax.tree.map(lambda x: jnp.max(jnp.abs(x)), deviations)
-  unit = gram.power_of_two(
+  unit = trees.power_of_two(
     functools.reduce(jnp.maximum, jax.tree.leaves(largest))
   )
   spread = jnp.mean(

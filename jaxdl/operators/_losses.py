@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdl.core import checks, gram
+from jaxdl.core import checks, trees
 
 
 def _compare(predictions, targets):
@@ -45,7 +45,7 @@ def _root(x, power):
 def _unit(x):
   """A power of two per sample, about its largest value: f[B, 1, ...]."""
   axes = tuple(range(1, x.ndim))
-  return gram.power_of_two(jnp.max(jnp.abs(x), axis=axes, keepdims=True))
+  return trees.power_of_two(jnp.max(jnp.abs(x), axis=axes, keepdims=True))
 
 
 def _in_units(norm, x):
@@ -153,7 +153,7 @@ def normalised_mse(predictions: chex.Array, targets: chex.Array) -> chex.Array:
   mean((p - y)^2) / mean(y^2).
   """
   _compare(predictions, targets)
-  unit = gram.power_of_two(jnp.max(jnp.abs(targets)))
+  unit = trees.power_of_two(jnp.max(jnp.abs(targets)))
   targets = targets / unit
   scale = jnp.square(targets).mean()
   return _ratio(mse(predictions / unit, targets), scale)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import chex
 import jax.numpy as jnp
 
-from jaxdl.core import checks, gram
+from jaxdl.core import checks, trees
 from jaxdl.core.types import Network
 
 KINDS = ('scalar', 'channel', 'point', 'range')
@@ -87,10 +87,10 @@ def fit_normalizer(
   if count < 2:
     raise ValueError(f'kind={kind!r} has {count} values per statistic: need 2.')
   # Squared in units of their size, so that no value over- or underflows.
-  unit = gram.power_of_two(jnp.max(jnp.abs(x)))
+  unit = trees.power_of_two(jnp.max(jnp.abs(x)))
   mean = (x / unit).mean(axes, keepdims=True)
   gaps = x / unit - mean
-  inner = gram.power_of_two(jnp.max(jnp.abs(gaps), axes, keepdims=True))
+  inner = trees.power_of_two(jnp.max(jnp.abs(gaps), axes, keepdims=True))
   square = jnp.square(gaps / inner).sum(axes, keepdims=True) / (count - 1)
   positive = square > 0
   std = jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)

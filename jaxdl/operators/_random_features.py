@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.core import checks, gram
+from jaxdl.core import checks, trees
 
 SPECTRA = ('cos', 'sin', 'gaussian', 'sech')
 SPLITS = ('s1', 's2', 's3')
@@ -387,7 +387,7 @@ def arccos_kernel(
   checks.integer(order, name='order', low=0, high=2)
   # Squared in units of their size, so that nothing over- or underflows.
   units = [
-    gram.power_of_two(jnp.max(jnp.abs(v), -1, keepdims=True)) for v in (x, y)
+    trees.power_of_two(jnp.max(jnp.abs(v), -1, keepdims=True)) for v in (x, y)
   ]
   x, y = x / units[0], y / units[1]
   lengths = _length(x) * _length(y)

@@ -8,7 +8,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxdl.core import checks, gram, layers
+from jaxdl.core import checks, layers, trees
 from jaxdl.core.types import Network
 from jaxdl.operators import (
   _activations as activations,
@@ -42,7 +42,7 @@ class FeatureMap(NamedTuple):
 
 def _normalise(x, scale):
   # Squared in units of its size, so that nothing over- or underflows.
-  x = x / gram.power_of_two(jnp.max(jnp.abs(x), axis=-1, keepdims=True))
+  x = x / trees.power_of_two(jnp.max(jnp.abs(x), axis=-1, keepdims=True))
   square = jnp.sum(x * x, axis=-1, keepdims=True)
   return scale * x / jnp.sqrt(jnp.where(square > 0, square, 1))
 
