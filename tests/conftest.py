@@ -4,7 +4,8 @@
 Rules: a file takes less than 20 s of CPU with a warm compilation cache, and
 what a later system adds takes less than 20 s with an empty one; no test needs
 a warm cache. Most of the time is compilation, per kernel: share programs, keep
-them small, and take NumPy for set-ups and references.
+them small, and take NumPy for set-ups and references. `effort` says which files
+are compiled in full.
 
 From the environment: `JAXDL_TEST_CACHE` names the folder of compiled programs,
 `JAXDL_TEST_TIMES` a file that gets one JSON line per test with its seconds of
@@ -43,6 +44,7 @@ os.environ['XLA_FLAGS'] = ' '.join(
 )
 os.environ.setdefault('MPLBACKEND', 'Agg')
 
+import effort  # noqa: E402
 import jax  # noqa: E402
 
 jax.config.update('jax_numpy_rank_promotion', 'raise')
@@ -50,8 +52,16 @@ jax.config.update('jax_legacy_prng_key', 'error')
 jax.config.update('jax_compilation_cache_dir', _CACHE)
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
 jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
+effort.install()
 # Programs and jaxprs live long: collect the old ones rarely.
 gc.set_threshold(20_000, 20, 50)
+
+
+@pytest.fixture(autouse=True, scope='module')
+def compiler_effort(request):
+  """Tries hard for some files only."""
+  file = request.path.relative_to(pathlib.Path(__file__).parent)
+  effort.use(file.as_posix())
 
 
 def _seconds():

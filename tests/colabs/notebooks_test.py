@@ -12,7 +12,7 @@ import tempfile
 import tomllib
 from unittest import mock
 
-import jax
+import processes
 from absl.testing import absltest, parameterized
 
 COLABS = pathlib.Path(__file__).parents[2] / 'colabs'
@@ -35,15 +35,7 @@ class NotebooksTest(parameterized.TestCase):
     result = subprocess.run(
       [sys.executable, source.name],
       cwd=COLABS,
-      env={
-        **os.environ,
-        'JAXDL_SMOKE': '1',
-        'MPLBACKEND': 'Agg',
-        'XLA_FLAGS': '',
-        'JAX_COMPILATION_CACHE_DIR': jax.config.jax_compilation_cache_dir,
-        'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
-        'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '0',
-      },
+      env=processes.environment(quick=True, JAXDL_SMOKE='1'),
       capture_output=True,
       text=True,
       check=False,

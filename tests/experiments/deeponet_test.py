@@ -15,7 +15,7 @@ from experiments import (
   deeponet,
 )
 from jaxdl.core import types
-from jaxdl.experiment import operator_learning as learning, runner
+from jaxdl.experiment import operator_learning as learning
 
 SMALL = {
   'models': ('deeponet',),
@@ -40,20 +40,6 @@ BURGERS = {'problem': 'burgers', 'problem_options': ()}
 
 def _config(**options):
   return deeponet.Config(**{**SMALL, **options})
-
-
-class _Stop(runner.Sink):
-  """Kills a run after a round."""
-
-  def __init__(self, at):
-    self.at = at
-
-  def write(self, rows):
-    pass
-
-  def tick(self, round):
-    if round == self.at:
-      raise KeyboardInterrupt
 
 
 def _save(path, *, sensors=(6, 6), outputs=1, aligned=False):
@@ -154,27 +140,6 @@ class RunTest(parameterized.TestCase):
       np.testing.assert_array_equal(few[name], many[name][:, :6])
     self.assertIs(loaded[3.0].tests, loaded[12.0].tests)
 
-  def test_resumed_run_on_an_equation_is_the_uninterrupted_one(self):
-    config = _config(
-      problem='diffusion_reaction',
-      problem_options=('num_times=5',),
-      physics=True,
-      activation='tanh',
-      layout='aligned',
-      num_collocation=5,
-      num_rounds=3,
-      eval_every=1,
-      checkpoint_seconds=0.0,
-    )
-    want = deeponet.run(config)
-    store = lambda: runner.Store(self.folder, seconds=0.0)
-    log = lambda: runner.Jsonl(self.folder / 'metrics.jsonl')
-    with self.assertRaises(KeyboardInterrupt):
-      deeponet.run(config, sinks=[log(), _Stop(2)], store=store())
-    got = deeponet.run(config, sinks=[log()], store=store())
-    self.assertEqual(got.rows, want.rows)
-    jax.tree.map(np.testing.assert_array_equal, got.state, want.state)
-
   def test_files_in_both_layouts(self):
     unaligned = _config(data_path=_save(self.folder / 'a.npz'), num_train=7)
     problem = deeponet.load(unaligned)[None]
@@ -182,15 +147,16 @@ class RunTest(parameterized.TestCase):
     row = learning.last_rows(deeponet.run(unaligned).rows)[0]
     self.assertTrue(np.isfinite(row['mse']))
     path = _save(self.folder / 'b.npz', outputs=3, aligned=True)
-    for options in (
-      {'multi_output': 'split_branch', 'branch_layers': (4, 9)},
-      {'multi_output': 'independent', 'target_normalizer': 'channel'},
-    ):
-      config = _config(data_path=path, **options)
-      problem = deeponet.load(config)[None]
-      self.assertEqual(deeponet.num_outputs(problem), 3)
-      row = learning.last_rows(deeponet.run(config).rows)[0]
-      self.assertTrue(np.isfinite(row['relative_l2']))
+    config = _config(
+      data_path=path,
+      multi_output='split_branch',
+      branch_layers=(4, 9),
+      target_normalizer='channel',
+    )
+    problem = deeponet.load(config)[None]
+    self.assertEqual(deeponet.num_outputs(problem), 3)
+    row = learning.last_rows(deeponet.run(config).rows)[0]
+    self.assertTrue(np.isfinite(row['relative_l2']))
 
   def test_files_that_do_not_fit(self):
     path = _save(self.folder / 'a.npz', sensors=(6, 5))

@@ -46,7 +46,7 @@ class FederatedOperatorsTest(parameterized.TestCase):
 
   def test_closed_form_is_that_of_the_pooled_data(self):
     config = federated_operators.Config(
-      **{**SMALL, 'num_rounds': 1, 'rules': ('mean',)},
+      **{**SMALL, 'num_rounds': 0, 'rules': ('mean',)},
       model='snnk',
       num_features=12,
     )

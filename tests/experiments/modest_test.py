@@ -8,7 +8,6 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from experiments import modest
-from jaxdl.experiment import runner
 
 SMALL = {
   'methods': ('modest', 'fl'),
@@ -25,38 +24,10 @@ def _config(**options):
   return modest.Config(**{**SMALL, **options})
 
 
-class _Stop(runner.Sink):
-  """Kills a run in the middle of a round."""
-
-  def __init__(self, at):
-    self.at = at
-
-  def write(self, rows):
-    pass
-
-  def tick(self, round):
-    if round == self.at:
-      raise KeyboardInterrupt
-
-
 class ModestTest(parameterized.TestCase):
-  def test_smoke_runs_all_methods_and_draws(self):
-    methods = ('modest', 'dsgd', 'gossip')
-    config = modest.Config(methods=methods).smoked()
+  def test_smoke_is_small(self):
+    config = modest.Config().smoked()
     self.assertEqual(config, config.smoked())
-    result = modest.run(config)
-    test = [r for r in result.rows if r['split'] == 'test']
-    self.assertLen(test, 4 * len(methods))
-    for row in test:
-      self.assertBetween(row['accuracy'], 0, 1)
-      self.assertTrue(np.isfinite(row['loss']))
-    columns, cells = result.experiment.table(result.rows)
-    self.assertLen(cells, len(methods))
-    self.assertLen(cells[0], len(columns))
-    with tempfile.TemporaryDirectory() as folder:
-      paths = modest.draw(config, result.rows, pathlib.Path(folder))
-      for path in paths:
-        self.assertGreater(path.stat().st_size, 5000)
 
   def test_same_models_as_a_server_with_more_traffic(self):
     rows = modest.run(_config(seeds=(0, 3))).rows
@@ -72,33 +43,6 @@ class ModestTest(parameterized.TestCase):
       self.assertEqual([r['loss'] for r in ours], [r['loss'] for r in served])
       self.assertGreater(ours[-1]['transfers'], served[-1]['transfers'])
       self.assertEqual(served[-1]['transfers'], 2 * 3 * 6 - 3)
-
-  def test_resumed_run_equals_the_uninterrupted_one(self):
-    # Nodes crash in round 3, so that time-outs and retries are pending.
-    config = _config(
-      methods=('modest', 'dsgd'),
-      churn='crash',
-      churn_round=3,
-      churn_fraction=0.6,
-      num_aggregators=2,
-    )
-    whole = modest.run(config)
-    with tempfile.TemporaryDirectory() as folder:
-
-      def store():
-        return runner.Store(folder, seconds=0)
-
-      def rows():
-        return runner.Jsonl(pathlib.Path(folder) / 'metrics.jsonl')
-
-      with self.assertRaises(KeyboardInterrupt):
-        modest.run(config, sinks=[rows(), _Stop(4)], store=store())
-      resumed = modest.run(config, sinks=[rows()], store=store())
-    self.assertEqual(resumed.rows, whole.rows)
-    self.assertEqual(
-      resumed.state['modest'][0]['protocol']['events'][0][:4],
-      whole.state['modest'][0]['protocol']['events'][0][:4],
-    )
 
   def test_trace_and_latency_files(self):
     with tempfile.TemporaryDirectory() as folder:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The MoNNA binary."""
 
+import functools
+
 import numpy as np
 from absl.testing import absltest, parameterized
 
@@ -16,9 +18,14 @@ SMALL = {
 }
 
 
+@functools.cache
+def _rows():
+  return monna.run(monna.Config(**SMALL)).rows
+
+
 class MonnaTest(parameterized.TestCase):
   def test_rows_report_mean_and_worst_node(self):
-    rows = monna.run(monna.Config(**SMALL)).rows
+    rows = _rows()
     test = [r for r in rows if r['split'] == 'test']
     self.assertLen(test, 3 * 2)
     for row in test:
@@ -29,11 +36,9 @@ class MonnaTest(parameterized.TestCase):
 
   def test_dsgd_is_not_attacked(self):
     options = {**SMALL, 'methods': ('dsgd',)}
-    losses = [
-      [r['loss'] for r in monna.run(monna.Config(attack=a, **options)).rows]
-      for a in ('sign_flip', 'none')
-    ]
-    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-6)
+    alone = monna.run(monna.Config(attack='none', **options)).rows
+    attacked = [r['loss'] for r in _rows() if r['rule'] == 'dsgd']
+    np.testing.assert_allclose(attacked, [r['loss'] for r in alone], rtol=1e-5)
 
   @parameterized.parameters('label_flip', 'nan')
   def test_other_attacks_run(self, attack):
@@ -43,7 +48,10 @@ class MonnaTest(parameterized.TestCase):
     self.assertTrue(np.isfinite(rows[-1]['loss']))
 
   @parameterized.parameters(
-    ({'num_byzantine': 3}, 'cannot tolerate f=3 with 4 received vectors'),
+    (
+      {'num_byzantine': 3},
+      'num_byzantine=3 is too many: a node waits for 4 vectors',
+    ),
     ({'num_byzantine': 7}, 'leaves no correct node'),
     ({'attack': 'unknown'}, 'unknown'),
     ({'methods': ()}, 'methods is empty'),

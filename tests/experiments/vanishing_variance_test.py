@@ -1,17 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The vanishing-variance binary."""
 
-import pathlib
-import tempfile
-from unittest import mock
-
-import jax
 import numpy as np
 from absl.testing import absltest, parameterized
-from jax.experimental.compilation_cache import compilation_cache
 
 from experiments import vanishing_variance
-from jaxdl.experiment import gossip, runner
 
 SMALL = {
   'num_clients': 8,
@@ -26,43 +19,10 @@ def _config(**options):
   return vanishing_variance.Config(**{**SMALL, **options})
 
 
-class _Stop(runner.Sink):
-  """Kills a run after a round."""
-
-  def __init__(self, at):
-    self.at = at
-
-  def write(self, rows):
-    pass
-
-  def tick(self, round):
-    if round == self.at:
-      raise KeyboardInterrupt
-
-
 class VanishingVarianceTest(parameterized.TestCase):
-  def setUp(self):
-    super().setUp()
-    # Programs without collectives compile faster; see the last test.
-    patch = mock.patch.object(gossip, 'mesh_for', return_value=None)
-    self.one_device = patch
-    patch.start()
-    self.addCleanup(mock.patch.stopall)
-
-  def test_smoke_runs_and_draws(self):
+  def test_smoke_is_small(self):
     config = vanishing_variance.Config().smoked()
     self.assertEqual(config, config.smoked())
-    rows = vanishing_variance.run(config).rows
-    test = [r for r in rows if r['split'] == 'test']
-    self.assertLen(test, 4 * 3)
-    for row in test:
-      self.assertBetween(row['accuracy'], row['worst_accuracy'] - 1e-6, 1)
-      self.assertTrue(np.isfinite(row['loss']))
-    with tempfile.TemporaryDirectory() as folder:
-      paths = vanishing_variance.draw(config, rows, pathlib.Path(folder))
-      self.assertLen(paths, 4)
-      for path in paths:
-        self.assertGreater(path.stat().st_size, 5000)
 
   def test_variance_is_that_of_theory_or_kept(self):
     config = _config(
@@ -87,25 +47,6 @@ class VanishingVarianceTest(parameterized.TestCase):
         np.testing.assert_allclose(ratio['initial', t], 1.0, rtol=1e-4)
     layers = [n for n in rows[0] if n.startswith('params/')]
     self.assertLen(layers, 3)
-
-  def test_a_killed_run_goes_on_where_it_was(self):
-    config = _config(
-      methods=('corrected', 'sampled'),
-      turn_high=2,
-      buffer_size=2,
-      data_sampling='partition',
-      partition='iid',
-    )
-    want = vanishing_variance.run(config)
-    with tempfile.TemporaryDirectory() as folder:
-      store = lambda: runner.Store(folder, seconds=0.0)
-      log = lambda: runner.Jsonl(pathlib.Path(folder) / 'metrics.jsonl')
-      with self.assertRaises(KeyboardInterrupt):
-        vanishing_variance.run(config, sinks=[log(), _Stop(3)], store=store())
-      got = vanishing_variance.run(config, sinks=[log()], store=store())
-    self.assertEqual(got.rows, want.rows)
-    self.assertNotIn('theory', {r['rule'] for r in got.rows})
-    jax.tree.map(np.testing.assert_array_equal, got.state, want.state)
 
   def test_starts_and_seeds(self):
     config = _config(
@@ -154,27 +95,6 @@ class VanishingVarianceTest(parameterized.TestCase):
   def test_impossible_settings_are_refused_at_once(self, options, message):
     with self.assertRaisesRegex(ValueError, message):
       _config(**options)
-
-  def test_devices_change_nothing(self):
-    config = _config(methods=('plain', 'corrected'), num_rounds=2)
-    want = vanishing_variance.run(config).rows
-    self.one_device.stop()
-    # Read back from the persistent cache, collectives of a program for
-    # emulated devices meet in the wrong order (jaxlib 0.10.2): it aborts or
-    # returns other numbers.
-    cached = jax.config.jax_enable_compilation_cache
-    compilation_cache.reset_cache()
-    jax.config.update('jax_enable_compilation_cache', False)
-    try:
-      got = vanishing_variance.run(config).rows
-    finally:
-      compilation_cache.reset_cache()
-      jax.config.update('jax_enable_compilation_cache', cached)
-    self.assertLen(got, len(want))
-    for a, b in zip(got, want, strict=True):
-      self.assertEqual(a.keys(), b.keys())
-      if 'loss' in a:
-        np.testing.assert_allclose(a['loss'], b['loss'], rtol=1e-4)
 
 
 if __name__ == '__main__':

@@ -15,6 +15,8 @@ N = lib.NUM_CLIENTS
 DEVICES = 8
 # Client axes spread with padding: two of the last device's rows are absent.
 MASK = np.arange(N) < N - 2
+# In pmap the same code runs as in shard_map: one rule of each kind.
+FAMILIES = {aggregators.RULES[c.rule].family: c for c in lib.PLAIN}
 
 
 @functools.cache
@@ -54,7 +56,7 @@ class AggregatorMappedTest(parameterized.TestCase):
     for row in got:
       lib.close(row, _want(case))
 
-  @parameterized.named_parameters(lib.named(lib.ALL))
+  @parameterized.named_parameters(lib.named(FAMILIES.values()))
   def test_inside_pmap(self, case):
     fn = lib.build(case)
     run = jax.pmap(lambda x: fn(x, axis_name='workers'), axis_name='workers')
@@ -69,7 +71,7 @@ class MaskedDevicesTest(parameterized.TestCase):
     lib.named([
       c
       for c in lib.PLAIN
-      if c.rule in ('mean', 'trimmed_mean', 'krum', 'bulyan', 'foolsgold')
+      if c.rule in ('trimmed_mean', 'bulyan', 'foolsgold')
     ] + [c for c in lib.CHAINS if c.pre == ('nnm',)])
   )  # fmt: skip
   def test_padding_spread_over_devices(self, case):
