@@ -187,11 +187,16 @@ def _check_finite(**arrays):
       )
 
 
+def _shift(largest, ridge, epsilon, xp):
+  """The ridge, or rounding of the largest eigenvalue where that is more."""
+  return xp.where(ridge > 0, xp.maximum(ridge, epsilon * largest), 0)
+
+
 def _inverse_values(values, ridge, epsilon, xp):
-  """1 / (lambda + ridge), zero where rounding has eaten the eigenvalue."""
+  """1 / (lambda + ridge); without a ridge, zero where rounding ate lambda."""
   cut = epsilon * values.shape[-1] * values[-1]
-  shifted = xp.maximum(values, 0) + ridge
-  kept = shifted > cut
+  shifted = xp.maximum(values, 0) + _shift(values[-1], ridge, epsilon, xp)
+  kept = shifted > xp.where(ridge > 0, 0, cut)
   return xp.where(kept, 1 / xp.where(kept, shifted, 1), 0), cut
 
 
@@ -211,9 +216,9 @@ def closed_form_readout(
 ) -> chex.Array:
   """Minimises |H W^T - Y|^2 + ridge |W|^2.
 
-  Sums in float32 hold a direction's square to 1e-7 of the largest one only:
-  directions below that, which a small ridge would blow up, are left out.
-  `fit_readout`, which sees the features, loses none.
+  Sums in float32 hold a direction's square to 1e-7 of the largest one only, so
+  a smaller ridge than that, which would blow up rounding, is raised to it.
+  `fit_readout`, which sees the features, takes any.
 
   Args:
     statistics: from `readout_statistics`, of one client or summed.
@@ -250,9 +255,10 @@ def closed_form_readout(
   inverse, _ = _inverse_values(
     values, jax.lax.stop_gradient(ridge), epsilon, jnp
   )
+  shift = _shift(values[-1], jnp.asarray(ridge, dtype), epsilon, jnp)
   # Differentiated by the implicit rule, not through the eigenvectors.
   solution = jax.lax.custom_linear_solve(
-    lambda w: dot(gram, w) + ridge * w,
+    lambda w: dot(gram, w) + shift * w,
     cross,
     lambda _, b: dot(vectors, inverse[:, None] * dot(vectors.T, b)),
     symmetric=True,
