@@ -9,8 +9,8 @@ are compiled in full.
 
 From the environment: `JAXDL_TEST_CACHE` names the folder of compiled programs,
 `JAXDL_TEST_TIMES` a file that gets one JSON line per test with its seconds of
-CPU. `XLA_FLAGS` and `JAX_DISABLE_MOST_OPTIMIZATIONS` hold as they are given;
-each setting has a folder of its own.
+CPU. `XLA_FLAGS` and what `effort` reads hold as they are given; each setting of
+the compiler has a folder of its own.
 """
 
 import gc
@@ -27,22 +27,22 @@ _FLAGS = os.environ.get('XLA_FLAGS', '').split()
 _CACHE = os.environ.get('JAXDL_TEST_CACHE') or str(
   pathlib.Path(tempfile.gettempdir()) / 'jaxdl_test_cache'
 )
-_OTHER = sorted(
-  [f for f in _FLAGS if 'host_platform_device_count' not in f]
-  + [
-    f'{name}={value}'
-    for name, value in os.environ.items()
-    if name == 'JAX_DISABLE_MOST_OPTIMIZATIONS' and value not in ('', '0')
-  ]
-)
+_SETTINGS = ('JAX_DISABLE_MOST_OPTIMIZATIONS', 'JAXDL_TEST_FUSION')
+_OTHER = [f for f in _FLAGS if 'host_platform_device_count' not in f]
+_OTHER += [f'{n}={os.environ[n]}' for n in _SETTINGS if os.environ.get(n)]
 if _OTHER:
-  _CACHE += '_' + hashlib.sha256(' '.join(_OTHER).encode()).hexdigest()[:12]
+  _CACHE += (
+    '_' + hashlib.sha256(' '.join(sorted(_OTHER)).encode()).hexdigest()[:12]
+  )
 _TIMES = os.environ.get('JAXDL_TEST_TIMES')
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 os.environ['XLA_FLAGS'] = ' '.join(
   [*_FLAGS, '--xla_force_host_platform_device_count=8']
 )
 os.environ.setdefault('MPLBACKEND', 'Agg')
+# Programs read back from the cache are announced as if they came from another
+# processor, a page each.
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
 import effort  # noqa: E402
 import jax  # noqa: E402

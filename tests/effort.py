@@ -6,8 +6,11 @@ that is the optimiser and the emitters behind it. What tests of rules, orders,
 weights and codes ask does depend on them: a quotient that is computed twice in
 one fusion, a sum in another order. So those files are compiled as users have
 it. The other files ask how parts work together; they are compiled three to
-five times as fast without (jax 0.10.1; twice as fast with 0.12). Everything is
-compiled in full with `JAXDL_TEST_OPTIMIZE=1`, as a nightly run should.
+five times as fast without (jax 0.10.1; twice as fast with 0.12).
+
+A nightly run compiles everything in full with `JAXDL_TEST_OPTIMIZE=1`, and once
+more with `JAX_DISABLE_MOST_OPTIMIZATIONS=1` and with `JAXDL_TEST_FUSION=0`, the
+fusion of products off.
 """
 
 import functools
@@ -18,9 +21,12 @@ from jax._src import compiler  # No public switch is per compilation and global.
 
 FULL = (
   *('aggregators', 'attacks', 'compression', 'contract', 'core', 'mixing'),
-  'sharding',
   # Another program replays a log bit by bit.
   'experiments/just_one_byte_test.py',
+)
+NOT_FULL = (
+  # Every operation is a program.
+  'contract/aggregators_eager_contract_test.py',
 )
 QUICK = {
   'xla_backend_optimization_level': 0,
@@ -29,39 +35,53 @@ QUICK = {
   # The older emitters; jaxlib 0.12 has none.
   'xla_cpu_use_fusion_emitters': False,
 }
+NO_FUSION = {'xla_cpu_experimental_ynn_fusion_type': ''}
 
 
 class _Level:
   quick = False
+  asking = False
 
 
-def always_full() -> bool:
-  """Whether `JAXDL_TEST_OPTIMIZE` asks for full effort everywhere."""
-  return os.environ.get('JAXDL_TEST_OPTIMIZE', '0') not in ('', '0')
+def _switch(name, default):
+  return os.environ.get(name, default) not in ('', '0')
 
 
 @functools.cache
-def quick_options() -> dict:
-  """The options that this version of jaxlib knows."""
-  _Level.quick, before = False, _Level.quick
-  known = {}
-  for name, value in QUICK.items():
+def _known(name, value) -> bool:
+  """Whether this version of jaxlib has an option."""
+  _Level.asking = True
+  try:
     options = {name: value}
-    try:
-      jax.jit(lambda x: x, compiler_options=options).lower(0.0).compile()
-    except jax.errors.JaxRuntimeError:
-      continue
-    known |= options
-  _Level.quick = before
-  return known
+    jax.jit(lambda x: x, compiler_options=options).lower(0.0).compile()
+    return True
+  except jax.errors.JaxRuntimeError:
+    return False
+  finally:
+    _Level.asking = False
 
 
-def quick_flags() -> str:
+def options(*, quick: bool) -> dict:
+  """Options of a compilation besides those of jax, as far as jaxlib has them.
+
+  Args:
+    quick: whether little effort is enough.
+
+  Returns:
+    Values by name.
+  """
+  wanted = {}
+  if quick and not _switch('JAXDL_TEST_OPTIMIZE', '0'):
+    wanted |= QUICK
+  if not _switch('JAXDL_TEST_FUSION', '1'):
+    wanted |= NO_FUSION
+  return {name: v for name, v in wanted.items() if _known(name, v)}
+
+
+def flags(*, quick: bool) -> list[str]:
   """The same as `XLA_FLAGS` of another process."""
-  return ' '.join(
-    f'--{name}={str(value).lower() if isinstance(value, bool) else value}'
-    for name, value in quick_options().items()
-  )
+  text = lambda v: str(v).lower() if isinstance(v, bool) else v
+  return [f'--{name}={text(v)}' for name, v in options(quick=quick).items()]
 
 
 def use(file: str) -> None:
@@ -70,8 +90,8 @@ def use(file: str) -> None:
   Args:
     file: the test file, relative to this folder.
   """
-  full = always_full() or file in FULL or file.partition('/')[0] in FULL
-  quick = not full
+  folder = file.partition('/')[0]
+  quick = file not in FULL and (folder not in FULL or file in NOT_FULL)
   if quick != _Level.quick:
     jax.clear_caches()
     _Level.quick = quick
@@ -82,10 +102,10 @@ def install() -> None:
   plain = compiler.get_compile_options
 
   @functools.wraps(plain)
-  def options(*args, env_options_overrides=None, **kwargs):
-    if _Level.quick:
-      given = env_options_overrides or {}
-      env_options_overrides = {**quick_options(), **given}
+  def get(*args, env_options_overrides=None, **kwargs):
+    more = {} if _Level.asking else options(quick=_Level.quick)
+    if more:
+      env_options_overrides = {**more, **(env_options_overrides or {})}
     return plain(*args, env_options_overrides=env_options_overrides, **kwargs)
 
-  compiler.get_compile_options = options
+  compiler.get_compile_options = get

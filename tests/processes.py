@@ -33,8 +33,7 @@ def environment(*, keep_programs=True, quick=False, **more):
       'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
       'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '0',
     }
-  if quick and not effort.always_full():
-    flags.append(effort.quick_flags())
+  flags += effort.flags(quick=quick)
   return {
     **os.environ,
     'XLA_FLAGS': ' '.join(flags),

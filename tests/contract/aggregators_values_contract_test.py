@@ -91,23 +91,22 @@ class AggregatorValuesContractTest(parameterized.TestCase):
   @parameterized.named_parameters(
     lib.named([c for c in lib.ALL if not c.bucketed])
   )
-  def test_padding_has_no_effect(self, case):
-    padded = np.concatenate(
-      [lib.flat_updates(6), np.full((3, lib.SIZE), np.nan, np.float32)]
-    )
+  def test_padding_has_no_effect_and_vmap_neither(self, case):
     order = np.random.default_rng(1).permutation(N + 3)
     mask = order < N
+    sets = []
+    # Finite padding is ignored as well.
+    for seed, padding in ((6, np.nan), (1, 1e3)):
+      rest = np.full((3, lib.SIZE), padding, np.float32)
+      sets.append(np.concatenate([lib.flat_updates(seed), rest])[order])
     if case.rule in lib.NO_MASK:
       with self.assertRaisesRegex(ValueError, 'mask must be None'):
-        lib.build(case, N + 3)(padded, mask=mask)
+        lib.build(case, N + 3)(sets[0], mask=mask)
       return
-    run = jax.jit(lib.build(case, N + 3))
-    got = run(padded[order], mask)
-    want = lib.flat_program(case)(padded[order[mask]])
-    lib.close(got, want)
-    # Finite padding is ignored as well.
-    junk = np.where(mask[:, None], padded[order], np.float32(1e3))
-    lib.close(run(junk, mask), want)
+    run = jax.jit(jax.vmap(lib.build(case, N + 3), in_axes=(0, None)))
+    got = run(np.stack(sets), mask)
+    for update, updates in zip(got, sets, strict=True):
+      lib.close(update, lib.flat_program(case)(updates[mask]))
 
   @parameterized.named_parameters(
     lib.named([c for c in lib.ALL if c.rule not in lib.NO_GRADIENT])

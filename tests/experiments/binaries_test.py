@@ -163,6 +163,9 @@ PICTURES = {
   },
 }
 NUM_PICTURES = {'just_one_byte': 4, 'vanishing_variance': 4}
+# Whether two programs agree to the bit hangs on how they are compiled; asked of
+# full compilation in just_one_byte_test.
+BITWISE = ('replay_equal',)
 # One of a kind is compiled in full here, and every one with
 # `JAXDL_TEST_OPTIMIZE=1`.
 IN_FULL = ('decentralized_training', 'deeponet', 'robust_training')
@@ -280,6 +283,8 @@ class BinariesTest(parameterized.TestCase):
     for mine, yours in zip(got, want, strict=True):
       self.assertEqual(mine.keys(), yours.keys())
       for key, value in yours.items():
+        if key in BITWISE:
+          continue
         self.assertTrue(same(mine[key], value), (key, mine, yours))
 
 
