@@ -134,6 +134,14 @@ def chain(*stages: Callable[..., object]) -> Rule:
     raise ValueError('chain needs at least a rule.')
   for number, stage in enumerate(stages):
     checks.rule(stage, name=f'stages[{number}]')
+    module = getattr(checks.unwrapped(stage), '__module__', '') or ''
+    ours = module.startswith(__name__.rpartition('.')[0] + '.')
+    if number < len(stages) - 1 and ours and not module.endswith('._pre'):
+      name = checks.described(checks.unwrapped(stage))
+      raise ValueError(
+        f'stages[{number}] is {name}, a rule: it gives one vector, so it must '
+        'come last; before it come nnm, bucketing, clipping, arc or your own.'
+      )
 
   def composed(updates, *, key=None, mask=None, axis_name=None):
     view = view_lib.view(updates, mask=mask, axis_name=axis_name)

@@ -421,7 +421,7 @@ def _flag(
     else:
       target = jnp.where(usable, norms * common, 0.0)
     projected = basis @ (basis.T @ (unit @ target))
-    projected = projected / (count if scale == 'mean' else m)
+    projected = projected / (jnp.maximum(count, 1) if scale == 'mean' else m)
     if normalize and rescale == 'median_norm':
       ordered = jnp.sort(jnp.where(usable, norms, jnp.inf))
       number = jnp.sum(usable)

@@ -102,7 +102,8 @@ def _weiszfeld(nu, num_iters, start):
 
   def weights_fn(view):
     valid, dtype = view.valid, view.frame.dtype
-    vectors, shortest = view.augmented(), nu / view.unit
+    vectors = view.augmented()
+    shortest = jnp.maximum(nu / view.unit, jnp.finfo(dtype).tiny)
     if start == 'zero':
       first = jnp.zeros(view.size, dtype)
     elif start == 'mean':
@@ -124,7 +125,10 @@ def _weiszfeld(nu, num_iters, start):
       some = squares > 0
       distances = jnp.where(some, jnp.sqrt(jnp.where(some, squares, 1.0)), 0.0)
       distances = jnp.maximum(distances, shortest)
-      fresh = jnp.where(valid, 1.0 / distances, 0.0)
+      # In terms of the nearest one: inverses of lengths may overflow.
+      nearest = jnp.min(jnp.where(valid, distances, jnp.inf))
+      nearest = jnp.where(jnp.isfinite(nearest), nearest, 1.0)
+      fresh = jnp.where(valid, jax.lax.stop_gradient(nearest) / distances, 0.0)
       return fresh / jnp.maximum(jnp.sum(fresh), jnp.finfo(dtype).tiny)
 
     return jax.lax.fori_loop(0, num_iters, body, first)
@@ -196,7 +200,10 @@ def _anchored(updates, centre, mask, axis_name):
         'with core.view.view(updates, anchor=reference).'
       )
     if centre is None:
-      centre = jax.tree.map(lambda x: jnp.zeros_like(x[0]), updates.base)
+      raise ValueError(
+        'centre is missing: give the vector that the view was anchored at '
+        'beside the view.'
+      )
     return updates, centre
   if centre is None:
     updates = view_lib.check_floating(updates)

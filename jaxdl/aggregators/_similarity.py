@@ -318,7 +318,7 @@ def _signguard(key, norm_low, norm_high, sample_fraction):
         'pre-aggregator in Gram space; apply that to the tree first.'
       )
     valid = view.valid
-    norms = jnp.sqrt(view.sq_norms())
+    norms = view.norms()
     ordered = jnp.sort(jnp.where(valid, norms, jnp.inf))
     number = jnp.sum(valid)
     middle = 0.5 * (

@@ -384,6 +384,15 @@ def cohort(
       f'cohort has {found[0] if found else 0} clients but {label}={count} '
       f'(client_ids of shape {found}){why and ": "}{why}.'
     )
+  for field in ('mask', 'weights'):
+    if getattr(value, field) is None:
+      continue
+    shape = jnp.shape(getattr(value, field))
+    if shape != (count,):
+      raise ValueError(
+        f'cohort.{field} must have one entry per client, shape ({count},); got '
+        f'{shape}.'
+      )
   for path, leaf in jax.tree_util.tree_leaves_with_path(value.data):
     if jnp.shape(leaf)[:1] != (count,):
       raise ValueError(

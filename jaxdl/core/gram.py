@@ -255,20 +255,28 @@ def row_norms(
 
 
 def typical(sizes: chex.Array, usable: chex.Array) -> chex.Array:
-  """Lower median of the positive sizes; fewer than half cannot raise it.
+  """Lower median of the sizes; fewer than half can neither raise nor lower it.
 
   Args:
-    sizes: f32[N], non-negative.
+    sizes: f32[N], non-negative; NaN counts as infinite.
     usable: bool[N], rows that count.
 
   Returns:
-    f32[]; zero if no usable row has a positive size.
+    f32[]: the median. Where that is zero, since half of the rows vanish or
+    coincide, the smallest positive size, or zero if there is none.
   """
-  counted = usable & (sizes > 0)
+  ordered, middle = _median(sizes, usable)
+  positive = jnp.min(jnp.where(ordered > 0, ordered, jnp.inf))
+  smallest = jnp.where(jnp.isfinite(positive), positive, 0)
+  return jnp.where(middle > 0, middle, smallest)
+
+
+def _median(sizes, usable):
+  counted = usable & ~jnp.isnan(sizes)
   ordered = jnp.sort(jnp.where(counted, sizes, jnp.inf))
-  number = jnp.sum(counted)
+  number = jnp.sum(usable)
   middle = jnp.take(ordered, jnp.maximum(number - 1, 0) // 2)
-  return jnp.where(number > 0, middle, 0)
+  return ordered, jnp.where(number > 0, middle, 0)
 
 
 def row_scales(
@@ -310,7 +318,9 @@ def in_units(products: chex.Array, unit: chex.Array, usable: chex.Array):
   squares = jnp.diagonal(products)
   n = usable.shape[0]
   usable = usable & jnp.isfinite(squares[:n])
-  size = jnp.maximum(typical(squares[:n], usable), squares[n])
+  # Where half of the rows coincide, the length of the centre is the measure.
+  size = jnp.maximum(_median(squares[:n], usable)[1], squares[n])
+  size = jnp.where(size > 0, size, typical(squares[:n], usable))
   root = trees.power_of_two(jnp.sqrt(size))
   products = products / (root * root)
   far = jnp.diagonal(products) > square_range(products.dtype).far ** 2
@@ -346,8 +356,8 @@ def _fits(frame, mask):
   """Whether no square overflowed or vanished that somebody could miss."""
   n = mask.shape[0]
   squares = jnp.diagonal(frame)
-  finite = jnp.isfinite(squares[:n])
-  size = jnp.maximum(typical(squares[:n], mask & finite), squares[n])
+  # Rows whose squares overflowed or vanished have their say in it.
+  size = jnp.maximum(_median(squares[:n], mask)[1], squares[n])
   lost = jnp.any(mask & jnp.isinf(squares[:n]))
   # What overflows beside short rows is too far to be compared in any unit.
   limits = square_range(frame.dtype)

@@ -203,7 +203,8 @@ def pick(rows: Rows, index: int | chex.Array) -> chex.Array:
 def _shrink(rows):
   """Powers of two that keep sums of the rows from overflowing, and N of them.
 
-  Ones unless an entry is large; either way sums come out the same to the bit.
+  Ones unless an entry is large or infinite; either way sums come out the same
+  to the bit, but for entries that are nearly subnormal beside such ones.
   """
   acc = trees.accumulator(rows[0].dtype)
   n = len(rows)

@@ -133,6 +133,7 @@ def where_rows(
   Returns:
     Leaves [N, ...].
   """
+  stacked = jax.tree.map(jnp.asarray, stacked)
   if isinstance(other, (int, float)):
     return jax.tree.map(
       lambda x: jnp.where(expand(mask, x), x, jnp.asarray(other, x.dtype)),

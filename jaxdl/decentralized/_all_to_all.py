@@ -216,12 +216,12 @@ def all_to_all_sgd(
       before = mixed
       mixed, attack_state = exchange(before, attack_state, flipped)
     spread, after = metrics_lib.drift(before), metrics_lib.drift(mixed)
-    per = jnp.where(spread > 0, spread, 1.0)
+    per = jnp.where(spread == 0, 1.0, spread)
     metrics = {
       'loss': jnp.mean(losses),
       'drift': after,
-      'alpha': jnp.where(spread > 0, after / per, 0.0),
-      'lambda': jnp.where(spread > 0, _mean_shift(before, mixed) / per, 0.0),
+      'alpha': jnp.where(spread == 0, 0.0, after / per),
+      'lambda': jnp.where(spread == 0, 0.0, _mean_shift(before, mixed) / per),
     }
     state = AllToAllState(mixed, average, attack_state, state.step + 1)
     return state, metrics

@@ -103,7 +103,8 @@ def rescale_to_variance(
   safe = jnp.where(flat, 1.0, variance)
   ratio = (target + eps) / (safe + eps)
   positive = ratio > 0
-  root = jnp.where(positive, jnp.sqrt(jnp.where(positive, ratio, 1.0)), 0.0)
+  root = jnp.sqrt(jnp.where(positive, ratio, 1.0))
+  root = jnp.where(positive, root, jax.lax.stop_gradient(ratio))  # NaN stays.
   factor = jnp.where(flat, 1.0, 1.0 + strength * (root - 1.0))
   shift = (factor - 1.0) * (x_wide - mean)
   return (x_wide + shift).astype(x.dtype)

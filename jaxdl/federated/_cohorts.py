@@ -51,6 +51,8 @@ def batch_cohort(
       "client_data must be a dict of leaves [N, S, ...], 'inputs' and 'labels' "
       f'for instance; got {checks.described(client_data)}.'
     )
+  if not jax.tree.leaves(dict(client_data)):
+    raise ValueError("client_data is empty: need leaves [N, S, ...], 'inputs'.")
   if mask is None:
     first = jax.tree.leaves(dict(client_data))[0]
     if jnp.ndim(first) < 2:
@@ -62,6 +64,11 @@ def batch_cohort(
   n = checks.num_clients({**client_data, 'mask': mask}, name='client_data')
   if client_ids is None:
     client_ids = jnp.arange(n, dtype=jnp.int32)
+  if jnp.shape(client_ids) != (n,):
+    raise ValueError(
+      f'client_ids must have shape ({n},), one per client; got '
+      f'{jnp.shape(client_ids)}.'
+    )
   draw = lambda k, data, real: sample_batch(
     k, data, real, batch_size, replace=replace
   )

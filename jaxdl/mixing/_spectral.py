@@ -81,8 +81,8 @@ def check_stochastic(
     t, i, j = bad[0]
     raise ValueError(
       f'{name} holds the negative weight {stack[t, i, j]:g} at '
-      f'{where.format(t)}row {i}, column {j}: pass allow_negative=True if '
-      'that is meant.'
+      f'{where.format(t)}row {i}, column {j}: pass '
+      'allow_negative=True to mixing.from_matrix if that is meant.'
     )
   axes = {'row': (2,), 'column': (1,), 'double': (2, 1), 'any': ()}[stochastic]
   for axis in axes:

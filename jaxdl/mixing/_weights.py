@@ -32,7 +32,8 @@ def _prepare(
     if parts > 1:
       raise ValueError(
         f'graph is disconnected: {parts} components among {len(adj)} clients '
-        'never agree; add links or pass allow_disconnected=True.'
+        'never agree; add links or pass allow_disconnected=True to the '
+        'function of mixing that makes the weights.'
       )
   return adj
 

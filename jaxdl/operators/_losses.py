@@ -35,11 +35,11 @@ def _rows(x):
 
 
 def _root(x, power):
-  """X ** (1 / power) with a zero derivative at zero."""
+  """X ** (1 / power) with a zero derivative at zero; NaN stays NaN."""
   positive = x > 0
   safe = jnp.where(positive, x, 1)
   root = jnp.sqrt(safe) if power == 2 else safe ** (1 / power)
-  return jnp.where(positive, root, 0)
+  return jnp.where(positive, root, jax.lax.stop_gradient(x))
 
 
 def _unit(x):

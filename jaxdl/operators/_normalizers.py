@@ -4,6 +4,7 @@
 from typing import NamedTuple
 
 import chex
+import jax
 import jax.numpy as jnp
 
 from jaxdl.core import checks, trees
@@ -93,7 +94,8 @@ def fit_normalizer(
   inner = trees.power_of_two(jnp.max(jnp.abs(gaps), axes, keepdims=True))
   square = jnp.square(gaps / inner).sum(axes, keepdims=True) / (count - 1)
   positive = square > 0
-  std = jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
+  std = jnp.sqrt(jnp.where(positive, square, 1))
+  std = jnp.where(positive, std, jax.lax.stop_gradient(square))  # NaN stays.
   return Normalizer(mean[0] * unit, std[0] * inner[0] * unit + epsilon)
 
 

@@ -286,5 +286,12 @@ def unmask(
   mask = batch.get('mask')
   if mask is None:
     return batch, None
+  for path, leaf in jax.tree_util.tree_leaves_with_path(batch):
+    if jnp.shape(mask) != jnp.shape(leaf)[:1]:
+      raise ValueError(
+        f"batch['mask'] must have one entry per sample; got shape "
+        f'{jnp.shape(mask)} beside batch{jax.tree_util.keystr(path)} of shape '
+        f'{jnp.shape(leaf)}.'
+      )
   rest = {name: x for name, x in batch.items() if name != 'mask'}
   return trees.where_rows(mask, rest, 0), mask

@@ -392,7 +392,7 @@ def arccos_kernel(
   x, y = x / units[0], y / units[1]
   lengths = _length(x) * _length(y)
   positive = lengths > 0
-  inner = jnp.where(positive, jnp.sum(x * y, -1), 0)
+  inner = jnp.where(lengths == 0, 0, jnp.sum(x * y, -1))
   cosine = inner / jnp.where(positive, lengths, 1)
   lengths = lengths * units[0][..., 0] * units[1][..., 0]
   return lengths**order * _arccos_shape(cosine, order) / (2 * jnp.pi)
@@ -401,7 +401,8 @@ def arccos_kernel(
 def _length(x):
   square = jnp.sum(x * x, -1)
   positive = square > 0
-  return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
+  root = jnp.sqrt(jnp.where(positive, square, 1))
+  return jnp.where(positive, root, jax.lax.stop_gradient(square))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))

@@ -36,7 +36,7 @@ def operator_task(
       `apply(params, sensors, points) -> outputs`.
     example: a batch of any size, for its shapes (values are not used).
     loss: a name from `LOSSES` or a function of predictions and targets f[B,
-      ...] to one number per sample; minimised is their masked mean.
+      ...] to one number per sample, f[B]; minimised is their masked mean.
     points: f[Q, d], query points common to all functions; without them a batch
       brings its own: 'points' f[B, d] (targets [B] or [B, C]) or f[B, Q, d]
       (targets [B, Q] or [B, Q, C]). A network that has no points needs none.
@@ -60,10 +60,27 @@ def operator_task(
     ['loss', 'mse', 'relative_l2']
   """
   network = networks.as_network(network)
-  for name in (loss, *metrics):
-    if not callable(name):
-      checks.choice(name, tuple(losses.LOSSES), name='loss')
-  loss_fn = loss if callable(loss) else losses.LOSSES[loss]
+  if not callable(loss):
+    checks.choice(loss, tuple(losses.LOSSES), name='loss')
+  if isinstance(metrics, str):
+    raise TypeError(
+      f'metrics must be a tuple of names; got {metrics!r}: write '
+      f"('{metrics}',)."
+    )
+  for name in metrics:
+    checks.choice(name, tuple(losses.LOSSES), name='metrics')
+  if points is not None:
+    points = jnp.asarray(points)
+  chosen = loss if callable(loss) else losses.LOSSES[loss]
+
+  def loss_fn(out, targets):
+    values = chosen(out, targets)
+    if jnp.shape(values) != out.shape[:1]:
+      raise ValueError(
+        f'loss must return one number per sample, shape {out.shape[:1]}; got '
+        f'{jnp.shape(values)}: average over all axes but the first.'
+      )
+    return values
 
   def arguments(batch):
     if not isinstance(batch, Mapping):
@@ -85,7 +102,10 @@ def operator_task(
     return (first,), {}
 
   shapes = jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), example
+    lambda x: jax.ShapeDtypeStruct(
+      jnp.shape(x), jax.dtypes.canonicalize_dtype(jnp.result_type(x))
+    ),
+    example,
   )
   inputs, _ = arguments(shapes)
   wanted = [

@@ -343,5 +343,13 @@ class RegistryTest(parameterized.TestCase):
       )
 
 
+class OrderTest(absltest.TestCase):
+  def test_rules_come_last(self):
+    krum = functools.partial(aggregators.krum, num_byzantine=1)
+    with self.assertRaisesRegex(ValueError, r'stages\[0\] is .*krum, a rule'):
+      aggregators.chain(krum, aggregators.median)
+    aggregators.chain(lambda x: x, aggregators.median)
+
+
 if __name__ == '__main__':
   absltest.main()

@@ -244,6 +244,30 @@ class NamedCasesTest(parameterized.TestCase):
     )(x)
     self.assertAlmostEqual(float(got[0]), 3.0, places=5)
 
+  def test_a_minority_does_not_set_the_unit(self):
+    """Honest squares overflow or vanish, or honest rows coincide."""
+    draw = np.random.default_rng(0).normal(size=(9, 4))
+    far = lambda *sizes: np.repeat(np.array(sizes)[:, None], 4, axis=1)
+    sets = {
+      'long': (far(1e-4), 1e20 * (1 + 0.1 * draw[:6]), 1),
+      'short': (far(1e-21, 1.0), 1e-30 * draw, 2),
+      'zero': (far(1e10, 1e30, 1e30), np.zeros((6, 4)), 3),
+      'edge': (far(1e19, 1e38, 1e38), np.zeros((6, 4)), 3),
+      'equal': (far(1.05, 1e18, 1e18), np.ones((6, 4)), 3),
+    }
+    for name, (sent, honest, f) in sets.items():
+      x = np.concatenate([sent, honest]).astype(np.float32)
+      for rule in ('krum', 'multi_krum', 'mda', 'smea', 'caf'):
+        got = getattr(aggregators, rule)(x, num_byzantine=f)
+        size = np.abs(honest).max()
+        low = honest.min(axis=0) - 1e-5 * size
+        high = honest.max(axis=0) + 1e-5 * size
+        self.assertTrue(((got >= low) & (got <= high)).all(), (name, rule, got))
+    largest = np.full((7, 5), 3e38, np.float32)
+    np.testing.assert_allclose(
+      aggregators.geometric_median(largest), largest[0], rtol=1e-5
+    )
+
   def test_krum_after_mixing_finds_the_honest_row(self):
     run = jax.jit(
       aggregators.chain(

@@ -54,6 +54,15 @@ class RelativeTest(parameterized.TestCase):
     np.testing.assert_array_equal(grads[1], 0.0)
     np.testing.assert_array_equal(loss(0 * y, 0 * y), 0.0)
 
+  def test_what_is_not_a_number_is_no_error_of_zero(self):
+    y = fields(3, 8, 1)
+    p = y.at[1, 2].set(np.nan)
+    for name in ('relative_l2', 'relative_h1', 'relative_h1_spectral', 'mse'):
+      got = np.asarray(operators.LOSSES[name](p, y))
+      np.testing.assert_array_equal(np.isnan(got), [False, True, False], name)
+    normalizer = operators.fit_normalizer(p)
+    self.assertTrue(np.isnan(normalizer.scale).any())
+
   def test_values_of_any_size(self):
     y = fields(2, 5, 4, 1) / 8
     names = ('relative_l2', 'relative_h1', 'relative_h1_spectral', 'helmholtz')

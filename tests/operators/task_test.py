@@ -176,6 +176,17 @@ class OperatorTaskTest(parameterized.TestCase):
     wrong = batch | {'targets': batch['targets'][:, :4]}
     with self.assertRaisesRegex(ValueError, 'the network gives'):
       task.loss(task.init(KEY), wrong)
+    mean = lambda p, y: ((p - y) ** 2).mean()
+    task = operators.operator_task(net, batch, loss=mean)
+    with self.assertRaisesRegex(ValueError, 'one number per sample'):
+      task.loss(task.init(KEY), batch)
+    with self.assertRaisesRegex(TypeError, "got 'mse': write"):
+      operators.operator_task(net, batch, metrics='mse')
+    with self.assertRaisesRegex(ValueError, "metrics='foo' is unknown"):
+      operators.operator_task(net, batch, metrics=('foo',))
+    task = operators.operator_task(net, batch)
+    with self.assertRaisesRegex(ValueError, r"batch\['mask'\] must have one"):
+      task.loss(task.init(KEY), batch | {'mask': np.ones(1, bool)})
 
 
 if __name__ == '__main__':
