@@ -15,7 +15,7 @@ WORKERS ?= 2
 help:
 	@echo 'make demo       install into .venv and run the main experiment'
 	@echo 'make test       install into .venv and run the whole test suite'
-	@echo 'make nightly    the suite without optimisation, then without fusion'
+	@echo 'make nightly    the suite compiled in full, without optimisation, without fusion'
 	@echo 'make lint       check format, style and types'
 	@echo 'make format     rewrite files in the house format'
 	@echo 'make reproduce  rerun the claims of all papers (hours)'
@@ -39,6 +39,11 @@ demo: $(STAMP)
 test: $(DEV_STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
+nightly: $(DEV_STAMP)
+	JAXDL_TEST_OPTIMIZE=1 $(MAKE) test
+	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(MAKE) test
+	JAXDL_TEST_OPTIMIZE=1 JAXDL_TEST_FUSION=0 $(MAKE) test
+
 lint: $(DEV_STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -56,6 +61,7 @@ bench: $(STAMP)
 	$(BIN)/python -m experiments.benchmarks.federated_round
 	$(BIN)/python -m experiments.benchmarks.mixing
 	$(BIN)/python -m experiments.benchmarks.gossip
+	$(BIN)/python -m experiments.benchmarks.operators
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache build dist *.egg-info
