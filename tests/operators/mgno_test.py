@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Multigrid networks: sizes, variants, errors."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -185,31 +187,32 @@ class ErrorTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, '4x4 cannot be coarsened 5 times'):
       shapes(operators.mgno(channels=2), (1, 4, 4, 1))
     net = operators.mgno(channels=2, num_layers=1, iterations='10,10,20')
-    params = net.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+    params = jax.eval_shape(net.init, _KEY, jnp.zeros((1, 8, 8, 1)))
     with self.assertRaisesRegex(ValueError, 'odd and even sizes differ'):
-      net.apply(params, jnp.zeros((1, 8, 6, 1)))
+      jax.eval_shape(net.apply, params, jnp.zeros((1, 8, 6, 1)))
     with self.assertRaisesRegex(ValueError, '3 channels but the kernel'):
-      net.apply(params, jnp.zeros((1, 8, 8, 3)))
+      jax.eval_shape(net.apply, params, jnp.zeros((1, 8, 8, 3)))
     with self.assertRaisesRegex(ValueError, 'one to three grid axes'):
-      net.init(jax.random.key(0), jnp.zeros((8, 8)))
+      jax.eval_shape(net.init, _KEY, jnp.zeros((8, 8)))
     with self.assertRaisesRegex(ValueError, "norm='batch' is unknown"):
       operators.mgno(channels=2, norm='batch')
     with self.assertRaisesRegex(ValueError, 'residual_output adds 2 input'):
-      operators.mgno_navier_stokes(channels=2).init(
-        jax.random.key(0), jnp.zeros((1, 32, 2))
-      )
+      flow = operators.mgno_navier_stokes(channels=2)
+      jax.eval_shape(flow.init, _KEY, jnp.zeros((1, 32, 2)))
     with self.assertRaisesRegex(ValueError, 'needs a stencil'):
-      operators.v_cycle(
-        params['layers'][0]['cycle'],
-        jnp.zeros((1, 8, 8, 1)),
-        transfer='residual',
+      cycle = functools.partial(operators.v_cycle, transfer='residual')
+      jax.eval_shape(
+        cycle, params['layers'][0]['cycle'], jnp.zeros((1, 8, 8, 1))
       )
     reflect = operators.mgno(
       channels=2, num_layers=1, iterations='10,10', padding='reflect'
     )
-    small = reflect.init(jax.random.key(0), jnp.zeros((1, 2, 1)))
+    small = jax.eval_shape(reflect.init, _KEY, jnp.zeros((1, 2, 1)))
     with self.assertRaisesRegex(ValueError, 'reflect padding'):
-      reflect.apply(small, jnp.zeros((1, 2, 1)))
+      jax.eval_shape(reflect.apply, small, jnp.zeros((1, 2, 1)))
+
+
+_KEY = jax.random.key(0)
 
 
 if __name__ == '__main__':

@@ -115,7 +115,7 @@ class ClassicalTest(parameterized.TestCase):
       apply = lambda f: cycle(params, f, padding='circular')
       np.testing.assert_allclose(dense(apply, n), want, atol=1e-12)
 
-  @parameterized.parameters((32, 1, 0.35), (32, 2, 0.1775), (64, 1, 0.35))
+  @parameterized.parameters((16, 1, 0.35), (32, 1, 0.35), (32, 2, 0.1775))
   def test_error_factor_does_not_depend_on_the_grid(self, n, sweeps, factor):
     with jax.enable_x64(True):
       params = []
