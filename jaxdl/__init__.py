@@ -23,6 +23,7 @@ _SUBPACKAGES = (
   'mixing',
   'networks',
   'operators',
+  'papers',
 )
 
 __all__ = ['__version__', *_SUBPACKAGES]

@@ -305,7 +305,7 @@ def as_attack(
   entry = next((e for e in _ENTRIES.values() if e.fn is fn), None)
   if fn is make_attack or (entry is not None and entry.stateful):
     raise TypeError(f'{name}={label} makes an attack: call it.')
-  parameters = inspect.signature(attack).parameters
+  parameters = checks.parameters(attack, name=name)
   by_place = [p for p in parameters.values() if p.kind <= p.VAR_POSITIONAL]
   keywords = {p.name for p in parameters.values()}
   if not by_place:

@@ -14,6 +14,7 @@ from typing import Any
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxdl.core import keys, types
 
@@ -138,6 +139,27 @@ def number(
     raise ValueError(f'{name} must lie in {span}; got {value}.')
 
 
+def axis_size(axis_name: str) -> int:
+  """The number of shards of a mapped axis.
+
+  Args:
+    axis_name: of the axis over which the caller is mapped.
+
+  Returns:
+    How many shards it has.
+
+  Raises:
+    ValueError: if no such axis is mapped here.
+  """
+  try:
+    return jax.lax.axis_size(axis_name)
+  except NameError:
+    raise ValueError(
+      f'axis_name={axis_name!r} is not mapped here: call inside shard_map, '
+      f'pmap or vmap over an axis of that name, or leave axis_name out.'
+    ) from None
+
+
 def choice(value: Any, allowed: Any, *, name: str) -> None:
   """Checks that a static option is one of the known ones.
 
@@ -152,6 +174,43 @@ def choice(value: Any, allowed: Any, *, name: str) -> None:
   if value not in allowed:
     options = ', '.join(repr(a) for a in allowed)
     raise ValueError(f'{name}={value!r} is unknown: choose one of {options}.')
+
+
+def host_array(value: Any, *, name: str) -> np.ndarray:
+  """Returns real numbers as a host array.
+
+  Args:
+    value: concrete numbers: a list of equally long lists, an array.
+    name: the argument's name, for the message.
+
+  Returns:
+    A NumPy array of bools, integers or floats.
+
+  Raises:
+    ValueError: if lists are of unequal length.
+    TypeError: if it is traced, or holds anything but real numbers; complex
+      ones, text and None are refused.
+  """
+  if isinstance(value, jax.core.Tracer):
+    raise TypeError(
+      f'{name} must be concrete; got {described(value)} that is being traced: '
+      'make it outside jit, vmap and grad.'
+    )
+  try:
+    array = np.asarray(value)
+  except ValueError:
+    raise ValueError(
+      f'{name} must be an array; got {described(value)} whose rows differ in '
+      'length.'
+    ) from None
+  # ml_dtypes (bfloat16 and such) are of kind V.
+  if array.dtype.kind not in 'biuf' and not jnp.issubdtype(
+    array.dtype, jnp.floating
+  ):
+    kinds = {'c': 'complex numbers', 'U': 'text', 'S': 'text'}
+    what = kinds.get(array.dtype.kind, described(value))
+    raise TypeError(f'{name} must hold real numbers; got {what}.')
+  return array
 
 
 def described(value: Any) -> str:
@@ -234,6 +293,39 @@ def unwrapped(value: Any) -> Any:
   return value
 
 
+def parameters(value: Callable[..., Any], *, name: str) -> dict[str, Any]:
+  """The parameters of a function that a user gave, by name.
+
+  Args:
+    value: a function, or a partial of one.
+    name: what the caller calls it, for the message.
+
+  Returns:
+    `inspect.Parameter`s by name; none where a builtin hides its signature.
+
+  Raises:
+    TypeError: if a partial binds options that its function does not have.
+  """
+  try:
+    return dict(inspect.signature(value).parameters)
+  except (TypeError, ValueError):
+    pass
+  inner = unwrapped(value)
+  try:
+    known = inspect.signature(inner).parameters
+  except (TypeError, ValueError):  # Some builtins hide theirs.
+    return {}
+  label = described(inner).removeprefix('the function ')
+  bound = getattr(value, 'keywords', {})
+  unknown = [repr(k) for k in bound if k not in known]
+  options = [p.name for p in known.values() if p.kind is p.KEYWORD_ONLY]
+  raise TypeError(
+    f'{name}=partial({label}, ...) does not fit {label}'
+    + (f', which has no option {", ".join(unknown)}' if unknown else '')
+    + f': its options are {", ".join(options) or "none"}.'
+  )
+
+
 def rule(
   value: Any, *, name: str, argument: str = 'updates'
 ) -> Callable[..., Any]:
@@ -267,9 +359,8 @@ def rule(
     raise TypeError(
       f'{name} must be a function of the {argument}; got {described(value)}.'
     )
-  try:
-    parameters = list(inspect.signature(value).parameters.values())
-  except (TypeError, ValueError):  # Some builtins hide their signature.
+  found = list(parameters(value, name=name).values())
+  if not found:
     return value
   label = described(unwrapped(value)).removeprefix('the function ')
   by_place = (
@@ -277,14 +368,14 @@ def rule(
     inspect.Parameter.POSITIONAL_OR_KEYWORD,
     inspect.Parameter.VAR_POSITIONAL,
   )
-  if not any(p.kind in by_place for p in parameters):
+  if not any(p.kind in by_place for p in found):
     raise TypeError(
       f'{name}={label} takes no {argument}: it makes a rule, call it with its '
       'options.'
     )
   missing = [
     p.name
-    for i, p in enumerate(parameters)
+    for i, p in enumerate(found)
     if p.default is inspect.Parameter.empty
     and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     and (i or p.kind is p.KEYWORD_ONLY)
@@ -438,10 +529,17 @@ def algorithm(
     state: class of the state, a NamedTuple; None for any.
 
   Returns:
-    The algorithm; keys and the types of state and cohort are checked before it
-    runs.
+    The algorithm; keys and the types of state and cohort are checked before
+    any of its functions runs.
   """
   cohort_of, fields = cohort, getattr(state, '_fields', ())
+
+  def check_state(value):
+    if not all(hasattr(value, field) for field in fields):
+      raise TypeError(
+        f'state must be what init or step of this algorithm returned, with '
+        f'{", ".join(fields)}; got {described(value)}.'
+      )
 
   @functools.wraps(init)
   def checked_init(key):
@@ -451,12 +549,12 @@ def algorithm(
   @functools.wraps(step)
   def checked_step(state, cohort, *, key):
     cohort_of(cohort, None)
-    if not all(hasattr(state, field) for field in fields):
-      raise TypeError(
-        f'state must be what init or step of this algorithm returned, with '
-        f'{", ".join(fields)}; got {described(state)}.'
-      )
+    check_state(state)
     keys.check_key(key)
     return step(state, cohort, key=key)
 
-  return types.Algorithm(checked_init, checked_step, params)
+  def checked_params(state):
+    check_state(state)
+    return params(state)
+
+  return types.Algorithm(checked_init, checked_step, checked_params)

@@ -80,6 +80,7 @@ def shard_clients(
   Raises:
     ValueError: if N is not divisible; pad the cohort (`jaxdl.data`).
   """
+  _check_mesh(mesh)
   if mesh is None:
     return stacked
   n = checks.num_clients(stacked, name='stacked')
@@ -107,6 +108,7 @@ def replicate(
   Returns:
     The same values.
   """
+  _check_mesh(mesh)
   if mesh is None:
     return tree
   sharding = jax.NamedSharding(mesh, jax.P())
@@ -117,6 +119,21 @@ def replicate(
 
 def _traced(tree):
   return any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(tree))
+
+
+def _check_mesh(mesh):
+  if mesh is None:
+    return
+  if not isinstance(mesh, jax.sharding.Mesh):
+    raise TypeError(
+      f'mesh must be a jax.sharding.Mesh; got {checks.described(mesh)}: call '
+      'core.clients.clients_mesh(num_devices).'
+    )
+  if AXIS not in mesh.shape:
+    raise ValueError(
+      f'mesh must have an axis {AXIS!r}; got {tuple(mesh.shape)}: make it with '
+      'core.clients.clients_mesh(num_devices).'
+    )
 
 
 def _check_divisible(n, mesh):
@@ -265,13 +282,15 @@ def map_clients(
     A function of the stacked arguments; every result has leaves [N, ...].
 
   Raises:
-    ValueError: if client axes differ.
+    ValueError: if client axes differ, or the mesh has no axis 'clients'.
+    TypeError: if `mesh` is something else.
 
   Example:
     >>> map_clients(lambda x, y: x * y, in_axes=(0, None))(jnp.arange(3.0), 2.0)
     Array([0., 2., 4.], dtype=float32)
   """
   _check_chunk(chunk)
+  _check_mesh(mesh)
 
   @functools.wraps(fn)
   def mapped(*args):
@@ -326,6 +345,7 @@ def fold_clients(
     Array(1., dtype=float32)
   """
   _check_chunk(chunk)
+  _check_mesh(mesh)
   checks.choice(reduction, ('psum', 'gathered'), name='reduction')
 
   def one(*args):

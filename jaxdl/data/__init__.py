@@ -58,6 +58,9 @@ Partitioners, all `(rng, labels, num_clients, *, ...) -> list of indices`:
 | `natural` | the owner | yes, if all owners are kept |
 """
 
+import importlib
+from typing import Any
+
 from jaxdl.data._batching import (
   NO_CLIENT,
   epoch_batches,
@@ -136,6 +139,13 @@ from jaxdl.data._text import (
   sentiment_reviews,
 )
 from jaxdl.data._tff import load_tff
+
+
+def __getattr__(name: str) -> Any:
+  if name == 'operators':  # Imported on first use: it builds on this module.
+    return importlib.import_module('jaxdl.data.operators')
+  raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
 
 __all__ = [
   # Data sets.

@@ -7,6 +7,7 @@ from typing import Any
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxdl.core import checks, keys, types
 from jaxdl.data import sample_batch
@@ -61,6 +62,19 @@ def batch_cohort(
         f'shape {jnp.shape(first)}.'
       )
     mask = jnp.ones(jnp.shape(first)[:2], bool)
+  for path, leaf in jax.tree_util.tree_leaves_with_path(dict(client_data)):
+    label = f'client_data{jax.tree_util.keystr(path)}'
+    dtype = getattr(leaf, 'dtype', None) or np.asarray(leaf).dtype
+    if getattr(dtype, 'kind', 'V') in 'OSU':
+      raise TypeError(
+        f'{label} must hold numbers; got {checks.described(leaf)} of text or '
+        'objects: number the classes, np.unique(labels, return_inverse=True).'
+      )
+    if jnp.shape(leaf)[:2] != jnp.shape(mask):
+      raise ValueError(
+        f'mask must be bool[N, S], like the first axes of {label}, '
+        f'{jnp.shape(leaf)[:2]}; got {jnp.shape(mask)}.'
+      )
   n = checks.num_clients({**client_data, 'mask': mask}, name='client_data')
   if client_ids is None:
     client_ids = jnp.arange(n, dtype=jnp.int32)

@@ -54,7 +54,7 @@ def robust_sgd(
   num_clients: int,
   optimizer: optax.GradientTransformation,
   attack: types.Attack | Callable[..., chex.ArrayTree] | None = None,
-  num_byzantine: int = 0,
+  num_byzantine: int | None = None,
   worker_momentum: chex.Numeric = 0.0,
   clip_norm: chex.Numeric | None = None,
   flipped_classes: int | None = None,
@@ -79,7 +79,8 @@ def robust_sgd(
     optimizer: the server's; its schedule counts rounds.
     attack: what the last F workers send; they are honest if None. An `Attack`,
       or a function such as `attacks.sign_flip` (`attacks.as_attack`).
-    num_byzantine: F, adversaries that take part (static), 0 <= F < N.
+    num_byzantine: F, adversaries that take part (static), 0 <= F < N; must be
+      said where there is an attack, otherwise 0 by default.
     worker_momentum: beta in [0, 1); static or traced.
     clip_norm: longest gradient a worker uses; None does not clip.
     flipped_classes: K: adversaries train on labels K - 1 - y (static).
@@ -136,7 +137,9 @@ def robust_sgd(
   aggregator = aggregators.as_aggregator(aggregator)
   checks.optimizer(optimizer)
   n = checks.integer(num_clients, name='num_clients', low=1)
-  f = checks.integer(num_byzantine, name='num_byzantine', low=0, high=n - 1)
+  f = checks.integer(
+    num_byzantine or 0, name='num_byzantine', low=0, high=n - 1
+  )
   checks.number(
     worker_momentum, name='worker_momentum', low=0.0, high=1.0, open_high=True
   )
@@ -144,6 +147,11 @@ def robust_sgd(
   if clip_norm is not None:
     checks.number(clip_norm, name='clip_norm', low=0.0, open_low=True)
   attack = attacks.as_attack(attack, num_byzantine=f)
+  if num_byzantine is None and attack is not None:
+    raise ValueError(
+      'attack is given but num_byzantine is not: say how many of the '
+      f'num_clients={n} attack (0 for none).'
+    )
   if reduction == 'gathered' and chunk is None:
     chunk = 1  # The same small program per worker, however they are spread.
 

@@ -19,10 +19,11 @@ def as_mixer(
   may be given as it is.
 
   Args:
-    mixer: a `Mixer` (kept); a networkx graph, whose i-th node is client i, or
-      bool[N, N] adjacency, which get Metropolis weights; a mixing matrix
-      [N, N] or a schedule [T, N, N]. Numbers that are all 0 or 1 are a graph,
-      unless they are the identity.
+    mixer: a `Mixer` (kept); a networkx graph (integer nodes 0..N-1 are the
+      clients of these numbers, others are numbered in the order of
+      `graph.nodes`) or bool[N, N] adjacency, which get Metropolis weights; a
+      mixing matrix [N, N] or a schedule [T, N, N]. Numbers that are all 0 or 1
+      are a graph, unless they are the identity.
     stochastic: 'row', or 'column' for push-sum (static): then graphs get
       `send_weights`, and the columns of a matrix sum to one.
     name: the argument's name, for messages.
@@ -58,7 +59,7 @@ def as_mixer(
   array = None
   listed = isinstance(mixer, (list, tuple)) and not hasattr(mixer, '_fields')
   if listed or hasattr(mixer, '__array__'):
-    array = np.asarray(mixer)
+    array = checks.host_array(mixer, name=name)
   if (
     array is None or array.dtype.kind not in 'biuf' or array.ndim not in (2, 3)
   ):

@@ -57,7 +57,7 @@ def check_stacked(
   stacked: chex.ArrayTree, num_clients: int, axis_name: str | None
 ) -> None:
   """Raises unless every leaf is floating point with the right client axis."""
-  shards = 1 if axis_name is None else jax.lax.axis_size(axis_name)
+  shards = 1 if axis_name is None else checks.axis_size(axis_name)
   for path, leaf in jax.tree_util.tree_leaves_with_path(stacked):
     label = f'stacked{jax.tree_util.keystr(path)}'
     shape = jnp.shape(leaf)

@@ -4,6 +4,7 @@
 import chex
 import jax
 import jax.numpy as jnp
+import networkx
 import numpy as np
 
 from jaxdl.core import checks, trees
@@ -12,7 +13,19 @@ _KINDS = ('row', 'column', 'double', 'any')
 
 
 def _stack(matrix: np.ndarray, name: str = 'matrix') -> np.ndarray:
-  matrix = np.asarray(matrix, np.float64)
+  hint = None
+  if isinstance(matrix, str):
+    hint = f'call mixing.make_mixer({matrix!r}, num_clients)'
+  elif isinstance(matrix, networkx.Graph):
+    hint = 'give its links weights, mixing.metropolis(graph) for instance'
+  elif checks.has_functions(matrix, 'apply', 'matrix'):
+    hint = 'pass mixer.matrix(round)'
+  if hint is not None:
+    raise TypeError(
+      f'{name} must be an array [N, N] or [T, N, N]; got '
+      f'{checks.described(matrix)}: {hint}.'
+    )
+  matrix = checks.host_array(matrix, name=name).astype(np.float64)
   stack = matrix[None] if matrix.ndim == 2 else matrix
   if stack.ndim != 3 or stack.shape[1] != stack.shape[2] or 0 in stack.shape:
     raise ValueError(

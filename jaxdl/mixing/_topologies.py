@@ -37,6 +37,7 @@ def adjacency(graph: np.ndarray | networkx.Graph) -> np.ndarray:
     ValueError: if an array is not square or holds anything but zeros and ones,
       there is no client, links have weights other than one or are parallel,
       or integer nodes are not 0..N-1.
+    TypeError: if it is neither a graph nor real numbers.
 
   Example:
     >>> adjacency(networkx.path_graph(2)).tolist()
@@ -47,7 +48,13 @@ def adjacency(graph: np.ndarray | networkx.Graph) -> np.ndarray:
     _refuse_weights(graph)
     dense = dense.T if graph.is_directed() else dense
   else:
-    dense = np.asarray(graph)
+    if isinstance(graph, str):
+      raise TypeError(
+        f'graph must be a networkx graph or an array [N, N]; got the text '
+        f'{graph!r}: see networkx.cycle_graph and its like, or '
+        f'mixing.make_mixer({graph!r}, num_clients).'
+      )
+    dense = checks.host_array(graph, name='graph')
   if dense.ndim != 2 or dense.shape[0] != dense.shape[1] or dense.size == 0:
     raise ValueError(
       f'graph must be a square array [N, N]; got shape {dense.shape}.'

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdl.core import checks, trees
+from jaxdl.core import checks, fits, trees
 from jaxdl.core.types import Network, Task
 from jaxdl.networks import _as_network, _statistics
 
@@ -74,6 +74,7 @@ def _task(
   checks.number(l2, name='l2', low=0.0)
   if not isinstance(example_inputs, tuple):
     example_inputs = (example_inputs,)
+  network = fits.explained(network, *example_inputs)
 
   def init(key):
     return network.init(key, *example_inputs)
@@ -121,12 +122,14 @@ def classification(
     `Task`. `loss` trains (dropout needs `key`); `evaluate` does not, and gives
     `accuracy` and `loss` (cross-entropy alone). Batches hold `inputs`,
     `labels: i32[B, ...]` in [0, K) and optionally `mask: bool[B]`; a batch
-    without examples has loss and accuracy zero.
+    without examples has loss and accuracy zero. A label outside [0, K) in an
+    example that counts makes the loss and its gradient NaN.
 
   Raises:
-    TypeError: from `loss` and `evaluate`, if labels are not integers.
+    TypeError: from `loss` and `evaluate`, if labels are not integers, or
+      `params` is something else than `init` makes.
     ValueError: if `l2` is negative; from `loss` and `evaluate`, if logits and
-      labels do not fit, or the batch lacks an entry.
+      labels, or inputs and network do not fit, or the batch lacks an entry.
 
   Example:
     >>> task = classification(
@@ -152,9 +155,11 @@ def classification(
         f'{(*labels.shape, num_classes)}; got {logits.shape}.'
       )
     logits = logits.astype(trees.accumulator(logits.dtype))
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    known = (labels >= 0) & (labels < num_classes)
     return {
       'accuracy': (jnp.argmax(logits, -1) == labels).astype(logits.dtype),
-      'loss': optax.softmax_cross_entropy_with_integer_labels(logits, labels),
+      'loss': losses * jnp.where(known, 1.0, jnp.nan).astype(losses.dtype),
     }
 
   return _task(network, example_inputs, l2, errors)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operators as inner products of branch and trunk features."""
 
+import numbers
 from collections.abc import Callable, Sequence
 
 import chex
@@ -47,6 +48,11 @@ def _part(
   listed = isinstance(part, Sequence) and not isinstance(part, str)
   if listed and not any(callable(width) for width in part):
     return fnn.fnn(part, activation=activation, activate_last=activate_last)
+  if isinstance(part, numbers.Integral):
+    raise TypeError(
+      f'{name} must be the widths of its hidden layers or a Network; got '
+      f'{part}: write {name}=({part},).'
+    )
   return networks.as_network(part, name=name)
 
 

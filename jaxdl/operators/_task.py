@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl import networks
-from jaxdl.core import checks
+from jaxdl.core import checks, fits
 from jaxdl.core.types import Network, Task
 from jaxdl.operators import _losses as losses, _physics as physics
 
@@ -33,7 +33,9 @@ def operator_task(
 
   Args:
     network: `apply(params, inputs) -> outputs`, or with points
-      `apply(params, sensors, points) -> outputs`.
+      `apply(params, sensors, points) -> outputs`; a keyword `aligned` of it is
+      told whether the points are common to all functions (True) or, for
+      points f[B, d], one per function (False).
     example: a batch of any size, for its shapes (values are not used).
     loss: a name from `LOSSES` or a function of predictions and targets f[B,
       ...] to one number per sample, f[B]; minimised is their masked mean.
@@ -48,7 +50,8 @@ def operator_task(
   Raises:
     ValueError: if a name is unknown, a field or the points are missing, or
       shapes differ.
-    TypeError: if a batch is no dict.
+    TypeError: if a batch is no dict, or `params` is something else than `init`
+      makes.
 
   Example:
     >>> from jaxdl import operators
@@ -60,6 +63,7 @@ def operator_task(
     ['loss', 'mse', 'relative_l2']
   """
   network = networks.as_network(network)
+  takes_aligned = _takes(network.apply, 'aligned')
   if not callable(loss):
     checks.choice(loss, tuple(losses.LOSSES), name='loss')
   if isinstance(metrics, str):
@@ -95,10 +99,11 @@ def operator_task(
       )
     first = batch['inputs'] if 'inputs' in batch else batch['sensors']
     if points is not None:
-      return (first, points), {'aligned': True}
+      return (first, points), {'aligned': True} if takes_aligned else {}
     if 'points' in batch:
       own = batch['points']
-      return (first, own), {'aligned': False} if own.ndim == 2 else {}
+      pairs = own.ndim == 2 and takes_aligned
+      return (first, own), {'aligned': False} if pairs else {}
     return (first,), {}
 
   shapes = jax.tree.map(
@@ -108,6 +113,7 @@ def operator_task(
     example,
   )
   inputs, _ = arguments(shapes)
+  network = fits.explained(network, *inputs)
   wanted = [
     p.name
     for p in inspect.signature(network.init).parameters.values()
@@ -152,3 +158,9 @@ def operator_task(
     return {name: physics.masked_mean(x, mask) for name, x in values.items()}
 
   return Task(init, masked_loss, evaluate)
+
+
+def _takes(fn: Callable[..., Any], name: str) -> bool:
+  """Whether a function has a keyword."""
+  parameters = inspect.signature(fn).parameters.values()
+  return any(p.name == name or p.kind is p.VAR_KEYWORD for p in parameters)

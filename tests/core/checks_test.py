@@ -4,6 +4,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from absl.testing import absltest, parameterized
@@ -113,6 +114,44 @@ class ChecksTest(parameterized.TestCase):
   def test_kinds(self, check, value, message):
     with self.assertRaisesRegex(TypeError, message):
       check(value)
+
+  @parameterized.parameters(
+    (ValueError, [[0.5, 0.5], [1.0]], 'matrix must be an array; .* differ in'),
+    (TypeError, np.eye(2) * 1j, 'must hold real numbers; got complex numbers'),
+    (TypeError, [['1', '0']], 'must hold real numbers; got text'),
+    (TypeError, None, 'must hold real numbers; got None'),
+  )
+  def test_not_real_numbers(self, kind, value, message):
+    with self.assertRaisesRegex(kind, message):
+      checks.host_array(value, name='matrix')
+
+  def test_real_numbers(self):
+    for value in ([True], [1], [0.5], jnp.ones(1, jnp.bfloat16)):
+      got = checks.host_array(value, name='matrix')
+      np.testing.assert_array_equal(got, np.asarray(value))
+    with self.assertRaisesRegex(TypeError, 'x must be concrete'):
+      jax.eval_shape(lambda x: checks.host_array(x, name='x'), np.ones(2))
+
+  def test_options_that_a_function_does_not_have(self):
+    def trim(updates, *, num_trimmed, mask=None):
+      del updates, num_trimmed, mask
+
+    wrong = functools.partial(trim, factor=3)
+    with self.assertRaisesRegex(
+      TypeError,
+      r"rule=partial\(trim, ...\) .* no option 'factor': its options",
+    ):
+      checks.rule(wrong, name='rule')
+    known = checks.parameters(functools.partial(trim, mask=3), name='rule')
+    self.assertEqual(list(known), ['updates', 'num_trimmed', 'mask'])
+
+  def test_axes_that_are_not_mapped(self):
+    size = lambda name: jax.vmap(
+      lambda x: x * checks.axis_size(name), axis_name='clients'
+    )
+    np.testing.assert_array_equal(size('clients')(jnp.ones(3)), 3 * np.ones(3))
+    with self.assertRaisesRegex(ValueError, "axis_name='others' is not mapped"):
+      size('others')(jnp.ones(3))
 
   def test_kinds_that_fit(self):
     task = types.Task(max, max, max)

@@ -121,6 +121,20 @@ class MapTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'chunk must be at least 1'):
       clients.map_clients(_loss, chunk=0)
 
+  def test_bad_meshes(self):
+    for call in (
+      lambda mesh: clients.map_clients(_loss, mesh=mesh),
+      lambda mesh: clients.fold_clients(_loss, mesh=mesh),
+      lambda mesh: clients.shard_clients(jnp.ones(8), mesh),
+      lambda mesh: clients.replicate(jnp.ones(8), mesh),
+    ):
+      with self.assertRaisesRegex(TypeError, r'got 8: call .*clients_mesh\('):
+        call(8)
+      with self.assertRaisesRegex(
+        ValueError, r"axis 'clients'; got \('data',\)"
+      ):
+        call(jax.make_mesh((1,), ('data',)))
+
 
 def _convolve(x):
   kernel = jnp.ones((1, 1, 3))

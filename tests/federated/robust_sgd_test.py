@@ -223,6 +223,16 @@ class RobustSgdTest(parameterized.TestCase):
         num_byzantine=5,
         optimizer=optax.sgd(0.1),
       )
+    with self.assertRaisesRegex(
+      ValueError, 'attack is given but num_byzantine'
+    ):
+      federated.robust_sgd(
+        _quadratic_task(),
+        aggregators.mean,
+        num_clients=N,
+        attack=attacks.sign_flip,
+        optimizer=optax.sgd(0.1),
+      )
     with self.assertRaisesRegex(ValueError, r'worker_momentum .* \[0.0, 1.0\)'):
       _make(worker_momentum=1.0)
     algorithm = _make()
@@ -317,6 +327,14 @@ class BatchCohortTest(absltest.TestCase):
       draw((data['y'],), batch_size=3)
     with self.assertRaisesRegex(ValueError, r'\[N, S, ...\].* shape \(4,\)'):
       draw({'y': jnp.arange(4)}, batch_size=3)
+    with self.assertRaisesRegex(
+      ValueError, r"mask .*\['y'\], \(4, 10\); got \(4, 9"
+    ):
+      draw(data, mask[:, :9], batch_size=3)
+    with self.assertRaisesRegex(
+      TypeError, r"\['y'\] must hold numbers; .* of text"
+    ):
+      draw({'y': np.full((4, 10), 'cat')}, batch_size=3)
 
 
 if __name__ == '__main__':

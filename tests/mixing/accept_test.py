@@ -58,6 +58,26 @@ class AsMixerTest(parameterized.TestCase):
     with self.assertRaisesRegex(kind, message):
       mixing.as_mixer(value)
 
+  @parameterized.parameters(
+    (mixing.from_matrix, 'ring', r"the text 'ring': call mixing.make_mixer\("),
+    (
+      mixing.from_matrix,
+      networkx.path_graph(2),
+      'mixing.metropolis.graph. for inst',
+    ),
+    (mixing.from_matrix, [['1']], 'matrix must hold real numbers; got text'),
+    (
+      mixing.consensus_factor,
+      mixing.make_mixer('ring', 3),
+      r'mixer.matrix\(ro',
+    ),
+    (mixing.metropolis, 'ring', 'graph must be a networkx graph or an array'),
+    (mixing.metropolis, None, 'graph must hold real numbers; got None'),
+  )
+  def test_matrices_say_what_to_pass(self, fn, value, message):
+    with self.assertRaisesRegex(TypeError, message):
+      fn(value)
+
 
 if __name__ == '__main__':
   absltest.main()

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import collections
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -186,6 +188,46 @@ class ClassificationTest(parameterized.TestCase):
       self.task.loss(self.params, {**batch, 'mask': np.ones(5, bool)})
     with self.assertRaisesRegex(TypeError, 'batch must be a dict'):
       self.task.loss(self.params, (batch['inputs'], batch['labels']))
+
+  @parameterized.parameters(-1, 3)
+  def test_unknown_classes_are_not_learned(self, label):
+    batch = _batch()
+    labels = batch['labels'].copy()
+    labels[0] = label
+    value, gradient = jax.value_and_grad(self.task.loss)(
+      self.params, {**batch, 'labels': labels}
+    )
+    for leaf in jax.tree.leaves((value, gradient)):
+      self.assertTrue(np.isnan(leaf).any())
+    hidden = np.arange(len(labels)) > 0
+    got = self.task.loss(
+      self.params, {**batch, 'labels': labels, 'mask': hidden}
+    )
+    want = self.task.loss(self.params, {**batch, 'mask': hidden})
+    np.testing.assert_array_equal(got, want)
+
+  @parameterized.named_parameters(
+    ('inputs', ValueError, r'inputs have shape \(6, 5\), but .* shape \(4,\)'),
+    ('state', TypeError, r'got a TrainState of .* algorithm.params\(state\)'),
+    ('nothing', TypeError, 'got None of another structure'),
+    (
+      'stacked',
+      ValueError,
+      r'has shape \(2, .* a model per client, use jax.vma',
+    ),
+  )
+  def test_says_which_argument_does_not_fit(self, kind, message):
+    batch, params = _batch(), self.params
+    name = self.id().rsplit('_', 1)[-1]
+    if name == 'inputs':
+      batch = {**batch, 'inputs': np.ones((6, 5), np.float32)}
+    else:
+      stacked = jax.tree.map(lambda x: jnp.stack([x, x]), params)
+      state = collections.namedtuple('TrainState', 'params step')(params, 0)
+      params = {'state': state, 'nothing': None, 'stacked': stacked}[name]
+    for call in (self.task.loss, self.task.evaluate):
+      with self.assertRaisesRegex(kind, message):
+        call(params, batch)
 
 
 class RegressionTest(parameterized.TestCase):

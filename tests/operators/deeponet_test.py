@@ -230,6 +230,8 @@ class DeepONetTest(parameterized.TestCase):
       operators.deeponet(
         (3,), (3,), num_outputs=2, multi_output='split_both'
       ).init(KEY, u, y)
+    with self.assertRaisesRegex(TypeError, r'got 32: write branch=\(32,\)'):
+      operators.deeponet(32, 32)
     with self.assertRaisesRegex(ValueError, 'must end in 1'):
       operators.stacked_branch(3, (4, 2))
     flat = operators.fnn((3,))

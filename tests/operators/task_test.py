@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from absl.testing import absltest, parameterized
+from flax import nnx
 
 from jaxdl import operators
 
@@ -164,6 +165,26 @@ class OperatorTaskTest(parameterized.TestCase):
     jax.tree.map(
       lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), got, want
     )
+
+  def test_a_module_of_another_library_with_points(self):
+    class Features(nnx.Module):
+      def __init__(self, rngs):
+        self.branch = nnx.Linear(3, 2, rngs=rngs)
+        self.trunk = nnx.Linear(1, 2, rngs=rngs)
+
+      def __call__(self, sensors, points):
+        return self.branch(sensors) @ self.trunk(points).T
+
+    module = Features(nnx.Rngs(0))
+    batch = {'sensors': normal(0, 4, 3), 'targets': normal(1, 4, 5)}
+    points = normal(2, 5, 1)
+    task = operators.operator_task(module, batch, loss='mse', points=points)
+    gap = np.asarray(module(batch['sensors'], points) - batch['targets'])
+    np.testing.assert_allclose(
+      task.loss(task.init(KEY), batch), (gap**2).mean(), rtol=1e-5
+    )
+    with self.assertRaisesRegex(ValueError, r'\(4, 7\) and \(5, 1\), but this'):
+      task.loss(task.init(KEY), batch | {'sensors': normal(0, 4, 7)})
 
   def test_says_what_to_change(self):
     batch = self.grid_batch()
