@@ -4,6 +4,7 @@
 Family: Gram. Everything happens on the N x N Gram matrix of the unit updates.
 """
 
+import functools
 from typing import NamedTuple
 
 import chex
@@ -51,26 +52,78 @@ def _split(products, weights, m):
   A column's square is the sum of what all eigenvectors hold of it, so what is
   missing is summed from the others: one minus the share inside would cancel.
   """
-  scaled = weights[:, None] * products * weights[None, :]
-  # Without columns there is no subspace, and no gradient to take of it.
-  nothing = jnp.all(weights <= 0)
-  eye = jnp.eye(products.shape[0], dtype=products.dtype)
-  values, vectors = jnp.linalg.eigh(jnp.where(nothing, eye, scaled))
-  values = jnp.where(nothing, 0.0, values)
-  values, vectors = values[::-1], vectors[:, ::-1]
+  basis, outside = _top(weights[:, None] * products * weights[None, :], m)
   used = jnp.where(weights > 0, weights, 1.0)
-  rest = jnp.maximum(values[m:], 0.0)
-  missing = jnp.sum(vectors[:, m:] ** 2 * rest[None, :], axis=1) / used**2
-  values, vectors = values[:m], vectors[:, :m]
+  return weights[:, None] * basis, outside / used**2
+
+
+class _Spectrum(NamedTuple):
+  """Eigenvalues, largest first, and vectors; one over the roots of the top."""
+
+  values: chex.Array
+  vectors: chex.Array
+  inverse_roots: chex.Array
+  floor: chex.Array
+
+
+def _spectrum(scaled, m):
+  values, vectors = jnp.linalg.eigh(scaled)
+  values, vectors = values[::-1], vectors[:, ::-1]
   # Directions beyond the rank carry no data: drop them instead of dividing.
-  floor = _rank_floor(products) * jnp.maximum(values[0], 0)
-  kept = values > jnp.maximum(floor, jnp.finfo(products.dtype).tiny)
-  scale = jnp.where(kept, 1 / jnp.sqrt(jnp.where(kept, values, 1.0)), 0.0)
-  return weights[:, None] * vectors * scale[None, :], missing
+  info = jnp.finfo(scaled.dtype)
+  floor = scaled.shape[0] * info.eps * jnp.maximum(values[0], 0)
+  floor = jnp.maximum(floor, info.tiny)
+  kept = values[:m] > floor
+  roots = jnp.sqrt(jnp.where(kept, values[:m], 1.0))
+  return _Spectrum(values, vectors, jnp.where(kept, 1 / roots, 0.0), floor)
 
 
-def _rank_floor(products):
-  return products.shape[0] * jnp.finfo(products.dtype).eps
+def _read_out(found, m):
+  rest = jnp.maximum(found.values[m:], 0.0)
+  outside = jnp.sum(found.vectors[:, m:] ** 2 * rest[None, :], axis=1)
+  return found.vectors[:, :m] * found.inverse_roots[None, :], outside
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _top(scaled, m):
+  """Basis [M, m] of the top-m subspace, and each column's square outside it."""
+  return _read_out(_spectrum(scaled, m), m)
+
+
+@_top.defjvp
+def _top_slope(m, primals, tangents):
+  """How the subspace turns; turns within it move nothing that anyone asks for.
+
+  So only gaps between what is inside and what is outside divide. That of
+  single eigenvectors would divide by the gaps of all pairs, which are zero
+  where clients are equal, zero or broken.
+  """
+  (scaled,), (moved,) = primals, tangents
+  found = _spectrum(scaled, m)
+  values, vectors, roots, floor = found
+  inside = jnp.arange(scaled.shape[0]) < m
+  inverse = jnp.zeros_like(values).at[:m].set(roots**2)
+  # Row i and column j of a pair: i leaves, j is what it turns to.
+  gaps = values[None, :] - values[:, None]
+  apart = gaps > floor
+  turn = jnp.where(apart, 1 / jnp.where(apart, gaps, 1.0), 0.0)
+  pairs = jnp.matmul(vectors.T, 0.5 * (moved + moved.T), precision='highest')
+  pairs = jnp.matmul(pairs, vectors, precision='highest')
+  # The square of the basis is the inverse on the subspace: its slope is
+  # -1 / (a b) within, 1 / (a (a - b)) towards what is outside.
+  factor = jnp.where(inverse[:, None] > 0, -0.5 * inverse[:, None], turn)
+  basis = jnp.matmul(
+    vectors, (factor * pairs)[:, :m] * roots[None, :], precision='highest'
+  )
+  rest = jnp.where(inside, 0.0, jnp.maximum(values, 0.0))
+  crossing = ~inside[:, None] & inside[None, :]
+  swap = jnp.where(crossing, -rest[:, None] * turn, 0.0)
+  both = (~inside[:, None] & ~inside[None, :]).astype(values.dtype)
+  share = (both + swap + swap.T) * pairs
+  outside = jnp.sum(
+    jnp.matmul(vectors, share, precision='highest') * vectors, axis=1
+  )
+  return _read_out(found, m), (basis, outside)
 
 
 def flag_mean(

@@ -68,6 +68,7 @@ def gram(
 
   Returns:
     f32[N, N], or f32[N+1, N+1] with a centre (float64 if a leaf is float64).
+    Entries that are not finite make products that are not, and have no slope.
 
   Cost: O(N² · D) work, one pass over `stacked`.
 
@@ -92,6 +93,24 @@ def gram(
   return total
 
 
+def _outer(x, y):
+  return jax.lax.dot_general(
+    x, y, (((1,), (1,)), ((), ())), precision='highest'
+  )
+
+
+@jax.custom_jvp
+def _products(x):
+  return _outer(x, x)
+
+
+@_products.defjvp
+def _products_slope(primals, tangents):
+  (x,), (moved,) = primals, tangents
+  half = _outer(moved, trees.finite_or_zero(x))
+  return _products(x), half + half.T
+
+
 def _dense_gram(x, c, scale, acc):
   x = x.astype(acc)
   if c is not None:
@@ -101,9 +120,7 @@ def _dense_gram(x, c, scale, acc):
     x = jnp.where(factor > 0, x * factor, 0 if c is None else c)
   if c is not None:
     x = jnp.concatenate([x - c, c], axis=0)
-  return jax.lax.dot_general(
-    x, x, (((1,), (1,)), ((), ())), precision='highest'
-  )
+  return _products(x)
 
 
 def _leaf_gram(x, c, scale, acc):

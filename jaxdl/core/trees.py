@@ -144,6 +144,26 @@ def where_rows(
   )
 
 
+def finite_or_zero(x: chex.Array) -> chex.Array:
+  """Replaces entries that are not finite by zero.
+
+  Products of entries and sums of squares take their derivatives through this: a
+  broken client has no slope, and zero times its NaN would spoil the slopes of
+  all others.
+
+  Args:
+    x: any floating-point array.
+
+  Returns:
+    The array without NaN and infinities.
+
+  Example:
+    >>> finite_or_zero(jnp.array([1.0, jnp.inf]))
+    Array([1., 0.], dtype=float32)
+  """
+  return jnp.where(jnp.isfinite(x), x, jnp.zeros((), x.dtype))
+
+
 def take_rows(stacked: chex.ArrayTree, ids: chex.Array) -> chex.ArrayTree:
   """Gathers client rows.
 
@@ -176,7 +196,8 @@ def sq_norms(stacked: chex.ArrayTree) -> chex.Array:
     stacked: leaves [N, ...], floating point.
 
   Returns:
-    f32[N] (float64 if a leaf is float64).
+    f32[N] (float64 if a leaf is float64). The slope at an entry that is not
+    finite is zero.
 
   Example:
     >>> sq_norms({'a': jnp.array([[3.0], [0.0]]), 'b': jnp.array([4.0, 1.0])})
@@ -188,6 +209,17 @@ def sq_norms(stacked: chex.ArrayTree) -> chex.Array:
   )
 
 
+@jax.custom_jvp
+def _square(x):
+  return x * x
+
+
+@_square.defjvp
+def _square_slope(primals, tangents):
+  (x,), (moved,) = primals, tangents
+  return _square(x), 2 * finite_or_zero(x) * moved
+
+
 def _row_squares(x, acc):
   """f32[N] from [N, D]; on CPU a reduction of long rows is not vectorized.
 
@@ -197,17 +229,16 @@ def _row_squares(x, acc):
   n, size = x.shape
   whole = size // _ROW_BLOCK
   if whole < 4 or jax.default_backend() != 'cpu':
-    x = x.astype(acc)
-    return jnp.sum(x * x, axis=1)
+    return jnp.sum(_square(x.astype(acc)), axis=1)
 
   def body(i, total):
     part = jax.lax.dynamic_slice_in_dim(x, i * _ROW_BLOCK, _ROW_BLOCK, 1)
-    return total + part.astype(acc) ** 2
+    return total + _square(part.astype(acc))
 
   start = jnp.zeros((n, _ROW_BLOCK), acc)
   total = jax.lax.fori_loop(0, whole, body, start)
   rest = x[:, whole * _ROW_BLOCK :].astype(acc)
-  return jnp.sum(total, axis=1) + jnp.sum(rest * rest, axis=1)
+  return jnp.sum(total, axis=1) + jnp.sum(_square(rest), axis=1)
 
 
 def power_of_two(x: chex.Array) -> chex.Array:

@@ -294,6 +294,11 @@ def combine_finite(
     total = jax.lax.psum(combine_finite(weights, wide, finite), axis_name)
     return trees.cast_like(total, stacked)
 
+  return _combine_finite(weights, stacked, finite)
+
+
+@jax.custom_jvp
+def _combine_finite(weights, stacked, finite):
   def clean(operands):
     weights, stacked = operands
     kept = jnp.where(finite, weights, 0)
@@ -302,6 +307,26 @@ def combine_finite(
   return jax.lax.cond(
     jnp.all(finite), lambda ops: trees.combine(*ops), clean, (weights, stacked)
   )
+
+
+@functools.partial(_combine_finite.defjvp, symbolic_zeros=True)
+def _combine_finite_slope(primals, tangents):
+  """Both branches, as `vmap` takes them; what stands still costs nothing."""
+  weights, stacked, finite = primals
+  moved, rows_moved, _ = tangents
+  out = _combine_finite(weights, stacked, finite)
+  still = lambda t: isinstance(t, jax.custom_derivatives.SymbolicZero)
+  slope = jax.tree.map(jnp.zeros_like, out)
+  if not still(moved):
+    rows = trees.where_rows(finite, stacked, 0.0)
+    slope = trees.combine(jnp.where(finite, moved, 0), rows)
+  if not all(still(t) for t in jax.tree.leaves(rows_moved)):
+    kept = jnp.where(finite, weights, 0)
+    rows = jax.tree.map(
+      lambda t: jnp.zeros(t.shape, t.dtype) if still(t) else t, rows_moved
+    )
+    slope = jax.tree.map(jnp.add, slope, trees.combine(kept, rows))
+  return out, slope
 
 
 def coordinate_shards(

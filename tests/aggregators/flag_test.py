@@ -206,7 +206,7 @@ class FlagWorkedNumbersTest(parameterized.TestCase):
       self.assertLess(course[-1], course[0])
 
 
-class FlagPolicyTest(absltest.TestCase):
+class FlagPolicyTest(parameterized.TestCase):
   def test_zero_and_broken_clients_count_but_do_not_pull(self):
     x = _updates(9).astype(np.float32)
     bad = np.concatenate([x, np.zeros((1, D)), np.full((1, D), np.nan)])
@@ -244,6 +244,35 @@ class FlagPolicyTest(absltest.TestCase):
     # Lengths do not matter, so no gradient points along an update.
     along = np.abs(np.sum(grad * np.asarray(x), axis=1))
     np.testing.assert_allclose(along, 0.0, atol=2e-3 * np.abs(grad).max())
+
+  @parameterized.named_parameters(
+    ('pairs', {'reg': 1.0}),
+    ('reference_pairs', {'reg': 0.5, 'pair_mode': 'reference'}),
+  )
+  def test_gradient_is_that_of_the_definition(self, options):
+    """Where directions coincide or are not there, too."""
+    slope = np.linspace(1, 2, D)
+    run = jax.jit(
+      jax.grad(
+        lambda x: (
+          aggregators.flag_aggregator(
+            x, num_components=3, num_iters=2, **options
+          )
+          @ jnp.asarray(slope, x.dtype)
+        )
+      )
+    )
+    x = _updates(14)
+    theirs = {'mode' if k == 'pair_mode' else k: v for k, v in options.items()}
+    update = lambda x: reference.flag_update(x, 3, steps=2, **theirs)
+    way = np.random.default_rng(0).normal(size=x.shape)
+    want = (update(x + 1e-6 * way) - update(x - 1e-6 * way)) @ slope / 2e-6
+    got = np.asarray(run(jnp.asarray(x, jnp.float32)))
+    np.testing.assert_allclose(np.sum(got * way), want, rtol=1e-4)
+    x[2:5] = 0.0
+    for odd in (x, np.ones_like(x), np.full_like(x, np.nan), 0 * x):
+      got = run(jnp.asarray(odd, jnp.float32))
+      self.assertTrue(np.isfinite(got).all(), odd)
 
   def test_composes_with_a_view(self):
     x = jnp.asarray(_updates(13), jnp.float32)

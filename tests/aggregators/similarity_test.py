@@ -41,12 +41,23 @@ class TrustTest(absltest.TestCase):
       np.linalg.norm(got), np.linalg.norm(trusted) * (1 + 1e-5)
     )
 
-  def test_gradient_is_finite_at_a_zero_client(self):
-    x = jnp.array([[2.0, 1.0], [0.0, 0.0], [-1.0, 0.5]])
-    trusted = jnp.array([1.0, 0.3])
+  def test_gradient_beside_a_zero_or_broken_client(self):
+    x = np.float32([[2.0, 1.0], [0.0, 0.0], [-1.0, 0.5], [0.5, 0.9]])
+    trusted = np.float32([1.0, 0.3])
     run = jax.grad(lambda x: jnp.sum(aggregators.fltrust(x, trusted)))
-    grad = jax.jit(run)(x)
-    self.assertTrue(np.isfinite(grad).all())
+    grad = jax.jit(jax.vmap(run))
+    broken = x.copy()
+    broken[1] = [np.nan, 1.0]
+    got = np.asarray(grad(np.stack([x, broken])))
+    self.assertTrue(np.isfinite(got).all())
+    way = np.random.default_rng(0).normal(size=x.shape)
+    way[1] = 0.0
+    ahead, behind = (
+      reference.fltrust(x + s * 1e-6 * way, trusted.astype(np.float64))
+      for s in (1, -1)
+    )
+    want = np.sum(ahead - behind) / 2e-6
+    np.testing.assert_allclose(np.sum(got * way, axis=(1, 2)), want, rtol=1e-4)
 
 
 class FoolsGoldTest(parameterized.TestCase):

@@ -30,7 +30,7 @@ ROTATION = frozenset({
 })  # fmt: skip
 NOT_ROBUST = frozenset({'mean'})
 BY_DIRECTION = frozenset({'flag', 'foolsgold'})
-NO_GRADIENT = frozenset({'caf', 'dnc', 'signguard', 'foolsgold', 'flag'})
+NO_GRADIENT = frozenset({'caf'})  # As many steps as the data ask for.
 NO_MASK = frozenset({'mda', 'smea'})
 # Rules that give the update itself back if there is only one.
 NOT_IDENTITY = frozenset({'flag'})

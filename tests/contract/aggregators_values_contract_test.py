@@ -1,13 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every registered rule returns; new entries join by themselves."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 from contract import aggregator_cases as lib
+from reference import aggregators as reference
 
-N = lib.NUM_CLIENTS
+N, F = lib.NUM_CLIENTS, lib.NUM_BYZANTINE
+SLOPE = np.linspace(1, 2, lib.SIZE, dtype=np.float32)
+TAKES_F = frozenset({
+  'trimmed_mean', 'meamed', 'phocas', 'krum', 'multi_krum', 'bulyan', 'mda',
+  'smea', 'cge', 'dnc',
+})  # fmt: skip
+
+
+@functools.cache
+def _gradient(case):
+  fn = lib.build(case)
+  return jax.jit(jax.grad(lambda x: jnp.sum(fn(x) * SLOPE)))
+
+
+def _reference(rule, x):
+  """The rule in float64, on rows some of which are not finite."""
+  if rule in TAKES_F:
+    return getattr(reference, rule)(x, F)
+  if rule == 'centered_clipping':
+    return reference.centered_clipping(x, np.zeros(lib.SIZE), 10.0)
+  if rule in ('median', 'geometric_median'):
+    return getattr(reference, rule)(x)
+  rows = x[reference.finite_rows(x)]  # The others are not there.
+  if rule == 'flag':
+    return reference.flag_update(rows, (N + 2) // 2, divide_by=N)
+  if rule == 'foolsgold':
+    weights = reference.foolsgold_weights(rows)
+    return weights @ rows / weights.sum()
+  return getattr(reference, rule)(rows)
 
 
 def _rotation():
@@ -112,9 +143,7 @@ class AggregatorValuesContractTest(parameterized.TestCase):
     lib.named([c for c in lib.ALL if c.rule not in lib.NO_GRADIENT])
   )
   def test_gradients_are_finite(self, case):
-    fn = lib.build(case)
-    slope = np.linspace(1, 2, lib.SIZE, dtype=np.float32)
-    grad = jax.jit(jax.grad(lambda x: jnp.sum(fn(x) * slope)))
+    grad = _gradient(case)
     plain = lib.flat_updates(7)
     awkward = plain.copy()
     awkward[0] = 0.0
@@ -123,6 +152,32 @@ class AggregatorValuesContractTest(parameterized.TestCase):
       got = np.asarray(grad(updates))
       self.assertTrue(np.isfinite(got).all())
       self.assertGreater(np.abs(got).max(), 1e-3)
+
+  @parameterized.named_parameters(
+    lib.named([c for c in lib.ALL if c.rule not in lib.NO_GRADIENT])
+  )
+  def test_a_broken_client_does_not_spoil_the_gradients_of_others(self, case):
+    if case.rule in lib.NOT_ROBUST:
+      self.skipTest('passes non-finite entries on')
+    for bad in (np.nan, -np.inf):
+      flat = lib.flat_updates(7)
+      flat[3], flat[9, 2] = bad, np.nan
+      got = np.asarray(_gradient(case)(flat), np.float64)
+      self.assertTrue(np.isfinite(got).all(), got)
+      self.assertGreater(np.abs(got).max(), 1e-3)
+      if case.pre:
+        continue
+      np.testing.assert_array_equal(got[~np.isfinite(flat)], 0.0)
+      # Along a few directions, against differences of float64.
+      for seed in range(3):
+        way = np.random.default_rng(seed).normal(size=flat.shape)
+        wide, step = flat.astype(np.float64), 1e-6
+        ahead, behind = (_reference(case.rule, wide + s * step * way)
+                         for s in (1, -1))  # fmt: skip
+        want = (ahead - behind) @ SLOPE / (2 * step)
+        np.testing.assert_allclose(
+          np.sum(got * way), want, rtol=2e-3, atol=1e-4
+        )
 
 
 if __name__ == '__main__':
