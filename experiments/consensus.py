@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Averaging random vectors by gossip: which topology agrees first?
+r"""Averaging random vectors by gossip: which topology agrees first?
 
 Every client starts with a Gaussian vector and mixes with whom the topology
 says. Shows the distance to consensus over rounds and over messages, draws the
@@ -67,7 +67,8 @@ class Config(gossip.GossipConfig):
       raise ValueError('topologies is empty: name at least one.')
     if len(set(self.topologies)) != len(self.topologies):
       raise ValueError(f'topologies must differ; got {self.topologies}.')
-    self.check_options([gossip.parse(t)[0] for t in self.topologies])
+    parse = functools.partial(gossip.parse, name='topologies')
+    self.check_options([parse(t)[0] for t in self.topologies])
     for topology in self.topologies:
       with config_lib.naming(topologies=topology, num_clients=self.num_clients):
         gossip.make_mixer(self, topology)

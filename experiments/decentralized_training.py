@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Learning without a server over any graph: topology x weights x algorithm.
+r"""Learning without a server over any graph: topology x weights x algorithm.
 
 Compares variants, each written `algorithm`, `algorithm@topology` or
 `algorithm@topology:weights`, on the same data and batches: accuracy (or error)
@@ -20,7 +20,7 @@ import numpy as np
 import optax
 
 from jaxdl import aggregators, compression, decentralized, mixing
-from jaxdl.core import checks, types
+from jaxdl.core import types
 from jaxdl.experiment import (
   config as config_lib,
   gossip,
@@ -210,9 +210,13 @@ class Config(gossip.GossipConfig, supervised.SupervisedConfig):
       raise ValueError(f'variants must differ; got {self.variants}.')
     parsed = []
     for variant in self.variants:
-      with config_lib.naming(variants=variant):
-        parsed.append(parse(self, variant))
-        gossip.parse(parsed[-1][1])
+      parsed.append(parse(self, variant))
+      own = '@' in variant
+      gossip.parse(
+        parsed[-1][1],
+        name='variants' if own else 'topology',
+        whole=variant if own else None,
+      )
     self.check_options([gossip.parse(spec)[0] for _, spec in parsed])
     if self.task == 'quadratic' and self.batch_size != type(self).batch_size:
       raise ValueError(
@@ -247,7 +251,7 @@ def parse(config: Config, variant: str) -> tuple[str, str]:
     ValueError: if the algorithm is unknown.
   """
   algorithm, _, spec = variant.partition('@')
-  checks.choice(algorithm, ALGORITHMS, name='algorithm')
+  config_lib.check_known(algorithm, ALGORITHMS, name='variants', spec=variant)
   return algorithm, spec or config.topology
 
 

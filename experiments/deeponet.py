@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Branch-trunk networks beside their baselines, and what their error is due to.
+r"""Branch-trunk networks, their baselines, and what their error is due to.
 
 Trains several networks on samples of one operator. `--sweep` repeats that for
 several numbers of training functions or sensors, or length scales. `--physics`

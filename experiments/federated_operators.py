@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operator learning over clients that hold different input functions.
+r"""Operator learning over clients that hold different input functions.
 
 Every client draws its input functions at its own length scale (or viscosity,
 or smoothness), and all of them train one DeepONet, MgNO, Fourier or
@@ -129,7 +129,8 @@ class Config(robust_training.RuleConfig):
   )
   attack: str = knob(
     'reverse',
-    'What adversaries send.',
+    'What adversaries send; with none they are honest, and rules that are told '
+    'of them pay for it.',
     choices=attacks.NAMES,
     needs={'num_byzantine': True},
   )

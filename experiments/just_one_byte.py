@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training together on one byte per gradient.
+r"""Training together on one byte per gradient.
 
 Machines measure the slope of their loss along directions drawn from public
 seeds and broadcast its code. Compares codes, numbers of machines and ordinary

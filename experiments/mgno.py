@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Multigrid neural operators on elliptic problems, flows and waves.
+r"""Multigrid neural operators on elliptic problems, flows and waves.
 
 Trains MgNO and what it is compared with on the same functions, with the
 authors' recipe: one-cycle steps, coupled weight decay, a loss that sees
@@ -21,8 +21,8 @@ import numpy as np
 
 from experiments import _mgno_flows as flows
 from jaxdl import operators
-from jaxdl.core import checks
 from jaxdl.experiment import (
+  config as config_lib,
   operator_learning as learning,
   plots,
   runner,
@@ -239,9 +239,9 @@ def specification(config: Config, model: str) -> tuple[str, str]:
     ValueError: if either is unknown.
   """
   name, sign, loss = model.partition('@')
-  checks.choice(name, MODELS, name='models')
+  config_lib.check_known(name, MODELS, name='models', spec=model)
   if sign:
-    checks.choice(loss, tuple(operators.LOSSES), name=f'loss of models={name}')
+    config_lib.check_known(loss, operators.LOSSES, name='models', spec=model)
   return name, loss or config.loss
 
 
@@ -255,8 +255,8 @@ def _options(given: Sequence[str]) -> dict[str, dict[str, Any]]:
       raise ValueError(
         f'model_options must be written model.option=value; got {entry!r}.'
       )
-    checks.choice(name, MODELS, name='model_options: model')
-    checks.choice(option, OPTIONS, name='model_options: option')
+    for word, known in ((name, MODELS), (option, OPTIONS)):
+      config_lib.check_known(word, known, name='model_options', spec=entry)
     value = text if option == 'iterations' else learning.literal(text)
     if option == 'modes' and isinstance(value, int):
       value = (value, value)

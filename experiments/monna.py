@@ -60,7 +60,8 @@ class Config(supervised.SupervisedConfig):
   )
   attack: str = knob(
     'optimised_ipm',
-    'What adversaries send.',
+    'What adversaries send; with none they are honest, and rules that are told '
+    'of them pay for it.',
     choices=attacks.NAMES,
     needs={'num_byzantine': True},
   )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Any operator network on any problem: errors, resolutions, spectra.
+r"""Any operator network on any problem: errors, resolutions, spectra.
 
 Trains several networks on the same functions. Networks on grids are also
 tested on grids they were not trained on (`--eval_resolutions`), and the error

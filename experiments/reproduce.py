@@ -22,6 +22,7 @@ import jax
 from absl import app, flags, logging
 
 from jaxdl import papers
+from jaxdl.experiment import runner
 
 FLAGS = flags.FLAGS
 _KEYS = ', '.join(p.key for p in papers.PAPERS if p.claims)
@@ -123,6 +124,10 @@ def check_place(flag: str, path: pathlib.Path) -> None:
   fits = folder == (flag == 'plots') if there == path else folder
   if not fits or not os.access(there, os.W_OK):
     raise ValueError(f'--{flag}={path} cannot be written: see {there}.')
+  try:
+    runner.check_place(path if flag == 'plots' else path.parent, name=flag)
+  except ValueError as error:
+    raise ValueError(f'--{error}') from error
 
 
 def check(paper: papers.Paper, seeds: tuple[int, ...]) -> list[str]:
@@ -223,7 +228,8 @@ def _parse(args: list[str]) -> list[str]:
   asked = {arg.lstrip('-') for arg in args[1:] if arg.startswith('-')}
   if asked & {'help', 'helpshort', 'h', '?'}:
     lines = [
-      f'  --{name}={",".join(d) if isinstance(d, list) else d}\n      {text}'
+      f'  --{name}={",".join(d) if isinstance(d, list) else d}\n'
+      + runner.wrapped(text, 6, 6)
       for name, (d, text) in _FLAGS.items()
     ]
     print(__doc__.strip(), '\n\nFlags (with their defaults):\n')
@@ -254,7 +260,11 @@ def main(argv: list[str]) -> int:
     The exit code.
   """
   del argv
-  seeds = seeds_of(FLAGS.seeds)
+  with runner.plain_log():
+    return _reproduce(seeds_of(FLAGS.seeds))
+
+
+def _reproduce(seeds: tuple[int, ...]) -> int:
   try:
     for paper in chosen(FLAGS.papers):
       print(f'{paper.key}: {paper.title} ...', file=sys.stderr, flush=True)
@@ -276,7 +286,11 @@ def main(argv: list[str]) -> int:
     )
     return 130
   except OSError as error:
-    print(f'reproduce: {error}', file=sys.stderr)
+    written = pathlib.Path(FLAGS.output)
+    flag = 'output' if error.filename == str(written) else 'plots'
+    where = f'{error.filename} cannot be written: ' if error.filename else ''
+    text = f'{where}{error.strerror or error}. {runner.remedy(error, flag)}'
+    print(f'reproduce: {text.strip()}', file=sys.stderr)
     return 2
   return 0
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Distributed training with adversarial workers: which server rule holds?
+r"""Distributed training with adversarial workers: which server rule holds?
 
 Trains one model per rule on the same workers, some of them adversarial, and
 shows accuracy over rounds and who was listened to. Rules are written as chains:
@@ -61,7 +61,8 @@ class RuleConfig(config_lib.BaseConfig):
   )
   attack: str = knob(
     'sign_flip',
-    'What adversaries send.',
+    'What adversaries send; with none they are honest, and rules that are told '
+    'of them pay for it.',
     choices=attacks.NAMES,
     needs={'num_byzantine': True},
   )
@@ -196,6 +197,13 @@ def make_rule(config: RuleConfig, spec: str) -> types.Aggregator:
       weights_fn=functools.partial(aggregators.mean_weights, weights=honest),
     )
   *pre, name = spec.split('+')
+  alone = ('oracle', *(f'{p}+<rule>' for p in aggregators.PRE_NAMES))
+  for words, known in (
+    (pre, aggregators.PRE_NAMES),
+    ((name,), (*aggregators.NAMES, *(() if pre else alone))),
+  ):
+    for word in words:
+      config_lib.check_known(word, known, name='rules', spec=spec)
   if not pre and name != 'mean':
     pre = list(config.pre_aggregators)
   options = {}

@@ -15,12 +15,14 @@ Example: python -m experiments.single_merging --variants=windows --r_start=0.2
 import dataclasses
 import functools
 import math
+import re
 
 import jax
 import optax
 
 from jaxdl import decentralized, mixing, networks
 from jaxdl.experiment import (
+  config as config_lib,
   gossip,
   merging,
   mixtures,
@@ -221,6 +223,9 @@ class Config(mixtures.MixtureConfig):
       )
     for variant in self.all_variants:
       make_mixer(self, variant)
+    for variant in self.landscape:
+      if not re.fullmatch(r'window_\d+', variant):
+        config_lib.check_known(variant, VARIANTS, name='landscape')
 
   def smoked(self) -> 'Config':
     """A few short rounds of two variants."""
@@ -298,10 +303,8 @@ def make_mixer(config: Config, variant: str) -> mixing.Mixer:
     point = int(number) * config.window_size
     if point < 1.0 - 1e-9:
       return _scheduled(config, window(point=point), rates)
-  raise ValueError(
-    f'variant {variant!r} is unknown: choose from {", ".join(VARIANTS)}, '
-    f'windows, or window_<k> with k * window_size < 1.'
-  )
+  known = (*VARIANTS, 'windows', 'window_<k> with k * window_size < 1')
+  config_lib.check_known(variant, known, name='variants')
 
 
 def _scheduled(config, rate, rates, *, smooth=False):

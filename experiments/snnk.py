@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layers as dot products of random features: what do they save and cost?
+r"""Layers as dot products of random features: what do they save and cost?
 
 A layer f(w.x + b) becomes Psi(w, b) . Phi(x), with inputs and weights mapped
 apart. Tasks: `kernel` measures the error of the estimate; `bundled` merges all

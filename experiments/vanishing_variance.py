@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gossip from unrelated starts: weights fade, unless their variance is kept.
+r"""Gossip from unrelated starts: weights fade, unless their variance is kept.
 
 Every client starts from its own random model, trains on one batch per tick,
 sends its model to its neighbours and averages what it got. Methods run side by
@@ -211,13 +211,14 @@ def make_graph(config: Config, seed: int) -> np.ndarray:
       number of clients is odd.
   """
   n = config.num_clients
+  has_degree = ('random_regular', 'small_world', 'barabasi_albert')
+  if config.topology in has_degree and config.degree >= n > 1:
+    raise ValueError(
+      f'--degree={config.degree} is too large for --num_clients={n}: a client '
+      f'has at most {n - 1} others. Lower --degree, or add clients.'
+    )
   if config.topology == 'barabasi_albert':
     links = max(1, config.degree // 2)
-    if links >= n:
-      raise ValueError(
-        f'degree={config.degree} is too large for {n} clients: a '
-        'barabasi_albert graph needs degree / 2 < num_clients.'
-      )
     return mixing.adjacency(networkx.barabasi_albert_graph(n, links, seed=seed))
   options = {}
   if config.topology in ('random_regular', 'small_world'):

@@ -30,8 +30,8 @@ from absl import logging
 from jaxdl.experiment import _launch, _pack, _workdir
 
 # What a full or read-only disk says, also where a library hides the number.
-_DISK = tuple(
-  os.strerror(code)
+_DISK = {
+  os.strerror(code): code
   for code in (
     errno.ENOSPC,
     errno.EDQUOT,
@@ -41,7 +41,7 @@ _DISK = tuple(
     errno.EACCES,
     errno.EPERM,
   )
-)
+}
 
 
 class Store:
@@ -63,7 +63,6 @@ class Store:
     workdir: _workdir.Workdir | None = None,
   ) -> None:
     self.directory = pathlib.Path(directory)
-    self.begun = False
     self.running = False
     self._seconds = seconds
     self._keep = keep
@@ -88,7 +87,6 @@ class Store:
 
   def begin(self) -> None:
     """Creates what is missing on disk; nothing is written before."""
-    self.begun = True
     if jax.process_index() == 0:
       if self._workdir is not None:
         self._workdir.begin()
@@ -183,13 +181,12 @@ class Store:
     except Exception as error:
       text = str(error)
       found = [reason for reason in _DISK if reason in text]
+      code = _DISK[found[0]] if found else None
       if isinstance(error, OSError) and not found:
-        found = [error.strerror or text]
+        found, code = [error.strerror or text], error.errno
       if not found:
         raise
-      raise _workdir.WriteError(
-        f'{self._path} cannot be written: {found[0]}.'
-      ) from error
+      raise _workdir.WriteError(self._path, code, found[0]) from error
 
   def _read(self) -> _pack.Saved:
     manager = self._manager
@@ -201,12 +198,14 @@ class Store:
           meta, arrays = _verified(manager, step)
       # A damaged file may make the library underneath raise anything.
       except Exception as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        logging.debug('%s', error)
+        known = isinstance(error, _Damaged)
         logging.warning(
-          'The checkpoint of round %d is damaged, the one before is tried: '
-          '%.200s',
+          'The checkpoint of round %d is damaged, the one before is tried: %s '
+          '%s.',
           step,
-          reason,
+          self._path / str(step),
+          error if known else 'cannot be read',
         )
         damaged.append(step)
         continue
@@ -229,22 +228,36 @@ class Store:
     )
 
 
+class _Damaged(ValueError):
+  """What is wrong with a checkpoint; follows its path in a sentence."""
+
+
+@contextlib.contextmanager
+def _decoding(what: str) -> Iterator[None]:
+  """Puts a word in place of what the library underneath says, at length."""
+  try:
+    yield
+  except Exception as error:
+    raise _Damaged(f'has {what} that cannot be decoded') from error
+
+
 def _verified(
   manager: Any, step: int
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
   """Reads one checkpoint and compares it with its checksums."""
   import orbax.checkpoint as ocp
 
-  checked = manager.restore(
-    step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
-  )['meta']
+  with _decoding('a description'):
+    checked = manager.restore(
+      step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())
+    )['meta']
   if not isinstance(checked, dict) or checked.keys() != {'meta', 'crc32'}:
-    raise ValueError('its description is not one of this version.')
+    raise _Damaged('has no description of this version')
   meta = checked['meta']
   if checked['crc32'] != _crc32_of_json(meta):
-    raise ValueError('its description does not have its checksum.')
+    raise _Damaged('has a description with another checksum')
   if meta['round'] != step:
-    raise ValueError(f'it says that it is of round {meta["round"]}.')
+    raise _Damaged(f'says that it is of round {meta["round"]}')
   wanted = {
     _pack.name(n): leaf
     for n, leaf in enumerate(meta['leaves'])
@@ -254,16 +267,16 @@ def _verified(
   if wanted:
     # What is expected is said, for what the files say may be damaged.
     like = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in wanted}
-    arrays = manager.restore(
-      step,
-      args=ocp.args.Composite(state=ocp.args.PyTreeRestore(restore_args=like)),
-    )['state']
+    args = ocp.args.PyTreeRestore(restore_args=like)
+    with _decoding('values'):
+      arrays = manager.restore(step, args=ocp.args.Composite(state=args))
+      arrays = arrays['state']
   for name, leaf in wanted.items():
     array = arrays[name]
     if list(array.shape) != leaf['shape'] or array.dtype != leaf['dtype']:
-      raise ValueError(f'state{leaf["path"]} has another shape or dtype.')
+      raise _Damaged(f'has another shape or dtype of state{leaf["path"]}')
     if _crc32(array) != leaf['crc32']:
-      raise ValueError(f'state{leaf["path"]} does not have its checksum.')
+      raise _Damaged(f'has another checksum of state{leaf["path"]}')
   return meta, arrays
 
 

@@ -2,6 +2,8 @@
 """Command-line flags made from a configuration."""
 
 import dataclasses
+import re
+import textwrap
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
@@ -10,6 +12,7 @@ from absl import flags
 from jaxdl.experiment import config as config_lib
 
 _NONE = 'none'
+_WIDTH = 80
 
 C = TypeVar('C', bound=config_lib.BaseConfig)
 
@@ -64,6 +67,14 @@ def from_flags(
   """
   values = {f.name: flag_values[f.name].value for f, _ in _shown(config_class)}
   values |= {name: v for name, v in defaults.items() if not values[name]}
+  both = {'resume', 'overwrite'}
+  # Of a file and the command line, the latter decides.
+  said = both & {*given} or {n for n in both if flag_values[n].present}
+  if said == both and values['resume'] and values['overwrite']:
+    raise ValueError(
+      '--resume goes on with the run in the workdir, --overwrite deletes it: '
+      'give one of them.'
+    )
   config = config_class(**values)
   for field, _ in _shown(config_class):
     # A file of all flags may name those that are idle at their defaults.
@@ -101,7 +112,8 @@ def help_text(config_class: type[config_lib.BaseConfig], title: str) -> str:
   own, shared = [], []
   for field, kind in _shown(config_class):
     default = _Serializer().serialize(field.default)
-    line = f'  --{field.name}={default}\n      {_help(field, kind)}'
+    line = wrapped(f'--{field.name}={default}', 2, 6, breaks=',')
+    line += '\n' + wrapped(_help(field, kind), 6, 6)
     (shared if field.name in common else own).append(line)
   parts = [title.strip()]
   if own:
@@ -111,10 +123,38 @@ def help_text(config_class: type[config_lib.BaseConfig], title: str) -> str:
   parts.append('\n'.join(shared))
   parts.append(
     'Switches are also written --name and --noname. --flagfile=FILE reads '
-    'flags from a\nfile, one per line. --helpfull lists the flags of '
+    'flags from\na file, one per line. --helpfull lists the flags of '
     'libraries too.'
   )
   return '\n\n'.join(parts) + '\n'
+
+
+def wrapped(text: str, first: int, rest: int, *, breaks: str = '') -> str:
+  """Breaks a line at spaces.
+
+  Args:
+    text: the line.
+    first: spaces before it.
+    rest: spaces before the lines that follow.
+    breaks: characters after which it may be broken as well.
+
+  Returns:
+    Lines of 80 characters at most, longer words apart.
+
+  Example:
+    >>> print(wrapped('--names=' + 8 * 'a_name,', 2, 6, breaks=','))
+      --names=a_name,a_name,a_name,a_name,a_name,a_name,a_name,a_name,
+  """
+  marked = re.sub(rf'([{breaks}])(?=\S)', r'\1 \0', text) if breaks else text
+  lines = textwrap.wrap(
+    marked,
+    _WIDTH,
+    initial_indent=' ' * first,
+    subsequent_indent=' ' * rest,
+    break_long_words=False,
+    break_on_hyphens=False,
+  )
+  return '\n'.join(line.replace(' \0', '').replace('\0', '') for line in lines)
 
 
 def _shown(

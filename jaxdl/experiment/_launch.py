@@ -110,6 +110,9 @@ class Signals:
     os._exit(128 + signum)
 
 
+# Beyond, sums over emulated devices run into the time limits of XLA.
+_DEVICES_PER_CORE = 32
+_HAS_AFFINITY = hasattr(os, 'sched_getaffinity')
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _GRACE_S = 1.0
 _active: Signals | None = None
@@ -157,10 +160,18 @@ def emulate_devices(count: int) -> None:
     count: devices; 0 leaves everything as it is.
 
   Raises:
-    ValueError: if this is not a CPU run or jax has started already.
+    ValueError: if there are too many for the processors of this machine.
   """
   if not count:
     return
+  cores = len(os.sched_getaffinity(0)) if _HAS_AFFINITY else os.cpu_count() or 1
+  most = _DEVICES_PER_CORE * cores
+  if count > most:
+    raise ValueError(
+      f'devices={count} is too many to emulate on {cores} processor'
+      f'{"" if cores == 1 else "s"}, where they wait for each other: take at '
+      f'most {most}, or leave --devices out for what is there.'
+    )
   old = os.environ.get('XLA_FLAGS', '')
   rest = re.sub(rf'{_COUNT}=\S*', '', old).split()
   os.environ['XLA_FLAGS'] = ' '.join([*rest, f'{_COUNT}={count}'])

@@ -188,7 +188,7 @@ def _parse(config_class, args, name) -> list[str]:
 
 def _body(config_class, run, name, given=()) -> int:
   """Runs; returns the exit code. `given`: knobs set on the command line."""
-  with _plain_log(), _launch.deferred_signals(True) as signals:
+  with plain_log(), _launch.deferred_signals(True) as signals:
     signals.finishing = False
     return _guarded(config_class, run, name, given, signals)
 
@@ -228,7 +228,8 @@ def _guarded(config_class, run, name, given, signals) -> int:
     logging.debug('%s', traceback.format_exc())
     if progress is not None:
       progress.leave()
-    _refuse(name, _sentence(error) + _way_out(error, place))
+    text = config_lib.as_flags(config_class, _sentence(error))
+    _refuse(name, text + _way_out(error, place))
     return 2
   finally:
     if progress is not None:
@@ -236,18 +237,19 @@ def _guarded(config_class, run, name, given, signals) -> int:
 
 
 def _way_out(error, place) -> str:
-  """What to do about a disk that takes no more, once rounds have run."""
-  written = isinstance(error, _workdir.WriteError)
-  if not written or place is None or not place.store.begun:
+  """What to do about a disk that takes no more."""
+  if not isinstance(error, _workdir.WriteError):
     return ''
-  return (
-    ' Make room, then give the same command: it goes on from the last '
-    'checkpoint.'
-  )
+  if error.no_place and (place is None or not place.store.running):
+    return ' Choose another --workdir.'
+  what = {True: 'Make room, then', False: 'Mend that, then'}[error.no_room]
+  if place is None or not place.store.running:
+    return f' {what} give the same command.'
+  return f' {what} give the same command: it goes on from the last checkpoint.'
 
 
 @contextlib.contextmanager
-def _plain_log() -> Iterator[None]:
+def plain_log() -> Iterator[None]:
   """Logs without place and time, and without the small talk of libraries."""
   handler = logging.get_absl_handler()
   before = handler.formatter

@@ -70,8 +70,8 @@ def parse_options(problem: str, options: Sequence[str]) -> dict[str, Any]:
     if name == 'resolution' or name not in known:
       offered = ', '.join(n for n in known if n != 'resolution')
       raise ValueError(
-        f'problem_options: {name!r} is no option of problem={problem}: choose '
-        f'from {offered}.'
+        f'problem_options={option}: {name!r} is no option of '
+        f'problem={problem}: choose from {offered}.'
       )
     out[name] = literal(text)
   return out

@@ -5,6 +5,7 @@ import collections
 import contextlib
 import math
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -405,15 +406,62 @@ def print_table(
   from rich import box, console, table as rich_table, text
 
   columns, cells = (table or default_table)(rows)
-  # Long tables are cut to a terminal's width, never to a pipe's.
-  width = None if sys.stdout.isatty() else 160
-  shown = rich_table.Table(title=title, box=box.SIMPLE_HEAD, title_style='bold')
-  for n, column in enumerate(columns):
-    numeric = n > 0 and all(_looks_numeric(line[n]) for line in cells)
-    shown.add_column(str(column), justify='right' if numeric else 'left')
-  for line in cells:
-    shown.add_row(*(text.Text(_cell(value)) for value in line))
-  console.Console(width=width, highlight=False).print(shown)
+  out = console.Console(
+    width=None if sys.stdout.isatty() else _WIDTH, highlight=False
+  )
+  texts = [[_cell(value) for value in line] for line in cells]
+  heads, blocks = _blocks([str(c) for c in columns], texts, out.width)
+  for number, block in enumerate(blocks):
+    shown = rich_table.Table(
+      title=None if number else title, box=box.SIMPLE_HEAD, title_style='bold'
+    )
+    for n in block:
+      numeric = n > 0 and all(_looks_numeric(line[n]) for line in cells)
+      shown.add_column(heads[n], justify='right' if numeric else 'left')
+    for line in texts:
+      shown.add_row(*(text.Text(line[n]) for n in block))
+    out.print(shown)
+
+
+def _blocks(
+  heads: list[str], texts: list[list[str]], width: int
+) -> tuple[list[str], list[list[int]]]:
+  """Deals the columns of a table to as many tables as a width asks for.
+
+  Args:
+    heads: of the columns.
+    texts: cells of every line.
+    width: characters at most.
+
+  Returns:
+    The heads, broken between words where the table would be too broad, and the
+    numbers of the columns of each table, the first column in all.
+  """
+  cells = [
+    max((len(line[n]) for line in texts), default=0) for n in range(len(heads))
+  ]
+  gap = 3  # Of every column; one more at the edge.
+
+  def total(names):
+    lines = [max(map(len, name.split('\n'))) for name in names]
+    return [gap + max(pair) for pair in zip(cells, lines, strict=True)]
+
+  if sum(total(heads)) + 1 > width:
+    heads = [
+      '\n'.join(textwrap.wrap(name, max(size, *map(len, name.split()), 1)))
+      for name, size in zip(heads, cells, strict=True)
+    ]
+  needs = total(heads)
+  # A label that is longer than this is folded.
+  start = width - 1 - min(needs[0], width // 2)
+  blocks, room = [[0]], start
+  for n, need in enumerate(needs[1:], 1):
+    if need > room and len(blocks[-1]) > 1:
+      blocks.append([0])
+      room = start
+    blocks[-1].append(n)
+    room -= need
+  return heads, blocks
 
 
 def _cell(value: Any) -> str:

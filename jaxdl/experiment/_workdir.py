@@ -2,12 +2,14 @@
 """The directory of one run: who made it, and what is in it."""
 
 import contextlib
+import errno
 import json
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,8 +28,31 @@ _OURS = (
 )
 
 
+# What ends where: room can be made, another place be named.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_NO_PLACE = (
+  *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EACCES),
+  *(errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL),
+)
+
+
 class WriteError(OSError):
-  """The disk took no more; its message is a sentence."""
+  """The disk refused what was written.
+
+  Args:
+    path: what was written.
+    code: the error number; None if unknown.
+    reason: what the disk says.
+
+  Attributes:
+    no_room: whether the disk is full.
+    no_place: whether nothing can be written there.
+  """
+
+  def __init__(self, path: Any, code: int | None, reason: str) -> None:
+    super().__init__(f'{path} cannot be written: {reason}.')
+    self.no_room = code in _NO_ROOM
+    self.no_place = code in _NO_PLACE
 
 
 @contextlib.contextmanager
@@ -46,7 +71,7 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
     raise
   except OSError as error:
     reason = error.strerror or str(error)
-    raise WriteError(f'{path} cannot be written: {reason}.') from error
+    raise WriteError(path, error.errno, reason) from error
 
 
 def write_atomically(path: pathlib.Path, data: bytes) -> None:
@@ -88,7 +113,7 @@ class Workdir:
     self.path = pathlib.Path(directory)
     self.name = name
     self.config = config
-    _check_place(self.path)
+    check_place(self.path)
     if self.fresh:
       return
     old = self._read()
@@ -156,16 +181,47 @@ class Workdir:
     return None
 
 
-def _check_place(path: pathlib.Path) -> None:
-  """Raises ValueError where a directory can be neither used nor made."""
-  there = next(p for p in (path, *path.absolute().parents) if p.exists())
+def check_place(path: pathlib.Path, *, name: str = 'workdir') -> None:
+  """Checks that a directory can be used or made, before hours of work.
+
+  Args:
+    path: the directory; nothing is left of the attempt.
+    name: the flag that names it, for the message.
+
+  Raises:
+    ValueError: if it can be neither; the message says what would help.
+  """
+  try:
+    there = next(p for p in (path, *path.absolute().parents) if p.exists())
+  except OSError as error:
+    raise ValueError(
+      f'{name}={path} cannot be used: {error.strerror}. {remedy(error, name)}'
+    ) from error
   if not there.is_dir():
-    raise ValueError(f'workdir={path}: {there} is a file: name a directory.')
+    raise ValueError(f'{name}={path}: {there} is a file: name a directory.')
   if not os.access(there, os.W_OK | os.X_OK):
     raise ValueError(
-      f'workdir={path} cannot be written: {there} is read-only here. Choose '
-      'another --workdir.'
+      f'{name}={path} cannot be written: {there} is read-only here. Choose '
+      f'another --{name}.'
     )
+  try:
+    # Not every place that has the permission takes files, /proc for one.
+    os.rmdir(tempfile.mkdtemp(prefix='.', dir=there))
+  except OSError as error:
+    what = 'made' if there != path else 'written'
+    raise ValueError(
+      f'{name}={path} cannot be {what}: {there} takes no files '
+      f'({error.strerror}). {remedy(error, name)}'
+    ) from error
+
+
+def remedy(error: OSError, name: str) -> str:
+  """Says what would help against what the disk refused; '' if unknown."""
+  if error.errno in _NO_ROOM or getattr(error, 'no_room', False):
+    return f'Make room, or choose another --{name}.'
+  if error.errno in _NO_PLACE or getattr(error, 'no_place', False):
+    return f'Choose another --{name}.'
+  return ''
 
 
 def _provenance() -> dict[str, Any]:

@@ -7,6 +7,7 @@ knob gives one flag, its help, its checks and its entry in `config.json`.
 
 import contextlib
 import dataclasses
+import difflib
 import fnmatch
 import math
 import re
@@ -372,6 +373,60 @@ def naming(**values: Any) -> Iterator[None]:
     raise ValueError(f'{given}: {error}') from error
 
 
+def check_known(
+  word: Any, known: Iterable[Any], *, name: str, spec: str | None = None
+) -> None:
+  """Checks that a flag, or a part of what it says, is one of the known names.
+
+  Args:
+    word: what must be known.
+    known: the known names.
+    name: of the flag.
+    spec: the element of the flag that holds the word; None if it is the word.
+
+  Raises:
+    ValueError: if it is not; the message names flag, element and known names.
+
+  Example:
+    >>> check_known('rings', ['star', 'ring'], name='graphs', spec='rings:ow')
+    Traceback (most recent call last):
+    ValueError: graphs='rings:ow' has 'rings', which is unknown: choose one of \
+'star', 'ring'. Did you mean 'ring'?
+  """
+  known = list(known)
+  if word in known:
+    return
+  part = f' has {word!r}, which' if spec not in (None, word) else ''
+  near = difflib.get_close_matches(str(word), map(str, known), n=1)
+  hint = f' Did you mean {near[0]!r}?' if near else ''
+  raise ValueError(
+    f'{name}={word if spec is None else spec!r}{part} is unknown: choose one '
+    f'of {", ".join(map(repr, known))}.{hint}'
+  )
+
+
+def as_flags(config: type[BaseConfig], text: str) -> str:
+  """Writes the knobs of which a message speaks as the flags that they are.
+
+  Args:
+    config: a kind of configuration.
+    text: a message of it.
+
+  Returns:
+    The message for who gives flags.
+
+  Example:
+    >>> as_flags(BaseConfig, 'num_rounds must be at least 0; got -1.')
+    '--num_rounds must be at least 0; got -1.'
+    >>> as_flags(BaseConfig, 'workdir=/a/seed=1 is a file.')
+    '--workdir=/a/seed=1 is a file.'
+  """
+  names = '|'.join(f.name for f, _ in fields(config))
+  return re.sub(
+    rf"(?<![\w./'\"-])({names})(?==\S| must | needs | is empty)", r'--\1', text
+  )
+
+
 def text_of(value: Any) -> str:
   """Returns a value as it is written behind its flag."""
   if value is None:
@@ -487,7 +542,7 @@ def _checked_item(name: str, spec: _Knob, base: type, value: Any) -> Any:
   elif not isinstance(value, base):
     raise TypeError(f'{name} must be {KINDS[base]}; got {value!r}.')
   if spec.choices is not None:
-    checks.choice(value, spec.choices, name=name)
+    check_known(value, spec.choices, name=name)
   return value
 
 

@@ -20,7 +20,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import mixing
-from jaxdl.core import checks
 from jaxdl.experiment import (
   _gossip_problems,
   _graph_plots,
@@ -134,6 +133,14 @@ class GossipConfig(config_lib.BaseConfig):
           f'{", ".join(topologies)}: leave it out; their options are '
           f'{", ".join(sorted(known)) or "none"}.'
         )
+    n = self.num_clients
+    for option in ('degree', 'max_degree', 'num_shifts'):
+      value = getattr(self, option)
+      if value is not None and value >= n > 1:
+        raise ValueError(
+          f'--{option}={value} is too large for --num_clients={n}: a client '
+          f'has at most {n - 1} others. Lower --{option}, or add clients.'
+        )
     if bool(self.graph_file) != (FILE in topologies):
       raise ValueError(
         f'graph_file={self.graph_file!r}: give it with the topology '
@@ -141,11 +148,15 @@ class GossipConfig(config_lib.BaseConfig):
       )
 
 
-def parse(spec: str) -> tuple[str, str | None]:
+def parse(
+  spec: str, *, name: str = 'topology', whole: str | None = None
+) -> tuple[str, str | None]:
   """Splits `topology[:weights]`.
 
   Args:
     spec: a topology, or one with its weights.
+    name: of the flag, for the message.
+    whole: the element of the flag, if the spec is a part of it.
 
   Returns:
     The topology, and its weights or None for the configured ones.
@@ -158,10 +169,11 @@ def parse(spec: str) -> tuple[str, str | None]:
     ('ring', 'lazy_metropolis')
   """
   topology, colon, weights = spec.partition(':')
-  checks.choice(topology, TOPOLOGIES, name='topology')
+  where = {'name': name, 'spec': whole or spec}
+  config_lib.check_known(topology, TOPOLOGIES, **where)
   if not colon:
     return topology, None
-  checks.choice(weights, mixing.WEIGHT_RULES, name='weights')
+  config_lib.check_known(weights, mixing.WEIGHT_RULES, **where)
   return topology, weights
 
 

@@ -19,12 +19,14 @@ import numpy as np
 
 from jaxdl.experiment import (
   _checkpoint,
+  _flags,
   _launch,
   _main,
   _pack,
   _program,
   _progress,
   _sinks,
+  _workdir,
   config as config_lib,
 )
 
@@ -34,9 +36,13 @@ Interrupted = _launch.Interrupted
 Jsonl = _sinks.Jsonl
 Sink = _sinks.Sink
 Store = _checkpoint.Store
+check_place = _workdir.check_place
 main = _main.main
+plain_log = _main.plain_log
 read_rows = _sinks.read_rows
 record = _main.record
+remedy = _workdir.remedy
+wrapped = _flags.wrapped
 
 Row = dict[str, Any]
 

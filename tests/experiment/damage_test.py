@@ -13,6 +13,7 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 from absl.testing import absltest, parameterized
 
 from jaxdl.experiment import _checkpoint, _workdir, runner
@@ -74,7 +75,11 @@ class CheckpointTest(parameterized.TestCase):
     folder = self.damaged(lambda _: data, 'meta/metadata')
     with self.assertLogs(level='WARNING') as logs:
       self.assertEqual(self.check(folder), 3)
-    self.assertIn('checkpoint of round 6 is damaged', logs.output[0])
+    self.assertRegex(
+      logs.output[0],
+      r'checkpoint of round 6 is damaged, the one before is tried: \S+'
+      r'/checkpoints/6 has (no|a) description [a-z ]+\.$',
+    )
     self.assertFalse((folder / 'checkpoints/6').exists())
 
   @parameterized.parameters(b'null', b'[]', b'', b'\xff')
@@ -99,7 +104,12 @@ class CheckpointTest(parameterized.TestCase):
         return bytes(data)
 
       folder = self.damaged(flip, 'state/d/*')
-      found.append(self.check(folder))
+      with self.assertLogs(level='WARNING') as logs:
+        logging.warning('the first')
+        found.append(self.check(folder))
+      for line in logs.output[1:]:
+        # None of what the library says, at length.
+        self.assertRegex(line, r"/checkpoints/6 has [a-z ]+(\['.'\])?\.$")
     self.assertIn(3, found)
 
   def test_nothing_whole_says_what_to_do(self):
@@ -175,6 +185,25 @@ class FilesTest(parameterized.TestCase):
     path.write_text('')
     with self.assertRaisesRegex(ValueError, 'file is a file: name a directory'):
       _workdir.Workdir(path / 'run', 'x', runner.BaseConfig())
+
+  def test_a_place_that_takes_no_files_is_refused_before_anything_runs(self):
+    folder = pathlib.Path(tempfile.mkdtemp())
+    for code, want in (
+      (errno.ENOENT, 'Choose another --workdir'),
+      (errno.EROFS, 'Choose another --workdir'),
+      (errno.ENOSPC, 'Make room, or choose another --workdir'),
+      (errno.EDQUOT, 'Make room, or choose another --workdir'),
+    ):
+      reason = os.strerror(code)
+      with (
+        mock.patch('tempfile.mkdtemp', side_effect=OSError(code, reason)),
+        self.assertRaisesRegex(
+          ValueError, rf'/run cannot be made: .* \({reason}\)\. {want}\.$'
+        ),
+      ):
+        _workdir.Workdir(folder / 'run', 'x', runner.BaseConfig())
+    _workdir.Workdir(folder / 'run', 'x', runner.BaseConfig())
+    self.assertEmpty(list(folder.iterdir()))
 
   def test_a_read_only_workdir_is_refused_before_anything_runs(self):
     with (

@@ -3,10 +3,12 @@
 
 import contextlib
 import csv
+import errno
 import io
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +20,7 @@ import numpy as np
 from absl import flags
 from absl.testing import absltest, parameterized
 
-from jaxdl.experiment import _main, _progress, runner
+from jaxdl.experiment import _main, _progress, _workdir, runner
 
 sys.path.insert(0, os.path.dirname(__file__))
 import quadratic_binary  # noqa: E402
@@ -114,14 +116,16 @@ class CommandTest(parameterized.TestCase):
 
   @parameterized.parameters(
     (('--num_clients=0',), 'num_clients must be at least 1; got 0.'),
-    (('--num_clients=3',), 'num_clients=3 must be even.'),
+    (('--num_clients=3',), '--num_clients=3 must be even.'),
     (
       ('--rule=krum',),
       "rule='krum' is unknown: choose one of 'mean', 'median'.",
     ),
     (('--data=gone.npz',), 'gone.npz does not exist.'),
-    (('--num_processes=2',), 'num_processes=2 needs coordinator=host:port.'),
-    (('--devices=3',), 'devices=3 came too late'),
+    (('--num_processes=2',), '--num_processes=2 needs --coordinator=host'),
+    (('--devices=3',), '--devices=3 came too late'),
+    (('--devices=100000',), '--devices=100000 is too many to emulate on '),
+    (('--resume', '--overwrite'), 'give one of them'),
     (('--num_clinets=2',), 'Did you mean: num_clients'),
     (('--num_clients=x',), 'must be an integer'),
     (('--flagfile=gone.flags',), 'gone.flags'),
@@ -137,6 +141,24 @@ class CommandTest(parameterized.TestCase):
     self.assertLen(err.splitlines(), 1)
     self.assertEmpty(out)
     self.assertFalse(self.workdir.exists())
+
+  @parameterized.parameters(
+    (errno.ENOSPC, False, 'Make room, then give the same command.'),
+    (errno.EDQUOT, True, 'Make room, .* from the last checkpoint.'),
+    (errno.ENOENT, False, 'Choose another --workdir.'),
+    (errno.EROFS, False, 'Choose another --workdir.'),
+    (errno.EACCES, True, 'Mend that, .* from the last checkpoint.'),
+  )
+  def test_what_the_disk_refuses_has_its_own_remedy(self, code, late, want):
+    def run(config, *, sinks, store):
+      store.running = late
+      with _workdir.writing('here'):
+        raise OSError(code, os.strerror(code))
+
+    code_of_exit, _, err = command('--workdir=run', run=run)
+    self.assertEqual(code_of_exit, 2)
+    reason = f'here cannot be written: {os.strerror(code)}. '
+    self.assertRegex(err, re.escape(reason) + want + '\n$')
 
   def test_a_refusal_of_the_toolkit_while_tracing_is_a_mistake_too(self):
     def run(config, *, sinks, store):
@@ -215,6 +237,21 @@ class TableTest(parameterized.TestCase):
     columns, cells = _progress.default_table(rows)
     self.assertEqual(columns, ['rule', 'round', 'acc'])
     self.assertEqual(cells[1], ('median', '5', '6 ± 1.414'))
+
+  def test_a_broad_table_is_dealt_to_several(self):
+    columns = ['rule', *(f'long metric number {n}' for n in range(9))]
+    name = 'a rule with a long name'
+    cells = [[name, *(f'{n}.5 ± 0.{k}707' for n in range(9))] for k in (0, 1)]
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+      _progress.print_table('title', [], lambda rows: (columns, cells))
+    lines = out.getvalue().splitlines()
+    self.assertLessEqual(max(map(len, lines)), 100)
+    for value in (value for line in cells for value in line[1:]):
+      self.assertLen([line for line in lines if value in line], 1)
+    tables = sum(line.split()[:1] == ['rule'] for line in lines)
+    self.assertBetween(tables, 2, 3)
+    self.assertLen([line for line in lines if name in line], 2 * tables)
 
   def test_no_rows_and_no_test_split(self):
     self.assertEqual(_progress.default_table([]), (['rule', 'round'], []))

@@ -2,7 +2,9 @@
 """What binaries say about mistakes: the flags that led to them."""
 
 import dataclasses
+import importlib
 import pathlib
+import re
 import sys
 import tempfile
 import types
@@ -11,14 +13,24 @@ from unittest import mock
 from absl.testing import absltest, parameterized
 
 from experiments import (
+  consensus,
   decentralized_training,
   federated_operators,
   just_one_byte,
+  mgno,
   modest,
+  monna,
   reproduce,
   robust_training,
+  vanishing_variance,
 )
 from jaxdl import papers
+from jaxdl.experiment import _flags, config as config_lib
+
+FOLDER = pathlib.Path(reproduce.__file__).parent
+BINARIES = sorted(
+  p.stem for p in FOLDER.glob('*.py') if 'runner.main(Config' in p.read_text()
+)
 
 
 class MessagesTest(parameterized.TestCase):
@@ -49,6 +61,57 @@ class MessagesTest(parameterized.TestCase):
   def test_flags_are_named(self, binary, options, want):
     with self.assertRaisesRegex(ValueError, want):
       binary.Config(**options)
+
+  @parameterized.parameters(*BINARIES)
+  def test_a_wrong_element_of_a_list_is_named_with_its_flag(self, name):
+    config = importlib.import_module(f'experiments.{name}').Config
+    for field, kind in config_lib.fields(config):
+      if kind.base is not str or not kind.many:
+        continue
+      with self.assertRaises(ValueError) as caught:
+        config(**{field.name: (*field.default, 'no_such')})
+      said = config_lib.as_flags(config, str(caught.exception))
+      self.assertRegex(said, f"^--{field.name}(='no_such' is| must be written)")
+      self.assertIn('no_such', said)
+      for known in field.default:
+        self.assertIn(re.split('[+@:]', known)[0], said)
+
+  def test_a_wrong_part_of_an_element_is_named(self):
+    for binary, flag, element, part, known in (
+      (consensus, 'topologies', 'ring:near', 'near', 'metropolis'),
+      (decentralized_training, 'variants', 'sgd@ring', 'sgd', 'gossip_sgd'),
+      (decentralized_training, 'variants', 'gossip_sgd@rng', 'rng', 'ring'),
+      (mgno, 'models', 'mgno@l2', 'l2', 'relative_l2'),
+      (mgno, 'model_options', 'fno.chanels=3', 'chanels', 'channels'),
+      (robust_training, 'rules', 'nn+krum', 'nn', 'nnm'),
+      (robust_training, 'rules', 'nnm+crum', 'crum', 'krum'),
+    ):
+      want = f"^{flag}='{re.escape(element)}' has '{part}', .*'{known}'"
+      with self.assertRaisesRegex(ValueError, want):
+        binary.Config(**{flag: (element,)})
+
+  def test_more_links_than_others_are_refused(self):
+    for binary, more in (
+      (vanishing_variance, {}),
+      (vanishing_variance, {'topology': 'barabasi_albert'}),
+      (consensus, {'topologies': ('random_regular',)}),
+      (decentralized_training, {'variants': ('gossip_sgd@small_world',)}),
+    ):
+      want = '--degree=50 is too large for --num_clients=50: .* at most 49'
+      with self.assertRaisesRegex(ValueError, want):
+        binary.Config(degree=50, num_clients=50, **more)
+
+  def test_adversaries_without_an_attack_are_explained(self):
+    for binary in (robust_training, federated_operators, monna):
+      text = _flags.help_text(binary.Config, '')
+      self.assertIn('with none they are honest', ' '.join(text.split()))
+
+  @parameterized.parameters(*BINARIES)
+  def test_help_fits_a_terminal(self, name):
+    binary = importlib.import_module(f'experiments.{name}')
+    text = _flags.help_text(binary.Config, binary.__doc__)
+    self.assertIn('\n  --num_rounds=', text)
+    self.assertLessEqual(max(map(len, text.splitlines())), 80)
 
   def test_operators_have_no_flags_of_labelled_data(self):
     names = {f.name for f in dataclasses.fields(federated_operators.Config)}
