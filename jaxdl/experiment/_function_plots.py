@@ -127,7 +127,9 @@ def _fields(arrays, samples, rules):
   for number, sample in enumerate(samples):
     top, bottom = panels[2 * number], panels[2 * number + 1]
     target = _only(arrays, 'targets', rules[0], sample)
-    scale = {'vmin': np.nanmin(target), 'vmax': np.nanmax(target)}
+    seen = target[np.isfinite(target)]
+    ends = (seen.min(), seen.max()) if seen.size else (0.0, 1.0)
+    scale = dict(zip(('vmin', 'vmax'), ends, strict=True))
     _panel(top[0], _only(arrays, 'inputs', rules[0], sample), cmap='cividis')
     image = _panel(bottom[0], target, cmap='viridis', **scale)
     errors = []
@@ -135,9 +137,12 @@ def _fields(arrays, samples, rules):
       values = _only(arrays, 'predictions', rule, sample)
       _panel(axes, values, cmap='viridis', **scale)
       errors.append(values - _only(arrays, 'targets', rule, sample))
-    # The second largest, so that one bad model does not hide the others.
-    worst = sorted(float(np.nanmax(np.abs(e))) for e in errors)
-    most = worst[max(len(worst) - 2, 0)] or 1.0
+    # The second largest, so that one bad model does not hide the others; one
+    # that diverged has none.
+    sizes = [np.abs(e[np.isfinite(e)]) for e in errors]
+    worst = sorted(float(size.max()) for size in sizes if size.size)
+    most = worst[max(len(worst) - 2, 0)] if worst else 0.0
+    most = most or 1.0
     shade = None
     for axes, error in zip(bottom[1:], errors, strict=True):
       shade = _panel(axes, error, cmap='RdBu_r', vmin=-most, vmax=most)

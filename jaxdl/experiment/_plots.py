@@ -80,10 +80,21 @@ def save(fig: Any, path: str | os.PathLike[str]) -> pathlib.Path:
   if not path.suffix:
     path = path.with_suffix('.png')
   path.parent.mkdir(parents=True, exist_ok=True)
+  _spell_out(fig)
   # Without the version in it, a file changes only if the picture does.
   metadata = {'Software': None} if path.suffix == '.png' else None
   fig.savefig(path, metadata=metadata)
   return path
+
+
+def _spell_out(fig: Any) -> None:
+  """Switches ligatures off: names such as 'flag' stay as they are typed."""
+  from matplotlib import text
+
+  # Versions before 3.11 neither have nor draw them.
+  if hasattr(text.Text, 'set_fontfeatures'):
+    for label in fig.findobj(text.Text):
+      label.set_fontfeatures(('-liga', '-clig'))
 
 
 def nice(name: str) -> str:

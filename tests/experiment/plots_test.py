@@ -8,6 +8,7 @@ from unittest import mock
 
 import matplotlib
 import numpy as np
+import pytest
 from absl.testing import absltest, parameterized
 
 from jaxdl.experiment import _graph_plots, _plots, gossip, plots
@@ -158,6 +159,38 @@ class LinesTest(PlotCase):
 
 
 class OthersTest(PlotCase):
+  @parameterized.parameters((), ('a',), ('a', 'b'))
+  def test_functions_of_models_that_diverged_are_left_empty(self, *lost):
+    rows = []
+    for kind, rule, scale in (
+      *(('inputs', '', 1.0), ('targets', '', 2.0)),
+      *(('predictions', 'a', 3.0), ('predictions', 'b', 5.0)),
+    ):
+      scale = np.nan if rule in lost else scale
+      rows += [
+        dict(split='function', step=1, kind=kind, rule=rule, sample=0, line=i)
+        | {'v_0': scale * i, 'v_1': np.inf if np.isnan(scale) else scale}
+        for i in range(2)
+      ]
+    # Warnings are errors here.
+    axes = self.axes(plots.functions, rows, self.out / 'a.png')
+    limits = [a.images[0].get_clim() for a in axes if a.images]
+    # Predictions share the limits of the target; errors have the second
+    # largest, 3 - 2 times 1, or that of the only model that is left.
+    most = {(): 1.0, ('a',): 3.0, ('a', 'b'): 1.0}[lost]
+    self.assertEqual(limits[1:4], [(0.0, 2.0)] * 3)
+    self.assertEqual(limits[4:6], [(-most, most)] * 2)
+
+  def test_names_are_drawn_as_they_are_typed(self):
+    text = pytest.importorskip('matplotlib.text')
+    if not hasattr(text.Text, 'get_fontfeatures'):
+      self.skipTest('this version has no ligatures.')
+    axes = self.axes(
+      plots.heat_map, np.eye(2), ['flag', 'fit'], range(2), self.out / 'a.png'
+    )
+    for label in axes[0].get_yticklabels():
+      self.assertIn('-liga', label.get_fontfeatures())
+
   def test_bars_show_the_last_round(self):
     rows = run_rows()
     axes = self.axes(plots.bars, rows, self.out / 'a.png', 'loss')[0]
