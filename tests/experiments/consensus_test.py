@@ -105,8 +105,8 @@ class ConsensusTest(parameterized.TestCase):
 
   @parameterized.parameters(
     ({'topologies': ('hypercube',), 'num_clients': 6}, 'power of two.*base'),
-    ({'topologies': ('ring:send', 'nope')}, "topology='nope' is unknown"),
-    ({'topologies': ('ring:nope',)}, "weights='nope' is unknown"),
+    ({'topologies': ('ring:send', 'nope')}, "topologies='nope' is unknown"),
+    ({'topologies': ('ring:nope',)}, "has 'nope', which is unknown"),
     ({'topologies': ()}, 'topologies is empty'),
     ({'degree': 3}, 'degree=3 has no effect on ring, one_peer_hypercube'),
     (

@@ -128,7 +128,7 @@ class DecentralizedTrainingTest(parameterized.TestCase):
       {'variants': ('gossip_sgd@hypercube',), 'num_clients': 6},
       'power of two',
     ),
-    ({'variants': ('sgd',)}, "algorithm='sgd' is unknown"),
+    ({'variants': ('sgd',)}, "variants='sgd' is unknown"),
     ({'variants': ('extra@ring', 'extra@ring')}, 'variants must differ'),
     ({'batch_size': 4}, 'batch_size=4 has no effect'),
     ({'budget': 0.5}, 'budget=0.5 has no effect'),

@@ -33,6 +33,23 @@ class FederatedOperatorsTest(parameterized.TestCase):
     for row in last.values():
       self.assertTrue(np.isfinite(row['relative_l2']))
 
+  def test_smoke_is_small_unless_clients_are_asked_for(self):
+    small = federated_operators.Config().smoked()
+    self.assertEqual(small, small.smoked())
+    self.assertEqual((small.num_clients, small.num_byzantine), (5, 1))
+    for options in (
+      {'num_byzantine': 3},
+      {'num_clients': 20},
+      {'declared_byzantine': 3},
+      {'topologies': ('complete',)},
+    ):
+      config = federated_operators.Config(**options)
+      small = config.smoked()
+      self.assertEqual(
+        (small.num_clients, small.num_byzantine),
+        (config.num_clients, config.num_byzantine),
+      )
+
   def test_networks_on_grids(self):
     config = federated_operators.Config(
       **{**SMALL, 'rules': ('median',), 'num_rounds': 1, 'eval_every': 1},

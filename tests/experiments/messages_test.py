@@ -37,18 +37,18 @@ class MessagesTest(parameterized.TestCase):
   @parameterized.parameters(
     (
       robust_training,
-      {'num_byzantine': 8},
-      '--rules=trimmed_mean --num_clients=15 --num_byzantine=8: num_trimmed=8',
+      {'num_byzantine': 8, 'rules': ('trimmed_mean',)},
+      '^--rules=trimmed_mean --num_clients=15 --num_byzantine=8: ',
     ),
     (
       robust_training,
-      {'declared_byzantine': 9},
-      '--declared_byzantine=9: num_trimmed=9',
+      {'declared_byzantine': 9, 'rules': ('trimmed_mean',)},
+      '^--rules=trimmed_mean --num_clients=15 --declared_byzantine=9: ',
     ),
     (
       federated_operators,
-      {'num_byzantine': 5},
-      r'--rules=nnm\+trimmed_mean --num_clients=10 --num_byzantine=5: ',
+      {'num_byzantine': 5, 'rules': ('nnm+trimmed_mean',)},
+      r'^--rules=nnm\+trimmed_mean --num_clients=10 --num_byzantine=5: ',
     ),
     (
       decentralized_training,

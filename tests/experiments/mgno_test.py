@@ -106,7 +106,7 @@ class RunTest(parameterized.TestCase):
     ({'models': ()}, 'models is empty'),
     ({'models': ('mgno', 'mgno')}, 'models must differ'),
     ({'models': ('gno',)}, "models='gno' is unknown"),
-    ({'models': ('mgno@l3',)}, "'l3' is unknown"),
+    ({'models': ('mgno@l3',)}, "has 'l3', which is unknown"),
     ({'iterations': ''}, 'iterations is empty'),
     ({'iterations': '10,101'}, 'two digits per level'),
     ({'iterations': '01,20'}, 'no pre-smoothing'),
@@ -128,7 +128,7 @@ class RunTest(parameterized.TestCase):
       'normalizer=point is tied to one grid',
     ),
     ({'model_options': ('fno=3',)}, 'model.option=value'),
-    ({'model_options': ('fno.depth=3',)}, "'depth' is unknown"),
+    ({'model_options': ('fno.depth=3',)}, "has 'depth', which is unknown"),
     ({'data_path': 'a.mat', 'eval_resolutions': (16,)}, 'needs generated'),
   )
   def test_impossible_settings_are_refused_at_once(self, options, message):
