@@ -38,6 +38,52 @@ def takes(stage: Callable[..., object], name: str) -> bool:
   )
 
 
+def call(stage: Callable[..., Any], updates: Any, **kwargs: Any) -> Any:
+  """Calls a rule; says so if it cannot be traced.
+
+  Args:
+    stage: a function or `functools.partial` of one.
+    updates: stacked tree or view.
+    **kwargs: options; a `key` of None is left out.
+
+  Returns:
+    What it returns.
+
+  Raises:
+    TypeError: if it needs a key and there is none, or if it makes NumPy arrays
+      of traced ones.
+  """
+  fn = checks.unwrapped(stage)
+  label = checks.described(fn).removeprefix('the function ')
+  if kwargs.get('key') is None:
+    kwargs.pop('key', None)
+    if _needs(stage, 'key'):
+      raise TypeError(
+        f'{label} needs a key, and there is none: add key=jax.random.key(seed) '
+        'to the call, of a chain or of apply and explain alike.'
+      )
+  try:
+    return stage(updates, **kwargs)
+  except jax.errors.TracerArrayConversionError as error:
+    numpy = (getattr(fn, '__module__', '') or '').partition('.')[0] == 'numpy'
+    what = f'np.{label} makes' if numpy else f'{label} makes'
+    instead = f'jnp.{label}' if numpy else 'jnp'
+    raise TypeError(
+      f'{what} NumPy arrays of its updates, which jit traces: use {instead} '
+      f'(jax.numpy) in place of NumPy.'
+    ) from error
+
+
+def _needs(stage, name):
+  if isinstance(stage, functools.partial) and name in stage.keywords:
+    return False
+  try:
+    found = inspect.signature(stage).parameters.get(name)
+  except (TypeError, ValueError):  # Some builtins hide their signature.
+    return False
+  return found is not None and found.default is inspect.Parameter.empty
+
+
 def knows_views(stage: Callable[..., object]) -> bool:
   """Whether a stage may be given a `core.view.View` in place of a tree.
 
@@ -79,7 +125,7 @@ def _call_on_tree(stage, view, kwargs):
       size = checks.num_clients(rows)
       start = jax.lax.axis_index(axis_name) * size
       kwargs['mask'] = jax.lax.dynamic_slice_in_dim(present, start, size)
-  return stage(rows, **kwargs), axis_name
+  return call(stage, rows, **kwargs), axis_name
 
 
 def _view_again(rows, before, axis_name, stage):
@@ -175,10 +221,9 @@ def run_stages(
   elif key is not None and any(wanting):
     subkeys = iter(jax.random.split(key, sum(wanting)))
   for number, (stage, wants) in enumerate(zip(stages, wanting, strict=True)):
-    subkey = next(subkeys, None) if wants else None
-    kwargs = {} if subkey is None else {'key': subkey}
+    kwargs = {'key': next(subkeys, None) if wants else None}
     if knows_views(stage) or not isinstance(view, view_lib.View):
-      view = stage(view, **kwargs)
+      view = call(stage, view, **kwargs)
       continue
     rows, axis_name = _call_on_tree(stage, view, kwargs)
     if number == len(stages) - 1:
@@ -193,8 +238,8 @@ def stateless(
   """Wraps a pure rule as an `Aggregator` without memory.
 
   Args:
-    rule: function of a stacked tree; gets `key`, `mask`, `axis_name` and
-      `weights` where it takes them and they are given.
+    rule: function of a stacked tree; gets `mask`, `axis_name` and `weights`
+      if they are given, and `key` where it takes one.
     weights_fn: the matching `<name>_weights`, if any.
 
   Returns:
@@ -202,6 +247,8 @@ def stateless(
 
   Raises:
     TypeError: if it is no function of the updates alone.
+    ValueError: from `apply` and `explain`, if the rule does not take what is
+      given.
 
   Example:
     >>> server = stateless(median)
@@ -210,16 +257,30 @@ def stateless(
   """
   checks.rule(rule, name='rule')
 
-  def given(fn, kwargs):
-    return {k: v for k, v in kwargs.items() if v is not None and takes(fn, k)}
+  def called(fn, updates, **kwargs):
+    label = checks.described(checks.unwrapped(fn))
+    given = {k: v for k, v in kwargs.items() if v is not None}
+    for name in given:
+      if name != 'key' and not takes(fn, name):
+        raise ValueError(
+          f'{name}: {label.removeprefix("the function ")} does not take it and '
+          'would return the same without: leave it out, or write a rule with '
+          'such a keyword.'
+        )
+    if not takes(fn, 'key'):
+      given.pop('key', None)
+    return call(fn, updates, **given)
 
-  def apply(updates, state, **kwargs):
-    return rule(updates, **given(rule, kwargs)), state
+  def apply(
+    updates, state, *, weights=None, key=None, mask=None, axis_name=None
+  ):
+    options = {'mask': mask, 'axis_name': axis_name, 'weights': weights}
+    return called(rule, updates, key=key, **options), state
 
-  def explain(updates, state, **kwargs):
+  def explain(updates, state, *, key=None, mask=None, axis_name=None):
     del state
     assert weights_fn is not None
-    return weights_fn(updates, **given(weights_fn, kwargs))
+    return called(weights_fn, updates, key=key, mask=mask, axis_name=axis_name)
 
   return types.Aggregator(
     lambda params: (), apply, None if weights_fn is None else explain

@@ -541,7 +541,8 @@ def nearest_neighbor_averaging(
     Leaves [...], dtypes of the input; the mean if f = 0.
 
   Raises:
-    ValueError: if client axes differ or 2f >= m.
+    ValueError: if client axes differ, 2f >= m or a known pivot is no row.
+    TypeError: if `pivot` is not an integer.
 
   Cost: O(m² · D), two passes.
 
@@ -560,11 +561,28 @@ def nearest_neighbor_averaging(
   )
 
 
+def _check_pivot(pivot, n):
+  integral = not isinstance(pivot, (bool, np.bool_)) and hasattr(
+    pivot, '__index__'
+  )
+  if isinstance(pivot, (jax.Array, np.ndarray)):
+    integral = pivot.shape == () and jnp.issubdtype(pivot.dtype, jnp.integer)
+  if not integral:
+    kind = checks.described(pivot)
+    if hasattr(pivot, 'dtype'):
+      kind = f'{kind} of {pivot.dtype}'
+    raise TypeError(
+      "pivot must be the row number of the receiver's own vector, an integer "
+      f'or i32[]; got {kind}: for all pivots at once use nnm.'
+    )
+  if not isinstance(pivot, jax.core.Tracer):
+    checks.integer(int(pivot), name='pivot', low=0, high=n - 1)
+
+
 def _nearest(updates, pivot, num_byzantine, axis_name):
   n = _families.num_vectors(updates, axis_name)
   f = _families.check_tolerance('nearest neighbour averaging', n, num_byzantine)
-  if isinstance(pivot, int):
-    checks.integer(pivot, name='pivot', low=0, high=n - 1)
+  _check_pivot(pivot, n)
 
   def weights_fn(view):
     distances = jnp.take(view.sq_distances(), pivot, axis=0)

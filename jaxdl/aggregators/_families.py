@@ -61,7 +61,7 @@ def num_vectors(updates: Updates, axis_name: str | None = None) -> int:
   if isinstance(updates, view_lib.View):
     return updates.size
   n = checks.num_clients(updates)
-  return n if axis_name is None else n * jax.lax.axis_size(axis_name)
+  return n if axis_name is None else n * checks.axis_size(axis_name)
 
 
 def check_tolerance(
@@ -90,6 +90,40 @@ def check_tolerance(
       'num_byzantine or add clients.'
     )
   return f
+
+
+def check_static(value: object, *, name: str) -> None:
+  """Refuses a traced number where it decides about shapes or counts.
+
+  Args:
+    value: the number.
+    name: the argument's name, for the message.
+
+  Raises:
+    TypeError: if it is being traced.
+  """
+  if isinstance(value, jax.core.Tracer):
+    raise TypeError(
+      f'{name} is static but is being traced: give a Python number, bound by '
+      'functools.partial or named in static_argnames of jax.jit.'
+    )
+
+
+def no_weights(rule: str, weights: chex.Array | None) -> None:
+  """Refuses importances where a rule would not listen to them.
+
+  Args:
+    rule: name for the message.
+    weights: must be None.
+
+  Raises:
+    ValueError: if there are weights.
+  """
+  if weights is not None:
+    raise ValueError(
+      f'weights: {rule} takes no importances of clients: leave weights out, or '
+      'take mean without pre-aggregators.'
+    )
 
 
 def full_precision(fn: Callable[..., T]) -> Callable[..., T]:
@@ -254,8 +288,8 @@ def coordinate_rule(
     Leaves [...], dtypes of the input.
   """
   if isinstance(updates, view_lib.View):
-    view_lib.check_settled(mask=mask)
-    view, mask, axis_name = updates, updates.present, None
+    view_lib.check_settled(mask=mask, axis_name=axis_name)
+    view, mask = updates, updates.present
     updates = view.materialize()
     if view.coefficients is None:
       axis_name = view.axis_name
@@ -263,7 +297,7 @@ def coordinate_rule(
       updates = trees.where_rows(view.valid, updates, math.inf)
   else:
     updates = view_lib.check_floating(updates)
-    checks.num_clients(updates)
+    num_vectors(updates, axis_name)
     if axis_name is not None and mask is not None:
       mask = jax.lax.all_gather(mask, axis_name, tiled=True)
   local = updates
@@ -393,7 +427,7 @@ def directions(
     `Directions` of the M vectors.
   """
   if isinstance(updates, view_lib.View):
-    view_lib.check_settled(mask=mask)
+    view_lib.check_settled(mask=mask, axis_name=axis_name)
     products = updates.products()
     squares = jnp.diagonal(products)
     usable = updates.valid & (squares > 0)
@@ -410,7 +444,7 @@ def directions(
   n, shared = checks.num_clients(updates), updates
   if axis_name is not None:
     shared = view_lib.coordinate_shards(updates, axis_name)
-    n = n * jax.lax.axis_size(axis_name)
+    n = n * checks.axis_size(axis_name)
     if mask is not None:
       mask = jax.lax.all_gather(mask, axis_name, tiled=True)
   mask = view_lib.check_mask(mask, n)

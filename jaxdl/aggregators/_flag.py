@@ -5,6 +5,7 @@ Family: Gram. Everything happens on the N x N Gram matrix of the unit updates.
 """
 
 import functools
+import math
 from typing import NamedTuple
 
 import chex
@@ -333,31 +334,46 @@ def flag_state(
   return fn(_families.directions(updates, mask=mask, axis_name=axis_name))[1]
 
 
-def flag_shares(updates: _families.Updates, **options) -> chex.Array:
+def flag_shares(
+  updates: _families.Updates,
+  *,
+  num_components: int | None = None,
+  num_iters: int = 5,
+  reg: chex.Numeric = 0.0,
+  eps: chex.Numeric = 1e-7,
+  start: str = 'flag_mean',
+  normalize: bool = True,
+  scale: str = 'mean',
+  pair_mode: str = 'objective',
+  rescale: str = 'none',
+  key: chex.PRNGKey | None = None,
+  mask: chex.Array | None = None,
+  axis_name: str | None = None,
+) -> chex.Array:
   """Weights of the unit updates in the flag aggregator's result.
 
   Args:
     updates: stacked tree, leaves [N, ...], or a view.
-    **options: those of `flag_aggregator`.
+    num_components: as in `flag_aggregator`, like all that follow.
+    num_iters: IRLS steps.
+    reg: lambda.
+    eps: smoothing of the weights.
+    start: 'flag_mean' or 'random'.
+    normalize: whether unit updates are averaged.
+    scale: 'mean' or 'num_components'.
+    pair_mode: 'objective' or 'reference'.
+    rescale: 'none' or 'median_norm'.
+    key: consumed if `start='random'`.
+    mask: bool[N], false for padding rows.
+    axis_name: mapped axis over which the clients are split.
 
   Returns:
     f32[N], absolute values sum to one (before a pre-aggregator's weights).
   """
-  mask, axis_name = options.pop('mask', None), options.get('axis_name')
-  defaults = {
-    'num_components': None,
-    'num_iters': 5,
-    'reg': 0.0,
-    'eps': 1e-7,
-    'start': 'flag_mean',
-    'normalize': True,
-    'scale': 'mean',
-    'pair_mode': 'objective',
-    'rescale': 'none',
-    'key': None,
-    'axis_name': None,
-  }
-  fn = _flag(updates, **{**defaults, **options})
+  fn = _flag(
+    updates, num_components, num_iters, reg, eps, start, normalize, scale,
+    pair_mode, rescale, key, axis_name,
+  )  # fmt: skip
   return _families.direction_weights(
     updates,
     lambda seen: fn(seen)[1].shares,
@@ -375,8 +391,11 @@ def _flag(
   m = min(m, n) if num_components is None else m
   checks.integer(m, name='num_components', low=1, high=n)
   checks.integer(num_iters, name='num_iters', low=1)
-  checks.number(reg, name='reg', low=0.0)
-  checks.number(eps, name='eps', low=0.0, open_low=True)
+  checks.number(reg, name='reg', low=0.0, high=math.inf, open_high=True)
+  checks.number(
+    eps, name='eps', low=0.0, high=math.inf, open_low=True, open_high=True
+  )
+  checks.choice(normalize, (True, False), name='normalize')
   checks.choice(start, STARTS, name='start')
   checks.choice(scale, SCALES, name='scale')
   checks.choice(pair_mode, PAIR_MODES, name='pair_mode')

@@ -5,6 +5,8 @@ Family: Gram. Every iterate is a combination of the clients, so iterations work
 on N numbers and the clients are read twice however many there are.
 """
 
+import math
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -61,9 +63,9 @@ def geometric_median(
 
   Args:
     updates: stacked tree, leaves [N, ...], floating point, or a view.
-    nu: smallest distance that a weight 1/distance may see, > 0, in the same
-      units as the updates; static or traced. 1e-6 is close to the exact median
-      of updates that differ by much more, RFA uses 0.1.
+    nu: smallest distance that a weight 1/distance may see, in (0, inf), in the
+      same units as the updates; static or traced. 1e-6 is close to the exact
+      median of updates that differ by much more, RFA uses 0.1.
     num_iters: Weiszfeld steps (static), >= 1. RFA uses 3.
     start: 'centre' is the mean of the half of the clients nearest to the most
       central one, 'mean' the mean, 'zero' the origin (RFA); static.
@@ -96,7 +98,9 @@ def geometric_median(
 
 
 def _weiszfeld(nu, num_iters, start):
-  checks.number(nu, name='nu', low=0.0, open_low=True)
+  checks.number(
+    nu, name='nu', low=0.0, high=math.inf, open_low=True, open_high=True
+  )
   checks.integer(num_iters, name='num_iters', low=1)
   checks.choice(start, STARTS, name='start')
 
@@ -193,7 +197,7 @@ def centered_clipping(
 
 def _anchored(updates, centre, mask, axis_name):
   if isinstance(updates, view_lib.View):
-    view_lib.check_settled(mask=mask)
+    view_lib.check_settled(mask=mask, axis_name=axis_name)
     if not updates.anchored:
       raise ValueError(
         'this rule compares clients with a reference vector: make the view '
@@ -268,8 +272,11 @@ def centered_clipping_aggregator(
   def init(params):
     return jax.tree.map(jnp.zeros_like, params)
 
-  def apply(updates, state, *, mask=None, key=None, axis_name=None, **_):
+  def apply(
+    updates, state, *, weights=None, mask=None, key=None, axis_name=None
+  ):
     del key
+    _families.no_weights('centered_clipping', weights)
     update = centered_clipping(
       updates,
       state,

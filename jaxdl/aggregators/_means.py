@@ -4,6 +4,7 @@
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxdl.aggregators import _families
 from jaxdl.core import checks, trees, view as view_lib
@@ -31,7 +32,8 @@ def mean(
     Leaves [...], dtypes of the input; zeros if the total weight is zero.
 
   Raises:
-    ValueError: if client axes differ or `weights` has another shape.
+    ValueError: if client axes differ, or `weights` has another shape or, as
+      far as values are known, one that is negative or not finite.
 
   Cost: O(N · D), one pass.
 
@@ -40,7 +42,7 @@ def mean(
     Array([1.5], dtype=float32)
   """
   if isinstance(updates, view_lib.View):
-    return updates.combine(_shares(updates, weights, mask, None))
+    return updates.combine(_shares(updates, weights, mask, axis_name))
   updates = view_lib.check_floating(updates)
   shares = _shares(updates, weights, mask, axis_name)
   if mask is not None:
@@ -76,7 +78,7 @@ def mean_weights(
     Array([0.75, 0.25], dtype=float32)
   """
   if isinstance(updates, view_lib.View):
-    return updates.pull(_shares(updates, weights, mask, None))
+    return updates.pull(_shares(updates, weights, mask, axis_name))
   updates = view_lib.check_floating(updates)
   shares = _shares(updates, weights, mask, axis_name)
   if axis_name is None:
@@ -84,20 +86,45 @@ def mean_weights(
   return jax.lax.all_gather(shares, axis_name, tiled=True)
 
 
-def _shares(updates, weights, mask, axis_name):
-  if isinstance(updates, view_lib.View):
-    view_lib.check_settled(mask=mask)
-    n, dtype, mask = updates.size, updates.frame.dtype, updates.present
-  else:
-    n, dtype = checks.num_clients(updates), trees.common_accumulator(updates)
-    mask = view_lib.check_mask(mask, n)
-  if weights is None:
-    weights = jnp.ones((n,), dtype)
+def _importances(weights, mask, n):
+  """Importances as an array; values that are at hand are looked at."""
+  if not isinstance(weights, jax.Array):
+    weights = checks.host_array(weights, name='weights')
   if jnp.shape(weights) != (n,):
     raise ValueError(
       f'weights must have shape [{n}]; got {jnp.shape(weights)}.'
     )
-  shares = jnp.asarray(weights, dtype)
+  for x in (weights, mask):
+    if isinstance(x, jax.core.Tracer) or not getattr(
+      x, 'is_fully_addressable', True
+    ):
+      return weights
+  values = checks.host_array(weights, name='weights')
+  bad = ~np.isfinite(values) | (values < 0)
+  if mask is not None:  # Whatever padding holds.
+    bad &= np.asarray(mask)
+  if bad.any():
+    first = np.argmax(bad)
+    raise ValueError(
+      f'weights must be finite and at least 0; client {first} has '
+      f'{values[first]}: importances only count, a client that should not has '
+      'weight 0.'
+    )
+  return weights
+
+
+def _shares(updates, weights, mask, axis_name):
+  if isinstance(updates, view_lib.View):
+    view_lib.check_settled(mask=mask, axis_name=axis_name)
+    n, dtype, mask = updates.size, updates.frame.dtype, updates.present
+  else:
+    _families.num_vectors(updates, axis_name)
+    n, dtype = checks.num_clients(updates), trees.common_accumulator(updates)
+    mask = view_lib.check_mask(mask, n)
+  if weights is None:
+    shares = jnp.ones((n,), dtype)
+  else:
+    shares = jnp.asarray(_importances(weights, mask, n), dtype)
   if mask is not None:
     shares = jnp.where(mask, shares, 0)
   total = jnp.sum(shares)

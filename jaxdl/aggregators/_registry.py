@@ -96,7 +96,10 @@ RULES: dict[str, Entry] = {
     byzantine=None,
     defaults={'clip_radius': 10.0},
   ),
-  'foolsgold': Entry(_similarity.foolsgold, None, 'stateful', byzantine=None),
+  # Made for any number of sybils.
+  'foolsgold': Entry(
+    _similarity.foolsgold, None, 'stateful', byzantine=None, factor=0
+  ),
 }
 
 PRE_RULES: dict[str, Entry] = {
@@ -147,7 +150,8 @@ def make_aggregator(
 
   Raises:
     ValueError: for unknown names or options, or if N and f do not fit; from
-      `apply` with an axis name, if another number of clients comes.
+      `apply`, if another number of clients comes with an axis name, or weights
+      to a rule that does not listen to them.
 
   Example:
     >>> server = make_aggregator(
@@ -158,11 +162,21 @@ def make_aggregator(
     Array([1.5], dtype=float32)
   """
   checks.choice(name, NAMES, name='aggregator')
+  if isinstance(pre, str):
+    raise TypeError(
+      f'pre must be a tuple of names; got the text {pre!r}: write ({pre!r},).'
+    )
   for stage in pre:
     checks.choice(stage, PRE_NAMES, name='pre_aggregator')
   n = checks.integer(num_clients, name='num_clients', low=1)
-  f = checks.integer(num_byzantine, name='num_byzantine', low=0)
+  f = checks.integer(num_byzantine, name='num_byzantine', low=0, high=n)
   entry = RULES[name]
+  for stage in pre_options or {}:
+    if stage not in pre:
+      raise ValueError(
+        f'pre_options is about {stage!r}, which is not in pre={tuple(pre)}: '
+        'add it there or leave its options out.'
+      )
   before = [
     _bind(p, PRE_RULES[p], f, (pre_options or {}).get(p, {}))[0] for p in pre
   ]
@@ -174,6 +188,10 @@ def make_aggregator(
     server = _with_memory(name, rule(), tuple(before))
   else:
     server = _without_memory(entry, rule, bound, tuple(before))
+  if entry.byzantine is None:  # The others look themselves.
+    left = _rows_after(tuple(before), n)
+    limits = {'factor': entry.factor, 'extra': entry.extra}
+    _families.check_tolerance(name, left, f, **limits)
   _rehearse(server, n)
   return _counting(server, n)
 
@@ -248,6 +266,19 @@ def as_aggregator(
   return _combinators.stateless(rule)
 
 
+def _rows_after(before, n):
+  """Vectors that pre-aggregators leave of n; bucketing leaves fewer."""
+  if not before:
+    return n
+  stages = (*before, lambda view: view.materialize())
+  stages[-1].knows_views = True
+  run = lambda x: _combinators.run_stages(
+    stages, view_lib.view(x), jax.random.key(0)
+  )
+  x = jax.ShapeDtypeStruct((n, 2), jnp.float32)
+  return jax.eval_shape(run, x).shape[0]
+
+
 def _rehearse(server, n):
   """Traces one call on tiny shapes, so that impossible settings fail now."""
   x = jax.ShapeDtypeStruct((n, 2), jnp.float32)
@@ -294,11 +325,14 @@ def _without_memory(entry, rule, bound, before):
   def apply(
     updates, state, *, weights=None, key=None, mask=None, axis_name=None
   ):
+    if entry.family != 'mean' or before:
+      label = checks.described(checks.unwrapped(rule))
+      _families.no_weights(label.removeprefix('the function '), weights)
     if not before:
       kwargs = {'mask': mask, 'axis_name': axis_name}
       if entry.random:
         kwargs['key'] = key
-      if entry.family == 'mean' and weights is not None:
+      if weights is not None:
         kwargs['weights'] = weights
       return rule(updates, **kwargs), state
     view = view_lib.view(updates, mask=mask, axis_name=axis_name)
@@ -332,7 +366,10 @@ def _with_memory(name, server, before):
       'pre-aggregator: drop pre.'
     )
 
-  def apply(updates, state, *, key=None, mask=None, axis_name=None, **_):
+  def apply(
+    updates, state, *, weights=None, key=None, mask=None, axis_name=None
+  ):
+    _families.no_weights(name, weights)
     view = view_lib.view(updates, mask=mask, anchor=state, axis_name=axis_name)
     view = _combinators.run_stages((*before, lambda v: v), view, key)
     return server.apply(view, state)

@@ -41,7 +41,8 @@ def fltrust(
     Leaves [...], dtypes of the input; zeros if no client agrees at all.
 
   Raises:
-    ValueError: if client axes differ or a view has no anchor.
+    ValueError: if client axes differ, `trusted` is None or a view has no
+      anchor.
 
   Cost: O(N² · D), two passes. Family: Gram.
 
@@ -52,7 +53,7 @@ def fltrust(
 
   Source: Cao et al. 2021 (https://arxiv.org/abs/2012.13995), equation 4.
   """
-  view, trusted = _iterative._anchored(updates, trusted, mask, axis_name)
+  view, trusted = _beside(updates, trusted, mask, axis_name)
   return view.combine(_trust(view, trusted))
 
 
@@ -74,8 +75,17 @@ def fltrust_weights(
   Returns:
     f32[N] on the client rows.
   """
-  view, trusted = _iterative._anchored(updates, trusted, mask, axis_name)
+  view, trusted = _beside(updates, trusted, mask, axis_name)
   return view.pull(_trust(view, trusted))
+
+
+def _beside(updates, trusted, mask, axis_name):
+  if trusted is None:
+    raise ValueError(
+      'trusted is None: fltrust needs a vector to trust, leaves [...] like one '
+      'update, e.g. a gradient on clean root data.'
+    )
+  return _iterative._anchored(updates, trusted, mask, axis_name)
 
 
 @_families.full_precision
@@ -171,6 +181,7 @@ def foolsgold(*, num_clients: int, average: bool = True) -> types.Aggregator:
   Source: Fung et al. 2020 (https://arxiv.org/abs/1808.04866), Algorithm 1.
   """
   n = checks.integer(num_clients, name='num_clients', low=1)
+  checks.choice(average, (True, False), name='average')
 
   def init(params):
     return FoolsGoldState(
@@ -178,9 +189,7 @@ def foolsgold(*, num_clients: int, average: bool = True) -> types.Aggregator:
     )
 
   def remember(updates, state, mask, axis_name):
-    rows = checks.num_clients(updates)
-    if axis_name is not None:
-      rows = rows * jax.lax.axis_size(axis_name)
+    rows = _families.num_vectors(updates, axis_name)
     if rows != n:
       raise ValueError(
         f'updates has {rows} clients but foolsgold was made for '
@@ -198,8 +207,11 @@ def foolsgold(*, num_clients: int, average: bool = True) -> types.Aggregator:
       weights = weights / jnp.where(total > 0, total, 1.0)
     return weights
 
-  def apply(updates, state, *, mask=None, key=None, axis_name=None, **_):
+  def apply(
+    updates, state, *, weights=None, mask=None, key=None, axis_name=None
+  ):
     del key
+    _families.no_weights('foolsgold', weights)
     updates, history = remember(updates, state, mask, axis_name)
     weights = shares(history, mask, axis_name)
     finite = jnp.isfinite(trees.sq_norms(updates))
@@ -307,6 +319,13 @@ def _signguard(key, norm_low, norm_high, sample_fraction):
   keys.check_key(key)
   checks.number(norm_low, name='norm_low', low=0.0)
   checks.number(norm_high, name='norm_high', low=0.0, open_low=True)
+  known = not any(isinstance(x, jax.core.Tracer) for x in (norm_low, norm_high))
+  if known and norm_low >= norm_high:
+    raise ValueError(
+      f'norm_low={norm_low} is not below norm_high={norm_high}: nobody could '
+      'pass; lower norm_low or raise norm_high.'
+    )
+  _families.check_static(sample_fraction, name='sample_fraction')
   checks.number(
     sample_fraction, name='sample_fraction', low=0.0, high=1.0, open_low=True
   )

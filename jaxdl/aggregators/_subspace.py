@@ -5,6 +5,8 @@ Family: Gram. The spectrum of a covariance matrix is that of the centred Gram
 matrix, so nothing of size D x D appears.
 """
 
+import math
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -452,7 +454,15 @@ def _dnc(
   n = _families.num_vectors(updates, axis_name)
   f = _families.check_tolerance('dnc', n, num_byzantine)
   b = checks.integer(num_coordinates, name='num_coordinates', low=1)
-  checks.number(filter_factor, name='filter_factor', low=0.0, open_low=True)
+  _families.check_static(filter_factor, name='filter_factor')
+  checks.number(
+    filter_factor,
+    name='filter_factor',
+    low=0.0,
+    high=math.inf,
+    open_low=True,
+    open_high=True,
+  )
   checks.integer(num_iters, name='num_iters', low=1)
   keys.check_key(key)
   marked = min(int(filter_factor * f), n - 1)

@@ -341,7 +341,7 @@ def coordinate_shards(
   Returns:
     Leaves [N, S] with S = ceil(D / P); the last share is padded with zeros.
   """
-  devices = jax.lax.axis_size(axis_name)
+  devices = checks.axis_size(axis_name)
 
   def leaf(x):
     flat = x.reshape(x.shape[0], -1)
@@ -362,7 +362,7 @@ def own_coordinates(tree: chex.ArrayTree, axis_name: str) -> chex.ArrayTree:
   Returns:
     Leaves [S], S = ceil(D / P), as in `coordinate_shards`.
   """
-  devices = jax.lax.axis_size(axis_name)
+  devices = checks.axis_size(axis_name)
 
   def leaf(x):
     flat = jnp.pad(x.reshape(-1), (0, -x.size % devices))
@@ -417,22 +417,22 @@ def view(
     A `View` of the N rows.
 
   Raises:
-    ValueError: if client axes differ, `mask` or `anchor` do not fit, or come
-      with a view.
+    ValueError: if client axes differ, `mask` or `anchor` do not fit,
+      `axis_name` is not mapped, or one of them comes with a view.
     TypeError: if a leaf is not floating point or `mask` is not boolean.
 
   Range: all of the dtype. A row more than 2^62 times longer than a typical one
   counts as not finite, as an adversary's NaN does.
   """
   if isinstance(updates, View):
-    check_settled(mask=mask, anchor=anchor)
+    check_settled(mask=mask, anchor=anchor, axis_name=axis_name)
     return updates
   updates = check_floating(updates)
   n = checks.num_clients(updates)
   shared = updates
   if axis_name is not None:
     shared = coordinate_shards(updates, axis_name)
-    n = n * jax.lax.axis_size(axis_name)
+    n = n * checks.axis_size(axis_name)
     if mask is not None:
       mask = jax.lax.all_gather(mask, axis_name, tiled=True)
   mask = check_mask(mask, n)

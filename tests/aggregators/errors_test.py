@@ -45,6 +45,31 @@ class ToleranceTest(parameterized.TestCase):
       jax.eval_shape(functools.partial(rule, num_byzantine=f), X)
     jax.eval_shape(functools.partial(rule, num_byzantine=f - 1), X)
 
+  def test_rules_that_are_not_told(self):
+    """The registry knows what they need; nobody else has f."""
+    make = functools.partial(aggregators.make_aggregator, num_clients=4)
+    for name in (
+      'median', 'geometric_median', 'flag', 'signguard', 'centered_clipping'
+    ):  # fmt: skip
+      with self.assertRaisesRegex(
+        ValueError, rf'{name} needs n >= 2f\+1 \(n=4, f=2\): lower num_byz'
+      ):
+        make(name, num_byzantine=2)
+    make('median', num_byzantine=1)
+    make('mean', num_byzantine=4)
+    with self.assertRaisesRegex(ValueError, 'num_byzantine must be at most 4'):
+      make('mean', num_byzantine=5)
+    with self.assertRaisesRegex(ValueError, r'median .* \(n=2, f=1\)'):
+      make('median', num_byzantine=1, pre=('bucketing',))
+    with self.assertRaisesRegex(
+      ValueError, r"about 'arc', which is not in pre"
+    ):
+      make('median', pre=('nnm',), pre_options={'arc': {}})
+    with self.assertRaisesRegex(
+      TypeError, r"got the text 'nnm': write \('nnm'"
+    ):
+      make('median', pre='nnm')
+
   def test_rules_with_more_arguments(self):
     with self.assertRaisesRegex(ValueError, r'dnc needs .* \(n=10, f=5\)'):
       aggregators.dnc(X, key=_key(), num_byzantine=5)
@@ -79,6 +104,11 @@ class ToleranceTest(parameterized.TestCase):
   def test_numpy_integers_are_integers(self):
     got = aggregators.trimmed_mean(X, num_trimmed=np.int64(1))
     np.testing.assert_array_equal(got, np.ones(3))
+
+
+@functools.cache
+def _seen():
+  return view_lib.view(X, anchor=X[0])
 
 
 RULES_ALONE = {
@@ -123,6 +153,22 @@ class TreeTest(parameterized.TestCase):
       rule(X, mask=np.ones(10, np.int32))
     with self.assertRaisesRegex(ValueError, 'mask comes with a view'):
       rule(view_lib.view(X), mask=np.ones(10, bool))
+
+  @parameterized.named_parameters((n, r) for n, r in RULES_ALONE.items())
+  def test_axis_names(self, rule):
+    with self.assertRaisesRegex(
+      ValueError, "axis_name='clients' is not mapped here"
+    ):
+      rule(X, axis_name='clients')
+    with self.assertRaisesRegex(
+      ValueError, "axis_name='clients' is not mapped here"
+    ):
+      rule(X, axis_name='clients', mask=np.ones(10, bool))
+    view = _seen()
+    if isinstance(rule, functools.partial) and 'clip_radius' in rule.keywords:
+      rule = functools.partial(rule, centre=X[0])
+    with self.assertRaisesRegex(ValueError, 'axis_name comes with a view'):
+      rule(view, axis_name='clients')
 
   @parameterized.parameters('mda', 'smea')
   def test_subset_rules_take_no_mask(self, name):
@@ -185,6 +231,14 @@ class OptionTest(parameterized.TestCase):
     (aggregators.caf, {'num_byzantine': 1, 'peak': 'top'},
      r"peak='top' is unknown"),
     (aggregators.geometric_median, {'nu': 0.0}, r'nu must lie in \(0.0, inf'),
+    (aggregators.geometric_median, {'nu': np.inf},
+     r'nu must lie in \(0.0, inf\); got inf'),
+    (aggregators.flag_aggregator, {'reg': np.inf},
+     r'reg must lie in \[0.0, inf\); got inf'),
+    (aggregators.flag_aggregator, {'eps': np.inf},
+     r'eps must lie in \(0.0, inf\); got inf'),
+    (aggregators.flag_aggregator, {'normalize': 'no'},
+     r"normalize='no' is unknown: choose one of True, False"),
     (aggregators.geometric_median, {'num_iters': 0}, 'num_iters must be at'),
     (aggregators.geometric_median, {'start': 'x'}, r"start='x' is unknown"),
     (aggregators.centered_clipping, {'clip_radius': 1.0, 'num_iters': 0},
@@ -214,10 +268,129 @@ class OptionTest(parameterized.TestCase):
       rule(X, **options)
 
   def test_signguard_and_dnc_ranges(self):
+    guard = functools.partial(aggregators.signguard, X, key=_key())
     with self.assertRaisesRegex(ValueError, r'sample_fraction must lie in'):
-      aggregators.signguard(X, key=_key(), sample_fraction=1.5)
-    with self.assertRaisesRegex(ValueError, r'filter_factor must lie in'):
-      aggregators.dnc(X, key=_key(), num_byzantine=1, filter_factor=0.0)
+      guard(sample_fraction=1.5)
+    for low, high in ((3.0, 1.0), (1.0, 1.0)):
+      with self.assertRaisesRegex(
+        ValueError, f'norm_low={low} is not below norm_high={high}: nobody'
+      ):
+        guard(norm_low=low, norm_high=high)
+    divide = functools.partial(aggregators.dnc, X, key=_key(), num_byzantine=1)
+    for value in (0.0, np.inf, np.nan):
+      with self.assertRaisesRegex(
+        ValueError, rf'filter_factor must lie in \(0.0, inf\); got {value}'
+      ):
+        divide(filter_factor=value)
+    with self.assertRaisesRegex(TypeError, 'filter_factor is static but'):
+      jax.eval_shape(lambda c: divide(filter_factor=c), 1.0)
+    with self.assertRaisesRegex(TypeError, 'sample_fraction is static but'):
+      jax.eval_shape(lambda c: guard(sample_fraction=c), 0.5)
+
+  def test_pivots(self):
+    run = functools.partial(
+      aggregators.nearest_neighbor_averaging, X, num_byzantine=1
+    )
+    for value in (10, np.int64(10), np.array(10), jnp.int32(10)):
+      with self.assertRaisesRegex(ValueError, 'pivot must be at most 9; got 1'):
+        run(pivot=value)
+    for value in (-1, np.int8(-1)):
+      with self.assertRaisesRegex(
+        ValueError, 'pivot must be at least 0; got -'
+      ):
+        run(pivot=value)
+    for value, got in (
+      (None, 'None'), (1.0, '1.0'), (True, 'True'), ('a', "the text 'a'"),
+      (np.arange(2), r'an array of shape \(2,\) of int'),
+    ):  # fmt: skip
+      with self.assertRaisesRegex(
+        TypeError, f'pivot must be the row number .*; got {got}.* use nnm'
+      ):
+        run(pivot=value)
+    with self.assertRaisesRegex(TypeError, r'shape \(\) of float32'):
+      jax.eval_shape(lambda p: run(pivot=p), 1.0)
+    jax.eval_shape(lambda p: run(pivot=p), 1)
+    jax.eval_shape(lambda: run(pivot=np.int64(9)))
+
+  @parameterized.named_parameters(
+    ('negative', -1.0, 'client 2 has -1.0'),
+    ('nan', np.nan, 'client 2 has nan'),
+    ('infinite', np.inf, 'client 2 has inf'),
+  )
+  def test_importances(self, value, message):
+    weights = np.ones(10)
+    weights[2] = value
+    for rule in (aggregators.mean, aggregators.mean_weights):
+      for given in (weights, list(weights), jnp.asarray(weights)):
+        with self.assertRaisesRegex(
+          ValueError, f'weights must be finite and at least 0; {message}'
+        ):
+          rule(X, weights=given)
+      # Nobody can look at these.
+      jax.eval_shape(lambda w, rule=rule: rule(X, weights=w), weights)
+    present = np.arange(10) != 2
+    got = aggregators.mean(X, weights=weights, mask=present)
+    np.testing.assert_allclose(got, 1.0, rtol=1e-6)
+    with self.assertRaisesRegex(TypeError, 'real numbers; got complex'):
+      aggregators.mean(X, weights=np.ones(10, complex))
+
+  def test_what_a_rule_does_not_take(self):
+    for rule in (
+      functools.partial(aggregators.krum, num_byzantine=1),
+      aggregators.foolsgold(num_clients=10),
+      aggregators.centered_clipping_aggregator(clip_radius=1.0),
+      aggregators.make_aggregator('mean', num_clients=10, pre=('nnm',)),
+      aggregators.make_aggregator(
+        'centered_clipping', num_clients=10, pre=('nnm',)
+      ),
+      aggregators.stateless(aggregators.median),
+    ):
+      server = aggregators.as_aggregator(rule)
+      with self.assertRaisesRegex(ValueError, '^weights: .* leave '):
+        server.apply(X, server.init(X[0]), weights=np.ones(10))
+    alone = aggregators.stateless(lambda updates: updates[0])
+    for name, value in (('mask', np.ones(10, bool)), ('axis_name', 'clients')):
+      with self.assertRaisesRegex(ValueError, f'^{name}: <lambda> does not'):
+        alone.apply(X, (), **{name: value})
+    with self.assertRaisesRegex(TypeError, "argument 'num_component'"):
+      aggregators.flag_shares(X, num_component=1)
+    with self.assertRaisesRegex(TypeError, 'flag_shares'):
+      aggregators.flag_shares(X, num_component=1)
+    with self.assertRaisesRegex(ValueError, 'trusted is None: fltrust needs'):
+      aggregators.fltrust(X, None)
+    with self.assertRaisesRegex(ValueError, 'trusted is None: fltrust needs'):
+      aggregators.fltrust_weights(X, None)
+
+  def test_keys_of_chains(self):
+    rules = (
+      aggregators.chain(aggregators.bucketing, aggregators.median),
+      functools.partial(aggregators.dnc, num_byzantine=1),
+    )
+    for rule, name in zip(rules, ('bucketing', 'dnc'), strict=True):
+      with self.assertRaisesRegex(
+        TypeError, rf'{name} needs a key.* add key=jax.random.key\(seed\)'
+      ):
+        aggregators.stateless(rule).apply(X, ())
+      jax.eval_shape(lambda r=rule: r(X, key=_key()))
+    server = aggregators.make_aggregator(
+      'median', num_clients=10, pre=('bucketing',)
+    )
+    for call in (server.apply, server.explain):
+      with self.assertRaisesRegex(TypeError, 'bucketing needs a key'):
+        call(X, ())
+
+  def test_rules_of_numpy(self):
+    median = functools.partial(np.median, axis=0)
+    nnm = functools.partial(aggregators.nnm, num_byzantine=1)
+    for rule in (median, aggregators.chain(nnm, median)):
+      server = aggregators.as_aggregator(rule)
+      with self.assertRaisesRegex(
+        TypeError, 'np.median makes NumPy arrays .* use jnp.median'
+      ):
+        jax.eval_shape(lambda x, s=server: s.apply(x, ())[0], X)
+    own = aggregators.chain(lambda x: np.sort(x, axis=0), aggregators.median)
+    with self.assertRaisesRegex(TypeError, '<lambda> makes NumPy .* use jnp'):
+      jax.eval_shape(own, X)
 
   @parameterized.parameters(-0.1, 1.0)
   def test_momentum(self, decay):
