@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What binaries say about mistakes: the flags that led to them."""
 
+import contextlib
 import dataclasses
 import importlib
+import io
+import logging as std_logging
 import pathlib
 import re
 import sys
@@ -10,6 +13,7 @@ import tempfile
 import types
 from unittest import mock
 
+from absl import logging
 from absl.testing import absltest, parameterized
 
 from experiments import (
@@ -138,6 +142,38 @@ class ReproduceTest(parameterized.TestCase):
     for flag, path in (('output', file / 'x'), ('plots', file)):
       with self.assertRaisesRegex(ValueError, f'--{flag}=.* cannot be written'):
         reproduce.check_place(flag, path)
+    with mock.patch('tempfile.mkdtemp', side_effect=OSError(2, 'No such')):
+      for flag, path in (('output', file), ('plots', file.with_name('new'))):
+        with self.assertRaisesRegex(
+          ValueError, f'^--{flag}=.*takes no files .*Choose another --{flag}.$'
+        ):
+          reproduce.check_place(flag, path)
+
+  def test_help_fits_a_terminal(self):
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), self.assertRaises(SystemExit):
+      reproduce._parse(['reproduce', '--help'])
+    self.assertIn('\n  --papers=all\n', out.getvalue())
+    self.assertLessEqual(max(map(len, out.getvalue().splitlines())), 80)
+
+  def test_libraries_that_look_for_devices_are_not_heard(self):
+    seen = []
+
+    def look(seeds):
+      del seeds
+      for path, level in (('x/xla_bridge.py', 20), ('x/xla_bridge.py', 30)):
+        record = std_logging.LogRecord(
+          'jax', level, path, 1, 'no tpu', (), None
+        )
+        seen.append(bool(logging.get_absl_handler().filter(record)))
+      return 0
+
+    with (
+      mock.patch.object(reproduce, '_reproduce', look),
+      mock.patch.object(reproduce, 'FLAGS', mock.Mock(seeds=['0'])),
+    ):
+      self.assertEqual(reproduce.main(['reproduce']), 0)
+    self.assertEqual(seen, [False, True])
 
   def test_smoke_runs_one_shrunk_experiment_of_the_first_claim(self):
     seen = []
