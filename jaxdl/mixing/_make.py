@@ -169,6 +169,9 @@ TOPOLOGIES: dict[str, Topology] = {
 }
 
 
+_COUNTS = ('rows', 'degree', 'num_shifts', 'max_degree')
+
+
 def _collect(topology: str, given: dict[str, Any]) -> dict[str, Any]:
   entry = TOPOLOGIES[topology]
   for name, value in given.items():
@@ -178,6 +181,10 @@ def _collect(topology: str, given: dict[str, Any]) -> dict[str, Any]:
         f'{name}={value!r} has no meaning for topology={topology!r}: leave it '
         f'None; options of this topology: {known}.'
       )
+    if value is not None and name in _COUNTS:
+      checks.integer(value, name=name, low=1)
+    elif value is not None:
+      checks.number(value, name=name, low=0.0, high=1.0)
   return {
     name: default if given.get(name) is None else given[name]
     for name, default in entry.options.items()
@@ -263,8 +270,9 @@ def make_mixer(
     The mixer.
 
   Raises:
-    ValueError: for unknown names, options that do not apply, and topologies
-      that do not exist for this N.
+    ValueError: for unknown names, options that do not apply or are out of
+      range, and topologies that do not exist for this N.
+    TypeError: if an option is no number, or no integer where it counts.
 
   Example:
     >>> make_mixer('ring', 4).matrix(0)[0].round(3).tolist()

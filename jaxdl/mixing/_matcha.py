@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decomposition of a graph into matchings with optimised activation."""
 
+import contextlib
 from typing import NamedTuple
 
 import jax
@@ -79,6 +80,18 @@ def _project(values: np.ndarray, total: float) -> np.ndarray:
   return np.clip(values + high, 0, 1)
 
 
+def _second(matrix: np.ndarray) -> tuple[float, np.ndarray]:
+  """The second smallest eigenvalue and its vector."""
+  # LAPACK's search for single eigenvalues fails, or finds none, where many are
+  # equal, as those of complete graphs are.
+  with contextlib.suppress(np.linalg.LinAlgError):
+    values, vectors = scipy.linalg.eigh(matrix, subset_by_index=[1, 1])
+    if len(values):
+      return values[0], vectors[:, 0]
+  values, vectors = np.linalg.eigh(matrix)
+  return values[1], vectors[:, 1]
+
+
 def decompose(
   graph: _weights.Graph, *, budget: float = 0.5, num_steps: int = 200
 ) -> Matcha:
@@ -113,14 +126,11 @@ def decompose(
   for k in range(num_steps + 1):
     if n == 1 or budget == 1.0:
       break
-    values, vectors = scipy.linalg.eigh(
-      np.tensordot(p, laplacians, axes=1), subset_by_index=[1, 1]
-    )
-    if values[0] > best_value:
-      best, best_value, best_step = p, values[0], k
+    value, u = _second(np.tensordot(p, laplacians, axes=1))
+    if value > best_value:
+      best, best_value, best_step = p, value, k
     if k - best_step > _PATIENCE:
       break
-    u = vectors[:, 0]
     # u' L_j u adds (u_a - u_b)² over the links (a, b) of matching j.
     slope = ((u[None, :] - u[partners]) ** 2).sum(axis=1) / 2
     slope = slope - slope.mean()
@@ -135,8 +145,7 @@ def decompose(
 
   def factor(alpha):
     gram = np.eye(n) - 2 * alpha * mean + alpha**2 * second - uniform
-    top = scipy.linalg.eigvalsh(gram, subset_by_index=[n - 1, n - 1])
-    return float(top[0])
+    return float(np.linalg.eigvalsh(gram)[-1])
 
   result = scipy.optimize.minimize_scalar(
     factor, bounds=(0.0, 1.0), method='bounded', options={'xatol': 1e-8}

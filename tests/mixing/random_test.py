@@ -206,7 +206,30 @@ class MatchaTest(parameterized.TestCase):
     mean, error = _shrinkage(_draws(mixing.matcha(plan), 3000))
     self.assertLess(mean, factor + 3 * error)
 
+  def test_complete_graphs(self):
+    # All links at once: (1 - 24 α)² on everything but the mean.
+    plan = mixing.decompose(networkx.complete_graph(24), budget=1.0)
+    self.assertLess(plan.factor, 1e-12)
+    self.assertAlmostEqual(plan.step_size, 1 / 24, delta=1e-7)
+    # Half of them: its eigenvalues are all equal, which LAPACK does not like.
+    plan = mixing.decompose(networkx.complete_graph(24), budget=0.5)
+    laplacians = np.eye(24) - np.eye(24)[plan.partners]
+    mean = np.einsum('m,mij->ij', plan.probabilities, laplacians)
+    spread = plan.probabilities * (1 - plan.probabilities)
+    noise = 2 * np.einsum('m,mij->ij', spread, laplacians)
+    a = plan.step_size
+    second = (np.eye(24) - a * mean) @ (np.eye(24) - a * mean) + a**2 * noise
+    want = np.linalg.eigvalsh(second - 1 / 24)[-1]
+    self.assertAlmostEqual(plan.factor, want, delta=1e-10)
+    self.assertBetween(plan.factor, 0.0, 0.2)
+
   def test_refuses_what_cannot_work(self):
+    with self.assertRaisesRegex(ValueError, 'degree must be at least 1; got 0'):
+      mixing.make_mixer('matcha', 8, degree=0)
+    with self.assertRaisesRegex(
+      TypeError, "degree must be an integer; got 'a'"
+    ):
+      mixing.make_mixer('epidemic_local', 8, degree='a')
     with self.assertRaisesRegex(ValueError, 'components'):
       mixing.matcha(np.eye(4))
     with self.assertRaisesRegex(ValueError, 'undirected'):
