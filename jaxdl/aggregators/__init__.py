@@ -28,6 +28,11 @@ options by `functools.partial`; `as_aggregator` does the rest.
 Non-finite clients are farthest from everyone in robust rules and pass through
 the plain mean. `mask` removes padding rows: they never move a result.
 
+Finite clients may be as large as the dtype has numbers. At the small end, what
+is below its smallest normal number, 1.2e-38 in float32 (a share of an entry
+too), counts as zero: answers are exact to rounding for entries above 1e-33, and
+off by up to 1e-38 below.
+
 **Inside your own `shard_map`**, a rule with `axis_name` takes this device's
 clients, leaves [N / P, ...], and gives every device the update of all. Cast the
 parameters first: jax sums the gradient of a value that all devices share over

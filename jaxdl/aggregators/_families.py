@@ -28,6 +28,7 @@ WeightsFn = Callable[[view_lib.View], chex.Array]
 MatrixFn = Callable[[view_lib.View], tuple[chex.Array, chex.Array | None]]
 Kernel = Callable[[chex.Array, int | chex.Array], 'Average']
 T = TypeVar('T')
+_LONG = 2.0**60
 
 
 class Average(NamedTuple):
@@ -398,10 +399,9 @@ class Directions(NamedTuple):
     return m if self.present is None else jnp.sum(self.present)
 
   def inverse(self) -> chex.Array:
-    """f32[M], one over the length; zero where not usable."""
+    """f32[M], one over the length in units; zero where not usable."""
     safe = jnp.where(self.usable, self.lengths, 1)
-    out = jnp.where(self.usable, 1 / safe / self.units, 0)
-    return jnp.where(jnp.isfinite(out), out, 0)
+    return jnp.where(self.usable, 1 / safe, 0)
 
   def relative(self) -> tuple[chex.Array, chex.Array]:
     """f32[M], lengths in one common unit near the typical one; that unit."""
@@ -514,9 +514,14 @@ def lengths(updates: Updates, *, mask: chex.Array | None = None) -> Lengths:
   )
 
 
+# The weights meet vectors that were divided by their units; the factor
+# multiplies the sum.
+DirectionFn = Callable[[Directions], tuple[chex.Array, chex.Numeric]]
+
+
 def direction_weights(
   updates: Updates,
-  weights_fn: Callable[[Directions], chex.Array],
+  weights_fn: DirectionFn,
   *,
   mask: chex.Array | None,
   axis_name: str | None,
@@ -525,16 +530,18 @@ def direction_weights(
 
   Args:
     updates: stacked tree or view.
-    weights_fn: the rule, on `Directions` of M vectors: f32[M].
+    weights_fn: the rule, on `Directions` of M vectors: f32[M] and a factor.
     mask: bool[N] or None.
     axis_name: mapped axis or None.
 
   Returns:
-    f32[N].
+    f32[N]; those of rows whose lengths are near the ends of the range of the
+    dtype may not be numbers of it, and are zero.
   """
-  weights = full_precision(weights_fn)(
-    directions(updates, mask=mask, axis_name=axis_name)
-  )
+  found = directions(updates, mask=mask, axis_name=axis_name)
+  weights, factor = full_precision(weights_fn)(found)
+  weights = weights / found.units * factor
+  weights = jnp.where(jnp.isfinite(weights), weights, 0)
   if isinstance(updates, view_lib.View):
     return updates.pull(weights)
   return weights
@@ -542,7 +549,7 @@ def direction_weights(
 
 def direction_rule(
   updates: Updates,
-  weights_fn: Callable[[Directions], chex.Array],
+  weights_fn: DirectionFn,
   *,
   mask: chex.Array | None,
   axis_name: str | None,
@@ -551,7 +558,7 @@ def direction_rule(
 
   Args:
     updates: stacked tree or view.
-    weights_fn: the rule, on `Directions` of M vectors: f32[M].
+    weights_fn: the rule, on `Directions` of M vectors: f32[M] and a factor.
     mask: bool[N] or None.
     axis_name: mapped axis or None.
 
@@ -559,11 +566,55 @@ def direction_rule(
     Leaves [...].
   """
   found = directions(updates, mask=mask, axis_name=axis_name)
-  weights = full_precision(weights_fn)(found)
-  if isinstance(updates, view_lib.View):
-    return updates.combine(weights)
-  return view_lib.combine_finite(
-    weights, updates, found.finite, axis_name=axis_name
+  weights, factor = full_precision(weights_fn)(found)
+  if not isinstance(updates, view_lib.View):
+    return combine_in_units(
+      weights, updates, found.units, found.finite, factor, axis_name=axis_name
+    )
+  unit = jnp.asarray(updates.unit)
+  # Only where weights would leave the range: it costs a copy of the rows.
+  extreme = (unit > _LONG) | (unit < 1 / _LONG)
+  outer = jnp.where(extreme, unit, 1)
+  return combine_in_units(
+    updates.pull(weights / (unit / outer)),
+    updates.base,
+    jnp.full(updates.finite.shape, outer),
+    updates.finite,
+    factor,
+    axis_name=updates.axis_name,
+  )
+
+
+def combine_in_units(
+  weights: chex.Array,
+  stacked: chex.ArrayTree,
+  units: chex.Array,
+  finite: chex.Array,
+  factor: chex.Numeric,
+  *,
+  axis_name: str | None,
+) -> chex.ArrayTree:
+  """A multiple of the weighted sum of rows over their units.
+
+  Args:
+    weights: f32[N], on rows that were divided by their units.
+    stacked: leaves [N, ...].
+    units: f32[N], powers of two.
+    finite: bool[N].
+    factor: of the sum; a Python 1 costs nothing.
+    axis_name: mapped axis or None.
+
+  Returns:
+    Leaves [...], right wherever it is a number of its dtype.
+  """
+  out = view_lib.combine_finite(
+    weights, stacked, finite, units=units, axis_name=axis_name
+  )
+  if isinstance(factor, (int, float)) and factor == 1:
+    return out
+  return jax.tree.map(
+    lambda x: (x.astype(trees.accumulator(x.dtype)) * factor).astype(x.dtype),
+    out,
   )
 
 

@@ -243,7 +243,7 @@ def flag_aggregator(
     pair_mode, rescale, key, axis_name,
   )  # fmt: skip
   return _families.direction_rule(
-    updates, lambda seen: fn(seen)[0], mask=mask, axis_name=axis_name
+    updates, lambda seen: fn(seen)[:2], mask=mask, axis_name=axis_name
   )
 
 
@@ -288,7 +288,7 @@ def flag_aggregator_weights(
     pair_mode, rescale, key, axis_name,
   )  # fmt: skip
   return _families.direction_weights(
-    updates, lambda seen: fn(seen)[0], mask=mask, axis_name=axis_name
+    updates, lambda seen: fn(seen)[:2], mask=mask, axis_name=axis_name
   )
 
 
@@ -331,7 +331,7 @@ def flag_state(
     updates, num_components, num_iters, reg, eps, start, True, 'mean',
     pair_mode, 'none', key, axis_name,
   )  # fmt: skip
-  return fn(_families.directions(updates, mask=mask, axis_name=axis_name))[1]
+  return fn(_families.directions(updates, mask=mask, axis_name=axis_name))[2]
 
 
 def flag_shares(
@@ -376,7 +376,7 @@ def flag_shares(
   )  # fmt: skip
   return _families.direction_weights(
     updates,
-    lambda seen: fn(seen)[1].shares,
+    lambda seen: (fn(seen)[2].shares * seen.units, 1),
     mask=mask,
     axis_name=axis_name,
   )
@@ -491,7 +491,7 @@ def _flag(
     if normalize:
       target = usable.astype(dtype)
     else:
-      target = jnp.where(usable, norms * common, 0.0)
+      target = jnp.where(usable, norms, 0.0)
     projected = basis @ (basis.T @ (unit @ target))
     projected = projected / (jnp.maximum(count, 1) if scale == 'mean' else m)
     if normalize and rescale == 'median_norm':
@@ -501,7 +501,7 @@ def _flag(
         jnp.take(ordered, jnp.maximum(number - 1, 0) // 2)
         + jnp.take(ordered, number // 2, mode='clip')
       )
-      projected = projected * jnp.where(number > 0, middle * common, 0.0)
+      projected = projected * jnp.where(number > 0, middle, 0.0)
     values = reconstruction_values(unit, basis)
     state = FlagState(
       values=jnp.where(usable, values, 0.0),
@@ -510,6 +510,7 @@ def _flag(
       num_ignored=(seen.num_present - jnp.sum(usable)).astype(jnp.int32),
       shares=projected / jnp.maximum(jnp.sum(jnp.abs(projected)), 1e-30),
     )
-    return projected * inverse, state
+    factor = 1 if normalize and rescale == 'none' else common
+    return projected * inverse, factor, state
 
   return weights_fn

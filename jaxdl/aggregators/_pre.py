@@ -168,7 +168,7 @@ def clipping(
 
   def factors(lengths):
     safe = jnp.where(lengths.values > 0, lengths.values, 1.0)
-    return clip_radius / safe / lengths.units
+    return clip_radius / safe
 
   return _shortened(updates, factors, mask, axis_name)
 
@@ -219,31 +219,37 @@ def arc(
     by_length = jnp.argsort(norms, descending=True)
     last = jnp.take(by_length, clipped)
     longest = jnp.isinf(jnp.take(norms, last))  # More broken than clipped.
-    units = jnp.take(lengths.units, last) / lengths.units
     safe = jnp.where(lengths.values > 0, lengths.values, 1.0)
-    ratio = jnp.take(lengths.values, last) / safe * units
-    return jnp.where(longest, 1.0, ratio)
+    ratio = jnp.take(lengths.values, last) / safe
+    return jnp.where(longest, jnp.inf, ratio * jnp.take(lengths.units, last))
 
   return _shortened(updates, factors, mask, axis_name)
 
 
 def _shortened(updates, factors, mask, axis_name):
-  """Multiplies vectors by factors of at most one; zero where not finite."""
+  """Multiplies vectors by factors of at most one; zero where not finite.
+
+  The factors are those of vectors over their units.
+  """
 
   def scale(lengths):
-    shorter = jnp.minimum(1.0, factors(lengths))
-    shorter = jnp.where(lengths.values > 0, shorter, 1.0)
-    return jnp.where(lengths.finite, shorter, 0.0)
+    """Factors on vectors over a power of two, and that power."""
+    found = factors(lengths)
+    longer = (lengths.values > 0) & (found / lengths.units < 1)
+    found = jnp.where(longer, found, 1.0)
+    outer = jnp.where(longer, lengths.units, 1.0)
+    return jnp.where(lengths.finite, found, 0.0), outer
 
   if axis_name is None and not isinstance(updates, view_lib.View):
     lengths = _families.lengths(updates, mask=mask)
-    factor = scale(lengths)
-    return trees.scale_rows(
-      factor, trees.where_rows(lengths.finite, updates, 0.0)
-    )
+    factor, unit = scale(lengths)
+    rows = trees.where_rows(lengths.finite, updates, 0.0)
+    return trees.scale_rows(factor, trees.scale_rows(1 / unit, rows))
+
+  def matrix_fn(view):
+    factor, unit = scale(_families.lengths(view))
+    return jnp.diag(factor / unit), view.present
+
   return _families.gram_matrix(
-    updates,
-    lambda view: (jnp.diag(scale(_families.lengths(view))), view.present),
-    mask=mask,
-    axis_name=axis_name,
+    updates, matrix_fn, mask=mask, axis_name=axis_name
   )

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rules that judge clients by direction: trust, sybils and signs."""
 
+import functools
 from typing import NamedTuple
 
 import chex
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 from jaxdl.aggregators import _families, _iterative, _subspace
 from jaxdl.core import (
   checks,
+  gram as gram_lib,
   keys,
   trees,
   types,
@@ -44,7 +46,7 @@ def fltrust(
     ValueError: if client axes differ, `trusted` is None or a view has no
       anchor.
 
-  Cost: O(N² · D), two passes. Family: Gram.
+  Cost: O(N · D), three passes. Family: Gram.
 
   Example:
     >>> x = jnp.array([[2.0, 0.0], [-9.0, 0.0]])
@@ -53,8 +55,18 @@ def fltrust(
 
   Source: Cao et al. 2021 (https://arxiv.org/abs/2012.13995), equation 4.
   """
-  view, trusted = _beside(updates, trusted, mask, axis_name)
-  return view.combine(_trust(view, trusted))
+  if isinstance(updates, view_lib.View):
+    view, trusted = _beside(updates, trusted, mask, axis_name)
+    return view.combine(_trust(view, trusted))
+  found = _trust_rows(updates, trusted, mask, axis_name)
+  return _families.combine_in_units(
+    found.weights,
+    view_lib.check_floating(updates),
+    found.units,
+    found.finite,
+    found.length_unit,
+    axis_name=axis_name,
+  )
 
 
 def fltrust_weights(
@@ -75,8 +87,60 @@ def fltrust_weights(
   Returns:
     f32[N] on the client rows.
   """
-  view, trusted = _beside(updates, trusted, mask, axis_name)
-  return view.pull(_trust(view, trusted))
+  if isinstance(updates, view_lib.View):
+    view, trusted = _beside(updates, trusted, mask, axis_name)
+    return view.pull(_trust(view, trusted))
+  found = _trust_rows(updates, trusted, mask, axis_name)
+  weights = found.weights / found.units * found.length_unit
+  return jnp.where(jnp.isfinite(weights), weights, 0)
+
+
+class _Trust(NamedTuple):
+  """Weights of all clients on rows over their units, times one more unit."""
+
+  weights: chex.Array
+  units: chex.Array
+  finite: chex.Array
+  length_unit: chex.Array
+
+
+def _trust_rows(updates, trusted, mask, axis_name):
+  """Each row in its own unit, so that no length hides another."""
+  if trusted is None:
+    _beside(updates, trusted, mask, axis_name)
+  updates = view_lib.check_floating(updates)
+  _families.num_vectors(updates, axis_name)
+  trusted = view_lib.check_anchor(trusted, updates)
+  found = _families.lengths(updates, mask=mask)
+  one = jax.tree.map(lambda x: x[None], trusted)
+  length, unit, there = gram_lib.row_norms(one, mask=jnp.ones(1, bool))
+  there = there[0] & (length[0] > 0)
+  inverse = jnp.where(found.finite, 1 / found.units, 0)
+
+  def leaf(x, v):
+    acc = inverse.dtype
+    x = x.reshape(x.shape[0], -1).astype(acc)
+    x = jnp.where(found.finite[:, None], x * inverse[:, None], 0)
+    v = v.reshape(-1).astype(acc) / unit[0]
+    return jnp.matmul(x, jnp.where(there, v, 0), precision='highest')
+
+  products = functools.reduce(
+    jnp.add, jax.tree.leaves(jax.tree.map(leaf, updates, trusted))
+  )
+  units, finite, norms = found.units, found.finite, found.values
+  if axis_name is not None:
+    gather = lambda x: jax.lax.all_gather(x, axis_name, tiled=True)
+    products, units, finite, norms = jax.tree.map(
+      gather, (products, units, finite, norms)
+    )
+  usable = finite & (norms > 0) & there
+  norms = jnp.where(usable, norms, 1.0)
+  length = jnp.where(there, length[0], 1.0)
+  score = jax.nn.relu(jnp.clip(products / norms / length, -1.0, 1.0))
+  score = jnp.where(usable, score, 0.0)
+  total = jnp.sum(score)
+  share = score / jnp.where(total > 0, total, 1.0)
+  return _Trust(share * length / norms, units, finite, unit[0])
 
 
 def _beside(updates, trusted, mask, axis_name):

@@ -223,12 +223,13 @@ def row_sizes(
     finite = jnp.isfinite(x)
     largest.append(jnp.max(jnp.where(finite, x, 0), axis=1, initial=0))
     broken.append(jnp.any(~finite, axis=1))
-  size = functools.reduce(jnp.maximum, largest)
+  # Before the maximum over devices, which has no derivative.
+  size = jax.lax.stop_gradient(functools.reduce(jnp.maximum, largest))
   bad = functools.reduce(jnp.logical_or, broken)
   if axis_name is not None:
     size = jax.lax.pmax(size, axis_name)
     bad = jax.lax.pmax(bad.astype(jnp.int32), axis_name) > 0
-  return jax.lax.stop_gradient(jnp.where(bad, 0, size)), ~bad
+  return jnp.where(bad, 0, size), ~bad
 
 
 def row_norms(
@@ -262,7 +263,7 @@ def row_norms(
 
   squares, unit, finite = jax.lax.cond(
     good,
-    lambda kept: (kept, jnp.ones_like(kept), jnp.ones(kept.shape, bool)),
+    lambda kept: (kept, jnp.ones_like(kept), jnp.ones_like(kept, bool)),
     again,
     first,
   )
@@ -435,7 +436,7 @@ def centred_gram(
     return _without(_sum(frame, axis_name), near), unit
 
   products, unit = jax.lax.cond(
-    good, lambda kept: (kept, jnp.ones((), kept.dtype)), again, first
+    good, lambda kept: (kept, jnp.ones_like(kept[0, 0])), again, first
   )
   return in_units(products, unit, present)
 
@@ -495,7 +496,7 @@ def anchored_gram(
     return jnp.where(finite[0], frame, jnp.nan), grown
 
   products, unit = jax.lax.cond(
-    good, lambda kept: (kept, jnp.ones((), kept.dtype)), again, first
+    good, lambda kept: (kept, jnp.ones_like(kept[0, 0])), again, first
   )
   return in_units(products, unit, present)
 
@@ -537,7 +538,7 @@ def directions(
 
   products, unit, finite = jax.lax.cond(
     good,
-    lambda kept: (kept, jnp.ones(n, kept.dtype), jnp.ones(n, bool)),
+    lambda kept: (kept, jnp.ones_like(kept[0]), jnp.ones_like(kept[0], bool)),
     again,
     first,
   )

@@ -267,6 +267,7 @@ def combine_finite(
   stacked: chex.ArrayTree,
   finite: chex.Array,
   *,
+  units: chex.Array | None = None,
   axis_name: str | None = None,
 ) -> chex.ArrayTree:
   """Contracts the client axis, leaving out rows that are not finite.
@@ -275,57 +276,72 @@ def combine_finite(
     weights: f32[N] or f32[M, N].
     stacked: leaves [N, ...], this device's rows if `axis_name` is given.
     finite: bool[N], false for rows to leave out (they may hold NaN or inf).
-    axis_name: mapped axis over which the clients are split; `weights` and
-      `finite` are still those of all clients.
+    units: f32[N], powers of two that rows are divided by before they meet their
+      weights, where a weight alone would leave the range; ones by default.
+    axis_name: mapped axis over which the clients are split; `weights`, `finite`
+      and `units` are still those of all clients.
 
   Returns:
     Leaves [...] or [M, ...], dtypes of `stacked`.
 
-  Cost: that of `trees.combine` if all rows are finite, a copy of `stacked`
-    more if not.
+  Cost: that of `trees.combine` if all rows are finite and all units one, a copy
+    of `stacked` more if not.
   """
+  if units is None:
+    scale = finite.astype(jnp.float32)
+  else:
+    scale = jnp.where(finite, 1 / units, 0)
+  return _combine(weights, stacked, jax.lax.stop_gradient(scale), axis_name)
+
+
+def _combine(weights, stacked, scale, axis_name):
   if axis_name is not None:
     n = checks.num_clients(stacked)
     start = jax.lax.axis_index(axis_name) * n
     weights = jax.lax.dynamic_slice_in_dim(weights, start, n, -1)
-    finite = jax.lax.dynamic_slice_in_dim(finite, start, n, 0)
+    scale = jax.lax.dynamic_slice_in_dim(scale, start, n, 0)
     # Round once, after the sum over devices.
     wide = jax.tree.map(lambda x: x.astype(trees.accumulator(x.dtype)), stacked)
-    total = jax.lax.psum(combine_finite(weights, wide, finite), axis_name)
+    total = jax.lax.psum(_combine_scaled(weights, wide, scale), axis_name)
     return trees.cast_like(total, stacked)
-
-  return _combine_finite(weights, stacked, finite)
+  return _combine_scaled(weights, stacked, scale)
 
 
 @jax.custom_jvp
-def _combine_finite(weights, stacked, finite):
-  def clean(operands):
-    weights, stacked = operands
-    kept = jnp.where(finite, weights, 0)
-    return trees.combine(kept, trees.where_rows(finite, stacked, 0.0))
-
+def _combine_scaled(weights, stacked, scale):
   return jax.lax.cond(
-    jnp.all(finite), lambda ops: trees.combine(*ops), clean, (weights, stacked)
+    jnp.all(scale == 1),
+    trees.combine,
+    lambda w, x: trees.combine(jnp.where(scale > 0, w, 0), _scaled(x, scale)),
+    weights,
+    stacked,
   )
 
 
-@functools.partial(_combine_finite.defjvp, symbolic_zeros=True)
-def _combine_finite_slope(primals, tangents):
-  """Both branches, as `vmap` takes them; what stands still costs nothing."""
-  weights, stacked, finite = primals
+def _scaled(stacked, scale):
+  # A product with zero would keep what is not finite.
+  return trees.scale_rows(scale, trees.where_rows(scale > 0, stacked, 0.0))
+
+
+@functools.partial(_combine_scaled.defjvp, symbolic_zeros=True)
+def _combine_scaled_slope(primals, tangents):
+  """Safe in both branches, which `vmap` takes; what stands still is free."""
+  weights, stacked, scale = primals
   moved, rows_moved, _ = tangents
-  out = _combine_finite(weights, stacked, finite)
+  out = _combine_scaled(weights, stacked, scale)
   still = lambda t: isinstance(t, jax.custom_derivatives.SymbolicZero)
   slope = jax.tree.map(jnp.zeros_like, out)
   if not still(moved):
-    rows = trees.where_rows(finite, stacked, 0.0)
-    slope = trees.combine(jnp.where(finite, moved, 0), rows)
+    slope = trees.combine(
+      jnp.where(scale > 0, moved, 0), _scaled(stacked, scale)
+    )
   if not all(still(t) for t in jax.tree.leaves(rows_moved)):
-    kept = jnp.where(finite, weights, 0)
     rows = jax.tree.map(
       lambda t: jnp.zeros(t.shape, t.dtype) if still(t) else t, rows_moved
     )
-    slope = jax.tree.map(jnp.add, slope, trees.combine(kept, rows))
+    kept = jnp.where(scale > 0, weights, 0)
+    turned = trees.combine(kept, trees.scale_rows(scale, rows))
+    slope = jax.tree.map(jnp.add, slope, turned)
   return out, slope
 
 
@@ -439,7 +455,7 @@ def view(
   if anchor is None:
     frame = gram_lib.centred_gram(shared, mask=mask, axis_name=axis_name)
   else:
-    anchor = _check_anchor(anchor, updates)
+    anchor = check_anchor(anchor, updates)
     if axis_name is not None:
       anchor = own_coordinates(anchor, axis_name)
     frame = gram_lib.anchored_gram(
@@ -523,7 +539,21 @@ def check_settled(**given: object) -> None:
       )
 
 
-def _check_anchor(anchor, updates):
+def check_anchor(
+  anchor: chex.ArrayTree, updates: chex.ArrayTree
+) -> chex.ArrayTree:
+  """Checks that a vector looks like one update.
+
+  Args:
+    anchor: leaves [...].
+    updates: stacked tree, leaves [N, ...].
+
+  Returns:
+    The vector with leaves that are JAX arrays.
+
+  Raises:
+    ValueError: if its structure or a shape differs.
+  """
   want = [x.shape[1:] for x in jax.tree.leaves(updates)]
   got = [jnp.shape(x) for x in jax.tree.leaves(anchor)]
   same = jax.tree.structure(anchor) == jax.tree.structure(updates)

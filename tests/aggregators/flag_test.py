@@ -11,7 +11,7 @@ from reference import aggregators as reference
 from sklearn import decomposition
 
 from jaxdl import aggregators
-from jaxdl.core import view as view_lib
+from jaxdl.core import clients, view as view_lib
 
 N, D = 7, 9
 
@@ -244,6 +244,18 @@ class FlagPolicyTest(parameterized.TestCase):
     # Lengths do not matter, so no gradient points along an update.
     along = np.abs(np.sum(grad * np.asarray(x), axis=1))
     np.testing.assert_allclose(along, 0.0, atol=2e-3 * np.abs(grad).max())
+    # And it is the same where the clients are split over devices.
+    mesh = clients.clients_mesh(N)
+    split = jax.shard_map(
+      lambda x: jax.lax.pmean(
+        aggregators.flag_aggregator(x, axis_name='clients'), 'clients'
+      ),
+      mesh=mesh,
+      in_specs=jax.P('clients'),
+      out_specs=jax.P(),
+    )
+    got = jax.jit(jax.grad(lambda x: jnp.sum(split(x) * slope)))(x)
+    np.testing.assert_allclose(got, grad, atol=1e-5)
 
   @parameterized.named_parameters(
     ('pairs', {'reg': 1.0}),

@@ -11,6 +11,7 @@ from reference import aggregators as reference
 from sklearn import cluster
 
 from jaxdl import aggregators
+from jaxdl.core import clients
 
 
 class TrustTest(absltest.TestCase):
@@ -58,6 +59,33 @@ class TrustTest(absltest.TestCase):
     )
     want = np.sum(ahead - behind) / 2e-6
     np.testing.assert_allclose(np.sum(got * way, axis=(1, 2)), want, rtol=1e-4)
+
+  def test_clients_on_devices(self):
+    """All of them together, and what each device makes of its own rows."""
+    x = np.random.default_rng(0).normal(0.3, 1.0, (8, 5)).astype(np.float32)
+    x[3] = np.nan
+    trusted = np.abs(x[0])
+    mesh = clients.clients_mesh(4)
+
+    run = jax.jit(
+      jax.shard_map(
+        lambda x: (
+          jax.lax.pmean(
+            aggregators.fltrust(x, jnp.asarray(trusted), axis_name='clients'),
+            'clients',
+          ),
+          aggregators.fltrust(x, jnp.asarray(trusted))[None],
+        ),
+        mesh=mesh,
+        in_specs=jax.P('clients'),
+        out_specs=(jax.P(), jax.P('clients')),
+      )
+    )
+    got, own = run(x)
+    np.testing.assert_allclose(got, reference.fltrust(x, trusted), atol=1e-5)
+    for i in range(4):
+      want = reference.fltrust(x[2 * i : 2 * i + 2], trusted)
+      np.testing.assert_allclose(own[i], want, atol=1e-5)
 
 
 class FoolsGoldTest(parameterized.TestCase):

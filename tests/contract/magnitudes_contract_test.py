@@ -165,8 +165,8 @@ class MagnitudesTest(parameterized.TestCase):
     want = np.stack([REFERENCES[rule](x, F) for x in explicit])
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=atol)
 
-  @parameterized.parameters(
-    *(name for name in aggregators.RULES if name != 'mean')
+  @parameterized.named_parameters(
+    (name, name) for name in aggregators.RULES if name != 'mean'
   )
   def test_alone(self, rule):
     run = lib.flat_program(lib.Case(rule))
@@ -204,7 +204,9 @@ class MagnitudesTest(parameterized.TestCase):
     alike = pre == 'nnm' and rule in ('bulyan', 'mda')
     self._check_reference(rule, got, explicit, 0.03 if alike else 1e-4)
 
-  @parameterized.parameters(*sorted(lib.SCALE - {'foolsgold'}))
+  @parameterized.named_parameters(
+    (name, name) for name in sorted(lib.SCALE - {'foolsgold'})
+  )
   def test_honest_vectors_of_any_size(self, rule):
     """Twenty-four decades down and up, where squares leave float32."""
     run = lib.flat_program(lib.Case(rule))
@@ -226,7 +228,9 @@ class MagnitudesTest(parameterized.TestCase):
 class NamedCasesTest(parameterized.TestCase):
   """Sets of rows that were answered wrongly once."""
 
-  @parameterized.parameters('krum', 'multi_krum', 'mda')
+  @parameterized.named_parameters(
+    (name, name) for name in ('krum', 'multi_krum', 'mda')
+  )
   def test_nearest_neighbor_mixing_beside_two_far_rows(self, rule):
     x = np.float32([1e9, 1e4, 1, 2, 3, 4, 5])[:, None]
     got = _named(rule)(x)
@@ -342,12 +346,56 @@ class NamedCasesTest(parameterized.TestCase):
     cut = {'a': flat[:, :3], 'b': flat[:, 3:4], 'c': flat[:, 4:]}
     np.testing.assert_allclose(rule(cut), rule(flat), atol=1e-6)
 
+  def test_directions_at_the_ends_of_the_range(self):
+    """Lengths of which the inverse is no number, and lengths far apart."""
+    draw = np.random.default_rng(0)
+    rows = draw.normal(0.5, 1.0, (7, 5))
+    rows /= np.abs(rows).max()
+    mixed = np.array([1e-34, 1e37, 1.0, 1e-20, 1e25, 1e3, 3e38])
+    trusted = np.abs(rows[0])
+    flag = jax.jit(
+      lambda x: (
+        aggregators.flag_aggregator(x, num_components=3),
+        aggregators.flag_aggregator(x, num_components=3, normalize=False),
+      )
+    )
+    trust, clip = jax.jit(aggregators.fltrust), jax.jit(_clipped)
+    wide = lambda x: np.asarray(x, np.float64)
+    for sizes in (1e-33, 1e37, 3e38, mixed):
+      sizes = np.broadcast_to(sizes, 7)
+      x = (rows * sizes[:, None]).astype(np.float32)
+      unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+      got, raw = flag(x)
+      np.testing.assert_allclose(got, reference.flag_update(unit, 3), atol=2e-5)
+      if np.ptp(sizes) == 0:
+        want = reference.flag_update(rows, 3, normalize=False)
+        np.testing.assert_allclose(wide(raw) / sizes[0], want, atol=2e-5)
+        np.testing.assert_allclose(
+          wide(clip(x)[1]) / sizes[0],
+          reference.arc(rows, 2),
+          rtol=1e-5,
+        )
+      for length in (1e-33, 1.0, 1e37):
+        got = trust(x, (trusted * length).astype(np.float32))
+        want = reference.fltrust(unit, trusted)
+        np.testing.assert_allclose(wide(got) / length, want, rtol=1e-5)
+      np.testing.assert_allclose(
+        clip(x)[0], reference.clipping(x.astype(np.float64), 1.0), rtol=1e-5
+      )
+
   def test_ordinates_near_the_largest_number(self):
     x = np.float32([3e38, 3.1e38, 2.9e38, -3.3e38, 3.2e38])[:, None]
     got = aggregators.trimmed_mean(x, num_trimmed=1)
     np.testing.assert_allclose(got, 3e38, rtol=1e-6)
     got = aggregators.meamed(x, num_byzantine=1)
     np.testing.assert_allclose(got, 3.05e38, rtol=1e-6)
+
+
+def _clipped(x):
+  return (
+    aggregators.clipping(x, clip_radius=1.0),
+    aggregators.arc(x, num_byzantine=2),
+  )
 
 
 @functools.cache
