@@ -131,7 +131,7 @@ def _call_on_tree(stage, view, kwargs):
 def _view_again(rows, before, axis_name, stage):
   """The view of what a stage made of another view's vectors."""
   n = checks.num_clients(rows, name=f'result of {checks.described(stage)}')
-  devices = 1 if axis_name is None else jax.lax.axis_size(axis_name)
+  devices = 1 if axis_name is None else checks.axis_size(axis_name)
   mask = before.present if n * devices == before.size else None
   if mask is not None and axis_name is not None:
     start = jax.lax.axis_index(axis_name) * n

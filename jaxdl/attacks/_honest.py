@@ -37,7 +37,7 @@ def check(
   checks.integer(num_byzantine, name='num_byzantine', low=1)
   view.check_floating(honest, name='honest')
   count = checks.num_clients(honest, name='honest')
-  return count * (1 if axis_name is None else jax.lax.axis_size(axis_name))
+  return count * (1 if axis_name is None else checks.axis_size(axis_name))
 
 
 def check_ddof(ddof: int) -> None:

@@ -226,7 +226,7 @@ def make_attack(
   def apply(honest, state, *, own, key=None):
     count = checks.num_clients(honest, name='honest')
     if axis_name is not None:
-      count *= jax.lax.axis_size(axis_name)
+      count *= checks.axis_size(axis_name)
     if count != num_honest:
       raise ValueError(
         f'honest has {count} clients, but num_clients={num_clients} and '

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.core import trees
+from jaxdl.core import checks, trees
 from jaxdl.mixing import _kernels
 
 
@@ -103,7 +103,7 @@ def rotate(matrix: chex.Array, x: chex.Array, axis_name: str) -> chex.Array:
 
   Sends S - 1 blocks per shard, as a reduce-scatter does, and holds two.
   """
-  num_shards = jax.lax.axis_size(axis_name)
+  num_shards = checks.axis_size(axis_name)
   shard = jax.lax.axis_index(axis_name)
   size = x.shape[0]
   acc = trees.accumulator(x.dtype)
@@ -132,7 +132,7 @@ def rotate(matrix: chex.Array, x: chex.Array, axis_name: str) -> chex.Array:
 
 def mean(x: chex.Array, axis_name: str) -> chex.Array:
   """Every client gets the uniform average: one all-reduce of one model."""
-  n = x.shape[0] * jax.lax.axis_size(axis_name)
+  n = x.shape[0] * checks.axis_size(axis_name)
   acc = trees.accumulator(x.dtype)
   part = _kernels.dense(np.ones((1, x.shape[0])), x.astype(acc))
   # Cast back, so that all paths return values that differ between shards.
@@ -160,7 +160,7 @@ def static(
     weight while those are at most half of all clients (or no more than the
     shard holds), and rotates partial sums otherwise.
   """
-  n, num_shards = len(matrix), jax.lax.axis_size(axis_name)
+  n, num_shards = len(matrix), checks.axis_size(axis_name)
   if np.array_equal(matrix, np.eye(n)):
     return lambda x: x
   if np.all(matrix == matrix[0, 0]):
