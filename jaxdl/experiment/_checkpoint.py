@@ -75,6 +75,11 @@ class Store:
   def _path(self) -> pathlib.Path:
     return self.directory / 'checkpoints'
 
+  @property
+  def saved(self) -> bool:
+    """Whether there is a checkpoint that a run can go on from."""
+    return self._last >= 0
+
   def latest(self) -> int:
     """Returns the round of the newest finished checkpoint; -1 for none."""
     found = -1

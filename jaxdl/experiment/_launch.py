@@ -9,7 +9,9 @@ import contextlib
 import os
 import re
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -51,11 +53,14 @@ class Signals:
   """Answers SIGINT and SIGTERM, also while compiled code keeps Python out.
 
   While a round may be finished the first signal is remembered in `received`;
-  any other raises `Stopped`. A thread says so at once, and ends the process if
-  the main thread does not come back to Python soon.
+  any other raises `Stopped`. Python drops what is raised inside a finaliser or
+  a callback of C code, so it is raised again there, and by `check`. A thread
+  says so at once, and ends the process if the main thread does not come back to
+  Python soon.
 
   Attributes:
     received: the signal after which the run is to end, or 0.
+    stopping: the signal for which `Stopped` was raised, or 0.
     finishing: whether there is a round that may be finished.
     say: `say(text)` shows an answer.
     leave: called before the process ends without the main thread.
@@ -63,11 +68,14 @@ class Signals:
 
   def __init__(self) -> None:
     self.received = 0
+    self.stopping = 0
     self.finishing = True
     self.say: Callable[[str], Any] = lambda text: None
     self.leave: Callable[[], Any] = lambda: None
     self._stopped = threading.Event()
     self._told = self._asked = False
+    self._handled = self._answered = self._echoes = 0
+    self._over = False
 
   def arm(self) -> dict[int, Any]:
     """Sets the handlers, also over those that a library put in between.
@@ -80,31 +88,75 @@ class Signals:
       s: signal.signal(s, self._handle) or signal.SIG_DFL for s in _SIGNALS
     }
 
+  def check(self) -> None:
+    """Raises `Stopped` again if it was raised and the run still goes on."""
+    if self.stopping:
+      self._stopped.set()
+      raise Stopped(self.stopping)
+
+  def settle(self) -> None:
+    """Heeds no more signals, and waits until those before are answered."""
+    self._over = True
+    end = time.monotonic() + _GRACE_S
+    while self._answered < self._handled and time.monotonic() < end:
+      time.sleep(0.005)
+
   def _handle(self, signum: int, frame: Any) -> None:
     del frame
-    if self.finishing and not self.received:
+    if self._over:
+      return
+    self._handled += 1
+    if self.finishing and not self.received and not self.stopping:
       self.received = signum
       return
+    self.stopping = signum
     self._stopped.set()
     raise Stopped(signum)
+
+  def _dropped(self, unraisable: Any, hook: Callable[[Any], Any]) -> None:
+    """Takes the place of `hook`, which prints what Python cannot raise."""
+    if not self.stopping or not isinstance(unraisable.exc_value, Stopped):
+      hook(unraisable)
+      return
+    self._stopped.clear()
+    # Not by the thread that waits for the main one.
+    with contextlib.suppress(RuntimeError):
+      threading.Thread(target=self._raise_again, daemon=True).start()
 
   def _watch(self, pipe: int) -> None:
     """Reads the number of every signal that comes; the body of the thread."""
     while numbers := os.read(pipe, 64):
       for signum in numbers:
-        if signum in _SIGNALS:
+        if signum == self.stopping and self._echoes:
+          self._echoes -= 1
+          self._answered += 1
+        elif signum in _SIGNALS:
           self._answer(signum)
 
+  def _raise_again(self) -> None:
+    time.sleep(_AGAIN_S)  # The callback may be over by then.
+    if self._stopped.is_set() or self._over:  # By `check`.
+      return
+    self._echoes += 1
+    signal.pthread_kill(threading.main_thread().ident, self.stopping)
+    if not self._stopped.wait(_GRACE_S):
+      self._end(self.stopping)
+
   def _answer(self, signum: int) -> None:
-    if self.finishing and not self._told:
+    if self.finishing and not self._told and not self.stopping:
       self._told = True
       self.say('stopping after this round; once more stops now.')
+      self._answered += 1
       return
     if not self._asked:
       self._asked = True
       self.say('stopping now ...')
+      self._answered += 1
       if self._stopped.wait(_GRACE_S):
         return
+    self._end(signum)
+
+  def _end(self, signum: int) -> None:
     with contextlib.suppress(Exception):
       self.leave()
     os._exit(128 + signum)
@@ -115,6 +167,7 @@ _DEVICES_PER_CORE = 32
 _HAS_AFFINITY = hasattr(os, 'sched_getaffinity')
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _GRACE_S = 1.0
+_AGAIN_S = 0.01
 _active: Signals | None = None
 
 
@@ -138,6 +191,9 @@ def deferred_signals(enabled: bool) -> Iterator[Signals]:
   os.set_blocking(writer, False)
   # The number is written at once, while handlers wait for the interpreter.
   old_pipe = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+  hook = sys.unraisablehook
+  quiet = lambda unraisable: flag._dropped(unraisable, hook)
+  sys.unraisablehook = quiet
   handlers = flag.arm()
   thread = threading.Thread(target=flag._watch, args=(reader,), daemon=True)
   thread.start()
@@ -147,6 +203,8 @@ def deferred_signals(enabled: bool) -> Iterator[Signals]:
     for signum, handler in handlers.items():
       signal.signal(signum, handler)
     signal.set_wakeup_fd(old_pipe)
+    if sys.unraisablehook is quiet:
+      sys.unraisablehook = hook
     _active = None
     os.close(writer)
     thread.join(timeout=2 * _GRACE_S)

@@ -11,6 +11,7 @@ import collections
 import contextlib
 import importlib.util
 import logging as std_logging
+import os
 import pathlib
 import signal
 import sys
@@ -73,7 +74,11 @@ def main(
     return _parse(config_class, args, name)
 
   def body(rest):
-    return _body(config_class, run, name, rest[1:])
+    code = _body(config_class, run, name, rest[1:])
+    # Processes that belong together take leave of each other.
+    if code > 128 and not flags.FLAGS['coordinator'].value:
+      _leave(code)
+    return code
 
   app.run(body, argv, flags_parser=parse)
 
@@ -212,18 +217,17 @@ def _guarded(config_class, run, name, given, signals) -> int:
     result = run(config, sinks=place.sinks, store=place.store)
     if place.first:
       drawn = _finish(place, result)
+      signals.check()
       _report(place, result, drawn)
     return 0
-  except _launch.Interrupted as error:
-    _refuse(name, f'{error}; the same command goes on from there.')
-    return 128 + error.signum
   except KeyboardInterrupt as error:
-    running = place is not None and place.store.running
-    what = 'the last checkpoint stands' if running else 'nothing had run yet'
-    _refuse(name, f'stopped at once; {what}.')
-    return 128 + getattr(error, 'signum', signal.SIGINT)
-  except (ValueError, ImportError, OSError) as error:
-    if not _is_refusal(error, config_class, place):
+    return _stopped(error, name, place, signals)
+  except Exception as error:
+    # What was raised in a callback of compiled code comes back as an error.
+    if signals.stopping:
+      return _stopped(error, name, place, signals)
+    known = isinstance(error, (ValueError, ImportError, OSError))
+    if not known or not _is_refusal(error, config_class, place):
       raise
     logging.debug('%s', traceback.format_exc())
     if progress is not None:
@@ -234,6 +238,34 @@ def _guarded(config_class, run, name, given, signals) -> int:
   finally:
     if progress is not None:
       progress.leave()
+
+
+def _stopped(error, name, place, signals) -> int:
+  """Says how a run ended at a signal; returns the exit code."""
+  signals.settle()
+  with contextlib.suppress(OSError, ValueError):
+    sys.stdout.flush()
+  if isinstance(error, _launch.Interrupted):
+    _refuse(name, f'{error}; the same command goes on from there.')
+    return 128 + error.signum
+  what = 'nothing had run yet'
+  if place is not None and place.store.running:
+    what = 'nothing was saved yet, the same command starts over'
+    if place.store.saved:
+      what = 'the last checkpoint stands'
+  _refuse(name, f'stopped at once; {what}.')
+  return 128 + (signals.stopping or signal.SIGINT)
+
+
+def _leave(code: int) -> None:
+  """Ends the process although compiled code is still running.
+
+  The interpreter would take down what that code works with.
+  """
+  for stream in (sys.stdout, sys.stderr):
+    with contextlib.suppress(OSError, ValueError):
+      stream.flush()
+  os._exit(code)
 
 
 def _way_out(error, place) -> str:
@@ -318,7 +350,7 @@ def _report(place: _Place, result: Any, drawn: list[pathlib.Path]) -> None:
     lines.append(('plots', f'{folder} ({count} {noun})'))
   lines.append(('time', str(place.progress.clock)))
   for label, where in lines:
-    print(f'{label + ":":<10}{where}')
+    print(f'{label + ":":<10}{where}', flush=True)
 
 
 def _refuse(name: str, message: str) -> None:

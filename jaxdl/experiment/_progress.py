@@ -222,8 +222,10 @@ def progress_sink(title: str, *, show: bool = True) -> Progress:
 
 def say(text: str) -> None:
   """Writes a line to standard error; nobody may be there to read it."""
+  # In one piece, as another thread may say something too.
   with contextlib.suppress(OSError, ValueError):
-    print(text, file=sys.stderr, flush=True)
+    sys.stderr.write(f'{text}\n')
+    sys.stderr.flush()
 
 
 def in_brief(rows: list[Row], *, width: int) -> str:

@@ -238,6 +238,7 @@ class _Run:
     self.store = store
     self.rows: list[Row] = []
     self._evaluated = False
+    self._flag = _launch.Signals()
 
   def run(self) -> Result:
     """Prepares, goes through the rounds, and closes whatever was opened."""
@@ -251,6 +252,7 @@ class _Run:
       )
       # Until the first round there is nothing to finish, but for the others.
       flag.finishing = jax.process_count() > 1
+      self._flag = flag
       state = self._rounds(flag, stack)
       flag.finishing = False
     return Result(state, self.rows, self.experiment)
@@ -258,7 +260,9 @@ class _Run:
   def _rounds(self, flag, stack) -> chex.ArrayTree:
     experiment, config, store = self.experiment, self.config, self.store
     self._stage('compiling')
+    flag.check()
     state, step, start = self._prepare()
+    flag.check()
     if store is not None:
       store.running = True
     if start < 0:
@@ -277,7 +281,9 @@ class _Run:
     for number in range(start + 1, last + 1):
       if trace.first == number:
         trace.open(state)
+      flag.check()
       state, metrics, token = step(state, number)
+      flag.check()
       pending.append(token)
       if len(pending) > ahead:
         jax.block_until_ready(pending.popleft())
@@ -303,6 +309,7 @@ class _Run:
         raise _launch.Interrupted(signum, number)
     if store is not None and not last:
       self._save(0, state)
+    flag.check()
     return state
 
   def _prepare(self):
@@ -364,7 +371,9 @@ class _Run:
     if first and number > 1:
       jax.block_until_ready(state)
       self._stage('compiling')
+    self._flag.check()
     found = self.experiment.rows(state, _to_host(metrics), number)
+    self._flag.check()
     if first and number > 1:
       self._stage('running')
     rows = [

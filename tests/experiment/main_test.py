@@ -215,6 +215,26 @@ class CommandTest(parameterized.TestCase):
     self.assertEqual(code, 0)
     self.assertRegex(out, r'mean +20 +0\.1092')
 
+  @parameterized.parameters(
+    ('SIGINT', 130, False, 'nothing had run yet'),
+    ('SIGTERM', 143, True, 'nothing was saved yet, the same command starts'),
+  )
+  def test_a_stop_at_once_is_said_in_order(self, name, want, late, state):
+    def run(config, *, sinks, store):
+      store.running = late
+      try:
+        signal.raise_signal(getattr(signal, name))
+      except KeyboardInterrupt as error:
+        # As compiled code makes of what its callbacks raise.
+        raise RuntimeError('in a callback') from error
+
+    code, out, err = command('--workdir=run', run=run)
+    self.assertEqual((code, out), (want, ''))
+    first, second, third = err.splitlines()
+    self.assertEqual(first, 'quadratic: preparing ...')
+    self.assertEqual(second, 'quadratic: stopping now ...')
+    self.assertStartsWith(third, f'quadratic: stopped at once; {state}')
+
   def test_record_does_the_same_from_python(self):
     config = quadratic_binary.Config(num_rounds=2, workdir='run')
     recorded = runner.record(config, quadratic_binary.run, name='quadratic')

@@ -8,6 +8,7 @@ import math
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from unittest import mock
@@ -15,7 +16,13 @@ from unittest import mock
 from absl import flags
 from absl.testing import absltest, parameterized
 
-from jaxdl.experiment import _flags, _launch, _progress, config as config_lib
+from jaxdl.experiment import (
+  _flags,
+  _launch,
+  _progress,
+  config as config_lib,
+  runner,
+)
 
 knob = config_lib.knob
 
@@ -166,6 +173,18 @@ class FlagsTest(parameterized.TestCase):
     self.assertIn('for rules or pre=clip*', _flags.help_text(Config, 'x'))
 
 
+def drop(signum):
+  """Has Python drop what is raised at a signal; at None, an error."""
+
+  class Garbage:
+    def __del__(self):
+      if signum is None:
+        raise ValueError
+      signal.raise_signal(signum)
+
+  Garbage()
+
+
 class SignalsTest(parameterized.TestCase):
   def test_an_answer_comes_from_a_thread(self):
     # Jobs in the background of a shell start with interrupts ignored.
@@ -191,6 +210,58 @@ class SignalsTest(parameterized.TestCase):
       os.kill(os.getpid(), signal.SIGINT)
       time.sleep(5.0)
     self.assertEqual(flag.received, 0)
+
+  def test_what_a_finaliser_drops_is_raised_again(self):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    self.addCleanup(signal.signal, signal.SIGINT, before)
+    with (
+      mock.patch.object(sys, 'unraisablehook') as printed,
+      self.assertRaises(_launch.Stopped),
+      _launch.deferred_signals(True) as flag,
+    ):
+      flag.finishing = False
+      drop(signal.SIGINT)
+      self.assertEqual(flag.stopping, signal.SIGINT)
+      time.sleep(5.0)
+    printed.assert_not_called()
+
+  def test_what_others_drop_is_printed(self):
+    with (
+      mock.patch.object(sys, 'unraisablehook') as printed,
+      _launch.deferred_signals(True),
+    ):
+      drop(None)
+    printed.assert_called_once()
+
+  @parameterized.parameters('init', 'rows')
+  def test_a_run_ends_at_the_next_check(self, place):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    self.addCleanup(signal.signal, signal.SIGINT, before)
+    seen = []
+
+    def drop_in(here):
+      seen.append(here)
+      if here == place:
+        drop(signal.SIGINT)
+
+    def step(state, number):
+      seen.append(number)
+      return state, {}
+
+    experiment = runner.Experiment(
+      init=lambda: drop_in('init') or {},
+      step=step,
+      rows=lambda *args: drop_in('rows') or [],
+      num_rounds=3,
+      jit=False,
+    )
+    store = runner.Store(tempfile.mkdtemp())
+    with (
+      mock.patch.object(_launch.Signals, '_raise_again'),
+      self.assertRaises(_launch.Stopped),
+    ):
+      runner.run(experiment, config_lib.BaseConfig(), store=store)
+    self.assertEqual(seen, ['init', 'rows'][: 1 + (place == 'rows')])
 
   def test_a_run_inside_shares_the_answer(self):
     with (
