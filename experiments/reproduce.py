@@ -236,6 +236,7 @@ def _parse(args: list[str]) -> list[str]:
     print('\n'.join(lines))
     sys.exit(0)
   try:
+    runner.check_values(args[1:], FLAGS)
     rest = FLAGS(args)
     if len(rest) > 1:
       raise ValueError(f'{rest[1]!r} is no flag: write --name=value.')

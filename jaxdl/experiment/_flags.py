@@ -86,6 +86,45 @@ def from_flags(
   return config_lib.shrunk(config, given) if config.smoke else config
 
 
+def check_values(args: Iterable[str], flag_values: flags.FlagValues) -> None:
+  """Checks that no flag takes the next one for its value.
+
+  Args:
+    args: the command line, without the name of the program.
+    flag_values: the flags that there are.
+
+  Raises:
+    flags.Error: if a flag that needs a value has none.
+
+  Example:
+    >>> values = flags.FlagValues()
+    >>> for name in ('rules', 'file'):
+    ...   flags.DEFINE_string(name, '', 'Help.', flag_values=values)
+    >>> check_values(['--rules', 'mean', '--file=x'], values)
+    >>> check_values(['--rules', '--file=x'], values)
+    Traceback (most recent call last):
+    absl.flags._exceptions.IllegalFlagValueError: --rules has no value: write \
+--rules=...
+  """
+
+  def named(arg):
+    name = arg.lstrip('-').partition('=')[0] if arg.startswith('-') else ''
+    plain = name.removeprefix('no')
+    switch = plain in flag_values and flag_values[plain].boolean
+    return name if name in flag_values or switch else ''
+
+  rest = iter(flag_values.read_flags_from_files([*args], force_gnu=False))
+  for arg in rest:
+    if arg == '--':
+      return
+    name = named(arg)
+    known = name in flag_values and not flag_values[name].boolean
+    if known and '=' not in arg and named(next(rest, '--' + name)):
+      raise flags.IllegalFlagValueError(
+        f'--{name} has no value: write --{name}=...'
+      )
+
+
 def on_command_line(
   config_class: type[config_lib.BaseConfig], args: Iterable[str]
 ) -> set[str]:

@@ -177,6 +177,7 @@ def _parse(config_class, args, name) -> list[str]:
     print(_flags.help_text(config_class, title))
     sys.exit(0)
   try:
+    _flags.check_values(args[1:], flags.FLAGS)
     rest = flags.FLAGS(args)
   except (flags.Error, OSError, UnicodeDecodeError) as error:
     _refuse(name, f'{_sentence(error)} (--help lists the flags)')

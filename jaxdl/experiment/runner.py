@@ -37,6 +37,7 @@ Jsonl = _sinks.Jsonl
 Sink = _sinks.Sink
 Store = _checkpoint.Store
 check_place = _workdir.check_place
+check_values = _flags.check_values
 main = _main.main
 plain_log = _main.plain_log
 read_rows = _sinks.read_rows

@@ -130,6 +130,9 @@ class CommandTest(parameterized.TestCase):
     (('--num_clients=x',), 'must be an integer'),
     (('--flagfile=gone.flags',), 'gone.flags'),
     (('stray',), "'stray' is no flag"),
+    (('--rules', '--seed=1'), '--rules has no value: write --rules=...'),
+    (('--data', '--nonesterov'), '--data has no value: write --data=...'),
+    (('--seed=1', '--workdir'), '--workdir has no value: write --workdir='),
   )
   def test_a_mistake_is_said_in_one_line_and_writes_nothing(self, args, want):
     with mock.patch.dict(os.environ):
