@@ -201,6 +201,11 @@ class Config(gossip.GossipConfig, supervised.SupervisedConfig):
       del out['num_clients']
     return out
 
+  @property
+  def num_dealt(self) -> int:
+    """Quadratics are drawn."""
+    return 0 if self.task == 'quadratic' else self.num_clients
+
   def validate(self) -> None:
     """Builds every graph and mixer on the host; `build` checks the rest."""
     super().validate()

@@ -222,6 +222,11 @@ class Config(supervised.SupervisedConfig):
     text = f'dataset={self.dataset} has a model of its own'
     return dict.fromkeys(names, text) if self.is_text else {}
 
+  @property
+  def num_dealt(self) -> int:
+    """Text is dealt by itself."""
+    return 0 if self.is_text else self.num_clients
+
   def validate(self) -> None:
     """Checks what depends on several knobs."""
     super().validate()

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 import optax
 
-from jaxdl import decentralized, mixing
+from jaxdl import decentralized
 from jaxdl.core import types
 from jaxdl.experiment import (
   config as config_lib,
@@ -212,6 +212,7 @@ class Config(supervised.SupervisedConfig):
   def validate(self) -> None:
     """Checks the protocol, the churn and the topology."""
     super().validate()
+    config_lib.check_square(self.num_clients)
     if not self.methods:
       raise ValueError('methods is empty: name at least one.')
     if len(set(self.methods)) != len(self.methods):
@@ -236,7 +237,7 @@ class Config(supervised.SupervisedConfig):
         )
     if 'dsgd' in self.methods:
       with config_lib.naming(topology=self.topology):
-        mixer = mixing.make_mixer(self.topology, self.num_clients)
+        mixer = gossip.cached_mixer(self.topology, self.num_clients)
       if mixer.stochastic == 'column':
         raise ValueError(f'topology={self.topology} is for push-sum.')
 
@@ -368,7 +369,7 @@ def make_algorithm(
   topology = config.topology if method == 'dsgd' else 'alone'
   return decentralized.clocked_gossip(
     task,
-    _mixer(topology, config.num_clients),
+    gossip.cached_mixer(topology, config.num_clients),
     world,
     patience_s=config.ping_timeout_s,
     **common,
@@ -379,11 +380,6 @@ def make_algorithm(
 def _optimizer(learning_rate, momentum):
   # One object for all methods and seeds, so that programs are shared.
   return optax.sgd(learning_rate, momentum=momentum or None)
-
-
-@functools.lru_cache(maxsize=2)
-def _mixer(topology, num_clients):
-  return mixing.make_mixer(topology, num_clients)
 
 
 def build(config: Config) -> runner.Experiment:

@@ -124,6 +124,11 @@ class Config(supervised.SupervisedConfig):
       return self.num_clients
     return self.num_clients - self.told
 
+  @property
+  def num_dealt(self) -> int:
+    """Adversaries hold no data."""
+    return self.num_clients - self.num_byzantine
+
   def validate(self) -> None:
     """Checks n against f and that the attack can be built."""
     super().validate()

@@ -14,6 +14,7 @@ import importlib
 import os
 import pathlib
 import platform
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -261,13 +262,17 @@ def main(argv: list[str]) -> int:
     The exit code.
   """
   del argv
-  with runner.plain_log():
-    return _reproduce(seeds_of(FLAGS.seeds))
+  with runner.plain_log(), runner.stopping_at_once('reproduce') as signals:
+    code = _reproduce(seeds_of(FLAGS.seeds), signals)
+  if code > 128:
+    runner.leave(code)
+  return code
 
 
-def _reproduce(seeds: tuple[int, ...]) -> int:
+def _reproduce(seeds: tuple[int, ...], signals) -> int:
   try:
     for paper in chosen(FLAGS.papers):
+      signals.check()
       print(f'{paper.key}: {paper.title} ...', file=sys.stderr, flush=True)
       if FLAGS.smoke:
         print(smoke(paper), flush=True)
@@ -280,12 +285,14 @@ def _reproduce(seeds: tuple[int, ...]) -> int:
         module.draw(seeds, folder)
       merge(pathlib.Path(FLAGS.output), {paper.key: lines})
       print('\n'.join(lines), flush=True)
-  except KeyboardInterrupt:
+  except KeyboardInterrupt as error:
+    signals.settle()
     print(
       'reproduce: stopped; papers that are done are in the table.',
       file=sys.stderr,
+      flush=True,
     )
-    return 130
+    return 128 + getattr(error, 'signum', signal.SIGINT)
   except OSError as error:
     written = pathlib.Path(FLAGS.output)
     flag = 'output' if error.filename == str(written) else 'plots'

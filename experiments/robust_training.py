@@ -135,6 +135,7 @@ class RuleConfig(config_lib.BaseConfig):
   def validate(self) -> None:
     """Builds every rule and the attack, which checks n against f."""
     super().validate()
+    config_lib.check_square(self.num_clients)
     if self.num_byzantine >= self.num_clients:
       raise ValueError(
         f'num_byzantine={self.num_byzantine} leaves no honest worker: need '

@@ -210,6 +210,7 @@ class Config(mixtures.MixtureConfig):
   def validate(self) -> None:
     """Builds every mixer, which checks rates, graphs and windows."""
     super().validate()
+    config_lib.check_square(self.num_clients)
     if not self.variants:
       raise ValueError('variants is empty: name at least one.')
     if self.window_size <= 0:

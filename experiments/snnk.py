@@ -233,6 +233,11 @@ class Config(supervised.SupervisedConfig):
     text = f'it is for task={", ".join(TRAINED)}'
     return dict.fromkeys(names, text) if self.task == 'kernel' else {}
 
+  @property
+  def num_dealt(self) -> int:
+    """Data are checked when they are loaded."""
+    return 0
+
   def validate(self) -> None:
     """Checks features, depths and layers."""
     super().validate()

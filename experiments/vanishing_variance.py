@@ -165,6 +165,7 @@ class Config(mixtures.MixtureConfig):
   def validate(self) -> None:
     """Builds the graph."""
     super().validate()
+    config_lib.check_square(self.num_clients)
     if not self.methods:
       raise ValueError('methods is empty: name at least one.')
     if len(set(self.methods)) != len(self.methods):

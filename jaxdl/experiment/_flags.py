@@ -99,7 +99,7 @@ def check_values(args: Iterable[str], flag_values: flags.FlagValues) -> None:
   Example:
     >>> values = flags.FlagValues()
     >>> for name in ('rules', 'file'):
-    ...   flags.DEFINE_string(name, '', 'Help.', flag_values=values)
+    ...   _ = flags.DEFINE_string(name, '', 'Help.', flag_values=values)
     >>> check_values(['--rules', 'mean', '--file=x'], values)
     >>> check_values(['--rules', '--file=x'], values)
     Traceback (most recent call last):

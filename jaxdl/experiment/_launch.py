@@ -143,7 +143,9 @@ class Signals:
       self._end(self.stopping)
 
   def _answer(self, signum: int) -> None:
-    if self.finishing and not self._told and not self.stopping:
+    # The main thread may have answered to the next one by now.
+    finishes = self.received or (self.finishing and not self.stopping)
+    if finishes and not self._told:
       self._told = True
       self.say('stopping after this round; once more stops now.')
       self._answered += 1

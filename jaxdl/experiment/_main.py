@@ -15,6 +15,7 @@ import os
 import pathlib
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -32,6 +33,10 @@ from jaxdl.experiment import (
   config as config_lib,
 )
 
+# Of the words of a library, which may go on for pages.
+_MAX_REASON = 160
+# Until then a configuration is checked without a word.
+_PATIENCE_S = 2.0
 _HELP = ('help', 'helpshort', 'h', '?')
 _MORE_HELP = ('helpfull', 'helpxml')
 
@@ -77,7 +82,7 @@ def main(
     code = _body(config_class, run, name, rest[1:])
     # Processes that belong together take leave of each other.
     if code > 128 and not flags.FLAGS['coordinator'].value:
-      _leave(code)
+      leave(code)
     return code
 
   app.run(body, argv, flags_parser=parse)
@@ -136,6 +141,9 @@ class _Place:
       raise problem
     if failed:
       raise ValueError('process 0 cannot use its workdir.')
+    seconds = config.checkpoint_seconds
+    often = f'every {seconds:g} s' if seconds else 'after every round'
+    progress.note = f'the state is saved {often}'
     self.progress = progress
     self.store = _checkpoint.Store(
       self.path,
@@ -204,12 +212,15 @@ def _guarded(config_class, run, name, given, signals) -> int:
   try:
     # Before anything can touch a device.
     _launch.emulate_devices(flags.FLAGS['devices'].value)
-    config = _flags.from_flags(
-      config_class, flags.FLAGS, given=given, workdir=f'runs/{name}'
+    progress = _progress.progress_sink(
+      name, show=not flags.FLAGS['process_id'].value
     )
-    progress = _progress.progress_sink(name, show=not config.process_id)
     signals.say = lambda text: _refuse(name, text)
     signals.leave = progress.leave
+    with _after(_PATIENCE_S, lambda: progress.stage('preparing')):
+      config = _flags.from_flags(
+        config_class, flags.FLAGS, given=given, workdir=f'runs/{name}'
+      )
     _launch.check_prng()
     _launch.connect(config.coordinator, config.num_processes, config.process_id)
     signals.arm()
@@ -227,8 +238,7 @@ def _guarded(config_class, run, name, given, signals) -> int:
     # What was raised in a callback of compiled code comes back as an error.
     if signals.stopping:
       return _stopped(error, name, place, signals)
-    known = isinstance(error, (ValueError, ImportError, OSError))
-    if not known or not _is_refusal(error, config_class, place):
+    if not _is_refusal(error, config_class, place):
       raise
     logging.debug('%s', traceback.format_exc())
     if progress is not None:
@@ -239,6 +249,19 @@ def _guarded(config_class, run, name, given, signals) -> int:
   finally:
     if progress is not None:
       progress.leave()
+
+
+@contextlib.contextmanager
+def _after(seconds: float, call: Callable[[], Any]) -> Iterator[None]:
+  """Calls something if what is inside takes longer."""
+  timer = threading.Timer(seconds, call)
+  timer.daemon = True
+  timer.start()
+  try:
+    yield
+  finally:
+    timer.cancel()
+    timer.join()
 
 
 def _stopped(error, name, place, signals) -> int:
@@ -258,10 +281,13 @@ def _stopped(error, name, place, signals) -> int:
   return 128 + (signals.stopping or signal.SIGINT)
 
 
-def _leave(code: int) -> None:
+def leave(code: int) -> None:
   """Ends the process although compiled code is still running.
 
   The interpreter would take down what that code works with.
+
+  Args:
+    code: the exit code.
   """
   for stream in (sys.stdout, sys.stderr):
     with contextlib.suppress(OSError, ValueError):
@@ -279,6 +305,23 @@ def _way_out(error, place) -> str:
   if place is None or not place.store.running:
     return f' {what} give the same command.'
   return f' {what} give the same command: it goes on from the last checkpoint.'
+
+
+@contextlib.contextmanager
+def stopping_at_once(name: str) -> Iterator[_launch.Signals]:
+  """Has SIGINT and SIGTERM raise KeyboardInterrupt, said and not dropped.
+
+  Args:
+    name: what the command is called.
+
+  Yields:
+    The signals: `check()` raises again what was dropped, `settle()` comes
+    before the last word, and `stopping` is the signal.
+  """
+  with _launch.deferred_signals(True) as signals:
+    signals.finishing = False
+    signals.say = lambda text: _refuse(name, text)
+    yield signals
 
 
 @contextlib.contextmanager
@@ -363,18 +406,27 @@ def _sentence(error: BaseException) -> str:
     return f'{error.filename} does not exist.'
   if isinstance(error, OSError) and error.filename and error.strerror:
     return f'{error.filename} cannot be used: {error.strerror}.'
-  return ' '.join(str(error).split())
+  text = ' '.join(str(error).split())
+  if _is_memory(error):
+    reason = text[:_MAX_REASON].strip('. ')
+    return f'memory is too small ({reason}): take smaller sizes.'
+  return text
 
 
 def _is_refusal(error, config_class, place) -> bool:
   """Whether an error tells the user what to change, and not of a defect.
 
   It does if no round has run and the toolkit or the binary raised it on
-  purpose, rather than a library underneath; or if the disk takes no more.
+  purpose, rather than a library underneath, or memory is too small; or if the
+  disk takes no more.
   """
   if isinstance(error, _workdir.WriteError):
     return True
   if place is not None and place.store.running:
+    return False
+  if _is_memory(error):
+    return True
+  if not isinstance(error, (ValueError, ImportError, OSError)):
     return False
   if isinstance(error, FileNotFoundError):
     return True
@@ -383,6 +435,13 @@ def _is_refusal(error, config_class, place) -> bool:
   frames = list(traceback.walk_tb(error.__traceback__))
   module = frames[-1][0].f_globals.get('__name__', '')
   return module.startswith('jaxdl.') or module == config_class.__module__
+
+
+def _is_memory(error: BaseException) -> bool:
+  """Whether NumPy or a device found no room for an array."""
+  return isinstance(error, MemoryError) or (
+    isinstance(error, RuntimeError) and 'RESOURCE_EXHAUSTED' in str(error)
+  )
 
 
 def _quiet(record: std_logging.LogRecord) -> bool:

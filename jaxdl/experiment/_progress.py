@@ -80,12 +80,16 @@ class Progress(_sinks.Sink):
 
   Args:
     title: the name of the experiment.
+
+  Attributes:
+    note: what is said besides when rounds begin to run.
   """
 
   def __init__(self, title: str) -> None:
     self.title = title
     self.clock = Clock()
     self.lines: list[str] = []
+    self.note = ''
 
   def show(self, text: str) -> None:
     """Shows a line that stays."""
@@ -99,7 +103,8 @@ class Progress(_sinks.Sink):
     passed = _seconds(clock.spent())
     clock.enter(name)
     if name == 'running':
-      self.show(f'{before} took {passed}.')
+      note, self.note = self.note, ''
+      self.show(f'{before} took {passed}{note and "; "}{note}.')
     elif before and before != 'running':
       self.show(f'{before} took {passed}; {name} ...')
     else:

@@ -10,7 +10,9 @@ import dataclasses
 import difflib
 import fnmatch
 import math
+import os
 import re
+import resource
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +21,9 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 from jaxdl.core import checks
 
 KINDS = {int: 'an integer', float: 'a number', bool: 'a bool', str: 'text'}
+
+# Float64 matrices [N, N] that making and checking one takes.
+_SQUARES = 4
 
 C = TypeVar('C', bound='BaseConfig')
 
@@ -403,6 +408,38 @@ def check_known(
     f'{name}={word if spec is None else spec!r}{part} is unknown: choose one '
     f'of {", ".join(map(repr, known))}.{hint}'
   )
+
+
+def check_square(count: int, *, name: str = 'num_clients') -> None:
+  """Checks that matrices with a row and a column per client fit into memory.
+
+  Args:
+    count: N.
+    name: of the flag that says it.
+
+  Raises:
+    ValueError: if some float64[N, N] do not.
+
+  Example:
+    >>> check_square(10_000_000)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: num_clients=10000000 needs matrices of 800000.0 GB each, too \
+much for ... GB of memory: take at most ...
+  """
+  memory = _memory()
+  most = math.isqrt(memory // (8 * _SQUARES))
+  if count > most:
+    raise ValueError(
+      f'{name}={count} needs matrices of {8e-9 * count * count:.1f} GB each, '
+      f'too much for {1e-9 * memory:.1f} GB of memory: take at most {most}.'
+    )
+
+
+def _memory() -> int:
+  """Bytes that this process may take."""
+  most = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+  limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+  return most if limit == resource.RLIM_INFINITY else min(most, limit)
 
 
 def as_flags(config: type[BaseConfig], text: str) -> str:

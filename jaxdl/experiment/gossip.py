@@ -114,6 +114,11 @@ class GossipConfig(config_lib.BaseConfig):
     None, 'Share of the matchings that matcha uses.', low=0.0, high=1.0
   )
 
+  def validate(self) -> None:
+    """Checks that a matrix of weights fits into memory."""
+    super().validate()
+    config_lib.check_square(self.num_clients)
+
   def check_options(self, topologies: Sequence[str]) -> None:
     """Raises if an option is set that none of the topologies understands.
 
@@ -280,7 +285,7 @@ def make_mixer(
       stochastic='column' if rule == 'send' else 'row',
       allow_negative=rule == 'best_constant',
     )
-  return _cached_mixer(
+  return cached_mixer(
     topology,
     config.num_clients,
     weights=rule,
@@ -291,7 +296,7 @@ def make_mixer(
 
 
 # A configuration is checked whenever it is made, also by `replace`.
-_cached_mixer = functools.lru_cache(maxsize=64)(mixing.make_mixer)
+cached_mixer = functools.lru_cache(maxsize=64)(mixing.make_mixer)
 
 
 def mesh_for(num_clients: int) -> jax.sharding.Mesh | None:

@@ -65,6 +65,11 @@ class MixtureConfig(supervised.SupervisedConfig):
     choices=networks.KERNEL_STARTS,
   )
 
+  @property
+  def num_dealt(self) -> int:
+    """Clients draw from all examples unless they are dealt."""
+    return self.num_clients if self.data_sampling == 'partition' else 0
+
   def validate(self) -> None:
     """Checks what depends on several knobs."""
     super().validate()

@@ -38,11 +38,13 @@ Sink = _sinks.Sink
 Store = _checkpoint.Store
 check_place = _workdir.check_place
 check_values = _flags.check_values
+leave = _main.leave
 main = _main.main
 plain_log = _main.plain_log
 read_rows = _sinks.read_rows
 record = _main.record
 remedy = _workdir.remedy
+stopping_at_once = _main.stopping_at_once
 wrapped = _flags.wrapped
 
 Row = dict[str, Any]

@@ -36,6 +36,8 @@ _PARTITION_OPTIONS = {
 ALPHA_PARTITIONS = tuple(
   name for name, options in _PARTITION_OPTIONS.items() if 'alpha' in options
 )
+# So many clients have an example each in every data set that comes along.
+_FEW = 100
 NETWORKS = tuple(networks.NETWORKS)
 PARTITIONS = tuple(p for p in data_lib.PARTITIONERS if p != 'natural')
 
@@ -106,6 +108,11 @@ class SupervisedConfig(config_lib.BaseConfig):
     needs={'dataset': ('digits',)},
   )
 
+  @property
+  def num_dealt(self) -> int:
+    """Clients to whom examples are dealt; 0 if that is not known yet."""
+    return self.num_clients
+
   def validate(self) -> None:
     """Checks what depends on several knobs."""
     super().validate()
@@ -115,6 +122,14 @@ class SupervisedConfig(config_lib.BaseConfig):
       raise ValueError(
         f'dataset={self.dataset} is read from local files: give --data_dir.'
       )
+    # Before anything is built for so many; reading files would take longer.
+    if self.num_dealt > _FEW and self.dataset not in data_lib.FILE_DATASETS:
+      size = len(load(self).train_labels)
+      if self.num_dealt > size:
+        raise ValueError(
+          f'num_clients={self.num_clients} exceeds the {size} examples: every '
+          'client needs at least one.'
+        )
 
 
 class Simulation(NamedTuple):

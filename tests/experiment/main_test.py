@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from unittest import mock
 
 import jax
@@ -163,6 +164,36 @@ class CommandTest(parameterized.TestCase):
     reason = f'here cannot be written: {os.strerror(code)}. '
     self.assertRegex(err, re.escape(reason) + want + '\n$')
 
+  @parameterized.parameters(
+    MemoryError('Unable to allocate 9.3 GiB'),
+    jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: ' + 300 * 'x'),
+  )
+  def test_too_little_memory_is_said_in_one_line(self, error):
+    def run(config, *, sinks, store):
+      raise error
+
+    code, _, err = command('--workdir=run', run=run)
+    self.assertEqual(code, 2)
+    line = err.splitlines()[-1]
+    self.assertStartsWith(
+      line, f'quadratic: memory is too small ({str(error)[:20]}'
+    )
+    self.assertEndsWith(line, 'take smaller sizes.')
+    self.assertLess(len(line), 250)
+
+  def test_a_slow_check_shows_that_it_goes_on(self):
+    code, _, err = command('--workdir=run', '--num_clients=3')
+    self.assertEqual((code, 'preparing' in err), (2, False))
+    with (
+      mock.patch.object(_main, '_PATIENCE_S', 0.01),
+      mock.patch.object(
+        quadratic_binary.Config, 'validate', side_effect=lambda: time.sleep(0.1)
+      ),
+    ):
+      code, _, err = command('--workdir=run', '--data=gone')
+    self.assertEqual(code, 2)
+    self.assertEqual(err.count('preparing ...'), 1)
+
   def test_a_refusal_of_the_toolkit_while_tracing_is_a_mistake_too(self):
     def run(config, *, sinks, store):
       experiment = runner.Experiment(
@@ -237,6 +268,16 @@ class CommandTest(parameterized.TestCase):
     self.assertEqual(first, 'quadratic: preparing ...')
     self.assertEqual(second, 'quadratic: stopping now ...')
     self.assertStartsWith(third, f'quadratic: stopped at once; {state}')
+
+  def test_the_start_says_how_often_the_state_is_saved(self):
+    for number, (given, said) in enumerate(
+      [((), 'every 60 s'), (('--checkpoint_seconds=0',), 'after every round')]
+    ):
+      _, _, err = command(f'--workdir={number}', '--noplots', *given)
+      self.assertEqual(err.count('the state is saved'), 1)
+      self.assertRegex(
+        err, rf'compiling took .* s; the state is saved {said}\.'
+      )
 
   def test_record_does_the_same_from_python(self):
     config = quadratic_binary.Config(num_rounds=2, workdir='run')

@@ -8,8 +8,10 @@ import io
 import logging as std_logging
 import pathlib
 import re
+import signal
 import sys
 import tempfile
+import tracemalloc
 import types
 from unittest import mock
 
@@ -26,10 +28,11 @@ from experiments import (
   monna,
   reproduce,
   robust_training,
+  single_merging,
   vanishing_variance,
 )
 from jaxdl import papers
-from jaxdl.experiment import _flags, config as config_lib
+from jaxdl.experiment import _flags, config as config_lib, mixtures, supervised
 
 FOLDER = pathlib.Path(reproduce.__file__).parent
 BINARIES = sorted(
@@ -65,6 +68,42 @@ class MessagesTest(parameterized.TestCase):
   def test_flags_are_named(self, binary, options, want):
     with self.assertRaisesRegex(ValueError, want):
       binary.Config(**options)
+
+  @parameterized.parameters(
+    (consensus, 'needs matrices of 80.0 GB each, too much for 8.0 GB'),
+    (federated_operators, 'needs matrices of 80.0 GB each'),
+    (vanishing_variance, 'needs matrices of 80.0 GB each'),
+    (decentralized_training, 'exceeds the 1347 examples'),
+    (just_one_byte, 'exceeds the 1347 examples'),
+    (modest, 'exceeds the 1347 examples'),
+    (monna, 'exceeds the 1347 examples'),
+    (robust_training, 'exceeds the 1347 examples'),
+    (single_merging, 'exceeds the 1347 examples'),
+  )
+  def test_too_many_clients_are_refused_before_anything_is_built(
+    self, binary, want
+  ):
+    tracemalloc.start()
+    self.addCleanup(tracemalloc.stop)
+    with (
+      mock.patch.object(config_lib, '_memory', return_value=int(8e9)),
+      self.assertRaisesRegex(ValueError, f'^num_clients=100000 {want}'),
+    ):
+      binary.Config(num_clients=100_000)
+    self.assertLess(tracemalloc.get_traced_memory()[1], 5e7)
+
+  def test_as_many_clients_as_examples_are_fine(self):
+    supervised.SupervisedConfig(num_clients=1347)
+    supervised.SupervisedConfig(num_clients=133, dataset='wine')
+    with self.assertRaisesRegex(ValueError, 'exceeds the 133 examples'):
+      supervised.SupervisedConfig(num_clients=134, dataset='wine')
+    mixtures.MixtureConfig(num_clients=1348, data_sampling='resample')
+
+  def test_four_matrices_must_fit_into_memory(self):
+    with mock.patch.object(config_lib, '_memory', return_value=32 * 1000**2):
+      config_lib.check_square(1000)
+      with self.assertRaisesRegex(ValueError, 'take at most 1000'):
+        config_lib.check_square(1001)
 
   @parameterized.parameters(*BINARIES)
   def test_a_wrong_element_of_a_list_is_named_with_its_flag(self, name):
@@ -159,8 +198,8 @@ class ReproduceTest(parameterized.TestCase):
   def test_libraries_that_look_for_devices_are_not_heard(self):
     seen = []
 
-    def look(seeds):
-      del seeds
+    def look(seeds, signals):
+      del seeds, signals
       for path, level in (('x/xla_bridge.py', 20), ('x/xla_bridge.py', 30)):
         record = std_logging.LogRecord(
           'jax', level, path, 1, 'no tpu', (), None
@@ -174,6 +213,35 @@ class ReproduceTest(parameterized.TestCase):
     ):
       self.assertEqual(reproduce.main(['reproduce']), 0)
     self.assertEqual(seen, [False, True])
+
+  def test_an_interrupt_that_python_drops_stops_it(self):
+    tried = []
+
+    class Garbage:
+      def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+
+    def smoke(paper):
+      tried.append(paper.key)
+      Garbage()
+      return 'tried'
+
+    said = io.StringIO()
+    chosen = mock.Mock(papers=['modest', 'monna'], seeds=['0'], smoke=True)
+    with (
+      mock.patch.object(reproduce, 'smoke', smoke),
+      mock.patch.object(reproduce, 'FLAGS', chosen),
+      mock.patch.object(reproduce.runner, 'leave') as left,
+      contextlib.redirect_stdout(said),
+      contextlib.redirect_stderr(said),
+    ):
+      self.assertEqual(reproduce.main(['reproduce']), 143)
+    left.assert_called_once_with(143)
+    self.assertEqual(tried, ['modest'])
+    lines = said.getvalue().splitlines()
+    self.assertEqual(lines.count('reproduce: stopping now ...'), 1)
+    self.assertStartsWith(lines[-1], 'reproduce: stopped; papers')
+    self.assertNotIn('ignored', said.getvalue())
 
   def test_smoke_runs_one_shrunk_experiment_of_the_first_claim(self):
     seen = []
