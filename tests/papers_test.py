@@ -51,7 +51,8 @@ class PapersTest(parameterized.TestCase):
 
   def test_subpackages_are_exported(self):
     found = {p.parent.name for p in (ROOT / 'jaxdl').glob('*/__init__.py')}
-    self.assertEqual(found, set(jaxdl.__all__) - {'__version__'})
+    self.assertEqual(found, set(jaxdl.__all__) - {'__version__', 'papers'})
+    self.assertIs(jaxdl.papers, papers)
 
 
 if __name__ == '__main__':

@@ -26,7 +26,11 @@ take a pure rule as it is, `robust_sgd(task, aggregators.median, ...)`: bind its
 options by `functools.partial`; `as_aggregator` does the rest.
 
 Non-finite clients are farthest from everyone in robust rules and pass through
-the plain mean. `mask` removes padding rows: they never move a result.
+the plain mean. `mask` removes padding rows: they never move a result (under one
+key `bucketing` deals other buckets; `mda` and `smea` take no mask). Conditions
+such as n > 2f are checked for all rows, padding too. How many a mask leaves is
+a value, which nobody looks at: with too few the result says nothing
+(`trimmed_mean` keeps nobody and gives zeros), so sample cohorts that suffice.
 
 Finite clients may be as large as the dtype has numbers. At the small end, what
 is below its smallest normal number, 1.2e-38 in float32 (a share of an entry

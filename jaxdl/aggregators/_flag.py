@@ -47,13 +47,14 @@ def _basis(products, weights, m):
   return _split(products, weights, m)[0]
 
 
-def _split(products, weights, m):
+def _split(products, weights, m, count=None):
   """Basis of the top-m subspace, and each column's square outside of it.
 
   A column's square is the sum of what all eigenvectors hold of it, so what is
   missing is summed from the others: one minus the share inside would cancel.
   """
-  basis, outside = _top(weights[:, None] * products * weights[None, :], m)
+  scaled = weights[:, None] * products * weights[None, :]
+  basis, outside = _top(scaled, m, count)
   used = jnp.where(weights > 0, weights, 1.0)
   return weights[:, None] * basis, outside / used**2
 
@@ -67,7 +68,7 @@ class _Spectrum(NamedTuple):
   floor: chex.Array
 
 
-def _spectrum(scaled, m):
+def _spectrum(scaled, m, count):
   values, vectors = jnp.linalg.eigh(scaled)
   values, vectors = values[::-1], vectors[:, ::-1]
   # Directions beyond the rank carry no data: drop them instead of dividing.
@@ -75,20 +76,30 @@ def _spectrum(scaled, m):
   floor = scaled.shape[0] * info.eps * jnp.maximum(values[0], 0)
   floor = jnp.maximum(floor, info.tiny)
   kept = values[:m] > floor
+  if count is not None:
+    kept = kept & (jnp.arange(m) < count)
   roots = jnp.sqrt(jnp.where(kept, values[:m], 1.0))
   return _Spectrum(values, vectors, jnp.where(kept, 1 / roots, 0.0), floor)
 
 
-def _read_out(found, m):
-  rest = jnp.maximum(found.values[m:], 0.0)
-  outside = jnp.sum(found.vectors[:, m:] ** 2 * rest[None, :], axis=1)
+def _read_out(found, m, count):
+  values, vectors = found.values, found.vectors
+  rest = jnp.maximum(values, 0.0)
+  if count is None:
+    rest, vectors = rest[m:], vectors[:, m:]
+  else:
+    rest = jnp.where(jnp.arange(len(values)) < count, 0.0, rest)
+  outside = jnp.sum(vectors**2 * rest[None, :], axis=1)
   return found.vectors[:, :m] * found.inverse_roots[None, :], outside
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
-def _top(scaled, m):
-  """Basis [M, m] of the top-m subspace, and each column's square outside it."""
-  return _read_out(_spectrum(scaled, m), m)
+def _top(scaled, m, count):
+  """Basis [M, m] of the top subspace, and each column's square outside it.
+
+  Its dimension is m, or `count` <= m (traced); columns beyond are zero.
+  """
+  return _read_out(_spectrum(scaled, m, count), m, count)
 
 
 @_top.defjvp
@@ -99,10 +110,10 @@ def _top_slope(m, primals, tangents):
   single eigenvectors would divide by the gaps of all pairs, which are zero
   where clients are equal, zero or broken.
   """
-  (scaled,), (moved,) = primals, tangents
-  found = _spectrum(scaled, m)
+  (scaled, count), (moved, _) = primals, tangents
+  found = _spectrum(scaled, m, count)
   values, vectors, roots, floor = found
-  inside = jnp.arange(scaled.shape[0]) < m
+  inside = jnp.arange(scaled.shape[0]) < (m if count is None else count)
   inverse = jnp.zeros_like(values).at[:m].set(roots**2)
   # Row i and column j of a pair: i leaves, j is what it turns to.
   gaps = values[None, :] - values[:, None]
@@ -124,7 +135,7 @@ def _top_slope(m, primals, tangents):
   outside = jnp.sum(
     jnp.matmul(vectors, share, precision='highest') * vectors, axis=1
   )
-  return _read_out(found, m), (basis, outside)
+  return _read_out(found, m, count), (basis, outside)
 
 
 def flag_mean(
@@ -202,7 +213,8 @@ def flag_aggregator(
 
   Args:
     updates: stacked tree, leaves [N, ...], floating point, or a view.
-    num_components: m (static), 1 <= m <= N; ceil((N + 1) / 2) by default.
+    num_components: m (static), 1 <= m <= N; ceil((N + 1) / 2) by default, with
+      N the number of rows that the mask leaves.
     num_iters: IRLS steps after the start (static), >= 1. The official code
       makes one in all, from a random start, which is the start taken here.
     reg: lambda >= 0, weight of the pairwise term; static or traced, but only
@@ -412,6 +424,9 @@ def _flag(
     norms, common = seen.relative()
     inverse = seen.inverse()
     count = jnp.asarray(seen.num_present, dtype)
+    present = None  # Dimensions of the subspace, if padding must not count.
+    if num_components is None and seen.present is not None:
+      present = jnp.minimum((seen.num_present + 2) // 2, seen.num_present)
 
     # Columns: the unit updates and, with reg > 0, all pair differences, as
     # coefficients on the unit updates.
@@ -466,7 +481,7 @@ def _flag(
 
     def step(carry, _):
       coefficients, objective, weights, done = carry
-      fresh, missing = _split(columns, weights, m)
+      fresh, missing = _split(columns, weights, m, present)
       value, next_weights = measure(missing)
       worse = value > objective
       stop = done | worse | (objective - value < 1e-10) | (value <= 1e-10)
@@ -479,7 +494,7 @@ def _flag(
       )
       return carry, carry[1]
 
-    coefficients, missing = _split(columns, first, m)
+    coefficients, missing = _split(columns, first, m, present)
     objective, weights = measure(missing)
     carry = (coefficients, objective, weights, objective <= 1e-10)
     (coefficients, _, weights, _), course = jax.lax.scan(
@@ -493,7 +508,8 @@ def _flag(
     else:
       target = jnp.where(usable, norms, 0.0)
     projected = basis @ (basis.T @ (unit @ target))
-    projected = projected / (jnp.maximum(count, 1) if scale == 'mean' else m)
+    divisor = count if scale == 'mean' else m if present is None else present
+    projected = projected / jnp.maximum(divisor, 1)
     if normalize and rescale == 'median_norm':
       ordered = jnp.sort(jnp.where(usable, norms, jnp.inf))
       number = jnp.sum(usable)

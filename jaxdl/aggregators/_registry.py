@@ -121,7 +121,13 @@ def _bind(name, entry, num_byzantine, options):
     kwargs.setdefault(entry.byzantine, num_byzantine)
   for option in kwargs:
     if not _combinators.takes(entry.rule, option):
-      raise ValueError(f'{name} has no option {option!r}.')
+      known = checks.parameters(entry.rule, name=name).values()
+      names = [p.name for p in known if p.kind is p.KEYWORD_ONLY]
+      own = [p for p in names if p not in ('key', 'mask', 'axis_name')]
+      raise ValueError(
+        f'{name} has no option {option!r}: its options are '
+        f'{", ".join(own) or "none"}.'
+      )
   return functools.partial(entry.rule, **kwargs), kwargs
 
 
@@ -141,7 +147,8 @@ def make_aggregator(
     num_clients: N that it will see (static).
     num_byzantine: f that the rules are told (static).
     pre: pre-aggregators in order, each one of `PRE_NAMES`.
-    options: keyword arguments of the rule.
+    options: keyword arguments of the rule; `centered_clipping` takes
+      `clip_radius` 10 unless told otherwise.
     pre_options: keyword arguments per pre-aggregator.
 
   Returns:

@@ -33,7 +33,7 @@ def explained(network: Network, *example_inputs: Any) -> Network:
       return network.apply(params, *inputs, **options)
     except Exception as error:
       misfit = _misfit(network, example_inputs, params, inputs)
-      if misfit is None:
+      if misfit is None or _says_it_better(error):
         if isinstance(error, TypeError):
           error.add_note(
             f'The network was called with inputs of shape '
@@ -43,6 +43,15 @@ def explained(network: Network, *example_inputs: Any) -> Network:
       raise misfit from error
 
   return network._replace(apply=apply)
+
+
+def _says_it_better(error: Exception) -> bool:
+  """Whether a network of this package refused its arguments itself."""
+  frame, trace = None, error.__traceback__
+  while trace is not None:
+    frame, trace = trace.tb_frame, trace.tb_next
+  name = '' if frame is None else frame.f_globals.get('__name__', '')
+  return isinstance(error, ValueError) and name.startswith('jaxdl.')
 
 
 def _misfit(network, example_inputs, params, inputs) -> Exception | None:

@@ -512,7 +512,7 @@ def directions(
   Args:
     stacked: leaves [N, ...]; a share of the coordinates if `axis_name` is
       given.
-    mask: bool[N], rows that anybody asks for.
+    mask: bool[N], rows that anybody asks for; others are not usable.
     axis_name: mapped axis over which coordinates are split, if any.
 
   Returns:
@@ -543,9 +543,12 @@ def directions(
     first,
   )
   squares = jnp.diagonal(products)
-  usable = squares > 0
+  usable = (squares > 0) & _present(n, mask)
   length = jnp.where(usable, jnp.sqrt(jnp.where(usable, squares, 1)), 0)
   inverse = jnp.where(usable, 1 / jnp.where(usable, length, 1), 0)
+  # Whatever padding holds, it must not meet the slopes of others.
+  both = usable[:, None] & usable[None, :]
+  products = jnp.where(both, products, 0)
   cosines = jnp.clip(inverse[:, None] * products * inverse[None, :], -1, 1)
   own = jnp.eye(n, dtype=bool) & usable[:, None]
   return jnp.where(own, 1, cosines), length, unit, usable, finite

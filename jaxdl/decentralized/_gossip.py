@@ -104,7 +104,9 @@ def gossip_sgd(
   """
   checks.choice(order, common.ORDERS, name='order')
   compress = common.as_compress(compress)
-  mixer = common.bind(mixer, mesh, algorithm='gossip_sgd')
+  mixer = common.bind(
+    mixer, mesh, num_clients=num_clients, algorithm='gossip_sgd'
+  )
   local = common.Local(
     task,
     num_clients=num_clients,
@@ -208,7 +210,13 @@ def choco_sgd(
     consensus_step, name='consensus_step', low=0.0, high=1.0, open_low=True
   )
   compress = common.as_compress(compress)
-  mixer = common.bind(mixer, mesh, algorithm='choco_sgd', needs=('double',))
+  mixer = common.bind(
+    mixer,
+    mesh,
+    num_clients=num_clients,
+    algorithm='choco_sgd',
+    needs=('double',),
+  )
   local = common.Local(
     task,
     num_clients=num_clients,
@@ -310,7 +318,9 @@ def quasi_global_momentum(
   for name, value in (('momentum', momentum), ('tracking', tracking)):
     checks.number(value, name=name, low=0.0, high=1.0)
   checks.rate(learning_rate)
-  mixer = common.bind(mixer, mesh, algorithm='quasi_global_momentum')
+  mixer = common.bind(
+    mixer, mesh, num_clients=num_clients, algorithm='quasi_global_momentum'
+  )
   local = common.Local(
     task,
     num_clients=num_clients,

@@ -141,12 +141,19 @@ def bind(
   mixer: Any,
   mesh: jax.sharding.Mesh | None,
   *,
+  num_clients: int,
   algorithm: str,
   needs: tuple[str, ...] = ('row', 'double', 'any'),
 ) -> mixing.Mixer:
-  """Makes a mixer, checks its kind and moves it onto the mesh, if any."""
+  """Makes a mixer, checks kind and size, moves it onto the mesh, if any."""
   pushes = 'column' in needs and 'row' not in needs
   mixer = mixing.as_mixer(mixer, stochastic='column' if pushes else 'row')
+  n = checks.integer(num_clients, name='num_clients', low=1)
+  found = _size(mixer)
+  if found not in (None, n):
+    raise ValueError(
+      f'the mixer was made for {found} clients but num_clients={n}.'
+    )
   if mixer.stochastic not in needs:
     remedy = (
       "use weights='send' (mixing.send_weights), or a doubly stochastic matrix"
@@ -162,6 +169,15 @@ def bind(
   if mesh is None or mixer.structure == ROBUST:
     return mixer
   return mixing.shard(mixer, mesh)
+
+
+def _size(mixer: mixing.Mixer) -> int | None:
+  """Clients of a mixer; None if it has no matrix or a peculiar one."""
+  try:
+    draw = lambda key: mixer.matrix(0, key=key)
+    return jax.eval_shape(draw, jax.random.key(0)).shape[-1]
+  except Exception:
+    return None
 
 
 def add(*terms: tuple[float, chex.ArrayTree]) -> chex.ArrayTree:

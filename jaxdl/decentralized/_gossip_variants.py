@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Named methods that are gossip SGD with a particular way of mixing."""
 
+import contextlib
 from collections.abc import Callable
 
 import chex
@@ -37,12 +38,14 @@ def robust_mixer(
     does not keep the mean, so difference and tracking methods refuse it.
 
   Raises:
-    ValueError: if the graph is not square.
+    ValueError: if the graph is not square, or a client receives too few models
+      for the rule.
   """
   adj = common.adjacency(graph)
   checks.rule(rule, name='rule')
   n = len(adj)
   lists = [np.concatenate([[i], np.flatnonzero(adj[i])]) for i in range(n)]
+  _check_fewest(rule, lists)
   most = max(len(l) for l in lists)
   table = np.array([np.pad(l, (0, most - len(l)), mode='edge') for l in lists])
   present = (
@@ -71,6 +74,22 @@ def robust_mixer(
     raise ValueError('a robust rule is not linear: it has no mixing matrix.')
 
   return mixing.Mixer(apply, matrix, 1, common.ROBUST, 'any')
+
+
+def _check_fewest(rule, lists):
+  """Raises if a rule refuses as few models as some client receives."""
+  client = min(range(len(lists)), key=lambda i: len(lists[i]))
+  count = len(lists[client])
+  received = jax.ShapeDtypeStruct((count, 2), jnp.float32)
+  # What is wrong with other trees, or without a key, shows in `apply`.
+  with contextlib.suppress(TypeError, AttributeError, LookupError):
+    try:
+      jax.eval_shape(rule, received)
+    except ValueError as error:
+      raise ValueError(
+        f'client {client} has {count - 1} neighbors, so that the rule sees '
+        f'{count} models there: {error}'
+      ) from error
 
 
 def local_sgd(

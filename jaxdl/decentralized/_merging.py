@@ -365,7 +365,9 @@ def local_then_gossip(
   Source: Zhu et al. 2025 (https://arxiv.org/abs/2507.06542), algorithm 1.
   """
   mixer = mixing.as_mixer(mixer)
-  bound = common.bind(mixer, mesh, algorithm='local_then_gossip')
+  bound = common.bind(
+    mixer, mesh, num_clients=num_clients, algorithm='local_then_gossip'
+  )
   local = common.Local(
     task,
     num_clients=num_clients,

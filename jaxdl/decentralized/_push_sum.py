@@ -65,7 +65,11 @@ def push_sum(
   Source: Assran et al. 2019 (https://arxiv.org/abs/1811.10792), algorithm 1.
   """
   mixer = common.bind(
-    mixer, mesh, algorithm='push_sum', needs=('column', 'double')
+    mixer,
+    mesh,
+    num_clients=num_clients,
+    algorithm='push_sum',
+    needs=('column', 'double'),
   )
   local = common.Local(
     task,

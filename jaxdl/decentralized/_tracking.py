@@ -93,7 +93,13 @@ def d_squared(
   """
   mixer = mixing.as_mixer(mixer)
   _check_symmetric(mixer, 'd_squared', -1 / 3)
-  mixer = common.bind(mixer, mesh, algorithm='d_squared', needs=('double',))
+  mixer = common.bind(
+    mixer,
+    mesh,
+    num_clients=num_clients,
+    algorithm='d_squared',
+    needs=('double',),
+  )
   local = common.Local(
     task,
     num_clients=num_clients,
@@ -172,7 +178,9 @@ def extra(
   """
   mixer = mixing.as_mixer(mixer)
   _check_symmetric(mixer, 'extra', -1.0)
-  mixer = common.bind(mixer, mesh, algorithm='extra', needs=('double',))
+  mixer = common.bind(
+    mixer, mesh, num_clients=num_clients, algorithm='extra', needs=('double',)
+  )
   local = common.Local(
     task,
     num_clients=num_clients,
@@ -276,7 +284,11 @@ def gradient_tracking(
   """
   checks.choice(order, common.ORDERS, name='order')
   mixer = common.bind(
-    mixer, mesh, algorithm='gradient_tracking', needs=('double',)
+    mixer,
+    mesh,
+    num_clients=num_clients,
+    algorithm='gradient_tracking',
+    needs=('double',),
   )
   local = common.Local(
     task,

@@ -94,7 +94,10 @@ def robust_sgd(
   Returns:
     An `Algorithm`. `step` wants a cohort of N workers in fixed order whose
     `data` is a batch per worker. Metrics: `loss` (honest mean), `error`
-    (`metrics.aggregation_error`), `update_norm`, and `weights: f32[N]`.
+    (`metrics.aggregation_error`), `update_norm`, and `weights: f32[N]` where
+    the rule explains itself: those of `make_aggregator` and the plain ones of
+    `jaxdl.aggregators` do; a `chain` or a rule of your own does not (names as
+    `make_aggregator('krum', pre=('nnm',), ...)` give the chain that does).
 
   Raises:
     ValueError: if counts or options are out of range; from `step`, if the

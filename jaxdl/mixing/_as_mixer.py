@@ -49,6 +49,14 @@ def as_mixer(
     return _mixers.Mixer(mixer.apply, mixer.matrix, **fields)
   if isinstance(mixer, networkx.Graph):
     return _weighted(mixer, stochastic)
+  if isinstance(mixer, (list, tuple)) and any(
+    isinstance(graph, networkx.Graph) for graph in mixer
+  ):
+    raise TypeError(
+      f'{name} must be one graph; got a {type(mixer).__name__} of '
+      f'{len(mixer)}: for one after the other pass their matrices, '
+      'np.stack([mixing.metropolis(graph) for graph in graphs]).'
+    )
   if isinstance(mixer, str):
     raise TypeError(
       f'{name} must be a mixer; got the text {mixer!r}: call '
@@ -64,7 +72,12 @@ def as_mixer(
     array is None or array.dtype.kind not in 'biuf' or array.ndim not in (2, 3)
   ):
     what = checks.described(mixer)
-    hint = 'call it' if callable(mixer) else 'see mixing.make_mixer'
+    hint = 'see mixing.make_mixer'
+    if callable(mixer):
+      hint = (
+        'call it if it makes one; a function of the round is '
+        'mixing.from_function(fn, structure=...)'
+      )
     raise TypeError(
       f'{name} must be a Mixer, a networkx graph, an adjacency bool[N, N] or a '
       f'mixing matrix [N, N]; got {what}: {hint}.'

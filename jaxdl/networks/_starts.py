@@ -67,7 +67,7 @@ def with_kernel_start(task: types.Task, rule: str) -> types.Task:
 
   Args:
     task: its `init` draws kernels with variance 1 / fan_in, as all networks of
-      `jaxdl.networks` do.
+      `jaxdl.networks` do (those of `jaxdl.operators` do not).
     rule: see `start_variances`.
 
   Returns:
@@ -75,7 +75,9 @@ def with_kernel_start(task: types.Task, rule: str) -> types.Task:
 
   Raises:
     ValueError: if the rule is unknown.
+    TypeError: if it is a network; make a task of it first.
   """
+  checks.task(task)
   checks.choice(rule, KERNEL_STARTS, name='rule')
 
   def init(key):

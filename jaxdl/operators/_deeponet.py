@@ -72,7 +72,11 @@ def deeponet(
   The branch b reads the input function at m fixed sensors, the trunk t the
   query location. Given as widths, the branch ends linearly and the trunk
   activated. With relu the result is piecewise linear in y: take 'tanh' or
-  'gelu' where derivatives matter.
+  'gelu' where derivatives matter. Kernels start Glorot normal and biases zero,
+  as in DeepXDE; with one or two coordinates y the features of such a trunk are
+  nearly straight at first. Where that trains slowly, pass a trunk of your own
+  with a wider start, `networks.mlp((64, 64), 64)` for instance, or
+  `trunk_features`.
 
   `apply(params, u, y, aligned=None)`, where `aligned` overrides the default:
     - unaligned: u f[B, m], y f[B, d] -> f[B, C], one point per function;

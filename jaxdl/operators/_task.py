@@ -49,7 +49,7 @@ def operator_task(
 
   Raises:
     ValueError: if a name is unknown, a field or the points are missing, or
-      shapes differ.
+      points are not of rank 2; from `loss` and `evaluate`, if shapes differ.
     TypeError: if a batch is no dict, or `params` is something else than `init`
       makes.
 
@@ -75,6 +75,12 @@ def operator_task(
     checks.choice(name, tuple(losses.LOSSES), name='metrics')
   if points is not None:
     points = jnp.asarray(points)
+    if points.ndim != 2:
+      remedy = ': write points[:, None]' if points.ndim == 1 else ''
+      raise ValueError(
+        'points must be f[Q, d], Q query points of d coordinates; got shape '
+        f'{points.shape}{remedy}.'
+      )
   chosen = loss if callable(loss) else losses.LOSSES[loss]
 
   def loss_fn(out, targets):

@@ -286,6 +286,29 @@ class FlagPolicyTest(parameterized.TestCase):
       got = run(jnp.asarray(odd, jnp.float32))
       self.assertTrue(np.isfinite(got).all(), odd)
 
+  @parameterized.parameters(
+    {}, {'scale': 'num_components'}, {'reg': 0.5}, {'normalize': False}
+  )
+  def test_padding_counts_in_nothing(self, **options):
+    # The default subspace has (7 + 1) / 2 dimensions, not (11 + 1) / 2.
+    x = jnp.asarray(_updates(15), jnp.float32)
+    present = jnp.arange(N + 4) < N
+
+    def run(x, mask=None):
+      fn = lambda x: aggregators.flag_aggregator(x, mask=mask, **options)
+      out, back = jax.vjp(fn, x)
+      return out, back(jnp.ones_like(out))[0]
+
+    want, slope = jax.jit(run)(x)
+    padded = jax.jit(run)
+    for value in (jnp.nan, 1e6):
+      rows = jnp.concatenate([x, jnp.full((4, x.shape[1]), value)])
+      got, found = padded(rows, present)
+      np.testing.assert_allclose(got, want, atol=1e-4 * np.abs(want).max())
+      size = np.abs(slope).max()
+      np.testing.assert_allclose(found[:N], slope, atol=2e-2 * size)
+      np.testing.assert_array_equal(found[N:], 0.0)
+
   def test_composes_with_a_view(self):
     x = jnp.asarray(_updates(13), jnp.float32)
 

@@ -569,6 +569,18 @@ class VariantsTest(parameterized.TestCase):
       np.testing.assert_allclose(got[i], (x[0] + x[i]) / 2, atol=1e-6)
     with self.assertRaisesRegex(ValueError, 'no mixing matrix'):
       mixer.matrix(0)
+    trimmed = functools.partial(aggregators.trimmed_mean, num_trimmed=1)
+    with self.assertRaisesRegex(
+      ValueError, 'client 1 has 1 neighbors, .* 2 models there: num_trimmed=1'
+    ):
+      variants.robust_mixer(graph, trimmed)
+    variants.robust_mixer(mixing.ring(5), trimmed)
+    with self.assertRaisesRegex(
+      ValueError, 'made for 5 clients but num_cl.*=4'
+    ):
+      decentralized.gossip_sgd(
+        _task(), mixing.ring(5), num_clients=4, optimizer=optax.sgd(ETA)
+      )
     with self.assertRaisesRegex(ValueError, 'rows and columns'):
       tracking.gradient_tracking(
         _task(), mixer, num_clients=5, optimizer=optax.sgd(ETA)

@@ -46,7 +46,12 @@ class AsMixerTest(parameterized.TestCase):
       'ring',
       r"the text 'ring': call mixing.make_mixer\('ring', num",
     ),
-    (TypeError, mixing.ring, 'got the function ring: call it'),
+    (
+      TypeError,
+      mixing.ring,
+      'the function ring: call it .* mixing.from_functi',
+    ),
+    (TypeError, [networkx.path_graph(3)] * 2, 'must be one graph; got a list'),
     (TypeError, None, 'got None: see mixing.make_mixer'),
     (TypeError, {'a': 1}, 'got a dict of length 1'),
     (ValueError, np.ones((3, 4)), r'must be square.* got shape \(3, 4\)'),

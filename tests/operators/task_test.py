@@ -203,6 +203,10 @@ class OperatorTaskTest(parameterized.TestCase):
       task.loss(task.init(KEY), batch)
     with self.assertRaisesRegex(TypeError, "got 'mse': write"):
       operators.operator_task(net, batch, metrics='mse')
+    with self.assertRaisesRegex(
+      ValueError, r'shape \(5,\): write points\[:, N'
+    ):
+      operators.operator_task(net, batch, points=np.linspace(0, 1, 5))
     with self.assertRaisesRegex(ValueError, "metrics='foo' is unknown"):
       operators.operator_task(net, batch, metrics=('foo',))
     task = operators.operator_task(net, batch)
