@@ -255,7 +255,8 @@ class FlagPolicyTest(parameterized.TestCase):
       out_specs=jax.P(),
     )
     got = jax.jit(jax.grad(lambda x: jnp.sum(split(x) * slope)))(x)
-    np.testing.assert_allclose(got, grad, atol=1e-5)
+    # Sums in another order, through eigenvectors.
+    np.testing.assert_allclose(got, grad, atol=3e-5 * np.abs(grad).max())
 
   @parameterized.named_parameters(
     ('pairs', {'reg': 1.0}),
