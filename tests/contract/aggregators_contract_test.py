@@ -15,8 +15,10 @@ class AggregatorsContractTest(parameterized.TestCase):
   def test_second_call_does_not_retrace(self, case):
     run, traces = lib.program(case)
     run(lib.tree(0))
+    before = len(traces)  # Other files may have called it with other shapes.
+    self.assertGreater(before, 0)
     run(lib.tree(1))
-    self.assertLen(traces, 1)
+    self.assertLen(traces, before)
 
   @parameterized.named_parameters(lib.named(lib.ALL))
   def test_tree_equals_concatenated_leaves(self, case):
