@@ -121,6 +121,10 @@ def is_doubly_stochastic(matrix: np.ndarray, *, atol: float = 1e-9) -> bool:
 
   Returns:
     True if mixing keeps the mean over clients.
+
+  Example:
+    >>> is_doubly_stochastic([[0.5, 0.5], [1.0, 0.0]])
+    False
   """
   try:
     check_stochastic(matrix, stochastic='double', atol=atol)
@@ -160,6 +164,10 @@ def spectral_gap(matrix: np.ndarray) -> float:
 
   Returns:
     1 - ρ.
+
+  Example:
+    >>> round(spectral_gap(np.array([[0.75, 0.25], [0.25, 0.75]])), 6)
+    0.5
   """
   return 1.0 - consensus_factor(matrix)
 
@@ -175,6 +183,10 @@ def second_eigenvalue(matrix: np.ndarray) -> float:
 
   Returns:
     |λ₂| in modulus order; 0 for a single client.
+
+  Example:
+    >>> round(second_eigenvalue(np.array([[0.75, 0.25], [0.25, 0.75]])), 6)
+    0.5
   """
   w = _one(matrix)
   if len(w) == 1:
@@ -190,6 +202,10 @@ def smallest_eigenvalue(matrix: np.ndarray) -> float:
 
   Returns:
     λ_N.
+
+  Example:
+    >>> round(smallest_eigenvalue(np.array([[0.25, 0.75], [0.75, 0.25]])), 6)
+    -0.5
   """
   w = _one(matrix)
   return float(np.linalg.eigvalsh((w + w.T) / 2)[0])
@@ -260,6 +276,11 @@ def stationary_distribution(matrix: np.ndarray) -> np.ndarray:
   Returns:
     float64[N], positive, sums to one; uniform for doubly stochastic W and
     proportional to degree + 1 for uniform neighbour weights.
+
+  Example:
+    >>> matrix = np.array([[0.5, 0.5], [0.25, 0.75]])
+    >>> stationary_distribution(matrix).round(6).tolist()
+    [0.333333, 0.666667]
   """
   w = check_stochastic(matrix)
   n = len(w)

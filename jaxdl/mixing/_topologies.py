@@ -117,6 +117,10 @@ def is_undirected(graph: np.ndarray) -> bool:
 
   Returns:
     True if the array is symmetric.
+
+  Example:
+    >>> is_undirected(ring(4)), is_undirected(directed_ring(4))
+    (True, False)
   """
   return bool(np.array_equal(graph, graph.T))
 
@@ -129,6 +133,10 @@ def num_components(graph: np.ndarray) -> int:
 
   Returns:
     The count; for undirected graphs that of ordinary components.
+
+  Example:
+    >>> num_components(ring(4)), num_components(empty(4))
+    (1, 4)
   """
   digraph = networkx.from_numpy_array(graph, create_using=networkx.DiGraph)
   return networkx.number_strongly_connected_components(digraph)
@@ -142,6 +150,10 @@ def empty(num_clients: int) -> np.ndarray:
 
   Returns:
     bool[N, N], all false.
+
+  Example:
+    >>> empty(3).any().item()
+    False
   """
   n = checks.integer(num_clients, name='num_clients', low=1)
   return np.zeros((n, n), bool)
@@ -155,6 +167,10 @@ def complete(num_clients: int) -> np.ndarray:
 
   Returns:
     bool[N, N].
+
+  Example:
+    >>> complete(3).sum(axis=1).tolist()
+    [2, 2, 2]
   """
   return ~np.eye(len(empty(num_clients)), dtype=bool)
 
@@ -184,6 +200,10 @@ def path(num_clients: int) -> np.ndarray:
 
   Returns:
     bool[N, N].
+
+  Example:
+    >>> path(4).sum(axis=1).tolist()
+    [1, 2, 2, 1]
   """
   n = checks.integer(num_clients, name='num_clients', low=1)
   return adjacency(networkx.path_graph(n))
@@ -197,6 +217,10 @@ def star(num_clients: int) -> np.ndarray:
 
   Returns:
     bool[N, N].
+
+  Example:
+    >>> star(4).sum(axis=1).tolist()
+    [3, 1, 1, 1]
   """
   n = checks.integer(num_clients, name='num_clients', low=1)
   return adjacency(networkx.star_graph(n - 1))
@@ -227,6 +251,10 @@ def grid(num_clients: int, *, rows: int | None = None) -> np.ndarray:
 
   Raises:
     ValueError: if `rows` does not divide N.
+
+  Example:
+    >>> grid(6).sum(axis=1).tolist()
+    [2, 3, 2, 2, 3, 2]
   """
   return adjacency(networkx.grid_2d_graph(*_sides(num_clients, rows)))
 
@@ -245,6 +273,10 @@ def torus(num_clients: int, *, rows: int | None = None) -> np.ndarray:
 
   Raises:
     ValueError: if `rows` does not divide N.
+
+  Example:
+    >>> torus(9).sum(axis=1).tolist()
+    [4, 4, 4, 4, 4, 4, 4, 4, 4]
   """
   sides = _sides(num_clients, rows)
   return adjacency(networkx.grid_2d_graph(*sides, periodic=True))
@@ -261,6 +293,10 @@ def hypercube(num_clients: int) -> np.ndarray:
 
   Raises:
     ValueError: if N is not a power of two.
+
+  Example:
+    >>> np.flatnonzero(hypercube(8)[0]).tolist()
+    [1, 2, 4]
   """
   n = checks.integer(num_clients, name='num_clients', low=1)
   if n & (n - 1):
@@ -303,6 +339,11 @@ def random_regular(
 
   Raises:
     ValueError: if no such graph exists.
+
+  Example:
+    >>> graph = random_regular(6, 3, np.random.default_rng(0))
+    >>> graph.sum(axis=1).tolist()
+    [3, 3, 3, 3, 3, 3]
   """
   n = checks.integer(num_clients, name='num_clients', low=1)
   degree = checks.integer(degree, name='degree', low=0)
@@ -341,6 +382,10 @@ def erdos_renyi(
 
   Raises:
     ValueError: if 200 draws in a row are not connected.
+
+  Example:
+    >>> erdos_renyi(3, 1.0, np.random.default_rng(0)).sum().item()
+    6
   """
   n = checks.integer(num_clients, name='num_clients', low=1)
   checks.number(
@@ -371,6 +416,11 @@ def small_world(
 
   Raises:
     ValueError: if the degree does not fit.
+
+  Example:
+    >>> graph = small_world(6, 2, 0.0, np.random.default_rng(0))
+    >>> np.flatnonzero(graph[0]).tolist()
+    [1, 5]
   """
   n = checks.integer(num_clients, name='num_clients', low=1)
   degree = checks.integer(degree, name='degree', low=2)
@@ -412,6 +462,10 @@ def circulant(num_clients: int, shifts: tuple[int, ...]) -> np.ndarray:
 
   Returns:
     bool[N, N], in general directed.
+
+  Example:
+    >>> np.flatnonzero(circulant(6, (1, 2))[0]).tolist()
+    [1, 2]
   """
   graph = empty(num_clients)
   ids = np.arange(len(graph))
@@ -429,6 +483,10 @@ def directed_ring(num_clients: int) -> np.ndarray:
 
   Returns:
     bool[N, N].
+
+  Example:
+    >>> np.flatnonzero(directed_ring(4)[0]).tolist()
+    [1]
   """
   return circulant(num_clients, (1,))
 
@@ -441,6 +499,10 @@ def exponential(num_clients: int) -> np.ndarray:
 
   Returns:
     bool[N, N], directed, in- and out-degree ⌈log₂ N⌉.
+
+  Example:
+    >>> exponential(8)[0].sum().item()
+    3
 
   Source: Ying et al. 2021 (https://arxiv.org/abs/2110.13363).
   """

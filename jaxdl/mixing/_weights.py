@@ -94,6 +94,10 @@ def uniform(graph: Graph, *, allow_disconnected: bool = False) -> np.ndarray:
 
   Raises:
     ValueError: if the graph is disconnected.
+
+  Example:
+    >>> uniform(networkx.path_graph(2)).tolist()
+    [[0.5, 0.5], [0.5, 0.5]]
   """
   adj = _prepare(graph, 'uniform', allow_disconnected, undirected=False)
   return _fill_diagonal(adj / (1.0 + adj.sum(axis=1, keepdims=True)))
@@ -116,6 +120,11 @@ def send_weights(
 
   Raises:
     ValueError: if the graph is disconnected.
+
+  Example:
+    >>> graph = networkx.DiGraph([(0, 1), (1, 2), (2, 0), (0, 2)])
+    >>> send_weights(graph).round(2).tolist()
+    [[0.33, 0.0, 0.5], [0.33, 0.5, 0.0], [0.33, 0.5, 0.5]]
   """
   adj = _prepare(graph, 'send_weights', allow_disconnected, undirected=False)
   return np.ascontiguousarray(
@@ -135,6 +144,10 @@ def max_degree(graph: Graph, *, allow_disconnected: bool = False) -> np.ndarray:
 
   Raises:
     ValueError: for directed and disconnected graphs.
+
+  Example:
+    >>> max_degree(networkx.path_graph(2)).tolist()
+    [[0.5, 0.5], [0.5, 0.5]]
   """
   adj = _prepare(graph, 'max_degree', allow_disconnected)
   return _fill_diagonal(adj / (1.0 + adj.sum(axis=1).max()))
@@ -158,6 +171,10 @@ def best_constant(
 
   Raises:
     ValueError: for directed and disconnected graphs.
+
+  Example:
+    >>> best_constant(networkx.path_graph(2)).round(6).tolist()
+    [[0.5, 0.5], [0.5, 0.5]]
 
   Source: Xiao & Boyd 2004, Fast linear iterations for distributed averaging.
   """
@@ -266,6 +283,10 @@ def lazy(matrix: np.ndarray, move: float = 0.5) -> np.ndarray:
 
   Raises:
     ValueError: if `move` is out of range or the matrix not square and finite.
+
+  Example:
+    >>> lazy(np.array([[0.0, 1.0], [1.0, 0.0]])).tolist()
+    [[0.5, 0.5], [0.5, 0.5]]
   """
   checks.number(move, name='move', low=0.0, high=1.0, open_low=True)
   if isinstance(matrix, networkx.Graph):
@@ -288,6 +309,10 @@ def lazy_metropolis(
 
   Returns:
     float64[N, N], doubly stochastic.
+
+  Example:
+    >>> lazy_metropolis(networkx.path_graph(2)).tolist()
+    [[0.75, 0.25], [0.25, 0.75]]
   """
   return lazy(metropolis(graph, allow_disconnected=allow_disconnected))
 
