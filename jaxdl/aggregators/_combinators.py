@@ -17,27 +17,6 @@ Rule = Callable[..., chex.ArrayTree]
 _PACKAGE = 'jaxdl.aggregators.'
 
 
-def takes(stage: Callable[..., object], name: str) -> bool:
-  """Whether a stage still wants a keyword argument.
-
-  Args:
-    stage: a function or `functools.partial` of one.
-    name: the keyword.
-
-  Returns:
-    True if the signature has it (or **kwargs) and it is not bound yet.
-  """
-  if isinstance(stage, functools.partial) and name in stage.keywords:
-    return False
-  try:
-    parameters = inspect.signature(stage).parameters
-  except (TypeError, ValueError):  # Some builtins hide their signature.
-    return False
-  return name in parameters or any(
-    p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()
-  )
-
-
 def call(stage: Callable[..., Any], updates: Any, **kwargs: Any) -> Any:
   """Calls a rule; says so if it cannot be traced.
 
@@ -108,12 +87,12 @@ def _call_on_tree(stage, view, kwargs):
     rows = trees.where_rows(view.valid, rows, jnp.inf)
     if present is not None:  # Padding is no attacker.
       rows = trees.where_rows(present, rows, 0.0)
-  elif view.axis_name is not None and takes(stage, 'axis_name'):
+  elif view.axis_name is not None and checks.takes(stage, 'axis_name'):
     axis_name = kwargs['axis_name'] = view.axis_name
   elif view.axis_name is not None:
     rows = jax.lax.all_gather(rows, view.axis_name, tiled=True)
   if present is not None:
-    if not takes(stage, 'mask'):
+    if not checks.takes(stage, 'mask'):
       label = checks.described(checks.unwrapped(stage))
       raise ValueError(
         f'{label} takes no mask, but some clients are padding: give it a '
@@ -214,7 +193,7 @@ def run_stages(
   Raises:
     TypeError: if a stage needs a key and there is none.
   """
-  wanting = [takes(stage, 'key') for stage in stages]
+  wanting = [checks.takes(stage, 'key') for stage in stages]
   subkeys = iter(())
   if key is not None and sum(wanting) == 1:
     subkeys = iter((key,))
@@ -261,13 +240,13 @@ def stateless(
     label = checks.described(checks.unwrapped(fn))
     given = {k: v for k, v in kwargs.items() if v is not None}
     for name in given:
-      if name != 'key' and not takes(fn, name):
+      if name != 'key' and not checks.takes(fn, name):
         raise ValueError(
           f'{name}: {label.removeprefix("the function ")} does not take it and '
           'would return the same without: leave it out, or write a rule with '
           'such a keyword.'
         )
-    if not takes(fn, 'key'):
+    if not checks.takes(fn, 'key'):
       given.pop('key', None)
     return call(fn, updates, **given)
 

@@ -120,7 +120,7 @@ def _bind(name, entry, num_byzantine, options):
   if entry.byzantine is not None:
     kwargs.setdefault(entry.byzantine, num_byzantine)
   for option in kwargs:
-    if not _combinators.takes(entry.rule, option):
+    if not checks.takes(entry.rule, option):
       known = checks.parameters(entry.rule, name=name).values()
       names = [p.name for p in known if p.kind is p.KEYWORD_ONLY]
       own = [p for p in names if p not in ('key', 'mask', 'axis_name')]

@@ -326,6 +326,27 @@ def parameters(value: Callable[..., Any], *, name: str) -> dict[str, Any]:
   )
 
 
+def takes(fn: Callable[..., object], name: str) -> bool:
+  """Whether a function still wants a keyword argument.
+
+  Args:
+    fn: a function or `functools.partial` of one.
+    name: the keyword.
+
+  Returns:
+    True if the signature has it (or **kwargs) and it is not bound yet.
+  """
+  if isinstance(fn, functools.partial) and name in fn.keywords:
+    return False
+  try:
+    found = inspect.signature(fn).parameters
+  except (TypeError, ValueError):  # Some builtins hide their signature.
+    return False
+  return name in found or any(
+    p.kind is inspect.Parameter.VAR_KEYWORD for p in found.values()
+  )
+
+
 def rule(
   value: Any, *, name: str, argument: str = 'updates'
 ) -> Callable[..., Any]:

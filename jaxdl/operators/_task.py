@@ -63,7 +63,7 @@ def operator_task(
     ['loss', 'mse', 'relative_l2']
   """
   network = networks.as_network(network)
-  takes_aligned = _takes(network.apply, 'aligned')
+  takes_aligned = checks.takes(network.apply, 'aligned')
   if not callable(loss):
     checks.choice(loss, tuple(losses.LOSSES), name='loss')
   if isinstance(metrics, str):
@@ -164,9 +164,3 @@ def operator_task(
     return {name: physics.masked_mean(x, mask) for name, x in values.items()}
 
   return Task(init, masked_loss, evaluate)
-
-
-def _takes(fn: Callable[..., Any], name: str) -> bool:
-  """Whether a function has a keyword."""
-  parameters = inspect.signature(fn).parameters.values()
-  return any(p.name == name or p.kind is p.VAR_KEYWORD for p in parameters)
