@@ -5,6 +5,7 @@ Every message names the argument, the rule and the value that broke it. Nothing
 here looks at the values of traced arrays.
 """
 
+import difflib
 import functools
 import inspect
 import numbers
@@ -160,20 +161,30 @@ def axis_size(axis_name: str) -> int:
     ) from None
 
 
-def choice(value: Any, allowed: Any, *, name: str) -> None:
+def choice(
+  value: Any, allowed: Any, *, name: str, spec: str | None = None
+) -> None:
   """Checks that a static option is one of the known ones.
 
   Args:
     value: the option.
     allowed: the known options.
     name: the argument's name, for the message.
+    spec: the text that the option is a part of; None if it is the whole.
 
   Raises:
-    ValueError: if it is not among them; the message lists them.
+    ValueError: if it is not among them; the message lists them and names the
+      nearest.
   """
-  if value not in allowed:
-    options = ', '.join(repr(a) for a in allowed)
-    raise ValueError(f'{name}={value!r} is unknown: choose one of {options}.')
+  if value in allowed:
+    return
+  part = f' has {value!r}, which' if spec not in (None, value) else ''
+  near = difflib.get_close_matches(str(value), map(str, allowed), n=1)
+  hint = f' Did you mean {near[0]!r}?' if near else ''
+  raise ValueError(
+    f'{name}={value if spec is None else spec!r}{part} is unknown: choose one '
+    f'of {", ".join(map(repr, allowed))}.{hint}'
+  )
 
 
 def host_array(value: Any, *, name: str) -> np.ndarray:

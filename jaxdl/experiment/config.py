@@ -7,7 +7,6 @@ knob gives one flag, its help, its checks and its entry in `config.json`.
 
 import contextlib
 import dataclasses
-import difflib
 import fnmatch
 import math
 import os
@@ -398,16 +397,7 @@ def check_known(
     ValueError: graphs='rings:ow' has 'rings', which is unknown: choose one of \
 'star', 'ring'. Did you mean 'ring'?
   """
-  known = list(known)
-  if word in known:
-    return
-  part = f' has {word!r}, which' if spec not in (None, word) else ''
-  near = difflib.get_close_matches(str(word), map(str, known), n=1)
-  hint = f' Did you mean {near[0]!r}?' if near else ''
-  raise ValueError(
-    f'{name}={word if spec is None else spec!r}{part} is unknown: choose one '
-    f'of {", ".join(map(repr, known))}.{hint}'
-  )
+  checks.choice(word, list(known), name=name, spec=spec)
 
 
 def check_square(count: int, *, name: str = 'num_clients') -> None:
