@@ -76,7 +76,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import optax
 
-from jaxdl import aggregators, attacks, federated, metrics
+from jaxdl import aggregators, attacks, federated, local, metrics
 from jaxdl.experiment import supervised
 
 plt.style.use('tableau-colorblind10')
@@ -183,7 +183,7 @@ def train(name, pre=()):
   @jax.jit
   def one_round(state, key):
     batch_key, step_key = jax.random.split(key)
-    cohort = federated.batch_cohort(
+    cohort = local.batch_cohort(
       batch_key, client_data, simulation.mask[0], batch_size=8
     )
     return algorithm.step(state, cohort, key=step_key)

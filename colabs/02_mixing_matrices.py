@@ -79,9 +79,9 @@ import numpy as np
 import optax
 from IPython.display import Image
 
-from jaxdl import decentralized, mixing
+from jaxdl import decentralized, metrics, mixing, plots
 from jaxdl.core import types
-from jaxdl.experiment import gossip
+from jaxdl.mixing import graphs, spectra
 
 plt.style.use('tableau-colorblind10')
 
@@ -107,8 +107,8 @@ names = [
 if SMOKE:  # Most of the time is compilation.
   names = ['ring', 'torus', 'base']
 mixers = {name: mixing.make_mixer(name, N) for name in names}
-picture = gossip.draw_topologies(
-  {name: gossip.matrices(mixer, num_draws=3) for name, mixer in mixers.items()},
+picture = plots.draw_topologies(
+  {name: mixing.matrices(mixer, num_draws=3) for name, mixer in mixers.items()},
   pathlib.Path(tempfile.mkdtemp()) / 'topologies.png',
 )
 Image(str(picture))
@@ -121,19 +121,19 @@ Image(str(picture))
 
 # %%
 for name, mixer in mixers.items():
-  found = gossip.spectrum(mixer)
+  found = mixing.spectrum(mixer)
   print(
     f'{name:22} factor {found["factor"]:.3f}, '
     f'{found["messages"]:.2f} messages per round, '
     f'{found["rounds_to_1e-6"]:.0f} rounds to 1e-6'
   )
 
-ring = mixing.ring(N)
+ring = graphs.ring(N)
 for rule in ('metropolis', 'lazy_metropolis', 'best_constant', 'fastest'):
   w = mixing.WEIGHT_RULES[rule](ring)
   print(
-    f'ring, {rule:16} {mixing.consensus_factor(w):.3f}, smallest eigenvalue '
-    f'{mixing.smallest_eigenvalue(w):+.3f}'
+    f'ring, {rule:16} {spectra.consensus_factor(w):.3f}, smallest eigenvalue '
+    f'{spectra.smallest_eigenvalue(w):+.3f}'
   )
 
 # %% [markdown]
@@ -150,7 +150,7 @@ start = jax.random.normal(jax.random.key(0), (N, 50))
 def average(mixer):
   def step(x, t):
     x = mixer.apply(x, t, key=jax.random.key(1))
-    return x, mixing.consensus_distance(x)
+    return x, metrics.consensus_distance(x)
 
   return jax.jit(lambda x: jax.lax.scan(step, x, jnp.arange(rounds))[1])(start)
 
@@ -160,7 +160,7 @@ floor = 1e-13
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.5), sharey=True)
 for i, (name, mixer) in enumerate(mixers.items()):
   distance = np.maximum(average(mixer), floor)
-  sent = np.cumsum(np.resize(gossip.messages(mixer), rounds))
+  sent = np.cumsum(np.resize(mixing.messages(mixer), rounds))
   # Broad below thin, dashed over solid: curves that coincide are all seen.
   look = {'label': name, 'lw': 5 - i / 2, 'ls': ('-', '--', ':')[i % 3]}
   axes[0].semilogy(np.arange(1, rounds + 1), distance, **look)
@@ -237,7 +237,7 @@ plt.legend()
 # with a fraction of the ring's messages.
 
 # %%
-from jaxdl import federated, metrics
+from jaxdl import local
 from jaxdl.experiment import supervised
 
 config = supervised.SupervisedConfig(
@@ -261,7 +261,7 @@ def train(mixer, rounds):
   @jax.jit
   def step(state, key):
     batch_key, step_key = jax.random.split(key)
-    cohort = federated.batch_cohort(batch_key, data, real, batch_size=8)
+    cohort = local.batch_cohort(batch_key, data, real, batch_size=8)
     return algorithm.step(state, cohort, key=step_key)[0]
 
   state, curve = algorithm.init(jax.random.key(0)), []
@@ -275,7 +275,7 @@ def train(mixer, rounds):
 rounds = 10 if SMOKE else 200
 compared = ('ring', 'exponential', 'one_peer_exponential', 'base')
 for name in compared[: 1 if SMOKE else None]:
-  sent = np.cumsum(np.resize(gossip.messages(mixers[name]), rounds))
+  sent = np.cumsum(np.resize(mixing.messages(mixers[name]), rounds))
   plt.plot(sent[9::10], train(mixers[name], rounds), label=name)
 plt.xlabel('Models sent per client')
 plt.ylabel('Test accuracy')

@@ -74,9 +74,9 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import optax
 
-from jaxdl import aggregators, attacks, federated, operators
+from jaxdl import aggregators, attacks, federated, local, operators
 from jaxdl.core import types
-from jaxdl.data import operators as operator_data
+from jaxdl.pde import sets as sets_lib
 
 plt.style.use('tableau-colorblind10')
 
@@ -122,7 +122,7 @@ def dataset(split):
 # share their query points here, so the trunk runs once for all of them.
 
 # %%
-sets = operator_data.make_operator_dataset(
+sets = sets_lib.make_operator_dataset(
   'antiderivative',
   key=jax.random.key(0),
   num_train=50 if SMOKE else 500,
@@ -170,7 +170,7 @@ figure.tight_layout()
 
 # %%
 grid = 8 if SMOKE else 32
-sets = operator_data.make_operator_dataset(
+sets = sets_lib.make_operator_dataset(
   'darcy',
   key=jax.random.key(0),
   num_train=16 if SMOKE else 300,
@@ -235,7 +235,7 @@ figure.tight_layout()
 N, F = (4, 1) if SMOKE else (10, 2)
 length_scales = [0.1] if SMOKE else jnp.geomspace(0.1, 0.5, N)
 clients = [
-  operator_data.make_operator_dataset(
+  sets_lib.make_operator_dataset(
     'antiderivative',
     key=jax.random.key(i),
     num_train=32,
@@ -275,7 +275,7 @@ for rule in compared[: 1 if SMOKE else None]:
 
   def step(state, key, algorithm=algorithm):
     batch_key, step_key = jax.random.split(key)
-    cohort = federated.batch_cohort(
+    cohort = local.batch_cohort(
       batch_key, stacked, jnp.ones((N, 32), bool), batch_size=16
     )
     state, _ = algorithm.step(state, cohort, key=step_key)

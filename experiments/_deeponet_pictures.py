@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxdl.data import operators as operator_data
-from jaxdl.experiment import operator_learning as learning, plots, runner
+from jaxdl import plots
+from jaxdl.experiment import operator_learning as learning, runner
+from jaxdl.pde import sets
 
 # Share of the squared errors that the second published metric drops.
 TRIM = 0.001
@@ -56,7 +57,7 @@ def references(config: learning.OperatorConfig) -> list[runner.Row]:
   """
   if config.data_path or config.sweep not in ('num_sensors', 'length_scale'):
     return []
-  known = operator_data.problem_options(config.problem)
+  known = sets.problem_options(config.problem)
   known |= learning.parse_options(config.problem, config.problem_options)
   if known.get('space') != 'rbf' or 'length_scale' not in known:
     return []

@@ -34,7 +34,7 @@ def _diabetes(config) -> supervised.Simulation:
   dealt = [
     data_lib.stack_clients(
       own,
-      data_lib.partition(
+      data_lib.make_partition(
         'iid',
         np.random.default_rng(seed),
         own['labels'],

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import _snnk_models as models
-from jaxdl import operators
-from jaxdl.experiment import plots, runner, supervised
+from jaxdl import operators, plots
+from jaxdl.experiment import runner, supervised
 
 
 def build(config) -> runner.Experiment:

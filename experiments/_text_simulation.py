@@ -135,7 +135,7 @@ def simulate(config) -> supervised.Simulation:
   if config.partition == 'iid':
     options = {}
   parts = [
-    data_lib.partition(
+    data_lib.make_partition(
       config.partition,
       np.random.default_rng(seed),
       train[1],

@@ -17,15 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import mixing
+from jaxdl import metrics as metrics_lib, mixing, plots
 from jaxdl.core import trees
-from jaxdl.experiment import (
-  config as config_lib,
-  gossip,
-  plots,
-  runner,
-  supervised,
-)
+from jaxdl.experiment import config as config_lib, gossip, runner, supervised
 
 knob = runner.knob
 
@@ -97,7 +91,7 @@ def build(config: Config) -> runner.Experiment:
   applied = {
     t: m if mesh is None else mixing.shard(m, mesh) for t, m in mixers.items()
   }
-  sent = {t: gossip.messages(m) for t, m in mixers.items()}
+  sent = {t: mixing.messages(m) for t, m in mixers.items()}
 
   def start(key):
     if config.start == 'one_hot':
@@ -122,9 +116,9 @@ def build(config: Config) -> runner.Experiment:
     def one(first, state):
       x = trees.scale_rows(1.0 / state[1], state[0])
       gap = x - jnp.mean(first, axis=0, keepdims=True)
-      scale = mixing.consensus_distance(first)
+      scale = metrics_lib.consensus_distance(first)
       return {
-        'consensus': mixing.consensus_distance(x) / scale,
+        'consensus': metrics_lib.consensus_distance(x) / scale,
         'error': jnp.mean(trees.sq_norms(gap)) / scale,
       }
 
@@ -143,7 +137,7 @@ def build(config: Config) -> runner.Experiment:
       out += supervised.metric_rows(values, split='test', **label)
     if not round:
       out += [
-        {'split': 'spectrum', 'rule': t, 'seed': seeds[0]} | gossip.spectrum(m)
+        {'split': 'spectrum', 'rule': t, 'seed': seeds[0]} | mixing.spectrum(m)
         for t, m in mixers.items()
       ]
     return out
@@ -220,9 +214,9 @@ def draw(config: Config, rows, directory):
   """
   title = f'Averaging over {config.num_clients} clients'
   drawn = [
-    gossip.draw_topologies(
+    plots.draw_topologies(
       {
-        t: gossip.matrices(gossip.make_mixer(config, t), num_draws=3)
+        t: mixing.matrices(gossip.make_mixer(config, t), num_draws=3)
         for t in config.topologies
       },
       directory / 'topologies.png',

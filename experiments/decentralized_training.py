@@ -19,15 +19,17 @@ import jax
 import numpy as np
 import optax
 
-from jaxdl import aggregators, compression, decentralized, mixing
-from jaxdl.core import types
-from jaxdl.experiment import (
-  config as config_lib,
-  gossip,
+from jaxdl import (
+  aggregators,
+  compression,
+  decentralized,
+  metrics as metrics_lib,
+  mixing,
   plots,
-  runner,
-  supervised,
 )
+from jaxdl.core import types
+from jaxdl.experiment import config as config_lib, gossip, runner, supervised
+from jaxdl.mixing import spectra
 
 knob = runner.knob
 
@@ -357,13 +359,13 @@ def make_variant(config: Config, variant: str, task: types.Task) -> Variant:
   mixer = link
   options['mesh'] = gossip.mesh_for(n)
   options['chunk'] = config.chunk or None
-  sent = gossip.messages(mixer)
+  sent = mixing.messages(mixer)
   sent = sent[np.arange(rounds) % len(sent)]
   meets = (np.arange(rounds) + 1) % config.period == 0
   share = 1.0
   if name in ('periodic_gossip', 'local_sgd', 'periodic_averaging'):
     mean = mixing.make_mixer('complete', n)
-    cost = gossip.all_reduce(n)
+    cost = mixing.all_reduce(n)
     if name == 'periodic_gossip':
       mixer = mixing.every(mixer, config.period)
       sent = np.where(meets, sent, 0.0)
@@ -413,7 +415,7 @@ def make_variant(config: Config, variant: str, task: types.Task) -> Variant:
 
 
 def _check_d_squared(config, variant, spec, mixer):
-  smallest = mixing.smallest_eigenvalue(np.asarray(mixer.matrix(0)))
+  smallest = spectra.smallest_eigenvalue(np.asarray(mixer.matrix(0)))
   if smallest <= _D2_BOUND + 1e-6 and not config.allow_unstable:
     topology, _ = gossip.parse(spec)
     raise ValueError(
@@ -431,7 +433,7 @@ def _on_graph(config, name, graph, task, options):
     if config.robust_rule == 'trimmed_mean':
       rule = functools.partial(aggregators.trimmed_mean, num_trimmed=1)
     algorithm = decentralized.gossip_sgd(
-      task, decentralized.robust_mixer(graph, rule), **options
+      task, mixing.robust_mixer(graph, rule), **options
     )
     per_round = graph.sum() / n
   elif name == 'asynchronous_gossip':
@@ -494,7 +496,7 @@ def build(config: Config) -> runner.Experiment:
     run_all = supervised.over_seeds(one_seed, len(seeds))
     return run_all(states, keys, problem.data)
 
-  distance = jax.jit(jax.vmap(mixing.consensus_distance))
+  distance = jax.jit(jax.vmap(metrics_lib.consensus_distance))
   read = {
     name: jax.jit(jax.vmap(v.algorithm.params)) for name, v in variants.items()
   }
@@ -534,7 +536,7 @@ def _topologies(config):
       continue
     link = make_link(config, name, spec)
     found[spec] = (
-      gossip.matrices(link, num_draws=3)
+      mixing.matrices(link, num_draws=3)
       if isinstance(link, mixing.Mixer)
       else link[None]
     )
@@ -564,7 +566,7 @@ def draw(config: Config, metric: str, ylabel: str, rows, directory):
   graphs = _topologies(config)
   if graphs:
     drawn.append(
-      gossip.draw_topologies(
+      plots.draw_topologies(
         graphs, directory / 'topologies.png', title='Who talks to whom'
       )
     )

@@ -26,8 +26,8 @@ from experiments import (
 )
 from jaxdl import operators
 from jaxdl.core import types
-from jaxdl.data import operators as operator_data
 from jaxdl.experiment import operator_learning as learning, runner
+from jaxdl.pde import sets
 
 knob = runner.knob
 
@@ -256,7 +256,7 @@ class Config(learning.OperatorConfig):
         f'sweep={self.sweep} needs generated functions: remove data_path.'
       )
     if self.sweep == 'length_scale' and 'length_scale' not in (
-      operator_data.problem_options(self.problem)
+      sets.problem_options(self.problem)
     ):
       raise ValueError(f'problem={self.problem} has no length_scale to vary.')
 

@@ -30,16 +30,11 @@ from jaxdl import (
   decentralized,
   mixing,
   operators,
+  plots,
 )
 from jaxdl.core import clients, types
-from jaxdl.data import operators as operator_data
-from jaxdl.experiment import (
-  config as config_lib,
-  gossip,
-  plots,
-  runner,
-  supervised,
-)
+from jaxdl.experiment import config as config_lib, gossip, runner, supervised
+from jaxdl.pde import sets
 
 knob = runner.knob
 
@@ -275,7 +270,7 @@ def simulate(config: Config) -> supervised.Simulation:
     root = jax.random.key(seed)
     seeds.append(
       [
-        operator_data.make_operator_dataset(
+        sets.make_operator_dataset(
           config.problem,
           key=jax.random.fold_in(root, client),
           num_train=config.functions_per_client,

@@ -22,10 +22,11 @@ import numpy as np
 import optax
 
 from experiments import _text_simulation
-from jaxdl import compression, decentralized, networks
+from jaxdl import compression, decentralized, local, networks, plots
 from jaxdl.core import clients, keys, trees, types
 from jaxdl.data import DATASETS, FILE_DATASETS, sample_batch
-from jaxdl.experiment import config as config_lib, plots, runner, supervised
+from jaxdl.decentralized import one_byte as one_byte_lib
+from jaxdl.experiment import config as config_lib, runner, supervised
 
 knob = runner.knob
 
@@ -121,13 +122,13 @@ class Config(supervised.SupervisedConfig):
   aggregate: str = knob(
     'mean',
     'Divide the sum of slopes by their number or its square root.',
-    choices=decentralized.DIVISORS,
+    choices=local.DIVISORS,
     needs={'methods': _SLOPES},
   )
   distribution: str = knob(
     'normal',
     'Of the directions.',
-    choices=decentralized.DIRECTIONS,
+    choices=local.DIRECTIONS,
     needs={'methods': _SLOPES},
   )
   join_at: tuple[int, ...] = knob(
@@ -321,7 +322,7 @@ def make_codec(config: Config, method: str) -> compression.ScalarCodec:
 
 def make_method(
   config: Config, name: str, task: types.Task
-) -> decentralized.OneByte | types.Algorithm:
+) -> one_byte_lib.OneByte | types.Algorithm:
   """Builds a method.
 
   Args:
@@ -335,7 +336,7 @@ def make_method(
   mesh = supervised.mesh_or_none()
   if name == 'sgd':
     return average_gradients(config, task, mesh)
-  return decentralized.one_byte(
+  return decentralized.one_byte_sgd(
     task,
     num_machines=1 if name == 'single' else config.num_clients,
     num_samples=config.samples_per_step,
@@ -444,7 +445,7 @@ def build(config: Config) -> runner.Experiment:
       return {'states': states}
     shape = (config.capacity, m, s)
     codes = jnp.zeros(shape, methods[LOGGED].codec.dtype)
-    log = decentralized.MessageLog(codes, jnp.zeros(shape, bool))
+    log = one_byte_lib.MessageLog(codes, jnp.zeros(shape, bool))
     return {'states': states, 'start': states[LOGGED], 'log': log}
 
   def init():
@@ -480,7 +481,7 @@ def build(config: Config) -> runner.Experiment:
       }
       if name == LOGGED:
         log = state['log']
-        state['log'] = decentralized.MessageLog(
+        state['log'] = one_byte_lib.MessageLog(
           log.codes.at[round - 1].set(metrics['codes']),
           log.received.at[round - 1].set(metrics['received']),
         )
@@ -496,7 +497,7 @@ def build(config: Config) -> runner.Experiment:
 
   @jax.jit
   def replayed(start, log):
-    one = lambda s, l: decentralized.replay(methods[LOGGED], s, l).params
+    one = lambda s, l: one_byte_lib.replay(methods[LOGGED], s, l).params
     return supervised.over_seeds(one, len(seeds))(start, log)
 
   def verify(state):

@@ -20,11 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import _mgno_flows as flows
-from jaxdl import operators
+from jaxdl import operators, plots
 from jaxdl.experiment import (
   config as config_lib,
   operator_learning as learning,
-  plots,
   runner,
 )
 

@@ -18,15 +18,10 @@ import jax
 import numpy as np
 import optax
 
-from jaxdl import decentralized
+from jaxdl import decentralized, plots
 from jaxdl.core import types
-from jaxdl.experiment import (
-  config as config_lib,
-  gossip,
-  plots,
-  runner,
-  supervised,
-)
+from jaxdl.decentralized import sampling
+from jaxdl.experiment import config as config_lib, gossip, runner, supervised
 
 knob = runner.knob
 
@@ -193,9 +188,9 @@ class Config(supervised.SupervisedConfig):
     0, 'Nodes trained together on a device; 0 follows the default rule.', low=0
   )
 
-  def options(self, model_bytes: int = 0) -> decentralized.ModestOptions:
+  def options(self, model_bytes: int = 0) -> sampling.ModestOptions:
     """Numbers of the protocol."""
-    return decentralized.ModestOptions(
+    return sampling.ModestOptions(
       sample_size=self.sample_size,
       num_aggregators=self.num_aggregators,
       success_fraction=self.success_fraction,
@@ -225,7 +220,7 @@ class Config(supervised.SupervisedConfig):
       num_aggregators=self.num_aggregators,
       min_models=self.min_models,
     ):
-      decentralized.check_options(self.options(), self.num_clients)
+      sampling.check_options(self.options(), self.num_clients)
     if self.churn == 'trace' and not self.trace_file:
       raise ValueError('churn=trace is read from a file: give --trace_file.')
     if self.churn in ('crash', 'leave', 'join'):
@@ -261,7 +256,7 @@ class Config(supervised.SupervisedConfig):
     )
 
 
-def make_world(config: Config, seed: int) -> decentralized.World:
+def make_world(config: Config, seed: int) -> sampling.World:
   """Draws the network of a seed.
 
   Args:
@@ -273,8 +268,8 @@ def make_world(config: Config, seed: int) -> decentralized.World:
   """
   latency = None
   if config.latency_file:
-    latency = decentralized.load_latency(config.latency_file)
-  return decentralized.make_world(
+    latency = sampling.load_latency(config.latency_file)
+  return sampling.make_world(
     config.num_clients,
     np.random.default_rng([seed, 1]),
     mean_latency_s=config.latency_s,
@@ -287,7 +282,7 @@ def make_world(config: Config, seed: int) -> decentralized.World:
 
 def make_churn(
   config: Config, seed: int
-) -> tuple[np.ndarray, tuple[decentralized.Churn, ...]]:
+) -> tuple[np.ndarray, tuple[sampling.Churn, ...]]:
   """Draws who comes and goes.
 
   Args:
@@ -311,13 +306,13 @@ def make_churn(
       raise ValueError(
         f'{config.trace_file}: expected an array bool[T, {n}]: {error}'
       ) from None
-    return decentralized.churn_from_trace(trace, n)
+    return sampling.churn_from_trace(trace, n)
   rng = np.random.default_rng([seed, 2])
   nodes = rng.permutation(n)[: config.num_changed]
   nodes = tuple(sorted(nodes.tolist()))
   if config.churn == 'join':
     members[list(nodes)] = False
-  change = decentralized.Churn(config.churn_round, config.churn, nodes)
+  change = sampling.Churn(config.churn_round, config.churn, nodes)
   return members, (change,)
 
 
@@ -337,7 +332,7 @@ def make_algorithm(
   """
   world = make_world(config, seed)
   members, churn = make_churn(config, seed)
-  size = decentralized.model_bytes(task)
+  size = sampling.model_bytes(task)
   common = {
     'optimizer': _optimizer(config.learning_rate, config.momentum),
     'batch_size': config.batch_size,
@@ -350,7 +345,7 @@ def make_algorithm(
     options = config.options(size)
     if method == 'fl':
       options = options._replace(num_aggregators=1)
-    protocol = decentralized.sampling_protocol(
+    protocol = sampling.sampling_protocol(
       world,
       options,
       members=members,

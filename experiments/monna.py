@@ -17,9 +17,9 @@ import functools
 import jax
 import numpy as np
 
-from jaxdl import attacks, decentralized
+from jaxdl import attacks, decentralized, plots
 from jaxdl.core import schedules, types
-from jaxdl.experiment import plots, runner, supervised
+from jaxdl.experiment import runner, supervised
 
 knob = runner.knob
 

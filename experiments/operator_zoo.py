@@ -16,10 +16,10 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 
-from jaxdl import operators
+from jaxdl import operators, plots
 from jaxdl.core import types
-from jaxdl.data import operators as operator_data
-from jaxdl.experiment import operator_learning as learning, plots, runner
+from jaxdl.experiment import operator_learning as learning, runner
+from jaxdl.pde import sets
 
 knob = runner.knob
 
@@ -36,7 +36,7 @@ class Config(learning.OperatorConfig):
   problem: str = knob(
     'darcy',
     'What is learned.',
-    choices=tuple(operator_data.PROBLEMS),
+    choices=tuple(sets.PROBLEMS),
     needs={'data_path': False},
   )
   models: tuple[str, ...] = knob(

@@ -18,9 +18,9 @@ import jax
 import numpy as np
 import optax
 
-from jaxdl import aggregators, attacks, federated
+from jaxdl import aggregators, attacks, federated, plots
 from jaxdl.core import types
-from jaxdl.experiment import config as config_lib, plots, runner, supervised
+from jaxdl.experiment import config as config_lib, runner, supervised
 
 knob = runner.knob
 

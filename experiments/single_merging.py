@@ -20,13 +20,12 @@ import re
 import jax
 import optax
 
-from jaxdl import decentralized, mixing, networks
+from jaxdl import decentralized, mixing, networks, plots
 from jaxdl.experiment import (
   config as config_lib,
   gossip,
   merging,
   mixtures,
-  plots,
   runner,
   supervised,
 )
@@ -111,7 +110,7 @@ class Config(mixtures.MixtureConfig):
     low=0.0,
     needs={
       'schedule|variants': (
-        *decentralized.SCHEDULES[1:],
+        *mixing.SCHEDULES[1:],
         'windows',
         'window_*',
         'early',
@@ -122,7 +121,7 @@ class Config(mixtures.MixtureConfig):
   schedule: str = knob(
     'fixed',
     'How the rate goes from r_start to r_end in gossip.',
-    choices=decentralized.SCHEDULES,
+    choices=mixing.SCHEDULES,
     needs={'variants': ('gossip',)},
   )
   point1: float = knob(
@@ -260,9 +259,7 @@ def make_mixer(config: Config, variant: str) -> mixing.Mixer:
     return mixing.make_mixer('complete', n)
   if variant in ('alone', 'soup'):
     return mixing.identity(n)
-  start = decentralized.communication_schedule(
-    'fixed', total, start=config.r_start
-  )
+  start = mixing.communication_schedule('fixed', total, start=config.r_start)
   if variant == 'periodic':
     return mixing.every(
       mixing.make_mixer('complete', n),
@@ -270,7 +267,7 @@ def make_mixer(config: Config, variant: str) -> mixing.Mixer:
       otherwise=_scheduled(config, start, [config.r_start]),
     )
   window = functools.partial(
-    decentralized.communication_schedule,
+    mixing.communication_schedule,
     'window',
     total,
     start=config.r_start,
@@ -285,7 +282,7 @@ def make_mixer(config: Config, variant: str) -> mixing.Mixer:
       return _scheduled(config, start, rates[:1])
     return _scheduled(
       config,
-      decentralized.communication_schedule(
+      mixing.communication_schedule(
         config.schedule,
         total,
         start=config.r_start,
@@ -312,12 +309,12 @@ def _scheduled(config, rate, rates, *, smooth=False):
   """The mixer of `--gossip` at a changing rate."""
   n = config.num_clients
   if config.gossip == 'matching':
-    make = functools.partial(decentralized.random_pairs, n)
+    make = functools.partial(mixing.random_pairs, n)
   elif config.gossip == 'pull':
     # Dense rounds are an exact average and need no lists of peers.
     most = max([r for r in rates if smooth or r < n - 1], default=0.0)
     make = functools.partial(
-      decentralized.random_peers,
+      mixing.random_peers,
       n,
       graph=mixing.make_graph(config.gossip_graph, n)
       if config.gossip_graph
@@ -326,8 +323,8 @@ def _scheduled(config, rate, rates, *, smooth=False):
     )
   else:
     static = mixing.make_mixer(STATIC[config.gossip], n)
-    make = lambda r: decentralized.mean_above(static, r, n)
-  return decentralized.scheduled(make, rate)
+    make = lambda r: mixing.mean_above(static, r, n)
+  return mixing.scheduled(make, rate)
 
 
 def make_optimizer(config: Config) -> optax.GradientTransformation:

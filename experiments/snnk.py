@@ -27,8 +27,8 @@ from experiments import (
   _snnk_models as models,
   _snnk_variants as variants_lib,
 )
-from jaxdl import data as data_lib, federated, operators
-from jaxdl.experiment import config as config_lib, plots, runner, supervised
+from jaxdl import data as data_lib, federated, operators, plots
+from jaxdl.experiment import config as config_lib, runner, supervised
 
 knob = runner.knob
 

@@ -22,16 +22,16 @@ import networkx
 import numpy as np
 import optax
 
-from jaxdl import decentralized, metrics, mixing, networks
-from jaxdl.core import types
+from jaxdl import decentralized, metrics, mixing, networks, plots
+from jaxdl.core import layers as layers_lib, types
 from jaxdl.experiment import (
   config as config_lib,
   gossip,
   mixtures,
-  plots,
   runner,
   supervised,
 )
+from jaxdl.mixing import graphs, variance as variance_lib
 
 knob = runner.knob
 
@@ -117,7 +117,7 @@ class Config(mixtures.MixtureConfig):
   vc_target: str = knob(
     'others',
     'Variance that corrected restores: of the received, the own, or both.',
-    choices=decentralized.TARGETS,
+    choices=variance_lib.TARGETS,
     needs={'methods': ('corrected',)},
   )
   vc_eps: float = knob(
@@ -220,7 +220,7 @@ def make_graph(config: Config, seed: int) -> np.ndarray:
     )
   if config.topology == 'barabasi_albert':
     links = max(1, config.degree // 2)
-    return mixing.adjacency(networkx.barabasi_albert_graph(n, links, seed=seed))
+    return graphs.adjacency(networkx.barabasi_albert_graph(n, links, seed=seed))
   options = {}
   if config.topology in ('random_regular', 'small_world'):
     options['degree'] = config.degree
@@ -278,7 +278,7 @@ def make_algorithm(
     elif method == 'alone':
       mixer = mixing.identity(n)
     else:
-      mixer = decentralized.subsampled(
+      mixer = variance_lib.subsampled(
         mixing.from_matrix(gossip_matrix(graph, config.beta)),
         config.sample_rate,
       )
@@ -298,9 +298,9 @@ def make_algorithm(
     graph,
     self_weight=config.beta,
     target=target,
-    correct_fn=decentralized.is_tensor
+    correct_fn=variance_lib.is_tensor
     if config.correct_biases
-    else networks.is_kernel,
+    else layers_lib.is_kernel,
     eps=config.vc_eps,
     strength=config.vc_strength,
     buffer_size=config.buffer_size or None,
@@ -361,7 +361,7 @@ def build(config: Config) -> runner.Experiment:
     for path, variance in jax.tree_util.tree_leaves_with_path(drawn)
     if variance
   }
-  theory = decentralized.variance_factors(
+  theory = variance_lib.variance_factors(
     gossip_matrix(graph, config.beta), config.num_rounds
   )
 
@@ -369,7 +369,7 @@ def build(config: Config) -> runner.Experiment:
   def measure(params, test):
     def one(params):
       tested = jax.lax.map(lambda p: metrics.evaluate(task, p, test), params)
-      layers = decentralized.layer_variances(params)
+      layers = variance_lib.layer_variances(params)
       layers = {name: jnp.mean(v) for name, v in layers.items()}
       ratios = [layers[name] / wanted[name] for name in layers]
       return (
@@ -377,7 +377,7 @@ def build(config: Config) -> runner.Experiment:
           'accuracy': jnp.mean(tested['accuracy']),
           'worst_accuracy': jnp.min(tested['accuracy']),
           'loss': jnp.mean(tested['loss']),
-          'consensus': metrics.drift(params),
+          'consensus': metrics.consensus_distance(params),
         },
         {'ratio': sum(ratios) / len(ratios), **layers},
       )

@@ -1,29 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""jaxdl: collaborative, decentralised and operator learning in JAX.
+"""jaxdl: collaborative, decentralized and operator learning in JAX.
 
 Concepts live in subpackages that are imported on first use, so `import jaxdl`
 is cheap and touches no device.
 """
 
 import importlib
+import pkgutil
 from typing import Any
 
 __version__ = '0.1.0'
 
-_SUBPACKAGES = (
-  'aggregators',
-  'attacks',
-  'compression',
-  'core',
-  'data',
-  'decentralized',
-  'experiment',
-  'federated',
-  'metrics',
-  'mixing',
-  'networks',
-  'operators',
-  'papers',
+_SUBPACKAGES = tuple(
+  sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name[0] != '_')
 )
 
 __all__ = ['__version__', *_SUBPACKAGES]

@@ -16,9 +16,8 @@ from absl import app, flags
 from scipy import stats
 
 from experiments.benchmarks import _timing
-from jaxdl import aggregators
+from jaxdl import aggregators, plots
 from jaxdl.core import gram as gram_lib
-from jaxdl.experiment import plots
 
 FLAGS = flags.FLAGS
 flags.DEFINE_bool('quick', False, 'A hundredth of the coordinates, 3 rounds.')

@@ -14,9 +14,8 @@ import jax.numpy as jnp
 from absl import app, flags
 
 from experiments.benchmarks import _timing
-from jaxdl import networks
+from jaxdl import networks, plots
 from jaxdl.core import clients, trees, types
-from jaxdl.experiment import plots
 
 FLAGS = flags.FLAGS
 flags.DEFINE_bool('quick', False, 'Smaller models, 3 rounds.')

@@ -15,9 +15,10 @@ import optax
 from absl import app, flags
 
 from experiments.benchmarks import _timing
-from jaxdl import data, decentralized, federated, mixing
+from jaxdl import data, decentralized, local, mixing, plots
 from jaxdl.core import keys
-from jaxdl.experiment import plots, supervised
+from jaxdl.experiment import supervised
+from jaxdl.mixing import graphs
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer('num_rounds', 1000, 'Rounds of D-PSGD.')
@@ -47,7 +48,7 @@ class Setting:
     shared = jnp.arange(num_clients) % distinct
     self.data = {k: v[0, shared] for k, v in simulation.client_data.items()}
     self.mask = simulation.mask[0, shared]
-    self.matrix = mixing.metropolis(mixing.ring(num_clients))
+    self.matrix = mixing.metropolis(graphs.ring(num_clients))
     self.algorithm = decentralized.gossip_sgd(
       self.task,
       mixing.from_matrix(self.matrix),
@@ -84,9 +85,7 @@ class Setting:
 
   def _round(self, state, key, examples, mask):
     batch_key, step_key = jax.random.split(key)
-    cohort = federated.batch_cohort(
-      batch_key, examples, mask, batch_size=self.size
-    )
+    cohort = local.batch_cohort(batch_key, examples, mask, batch_size=self.size)
     return self.algorithm.step(state, cohort, key=step_key)[0]
 
   def together(self, num_rounds: int):

@@ -16,8 +16,7 @@ import numpy as np
 from absl import app, flags
 
 from experiments.benchmarks import _timing
-from jaxdl import mixing
-from jaxdl.experiment import plots
+from jaxdl import mixing, plots
 
 FLAGS = flags.FLAGS
 flags.DEFINE_bool('write', False, 'Write plots and the section of RESULTS.md.')

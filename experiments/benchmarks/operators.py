@@ -32,9 +32,8 @@ import optax
 from absl import app, flags
 
 from experiments.benchmarks import _operator_peers as peers, _timing
-from jaxdl import operators
+from jaxdl import operators, pde as problems
 from jaxdl.core.types import Network
-from jaxdl.data import operators as problems
 
 FLAGS = flags.FLAGS
 flags.DEFINE_bool('quick', False, 'Smaller grids, 3 rounds.')

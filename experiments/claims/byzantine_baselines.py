@@ -13,7 +13,7 @@ import tempfile
 import numpy as np
 
 from experiments import robust_training
-from jaxdl.experiment import plots
+from jaxdl import plots
 
 RULES = ('mean', 'median', 'trimmed_mean', 'multi_krum', 'geometric_median')
 PRE = ('', 'nnm', 'bucketing')

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from experiments import _deeponet_pictures as pictures, deeponet
-from jaxdl.data import operators as operator_data
+from jaxdl import pde
 from jaxdl.experiment import operator_learning as learning
 
 
@@ -92,10 +92,8 @@ def more_data(seeds: tuple[int, ...]) -> tuple[bool, str]:
 def _measured_interpolation(num_sensors, seeds):
   """RMS of u minus its interpolant half way between sensors, sampled."""
   x = np.linspace(0, 1, 2 * num_sensors - 1)
-  space = operator_data.function_space('rbf', x, length_scale=0.2)
-  draw = jax.jit(
-    jax.vmap(lambda key: operator_data.sample_space(space, key=key))
-  )
+  space = pde.function_space('rbf', x, length_scale=0.2)
+  draw = jax.jit(jax.vmap(lambda key: pde.sample_space(space, key=key)))
   squares = []
   for seed in seeds:
     u = np.asarray(draw(jax.random.split(jax.random.key(seed), 2000)))
@@ -217,10 +215,8 @@ def against_solvers(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Times of a solver and of a network for 1000 functions, all points."""
   del seeds
   solvers = {
-    'antiderivative': lambda u: operator_data.solve_antiderivative(
-      u, dt=1 / 99
-    ),
-    'diffusion_reaction': lambda u: operator_data.solve_diffusion_reaction(u),
+    'antiderivative': lambda u: pde.solve_antiderivative(u, dt=1 / 99),
+    'diffusion_reaction': lambda u: pde.solve_diffusion_reaction(u),
   }
   times = {}
   for problem, solve in solvers.items():

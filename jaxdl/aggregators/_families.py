@@ -15,13 +15,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxdl.core import (
-  checks,
-  gram as gram_lib,
-  order,
-  trees,
-  view as view_lib,
-)
+from jaxdl.core import checks, gram as gram_lib, order, trees, view as view_lib
 
 Updates = chex.ArrayTree | view_lib.View
 WeightsFn = Callable[[view_lib.View], chex.Array]

@@ -11,7 +11,7 @@ Compressors of whole messages, for methods with a `compress` slot
   `scaled_sign`.
 
 Codes for single numbers, for methods that send one scalar per gradient
-(`decentralized.one_byte`):
+(`decentralized.one_byte_sgd`):
 
 - `scalar_codec`: a `ScalarCodec(encode, decode, bits, dtype, name)` by name,
   one of `SCALAR_CODECS`: `log_int8` (one byte, logarithmic, with an exact
@@ -29,11 +29,7 @@ from jaxdl.compression._compressors import (
   stochastic_quantize,
   top_k,
 )
-from jaxdl.compression._scalar import (
-  SCALAR_CODECS,
-  ScalarCodec,
-  scalar_codec,
-)
+from jaxdl.compression._scalar import SCALAR_CODECS, ScalarCodec, scalar_codec
 
 __all__ = [
   # Messages.

@@ -496,7 +496,7 @@ def cohort(
   if not all(hasattr(value, field) for field in fields):
     raise TypeError(
       'cohort must be a core.types.Cohort(client_ids, data, mask, weights), as '
-      f'federated.batch_cohort makes; got {described(value)}. The order is '
+      f'local.batch_cohort makes; got {described(value)}. The order is '
       'step(state, cohort, *, key).'
     )
   if count is None:

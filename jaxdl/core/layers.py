@@ -59,3 +59,18 @@ def gather_windows(
     for t in range(size)
   ]
   return jnp.concatenate(parts, -1) if size > 1 else parts[0]
+
+
+def is_kernel(path: tuple[Any, ...], leaf: chex.Array) -> bool:
+  """Tells kernels of one model from its other tensors.
+
+  Args:
+    path: key path of the leaf, as `jax.tree_util` gives it.
+    leaf: one client's tensor, or its shape and dtype.
+
+  Returns:
+    Whether it has two axes or more and is no running statistic; biases and
+    the scales of normalisations have one.
+  """
+  names = {getattr(entry, 'key', getattr(entry, 'name', '')) for entry in path}
+  return len(leaf.shape) >= 2 and 'statistics' not in names

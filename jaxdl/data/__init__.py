@@ -10,19 +10,16 @@ The usual path, all on the host until the last line:
    broken one raises `FileError`, a ValueError that names the file; what a
    small file may unpack to is limited by `MAX_BYTES`, or `max_bytes` of the
    loader.
-2. `partition(name, rng, labels, num_clients, ...)` says who gets which
+2. `make_partition(name, rng, labels, num_clients, ...)` says who gets which
    examples; `class_table` shows the result.
 3. `stack_clients(arrays, parts)` pads clients to one size, with a mask.
 4. Inside a round, for one client at a time: `sample_batch`, or
-   `epoch_batches` and `take_batch`. For the round: a sampler such as
-   `sample_uniform`, then `gather_cohort`.
+   `epoch_batches` and `take_batch`. Who takes part in the round is up to the
+   samplers of `jaxdl.local`.
 
 Where clients share one data set, each through its own mixture of classes,
 nothing is copied: `index_classes` once, then `class_mixtures` and
 `sample_by_class` inside a round (`choose_weighted` deals fixed sets instead).
-
-Data for operator learning (random fields, solvers, sets, files) are in the
-module `jaxdl.data.operators`.
 
 Example:
   >>> import jax
@@ -58,9 +55,7 @@ Partitioners, all `(rng, labels, num_clients, *, ...) -> list of indices`:
 | `natural` | the owner | yes, if all owners are kept |
 """
 
-import importlib
-from typing import Any
-
+from jaxdl.data import files, partition
 from jaxdl.data._batching import (
   NO_CLIENT,
   epoch_batches,
@@ -71,9 +66,7 @@ from jaxdl.data._batching import (
   stack_clients,
   take_batch,
 )
-from jaxdl.data._bounded import MAX_BYTES, FileError
 from jaxdl.data._bundled import load_breast_cancer, load_digits, load_wine
-from jaxdl.data._cifar import load_cifar10
 from jaxdl.data._class_mixtures import (
   ClassTable,
   choose_weighted,
@@ -88,40 +81,8 @@ from jaxdl.data._dataset import (
   pool_clients,
   train_test_split,
 )
-from jaxdl.data._idx import load_fashion_mnist, load_mnist, read_idx
-from jaxdl.data._leaf import load_leaf
-from jaxdl.data._npz import load_npz
-from jaxdl.data._partition import (
-  class_table,
-  partition_iid,
-  partition_lognormal,
-  partition_natural,
-  partition_power_law,
-  partition_quantity_dirichlet,
-)
-from jaxdl.data._partition_labels import (
-  partition_classes,
-  partition_client_dirichlet,
-  partition_label_dirichlet,
-  partition_overlapping_dirichlet,
-  partition_shards,
-  partition_similarity,
-)
-from jaxdl.data._partitioners import PARTITIONERS, partition
 from jaxdl.data._registry import DATASETS, FILE_DATASETS, load_dataset
-from jaxdl.data._sampling import (
-  SAMPLERS,
-  ClientSample,
-  client_sampler,
-  gather_cohort,
-  sample_cyclic,
-  sample_full,
-  sample_multinomial,
-  sample_poisson,
-  sample_uniform,
-)
 from jaxdl.data._skew import add_noise_by_client, rotate_by_client
-from jaxdl.data._sqlite import load_fedjax
 from jaxdl.data._synthetic import (
   Quadratics,
   gaussian_mixture,
@@ -138,24 +99,59 @@ from jaxdl.data._text import (
   python_text,
   sentiment_reviews,
 )
-from jaxdl.data._tff import load_tff
-
-
-def __getattr__(name: str) -> Any:
-  if name == 'operators':  # Imported on first use: it builds on this module.
-    return importlib.import_module('jaxdl.data.operators')
-  raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-
+from jaxdl.data.files import (
+  MAX_BYTES,
+  FileError,
+  load_cifar10,
+  load_fashion_mnist,
+  load_fedjax,
+  load_leaf,
+  load_mnist,
+  load_npz,
+  load_tff,
+  read_idx,
+)
+from jaxdl.data.partition import (
+  PARTITIONERS,
+  class_table,
+  make_partition,
+  partition_classes,
+  partition_client_dirichlet,
+  partition_iid,
+  partition_label_dirichlet,
+  partition_lognormal,
+  partition_natural,
+  partition_overlapping_dirichlet,
+  partition_power_law,
+  partition_quantity_dirichlet,
+  partition_shards,
+  partition_similarity,
+)
 
 __all__ = [
-  # Data sets.
-  'DATASETS',
-  'FILE_DATASETS',
-  'MAX_BYTES',
+  'ClassTable',
   'ClientExamples',
+  'DATASETS',
   'Dataset',
+  'FILE_DATASETS',
   'FederatedDataset',
   'FileError',
+  'MAX_BYTES',
+  'NO_CLIENT',
+  'PARTITIONERS',
+  'Quadratics',
+  'SENTIMENT_LABELS',
+  'SENTIMENT_PROMPT',
+  'add_noise_by_client',
+  'choose_weighted',
+  'class_mixtures',
+  'class_table',
+  'epoch_batches',
+  'eval_batches',
+  'files',
+  'gaussian_mixture',
+  'index_classes',
+  'linear_regression',
   'load_breast_cancer',
   'load_cifar10',
   'load_dataset',
@@ -165,29 +161,12 @@ __all__ = [
   'load_leaf',
   'load_mnist',
   'load_npz',
+  'load_sst2',
   'load_tff',
   'load_wine',
-  'pool_clients',
-  'read_idx',
-  'train_test_split',
-  # Synthetic data.
-  'Quadratics',
-  'gaussian_mixture',
-  'linear_regression',
-  'quadratics',
-  'skewed_logistic',
-  'synthetic_images',
-  # Text.
-  'SENTIMENT_LABELS',
-  'SENTIMENT_PROMPT',
-  'load_sst2',
-  'prompt_tokens',
-  'python_text',
-  'sentiment_reviews',
-  # Partitions.
-  'PARTITIONERS',
-  'add_noise_by_client',
-  'class_table',
+  'make_partition',
+  'pad_cohort',
+  'pad_rows',
   'partition',
   'partition_classes',
   'partition_client_dirichlet',
@@ -200,30 +179,18 @@ __all__ = [
   'partition_quantity_dirichlet',
   'partition_shards',
   'partition_similarity',
+  'pool_clients',
+  'prompt_tokens',
+  'python_text',
+  'quadratics',
+  'read_idx',
   'rotate_by_client',
-  # Mixtures of classes.
-  'ClassTable',
-  'choose_weighted',
-  'class_mixtures',
-  'index_classes',
-  'sample_by_class',
-  # Padding and batching.
-  'NO_CLIENT',
-  'epoch_batches',
-  'eval_batches',
-  'pad_cohort',
-  'pad_rows',
   'sample_batch',
+  'sample_by_class',
+  'sentiment_reviews',
+  'skewed_logistic',
   'stack_clients',
+  'synthetic_images',
   'take_batch',
-  # Client sampling.
-  'SAMPLERS',
-  'ClientSample',
-  'client_sampler',
-  'gather_cohort',
-  'sample_cyclic',
-  'sample_full',
-  'sample_multinomial',
-  'sample_poisson',
-  'sample_uniform',
+  'train_test_split',
 ]

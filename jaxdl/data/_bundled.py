@@ -3,7 +3,8 @@
 
 import numpy as np
 
-from jaxdl.data import _dataset, _files
+from jaxdl.data import _dataset
+from jaxdl.data.files import _reading
 
 
 def load_digits(
@@ -35,7 +36,7 @@ def load_digits(
     >>> digits.train_inputs.shape, digits.test_inputs.shape, digits.num_classes
     ((1347, 64), (450, 64), 10)
   """
-  datasets = _files.require('sklearn.datasets', purpose='load_digits')
+  datasets = _reading.require('sklearn.datasets', purpose='load_digits')
   raw = datasets.load_digits()
   inputs = ((raw.data / 16.0 - 0.3) / 0.38).astype(np.float32)
   if not flatten:
@@ -66,7 +67,7 @@ def load_breast_cancer(
     >>> load_breast_cancer().train_inputs.shape
     (426, 30)
   """
-  datasets = _files.require('sklearn.datasets', purpose='load_breast_cancer')
+  datasets = _reading.require('sklearn.datasets', purpose='load_breast_cancer')
   raw = datasets.load_breast_cancer()
   return _standardise(
     _split(
@@ -98,7 +99,7 @@ def load_wine(
     >>> load_wine().train_inputs.shape
     (133, 13)
   """
-  datasets = _files.require('sklearn.datasets', purpose='load_wine')
+  datasets = _reading.require('sklearn.datasets', purpose='load_wine')
   raw = datasets.load_wine()
   return _standardise(
     _split(raw.data, raw.target, 3, 'wine', seed, test_fraction, stratify)

@@ -8,18 +8,9 @@ from typing import Any
 import numpy as np
 
 from jaxdl.core import checks
-from jaxdl.data import (
-  _bundled,
-  _cifar,
-  _dataset,
-  _idx,
-  _leaf,
-  _npz,
-  _partitioners,
-  _sqlite,
-  _synthetic,
-  _tff,
-)
+from jaxdl.data import _bundled, _dataset, _synthetic
+from jaxdl.data.files import _cifar, _idx, _leaf, _npz, _sqlite, _tff
+from jaxdl.data.partition import _registry
 
 _SEEDED: Mapping[str, Callable[..., Any]] = {
   'digits': _bundled.load_digits,
@@ -86,11 +77,11 @@ def load_dataset(
         f'{label} is read from local files: pass data_dir, the place where '
         'they are (nothing is downloaded).'
       )
-    _partitioners.check_options(_STORED[name], options, name=label, skip=1)
+    _registry.check_options(_STORED[name], options, name=label, skip=1)
     return _STORED[name](data_dir, **options)
   seed = checks.integer(seed, name='seed', low=0)
   if name in _SEEDED:
-    _partitioners.check_options(_SEEDED[name], options, name=label)
+    _registry.check_options(_SEEDED[name], options, name=label)
     return _SEEDED[name](seed=seed, **options)
-  _partitioners.check_options(_DRAWN[name], options, name=label, skip=1)
+  _registry.check_options(_DRAWN[name], options, name=label, skip=1)
   return _DRAWN[name](np.random.default_rng(seed), **options)

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxdl.core import checks
-from jaxdl.data import _bounded, _dataset
+from jaxdl.data import _dataset
+from jaxdl.data.files import _bounded
 
 SENTIMENT_PROMPT = b'\nsentiment: '
 SENTIMENT_LABELS = (b'n', b'p')

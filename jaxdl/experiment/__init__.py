@@ -41,7 +41,8 @@ the worst variant and the time that is left. Speed knows of no compilation.
 Modules: `runner` (Experiment, run, main, knob, BaseConfig), `plots`.
 """
 
-from jaxdl.experiment import config, plots, runner
+from jaxdl import plots
+from jaxdl.experiment import config, runner
 from jaxdl.experiment.runner import (
   BaseConfig,
   Experiment,

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import federated
+from jaxdl import local
 from jaxdl.core import types
 from jaxdl.experiment import config as config_lib, supervised
 
@@ -68,7 +68,7 @@ def classification(config: supervised.SupervisedConfig) -> Problem:
     }
 
   def cohort(key, data):
-    return federated.batch_cohort(
+    return local.batch_cohort(
       key, data[0], data[1], batch_size=config.batch_size
     )
 

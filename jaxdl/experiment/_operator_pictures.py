@@ -9,8 +9,7 @@ import chex
 import jax
 import numpy as np
 
-from jaxdl import operators
-from jaxdl.experiment import plots
+from jaxdl import operators, plots
 
 Row = dict[str, Any]
 

@@ -13,9 +13,9 @@ import numpy as np
 
 from jaxdl import data as data_lib, operators
 from jaxdl.core import checks
-from jaxdl.data import operators as operator_data
+from jaxdl.pde import sets as sets_lib
 
-FORMATS = (*operator_data.FILE_FORMATS, 'deeponet_npz', 'npz')
+FORMATS = (*sets_lib.FILE_FORMATS, 'deeponet_npz', 'npz')
 NORMALIZERS = ('none', 'scalar', 'channel', 'point', 'range')
 # What a picture shows per axis at most.
 _PICTURE = 64
@@ -59,7 +59,7 @@ def parse_options(problem: str, options: Sequence[str]) -> dict[str, Any]:
   Raises:
     ValueError: if one is malformed or the problem does not have it.
   """
-  known = operator_data.problem_options(problem)
+  known = sets_lib.problem_options(problem)
   out = {}
   for option in options:
     name, sign, text = option.partition('=')
@@ -123,11 +123,11 @@ def generate(
   Raises:
     ValueError: if resolutions do not divide each other.
   """
-  own = resolution or operator_data.problem_options(problem)['resolution']
+  own = resolution or sets_lib.problem_options(problem)['resolution']
   finest = max((own, *eval_resolutions))
   if eval_resolutions and layout != 'grid':
     raise ValueError('eval_resolutions needs a network on grids.')
-  make = lambda seed, **changed: operator_data.make_operator_dataset(
+  make = lambda seed, **changed: sets_lib.make_operator_dataset(
     problem,
     key=jax.random.key(seed),
     **(
@@ -224,28 +224,28 @@ def read(
     if not pathlib.Path(name).is_file():
       raise ValueError(f'data_path: there is no file {name}.')
   if file_format == 'deeponet_npz':
-    train = operator_data.load_deeponet_npz(path, allow_pickle=True)
-    test = operator_data.load_deeponet_npz(
+    train = sets_lib.load_deeponet_npz(path, allow_pickle=True)
+    test = sets_lib.load_deeponet_npz(
       test_path or path, split='test', allow_pickle=True
     )
   elif file_format == 'npz':
-    fields = operator_data.load_npz(path)
+    fields = sets_lib.load_npz(path)
     missing = {'inputs', 'targets'} - fields.keys()
     if missing:
       raise ValueError(
         f'{path} lacks {", ".join(sorted(missing))}: an .npz set holds '
         f'inputs and targets [n, *grid, C]; it has {", ".join(fields)}.'
       )
-    other = operator_data.load_npz(test_path) if test_path else fields
+    other = sets_lib.load_npz(test_path) if test_path else fields
     start = 0 if test_path else num_train
     cut = lambda x, part: _strided(x[part], subsample)
-    arrays = lambda f, part: operator_data.OperatorArrays(
+    arrays = lambda f, part: sets_lib.OperatorArrays(
       cut(f['inputs'], part), np.zeros((0,)), cut(f['targets'], part)
     )
     train = arrays(fields, slice(0, num_train))
     test = arrays(other, slice(start, start + num_test))
   else:
-    load = lambda name, start, count: operator_data.load_operator_mat(
+    load = lambda name, start, count: sets_lib.load_operator_mat(
       name,
       file_format,
       start=start,
@@ -259,7 +259,7 @@ def read(
       f'{path} leaves {len(train.inputs)} training and {len(test.inputs)} test '
       'functions: reduce num_train or give test_path.'
     )
-  form = operator_data.FILE_FORMATS.get(file_format)
+  form = sets_lib.FILE_FORMATS.get(file_format)
   grid = file_format != 'deeponet_npz'
   aligned = not grid and len(train.queries) != len(train.inputs)
   unaligned = not grid and not aligned

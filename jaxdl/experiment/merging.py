@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdl import decentralized, metrics, networks
+from jaxdl import metrics, mixing, networks
 from jaxdl.core import checks, clients, types
+from jaxdl.decentralized import merging
 from jaxdl.experiment import mixtures, supervised
 
 Row = dict[str, Any]
@@ -74,8 +75,8 @@ class MergeTests:
     batch_size: examples per batch for statistics of merged models.
     num_batches: how many of those.
     final_rounds: gossip steps of the final merge; None for the exact average.
-    sharpness: whether to measure `decentralized.sharpness_alignment`, where
-      there are no running statistics.
+    sharpness: whether to measure `merging.sharpness_alignment`, where there
+      are no running statistics.
     chunk: clients run together, see `core.clients`.
   """
 
@@ -132,7 +133,7 @@ class MergeTests:
     return jax.tree.map(jnp.mean, found)
 
   def _merged(self, params, test, batches):
-    merged = self._recalibrated(decentralized.merge(params), batches)
+    merged = self._recalibrated(mixing.merge(params), batches)
     return metrics.evaluate(self.task, merged, test)
 
   def _measure(self, params, test, local_ids, batches):
@@ -140,10 +141,10 @@ class MergeTests:
     tested = self._merged(params, test, batches)
     found |= {f'merged_{name}': value for name, value in tested.items()}
     found['gap'] = found['merged_accuracy'] - found['accuracy']
-    found['consensus'] = metrics.drift(params)
+    found['consensus'] = metrics.consensus_distance(params)
     if self.sharpness and not self._has_statistics:
       pool = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batches)
-      bent = decentralized.sharpness_alignment(
+      bent = merging.sharpness_alignment(
         lambda p: self.task.loss(p, pool), params
       )
       for name in ('gradient_norm', 'sharpness', 'alignment'):
@@ -153,7 +154,7 @@ class MergeTests:
   def _finish(self, params, test, local_ids, batches):
     if self.final_rounds is None:
       return self._merged(params, test, batches)
-    params = decentralized.merge_by_gossip(params, self.final_rounds)
+    params = merging.merge_by_gossip(params, self.final_rounds)
     fix = clients.map_clients(
       self._recalibrated, chunk=self.chunk, in_axes=(0, None)
     )
@@ -205,7 +206,7 @@ class MergeTests:
       test_one = lambda p: metrics.evaluate(
         self.task, self._recalibrated(p, batches), test
       )
-      return decentralized.landscape(test_one, params, weights)
+      return merging.landscape(test_one, params, weights)
 
     return run
 
@@ -222,8 +223,8 @@ class MergeTests:
     """
     first = lambda tree: jax.tree.map(lambda x: x[0], tree)
     n = checks.num_clients(first(params), name='params')
-    points = decentralized.polygon_grid(n, resolution)
-    weights = decentralized.wachspress_weights(points, n)
+    points = merging.polygon_grid(n, resolution)
+    weights = merging.wachspress_weights(points, n)
     test, _, batches = self._arguments
     found = jax.device_get(
       self._landscape(first(params), test, first(batches), weights)

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import data, federated, networks
+from jaxdl import data, local, networks
 from jaxdl.core import keys, types
 from jaxdl.experiment import supervised
 
@@ -163,7 +163,7 @@ def deal(config: MixtureConfig) -> Dealt:
 
 def _draw_held(key, own, shape):
   """Batches from what each client holds, with replacement."""
-  cohort = federated.batch_cohort(
+  cohort = local.batch_cohort(
     key, *own, batch_size=math.prod(shape), replace=True
   )
   split = lambda x: x.reshape(x.shape[0], *shape, *x.shape[2:])

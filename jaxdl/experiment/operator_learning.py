@@ -21,7 +21,6 @@ import optax
 
 from jaxdl import federated, metrics as metrics_lib, operators
 from jaxdl.core import types
-from jaxdl.data import operators as operator_data
 from jaxdl.experiment import (
   _operator_pictures as pictures,
   _operator_problems as problems,
@@ -29,6 +28,7 @@ from jaxdl.experiment import (
   runner,
   supervised,
 )
+from jaxdl.pde import sets
 
 knob = config_lib.knob
 
@@ -53,7 +53,7 @@ class OperatorConfig(config_lib.BaseConfig):
   problem: str = knob(
     'antiderivative',
     'What is learned.',
-    choices=tuple(operator_data.PROBLEMS),
+    choices=tuple(sets.PROBLEMS),
     needs={'data_path': False},
   )
   problem_options: tuple[str, ...] = knob(

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import data as data_lib, federated, metrics, networks
+from jaxdl import data as data_lib, local, metrics, networks
 from jaxdl.core import clients, types
 from jaxdl.experiment import config as config_lib
 
@@ -208,7 +208,7 @@ def simulate(
     name: values[name] for name in _PARTITION_OPTIONS.get(config.partition, ())
   }
   parts = [
-    data_lib.partition(
+    data_lib.make_partition(
       config.partition,
       np.random.default_rng(seed),
       dataset.train_labels,
@@ -327,7 +327,7 @@ def side_by_side(
 
   def one_seed(states, key, client_data, mask):
     batch_key, step_key = jax.random.split(key)
-    cohort = federated.batch_cohort(
+    cohort = local.batch_cohort(
       batch_key, client_data, mask, batch_size=config.batch_size
     )
     states, metrics = dict(states), {}

@@ -22,7 +22,7 @@ A model of yours, data [N, S, ...] of N clients, two of them adversaries:
     step = jax.jit(algorithm.step)
     for t in range(100):
       draw, key = jax.random.split(jax.random.fold_in(jax.random.key(1), t))
-      cohort = federated.batch_cohort(
+      cohort = local.batch_cohort(
         draw, {'inputs': x, 'labels': y}, batch_size=32
       )
       state, metrics = step(state, cohort, key=key)
@@ -30,12 +30,8 @@ A model of yours, data [N, S, ...] of N clients, two of them adversaries:
 """
 
 from jaxdl.federated._centralized import CentralizedState, centralized_sgd
-from jaxdl.federated._cohorts import batch_cohort
-from jaxdl.federated._robust_sgd import (
-  RobustSgdState,
-  clip_by_norm,
-  robust_sgd,
-)
+from jaxdl.federated._robust_sgd import RobustSgdState, clip_by_norm, robust_sgd
+from jaxdl.local._cohorts import batch_cohort
 
 __all__ = [
   'CentralizedState',

@@ -17,21 +17,35 @@ def _deviations(stacked):
   return mean, jax.tree.map(lambda x, m: x - m[None], stacked, mean)
 
 
-def drift(stacked: chex.ArrayTree) -> chex.Array:
-  """Mean squared distance of the clients from their mean.
+def consensus_distance(
+  stacked: chex.ArrayTree, *, axis_name: str | None = None
+) -> chex.Array:
+  """Mean squared distance of the clients to their mean.
 
   Args:
     stacked: leaves [N, ...], floating point.
+    axis_name: mapped axis that holds the other clients, if any.
 
   Returns:
-    f32[], Gamma(x) = (1/N) sum |x_i - mean|².
+    f32[], (1/N) Σᵢ ‖xᵢ - x̄‖² over all leaves (Ξ²).
 
   Example:
-    >>> drift(jnp.array([[0.0], [2.0]]))
-    Array(1., dtype=float32)
+    >>> consensus_distance(jnp.array([[1.0], [0.0]]))
+    Array(0.25, dtype=float32)
   """
-  _, deviations = _deviations(stacked)
-  return jnp.mean(trees.sq_norms(deviations))
+  n = checks.num_clients(stacked, name='stacked')
+  uniform = jnp.full((n,), 1.0 / n)
+
+  def leaf(x):
+    x = x.astype(trees.accumulator(x.dtype))
+    mean = trees.combine(uniform, x)
+    if axis_name is not None:
+      mean = jax.lax.pmean(mean, axis_name)
+    return x - mean[None]
+
+  centred = jax.tree.map(leaf, stacked)
+  result = jnp.mean(trees.sq_norms(centred))
+  return result if axis_name is None else jax.lax.pmean(result, axis_name)
 
 
 def aggregation_error(

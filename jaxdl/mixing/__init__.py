@@ -13,9 +13,10 @@ and weights happens on the host in float64; what is jitted is a `Mixer`:
 
 Layers, each usable alone:
 
-- graphs, `bool[N, N]`: `ring`, `path`, `star`, `grid`, `torus`, `hypercube`,
-  `complete`, `random_regular`, `erdos_renyi`, `small_world`, `circulant`,
-  `exponential`, `directed_ring`, `random_digraph`, or any networkx graph;
+- `mixing.graphs`, `bool[N, N]`: `ring`, `path`, `star`, `grid`, `torus`,
+  `hypercube`, `complete`, `random_regular`, `erdos_renyi`, `small_world`,
+  `circulant`, `exponential`, `directed_ring`, `random_digraph`, or any
+  networkx graph;
 - weights, `float64[N, N]`: `metropolis`, `uniform`, `max_degree`,
   `best_constant`, `fastest`, `lazy`, and `send_weights` for push-sum;
 - schedules, `float64[T, N, N]`: `one_peer_exponential`, `one_peer_hypercube`,
@@ -26,27 +27,33 @@ Layers, each usable alone:
   periodic averaging), `unreliable` (offline clients), `shard` (device mesh);
 - random mixers: `random_matching`, `random_shift`, `directed_equidyn`,
   `undirected_equidyn`, `epidemic_oracle`, `epidemic_local`, `matcha`;
-- spectra: `consensus_factor`, `spectral_gap`, `second_eigenvalue`,
+- `mixing.spectra`: `consensus_factor`, `spectral_gap`, `second_eigenvalue`,
   `smallest_eigenvalue`, `mean_square_factor`, `mixing_time`,
-  `stationary_distribution`, `consensus_distance`.
+  `stationary_distribution`;
+- communication: `scheduled` makes a mixer of a rate such as
+  `communication_schedule` and of `random_peers`, `random_pairs`, `mean_above`;
+- beyond the weighted mean: `robust_mixer` puts a robust rule in its place,
+  `mixing.variance` keeps the variance of the weights.
 
 Column-stochastic matrices (`send_weights`) lose the mean unless the mass is
 mixed along, as push-sum does; `Mixer.stochastic` tells the kinds apart.
 """
 
-from jaxdl.mixing._as_mixer import as_mixer
-from jaxdl.mixing._make import (
-  TOPOLOGIES,
-  Topology,
-  make_graph,
-  make_mixer,
+from jaxdl.mixing import graphs, spectra, variance
+from jaxdl.mixing._as_mixer import as_graph, as_mixer
+from jaxdl.mixing._communication import (
+  SCHEDULES,
+  communication_schedule,
+  mean_above,
+  num_messages,
+  random_pairs,
+  random_peers,
+  scheduled,
 )
-from jaxdl.mixing._matcha import (
-  Matcha,
-  decompose,
-  matcha,
-  matchings,
-)
+from jaxdl.mixing._describe import all_reduce, matrices, messages, spectrum
+from jaxdl.mixing._make import TOPOLOGIES, Topology, make_graph, make_mixer
+from jaxdl.mixing._matcha import Matcha, decompose, matcha, matchings
+from jaxdl.mixing._merge import merge
 from jaxdl.mixing._mixers import (
   STRUCTURES,
   Mixer,
@@ -66,6 +73,7 @@ from jaxdl.mixing._random import (
   undirected_equidyn,
   unreliable,
 )
+from jaxdl.mixing._robust import ROBUST, robust_mixer
 from jaxdl.mixing._schedules import (
   base_graph,
   equistatic,
@@ -75,42 +83,7 @@ from jaxdl.mixing._schedules import (
   one_peer_hypercube,
   simple_base_graph,
 )
-from jaxdl.mixing._sharded import (
-  shard,
-)
-from jaxdl.mixing._spectral import (
-  check_stochastic,
-  consensus_distance,
-  consensus_factor,
-  is_doubly_stochastic,
-  mean_square_factor,
-  mixing_time,
-  second_eigenvalue,
-  smallest_eigenvalue,
-  spectral_gap,
-  stationary_distribution,
-)
-from jaxdl.mixing._topologies import (
-  adjacency,
-  circulant,
-  complete,
-  directed_ring,
-  empty,
-  erdos_renyi,
-  exponential,
-  exponential_shifts,
-  grid,
-  hypercube,
-  is_undirected,
-  num_components,
-  path,
-  random_digraph,
-  random_regular,
-  ring,
-  small_world,
-  star,
-  torus,
-)
+from jaxdl.mixing._sharded import shard
 from jaxdl.mixing._weights import (
   WEIGHT_RULES,
   best_constant,
@@ -126,42 +99,36 @@ from jaxdl.mixing._weights import (
 __all__ = [
   'Matcha',
   'Mixer',
+  'ROBUST',
+  'SCHEDULES',
   'STRUCTURES',
   'TOPOLOGIES',
   'Topology',
   'WEIGHT_RULES',
-  'adjacency',
+  'all_reduce',
+  'as_graph',
+  'matrices',
+  'messages',
+  'spectrum',
   'as_mixer',
   'base_graph',
   'best_constant',
-  'check_stochastic',
   'choose_structure',
-  'circulant',
-  'complete',
-  'consensus_distance',
-  'consensus_factor',
+  'communication_schedule',
   'decompose',
   'directed_equidyn',
-  'directed_ring',
-  'empty',
   'epidemic_local',
   'epidemic_oracle',
   'equistatic',
   'equistatic_num_shifts',
-  'erdos_renyi',
   'every',
-  'exponential',
-  'exponential_shifts',
   'fastest',
   'from_function',
   'from_matrix',
   'from_tables',
-  'grid',
+  'graphs',
   'hyper_hypercube',
-  'hypercube',
   'identity',
-  'is_doubly_stochastic',
-  'is_undirected',
   'lazy',
   'lazy_metropolis',
   'make_graph',
@@ -169,29 +136,24 @@ __all__ = [
   'matcha',
   'matchings',
   'max_degree',
-  'mean_square_factor',
+  'mean_above',
+  'merge',
   'metropolis',
-  'mixing_time',
-  'num_components',
+  'num_messages',
   'one_peer_exponential',
   'one_peer_hypercube',
-  'path',
-  'random_digraph',
   'random_matching',
-  'random_regular',
+  'random_pairs',
+  'random_peers',
   'random_shift',
-  'ring',
-  'second_eigenvalue',
+  'robust_mixer',
+  'scheduled',
   'send_weights',
   'shard',
   'simple_base_graph',
-  'small_world',
-  'smallest_eigenvalue',
-  'spectral_gap',
-  'star',
-  'stationary_distribution',
-  'torus',
+  'spectra',
   'undirected_equidyn',
   'uniform',
   'unreliable',
+  'variance',
 ]

@@ -7,7 +7,7 @@ import networkx
 import numpy as np
 
 from jaxdl.core import checks
-from jaxdl.mixing import _mixers, _weights
+from jaxdl.mixing import _mixers, _weights, graphs
 
 
 def as_mixer(
@@ -108,3 +108,39 @@ def _weighted(graph, stochastic):
     sent = _weights.send_weights(graph)
     return _mixers.from_matrix(sent, stochastic='column')
   return _mixers.from_matrix(_weights.metropolis(graph))
+
+
+def as_graph(
+  graph: Any, num_clients: int | None = None, *, name: str = 'graph'
+) -> np.ndarray:
+  """Checks that a value is a graph of N clients.
+
+  Args:
+    graph: anything that `graphs.adjacency` takes.
+    num_clients: N, or None for any.
+    name: the argument's name, for messages.
+
+  Returns:
+    bool[N, N].
+
+  Raises:
+    TypeError: if it is no graph; the message says what to call.
+    ValueError: if it has another size.
+  """
+  if isinstance(graph, str):
+    raise TypeError(
+      f'{name} must be a graph; got the text {graph!r}: call '
+      f'mixing.make_graph({graph!r}, num_clients).'
+    )
+  if isinstance(graph, _mixers.Mixer) or callable(graph):
+    raise TypeError(
+      f'{name} must be a networkx graph or bool[N, N]; got '
+      f'{checks.described(graph)}: pass the graph itself, for example '
+      'mixing.graphs.ring(num_clients).'
+    )
+  found = graphs.adjacency(graph)
+  if num_clients is not None and len(found) != num_clients:
+    raise ValueError(
+      f'{name} has {len(found)} clients but num_clients={num_clients}.'
+    )
+  return found

@@ -7,14 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxdl.core import checks
-from jaxdl.mixing import (
-  _matcha,
-  _mixers,
-  _random,
-  _schedules,
-  _topologies,
-  _weights,
-)
+from jaxdl.mixing import _matcha, _mixers, _random, _schedules, _weights, graphs
 
 
 class Topology(NamedTuple):
@@ -39,21 +32,21 @@ def _without_rng(fn):
 
 
 def _exponential_degree(num_clients: int) -> int:
-  return max(len(_topologies.exponential_shifts(num_clients)), 1)
+  return max(len(graphs.exponential_shifts(num_clients)), 1)
 
 
 def _random_regular(n, rng, degree):
-  return _topologies.random_regular(n, min(degree, n - 1), rng)
+  return graphs.random_regular(n, min(degree, n - 1), rng)
 
 
 def _small_world(n, rng, degree, probability):
-  return _topologies.small_world(n, degree, probability, rng)
+  return graphs.small_world(n, degree, probability, rng)
 
 
 def _erdos_renyi(n, rng, probability):
   if probability is None:  # Twice the threshold of connectivity.
     probability = min(1.0, 2 * np.log(max(n, 2)) / n)
-  return _topologies.erdos_renyi(n, probability, rng)
+  return graphs.erdos_renyi(n, probability, rng)
 
 
 def _equistatic(directed):
@@ -88,26 +81,24 @@ _plain = _without_rng
 
 TOPOLOGIES: dict[str, Topology] = {
   'alone': _matrix(_plain(lambda n: np.eye(n)), 'no communication'),
-  'complete': _graph(_plain(_topologies.complete), 'everybody with everybody'),
-  'ring': _graph(_plain(_topologies.ring), 'a cycle'),
-  'path': _graph(_plain(_topologies.path), 'a line'),
-  'star': _graph(_plain(_topologies.star), 'client 0 in the middle'),
-  'grid': _graph(_plain(_topologies.grid), 'rectangular grid', rows=None),
-  'torus': _graph(_plain(_topologies.torus), 'wrapped grid', rows=None),
-  'hypercube': _graph(_plain(_topologies.hypercube), 'N a power of two'),
+  'complete': _graph(_plain(graphs.complete), 'everybody with everybody'),
+  'ring': _graph(_plain(graphs.ring), 'a cycle'),
+  'path': _graph(_plain(graphs.path), 'a line'),
+  'star': _graph(_plain(graphs.star), 'client 0 in the middle'),
+  'grid': _graph(_plain(graphs.grid), 'rectangular grid', rows=None),
+  'torus': _graph(_plain(graphs.torus), 'wrapped grid', rows=None),
+  'hypercube': _graph(_plain(graphs.hypercube), 'N a power of two'),
   'random_regular': _graph(_random_regular, 'equal degrees', degree=4),
   'erdos_renyi': _graph(_erdos_renyi, 'independent links', probability=None),
   'small_world': _graph(
     _small_world, 'ring, partly rewired', degree=4, probability=0.1
   ),
   'exponential': _graph(
-    _plain(_topologies.exponential), 'hops 1, 2, 4, ... at once (directed)'
+    _plain(graphs.exponential), 'hops 1, 2, 4, ... at once (directed)'
   ),
-  'directed_ring': _graph(_plain(_topologies.directed_ring), 'one-way cycle'),
+  'directed_ring': _graph(_plain(graphs.directed_ring), 'one-way cycle'),
   'random_digraph': _graph(
-    lambda n, rng, degree: _topologies.random_digraph(
-      n, min(degree, n - 1), rng
-    ),
+    lambda n, rng, degree: graphs.random_digraph(n, min(degree, n - 1), rng),
     'random receivers, for push-sum',
     degree=3,
   ),

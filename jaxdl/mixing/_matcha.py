@@ -12,7 +12,7 @@ import scipy.linalg
 import scipy.optimize
 
 from jaxdl.core import checks
-from jaxdl.mixing import _mixers, _topologies, _weights
+from jaxdl.mixing import _mixers, _weights, graphs
 
 _PATIENCE = 60  # Steps without a better iterate before the search ends.
 
@@ -51,8 +51,8 @@ def matchings(graph: _weights.Graph) -> np.ndarray:
     >>> matchings(networkx.path_graph(3)).shape
     (2, 3)
   """
-  adj = _topologies.adjacency(graph)
-  if not _topologies.is_undirected(adj):
+  adj = graphs.adjacency(graph)
+  if not graphs.is_undirected(adj):
     raise ValueError('matchings need an undirected graph: symmetrise it.')
   line = networkx.line_graph(networkx.from_numpy_array(adj))
   colours = networkx.greedy_color(line, strategy='DSATUR')

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.core import checks
-from jaxdl.mixing import _collectives, _kernels, _spectral
+from jaxdl.mixing import _collectives, _kernels, spectra
 
 STRUCTURES = (
   'identity',
@@ -197,7 +197,7 @@ def from_matrix(
     >>> mixer.apply(jnp.array([1.0, 3.0]), 0)
     Array([2., 2.], dtype=float32)
   """
-  checked = _spectral.check_stochastic(
+  checked = spectra.check_stochastic(
     matrix, stochastic=stochastic, allow_negative=allow_negative
   )
   matrices = checked[None] if checked.ndim == 2 else checked

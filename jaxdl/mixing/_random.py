@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.core import checks
-from jaxdl.mixing import _kernels, _mixers, _topologies
+from jaxdl.mixing import _kernels, _mixers, graphs
 
 
 def random_matching(
@@ -196,7 +196,7 @@ def epidemic_oracle(
   n = checks.integer(num_clients, name='num_clients', low=1)
   if degree == 1 and n % 2 == 0:  # Pairs: regular, but never connected.
     return random_matching(n)
-  graph = _topologies.random_regular(n, degree, rng)
+  graph = graphs.random_regular(n, degree, rng)
   neighbours = np.nonzero(graph)[1].reshape(n, degree)
   table = np.concatenate([np.arange(n)[:, None], neighbours], axis=1)
   share = float(_kernels.representable(1.0 / (degree + 1)))

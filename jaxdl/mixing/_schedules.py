@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from jaxdl.core import checks
-from jaxdl.mixing import _topologies
+from jaxdl.mixing import graphs
 
 
 def _shift(num_clients: int, hop: int) -> np.ndarray:
@@ -33,7 +33,7 @@ def one_peer_exponential(num_clients: int) -> np.ndarray:
 
   Source: Ying et al. 2021 (https://arxiv.org/abs/2110.13363), equation 7.
   """
-  shifts = _topologies.exponential_shifts(num_clients) or (0,)
+  shifts = graphs.exponential_shifts(num_clients) or (0,)
   eye = np.eye(num_clients)
   return np.stack([(eye + _shift(num_clients, s)) / 2 for s in shifts])
 
@@ -50,7 +50,7 @@ def one_peer_hypercube(num_clients: int) -> np.ndarray:
   Raises:
     ValueError: if N is not a power of two.
   """
-  n = len(_topologies.hypercube(num_clients))
+  n = len(graphs.hypercube(num_clients))
   eye, ids = np.eye(n), np.arange(n)
   digits = range(n.bit_length() - 1)
   return np.stack([(eye + eye[ids ^ (1 << d)]) / 2 for d in digits] or [eye])

@@ -11,7 +11,7 @@ import numpy as np
 import scipy.linalg
 
 from jaxdl.core import checks
-from jaxdl.mixing import _spectral, _topologies
+from jaxdl.mixing import graphs, spectra
 
 Graph = np.ndarray | networkx.Graph
 
@@ -19,8 +19,8 @@ Graph = np.ndarray | networkx.Graph
 def _prepare(
   graph: Graph, rule: str, allow_disconnected: bool, undirected: bool = True
 ) -> np.ndarray:
-  adj = _topologies.adjacency(graph)
-  if undirected and not _topologies.is_undirected(adj):
+  adj = graphs.adjacency(graph)
+  if undirected and not graphs.is_undirected(adj):
     i, j = np.argwhere(adj & ~adj.T)[0]
     raise ValueError(
       f'{rule} needs an undirected graph, but client {i} receives from {j} '
@@ -28,7 +28,7 @@ def _prepare(
       'or send_weights (push-sum).'
     )
   if not allow_disconnected:
-    parts = _topologies.num_components(adj)
+    parts = graphs.num_components(adj)
     if parts > 1:
       raise ValueError(
         f'graph is disconnected: {parts} components among {len(adj)} clients '
@@ -70,7 +70,7 @@ def metropolis(graph: Graph, *, allow_disconnected: bool = False) -> np.ndarray:
 
   Source: Xiao & Boyd 2004, Fast linear iterations for distributed averaging.
   """
-  adj = _topologies.adjacency(graph)
+  adj = graphs.adjacency(graph)
   degrees = adj.sum(axis=1)
   regular = len({*degrees.tolist(), *adj.sum(axis=0).tolist()}) == 1
   adj = _prepare(adj, 'metropolis', allow_disconnected, undirected=not regular)
@@ -249,7 +249,7 @@ def fastest(
     max_degree(adj, allow_disconnected=True),
   ]
   starts = [project(w[rows, cols]) for w in starts]
-  factors = [_spectral.consensus_factor(matrix(s)) for s in starts]
+  factors = [spectra.consensus_factor(matrix(s)) for s in starts]
   best = int(np.argmin(factors))
   links, best_factor = starts[best], factors[best]
   best_links = links
@@ -294,7 +294,7 @@ def lazy(matrix: np.ndarray, move: float = 0.5) -> np.ndarray:
       'lazy takes a mixing matrix, not a graph: use lazy_metropolis(graph).'
     )
   shape = np.shape(matrix)
-  matrix = _spectral.finite_stack(matrix).reshape(shape)
+  matrix = spectra.finite_stack(matrix).reshape(shape)
   return (1.0 - move) * np.eye(matrix.shape[-1]) + move * matrix
 
 

@@ -61,7 +61,6 @@ from jaxdl.networks._registry import NETWORKS, make_network
 from jaxdl.networks._resnet import resnet18
 from jaxdl.networks._starts import (
   KERNEL_STARTS,
-  is_kernel,
   start_variances,
   with_kernel_start,
 )
@@ -93,7 +92,6 @@ __all__ = [
   'from_linen',
   'from_nnx',
   'has_statistics',
-  'is_kernel',
   'language_modeling',
   'lenet',
   'logistic_regression',

@@ -2,30 +2,14 @@
 """Which tensors are kernels, and with which variance they start."""
 
 import math
-from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
 
-from jaxdl.core import checks, types
+from jaxdl.core import checks, layers, types
 
 KERNEL_STARTS = ('glorot', 'fan_in')
-
-
-def is_kernel(path: tuple[Any, ...], leaf: chex.Array) -> bool:
-  """Tells kernels of one model from its other tensors.
-
-  Args:
-    path: key path of the leaf, as `jax.tree_util` gives it.
-    leaf: one client's tensor, or its shape and dtype.
-
-  Returns:
-    Whether it has two axes or more and is no running statistic; biases and
-    the scales of normalisations have one.
-  """
-  names = {getattr(entry, 'key', getattr(entry, 'name', '')) for entry in path}
-  return len(leaf.shape) >= 2 and 'statistics' not in names
 
 
 def start_variances(params: chex.ArrayTree, rule: str) -> chex.ArrayTree:
@@ -51,7 +35,7 @@ def start_variances(params: chex.ArrayTree, rule: str) -> chex.ArrayTree:
   checks.choice(rule, KERNEL_STARTS, name='rule')
 
   def leaf(path, x):
-    if not is_kernel(path, x):
+    if not layers.is_kernel(path, x):
       return 0.0
     *window, fan_in, fan_out = x.shape
     size = math.prod(window)

@@ -21,7 +21,7 @@ import scipy.io
 from absl.testing import absltest, parameterized
 
 from jaxdl import data
-from jaxdl.data import operators
+from jaxdl.pde import sets
 
 _NUM_DAMAGED = 200
 _MAX_BYTES = 2**22
@@ -144,11 +144,11 @@ def write_text(folder):
 _GZIP = dict(chunks=True, compression='gzip', shuffle=True, fletcher32=True)
 _LZF = dict(chunks=True, compression='lzf')
 _IMAGES = 'train-images-idx3-ubyte'
-_mat = lambda d: operators.load_mat(d / 'a.mat', max_bytes=_MAX_BYTES)
-_darcy = lambda d: operators.load_operator_mat(
+_mat = lambda d: sets.load_mat(d / 'a.mat', max_bytes=_MAX_BYTES)
+_darcy = lambda d: sets.load_operator_mat(
   d / 'a.mat', 'darcy', subsample=2, max_bytes=_MAX_BYTES
 )
-_pde = lambda d: operators.load_pdebench(d / 'a.h5', max_bytes=_MAX_BYTES)
+_pde = lambda d: sets.load_pdebench(d / 'a.h5', max_bytes=_MAX_BYTES)
 _cifar = lambda d: data.load_cifar10(d, version='python')
 _tff = lambda d: data.load_tff(d, max_bytes=_MAX_BYTES)
 
@@ -171,19 +171,19 @@ _CASES = {
   'npz_packed': (
     lambda d: write_npz(d, np.savez_compressed),
     'a.npz',
-    lambda d: operators.load_npz(d / 'a.npz', max_bytes=_MAX_BYTES),
+    lambda d: sets.load_npz(d / 'a.npz', max_bytes=_MAX_BYTES),
   ),
   'deeponet': (
     write_deeponet,
     'a.npz',
-    lambda d: operators.load_deeponet_npz(
+    lambda d: sets.load_deeponet_npz(
       d / 'a.npz', allow_pickle=True, max_bytes=_MAX_BYTES
     ),
   ),
   'npy': (
     lambda d: np.save(d / 'a.npy', np.ones((3, 5, 5))),
     'a.npy',
-    lambda d: operators.load_npy(d / 'a.npy', subsample=2),
+    lambda d: sets.load_npy(d / 'a.npy', subsample=2),
   ),
   'leaf': (
     lambda d: write_leaf(d, [[1, 0.5], [0.25, 1e-3]], [3, 1]),

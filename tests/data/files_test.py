@@ -11,7 +11,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from jaxdl import data
-from jaxdl.data import _unpickle
+from jaxdl.data.files import _unpickle
 
 
 def idx_bytes(array, code=0x08):

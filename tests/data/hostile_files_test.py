@@ -20,7 +20,8 @@ import scipy.io
 from absl.testing import absltest, parameterized
 
 from jaxdl import data
-from jaxdl.data import _sqlite, _unpickle, operators
+from jaxdl.data.files import _sqlite, _unpickle
+from jaxdl.pde import sets
 
 _MIB = 2**20
 
@@ -138,7 +139,7 @@ class NpzTest(HostileCase):
     load = lambda: data.load_npz(path, max_bytes=_MIB)
     self.refused(load, path, message)
     if member[:6] != b'\x93NUMPY' or b'()' not in member[:80]:
-      load = lambda: operators.load_npz(path, max_bytes=_MIB)
+      load = lambda: sets.load_npz(path, max_bytes=_MIB)
       self.refused(load, path, message)
 
   @parameterized.parameters(
@@ -161,7 +162,7 @@ class NpzTest(HostileCase):
     with zipfile.ZipFile(path, 'w') as file:
       for name in ('a', 'a.npy'):
         file.writestr(name, npy(plain_header((1,)), b'a'))
-    self.refused(lambda: operators.load_npz(path), path, 'got it twice')
+    self.refused(lambda: sets.load_npz(path), path, 'got it twice')
 
   def test_numbers_that_float32_cannot_hold(self):
     path = self.dir / 'a.npz'
@@ -174,10 +175,10 @@ class NpzTest(HostileCase):
     pair[:] = [np.ones((3, 4)), np.ones((5, 2), np.float32)]
     path = self.dir / 'a.npz'
     np.savez(path, X=pair, y=np.ones((3, 5)))
-    got = operators.load_npz(path, allow_pickle=True)['X']
+    got = sets.load_npz(path, allow_pickle=True)['X']
     np.testing.assert_array_equal(got[1], pair[1])
     np.savez(path, X=np.array([pathlib.Path('x'), 1], object), y=np.ones(1))
-    load = lambda: operators.load_deeponet_npz(path, allow_pickle=True)
+    load = lambda: sets.load_deeponet_npz(path, allow_pickle=True)
     self.refused(load, path, 'is not plain data')
 
   def test_ranks_of_operator_sets(self):
@@ -190,7 +191,7 @@ class NpzTest(HostileCase):
     ):
       names = ('X_train0', 'X_train1', 'y_train')
       np.savez(path, **dict(zip(names, arrays, strict=True)))
-      self.refused(lambda: operators.load_deeponet_npz(path), path, message)
+      self.refused(lambda: sets.load_deeponet_npz(path), path, message)
 
 
 class NpyTest(HostileCase):
@@ -205,7 +206,7 @@ class NpyTest(HostileCase):
   def test_headers(self, content):
     path = self.dir / 'a.npy'
     path.write_bytes(content)
-    self.refused(lambda: operators.load_npy(path), path, 'not a readable')
+    self.refused(lambda: sets.load_npy(path), path, 'not a readable')
 
 
 class PickleTest(HostileCase):
@@ -283,7 +284,7 @@ class MatTest(HostileCase):
   def setUp(self):
     super().setUp()
     self.path = self.dir / 'a.mat'
-    self.load = lambda **options: operators.load_mat(self.path, **options)
+    self.load = lambda **options: sets.load_mat(self.path, **options)
 
   def element(self, kind, content):
     pad = bytes(-len(content) % 8)
@@ -338,7 +339,7 @@ class MatTest(HostileCase):
       self.path,
       {'coeff': np.ones((2, 5, 5), np.uint8), 'sol': np.ones((2, 5, 5))},
     )
-    got = operators.load_operator_mat(self.path, 'darcy')
+    got = sets.load_operator_mat(self.path, 'darcy')
     np.testing.assert_allclose(got.queries[1, 3], [0.25, 0.75])
 
   def test_other_byte_order(self):
@@ -424,7 +425,7 @@ class MatTest(HostileCase):
         file['a'], file['u'] = a.T, u.T
     else:
       scipy.io.savemat(self.path, {'a': a, 'u': u})
-    got = operators.load_operator_mat(self.path, 'burgers', subsample=2)
+    got = sets.load_operator_mat(self.path, 'burgers', subsample=2)
     np.testing.assert_array_equal(got.inputs[..., 0], a[:, ::2])
     np.testing.assert_array_equal(got.targets[..., 0], u[:, ::2])
     np.testing.assert_allclose(got.queries[:, 0], [0, 0.25, 0.5, 0.75])
@@ -454,8 +455,8 @@ class Hdf5Test(HostileCase):
     """Puts one thing where each of the three loaders looks for an array."""
     for name, load in (
       ('examples/u/pixels', lambda: data.load_tff(self.dir, **options)),
-      ('tensor', lambda: operators.load_pdebench(self.path, **options)),
-      ('a', lambda: operators.load_mat(self.path, ['a'], **options)),
+      ('tensor', lambda: sets.load_pdebench(self.path, **options)),
+      ('a', lambda: sets.load_mat(self.path, ['a'], **options)),
     ):
       with h5py.File(self.path, 'w') as file:
         if name[0] == 'e':
@@ -481,7 +482,7 @@ class Hdf5Test(HostileCase):
       self.refused(lambda: data.load_tff(self.dir), self.path, 'itself, got')
     with h5py.File(self.path, 'w') as file:
       file['0000'] = link
-    load = lambda: operators.load_pdebench(self.path, split='all')
+    load = lambda: sets.load_pdebench(self.path, split='all')
     self.refused(load, self.path, 'itself, got')
 
   def test_bytes_of_other_files_are_not_read(self):
@@ -540,7 +541,7 @@ class Hdf5Test(HostileCase):
     key = struct.pack('<2IQ', size, 0, 0)
     self.assertEqual(raw.count(key), 1)
     self.path.write_bytes(raw.replace(key, struct.pack('<2IQ', 1, 0, 0)))
-    load = lambda: operators.load_mat(self.path)
+    load = lambda: sets.load_mat(self.path)
     self.refused(load, self.path, 'one of 1 bytes that does not unpack')
 
   def test_filters_and_types(self):
@@ -601,7 +602,7 @@ class Hdf5Test(HostileCase):
       with h5py.File(self.path, 'w') as file:
         for name, value in fields.items():
           file[name] = value
-      load = lambda: operators.load_pdebench(self.path, split='all')
+      load = lambda: sets.load_pdebench(self.path, split='all')
       self.refused(load, self.path, message)
 
 

@@ -50,8 +50,8 @@ class EveryPartitionTest(parameterized.TestCase):
       options = {'client_ids': np.arange(len(labels)) % num_clients}
     if name == 'classes' and num_clients == 1:
       options = {**options, 'classes_per_client': 5}
-    parts = data.partition(name, rng(), labels, num_clients, **options)
-    again = data.partition(name, rng(), labels, num_clients, **options)
+    parts = data.make_partition(name, rng(), labels, num_clients, **options)
+    again = data.make_partition(name, rng(), labels, num_clients, **options)
     self.assertLen(parts, num_clients)
     self.assertEqual(sorted(np.concatenate(parts)), list(range(len(labels))))
     for part, same in zip(parts, again, strict=True):
@@ -62,7 +62,8 @@ class EveryPartitionTest(parameterized.TestCase):
   def test_another_seed_is_another_partition(self):
     for name, options in OPTIONS.items():
       a, b = (
-        data.partition(name, rng(s), labels_of(), 4, **options) for s in (1, 2)
+        data.make_partition(name, rng(s), labels_of(), 4, **options)
+        for s in (1, 2)
       )
       same = all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
       self.assertFalse(same, name)
@@ -76,9 +77,9 @@ class EveryPartitionTest(parameterized.TestCase):
   @parameterized.parameters(*OPTIONS)
   def test_refuses_more_clients_than_examples(self, name):
     with self.assertRaisesRegex(ValueError, 'num_clients=4 exceeds the 3 exa'):
-      data.partition(name, rng(), np.arange(3), 4, **OPTIONS[name])
+      data.make_partition(name, rng(), np.arange(3), 4, **OPTIONS[name])
     with self.assertRaisesRegex(TypeError, 'rng must be a numpy Generator'):
-      data.partition(name, 0, np.arange(3), 2, **OPTIONS[name])
+      data.make_partition(name, 0, np.arange(3), 2, **OPTIONS[name])
 
   @parameterized.product(
     name=list(CONTINUOUS),
@@ -90,7 +91,7 @@ class EveryPartitionTest(parameterized.TestCase):
     options = {option: value}
     if name == 'label_dirichlet':
       options['min_size'] = 0
-    parts = data.partition(name, rng(), labels, 10, **options)
+    parts = data.make_partition(name, rng(), labels, 10, **options)
     if name == 'overlapping_dirichlet':
       for part in parts:
         self.assertLessEqual(len(set(part)), 50)
@@ -112,7 +113,7 @@ class EveryPartitionTest(parameterized.TestCase):
     option = CONTINUOUS[name]
     for value in (np.inf, np.nan, -1.0):
       with self.assertRaisesRegex(ValueError, f'{option} must lie in'):
-        data.partition(name, rng(), labels_of(), 3, **{option: value})
+        data.make_partition(name, rng(), labels_of(), 3, **{option: value})
 
   def test_priors_are_finite(self):
     labels = np.repeat([0, 1], 20)
@@ -146,11 +147,11 @@ class EveryPartitionTest(parameterized.TestCase):
     with self.assertRaisesRegex(
       ValueError, "partition='dir' is unknown.*'iid'"
     ):
-      data.partition('dir', rng(), labels_of(), 3)
+      data.make_partition('dir', rng(), labels_of(), 3)
     with self.assertRaisesRegex(ValueError, "no option 'alpha': it takes none"):
-      data.partition('iid', rng(), labels_of(), 3, alpha=1.0)
+      data.make_partition('iid', rng(), labels_of(), 3, alpha=1.0)
     with self.assertRaisesRegex(ValueError, "needs the option 'alpha'"):
-      data.partition('label_dirichlet', rng(), labels_of(), 3)
+      data.make_partition('label_dirichlet', rng(), labels_of(), 3)
     functions = {f.__name__ for f in data.PARTITIONERS.values()}
     self.assertContainsSubset(functions, data.__all__)
 

@@ -5,9 +5,9 @@ import numpy as np
 import optax
 from absl.testing import absltest, parameterized
 
-from jaxdl import mixing
 from jaxdl.core import types
-from jaxdl.decentralized import _asynchronous as asynchronous
+from jaxdl.decentralized.gossip import _asynchronous as asynchronous
+from jaxdl.mixing import graphs
 
 N, D, ETA = 6, 3, 0.1
 _RNG = np.random.default_rng(0)
@@ -60,7 +60,7 @@ class AsynchronousGossipTest(parameterized.TestCase):
   def test_every_event_is_a_pairwise_average_and_one_stale_step(
     self, staleness
   ):
-    graph = mixing.ring(N)
+    graph = graphs.ring(N)
     algorithm = asynchronous.asynchronous_gossip(
       TASK,
       graph,
@@ -86,7 +86,7 @@ class AsynchronousGossipTest(parameterized.TestCase):
   def test_comes_close_to_the_optimum(self):
     algorithm = asynchronous.asynchronous_gossip(
       TASK,
-      mixing.complete(N),
+      graphs.complete(N),
       num_clients=N,
       optimizer=optax.sgd(0.02),
       staleness=2,
@@ -99,7 +99,7 @@ class AsynchronousGossipTest(parameterized.TestCase):
   def test_absent_clients_only_average(self):
     mask = np.arange(N) == 0
     algorithm = asynchronous.asynchronous_gossip(
-      TASK, mixing.complete(N), num_clients=N, optimizer=optax.sgd(ETA)
+      TASK, graphs.complete(N), num_clients=N, optimizer=optax.sgd(ETA)
     )
     models, _ = _run(algorithm, 1500, _cohort(mask))
     np.testing.assert_allclose(
@@ -108,7 +108,7 @@ class AsynchronousGossipTest(parameterized.TestCase):
 
   def test_single_client_trains_alone(self):
     algorithm = asynchronous.asynchronous_gossip(
-      TASK, mixing.ring(1), num_clients=1, optimizer=optax.sgd(ETA)
+      TASK, graphs.ring(1), num_clients=1, optimizer=optax.sgd(ETA)
     )
     cohort = jax.tree.map(lambda x: x[:1], _cohort())
     models, _ = _run(algorithm, 10, cohort)
@@ -119,11 +119,11 @@ class AsynchronousGossipTest(parameterized.TestCase):
   def test_says_what_to_change(self):
     with self.assertRaisesRegex(ValueError, 'graph has 4 clients'):
       asynchronous.asynchronous_gossip(
-        TASK, mixing.ring(4), num_clients=N, optimizer=optax.sgd(ETA)
+        TASK, graphs.ring(4), num_clients=N, optimizer=optax.sgd(ETA)
       )
     with self.assertRaisesRegex(ValueError, 'components'):
       asynchronous.asynchronous_gossip(
-        TASK, mixing.empty(N), num_clients=N, optimizer=optax.sgd(ETA)
+        TASK, graphs.empty(N), num_clients=N, optimizer=optax.sgd(ETA)
       )
 
 
@@ -136,13 +136,13 @@ class SwarmTest(parameterized.TestCase):
       random_steps=False,
       num_events=1,
     )
-    return asynchronous.swarm_sgd(TASK, mixing.ring(N), **{**options, **kwargs})
+    return asynchronous.swarm_sgd(TASK, graphs.ring(N), **{**options, **kwargs})
 
   @parameterized.parameters(True, False)
   def test_every_event_trains_and_averages_one_link(self, blocking):
     models, metrics = _run(self._make(blocking=blocking), 20)
     history = [np.zeros((N, D)), *models]
-    ring = mixing.ring(N)
+    ring = graphs.ring(N)
     for before, after in zip(history[:-1], history[1:], strict=True):
       i, j = _changed(before, after)
       self.assertTrue(ring[i, j])
@@ -182,7 +182,7 @@ class SwarmTest(parameterized.TestCase):
       self._make(mean_local_steps=1.5)
     with self.assertRaisesRegex(ValueError, 'needs a link'):
       asynchronous.swarm_sgd(
-        TASK, mixing.ring(1), num_clients=1, optimizer=optax.sgd(ETA)
+        TASK, graphs.ring(1), num_clients=1, optimizer=optax.sgd(ETA)
       )
 
 

@@ -12,12 +12,13 @@ from absl.testing import absltest, parameterized
 
 from jaxdl import aggregators, attacks, compression, decentralized, mixing
 from jaxdl.core import clients, types
-from jaxdl.decentralized import (
-  _gossip as gossip,
-  _gossip_variants as variants,
+from jaxdl.decentralized.gossip import (
   _push_sum,
+  _sgd as gossip,
   _tracking as tracking,
+  _variants as variants,
 )
+from jaxdl.mixing import graphs, spectra
 
 N, D, ETA = 8, 5, 0.1
 
@@ -30,7 +31,7 @@ def _problem(seed=0):
 
 
 A, B, BEST = _problem()
-RING = mixing.metropolis(mixing.ring(N))
+RING = mixing.metropolis(graphs.ring(N))
 LAZY = mixing.lazy(RING)
 
 
@@ -236,7 +237,7 @@ class RecursionTest(parameterized.TestCase):
     np.testing.assert_allclose(metrics['loss'][0], start, rtol=1e-5)
 
   def test_push_sum_on_a_directed_graph(self):
-    graph = mixing.random_digraph(N, 2, np.random.default_rng(0))
+    graph = graphs.random_digraph(N, 2, np.random.default_rng(0))
     p = mixing.send_weights(graph)
     algorithm = _push_sum.push_sum(
       _task(),
@@ -312,8 +313,8 @@ class FixedPointTest(parameterized.TestCase):
     )
 
   def test_d_squared_diverges_below_its_bound(self):
-    w = np.eye(N) - 0.45 * (2 * np.eye(N) - mixing.ring(N))
-    self.assertAlmostEqual(mixing.smallest_eigenvalue(w), -0.8, delta=1e-12)
+    w = np.eye(N) - 0.45 * (2 * np.eye(N) - graphs.ring(N))
+    self.assertAlmostEqual(spectra.smallest_eigenvalue(w), -0.8, delta=1e-12)
     mixer = mixing.from_matrix(w)
     with self.assertLogs(level='WARNING') as logs:
       algorithm = tracking.d_squared(
@@ -526,7 +527,7 @@ class VariantsTest(parameterized.TestCase):
     optimizer = optax.sgd(0.02)
     if kind == 'matcha':
       algorithm = variants.matcha_sgd(
-        _task(), mixing.ring(N), num_clients=N, optimizer=optimizer
+        _task(), graphs.ring(N), num_clients=N, optimizer=optimizer
       )
     else:
       algorithm = variants.epidemic_learning(
@@ -542,14 +543,14 @@ class VariantsTest(parameterized.TestCase):
     self.assertLess(_spread(models[-1]), _spread(B))
 
   def test_robust_gossip_shrugs_off_a_liar(self):
-    graph = mixing.complete(N)
+    graph = graphs.complete(N)
     cohort = _cohort()
     data = {**cohort.data, 'b': cohort.data['b'].at[0].set(1e6)}
     cohort = cohort.replace(data=data)
     results = {}
     for name, mixer in (
       ('mean', mixing.make_mixer('complete', N)),
-      ('median', variants.robust_mixer(graph, aggregators.median)),
+      ('median', mixing.robust_mixer(graph, aggregators.median)),
     ):
       algorithm = gossip.gossip_sgd(
         _task(), mixer, num_clients=N, optimizer=optax.sgd(ETA)
@@ -560,8 +561,8 @@ class VariantsTest(parameterized.TestCase):
     self.assertGreater(results['mean'], 1e4)
 
   def test_robust_mixer_on_an_irregular_graph(self):
-    graph = mixing.star(5)
-    mixer = variants.robust_mixer(graph, aggregators.median)
+    graph = graphs.star(5)
+    mixer = mixing.robust_mixer(graph, aggregators.median)
     x = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
     got = mixer.apply({'x': jnp.asarray(x)}, 0)['x']
     np.testing.assert_allclose(got[0], np.median(x, axis=0), atol=1e-6)
@@ -573,13 +574,13 @@ class VariantsTest(parameterized.TestCase):
     with self.assertRaisesRegex(
       ValueError, 'client 1 has 1 neighbors, .* 2 models there: num_trimmed=1'
     ):
-      variants.robust_mixer(graph, trimmed)
-    variants.robust_mixer(mixing.ring(5), trimmed)
+      mixing.robust_mixer(graph, trimmed)
+    mixing.robust_mixer(graphs.ring(5), trimmed)
     with self.assertRaisesRegex(
       ValueError, 'made for 5 clients but num_cl.*=4'
     ):
       decentralized.gossip_sgd(
-        _task(), mixing.ring(5), num_clients=4, optimizer=optax.sgd(ETA)
+        _task(), graphs.ring(5), num_clients=4, optimizer=optax.sgd(ETA)
       )
     with self.assertRaisesRegex(ValueError, 'rows and columns'):
       tracking.gradient_tracking(
@@ -762,7 +763,7 @@ class PlainArgumentsTest(parameterized.TestCase):
       self.assertIsInstance(self._make(name, mixer), types.Algorithm)
     for bad, message in [
       ({'mixer': 'ring'}, r"call mixing.make_mixer\('ring', num_clients"),
-      ({'mixer': mixing.ring}, 'the function ring: call it'),
+      ({'mixer': graphs.ring}, 'the function ring: call it'),
       ({'mixer': self.GRAPH, 'optimizer': optax.sgd}, 'function sgd: call it'),
       ({'mixer': self.GRAPH, 'task': max}, 'task must be a Task; got the func'),
     ]:
@@ -789,7 +790,7 @@ class PlainArgumentsTest(parameterized.TestCase):
     ),
     (
       'rule_without_options',
-      lambda: decentralized.robust_mixer(mixing.ring(N), aggregators.krum),
+      lambda: mixing.robust_mixer(graphs.ring(N), aggregators.krum),
       'rule=krum needs num_byzantine: bind with functools.partial',
     ),
     (
@@ -823,7 +824,7 @@ class PlainArgumentsTest(parameterized.TestCase):
     ),
     (
       'codec',
-      lambda: decentralized.one_byte(
+      lambda: decentralized.one_byte_sgd(
         _task(), num_machines=N, optimizer=optax.sgd(1.0), codec='log_int8'
       ),
       r"call compression.scalar_codec\('log_int8'\)",

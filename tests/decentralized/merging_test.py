@@ -9,8 +9,10 @@ import numpy as np
 import optax
 from absl.testing import absltest, parameterized
 
-from jaxdl import decentralized, mixing, networks
+from jaxdl import decentralized, metrics as metrics_lib, mixing, networks
 from jaxdl.core import clients, types
+from jaxdl.decentralized import merging
+from jaxdl.mixing import graphs
 
 N, D = 16, 5
 KEYS = jax.random.split(jax.random.key(7), 4096)
@@ -68,7 +70,7 @@ class ScheduleTest(parameterized.TestCase):
     ('fixed', 99999, 0.2),
   )
   def test_takes_its_values(self, name, at, want):
-    rate = decentralized.communication_schedule(
+    rate = mixing.communication_schedule(
       name, 100_000, start=0.2, end=15.0, point=0.99
     )
     np.testing.assert_allclose(rate(at), want, rtol=1e-5)
@@ -78,7 +80,7 @@ class ScheduleTest(parameterized.TestCase):
     # A rate of N - 1 is the exact average; a digit less is not.
     for n, low in itertools.product((2, 4, 8, 16, 100), (0.1, 0.2, 0.3, 0.7)):
       for name in ('linear', 'cosine', 'slow_decrease'):
-        make = functools.partial(decentralized.communication_schedule, name, 10)
+        make = functools.partial(mixing.communication_schedule, name, 10)
         self.assertEqual(make(start=n - 1.0, end=low)(0), n - 1)
         if name != 'slow_decrease':
           self.assertEqual(make(start=low, end=n - 1.0)(10), n - 1)
@@ -88,7 +90,7 @@ class ScheduleTest(parameterized.TestCase):
     rounds = np.arange(total + 1)
     covered = np.zeros(total + 1)
     for k in range(round(1 / width)):
-      rate = decentralized.communication_schedule(
+      rate = mixing.communication_schedule(
         'window', total, start=0.0, end=1.0, point=k * width, width=width
       )
       inside = np.asarray(rate(rounds))
@@ -105,13 +107,13 @@ class ScheduleTest(parameterized.TestCase):
   )
   def test_says_what_is_wrong(self, options, message):
     with self.assertRaisesRegex(ValueError, message):
-      decentralized.communication_schedule('window', 10, **options)
+      mixing.communication_schedule('window', 10, **options)
 
 
 class RandomMixerTest(parameterized.TestCase):
   @parameterized.parameters(0.0, 0.2, 1.0, 2.4, 7.0)
   def test_pull_draws_floor_or_one_more(self, rate):
-    mixer = decentralized.random_peers(N, rate)
+    mixer = mixing.random_peers(N, rate)
     w = np.asarray(jax.vmap(lambda k: mixer.matrix(0, key=k))(KEYS[:256]))
     np.testing.assert_allclose(w.sum(axis=2), 1.0, atol=1e-6)
     self.assertTrue((w[:, np.arange(N), np.arange(N)] > 0).all())
@@ -126,21 +128,19 @@ class RandomMixerTest(parameterized.TestCase):
 
   def test_nobody_and_everybody(self):
     x = jax.random.normal(KEYS[0], (N, 3))
-    none = decentralized.random_peers(N, 0.0).apply(x, 0, key=KEYS[1])
+    none = mixing.random_peers(N, 0.0).apply(x, 0, key=KEYS[1])
     np.testing.assert_array_equal(none, x)
     for rate in (N - 1, 1000.0):
-      for make in (decentralized.random_peers, decentralized.random_pairs):
+      for make in (mixing.random_peers, mixing.random_pairs):
         out = make(N, rate).apply(x, 0, key=KEYS[1])
-        self.assertLess(mixing.consensus_distance(out), 1e-13)
+        self.assertLess(metrics_lib.consensus_distance(out), 1e-13)
     # By drawing all others one by one as well.
-    graph = mixing.complete(N)
-    out = decentralized.random_peers(N, N - 1, graph=graph).apply(
-      x, 0, key=KEYS[1]
-    )
+    graph = graphs.complete(N)
+    out = mixing.random_peers(N, N - 1, graph=graph).apply(x, 0, key=KEYS[1])
     np.testing.assert_allclose(out, np.tile(x.mean(0), (N, 1)), atol=1e-6)
 
   @parameterized.product(
-    make=[decentralized.random_peers, decentralized.random_pairs],
+    make=[mixing.random_peers, mixing.random_pairs],
     rate=[0.2, 1.0],
   )
   def test_contraction_is_that_of_theory(self, make, rate):
@@ -158,7 +158,7 @@ class RandomMixerTest(parameterized.TestCase):
     error = factor.std() / np.sqrt(len(KEYS))
     want = 1 - rate * N / (2 * (N - 1))
     self.assertLess(abs(factor.mean() - want), 4 * error)
-    if make is decentralized.random_pairs:
+    if make is mixing.random_pairs:
       np.testing.assert_allclose(mean, 0.0, atol=1e-6)
     else:
       self.assertGreater(np.abs(mean).max(), 0.01)
@@ -167,35 +167,33 @@ class RandomMixerTest(parameterized.TestCase):
 
   def test_draws_from_the_neighbours_of_a_graph_only(self):
     graph = networkx.star_graph(4)
-    mixer = decentralized.random_peers(5, 2.0, graph=graph)
+    mixer = mixing.random_peers(5, 2.0, graph=graph)
     w = np.asarray(jax.vmap(lambda k: mixer.matrix(0, key=k))(KEYS[:64]))
-    allowed = mixing.adjacency(graph) | np.eye(5, dtype=bool)
+    allowed = graphs.adjacency(graph) | np.eye(5, dtype=bool)
     self.assertTrue((w[:, ~allowed] == 0).all())
     # Leaves have one neighbour only and take it; the hub draws two.
     np.testing.assert_array_equal(w[:, 1:, 0], 0.5)
     np.testing.assert_array_equal((w[:, 0] > 0).sum(axis=1), 3)
 
   def test_number_of_messages_is_that_expected(self):
-    mixer = decentralized.random_peers(N, 0.2)
+    mixer = mixing.random_peers(N, 0.2)
     sent = jax.jit(
       lambda key: jnp.sum(
-        jax.vmap(
-          lambda t: decentralized.num_messages(mixer.matrix(t, key=key))
-        )(jnp.arange(300))
+        jax.vmap(lambda t: mixing.num_messages(mixer.matrix(t, key=key)))(
+          jnp.arange(300)
+        )
       )
     )(KEYS[5])
     deviation = np.sqrt(N * 300 * 0.2 * 0.8)
     self.assertLess(abs(int(sent) - 960), 4 * deviation)
 
-  @parameterized.parameters(
-    decentralized.random_peers, decentralized.random_pairs
-  )
+  @parameterized.parameters(mixing.random_peers, mixing.random_pairs)
   def test_a_scheduled_rate_is_traced_once_and_applies_its_matrix(self, make):
-    rate = decentralized.communication_schedule(
+    rate = mixing.communication_schedule(
       'window', 10, start=0.5, end=N - 1.0, point=0.3, width=0.2
     )
-    bound = {'max_peers': 1} if make is decentralized.random_peers else {}
-    mixer = decentralized.scheduled(functools.partial(make, N, **bound), rate)
+    bound = {'max_peers': 1} if make is mixing.random_peers else {}
+    mixer = mixing.scheduled(functools.partial(make, N, **bound), rate)
     x = jax.random.normal(KEYS[0], (N, 3))
     both = jax.jit(
       lambda t: (mixer.apply(x, t, key=KEYS[3]), mixer.matrix(t, key=KEYS[3]))
@@ -211,11 +209,11 @@ class RandomMixerTest(parameterized.TestCase):
 
   def test_a_mesh_changes_nothing(self):
     mesh = clients.clients_mesh()
-    rate = decentralized.communication_schedule(
+    rate = mixing.communication_schedule(
       'truncate', 2, start=0.8, end=N - 1.0, point=0.5
     )
-    make = functools.partial(decentralized.random_peers, N, max_peers=1)
-    plain = decentralized.scheduled(make, rate)
+    make = functools.partial(mixing.random_peers, N, max_peers=1)
+    plain = mixing.scheduled(make, rate)
     sharded = jax.jit(mixing.shard(plain, mesh).apply)
     x = jax.random.normal(KEYS[0], (N, 3))
     for t in range(2):
@@ -226,10 +224,10 @@ class RandomMixerTest(parameterized.TestCase):
       )
 
   @parameterized.parameters(
-    (lambda: decentralized.random_peers(4, -1.0), 'besides yourself.*-1.0'),
-    (lambda: decentralized.random_peers(0, 1.0), 'num_clients'),
+    (lambda: mixing.random_peers(4, -1.0), 'besides yourself.*-1.0'),
+    (lambda: mixing.random_peers(0, 1.0), 'num_clients'),
     (
-      lambda: decentralized.random_peers(4, 1.0, graph=mixing.ring(5)),
+      lambda: mixing.random_peers(4, 1.0, graph=graphs.ring(5)),
       'graph has 5 clients but num_clients=4',
     ),
   )
@@ -241,32 +239,32 @@ class RandomMixerTest(parameterized.TestCase):
 class MergeTest(parameterized.TestCase):
   def test_is_the_mean_whatever_the_order(self):
     tree = {'a': jax.random.normal(KEYS[0], (N, 3)), 'b': jnp.arange(16.0)}
-    merged = decentralized.merge(tree)
+    merged = mixing.merge(tree)
     np.testing.assert_allclose(
       merged['a'], np.asarray(tree['a'], np.float64).mean(axis=0), atol=1e-6
     )
     order = np.random.default_rng(0).permutation(N)
-    again = decentralized.merge(jax.tree.map(lambda x: x[order], tree))
+    again = mixing.merge(jax.tree.map(lambda x: x[order], tree))
     np.testing.assert_allclose(again['a'], merged['a'], atol=1e-6)
     copies = jax.tree.map(lambda x: jnp.stack([x] * N), merged)
     jax.tree.map(
       functools.partial(np.testing.assert_allclose, rtol=1e-6),
-      decentralized.merge(copies),
+      mixing.merge(copies),
       merged,
     )
 
   def test_weights_pick_and_need_not_sum_to_one(self):
     x = jnp.array([[1.0, 2.0], [3.0, 6.0]])
-    first = decentralized.merge(x, jnp.array([1.0, 0.0]))
+    first = mixing.merge(x, jnp.array([1.0, 0.0]))
     np.testing.assert_array_equal(first, x[0])
     np.testing.assert_allclose(
-      decentralized.merge(x, jnp.array([1.0, 3.0])), [2.5, 5.0]
+      mixing.merge(x, jnp.array([1.0, 3.0])), [2.5, 5.0]
     )
 
   def test_low_precision_is_summed_in_float32_and_counters_are_kept(self):
     # Adding ones to 256 one by one in bfloat16 would leave 256.
     x = jnp.array([[256.0]] + [[1.0]] * 255, jnp.bfloat16)
-    merged = decentralized.merge({'x': x, 'step': jnp.arange(256)})
+    merged = mixing.merge({'x': x, 'step': jnp.arange(256)})
     self.assertEqual(merged['x'].dtype, jnp.bfloat16)
     np.testing.assert_allclose(np.float32(merged['x']), 511 / 256, rtol=1 / 256)
     self.assertEqual(int(merged['step']), 0)
@@ -277,20 +275,20 @@ class MergeTest(parameterized.TestCase):
     w = np.eye(6) / 4
     for hop in (1, 2, 4):
       w += np.roll(np.eye(6), hop, axis=1) / 4
-    got = decentralized.merge_by_gossip(jnp.asarray(x, jnp.float32), steps)
+    got = merging.merge_by_gossip(jnp.asarray(x, jnp.float32), steps)
     want = np.linalg.matrix_power(w, steps) @ x
     np.testing.assert_allclose(got, want, atol=1e-6)
 
   def test_models_are_stacked_or_the_odd_leaf_is_named(self):
     model = {'w': jnp.ones(2), 'b': jnp.zeros(())}
-    stacked = decentralized.stack_models([model, model])
+    stacked = merging.stack_models([model, model])
     self.assertEqual(stacked['w'].shape, (2, 2))
     with self.assertRaisesRegex(ValueError, 'at least one model'):
-      decentralized.stack_models([])
+      merging.stack_models([])
     with self.assertRaisesRegex(ValueError, r"models\[1\] has a leaf \['c'\]"):
-      decentralized.stack_models([model, {**model, 'c': jnp.ones(1)}])
+      merging.stack_models([model, {**model, 'c': jnp.ones(1)}])
     with self.assertRaisesRegex(ValueError, r"models\[1\]\['w'\] has shape"):
-      decentralized.stack_models([model, {**model, 'w': jnp.ones(3)}])
+      merging.stack_models([model, {**model, 'w': jnp.ones(3)}])
 
   @parameterized.parameters(
     ([1.0, -1.0], r'weights\[1\] must be finite and not negative; got -1'),
@@ -299,7 +297,7 @@ class MergeTest(parameterized.TestCase):
   )
   def test_says_what_is_wrong_with_weights(self, weights, message):
     with self.assertRaisesRegex(ValueError, message):
-      decentralized.merge(jnp.ones((2, 3)), jnp.array(weights))
+      mixing.merge(jnp.ones((2, 3)), jnp.array(weights))
 
 
 class MeasureTest(parameterized.TestCase):
@@ -310,7 +308,7 @@ class MeasureTest(parameterized.TestCase):
     models = jax.tree.map(lambda x: 4 * x, models)
     weights = jnp.arange(1.0, 9.0)
     loss = lambda p: task.loss(p, one)
-    found = decentralized.mergeability(loss, models, weights)
+    found = merging.mergeability(loss, models, weights)
     self.assertGreater(found.gap, 0.01)
     losses = [
       float(loss(jax.tree.map(lambda x, k=k: x[k], models))) for k in range(8)
@@ -318,13 +316,13 @@ class MeasureTest(parameterized.TestCase):
     want = np.average(losses, weights=np.arange(1, 9))
     np.testing.assert_allclose(found.mean_loss, want, rtol=1e-5)
     same = jax.tree.map(lambda x: jnp.stack([x[0]] * 8), models)
-    again = decentralized.mergeability(loss, same, weights)
+    again = merging.mergeability(loss, same, weights)
     np.testing.assert_allclose(again.gap, 0.0, atol=1e-5)
 
   def test_quartic_expansion_is_exact(self):
     centre, delta = 1.3, 0.4
     agents = jnp.array([centre - delta, centre + delta])
-    found = decentralized.sharpness_alignment(lambda x: x**4 / 4, agents)
+    found = merging.sharpness_alignment(lambda x: x**4 / 4, agents)
     np.testing.assert_allclose(found.consensus, delta**2, rtol=1e-5)
     np.testing.assert_allclose(found.gradient_norm, centre**3, rtol=1e-5)
     np.testing.assert_allclose(
@@ -359,9 +357,7 @@ class MeasureTest(parameterized.TestCase):
     trace = lambda p: np.trace(hessian(p) @ gamma)
     eps = 1e-5 * np.eye(3)
     slope = [(trace(mean + e) - trace(mean - e)) / 2e-5 for e in eps]
-    found = decentralized.sharpness_alignment(
-      loss, jnp.asarray(models, jnp.float32)
-    )
+    found = merging.sharpness_alignment(loss, jnp.asarray(models, jnp.float32))
     np.testing.assert_allclose(found.sharpness, trace(mean), rtol=1e-4)
     np.testing.assert_allclose(
       found.alignment, gradient(mean) @ slope, rtol=1e-3
@@ -394,7 +390,7 @@ class TrainingTest(parameterized.TestCase):
   @parameterized.parameters('alone', 'ring', 'pairs')
   def test_with_one_hessian_the_average_descends_as_if_alone(self, name):
     mixer = (
-      decentralized.random_pairs(8, 0.7)
+      mixing.random_pairs(8, 0.7)
       if name == 'pairs'
       else mixing.make_mixer(name, 8)
     )
@@ -402,7 +398,7 @@ class TrainingTest(parameterized.TestCase):
     np.testing.assert_allclose(got, want, atol=2e-5)
 
   def test_pull_gossip_moves_the_average(self):
-    got, want = self._merged(decentralized.random_peers(8, 1.0))
+    got, want = self._merged(mixing.random_peers(8, 1.0))
     self.assertGreater(np.abs(got - want).max(), 0.01)
 
   def test_full_averaging_is_one_step_on_the_union(self):
@@ -437,7 +433,7 @@ class TrainingTest(parameterized.TestCase):
     optimizer = optax.sgd(0.1, momentum=0.9)
     algorithm = decentralized.local_then_gossip(
       task,
-      decentralized.random_peers(1, 0.2),
+      mixing.random_peers(1, 0.2),
       num_clients=1,
       optimizer=optimizer,
     )
@@ -466,7 +462,7 @@ class TrainingTest(parameterized.TestCase):
     for mesh in (None, clients.clients_mesh()):
       algorithm = decentralized.local_then_gossip(
         task,
-        decentralized.random_pairs(8, 1.0),
+        mixing.random_pairs(8, 1.0),
         num_clients=8,
         optimizer=optax.sgd(0.1, momentum=0.9),
         mesh=mesh,
@@ -485,26 +481,22 @@ class TrainingTest(parameterized.TestCase):
 class LandscapeTest(parameterized.TestCase):
   @parameterized.parameters(3, 5, 16)
   def test_coordinates_reproduce_points_and_corners(self, n):
-    points = decentralized.polygon_grid(n, 9)
-    weights = decentralized.wachspress_weights(points, n)
+    points = merging.polygon_grid(n, 9)
+    weights = merging.wachspress_weights(points, n)
     self.assertTrue((weights >= 0).all())
     np.testing.assert_allclose(weights.sum(axis=1), 1.0, rtol=1e-12)
     np.testing.assert_allclose(weights[:n], np.eye(n), atol=1e-12)
     np.testing.assert_allclose(weights[n], 1 / n, rtol=1e-9)
-    np.testing.assert_allclose(
-      weights @ decentralized.polygon(n), points, atol=1e-9
-    )
-    middle = decentralized.polygon(n)[:2].mean(axis=0, keepdims=True)
-    on_edge = decentralized.wachspress_weights(middle, n)[0]
+    np.testing.assert_allclose(weights @ merging.polygon(n), points, atol=1e-9)
+    middle = merging.polygon(n)[:2].mean(axis=0, keepdims=True)
+    on_edge = merging.wachspress_weights(middle, n)[0]
     np.testing.assert_allclose(on_edge[:2], 0.5, atol=1e-9)
     np.testing.assert_allclose(on_edge[2:], 0.0, atol=1e-9)
 
   def test_evaluates_convex_combinations(self):
     models = np.random.default_rng(0).normal(size=(3, 4))
-    weights = decentralized.wachspress_weights(
-      decentralized.polygon_grid(3, 4), 3
-    )
-    got = decentralized.landscape(
+    weights = merging.wachspress_weights(merging.polygon_grid(3, 4), 3)
+    got = merging.landscape(
       lambda x: {'sum': jnp.sum(x**3)},
       jnp.asarray(models, jnp.float32),
       weights,
@@ -514,13 +506,13 @@ class LandscapeTest(parameterized.TestCase):
 
   def test_says_what_is_wrong(self):
     with self.assertRaisesRegex(ValueError, 'num_vertices must be at least 3'):
-      decentralized.polygon(2)
+      merging.polygon(2)
     with self.assertRaisesRegex(ValueError, r'points\[1\].*outside'):
-      decentralized.wachspress_weights(np.array([[0.0, 0], [1, 1]]), 4)
+      merging.wachspress_weights(np.array([[0.0, 0], [1, 1]]), 4)
     with self.assertRaisesRegex(
       ValueError, r'weights must have shape \[G, N\]'
     ):
-      decentralized.landscape(jnp.sum, jnp.ones((3, 2)), np.ones((4, 2)))
+      merging.landscape(jnp.sum, jnp.ones((3, 2)), np.ones((4, 2)))
 
 
 if __name__ == '__main__':

@@ -15,13 +15,14 @@ from absl.testing import absltest, parameterized
 
 from jaxdl import decentralized, mixing
 from jaxdl.core import types
+from jaxdl.decentralized import sampling
 
 IDS = [str(i) for i in range(10)]
 
 
 def _world(n, *, latency=0.01, spread=0.0, compute=1.0):
   rng = np.random.default_rng(0)
-  return decentralized.World(
+  return sampling.World(
     latency_s=np.full((n, n), latency),
     compute_s=compute * np.exp(spread * rng.standard_normal(n)),
     bytes_per_s=np.full(n, np.inf),
@@ -30,8 +31,8 @@ def _world(n, *, latency=0.01, spread=0.0, compute=1.0):
 
 def _protocol(n=8, *, world=None, options=None, **kwargs):
   options = {'sample_size': 3, 'num_aggregators': 1, **(options or {})}
-  return decentralized.sampling_protocol(
-    world or _world(n), decentralized.ModestOptions(**options), **kwargs
+  return sampling.sampling_protocol(
+    world or _world(n), sampling.ModestOptions(**options), **kwargs
   )
 
 
@@ -52,40 +53,38 @@ class ViewTest(parameterized.TestCase):
   def _random(self, rng, n=12):
     counter = rng.integers(0, 4, n)
     left = rng.integers(0, 2, n) * (counter > 0)
-    return decentralized.MembershipView(
-      rng.integers(0, 9, n), 2 * counter + left
-    )
+    return sampling.MembershipView(rng.integers(0, 9, n), 2 * counter + left)
 
   @parameterized.parameters(np, jnp)
   def test_merging_is_a_lattice(self, xp):
     rng = np.random.default_rng(0)
     a, b, c = (jax.tree.map(xp.asarray, self._random(rng)) for _ in range(3))
-    merge = decentralized.merge_views
+    merge = sampling.merge_views
     chex.assert_trees_all_equal(merge(a, b), merge(b, a))
     chex.assert_trees_all_equal(merge(merge(a, b), c), merge(a, merge(b, c)))
     chex.assert_trees_all_equal(merge(a, a), a)
 
   def test_larger_counter_wins_whichever_the_order(self):
-    event = decentralized.membership_event
-    join = decentralized.MembershipView(
+    event = sampling.membership_event
+    join = sampling.MembershipView(
       np.array([2]), np.array([event(3, left=False)])
     )
-    leave = decentralized.MembershipView(
+    leave = sampling.MembershipView(
       np.array([5]), np.array([event(2, left=True)])
     )
     for a, b in ((join, leave), (leave, join)):
-      merged = decentralized.merge_views(a, b)
+      merged = sampling.merge_views(a, b)
       self.assertEqual(merged.membership[0], join.membership[0])
       # A newer event does not overwrite the activity.
       self.assertEqual(merged.last_active[0], 5)
 
   def test_window_and_oneself(self):
     k, window = 20, 6
-    view = decentralized.MembershipView(
+    view = sampling.MembershipView(
       np.array([k - window, k - window - 1, k - window - 1, k, k]),
       np.array([2, 2, 2, 3, 0]),
     )
-    found = decentralized.candidates(view, k, window, own=2)
+    found = sampling.candidates(view, k, window, own=2)
     self.assertEqual(found.tolist(), [True, False, True, False, False])
 
 
@@ -94,28 +93,26 @@ class SampleTest(parameterized.TestCase):
     (1, '6542879031'), (2, '6842971350'), (3, '5140392786')
   )
   def test_known_orders(self, round, expected):
-    self.assertEqual(''.join(decentralized.sample_order(IDS, round)), expected)
-    self.assertEqual(
-      ''.join(decentralized.sample_order(IDS[::-1], round)), expected
-    )
+    self.assertEqual(''.join(sampling.sample_order(IDS, round)), expected)
+    self.assertEqual(''.join(sampling.sample_order(IDS[::-1], round)), expected)
 
   def test_known_sample_with_and_without_a_dead_node(self):
-    order = decentralized.sample_order(IDS, 2)
+    order = sampling.sample_order(IDS, 2)
     scores = jnp.array([order.index(i) for i in IDS], jnp.uint32)
     everyone = jnp.ones(10, bool)
-    found = decentralized.select_sample(scores, everyone, everyone, 3)
+    found = sampling.select_sample(scores, everyone, everyone, 3)
     self.assertEqual(found.index.tolist(), [6, 8, 4])
     self.assertEqual(int(found.num_pings), 3)
     online = everyone.at[8].set(False)
-    found = decentralized.select_sample(scores, everyone, online, 3)
+    found = sampling.select_sample(scores, everyone, online, 3)
     self.assertEqual(found.index.tolist(), [6, 4, 2])
     self.assertEqual(int(found.num_pings), 4)
-    first = decentralized.select_sample(scores, everyone, everyone, 1)
+    first = sampling.select_sample(scores, everyone, everyone, 1)
     self.assertEqual(first.index.tolist(), [6])
 
   def test_selection_equals_a_loop(self):
     rng = np.random.default_rng(1)
-    select = jax.jit(decentralized.select_sample, static_argnums=3)
+    select = jax.jit(sampling.select_sample, static_argnums=3)
     for _ in range(20):
       scores = rng.permutation(15).astype(np.uint32)
       candidate, online = rng.random(15) < 0.6, rng.random(15) < 0.5
@@ -131,11 +128,11 @@ class SampleTest(parameterized.TestCase):
 
   def test_losing_a_node_changes_at_most_that_member(self):
     for round in range(1, 30):
-      whole = decentralized.sample_order(IDS, round)
+      whole = sampling.sample_order(IDS, round)
       sample = set(whole[:4])
       for gone in IDS:
         rest = [i for i in IDS if i != gone]
-        new = set(decentralized.sample_order(rest, round)[:4])
+        new = set(sampling.sample_order(rest, round)[:4])
         self.assertLen(new - sample, int(gone in sample))
 
   def test_everybody_is_sampled_equally_often(self):
@@ -145,13 +142,13 @@ class SampleTest(parameterized.TestCase):
     ids = [str(i) for i in range(n)]
     md5 = np.zeros(n)
     for k in range(rounds // 5):
-      md5[[int(i) for i in decentralized.sample_order(ids, k)[:s]]] += 1
+      md5[[int(i) for i in sampling.sample_order(ids, k)[:s]]] += 1
 
     @jax.jit
     def one(k):
-      scores = decentralized.sample_scores(jax.random.key(0), k, n)
+      scores = sampling.sample_scores(jax.random.key(0), k, n)
       everyone = jnp.ones(n, bool)
-      return decentralized.select_sample(scores, everyone, everyone, s).index
+      return sampling.select_sample(scores, everyone, everyone, s).index
 
     index = jax.jit(lambda ks: jax.lax.map(one, ks, batch_size=500))(
       jnp.arange(rounds)
@@ -173,7 +170,7 @@ class SampleTest(parameterized.TestCase):
   )
   def test_models_to_wait_for(self, size, fraction, rule, expected):
     self.assertEqual(
-      decentralized.required_models(size, fraction, rule=rule), expected
+      sampling.required_models(size, fraction, rule=rule), expected
     )
 
 
@@ -209,7 +206,7 @@ class ProtocolTest(parameterized.TestCase):
       if k < rounds:
         after = _reference_sample(range(n), k + 1, s)
         expected += sum(i != j for i in leaders for j in after)
-    model = decentralized.TRAFFIC.index('model')
+    model = sampling.TRAFFIC.index('model')
     self.assertEqual(state['messages'][model], expected)
     bound = 2 * s * (1 if server else a) * rounds
     self.assertLess(expected, bound)
@@ -220,10 +217,8 @@ class ProtocolTest(parameterized.TestCase):
     options = {'model_bytes': 1000, 'id_bytes': 20, 'ping_bytes': 7}
     protocol = _protocol(9, options={**options, 'num_aggregators': 2})
     state = protocol.advance(protocol.init(), 8)
-    count = dict(zip(decentralized.TRAFFIC, state['messages'], strict=True))
-    sent = dict(
-      zip(decentralized.TRAFFIC, state['sent_bytes'].sum(1), strict=True)
-    )
+    count = dict(zip(sampling.TRAFFIC, state['messages'], strict=True))
+    sent = dict(zip(sampling.TRAFFIC, state['sent_bytes'].sum(1), strict=True))
     self.assertEqual(sent['model'], 1000 * count['model'])
     self.assertEqual(sent['view'], 9 * 28 * count['model'])
     self.assertEqual(count['view'], count['model'])
@@ -268,9 +263,9 @@ class ProtocolTest(parameterized.TestCase):
 
   def test_dead_nodes_are_replaced_after_the_time_out(self):
     n, s = 10, 3
-    order = decentralized.sample_order(IDS, 2)
+    order = sampling.sample_order(IDS, 2)
     dead = int(order[1])
-    churn = [decentralized.Churn(1, 'crash', (dead,))]
+    churn = [sampling.Churn(1, 'crash', (dead,))]
     alive = [i for i in range(n) if i != dead]
     first = _reference_sample(range(n), 1, s)
     self.assertNotIn(dead, first)
@@ -281,7 +276,7 @@ class ProtocolTest(parameterized.TestCase):
     self.assertAlmostEqual(state['clock'] - quick['clock'], 5.0, delta=0.1)
 
   def test_a_silent_node_drops_out_of_the_window(self):
-    churn = [decentralized.Churn(1, 'crash', (3,))]
+    churn = [sampling.Churn(1, 'crash', (3,))]
     protocol = _protocol(10, churn=churn, options={'activity_window': 40})
     state = protocol.advance(protocol.init(), 120)
     active = state['views'][:, 0, 3].max()
@@ -303,7 +298,7 @@ class ProtocolTest(parameterized.TestCase):
       'retry_s': 100.0,
       'activity_window': 20,
     }
-    churn = [decentralized.Churn(10, 'crash', dead)]
+    churn = [sampling.Churn(10, 'crash', dead)]
     protocol = _protocol(n, churn=churn, options=options)
     state = protocol.advance(protocol.init(), 60)
     self.assertEqual(state['round'], 60)
@@ -312,18 +307,18 @@ class ProtocolTest(parameterized.TestCase):
 
   def test_without_time_out_and_retry_it_stalls(self):
     # The guarantee of the test before is due to these two.
-    churn = [decentralized.Churn(10, 'crash', tuple(range(32)))]
+    churn = [sampling.Churn(10, 'crash', tuple(range(32)))]
     protocol = _protocol(40, churn=churn, options={'sample_size': 6})
     state = protocol.advance(protocol.init(), 60)
     self.assertTrue(state['stalled'])
     self.assertLess(state['round'], 12)
-    self.assertIn('online', decentralized.diagnose(state))
+    self.assertIn('online', sampling.diagnose(state))
 
   @parameterized.parameters(0, 1, 2)
   def test_a_round_whose_nodes_all_die_is_taken_up_again(self, phase):
     n, s = 20, 3
     lost = _reference_sample(range(n), 5 + phase, s)
-    churn = [decentralized.Churn(5 + phase, 'crash', tuple(sorted(lost)))]
+    churn = [sampling.Churn(5 + phase, 'crash', tuple(sorted(lost)))]
     options = {'retry_s': 40.0, 'aggregation_timeout_s': 30.0}
     protocol = _protocol(n, churn=churn, options=options)
     state = protocol.advance(protocol.init(), 30)
@@ -347,7 +342,7 @@ class ProtocolTest(parameterized.TestCase):
 
   def test_announced_leave_costs_no_time_out_where_it_is_known(self):
     n = 12
-    churn = [decentralized.Churn(5, 'leave', (0,))]
+    churn = [sampling.Churn(5, 'leave', (0,))]
     # Everybody is told: the receivers are all known nodes.
     options = {'sample_size': 11, 'success_fraction': 0.5}
     protocol = _protocol(n, churn=churn, options=options)
@@ -360,7 +355,7 @@ class ProtocolTest(parameterized.TestCase):
   def test_a_join_waits_until_the_receiver_has_sent(self):
     n = 12
     members = np.arange(n) != 7
-    churn = [decentralized.Churn(4, 'join', (7,))]
+    churn = [sampling.Churn(4, 'join', (7,))]
     protocol = _protocol(n, members=members, churn=churn)
     state = protocol.init()
     known_before_sending = False
@@ -384,7 +379,7 @@ class ProtocolTest(parameterized.TestCase):
     self.assertIn(7, late)
 
   def test_state_is_not_changed_and_runs_are_repeatable(self):
-    churn = [decentralized.Churn(5, 'crash', (1, 2))]
+    churn = [sampling.Churn(5, 'crash', (1, 2))]
     options = {'aggregation_timeout_s': 20.0, 'retry_s': 30.0}
     protocol = _protocol(9, churn=churn, options=options)
     state = protocol.advance(protocol.init(), 7)
@@ -535,7 +530,7 @@ class TrainingTest(parameterized.TestCase):
     self.assertEqual(metrics['num_averaged'], 3)
 
   def test_stall_is_held_or_explained(self):
-    churn = [decentralized.Churn(3, 'crash', tuple(range(1, 9)))]
+    churn = [sampling.Churn(3, 'crash', tuple(range(1, 9)))]
     protocol = _protocol(9, churn=churn)
     found, _, metrics = self._models(protocol, _cohort(9), 8)
     self.assertEqual(metrics['stalled'], 1)
@@ -545,7 +540,7 @@ class TrainingTest(parameterized.TestCase):
 
   def test_batches_belong_to_round_and_node(self):
     key, nodes = jax.random.key(0), jnp.array([4, 2, 4])
-    from jaxdl.decentralized import _modest_training as training
+    from jaxdl.decentralized.sampling import _training as training
 
     found = training.node_keys(key, jnp.array([1, 1, 2]), nodes)
     same = jax.random.fold_in(jax.random.fold_in(key, 1), 2)
@@ -600,7 +595,7 @@ class BaselineTest(parameterized.TestCase):
     cohort = _cohort(n)
     cohort.data['mask'][:] = True
     mixer = mixing.make_mixer('ring', n)
-    churn = [decentralized.Churn(2, 'crash', (0,))]
+    churn = [sampling.Churn(2, 'crash', (0,))]
     algorithm = decentralized.clocked_gossip(
       TASK, mixer, _world(n), churn=churn, patience_s=7.0, **LOCAL
     )
@@ -654,17 +649,17 @@ class BadInputTest(parameterized.TestCase):
 
   def test_rest(self):
     with self.assertRaisesRegex(ValueError, "'a' occurs twice"):
-      decentralized.sample_order(['a', 'b', 'a'], 1)
+      sampling.sample_order(['a', 'b', 'a'], 1)
     with self.assertRaisesRegex(ValueError, 'members must name'):
       _protocol(4, members=np.zeros(4, bool))
     with self.assertRaisesRegex(ValueError, r'members must be bool\[4\]'):
       _protocol(4, members=np.ones(3, bool))
     with self.assertRaisesRegex(ValueError, 'churn kind'):
-      _protocol(4, churn=[decentralized.Churn(1, 'explode', (0,))])
+      _protocol(4, churn=[sampling.Churn(1, 'explode', (0,))])
     with self.assertRaisesRegex(ValueError, 'churn node must be at most 3'):
-      _protocol(4, churn=[decentralized.Churn(1, 'crash', (4,))])
+      _protocol(4, churn=[sampling.Churn(1, 'crash', (4,))])
     with self.assertRaisesRegex(ValueError, r'trace must be bool\[T, 4\]'):
-      decentralized.churn_from_trace(np.ones((5, 3)), 4)
+      sampling.churn_from_trace(np.ones((5, 3)), 4)
     with self.assertRaisesRegex(ValueError, 'latency_s must be float'):
       _protocol(4, world=_world(4)._replace(latency_s=np.ones((3, 3))))
     with self.assertRaisesRegex(ValueError, 'entry mask'):
@@ -679,19 +674,17 @@ class BadInputTest(parameterized.TestCase):
     with tempfile.TemporaryDirectory() as folder:
       path = pathlib.Path(folder) / 'pings.csv'
       path.write_text('0, 20\n40, 0\n')
-      matrix = decentralized.load_latency(path)
+      matrix = sampling.load_latency(path)
       np.testing.assert_allclose(matrix, [[0, 0.02], [0.04, 0]])
-      world = decentralized.make_world(
-        3, np.random.default_rng(0), latency_s=matrix
-      )
+      world = sampling.make_world(3, np.random.default_rng(0), latency_s=matrix)
       self.assertEqual(world.latency_s[2, 1], 0.02)  # Sites 0 and 1.
       for text in ('1, 2\n', '0, -1\n1, 0\n', 'a b\n'):
         path.write_text(text)
         with self.assertRaisesRegex(ValueError, 'pings.csv'):
-          decentralized.load_latency(path)
+          sampling.load_latency(path)
 
   def test_drawn_latency_has_the_mean(self):
-    world = decentralized.make_world(
+    world = sampling.make_world(
       300, np.random.default_rng(0), mean_latency_s=0.05, compute_s=2.0
     )
     off = world.latency_s[~np.eye(300, dtype=bool)]

@@ -10,8 +10,9 @@ import numpy as np
 import optax
 from absl.testing import absltest, parameterized
 
-from jaxdl import compression, decentralized
+from jaxdl import compression, decentralized, local
 from jaxdl.core import clients, types
+from jaxdl.decentralized import one_byte as one_byte_lib
 
 M, S, B, D = 4, 2, 8, 6
 RNG = np.random.default_rng(0)
@@ -51,7 +52,7 @@ def cohort(mask=ROWS, machines=M, data=None):
 def make(rate=0.05, **options):
   options = {'num_machines': M, 'num_samples': S, **options}
   options.setdefault('optimizer', optax.sgd(rate))
-  return decentralized.one_byte(options.pop('task', TASK), **options)
+  return decentralized.one_byte_sgd(options.pop('task', TASK), **options)
 
 
 @functools.cache
@@ -77,7 +78,7 @@ def trained(distribution='normal', rounds=100, momentum=None, machines=M):
     codes.append(np.asarray(metrics['codes']))
     received.append(np.asarray(metrics['received']))
     losses.append(np.asarray(metrics['loss']).mean())
-  log = decentralized.MessageLog(np.stack(codes), np.stack(received))
+  log = one_byte_lib.MessageLog(np.stack(codes), np.stack(received))
   return algorithm, first, state, log, np.array(losses)
 
 
@@ -91,7 +92,7 @@ def assert_same(a, b):
 class DirectionTest(parameterized.TestCase):
   def test_keys_are_the_fold_of_iteration_machine_and_sample(self):
     key = jax.random.key(3)
-    got = decentralized.direction_keys(key, 7, num_machines=3, num_samples=2)
+    got = local.direction_keys(key, 7, num_machines=3, num_samples=2)
     want = key
     for n in (7, 2, 1):
       want = jax.random.fold_in(want, n)
@@ -101,9 +102,7 @@ class DirectionTest(parameterized.TestCase):
   @parameterized.parameters(('normal', 3.0), ('rademacher', 1.0))
   def test_moments(self, distribution, fourth):
     keys = jax.random.split(jax.random.key(0), 5000)
-    draw = functools.partial(
-      decentralized.perturbation, distribution=distribution
-    )
+    draw = functools.partial(local.perturbation, distribution=distribution)
     params = {'a': jnp.zeros((3, 2)), 'b': jnp.zeros(35)}
     z = jax.jit(jax.vmap(lambda k: draw(k, params)))(keys)
     self.assertEqual(z['a'].shape, (5000, 3, 2))
@@ -117,8 +116,8 @@ class DirectionTest(parameterized.TestCase):
   def test_moving_keeps_dtypes(self):
     params = {'a': jnp.ones(3, jnp.bfloat16), 'b': jnp.ones(3)}
     key = jax.random.key(0)
-    moved = decentralized.add_scaled(params, key, 2.0, distribution='normal')
-    z = decentralized.perturbation(key, params)
+    moved = local.add_scaled(params, key, 2.0, distribution='normal')
+    z = local.perturbation(key, params)
     self.assertEqual(moved['a'].dtype, jnp.bfloat16)
     self.assertEqual(z['a'].dtype, jnp.float32)
     np.testing.assert_allclose(moved['b'], 1 + 2 * z['b'], rtol=1e-6)
@@ -126,12 +125,12 @@ class DirectionTest(parameterized.TestCase):
   def test_small_steps_vanish_in_bfloat16_only(self):
     key = jax.random.key(0)
     for dtype, low, high in (('bfloat16', 0.99, 1.0), ('float32', 0.0, 0.01)):
-      share = decentralized.unmoved_share(jnp.ones(500, dtype), key, eps=1e-4)
+      share = local.unmoved_share(jnp.ones(500, dtype), key, eps=1e-4)
       self.assertBetween(float(share), low, high)
 
   def test_bad_input(self):
     key = jax.random.key(0)
-    draw = decentralized.perturbation
+    draw = local.perturbation
     with self.assertRaisesRegex(ValueError, 'distribution'):
       draw(key, jnp.ones(2), distribution='uniform')
     with self.assertRaisesRegex(TypeError, r"params\['n'\] is int32"):
@@ -140,15 +139,15 @@ class DirectionTest(parameterized.TestCase):
       draw(key, {})
     for eps in (0.0, -1.0, np.nan):
       with self.assertRaisesRegex(ValueError, 'eps'):
-        decentralized.projected_gradient(
+        local.projected_gradient(
           lambda w, b: jnp.sum(w), jnp.ones(2), None, key, eps=eps
         )
     with self.assertRaisesRegex(ValueError, 'one shape'):
-      decentralized.estimated_gradient(
+      local.estimated_gradient(
         jax.random.split(key, 3), jnp.ones(2), jnp.ones(2)
       )
     with self.assertRaisesRegex(ValueError, 'aggregate'):
-      decentralized.estimated_gradient(
+      local.estimated_gradient(
         jax.random.split(key, 2), jnp.ones(2), jnp.ones(2), aggregate='sum'
       )
 
@@ -163,12 +162,10 @@ class SlopeTest(parameterized.TestCase):
     key = jax.random.key(1)
     with jax.enable_x64(True):
       z = np.asarray(
-        decentralized.perturbation(
-          key, jnp.asarray(theta), distribution=distribution
-        )
+        local.perturbation(key, jnp.asarray(theta), distribution=distribution)
       )
       for curved in (0.0, 1.0):
-        slope, loss = decentralized.projected_gradient(
+        slope, loss = local.projected_gradient(
           lambda w, a, c=curved: w @ a + c * jnp.sum((root @ w) ** 2),
           jnp.asarray(theta),
           jnp.asarray(linear),
@@ -188,13 +185,10 @@ class SlopeTest(parameterized.TestCase):
       theta = jnp.asarray(np.random.default_rng(0).normal(size=10))
       fn = lambda w, _: jnp.sum(jnp.sin(w) * jnp.exp(w / 2))
       key = jax.random.key(0)
-      exact = jax.grad(fn)(theta, None) @ decentralized.perturbation(key, theta)
+      exact = jax.grad(fn)(theta, None) @ local.perturbation(key, theta)
       epsilons = np.geomspace(1e-2, 1e-1, 5)
       errors = [
-        abs(
-          decentralized.projected_gradient(fn, theta, None, key, eps=e)[0]
-          - exact
-        )
+        abs(local.projected_gradient(fn, theta, None, key, eps=e)[0] - exact)
         for e in epsilons
       ]
     rate, _ = np.polyfit(np.log(epsilons), np.log(np.array(errors)), 1)
@@ -206,7 +200,7 @@ class SlopeTest(parameterized.TestCase):
     draws = 100_000
 
     def one(key):
-      slope, _ = decentralized.projected_gradient(
+      slope, _ = local.projected_gradient(
         lambda w, a: w @ a,
         jnp.zeros(12),
         jnp.asarray(gradient, jnp.float32),
@@ -214,9 +208,7 @@ class SlopeTest(parameterized.TestCase):
         eps=1.0,
         distribution=distribution,
       )
-      draw = decentralized.perturbation(
-        key, jnp.zeros(12), distribution=distribution
-      )
+      draw = local.perturbation(key, jnp.zeros(12), distribution=distribution)
       return slope * draw
 
     keys = jax.random.split(jax.random.key(0), draws)
@@ -230,9 +222,9 @@ class SlopeTest(parameterized.TestCase):
     keys = jax.random.split(jax.random.key(0), 5)
     slopes = np.array([1.0, -2.0, 0.0, 0.5, 3.0], np.float32)
     params = {'a': jnp.zeros((2, 2)), 'b': jnp.ones(3, jnp.bfloat16)}
-    z = [decentralized.perturbation(k, params) for k in keys]
+    z = [local.perturbation(k, params) for k in keys]
     for aggregate, divisor in (('mean', 4.0), ('sqrt', 2.0)):
-      got = decentralized.estimated_gradient(
+      got = local.estimated_gradient(
         keys, jnp.asarray(slopes), params, count=4, aggregate=aggregate
       )
       for name in params:
@@ -241,7 +233,7 @@ class SlopeTest(parameterized.TestCase):
           for g, d in zip(slopes, z, strict=True)
         )
         np.testing.assert_allclose(got[name], want / divisor, atol=1e-6)
-    moved = decentralized.apply_projected(
+    moved = local.apply_projected(
       params, keys, jnp.asarray(slopes), 0.1, count=4
     )
     self.assertEqual(moved['b'].dtype, jnp.bfloat16)
@@ -265,15 +257,11 @@ class OneByteTest(parameterized.TestCase):
     state = algorithm.init(jax.random.key(0))
     slopes = np.random.default_rng(2).normal(size=(3, M, S)).astype(np.float32)
     receive = jax.jit(algorithm.receive)
-    draw = jax.jit(
-      jax.vmap(lambda k: decentralized.perturbation(k, state.params))
-    )
+    draw = jax.jit(jax.vmap(lambda k: local.perturbation(k, state.params)))
     want, travelled = start(None), 0.0
     want = jax.tree.map(lambda x: np.asarray(x, np.float64), want)
     for t, slope in enumerate(slopes):
-      keys = decentralized.direction_keys(
-        state.key, t, num_machines=M, num_samples=S
-      )
+      keys = local.direction_keys(state.key, t, num_machines=M, num_samples=S)
       z = jax.tree.map(np.float64, draw(keys.reshape(-1)))
       step = jax.tree.map(
         lambda z, g=slope: 0.02 / divisor * np.tensordot(g.reshape(-1), z, 1), z
@@ -298,22 +286,18 @@ class OneByteTest(parameterized.TestCase):
     new, metrics = jax.jit(algorithm.step)(
       state, cohort(), key=jax.random.key(5)
     )
-    keys = decentralized.direction_keys(
+    keys = local.direction_keys(
       state.key, 0, num_machines=M, num_samples=S
     ).reshape(-1)
     batches = {'x': INPUTS.reshape(M * S, B, D), 'y': LABELS.reshape(M * S, B)}
     slopes, _ = jax.jit(
       jax.vmap(
-        lambda k, b: decentralized.projected_gradient(
-          squares, state.params, b, k
-        )
+        lambda k, b: local.projected_gradient(squares, state.params, b, k)
       )
     )(keys, batches)
     codes = codec.encode(slopes)
     np.testing.assert_array_equal(codes, metrics['codes'].reshape(-1))
-    want = decentralized.apply_projected(
-      state.params, keys, codec.decode(codes), 0.05
-    )
+    want = local.apply_projected(state.params, keys, codec.decode(codes), 0.05)
     np.testing.assert_allclose(new.params['w'], want['w'], atol=1e-6)
 
   def test_no_step_without_learning_rate(self):
@@ -354,18 +338,18 @@ class OneByteTest(parameterized.TestCase):
     algorithm = make()
     state = algorithm.init(jax.random.key(0))
     got, _ = jax.jit(algorithm.step)(state, cohort(mask), key=jax.random.key(0))
-    keys = decentralized.direction_keys(
-      state.key, 0, num_machines=M, num_samples=S
-    )[mask].reshape(-1)
+    keys = local.direction_keys(state.key, 0, num_machines=M, num_samples=S)[
+      mask
+    ].reshape(-1)
     batches = {
       'x': INPUTS[mask].reshape(-1, B, D),
       'y': LABELS[mask].reshape(-1, B),
     }
     slopes, _ = jax.vmap(
-      lambda k, b: decentralized.projected_gradient(squares, state.params, b, k)
+      lambda k, b: local.projected_gradient(squares, state.params, b, k)
     )(keys, batches)
     codec = algorithm.codec
-    want = decentralized.apply_projected(
+    want = local.apply_projected(
       state.params, keys, codec.decode(codec.encode(slopes)), 0.05
     )
     np.testing.assert_allclose(got.params['w'], want['w'], atol=1e-6)
@@ -442,17 +426,17 @@ class ReplayTest(parameterized.TestCase):
   )
   def test_replay_is_the_live_model(self, *run):
     algorithm, first, state, log, _ = trained(*run)
-    got = decentralized.replay(algorithm, first, log)
+    got = one_byte_lib.replay(algorithm, first, log)
     assert_same(got.params, state.params)
     self.assertEqual(
-      decentralized.fingerprint(got), decentralized.fingerprint(state)
+      one_byte_lib.fingerprint(got), one_byte_lib.fingerprint(state)
     )
     half = run[1] // 2
-    middle = decentralized.replay(
+    middle = one_byte_lib.replay(
       algorithm, first, jax.tree.map(lambda x: x[:half], log)
     )
     self.assertTrue(np.any(middle.params['w'] != state.params['w']))
-    rest = decentralized.replay(
+    rest = one_byte_lib.replay(
       algorithm, middle, jax.tree.map(lambda x: x[half:], log)
     )
     assert_same(rest.params, state.params)
@@ -461,7 +445,7 @@ class ReplayTest(parameterized.TestCase):
     algorithm, first, state, log, _ = trained()
     order = np.random.default_rng(0).permutation(int(log.received.sum()))
     messages = [x[order] for x in np.nonzero(log.received)]
-    sorted_log = decentralized.message_log(
+    sorted_log = one_byte_lib.message_log(
       *messages,
       log.codes[log.received][order],
       num_machines=M,
@@ -470,11 +454,11 @@ class ReplayTest(parameterized.TestCase):
     )
     np.testing.assert_array_equal(sorted_log.received, log.received)
     assert_same(
-      decentralized.replay(algorithm, first, sorted_log).params, state.params
+      one_byte_lib.replay(algorithm, first, sorted_log).params, state.params
     )
 
   def test_bad_logs(self):
-    make_log = functools.partial(decentralized.message_log, num_machines=2)
+    make_log = functools.partial(one_byte_lib.message_log, num_machines=2)
     with self.assertRaisesRegex(ValueError, 'iteration 5, machine 1, sample 0'):
       make_log([5, 5], [1, 1], [0, 0], [3, 4], first=4)
     with self.assertRaisesRegex(ValueError, r'machines\[1\]=2 .* < 2'):
@@ -491,7 +475,7 @@ class ReplayTest(parameterized.TestCase):
       (log._replace(codes=log.codes.astype(np.int16)), 'int16 but log_int8'),
     ):
       with self.assertRaisesRegex(ValueError, message):
-        decentralized.replay(algorithm, first, bad)
+        one_byte_lib.replay(algorithm, first, bad)
 
 
 class DevicesTest(parameterized.TestCase):

@@ -10,12 +10,13 @@ from absl.testing import absltest, parameterized
 
 from jaxdl import aggregators, decentralized, mixing
 from jaxdl.core import clients, types
+from jaxdl.mixing import graphs, variance as variance_lib
 
 N = 8
 KEYS = jax.random.split(jax.random.key(3), 64)
 every_tensor = lambda path, leaf: True
 average = functools.partial(
-  decentralized.variance_corrected_average, correct_fn=every_tensor
+  variance_lib.variance_corrected_average, correct_fn=every_tensor
 )
 
 
@@ -110,7 +111,7 @@ class AverageTest(parameterized.TestCase):
   def test_variance_of_a_mean_is_below_the_mean_variance(self):
     for seed in range(20):
       x, models = _models(seed=seed, shape=(3,) * 2)
-      plain = np.asarray(decentralized.merge(models))
+      plain = np.asarray(mixing.merge(models))
       self.assertLessEqual(plain.var(), x.reshape(N, -1).var(axis=1).mean())
 
   def test_constant_tensors_stay_and_have_finite_gradients(self):
@@ -130,7 +131,7 @@ class AverageTest(parameterized.TestCase):
   def test_constant_tensors_of_any_value_stay(self):
     # The sum of 0.1 over a thousand entries, over a thousand, is not 0.1.
     x = np.full((4, 1000), np.array([[0.1], [1e-12], [-7e17], [3.3]]), 'f')
-    fix = functools.partial(decentralized.rescale_to_variance, target=1.0)
+    fix = functools.partial(variance_lib.rescale_to_variance, target=1.0)
     np.testing.assert_array_equal(jax.jit(jax.vmap(fix))(x), x)
     noisy = x.copy()
     noisy[:, ::3] = np.nextafter(noisy[:, ::3], np.float32(np.inf))
@@ -139,7 +140,7 @@ class AverageTest(parameterized.TestCase):
 
   def test_moments_at_any_size(self):
     x = np.random.default_rng(0).normal(size=500) + 3
-    moments = jax.jit(jax.vmap(decentralized.tensor_moments))
+    moments = jax.jit(jax.vmap(variance_lib.tensor_moments))
     scales = np.array([1e-18, 1.0, 1e18])
     mean, variance = moments(jnp.asarray(scales[:, None] * x, jnp.float32))
     np.testing.assert_allclose(mean, scales * x.mean(), rtol=1e-6)
@@ -147,7 +148,7 @@ class AverageTest(parameterized.TestCase):
 
   def test_unrelated_models_keep_their_variance(self):
     models = 0.2 * jax.random.normal(KEYS[0], (10, 100_000))
-    plain = np.asarray(decentralized.merge(models)).var() / 0.04
+    plain = np.asarray(mixing.merge(models)).var() / 0.04
     corrected = np.asarray(average(models)).var() / 0.04
     np.testing.assert_allclose(plain, 0.1, atol=0.003)
     np.testing.assert_allclose(corrected, 1.0, atol=0.01)
@@ -159,7 +160,7 @@ class AverageTest(parameterized.TestCase):
       'statistics': {'kernel': kernel},
       'count': jnp.arange(N),
     }
-    got = decentralized.variance_corrected_average(tree)
+    got = variance_lib.variance_corrected_average(tree)
     np.testing.assert_allclose(
       got['params']['kernel'], _reference(x), atol=2e-6
     )
@@ -167,14 +168,14 @@ class AverageTest(parameterized.TestCase):
     np.testing.assert_allclose(got['params']['bias'], plain[0], atol=1e-6)
     np.testing.assert_allclose(got['statistics']['kernel'], plain, atol=1e-6)
     self.assertEqual(int(got['count']), 0)
-    got = decentralized.variance_corrected_average(
-      tree, correct_fn=decentralized.is_tensor
+    got = variance_lib.variance_corrected_average(
+      tree, correct_fn=variance_lib.is_tensor
     )
     np.testing.assert_allclose(
       got['params']['bias'], _reference(x[:, 0]), atol=2e-6
     )
     self.assertEqual(
-      list(decentralized.layer_variances(tree)), ['params/kernel']
+      list(variance_lib.layer_variances(tree)), ['params/kernel']
     )
 
   def test_moments_of_low_precision_are_taken_in_float32(self):
@@ -185,7 +186,7 @@ class AverageTest(parameterized.TestCase):
     np.testing.assert_allclose(
       np.asarray(got, np.float64), want, rtol=2**-8, atol=1e-5
     )
-    mean, variance = decentralized.tensor_moments(models[0])
+    mean, variance = variance_lib.tensor_moments(models[0])
     self.assertEqual((mean.dtype, variance.dtype), (jnp.float32,) * 2)
 
   def test_running_sums_give_the_same(self):
@@ -193,13 +194,13 @@ class AverageTest(parameterized.TestCase):
     total, variance = jnp.zeros(models.shape[1:]), 0.0
     for model in models:
       total = total + model
-      variance = variance + decentralized.tensor_moments(model)[1]
-    got = decentralized.rescale_to_variance(total / N, variance / N)
+      variance = variance + variance_lib.tensor_moments(model)[1]
+    got = variance_lib.rescale_to_variance(total / N, variance / N)
     np.testing.assert_allclose(got, average(models), atol=1e-6)
 
   def test_corrects_what_a_robust_rule_returns(self):
     x, models = _models()
-    rule = decentralized.corrected_rule(
+    rule = variance_lib.corrected_rule(
       aggregators.median, correct_fn=every_tensor
     )
     got = np.asarray(rule(models), np.float64)
@@ -243,7 +244,7 @@ class MixerTest(parameterized.TestCase):
         [0.1, 0.2, 0.3, 0.4],
       ]
     )
-    mixer = decentralized.variance_corrected(
+    mixer = variance_lib.variance_corrected(
       mixing.from_matrix(w), target=target, correct_fn=every_tensor
     )
     got = np.asarray(jax.jit(mixer.apply)(models, 0), np.float64)
@@ -264,7 +265,7 @@ class MixerTest(parameterized.TestCase):
 
   def test_full_averaging_is_the_average_on_every_client(self):
     _, models = _models()
-    mixer = decentralized.variance_corrected(
+    mixer = variance_lib.variance_corrected(
       mixing.make_mixer('complete', N), target='beta', correct_fn=every_tensor
     )
     got = mixer.apply(models, 0)
@@ -276,9 +277,9 @@ class MixerTest(parameterized.TestCase):
     models = {'kernel': _models()[1], 'bias': _models()[1][:, 0]}
     for inner in (
       mixing.make_mixer('ring', N),
-      decentralized.random_peers(N, 1.0),
+      mixing.random_peers(N, 1.0),
     ):
-      plain = decentralized.variance_corrected(inner, target=target)
+      plain = variance_lib.variance_corrected(inner, target=target)
       sharded = mixing.shard(plain, clients.clients_mesh())
       a = jax.jit(plain.apply)(models, 2, key=KEYS[0])
       b = jax.jit(sharded.apply)(models, jnp.int32(2), key=KEYS[0])
@@ -288,7 +289,7 @@ class MixerTest(parameterized.TestCase):
 
   def test_ten_thousand_corrections_do_not_drift(self):
     _, models = _models()
-    mixer = decentralized.variance_corrected(
+    mixer = variance_lib.variance_corrected(
       mixing.make_mixer('ring', N), correct_fn=every_tensor
     )
     start = jnp.broadcast_to(models[:1], models.shape)
@@ -302,8 +303,8 @@ class MixerTest(parameterized.TestCase):
 
   def test_variance_fades_as_theory_says(self):
     graph = networkx.random_regular_graph(8, 50, seed=0)
-    w = 0.5 * np.eye(50) + 0.5 * mixing.adjacency(graph) / 8
-    factors = decentralized.variance_factors(w, 200)
+    w = 0.5 * np.eye(50) + 0.5 * graphs.adjacency(graph) / 8
+    factors = variance_lib.variance_factors(w, 200)
     np.testing.assert_allclose(
       factors[[1, 2, 3, 5, 10]],
       [0.281250, 0.115972, 0.061830, 0.030140, 0.020496],
@@ -320,20 +321,20 @@ class MixerTest(parameterized.TestCase):
       )
     pair = np.stack([np.full((2, 2), 0.5), np.eye(2)])
     np.testing.assert_allclose(
-      decentralized.variance_factors(pair, 3), [1, 0.5, 0.5, 0.5]
+      variance_lib.variance_factors(pair, 3), [1, 0.5, 0.5, 0.5]
     )
 
   def test_fixed_targets_and_partial_messages(self):
     _, models = _models()
     tree = {'kernel': models, 'bias': models[:, 0]}
-    fixed = decentralized.variance_corrected(
+    fixed = variance_lib.variance_corrected(
       mixing.make_mixer('ring', N), target={'kernel': 2.5, 'bias': 0.0}
     ).apply(tree, 0)
     np.testing.assert_allclose(
       np.float64(fixed['kernel']).var(axis=(1, 2)), 2.5, rtol=1e-5
     )
     ring = mixing.make_mixer('ring', N)
-    apply = lambda rate: decentralized.subsampled(ring, rate).apply(
+    apply = lambda rate: variance_lib.subsampled(ring, rate).apply(
       models, 0, key=KEYS[0]
     )
     np.testing.assert_allclose(apply(1.0), ring.apply(models, 0), atol=1e-6)
@@ -349,12 +350,12 @@ class MixerTest(parameterized.TestCase):
   def test_says_what_is_wrong(self):
     ring = mixing.make_mixer('ring', N)
     with self.assertRaisesRegex(ValueError, "target='mine' is unknown"):
-      decentralized.variance_corrected(ring, target='mine')
+      variance_lib.variance_corrected(ring, target='mine')
     send = mixing.make_mixer('directed_ring', N, weights='send')
     with self.assertRaisesRegex(ValueError, 'rows that sum to one'):
-      decentralized.variance_corrected(send)
+      variance_lib.variance_corrected(send)
     with self.assertRaisesRegex(ValueError, 'rate must lie in'):
-      decentralized.subsampled(ring, 1.5)
+      variance_lib.subsampled(ring, 1.5)
 
 
 class ProtocolTest(parameterized.TestCase):
@@ -364,7 +365,7 @@ class ProtocolTest(parameterized.TestCase):
     w = 0.4 * np.eye(N) + 0.6 * graph / 3
     mixer = mixing.from_matrix(w)
     if target is not None:
-      mixer = decentralized.variance_corrected(mixer, target=target)
+      mixer = variance_lib.variance_corrected(mixer, target=target)
     common = {'num_clients': N, 'optimizer': optax.sgd(0.1, momentum=0.9)}
     buffered = decentralized.buffered_gossip(
       _task(), graph, self_weight=0.4, target=target, **common
@@ -395,7 +396,7 @@ class ProtocolTest(parameterized.TestCase):
     self, buffer_size, send_every, turns, target
   ):
     n, beta, rate = 5, 0.3, 0.2
-    graph = mixing.adjacency(networkx.star_graph(n - 1))
+    graph = graphs.adjacency(networkx.star_graph(n - 1))
     graph[1, 2] = graph[2, 1] = True
     data = np.random.default_rng(1).normal(size=(n, 3, 4))
     algorithm = decentralized.buffered_gossip(
@@ -453,7 +454,7 @@ class ProtocolTest(parameterized.TestCase):
       self.assertLess(sum(trained), 9 * n)
 
   def test_devices_change_nothing_and_absent_clients_are_silent(self):
-    graph = mixing.ring(N)
+    graph = graphs.ring(N)
     data = _cohort(
       np.random.default_rng(0).normal(size=(N, 3, 4)), mask=np.arange(N) != 2
     )
@@ -488,7 +489,7 @@ class ProtocolTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, message):
       decentralized.buffered_gossip(
         _task(),
-        mixing.ring(N),
+        graphs.ring(N),
         **{'num_clients': N, 'optimizer': optax.sgd(0.1), **options},
       )
 

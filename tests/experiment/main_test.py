@@ -329,7 +329,8 @@ class TableTest(parameterized.TestCase):
 class ProcessTest(parameterized.TestCase):
   def test_import_is_lazy_and_starts_no_device(self):
     code = (
-      'import sys; from jaxdl.experiment import plots, runner\n'
+      'import sys; from jaxdl import plots\n'
+      'from jaxdl.experiment import runner\n'
       'from jax._src import xla_bridge\n'
       'assert not xla_bridge.backends_are_initialized()\n'
       "print([m for m in ('matplotlib', 'orbax', 'tensorboardX', 'rich')\n"

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.experiment import plots, runner
+from jaxdl import plots
+from jaxdl.experiment import runner
 
 knob = runner.knob
 

@@ -9,6 +9,7 @@ from absl.testing import absltest, parameterized
 from experiments import consensus
 from jaxdl import mixing
 from jaxdl.experiment import gossip
+from jaxdl.mixing import graphs
 
 
 def _config(**options):
@@ -86,7 +87,7 @@ class ConsensusTest(parameterized.TestCase):
     self.assertLen(cells[0], len(columns))
 
   def test_a_random_factor_is_near_the_formula(self):
-    found = gossip.spectrum(mixing.make_mixer('random_matching', 6))
+    found = mixing.spectrum(mixing.make_mixer('random_matching', 6))
     # E|(W - J)x|² = (1 - n / (2 (n - 1)))|x|², estimated from 256 draws.
     self.assertAlmostEqual(found['factor'] ** 2, 1 - 6 / 10, delta=0.08)
     self.assertEqual(found['messages'], 1.0)
@@ -100,7 +101,7 @@ class ConsensusTest(parameterized.TestCase):
       ('one_peer_exponential', [1.0, 1.0, 1.0]),
       ('epidemic_local', [4.0]),
     ):
-      got = gossip.messages(mixing.make_mixer(topology, 6))
+      got = mixing.messages(mixing.make_mixer(topology, 6))
       np.testing.assert_allclose(got, want, rtol=1e-6)
 
   @parameterized.parameters(
@@ -129,7 +130,7 @@ class ConsensusTest(parameterized.TestCase):
     path.write_text('# a line\n0 1\n1 2\n2 3\n')
     config = _config(num_clients=4, topologies=('file',), graph_file=str(path))
     np.testing.assert_array_equal(
-      gossip.make_graph(config, 'file'), mixing.path(4)
+      gossip.make_graph(config, 'file'), graphs.path(4)
     )
     path.write_text('0 1\n2 3\n')
     with self.assertRaisesRegex(ValueError, '2 components.*add links'):

@@ -6,7 +6,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from experiments import single_merging
-from jaxdl import mixing
+from jaxdl.mixing import graphs
 
 SMALL = {
   'variants': ('gossip', 'server'),
@@ -121,7 +121,7 @@ class SingleMergingTest(parameterized.TestCase):
       gossip='pull', gossip_graph='ring', r_start=2.0, num_clients=8
     )
     w = single_merging.make_mixer(kept, 'gossip').matrix(0, key=key)
-    allowed = mixing.ring(8) | np.eye(8, dtype=bool)
+    allowed = graphs.ring(8) | np.eye(8, dtype=bool)
     np.testing.assert_allclose(w, allowed / 3, atol=1e-6)
 
   @parameterized.parameters(

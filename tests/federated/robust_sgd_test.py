@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from absl.testing import absltest, parameterized
 
-from jaxdl import aggregators, attacks, federated, networks
+from jaxdl import aggregators, attacks, federated, local, networks
 from jaxdl.core import clients, keys, types
 
 N, D, B = 5, 3, 4
@@ -312,7 +312,7 @@ class BatchCohortTest(absltest.TestCase):
   def test_draws_depend_on_the_identity_only(self):
     data = {'y': jnp.arange(40).reshape(4, 10)}
     mask = jnp.ones((4, 10), bool)
-    draw = functools.partial(federated.batch_cohort, jax.random.key(3))
+    draw = functools.partial(local.batch_cohort, jax.random.key(3))
     all_four = draw(data, mask, batch_size=3)
     order = jnp.array([2, 0])
     two = draw(

@@ -7,6 +7,7 @@ import scipy.sparse
 from absl.testing import absltest, parameterized
 
 from jaxdl import mixing
+from jaxdl.mixing import graphs, spectra
 
 PATH = np.array([[2, 1, 0], [1, 1, 1], [0, 1, 2]]) / 3  # Metropolis weights.
 LINKS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]])
@@ -48,7 +49,7 @@ class AsMixerTest(parameterized.TestCase):
     ),
     (
       TypeError,
-      mixing.ring,
+      graphs.ring,
       'the function ring: call it .* mixing.from_functi',
     ),
     (TypeError, [networkx.path_graph(3)] * 2, 'must be one graph; got a list'),
@@ -72,7 +73,7 @@ class AsMixerTest(parameterized.TestCase):
     ),
     (mixing.from_matrix, [['1']], 'matrix must hold real numbers; got text'),
     (
-      mixing.consensus_factor,
+      spectra.consensus_factor,
       mixing.make_mixer('ring', 3),
       r'mixer.matrix\(ro',
     ),

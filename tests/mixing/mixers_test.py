@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from jaxdl import mixing
+from jaxdl import metrics, mixing
+from jaxdl.mixing import graphs, spectra
 
 
 def _tree(n, seed=0, dtype=np.float32):
@@ -45,13 +46,13 @@ def _check(mixer, n, rounds, key=None, atol=2e-6):
 _STATIC = {
   'identity': np.eye(40),
   'mean': np.full((40, 40), 1 / 40),
-  'shifts': mixing.metropolis(mixing.ring(40)),
+  'shifts': mixing.metropolis(graphs.ring(40)),
   'flips': mixing.one_peer_hypercube(32)[3],
   'neighbours': mixing.metropolis(
-    mixing.random_regular(40, 4, np.random.default_rng(0))
+    graphs.random_regular(40, 4, np.random.default_rng(0))
   ),
   'dense': mixing.metropolis(
-    mixing.erdos_renyi(40, 0.4, np.random.default_rng(0))
+    graphs.erdos_renyi(40, 0.4, np.random.default_rng(0))
   ),
 }
 
@@ -158,8 +159,8 @@ class FromMatrixTest(parameterized.TestCase):
     rng = np.random.default_rng(0)
     x0 = jnp.asarray(rng.normal(size=(n, 4)), jnp.float32)
     for w in (
-      mixing.metropolis(mixing.ring(n)),
-      mixing.best_constant(mixing.star(n)),
+      mixing.metropolis(graphs.ring(n)),
+      mixing.best_constant(graphs.star(n)),
       mixing.one_peer_exponential(n),
     ):
       mixer = mixing.from_matrix(w, allow_negative=True)
@@ -167,13 +168,13 @@ class FromMatrixTest(parameterized.TestCase):
       np.testing.assert_allclose(x.mean(0), x0.mean(0), atol=1e-6)
 
   def test_consensus_distance_shrinks_at_least_by_the_factor(self):
-    w = mixing.metropolis(mixing.ring(12))
-    mixer, rho = mixing.from_matrix(w), mixing.consensus_factor(w)
+    w = mixing.metropolis(graphs.ring(12))
+    mixer, rho = mixing.from_matrix(w), spectra.consensus_factor(w)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(12, 3)), jnp.float32)
-    before = float(mixing.consensus_distance(x))
+    before = float(metrics.consensus_distance(x))
     for t in range(20):
       x = mixer.apply(x, t)
-      after = float(mixing.consensus_distance(x))
+      after = float(metrics.consensus_distance(x))
       self.assertLessEqual(after, rho**2 * before * (1 + 1e-5))
       before = after
     # The slowest mode attains it.
@@ -219,7 +220,7 @@ class FromMatrixTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'row 0 sums to 2'):
       mixing.from_matrix(np.ones((2, 2)))
     send = mixing.send_weights(
-      mixing.random_digraph(8, 2, np.random.default_rng(0))
+      graphs.random_digraph(8, 2, np.random.default_rng(0))
     )
     with self.assertRaisesRegex(ValueError, 'row . sums to'):
       mixing.from_matrix(send)
@@ -227,7 +228,7 @@ class FromMatrixTest(parameterized.TestCase):
       mixing.from_matrix(send, stochastic='column').stochastic, 'column'
     )
     with self.assertRaisesRegex(ValueError, "structure='shifts' does not fit"):
-      mixing.from_matrix(mixing.metropolis(mixing.star(5)), structure='shifts')
+      mixing.from_matrix(mixing.metropolis(graphs.star(5)), structure='shifts')
 
 
 class EveryTest(absltest.TestCase):
@@ -291,7 +292,7 @@ class MakeMixerTest(parameterized.TestCase):
     send = mixing.make_mixer('random_digraph', 9, weights='send')
     self.assertEqual(send.stochastic, 'column')
     graph = mixing.make_graph('torus', 12, rows=2)
-    np.testing.assert_array_equal(graph, mixing.torus(12, rows=2))
+    np.testing.assert_array_equal(graph, graphs.torus(12, rows=2))
     best = mixing.make_mixer('star', 8, weights='best_constant')
     self.assertLess(float(best.matrix(0)[0, 0]), 0)
 

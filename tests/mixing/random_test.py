@@ -6,6 +6,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from jaxdl import mixing
+from jaxdl.mixing import graphs, spectra
 
 
 def _draws(mixer, count, seed=0):
@@ -146,7 +147,7 @@ class FamiliesTest(parameterized.TestCase):
 class MatchaTest(parameterized.TestCase):
   @parameterized.parameters(0, 1, 2)
   def test_matchings_partition_the_links(self, seed):
-    graph = mixing.erdos_renyi(14, 0.35, np.random.default_rng(seed))
+    graph = graphs.erdos_renyi(14, 0.35, np.random.default_rng(seed))
     partners = mixing.matchings(graph)
     ids = np.arange(14)
     seen = np.zeros((14, 14), int)
@@ -158,7 +159,7 @@ class MatchaTest(parameterized.TestCase):
     self.assertLessEqual(len(partners), graph.sum(axis=1).max() + 1)
 
   def test_full_budget_is_the_best_constant(self):
-    graph = mixing.path(6)
+    graph = graphs.path(6)
     plan = mixing.decompose(graph, budget=1.0)
     values = np.linalg.eigvalsh(
       np.diag(graph.sum(axis=1)) - graph.astype(float)
@@ -166,7 +167,7 @@ class MatchaTest(parameterized.TestCase):
     self.assertAlmostEqual(
       plan.step_size, 2 / (values[1] + values[-1]), delta=1e-5
     )
-    rho = mixing.consensus_factor(mixing.best_constant(graph))
+    rho = spectra.consensus_factor(mixing.best_constant(graph))
     self.assertAlmostEqual(plan.factor, rho**2, delta=1e-8)
 
   def test_bridge_is_activated_more_often_and_the_rate_holds(self):
@@ -233,7 +234,7 @@ class MatchaTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'components'):
       mixing.matcha(np.eye(4))
     with self.assertRaisesRegex(ValueError, 'undirected'):
-      mixing.matchings(mixing.directed_ring(4))
+      mixing.matchings(graphs.directed_ring(4))
 
 
 if __name__ == '__main__':

@@ -5,6 +5,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from jaxdl import mixing
+from jaxdl.mixing import spectra
 
 # Rounds for max_degree 1, 2, 3, 4.
 _LENGTHS = {
@@ -80,7 +81,7 @@ class EquiStaticTest(parameterized.TestCase):
   def test_is_the_mean_of_its_hops(self, directed):
     n, m = 9, 4
     w = mixing.equistatic(n, m, np.random.default_rng(5), directed=directed)
-    self.assertTrue(mixing.is_doubly_stochastic(w, atol=1e-12))
+    self.assertTrue(spectra.is_doubly_stochastic(w, atol=1e-12))
     hops = np.random.default_rng(5).integers(1, n, size=m)
     want = np.zeros((n, n))
     for i in range(n):
@@ -96,7 +97,7 @@ class EquiStaticTest(parameterized.TestCase):
     self.assertEqual(m, int(8 * np.log(2 * n / 0.1) / (3 * 0.25)))
     rng = np.random.default_rng(0)
     factors = [
-      mixing.consensus_factor(mixing.equistatic(n, m, rng)) for _ in range(20)
+      spectra.consensus_factor(mixing.equistatic(n, m, rng)) for _ in range(20)
     ]
     self.assertLess(np.mean(np.array(factors) >= 0.5), 0.1)
 

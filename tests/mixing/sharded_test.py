@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from jaxdl import mixing
-from jaxdl.mixing import _collectives
+from jaxdl import metrics, mixing
+from jaxdl.mixing import _collectives, graphs
 
 
 def _mesh(size):
@@ -39,7 +39,7 @@ def _mixers(n):
     'complete': mixing.make_mixer('complete', n),
     'alone': mixing.make_mixer('alone', n),
     'uneven': mixing.from_matrix(
-      mixing.uniform(mixing.erdos_renyi(n, 0.2, rng))
+      mixing.uniform(graphs.erdos_renyi(n, 0.2, rng))
     ),
     'full': mixing.from_matrix(rng.dirichlet(np.ones(n), size=n)),
     'base': mixing.make_mixer('base', n),
@@ -142,13 +142,13 @@ class ShardTest(parameterized.TestCase):
   def test_consensus_distance_over_an_axis(self):
     x = _tree(16)
     mapped = jax.shard_map(
-      functools.partial(mixing.consensus_distance, axis_name='clients'),
+      functools.partial(metrics.consensus_distance, axis_name='clients'),
       mesh=_mesh(8),
       in_specs=jax.P('clients'),
       out_specs=jax.P(),
     )
     got = jax.jit(mapped)(x)
-    np.testing.assert_allclose(got, mixing.consensus_distance(x), rtol=1e-6)
+    np.testing.assert_allclose(got, metrics.consensus_distance(x), rtol=1e-6)
 
 
 class TrafficTest(parameterized.TestCase):
@@ -190,7 +190,7 @@ class TrafficTest(parameterized.TestCase):
 
   def test_plan_moves_no_row_without_weight(self):
     w = mixing.metropolis(
-      mixing.random_regular(40, 3, np.random.default_rng(0))
+      graphs.random_regular(40, 3, np.random.default_rng(0))
     )
     plan = _collectives.make_plan(w, 8)
     block = np.arange(40) // 5

@@ -3,7 +3,7 @@ import networkx
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from jaxdl import mixing
+from jaxdl.mixing import graphs
 
 
 def _rng():
@@ -12,17 +12,17 @@ def _rng():
 
 class TopologiesTest(parameterized.TestCase):
   @parameterized.named_parameters(
-    ('ring', lambda: mixing.ring(7), networkx.cycle_graph(7)),
-    ('path', lambda: mixing.path(5), networkx.path_graph(5)),
-    ('star', lambda: mixing.star(6), networkx.star_graph(5)),
-    ('grid', lambda: mixing.grid(12), networkx.grid_2d_graph(3, 4)),
+    ('ring', lambda: graphs.ring(7), networkx.cycle_graph(7)),
+    ('path', lambda: graphs.path(5), networkx.path_graph(5)),
+    ('star', lambda: graphs.star(6), networkx.star_graph(5)),
+    ('grid', lambda: graphs.grid(12), networkx.grid_2d_graph(3, 4)),
     (
       'torus',
-      lambda: mixing.torus(12),
+      lambda: graphs.torus(12),
       networkx.grid_2d_graph(3, 4, periodic=True),
     ),
-    ('hypercube', lambda: mixing.hypercube(16), networkx.hypercube_graph(4)),
-    ('complete', lambda: mixing.complete(5), networkx.complete_graph(5)),
+    ('hypercube', lambda: graphs.hypercube(16), networkx.hypercube_graph(4)),
+    ('complete', lambda: graphs.complete(5), networkx.complete_graph(5)),
   )
   def test_is_the_named_graph(self, build, want):
     got = build()
@@ -33,86 +33,86 @@ class TopologiesTest(parameterized.TestCase):
     )
 
   def test_small_cases_have_no_double_links_or_loops(self):
-    np.testing.assert_array_equal(mixing.ring(2), [[0, 1], [1, 0]])
+    np.testing.assert_array_equal(graphs.ring(2), [[0, 1], [1, 0]])
     np.testing.assert_array_equal(
-      mixing.torus(4), mixing.ring(4)[np.ix_([0, 1, 3, 2], [0, 1, 3, 2])]
+      graphs.torus(4), graphs.ring(4)[np.ix_([0, 1, 3, 2], [0, 1, 3, 2])]
     )
-    np.testing.assert_array_equal(mixing.torus(5), mixing.ring(5))
+    np.testing.assert_array_equal(graphs.torus(5), graphs.ring(5))
     for build in (
-      mixing.ring,
-      mixing.path,
-      mixing.star,
-      mixing.grid,
-      mixing.torus,
-      mixing.hypercube,
-      mixing.complete,
-      mixing.exponential,
-      mixing.directed_ring,
+      graphs.ring,
+      graphs.path,
+      graphs.star,
+      graphs.grid,
+      graphs.torus,
+      graphs.hypercube,
+      graphs.complete,
+      graphs.exponential,
+      graphs.directed_ring,
     ):
       np.testing.assert_array_equal(build(1), [[False]])
 
   def test_random_families(self):
-    graph = mixing.random_regular(10, 3, _rng())
+    graph = graphs.random_regular(10, 3, _rng())
     np.testing.assert_array_equal(graph.sum(axis=1), 3)
     for undirected in (
       graph,
-      mixing.erdos_renyi(12, 0.3, _rng()),
-      mixing.small_world(12, 4, 0.3, _rng()),
+      graphs.erdos_renyi(12, 0.3, _rng()),
+      graphs.small_world(12, 4, 0.3, _rng()),
     ):
-      self.assertTrue(mixing.is_undirected(undirected))
-      self.assertEqual(mixing.num_components(undirected), 1)
-    digraph = mixing.random_digraph(9, 2, _rng())
+      self.assertTrue(graphs.is_undirected(undirected))
+      self.assertEqual(graphs.num_components(undirected), 1)
+    digraph = graphs.random_digraph(9, 2, _rng())
     np.testing.assert_array_equal(digraph.sum(axis=0), 2)  # Sent by each.
-    self.assertEqual(mixing.num_components(digraph), 1)
-    np.testing.assert_array_equal(digraph, mixing.random_digraph(9, 2, _rng()))
+    self.assertEqual(graphs.num_components(digraph), 1)
+    np.testing.assert_array_equal(digraph, graphs.random_digraph(9, 2, _rng()))
 
   def test_entry_i_j_lets_i_receive_from_j(self):
-    graph = mixing.directed_ring(4)
+    graph = graphs.directed_ring(4)
     self.assertTrue(graph[0, 1])
     self.assertFalse(graph[1, 0])
     arrow = networkx.DiGraph([(0, 1)])  # 0 sends to 1.
-    np.testing.assert_array_equal(mixing.adjacency(arrow), [[0, 0], [1, 0]])
+    np.testing.assert_array_equal(graphs.adjacency(arrow), [[0, 0], [1, 0]])
     np.testing.assert_array_equal(
-      np.nonzero(mixing.exponential(6)[1])[0], [2, 3, 5]
+      np.nonzero(graphs.exponential(6)[1])[0], [2, 3, 5]
     )
 
   def test_nodes_are_the_clients_of_these_numbers(self):
     # Added as 2, 0, 1: the order of the nodes is not that of their numbers.
     graph = networkx.Graph([(2, 0), (0, 1), (1, 1)])
     want = [[0, 1, 1], [1, 0, 0], [1, 0, 0]]
-    np.testing.assert_array_equal(mixing.adjacency(graph), want)
+    np.testing.assert_array_equal(graphs.adjacency(graph), want)
     named = networkx.Graph([('c', 'a'), ('a', 'b')])
-    np.testing.assert_array_equal(mixing.adjacency(named), mixing.path(3))
+    np.testing.assert_array_equal(graphs.adjacency(named), graphs.path(3))
     parallel = networkx.MultiGraph([(0, 1), (1, 2)])
-    np.testing.assert_array_equal(mixing.adjacency(parallel), mixing.path(3))
+    np.testing.assert_array_equal(graphs.adjacency(parallel), graphs.path(3))
     both = networkx.MultiDiGraph([(0, 1), (1, 0)])
-    np.testing.assert_array_equal(mixing.adjacency(both), mixing.path(2))
+    np.testing.assert_array_equal(graphs.adjacency(both), graphs.path(2))
 
   @parameterized.named_parameters(
     (
       'gap',
-      lambda: mixing.adjacency(networkx.Graph([(1, 2), (2, 3)])),
+      lambda: graphs.adjacency(networkx.Graph([(1, 2), (2, 3)])),
       r'3 integer nodes that are not 0\.\.2 but 1\.\.3.*convert_node_labels',
     ),
     (
       'parallel',
-      lambda: mixing.adjacency(networkx.MultiGraph([(0, 1), (1, 0)])),
+      lambda: graphs.adjacency(networkx.MultiGraph([(0, 1), (1, 0)])),
       'parallel links 0-1',
     ),
     (
       'parallel_directed',
-      lambda: mixing.adjacency(networkx.MultiDiGraph([(0, 1), (0, 1)])),
+      lambda: graphs.adjacency(networkx.MultiDiGraph([(0, 1), (0, 1)])),
       'parallel links 0-1',
     ),
-    ('n', lambda: mixing.ring(0), 'num_clients must be at least 1'),
-    ('hypercube', lambda: mixing.hypercube(6), 'power of two.*use 4 or 8'),
-    ('rows', lambda: mixing.torus(6, rows=4), 'rows=4 does not divide'),
-    ('odd', lambda: mixing.random_regular(5, 3, _rng()), 'must be even'),
-    ('degree', lambda: mixing.random_regular(4, 4, _rng()), 'degree <= .* 3'),
-    ('pairs', lambda: mixing.random_regular(6, 1, _rng()), 'degree >= 2'),
-    ('rare', lambda: mixing.erdos_renyi(30, 1e-6, _rng()), 'raise probab'),
-    ('world', lambda: mixing.small_world(8, 3, 0.1, _rng()), 'even degree'),
-    ('shape', lambda: mixing.adjacency(np.ones((2, 3))), r'square.*\(2, 3\)'),
+    ('n', lambda: graphs.ring(0), 'num_clients must be at least 1'),
+    ('hypercube', lambda: graphs.hypercube(6), 'power of two.*use 4 or 8'),
+    ('rows', lambda: graphs.torus(6, rows=4), 'rows=4 does not divide'),
+    ('odd', lambda: graphs.random_regular(5, 3, _rng()), 'must be even'),
+    ('degree', lambda: graphs.random_regular(4, 4, _rng()), 'degree <= .* 3'),
+    ('pairs', lambda: graphs.random_regular(6, 1, _rng()), 'degree >= 2'),
+    ('rare', lambda: graphs.erdos_renyi(30, 1e-6, _rng()), 'raise probab'),
+    ('world', lambda: graphs.small_world(8, 3, 0.1, _rng()), 'even degree'),
+    ('shape', lambda: graphs.adjacency(np.ones((2, 3))), r'square.*\(2, 3\)'),
   )
   def test_says_what_does_not_exist(self, build, message):
     with self.assertRaisesRegex(ValueError, message):

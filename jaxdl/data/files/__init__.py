@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loaders of local files; they check everything before they return anything.
+
+Objects are never unpickled. A broken file raises `FileError`, a ValueError that
+names it; what a small file may unpack to is limited by `MAX_BYTES`, or
+`max_bytes` of the loader.
+"""
+
+from jaxdl.data.files._bounded import MAX_BYTES, FileError
+from jaxdl.data.files._cifar import load_cifar10
+from jaxdl.data.files._idx import load_fashion_mnist, load_mnist, read_idx
+from jaxdl.data.files._leaf import load_leaf
+from jaxdl.data.files._npz import load_npz
+from jaxdl.data.files._sqlite import load_fedjax
+from jaxdl.data.files._tff import load_tff
+
+__all__ = [
+  'FileError',
+  'MAX_BYTES',
+  'load_cifar10',
+  'load_fashion_mnist',
+  'load_fedjax',
+  'load_leaf',
+  'load_mnist',
+  'load_npz',
+  'load_tff',
+  'read_idx',
+]

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When clients merge their models, and what one merge recovers.
+
+`local_then_gossip` trains under any mixer, `buffered_gossip` waits for models
+of the neighbors. `merge_by_gossip` averages step by step (`mixing.merge` at
+once); `mergeability`,
+`sharpness_alignment` and `landscape` (on `polygon_grid` with
+`wachspress_weights`) look at what that does.
+"""
+
+from jaxdl.decentralized.merging._buffered import BufferedState, buffered_gossip
+from jaxdl.decentralized.merging._landscape import (
+  landscape,
+  polygon,
+  polygon_grid,
+  wachspress_weights,
+)
+from jaxdl.decentralized.merging._merge import (
+  LocalGossipState,
+  Mergeability,
+  SharpnessAlignment,
+  local_then_gossip,
+  merge_by_gossip,
+  mergeability,
+  sharpness_alignment,
+  stack_models,
+)
+
+__all__ = [
+  'BufferedState',
+  'LocalGossipState',
+  'Mergeability',
+  'SharpnessAlignment',
+  'buffered_gossip',
+  'landscape',
+  'local_then_gossip',
+  'merge_by_gossip',
+  'mergeability',
+  'polygon',
+  'polygon_grid',
+  'sharpness_alignment',
+  'stack_models',
+  'wachspress_weights',
+]

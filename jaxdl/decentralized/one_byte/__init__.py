@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training on one byte per gradient, and the log that rebuilds the model.
+
+`one_byte_sgd` trains on slopes along seeded directions (`jaxdl.local`);
+`replay` rebuilds the model from a `message_log`.
+"""
+
+from jaxdl.decentralized.one_byte._log import (
+  MessageLog,
+  fingerprint,
+  message_log,
+  replay,
+)
+from jaxdl.decentralized.one_byte._slopes import (
+  OneByte,
+  OneByteState,
+  one_byte_sgd,
+)
+
+__all__ = [
+  'MessageLog',
+  'OneByte',
+  'OneByteState',
+  'fingerprint',
+  'message_log',
+  'one_byte_sgd',
+  'replay',
+]

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures drawn from the rows of `metrics.jsonl`.
+
+Each function draws one PNG and returns its path, so an experiment lists them as
+
+    plots=(
+      lambda rows, out: plots.lines(rows, out / 'accuracy.png', 'accuracy'),
+    )
+
+Seeds are averaged; bands and bars are one standard deviation (N - 1). Colours
+are told apart with any colour vision.
+"""
+
+from jaxdl.plots._curves import bars, lines, log_log
+from jaxdl.plots._figures import rounding
+from jaxdl.plots._functions import functions
+from jaxdl.plots._graphs import draw_topologies
+from jaxdl.plots._heat_maps import heat_map, weights_heat_map
+from jaxdl.plots._polygons import polygon
+
+__all__ = [
+  'bars',
+  'draw_topologies',
+  'functions',
+  'heat_map',
+  'lines',
+  'log_log',
+  'polygon',
+  'rounding',
+  'weights_heat_map',
+]
