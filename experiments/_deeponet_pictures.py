@@ -74,9 +74,9 @@ def references(config: learning.OperatorConfig) -> list[runner.Row]:
       {
         'step': config.num_rounds,
         'split': 'interpolation',
-        'rule': 'interpolation',
+        'variant': 'interpolation',
         'model': 'interpolation of u',
-        'seed': int(config.all_seeds[0]),
+        'seed': int(config.seeds[0]),
         config.sweep: value,
         'rmse': known.get('std', 1.0) * error,
       }
@@ -97,11 +97,13 @@ def table(rows: Sequence[runner.Row]):
   mean = lambda found, name: (
     float(np.mean([r[name] for r in found])) if found else None
   )
-  sizes = {r['rule']: r['num_params'] for r in rows if r['split'] == 'network'}
+  sizes = {
+    r['variant']: r['num_params'] for r in rows if r['split'] == 'network'
+  }
   cells = []
-  for rule in dict.fromkeys(r['rule'] for r in test):
-    own = [r for r in test if r['rule'] == rule]
-    fit = [r for r in train if r['rule'] == rule]
+  for rule in dict.fromkeys(r['variant'] for r in test):
+    own = [r for r in test if r['variant'] == rule]
+    fit = [r for r in train if r['variant'] == rule]
     error, seen = mean(own, 'mse'), mean(fit, 'mse')
     cells.append(
       [
@@ -143,7 +145,7 @@ def draw(
     shown += _last_functions(config, rows)
   else:
     shown = [
-      row | {'rule': f'{row["rule"]}, {row["split"]}'}
+      row | {'variant': f'{row["variant"]}, {row["split"]}'}
       if row['split'] in ('test', 'train')
       else row
       for row in rows

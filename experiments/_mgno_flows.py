@@ -115,7 +115,7 @@ def rollouts(
       {
         'step': number,
         'split': 'rollout',
-        'rule': name,
+        'variant': name,
         'seed': int(seed),
         'time': t + 1,
         'relative_l2': float(values[i, t]),

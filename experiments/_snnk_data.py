@@ -41,7 +41,7 @@ def _diabetes(config) -> supervised.Simulation:
         config.num_clients,
       ),
     )
-    for seed in config.all_seeds
+    for seed in config.seeds
   ]
   return supervised.Simulation(
     task=None,

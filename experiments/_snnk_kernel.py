@@ -22,7 +22,7 @@ def build(config) -> runner.Experiment:
   Returns:
     The experiment.
   """
-  features, d, seeds = config.features, config.dimension, config.all_seeds
+  features, d, seeds = config.features, config.dimension, config.seeds
   splits = operators.SPLITS
   if features.kind in ('gaussian', 'sech'):
     splits = ('s3',)  # Others have infinite variance where vectors are long.
@@ -106,7 +106,7 @@ def build(config) -> runner.Experiment:
     out = []
     for name, values in (found or {}).items():
       for row in supervised.metric_rows(
-        values, step=round, split='test', rule=name, seeds=seeds
+        values, step=round, split='test', variant=name, seeds=seeds
       ):
         out.append({**row, 'num_rf': config.sizes[round - 1]})
     return out
@@ -126,7 +126,7 @@ def _slope(rows, rule):
   """Exponent of the error in m, from seed means."""
   at = {}
   for row in rows:
-    if row['rule'] == rule and row['rmse'] > 0:
+    if row['variant'] == rule and row['rmse'] > 0:
       at.setdefault(row['num_rf'], []).append(row['rmse'])
   if len(at) < 2:
     return math.nan
@@ -145,11 +145,11 @@ def table(rows):
   """
   sizes = sorted({r['num_rf'] for r in rows})
   cells = []
-  for rule in dict.fromkeys(r['rule'] for r in rows):
+  for rule in dict.fromkeys(r['variant'] for r in rows):
     means = [
       float(
         np.mean(
-          [r['rmse'] for r in rows if (r['rule'], r['num_rf']) == (rule, m)]
+          [r['rmse'] for r in rows if (r['variant'], r['num_rf']) == (rule, m)]
         )
       )
       for m in sizes

@@ -33,7 +33,7 @@ def closed_forms(config, simulation: supervised.Simulation):
   for depth in range(1, config.depth + 1):
     cases += [(f'closed form, depth {depth}', depth, m) for m in config.sizes]
   outputs = snnk_data.num_outputs(simulation)
-  root = supervised.seed_keys(config.all_seeds)
+  root = supervised.seed_keys(config.seeds)
   out = []
   for family, depth, m in cases:
     fit, task, size = _readout(config, simulation, depth, m)
@@ -57,8 +57,8 @@ def closed_forms(config, simulation: supervised.Simulation):
       jax.device_get(found),
       step=0,
       split='closed_form',
-      rule=f'{family}, m={m}' if depth else family,
-      seeds=config.all_seeds,
+      variant=f'{family}, m={m}' if depth else family,
+      seeds=config.seeds,
     )
     out += [{**row, **label} for row in rows]
   return out

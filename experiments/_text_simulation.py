@@ -142,7 +142,7 @@ def simulate(config) -> supervised.Simulation:
       config.num_clients,
       **options,
     )
-    for seed in config.all_seeds
+    for seed in config.seeds
   ]
   size = max(len(part) for seed in parts for part in seed)
   stacked = [data_lib.stack_clients(arrays, seed, size) for seed in parts]

@@ -84,7 +84,7 @@ def build(config: Config) -> runner.Experiment:
     The experiment. Its state holds, per topology, the mixed vectors
     f32[S, N, D] and the mass f32[S, N] of push-sum, one everywhere else.
   """
-  n, seeds = config.num_clients, config.all_seeds
+  n, seeds = config.num_clients, config.seeds
   mesh = gossip.mesh_for(n)
   root = supervised.seed_keys(seeds)
   mixers = {t: gossip.make_mixer(config, t) for t in config.topologies}
@@ -133,11 +133,12 @@ def build(config: Config) -> runner.Experiment:
       whole, rest = divmod(round, len(sent[t]))
       total = whole * sent[t].sum() + sent[t][:rest].sum()
       values = {**values, 'messages': np.full(len(seeds), total)}
-      label = {'step': round, 'rule': t, 'seeds': seeds}
+      label = {'step': round, 'variant': t, 'seeds': seeds}
       out += supervised.metric_rows(values, split='test', **label)
     if not round:
       out += [
-        {'split': 'spectrum', 'rule': t, 'seed': seeds[0]} | mixing.spectrum(m)
+        {'split': 'spectrum', 'variant': t, 'seed': seeds[0]}
+        | mixing.spectrum(m)
         for t, m in mixers.items()
       ]
     return out
@@ -176,11 +177,13 @@ def table(rows):
     found = [
       r
       for r in rows
-      if r['split'] == 'test' and r['step'] == last and r['rule'] == row['rule']
+      if r['split'] == 'test'
+      and r['step'] == last
+      and r['variant'] == row['variant']
     ]
     cells.append(
       [
-        row['rule'],
+        row['variant'],
         *(row.get(name) for name in names),
         *(
           float(np.mean([r[metric] for r in found]))

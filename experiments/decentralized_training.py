@@ -467,7 +467,7 @@ def build(config: Config) -> runner.Experiment:
     )
   else:
     problem = gossip.classification(config)
-  seeds = config.all_seeds
+  seeds = config.seeds
   root = supervised.seed_keys(seeds)
   variants = {v: make_variant(config, v, problem.task) for v in config.variants}
   shapes = jax.eval_shape(problem.task.init, jax.random.key(0))
@@ -504,7 +504,7 @@ def build(config: Config) -> runner.Experiment:
   def rows(states, metrics, round):
     out = []
     for name, v in variants.items():
-      label = {'step': round, 'rule': name, 'seeds': seeds}
+      label = {'step': round, 'variant': name, 'seeds': seeds}
       models = read[name](states[name])
       sent = v.models[round]
       values = {
@@ -578,8 +578,8 @@ def draw(config: Config, metric: str, ylabel: str, rows, directory):
     # Who sends nothing has no place on an axis of traffic.
     shown = rows
     if x != 'step':
-      sends = {r['rule'] for r in rows if r.get(x, 0) > 0}
-      shown = [r for r in rows if r['rule'] in sends]
+      sends = {r['variant'] for r in rows if r.get(x, 0) > 0}
+      shown = [r for r in rows if r['variant'] in sends]
       if not shown:
         continue
     drawn.append(

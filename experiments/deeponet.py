@@ -494,12 +494,12 @@ def build(config: Config) -> runner.Experiment:
   def extra(params, number):
     if number != config.num_rounds:
       return []
-    seed = int(config.all_seeds[0])
+    seed = int(config.seeds[0])
     sizes = [
       {
         'step': number,
         'split': 'network',
-        'rule': name,
+        'variant': name,
         'seed': seed,
         'num_params': sum(x[0].size for x in jax.tree.leaves(leaves)),
       }

@@ -186,7 +186,7 @@ def feature_maps(config: Config) -> list[operators.FeatureMap]:
   Returns:
     One map per bundled layer.
   """
-  key = jax.random.fold_in(jax.random.key(config.all_seeds[0]), 2**31 - 1)
+  key = jax.random.fold_in(jax.random.key(config.seeds[0]), 2**31 - 1)
   maps, size = [], config.resolution
   for layer in range(config.feature_layers):
     maps.append(
@@ -266,7 +266,7 @@ def simulate(config: Config) -> supervised.Simulation:
   option, values = spaces(config)
   num_test = -(-config.num_test_functions // config.num_clients)
   seeds = []
-  for seed in config.all_seeds:
+  for seed in config.seeds:
     root = jax.random.key(seed)
     seeds.append(
       [
@@ -383,7 +383,7 @@ def closed_form(
   evaluate, out = supervised.evaluator(simulation), []
   test = merge(simulation.test['inputs'])
   apply = make_network(config).apply
-  for i, seed in enumerate(config.all_seeds):
+  for i, seed in enumerate(config.seeds):
     data = jax.tree.map(lambda x, i=i: x[i], simulation.client_data)
     # Solved on the host, in float64: only the sums are rounded.
     found = [{'readout': solve(sums(data))} for sums in (together, alone)]
@@ -395,7 +395,7 @@ def closed_form(
       ('closed_form', {'difference': gap[None]}),
     ):
       out += supervised.metric_rows(
-        values, step=0, split=split, rule='closed_form', seeds=[seed]
+        values, step=0, split=split, variant='closed_form', seeds=[seed]
       )
   return out
 

@@ -429,7 +429,7 @@ def build(config: Config) -> runner.Experiment:
     The experiment.
   """
   simulation = simulate(config)
-  seeds, m = config.all_seeds, config.num_clients
+  seeds, m = config.seeds, config.num_clients
   s, size = config.samples_per_step, config.batch_size
   root = supervised.seed_keys(seeds)
   joins, leaves = member_times(config)
@@ -516,7 +516,7 @@ def build(config: Config) -> runner.Experiment:
   def rows(state, metrics, round):
     out = []
     for name, method in methods.items():
-      label = {'step': round, 'rule': name, 'seeds': seeds}
+      label = {'step': round, 'variant': name, 'seeds': seeds}
       values = evaluate(method.params(state['states'][name]))
       sent = bytes_per_round(name, round)
       values = {**values, 'bytes': np.full(len(seeds), sent)}
@@ -542,7 +542,7 @@ def build(config: Config) -> runner.Experiment:
         'model_bytes': np.full(len(seeds), bytes_per_round('model', 1)),
       }
       out += supervised.metric_rows(
-        values, split='replay', step=round, rule=LOGGED, seeds=seeds
+        values, split='replay', step=round, variant=LOGGED, seeds=seeds
       )
     return out
 

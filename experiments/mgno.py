@@ -447,7 +447,7 @@ def build(config: Config) -> runner.Experiment:
     roll = flows.rollouts(
       variants,
       loaded,
-      seeds=config.all_seeds,
+      seeds=config.seeds,
       num_times=config.num_transitions,
     )
 
@@ -457,7 +457,7 @@ def build(config: Config) -> runner.Experiment:
       out += roll(params, number)
     if number == config.num_rounds:
       out += learning.spectra(
-        variants, params, step=number, seed=config.all_seeds[0]
+        variants, params, step=number, seed=config.seeds[0]
       )
     return out
 
@@ -564,7 +564,7 @@ def _by_norm(rows):
     | {
       'norm': norm,
       'error': row[metric],
-      'network and parameters': f'{row["rule"]}\n{row["parameters"]:,.0f}',
+      'network and parameters': f'{row["variant"]}\n{row["parameters"]:,.0f}',
     }
     for metric, norm in (('relative_l2', 'L2'), (H1, 'H1'))
     for row in rows

@@ -387,7 +387,7 @@ def build(config: Config) -> runner.Experiment:
     The experiment.
   """
   simulation = supervised.simulate(config)
-  seeds = config.all_seeds
+  seeds = config.seeds
   root = supervised.seed_keys(seeds)
   n = config.num_clients
   cohorts = []
@@ -451,7 +451,7 @@ def build(config: Config) -> runner.Experiment:
     for method, of_seed in algorithms.items():
       for s, algorithm in enumerate(of_seed):
         state = states[method][s]
-        label = {'step': round, 'rule': method, 'seed': int(seeds[s])}
+        label = {'step': round, 'variant': method, 'seed': int(seeds[s])}
         seen = {'time_s': 0.0, 'transfers': 0, 'megabytes': 0.0}
         if metrics is not None:
           seen = metrics[method][s]
@@ -510,7 +510,9 @@ def first_to(config: Config, rows, method: str, seed: int) -> dict | None:
     The row, or None.
   """
   for row in rows:
-    if row['split'] != 'test' or row['seed'] != seed or row['rule'] != method:
+    if (
+      row['split'] != 'test' or row['seed'] != seed or row['variant'] != method
+    ):
       continue
     if row['accuracy'] >= config.target_accuracy:
       return row
@@ -527,7 +529,11 @@ def table(config: Config, rows):
   Returns:
     Columns and cells; means over the seeds, of those that get there.
   """
-  columns = ['rule', 'final accuracy', f'rounds to {config.target_accuracy:g}']
+  columns = [
+    'variant',
+    'final accuracy',
+    f'rounds to {config.target_accuracy:g}',
+  ]
   columns += ['transfers', 'megabytes', 'time (s)', 'total megabytes']
   cells = []
   for method in config.methods:
@@ -535,12 +541,12 @@ def table(config: Config, rows):
       r
       for r in rows
       if r['split'] == 'test'
-      and r['rule'] == method
+      and r['variant'] == method
       and r['step'] == config.num_rounds
     ]
     if not last:
       continue
-    found = [first_to(config, rows, method, s) for s in config.all_seeds]
+    found = [first_to(config, rows, method, s) for s in config.seeds]
     found = [row for row in found if row is not None]
     mean = lambda group, name: f'{np.mean([r[name] for r in group]):.4g}'
     names = ('step', 'transfers', 'megabytes', 'time_s')
@@ -560,9 +566,9 @@ def _aligned(rows, name):
   found = {}
   for row in rows:
     if row['split'] == 'test' and name in row:
-      found.setdefault((row['rule'], row['step']), []).append(row[name])
+      found.setdefault((row['variant'], row['step']), []).append(row[name])
   return [
-    {**row, name: float(np.mean(found[row['rule'], row['step']]))}
+    {**row, name: float(np.mean(found[row['variant'], row['step']]))}
     for row in rows
     if row['split'] == 'test' and row.get(name, 0.0) > 0
   ]
@@ -574,7 +580,7 @@ def _durations(rows):
   for row in rows:
     if row['split'] != 'test':
       continue
-    key = row['rule'], row['seed']
+    key = row['variant'], row['seed']
     if key in before and row['step'] > before[key]['step']:
       old = before[key]
       gap = row['time_s'] - old['time_s']

@@ -44,7 +44,7 @@ GRID = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 16.0)
 class Config(supervised.SupervisedConfig):
   """Knobs of all-to-all learning."""
 
-  reductions = ('psum', 'gathered')
+  unused = ()
 
   num_rounds: int = knob(300, 'Steps.', low=0)
   eval_every: int = knob(25, 'Rounds between evaluations.', low=1)
@@ -243,7 +243,7 @@ def build(config: Config) -> runner.Experiment:
   """
   correct = config.num_clients - config.num_byzantine
   simulation = supervised.simulate(config, num_clients=correct)
-  seeds = config.all_seeds
+  seeds = config.seeds
   algorithms = {
     name: make_method(config, name, simulation) for name in config.methods
   }
@@ -255,7 +255,7 @@ def build(config: Config) -> runner.Experiment:
   def rows(states, metrics, round):
     out = []
     for name, algorithm in algorithms.items():
-      label = {'step': round, 'rule': name, 'seeds': seeds}
+      label = {'step': round, 'variant': name, 'seeds': seeds}
       models = algorithm.params(states[name])
       flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), models)
       tested = {

@@ -317,9 +317,7 @@ def build(config: Config) -> runner.Experiment:
   def extra_rows(params, number):
     if number != config.num_rounds:
       return []
-    return learning.spectra(
-      variants, params, step=number, seed=config.all_seeds[0]
-    )
+    return learning.spectra(variants, params, step=number, seed=config.seeds[0])
 
   return learning.experiment(
     config,

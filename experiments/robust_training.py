@@ -42,7 +42,7 @@ DEFAULT_RULES = (
 class RuleConfig(config_lib.BaseConfig):
   """Knobs of workers, of a server's rules, and of adversaries."""
 
-  reductions = ('psum', 'gathered')
+  unused = ()
 
   num_clients: int = knob(15, 'Simulated workers.', low=1)
   num_byzantine: int = knob(3, 'Adversarial workers that take part.', low=0)
@@ -347,7 +347,7 @@ def compare(
   Returns:
     The experiment.
   """
-  seeds = config.all_seeds
+  seeds = config.seeds
   mesh = supervised.mesh_or_none()
   algorithms = {}
   for name in config.rules:
@@ -376,7 +376,7 @@ def compare(
   def rows(states, metrics, round):
     out = []
     for name, algorithm in algorithms.items():
-      label = {'step': round, 'rule': name, 'seeds': seeds}
+      label = {'step': round, 'variant': name, 'seeds': seeds}
       models = supervised.over_seeds(algorithm.params, len(seeds))
       tested = evaluate(models(states[name]))
       out += supervised.metric_rows(tested, split='test', **label)

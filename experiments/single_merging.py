@@ -380,7 +380,7 @@ def make_tests(config: Config) -> merging.MergeTests:
     ),
     network=network,
     dealt=dealt,
-    seeds=config.all_seeds,
+    seeds=config.seeds,
     batch_size=config.batch_size,
     num_batches=config.recalibration_batches,
     final_rounds=None if exact else config.final_merge_rounds,
@@ -400,7 +400,7 @@ def build(config: Config) -> runner.Experiment:
   """
   tests = make_tests(config)
   shape = (config.local_steps, config.batch_size)
-  seeds = config.all_seeds
+  seeds = config.seeds
   mesh = gossip.mesh_for(config.num_clients)
   root = supervised.seed_keys(seeds)
   algorithms = {
@@ -443,7 +443,7 @@ def build(config: Config) -> runner.Experiment:
   def rows(states, found, round):
     out = []
     for name in algorithms:
-      label = {'step': round, 'rule': name, 'seeds': seeds}
+      label = {'step': round, 'variant': name, 'seeds': seeds}
       params = states[name].params
       tested = tests.measure(params)
       tested['messages'] = states[name].num_messages
@@ -462,7 +462,7 @@ def build(config: Config) -> runner.Experiment:
         out += [{**row, 'stage': stage} for row in final]
       if name in config.landscape and drawn:
         points = tests.between(params, config.landscape_resolution)
-        common = {'step': round, 'split': 'landscape', 'rule': name}
+        common = {'step': round, 'split': 'landscape', 'variant': name}
         common['seed'] = seeds[0]
         out += [{**common, **row} for row in points]
     return out
@@ -517,7 +517,7 @@ def draw(config: Config, rows, directory):
       'accuracy',
       split='final',
       by='stage',
-      group='rule',
+      group='variant',
       ylabel='Test accuracy',
       title=f'{title}, final merge: {config.final_merge}',
       ylim=(0.0, 1.0),

@@ -49,7 +49,7 @@ TRAINED = tuple(task for task in SIZES if task != 'kernel')
 class Config(supervised.SupervisedConfig):
   """Knobs of random-feature layers."""
 
-  unused = ('network', 'norm')
+  unused = ('network', 'norm', 'reduction')
 
   task: str = knob('bundled', 'What is done.', choices=tuple(SIZES))
   dataset: str = knob(
@@ -339,7 +339,7 @@ def build_training(
   Returns:
     The experiment.
   """
-  seeds = config.all_seeds
+  seeds = config.seeds
   tasks = {
     name: snnk_data.make_task(v.network, simulation, l2=config.l2)
     for name, v in variants.items()
@@ -366,7 +366,7 @@ def build_training(
   def rows(states, found, round):
     out = [] if round else first()
     for name, algorithm in algorithms.items():
-      label = {'step': round, 'rule': name, 'seeds': seeds}
+      label = {'step': round, 'variant': name, 'seeds': seeds}
       params = supervised.over_seeds(algorithm.params, len(seeds))
       tested = evaluators[name](params(states[name]))
       out += [
@@ -441,8 +441,7 @@ def pretrained(config: Config):
     config,
     task='scratch',
     num_rf=(1,),
-    seed=config.all_seeds[0],
-    seeds=(),
+    seeds=config.seeds[:1],
     num_rounds=rounds,
     eval_every=max(rounds, 1),
     smoke=False,
@@ -469,7 +468,7 @@ def compared(rows):
   last = {}
   for row in rows:
     if 'num_trained' in row:
-      last[row['rule'], row['seed']] = {**row, 'split': 'final'}
+      last[row['variant'], row['seed']] = {**row, 'split': 'final'}
   return list(last.values())
 
 
@@ -487,8 +486,8 @@ def table(rows):
     n for n in ('accuracy', 'r2', 'loss', 'mse') if any(n in r for r in final)
   ]
   cells = []
-  for rule in dict.fromkeys(r['rule'] for r in final):
-    own = [r for r in final if r['rule'] == rule]
+  for rule in dict.fromkeys(r['variant'] for r in final):
+    own = [r for r in final if r['variant'] == rule]
     cells.append([rule, own[0]['num_trained']])
     for name in names:
       values = [r[name] for r in own]
@@ -552,8 +551,8 @@ def draw(config: Config, rows, directory):
   if later:
     closed = {}
     for row in final:
-      if row['rule'].startswith('closed form'):
-        closed.setdefault(row['rule'], []).append(row[quality])
+      if row['variant'].startswith('closed form'):
+        closed.setdefault(row['variant'], []).append(row[quality])
     best = max(closed, key=lambda r: np.mean(closed[r])) if closed else ''
     paths.append(
       plots.lines(

@@ -175,7 +175,7 @@ class Config(mixtures.MixtureConfig):
         f'turn_high={self.turn_high} must be at least turn_low={self.turn_low}.'
       )
     with config_lib.naming(topology=self.topology):
-      make_graph(self, self.all_seeds[0])
+      make_graph(self, self.seeds[0])
 
   def smoked(self) -> 'Config':
     """A few ticks of few clients."""
@@ -321,7 +321,7 @@ def build(config: Config) -> runner.Experiment:
   """
   dealt = mixtures.deal(config)
   task, test = dealt.simulation.task, dealt.simulation.test
-  seeds = config.all_seeds
+  seeds = config.seeds
   mesh = gossip.mesh_for(config.num_clients)
   root = supervised.seed_keys(seeds)
   # One graph for all seeds, so that they run as one program.
@@ -387,7 +387,7 @@ def build(config: Config) -> runner.Experiment:
   def rows(states, found, round):
     out = []
     for name, algorithm in algorithms.items():
-      label = {'step': round, 'rule': name, 'seeds': seeds}
+      label = {'step': round, 'variant': name, 'seeds': seeds}
       tested, layers = jax.device_get(
         measure(algorithm.params(states[name]), test)
       )
@@ -409,7 +409,7 @@ def build(config: Config) -> runner.Experiment:
         {
           'step': round,
           'split': 'variance',
-          'rule': 'theory',
+          'variant': 'theory',
           'ratio': float(theory[round]),
         }
       )
@@ -470,7 +470,7 @@ def draw(config: Config, rows, directory):
         directory / 'layers.png',
         'ratio',
         split='layers',
-        by='rule',
+        by='variant',
         group='layer',
         ylabel='Variance / variance at the start',
         title=title,

@@ -65,7 +65,7 @@ def matrix(seeds: tuple[int, ...], f: int) -> dict[str, dict[str, float]]:
     )
     for row in robust_training.run(config).rows:
       if row['split'] == 'test' and row['step'] == config.num_rounds:
-        cell = table[row['rule']].setdefault(attack, [])
+        cell = table[row['variant']].setdefault(attack, [])
         cell.append(row['accuracy'])
   return {
     chain: {attack: float(np.mean(v)) for attack, v in cells.items()}
@@ -140,7 +140,7 @@ def survives_kills(seeds: tuple[int, ...]) -> tuple[bool, str]:
     '--num_rounds=3000',
     '--eval_every=50',
     '--checkpoint_seconds=0.5',
-    '--noplots',
+    '--outputs=',
     f'--seed={seeds[0]}',
   )
   rng = random.Random(seeds[0])

@@ -25,7 +25,7 @@ def errors(seeds: tuple[int, ...]) -> dict[str, float]:
   out = {}
   for row in rows:
     if row['split'] == 'test' and row['step'] == config.num_rounds:
-      out.setdefault(row['rule'], []).append(row['relative_l2'])
+      out.setdefault(row['variant'], []).append(row['relative_l2'])
   return {rule: float(np.mean(values)) for rule, values in out.items()}
 
 
@@ -65,7 +65,7 @@ def closed_form(seeds: tuple[int, ...]) -> dict[str, float]:
   out: dict[str, list[float]] = {}
   for row in rows:
     if row['split'] == 'test' and row['step'] == config.num_rounds:
-      out.setdefault(row['rule'], []).append(row['relative_l2'])
+      out.setdefault(row['variant'], []).append(row['relative_l2'])
   found = {rule: float(np.mean(values)) for rule, values in out.items()}
   found['difference'] = max(
     row['difference'] for row in rows if row['split'] == 'closed_form'

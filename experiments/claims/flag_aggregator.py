@@ -47,7 +47,7 @@ def accuracies(
     r for r in rows if r['split'] == 'test' and r['step'] == config.num_rounds
   ]
   return {
-    rule: float(np.mean([r['accuracy'] for r in last if r['rule'] == rule]))
+    rule: float(np.mean([r['accuracy'] for r in last if r['variant'] == rule]))
     for rule in rules
   }
 

@@ -67,7 +67,7 @@ def _last(rows, step):
   for row in rows:
     if row['step'] != step or row['split'] not in ('test', 'replay'):
       continue
-    label = 'replay' if row['split'] == 'replay' else row['rule']
+    label = 'replay' if row['split'] == 'replay' else row['variant']
     for name, value in row.items():
       if isinstance(value, float):
         out.setdefault(label, {}).setdefault(name, []).append(value)

@@ -18,7 +18,7 @@ def _values(rows, rule, metric, split='test'):
   """Steps and seed means of a metric of one rule."""
   at = {}
   for r in rows:
-    if r['rule'] == rule and r['split'] == split:
+    if r['variant'] == rule and r['split'] == split:
       at.setdefault(r['step'], []).append(r[metric])
   return np.array(sorted(at)), np.array([np.mean(at[s]) for s in sorted(at)])
 

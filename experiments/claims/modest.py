@@ -23,7 +23,7 @@ def _test(rows, method, seed):
   return [
     r
     for r in rows
-    if r['split'] == 'test' and r['rule'] == method and r['seed'] == seed
+    if r['split'] == 'test' and r['variant'] == method and r['seed'] == seed
   ]
 
 

@@ -21,7 +21,7 @@ def _last(rows, rounds, split, method, metric):
   found = [
     r[metric]
     for r in rows
-    if r['split'] == split and r['step'] == rounds and r['rule'] == method
+    if r['split'] == split and r['step'] == rounds and r['variant'] == method
   ]
   return float(np.mean(found))
 

@@ -42,7 +42,7 @@ def fronts(seeds: tuple[int, ...]) -> dict[tuple[str, int], float]:
   )
   out: dict[tuple[str, int], list[float]] = {}
   for row in learning.last_rows(operator_zoo.run(config).rows):
-    place = (row['rule'], row['resolution'])
+    place = (row['variant'], row['resolution'])
     out.setdefault(place, []).append(row['relative_l2'])
   return {place: float(np.mean(values)) for place, values in out.items()}
 

@@ -33,7 +33,7 @@ def _last(seeds, variant, variants, **options):
     r
     for r in rows
     if r['split'] == 'test'
-    and r['rule'] == variant
+    and r['variant'] == variant
     and r['step'] == config.num_rounds
   ]
   return {

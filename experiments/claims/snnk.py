@@ -18,7 +18,7 @@ def _kernel(seeds):
   )
   found = {}
   for row in snnk.run(config).rows:
-    at = found.setdefault(row['rule'], {}).setdefault(row['num_rf'], [])
+    at = found.setdefault(row['variant'], {}).setdefault(row['num_rf'], [])
     at.append((row['rmse'], row.get('predicted', np.nan)))
   return {
     rule: {m: np.mean(v, axis=0) for m, v in values.items()}
@@ -39,7 +39,7 @@ def _final(seeds, task, step=None, **options):
     if 'num_trained' not in row:
       continue
     if step is None or row['step'] <= step:
-      found[row['rule'], row['seed']] = row
+      found[row['variant'], row['seed']] = row
   out = {}
   for (rule, _), row in found.items():
     out.setdefault(rule, []).append(row)

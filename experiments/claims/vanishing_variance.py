@@ -22,7 +22,7 @@ def _curve(rows, method, name='accuracy', split='test'):
   """Mean over the seeds at each evaluated tick."""
   found = {}
   for row in rows:
-    if row['split'] == split and row['rule'] == method:
+    if row['split'] == split and row['variant'] == method:
       found.setdefault(row['step'], []).append(row[name])
   return {step: float(np.mean(values)) for step, values in found.items()}
 

@@ -551,6 +551,7 @@ def algorithm(
   params: Callable[[Any], Any],
   *,
   state: type | None = None,
+  per_client: bool = False,
 ) -> types.Algorithm:
   """Makes an `Algorithm` that says what is wrong with its arguments.
 
@@ -559,6 +560,7 @@ def algorithm(
     step: `step(state, cohort, *, key) -> (state, metrics)`.
     params: `params(state) -> params`.
     state: class of the state, a NamedTuple; None for any.
+    per_client: whether `params` gives a model for each client.
 
   Returns:
     The algorithm; keys and the types of state and cohort are checked before
@@ -589,4 +591,6 @@ def algorithm(
     check_state(state)
     return params(state)
 
-  return types.Algorithm(checked_init, checked_step, checked_params)
+  return types.Algorithm(
+    checked_init, checked_step, checked_params, per_client=per_client
+  )

@@ -3,7 +3,8 @@
 
 `map_clients` keeps every client's result, `fold_clients` only their weighted
 sum. Both take a function of *one* client and give the same numbers in every
-mode.
+mode. `Clients` says once how many clients there are and how they are run, and
+is what algorithms take.
 
 The default mode, when neither `chunk` nor `mesh` is given:
 
@@ -22,6 +23,7 @@ these two functions are the only place that shards a client function, and they
 switch that bookkeeping off.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -30,10 +32,11 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxdl.core import checks, trees
+from jaxdl.core import checks, trees, types
 
 LOOP_BYTES = 1 << 18
 AXIS = 'clients'
+REDUCTIONS = ('psum', 'gathered')
 
 InAxes = int | None | Sequence[int | None]
 
@@ -261,6 +264,133 @@ def _per_device(fn, axes, mesh, out_specs):
   )
 
 
+@dataclasses.dataclass(frozen=True)
+class Clients:
+  """The clients of an algorithm, and how they are run; all static.
+
+  Algorithms also take a plain number N for `Clients(N)`.
+
+  Attributes:
+    num_clients: N >= 1.
+    mesh: devices to split the clients over, from `clients_mesh`, or None.
+    chunk: clients that run together on a device; None follows the rule in this
+      module's docstring.
+    reduction: 'psum' adds per device, then over devices; 'gathered' copies what
+      is summed to every device first and runs clients one by one (unless
+      `chunk` says otherwise): bitwise equal on any number of devices.
+
+  Raises:
+    ValueError: if a number is out of range or the mesh has no axis 'clients'.
+    TypeError: if `mesh` is something else, or a number is no integer.
+
+  Example:
+    >>> clients = Clients(3)
+    >>> clients.map(lambda x: 2 * x)(jnp.arange(3.0))
+    Array([0., 2., 4.], dtype=float32)
+  """
+
+  num_clients: int
+  mesh: jax.sharding.Mesh | None = None
+  chunk: int | None = None
+  reduction: str = 'psum'
+
+  def __post_init__(self):
+    n = checks.integer(self.num_clients, name='num_clients', low=1)
+    object.__setattr__(self, 'num_clients', n)
+    _check_chunk(self.chunk)
+    _check_mesh(self.mesh)
+    checks.choice(self.reduction, REDUCTIONS, name='reduction')
+
+  @property
+  def _step(self) -> int | None:
+    # The same small program per client, however they are spread.
+    gathered = self.reduction == 'gathered' and self.chunk is None
+    return 1 if gathered else self.chunk
+
+  def map(self, fn: Callable[..., Any], *, in_axes: InAxes = 0):
+    """Runs a function of one client for all of them, see `map_clients`."""
+    return map_clients(fn, mesh=self.mesh, chunk=self._step, in_axes=in_axes)
+
+  def fold(
+    self,
+    fn: Callable[..., Any],
+    *,
+    in_axes: InAxes = 0,
+    has_aux: bool = False,
+  ):
+    """Streams a weighted sum over the clients, see `fold_clients`."""
+    return fold_clients(
+      fn,
+      mesh=self.mesh,
+      chunk=self.chunk,
+      in_axes=in_axes,
+      has_aux=has_aux,
+      reduction=self.reduction,
+    )
+
+  def gather(self, tree: chex.ArrayTree) -> chex.ArrayTree:
+    """Copies a stacked tree to every device if `reduction` is 'gathered'."""
+    return replicate(tree, self.mesh) if self.reduction == 'gathered' else tree
+
+  def replicate(self, tree: chex.ArrayTree) -> chex.ArrayTree:
+    """Gives every device of the mesh a full copy, see `replicate`."""
+    return replicate(tree, self.mesh)
+
+  def shard(self, stacked: chex.ArrayTree) -> chex.ArrayTree:
+    """Splits the leading axis over the mesh, see `shard_clients`."""
+    return shard_clients(stacked, self.mesh)
+
+  def check(
+    self,
+    cohort: types.Cohort,
+    *,
+    why: str = 'all clients are needed in fixed order, absent ones masked',
+  ) -> None:
+    """Raises unless a cohort holds exactly these clients.
+
+    Args:
+      cohort: what a step was given.
+      why: the rule, for the message.
+
+    Raises:
+      ValueError: if it has another number of clients.
+      TypeError: if it is no cohort.
+    """
+    checks.cohort(cohort, self.num_clients, why=why)
+
+  def replace(self, **changes: Any) -> 'Clients':
+    """Returns these clients with some attributes changed."""
+    return dataclasses.replace(self, **changes)
+
+
+def as_clients(value: Any, *, name: str = 'clients') -> Clients:
+  """Turns a number of clients into `Clients`.
+
+  Args:
+    value: `Clients`, or N.
+    name: the argument's name, for messages.
+
+  Returns:
+    `Clients`.
+
+  Raises:
+    TypeError: if it is neither; the message says what to write.
+    ValueError: if N is below one.
+
+  Example:
+    >>> as_clients(3).num_clients
+    3
+  """
+  if isinstance(value, Clients):
+    return value
+  if isinstance(value, bool) or not hasattr(value, '__index__'):
+    raise TypeError(
+      f'{name} must be a number of clients or core.clients.Clients; got '
+      f'{checks.described(value)}.'
+    )
+  return Clients(checks.integer(value, name=name, low=1))
+
+
 def map_clients(
   fn: Callable[..., Any],
   *,
@@ -346,7 +476,7 @@ def fold_clients(
   """
   _check_chunk(chunk)
   _check_mesh(mesh)
-  checks.choice(reduction, ('psum', 'gathered'), name='reduction')
+  checks.choice(reduction, REDUCTIONS, name='reduction')
 
   def one(*args):
     out = fn(*args)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pairs of pure functions that every part of the toolkit is made of."""
 
+import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 
@@ -66,10 +67,13 @@ class Attack(NamedTuple):
       is the stacked tree [H, ...] of what honest clients send, `own` the
       stacked tree [F, ...] of what the adversaries would send if they were
       honest; `sent` has the shape of `own`.
+    poison: `poison(data) -> data` changes what the adversaries train on, any
+      tree of leaves [..., ...] as a cohort has it; None leaves it alone.
   """
 
   init: Callable[[chex.ArrayTree], chex.ArrayTree]
   apply: Callable[..., tuple[chex.ArrayTree, chex.ArrayTree]]
+  poison: Callable[[chex.ArrayTree], chex.ArrayTree] | None = None
 
 
 class Algorithm(NamedTuple):
@@ -80,13 +84,18 @@ class Algorithm(NamedTuple):
       that is needed to resume.
     step: `step(state, cohort, *, key) -> (state, metrics)`, one round,
       jittable; `metrics` is a dict of arrays.
-    params: `params(state) -> params`, what should be evaluated; leaves carry
-      a leading client axis where every client has its own model.
+    params: `params(state) -> params`, what should be evaluated.
+    per_client: whether `params` gives a model for each client, leaves [N, ...].
+    on_host: whether `step` runs on the host, as plain Python; its state may
+      then also hold NumPy arrays, numbers and text, and `params` gives what
+      `Problem.evaluate` takes of one seed.
   """
 
   init: Callable[..., chex.ArrayTree]
   step: Callable[..., tuple[chex.ArrayTree, dict[str, chex.Array]]]
   params: Callable[[chex.ArrayTree], chex.ArrayTree]
+  per_client: bool = False
+  on_host: bool = False
 
 
 @chex.dataclass(frozen=True)
@@ -104,3 +113,48 @@ class Cohort:
   data: chex.ArrayTree
   mask: chex.Array
   weights: chex.Array
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Problem:
+  """What is learned, by whom, and how it is measured, for S seeds.
+
+  The builders of `jaxdl.problems` make it. `experiment.compare` and
+  `experiment.train` run any algorithm on it.
+
+  Attributes:
+    task: parameters and loss.
+    data: tree of leaves [S, ...], all that `cohort` needs of a seed.
+    cohort: `cohort(key, data, round) -> Cohort` of one seed. The key is that of
+      the run and is not consumed: a draw depends on it and the round alone,
+      which may be traced and counts from 1.
+    evaluate: `evaluate(params) -> dict of f[S]`, params with leaves [S, ...].
+    evaluate_clients: `evaluate_clients(params) -> dict of f[S]` of a model per
+      client, leaves [S, N, ...]; None where that has no meaning.
+    network: what the task applies, or None.
+    seeds: S seeds.
+    num_clients: N.
+    num_classes: K, or 0.
+    metric: the figure to look at first.
+    ylabel: its caption.
+    one_by_one: whether seeds run one after the other instead of side by side.
+    test: what is tested on, if anybody else needs it.
+  """
+
+  task: Task
+  data: chex.ArrayTree
+  cohort: Callable[..., 'Cohort']
+  evaluate: Callable[[chex.ArrayTree], dict[str, Any]]
+  evaluate_clients: Callable[[chex.ArrayTree], dict[str, Any]] | None = None
+  network: Network | None = None
+  seeds: tuple[int, ...] = (0,)
+  num_clients: int = 1
+  num_classes: int = 0
+  metric: str = 'loss'
+  ylabel: str = 'Test loss'
+  one_by_one: bool = False
+  test: Any = None
+
+  def replace(self, **changes: Any) -> 'Problem':
+    """Returns the problem with some attributes changed."""
+    return dataclasses.replace(self, **changes)

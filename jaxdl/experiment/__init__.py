@@ -29,7 +29,7 @@ devices, and writes the same `metrics.jsonl` as a run that was not (bitwise on
 the same devices; on any with `--reduction=gathered`, which experiments that
 heed it declare and others refuse). Knobs that say only how
 to run may change between, and `--num_rounds` may grow; another configuration
-needs `--overwrite` or another `--workdir`. Ctrl-C is answered at once, finishes
+needs `--if_exists=overwrite` or another `--workdir`. Ctrl-C is answered at once, finishes
 the round, saves and exits with 130; before the first round, or given twice, it
 stops at once. `--smoke` shrinks everything but what the command line itself
 says. A flag that has no effect beside the others is refused. Where the disk

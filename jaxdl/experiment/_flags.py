@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from absl import flags
 
+from jaxdl.core import registry
 from jaxdl.experiment import config as config_lib
 
 _NONE = 'none'
@@ -67,14 +68,6 @@ def from_flags(
   """
   values = {f.name: flag_values[f.name].value for f, _ in _shown(config_class)}
   values |= {name: v for name, v in defaults.items() if not values[name]}
-  both = {'resume', 'overwrite'}
-  # Of a file and the command line, the latter decides.
-  said = both & {*given} or {n for n in both if flag_values[n].present}
-  if said == both and values['resume'] and values['overwrite']:
-    raise ValueError(
-      '--resume goes on with the run in the workdir, --overwrite deletes it: '
-      'give one of them.'
-    )
   config = config_class(**values)
   for field, _ in _shown(config_class):
     # A file of all flags may name those that are idle at their defaults.
@@ -212,6 +205,8 @@ def _help(field: dataclasses.Field, kind: config_lib.Kind) -> str:
   notes = []
   if spec.choices is not None:
     notes.append('one of ' + ', '.join(str(c) for c in spec.choices))
+  if spec.registry is not None:
+    notes.append('from ' + ', '.join(spec.registry.lines()))
   if spec.low is not None:
     notes.append(f'{">" if spec.open_low else ">="} {spec.low}')
   if spec.high is not None:
@@ -244,7 +239,7 @@ class _Parser(flags.ArgumentParser):
       return None
     if not self._kind.many:
       return self._item(argument)
-    parts = [part.strip() for part in argument.split(',')]
+    parts = registry.split(argument, ',')
     return tuple(self._item(part) for part in parts if part)
 
   def _item(self, text: str) -> Any:

@@ -45,7 +45,7 @@ def classification(config: supervised.SupervisedConfig) -> Problem:
     `mean_model_accuracy` (of the averaged parameters) and `loss`.
   """
   simulation = supervised.simulate(config)
-  num_seeds, n = len(config.all_seeds), config.num_clients
+  num_seeds, n = len(config.seeds), config.num_clients
   test = supervised.evaluator(simulation)
 
   @jax.jit
@@ -104,7 +104,7 @@ def quadratics(
   """
   n, d = config.num_clients, dimension
   curvature, centre = [], []
-  for seed in config.all_seeds:
+  for seed in config.seeds:
     rng = np.random.default_rng(seed)
     curvature.append(rng.uniform(0.5, 2.0, (n, d)))
     centre.append(spread * rng.normal(size=(n, d)))

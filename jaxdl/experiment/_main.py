@@ -28,6 +28,7 @@ from jaxdl.experiment import (
   _flags,
   _launch,
   _progress,
+  _renamed,
   _sinks,
   _workdir,
   config as config_lib,
@@ -81,7 +82,7 @@ def main(
   def body(rest):
     code = _body(config_class, run, name, rest[1:])
     # Processes that belong together take leave of each other.
-    if code > 128 and not flags.FLAGS['coordinator'].value:
+    if code > 128 and not flags.FLAGS['process'].value:
       leave(code)
     return code
 
@@ -159,9 +160,9 @@ class _Place:
 
   def _sinks(self):
     found = [_sinks.Jsonl(self.metrics)]
-    if self.config.tensorboard:
+    if 'tensorboard' in self.config.outputs:
       if importlib.util.find_spec('tensorboardX') is None:
-        raise ValueError(extras.missing('tensorboardX', 'tensorboard=True'))
+        raise ValueError(extras.missing('tensorboardX', 'outputs=tensorboard'))
       found.append(_sinks.TensorBoard(self.path / 'tensorboard'))
     return found
 
@@ -188,7 +189,8 @@ def _parse(config_class, args, name) -> list[str]:
     _flags.check_values(args[1:], flags.FLAGS)
     rest = flags.FLAGS(args)
   except (flags.Error, OSError, UnicodeDecodeError) as error:
-    _refuse(name, f'{_sentence(error)} (--help lists the flags)')
+    old = _renamed.remedy(getattr(error, 'flagname', ''))
+    _refuse(name, old or f'{_sentence(error)} (--help lists the flags)')
     sys.exit(2)
   except SystemExit:
     if asked.intersection(_MORE_HELP):
@@ -213,7 +215,7 @@ def _guarded(config_class, run, name, given, signals) -> int:
     # Before anything can touch a device.
     _launch.emulate_devices(flags.FLAGS['devices'].value)
     progress = _progress.progress_sink(
-      name, show=not flags.FLAGS['process_id'].value
+      name, show=not flags.FLAGS['process'].value.partition('/')[0].strip('0')
     )
     signals.say = lambda text: _refuse(name, text)
     signals.leave = progress.leave
@@ -222,7 +224,7 @@ def _guarded(config_class, run, name, given, signals) -> int:
         config_class, flags.FLAGS, given=given, workdir=f'runs/{name}'
       )
     _launch.check_prng()
-    _launch.connect(config.coordinator, config.num_processes, config.process_id)
+    _launch.connect(*config_lib.parse_process(config.process))
     signals.arm()
     _launch.check_devices(config.devices)
     place = _Place(config, name, progress)
@@ -351,7 +353,7 @@ class _Plain(std_logging.Formatter):
 def _finish(place: _Place, result: Any) -> list[pathlib.Path]:
   """Writes the table and draws the plots, from the file alone."""
   rows = _sinks.read_rows(place.metrics)
-  if place.config.csv:
+  if 'csv' in place.config.outputs:
     _sinks.write_csv(rows, place.path / 'metrics.csv')
   with _workdir.writing(place.path / 'plots'):
     return _draw(place, result, rows)
@@ -359,7 +361,9 @@ def _finish(place: _Place, result: Any) -> list[pathlib.Path]:
 
 def _draw(place, result, rows) -> list[pathlib.Path]:
   experiment = getattr(result, 'experiment', None)
-  if experiment is None or not experiment.plots or not place.config.plots:
+  if experiment is None or not experiment.plots:
+    return []
+  if 'plots' not in place.config.outputs:
     return []
   if importlib.util.find_spec('matplotlib') is None:
     logging.warning('%s', extras.missing('matplotlib', 'drawing plots'))
@@ -382,9 +386,9 @@ def _report(place: _Place, result: Any, drawn: list[pathlib.Path]) -> None:
     place.name, rows, None if experiment is None else experiment.table
   )
   lines = [('metrics', place.metrics), ('config', place.path / 'config.json')]
-  if place.config.csv:
+  if 'csv' in place.config.outputs:
     lines.append(('csv', place.path / 'metrics.csv'))
-  if place.config.tensorboard:
+  if 'tensorboard' in place.config.outputs:
     lines.append(('events', place.path / 'tensorboard'))
   if (place.path / 'profile').exists():
     lines.append(('profile', place.path / 'profile'))

@@ -32,7 +32,7 @@ def spectra(
 
   Returns:
     Rows of split 'spectrum' with `wavenumber` and `energy`, of the first batch
-    of the first test set; rules are 'target' and 'error of' each variant.
+    of the first test set; variants are 'target' and 'error of' each variant.
   """
   out: list[Row] = []
   first = lambda tree: jax.tree.map(lambda x: x[0], tree)
@@ -48,13 +48,13 @@ def spectra(
     if not out:
       fields['target'] = np.asarray(test['targets'])[real]
     fields[f'error of {name}'] = np.asarray(predicted - test['targets'])[real]
-    for rule, field in fields.items():
+    for variant, field in fields.items():
       for k, energy in enumerate(operators.energy_spectrum(field)):
         out.append(
           {
             'step': step,
             'split': 'spectrum',
-            'rule': rule,
+            'variant': variant,
             'seed': int(seed),
             'wavenumber': k,
             'energy': float(energy),

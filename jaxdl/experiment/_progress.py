@@ -246,8 +246,8 @@ def in_brief(rows: list[Row], *, width: int) -> str:
 
   Example:
     >>> rows = [
-    ...   dict(step=9, split='test', rule=rule, seed=0, loss=loss)
-    ...   for rule, loss in [('mean', 2.5), ('krum', 0.5), ('median', 1.0)]
+    ...   dict(step=9, split='test', variant=variant, seed=0, loss=loss)
+    ...   for variant, loss in [('mean', 2.5), ('krum', 0.5), ('median', 1.0)]
     ... ]
     >>> in_brief(rows, width=80)
     'loss best 0.5 krum, worst 2.5 mean'
@@ -268,18 +268,20 @@ def in_brief(rows: list[Row], *, width: int) -> str:
   values: dict[str, list[float]] = {}
   for row in rows:
     if _is_number(row.get(metric)):
-      values.setdefault(row['rule'], []).append(float(row[metric]))
+      values.setdefault(row['variant'], []).append(float(row[metric]))
   with np.errstate(invalid='ignore'):  # Infinities of both signs.
-    means = {rule: float(np.mean(found)) for rule, found in values.items()}
+    means = {
+      variant: float(np.mean(found)) for variant, found in values.items()
+    }
   sign = -1.0 if any(word in metric for word in _HIGHER) else 1.0
-  worse = lambda rule: (math.isnan(means[rule]), sign * means[rule])
+  worse = lambda variant: (math.isnan(means[variant]), sign * means[variant])
   order = sorted(means, key=worse)
   if len(order) == 1:
     return f'{metric} {means[order[0]]:.4g}'[:width]
   ends = ((order[0], 'best'), (order[-1], 'worst'))
-  figures = [f'{word} {means[rule]:.4g}' for rule, word in ends]
+  figures = [f'{word} {means[variant]:.4g}' for variant, word in ends]
   room = (width - len(f'{metric} {figures[0]} , {figures[1]} ')) // 2
-  names = [_cut(rule, room) for rule, _ in ends]
+  names = [_cut(variant, room) for variant, _ in ends]
   return f'{metric} {figures[0]} {names[0]}, {figures[1]} {names[1]}'[:width]
 
 
@@ -337,25 +339,25 @@ def _bar(clock: Clock) -> Any:
 
 
 def default_table(rows: list[Row], by: Sequence[str] = ()) -> Table:
-  """Returns the last test metrics per rule, over the seeds.
+  """Returns the last test metrics per variant, over the seeds.
 
   Args:
     rows: all rows of a run.
     by: further columns whose values have lines of their own, e.g. the grid on
-      which a rule was tested.
+      which a variant was tested.
 
   Returns:
-    Column names, and one tuple of cells per rule: 'mean +- sd' where there is
+    Column names, and one tuple of cells per variant: 'mean +- sd' where there is
     more than one seed (sd with N - 1), the value elsewhere. The split is
     'test', or the first one that occurs if there is none of that name.
 
   Example:
     >>> rows = [
-    ...   dict(step=9, split='test', rule='mean', seed=s, loss=s + 1.0)
+    ...   dict(step=9, split='test', variant='mean', seed=s, loss=s + 1.0)
     ...   for s in (0, 1)
     ... ]
     >>> default_table(rows)
-    (['rule', 'round', 'loss'], [('mean', '9', '1.5 ± 0.7071')])
+    (['variant', 'round', 'loss'], [('mean', '9', '1.5 ± 0.7071')])
   """
   split = _main_split(rows)
   rows = [row for row in rows if row['split'] == split]
@@ -371,12 +373,12 @@ def default_table(rows: list[Row], by: Sequence[str] = ()) -> Table:
   last: dict[tuple[str, ...], dict[str, dict[int, float]]] = {}
   steps: dict[tuple[str, ...], int] = {}
   for row in rows:
-    place = (row['rule'], *(str(row.get(name, '-')) for name in by))
+    place = (row['variant'], *(str(row.get(name, '-')) for name in by))
     steps[place] = row['step']
-    of_rule = last.setdefault(place, {})
+    of_variant = last.setdefault(place, {})
     for name in metrics:
       if _is_number(row.get(name)):
-        of_rule.setdefault(name, {})[row['seed']] = float(row[name])
+        of_variant.setdefault(name, {})[row['seed']] = float(row[name])
   cells = [
     (
       *place,
@@ -385,7 +387,7 @@ def default_table(rows: list[Row], by: Sequence[str] = ()) -> Table:
     )
     for place, found in last.items()
   ]
-  return ['rule', *by, 'round', *metrics], cells
+  return ['variant', *by, 'round', *metrics], cells
 
 
 def spread(values: Sequence[float]) -> str:

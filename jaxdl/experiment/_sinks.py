@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where rows of metrics go.
 
-A row is a flat dict: `step` (the round), `split`, `rule`, `seed`, then metrics.
+A row is a flat dict: `step` (the round), `split`, `variant`, `seed`, then metrics.
 `metrics.jsonl` is the truth: no time of day is in it, floats are written by
 `repr`, and NaN and infinities, which JSON lacks, are the strings "NaN",
 "Infinity" and "-Infinity", read back as floats.
@@ -22,8 +22,8 @@ from absl import logging
 from jaxdl.experiment import _workdir
 
 Row = dict[str, Any]
-LABELS = ('step', 'split', 'rule', 'seed')
-_LABEL_TYPES = {'step': int, 'split': str, 'rule': str, 'seed': int}
+LABELS = ('step', 'split', 'variant', 'seed')
+_LABEL_TYPES = {'step': int, 'split': str, 'variant': str, 'seed': int}
 _NON_FINITE = {
   'NaN': math.nan,
   'Infinity': math.inf,
@@ -125,7 +125,7 @@ class Jsonl(Sink):
 
 
 class TensorBoard(Sink):
-  """Writes finite scalars named split/metric/rule, with the seed if not 0.
+  """Writes finite scalars named split/metric/variant, with the seed if not 0.
 
   Args:
     directory: where the event files go.
@@ -156,7 +156,7 @@ class TensorBoard(Sink):
           continue
         if not math.isfinite(value):
           continue
-        tag = f'{row["split"]}/{name}/{row["rule"]}'
+        tag = f'{row["split"]}/{name}/{row["variant"]}'
         if row['seed']:
           tag += f'/seed_{row["seed"]}'
         self._writer.add_scalar(tag, value, row['step'])
@@ -186,7 +186,7 @@ def read_rows(path: str | os.PathLike[str]) -> list[Row]:
     >>> import pathlib, tempfile
     >>> path = pathlib.Path(tempfile.mkdtemp()) / 'metrics.jsonl'
     >>> _ = path.write_text(
-    ...   '{"step": 0, "split": "test", "rule": "", "seed": 0, '
+    ...   '{"step": 0, "split": "test", "variant": "", "seed": 0, '
     ...   '"loss": "Infinity"}'
     ... )
     >>> read_rows(path)[0]['loss']
@@ -219,7 +219,7 @@ def normalised(row: Row, *, step: int, seed: int) -> Row:
     seed: the seed of a row that names none.
 
   Returns:
-    The row with all four labels; the split defaults to 'test', the rule to ''.
+    The row with all four labels; the split defaults to 'test', the variant to ''.
 
   Raises:
     ValueError: if the row is about another round or holds something that is
@@ -229,7 +229,7 @@ def normalised(row: Row, *, step: int, seed: int) -> Row:
   labels = {
     'step': int(row.pop('step', step)),
     'split': str(row.pop('split', 'test')),
-    'rule': str(row.pop('rule', '')),
+    'variant': str(row.pop('variant', '')),
     'seed': int(row.pop('seed', seed)),
   }
   if labels['step'] != step:

@@ -95,7 +95,7 @@ class Workdir:
 
   Making one only reads, and raises if the directory belongs to another run.
   `begin` is what first writes: it creates the directory, clears it for
-  `--overwrite`, and writes `config.json`.
+  `--if_exists=overwrite`, and writes `config.json`.
 
   Args:
     directory: the directory; need not exist.
@@ -120,16 +120,17 @@ class Workdir:
     if old is not None:
       self.check(old)
     used = [entry for entry in _OURS[:2] if (self.path / entry).exists()]
-    if used and not config.resume:
+    if used and config.if_exists == 'refuse':
       raise ValueError(
-        f'workdir={directory} already holds a run: pass --overwrite to start '
-        'over, --resume to go on, or another --workdir.'
+        f'workdir={directory} already holds a run: pass '
+        '--if_exists=overwrite to start over, --if_exists=resume to go on, or '
+        'another --workdir.'
       )
 
   @property
   def fresh(self) -> bool:
     """Whether an earlier run, if any, is to be forgotten."""
-    return self.config.overwrite
+    return self.config.if_exists == 'overwrite'
 
   def identity(self) -> dict[str, Any]:
     """Returns what must agree for a run to go on: experiment and config."""
@@ -140,7 +141,7 @@ class Workdir:
 
   def check(self, old: dict[str, Any]) -> None:
     """Raises ValueError unless a run with identity `old` may go on here."""
-    remedy = 'pass --overwrite to start over, or another --workdir.'
+    remedy = 'pass --if_exists=overwrite to start over, or another --workdir.'
     if old['experiment'] != self.name:
       raise ValueError(
         f'workdir={self.path} belongs to the experiment '

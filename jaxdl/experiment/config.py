@@ -15,16 +15,29 @@ import resource
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar
 
-from jaxdl.core import checks
+from jaxdl.core import checks, clients
 
 KINDS = {int: 'an integer', float: 'a number', bool: 'a bool', str: 'text'}
 
 # Float64 matrices [N, N] that making and checking one takes.
 _SQUARES = 4
 
+OUTPUTS = ('plots', 'csv', 'tensorboard')
+IF_EXISTS = ('resume', 'overwrite', 'refuse')
+
 C = TypeVar('C', bound='BaseConfig')
+
+
+class Grammar(Protocol):
+  """What reads a spec: a `core.registry.Registry` or `Pair`."""
+
+  def check(self, text: str, *, name: str) -> None:
+    """Raises ValueError if the text is no spec."""
+
+  def lines(self) -> list[str]:
+    """Returns what may be written."""
 
 
 class _Knob(NamedTuple):
@@ -38,6 +51,8 @@ class _Knob(NamedTuple):
   choices: tuple[Any, ...] | None
   runtime: bool
   needs: dict[str, bool | tuple[str, ...]]
+  registry: Grammar | None
+  smoke: Any
 
 
 class Kind(NamedTuple):
@@ -59,6 +74,8 @@ def knob(
   choices: Iterable[Any] | None = None,
   runtime: bool = False,
   needs: Mapping[str, bool | Iterable[str]] | None = None,
+  registry: Grammar | None = None,
+  smoke: Any = None,
 ) -> Any:
   """Describes one field of a configuration, and so one flag.
 
@@ -82,6 +99,11 @@ def knob(
       must hold one, alone or in a spec such as 'a+b', 'a@b' or 'a:b'. 'x|y'
       asks for it in either field. A flag that is given and does not matter is
       refused.
+    registry: reads the text, which is a part with its options (`core.registry`)
+      or a tuple of those.
+    smoke: what the value becomes in a small run (`BaseConfig.smoked`): a number
+      that it is lowered to, so many first entries of a tuple, or a function of
+      the value; None leaves it alone.
 
   Returns:
     A dataclass field.
@@ -108,6 +130,8 @@ def knob(
       names: wanted if isinstance(wanted, bool) else tuple(wanted)
       for names, wanted in (needs or {}).items()
     },
+    registry,
+    smoke,
   )
   return dataclasses.field(default=default, metadata={'knob': spec})
 
@@ -121,35 +145,32 @@ class BaseConfig:
   when it is made: types, bounds and choices first, then `validate`.
 
   Attributes:
-    reductions: values of `reduction` that the experiment heeds; others are
-      refused. Experiments that pass it on declare both.
     unused: inherited knobs that mean nothing to the experiment; they are no
-      flags of it.
+      flags of it. `reduction` is one unless the experiment hands `clients()` to
+      all that it runs.
   """
 
-  reductions: ClassVar[tuple[str, ...]] = ('psum',)
-  unused: ClassVar[tuple[str, ...]] = ()
+  unused: ClassVar[tuple[str, ...]] = ('reduction',)
 
-  seed: int = knob(0, 'Seed of the run.', low=0, needs={'seeds': False})
   seeds: tuple[int, ...] = knob(
-    (), 'Several seeds, run side by side; overrides --seed.', low=0
+    (0,), 'Seeds of the run; several run side by side.', low=0
   )
   workdir: str = knob(
     '',
     'Where everything is written; runs/<name of the binary> if empty.',
     runtime=True,
   )
-  num_rounds: int = knob(100, 'Rounds to run.', low=0)
-  eval_every: int = knob(10, 'Rounds between evaluations.', low=1)
+  num_rounds: int = knob(100, 'Rounds to run.', low=0, smoke=3)
+  eval_every: int = knob(10, 'Rounds between evaluations.', low=1, smoke=1)
   smoke: bool = knob(False, 'Shrink the experiment to some seconds.')
   devices: int = knob(
     0, 'CPU devices to emulate; 0 takes what is there.', low=0, runtime=True
   )
   reduction: str = knob(
     'psum',
-    'How sums over devices are taken: fast, or (gathered, where the '
-    'experiment has it) bitwise independent of the number of devices.',
-    choices=('psum', 'gathered'),
+    'How sums over devices are taken: fast, or (gathered) bitwise independent '
+    'of the number of devices.',
+    choices=clients.REDUCTIONS,
   )
   checkpoint_seconds: float = knob(
     60.0,
@@ -160,56 +181,47 @@ class BaseConfig:
   keep_checkpoints: int = knob(
     2, 'Checkpoints kept on disk.', low=1, runtime=True
   )
-  resume: bool = knob(
-    True, 'Go on from the newest checkpoint in the workdir.', runtime=True
-  )
-  overwrite: bool = knob(
-    False, 'Delete what an earlier run left in the workdir.', runtime=True
+  if_exists: str = knob(
+    'resume',
+    'What to do with a run that the workdir holds: go on from its newest '
+    'checkpoint, delete it, or refuse to start.',
+    choices=IF_EXISTS,
+    runtime=True,
   )
   profile_rounds: int = knob(
     0, 'Rounds to trace into workdir/profile.', low=0, runtime=True
   )
-  plots: bool = knob(True, 'Draw workdir/plots/*.png at the end.', runtime=True)
-  csv: bool = knob(False, 'Also write workdir/metrics.csv.', runtime=True)
-  tensorboard: bool = knob(
-    False, 'Also write TensorBoard events.', runtime=True
+  outputs: tuple[str, ...] = knob(
+    ('plots',),
+    'What to write besides metrics.jsonl: plots/*.png, metrics.csv, events for '
+    'TensorBoard.',
+    choices=OUTPUTS,
+    runtime=True,
   )
-  coordinator: str = knob(
-    '', 'host:port of process 0 of a multi-process run.', runtime=True
-  )
-  num_processes: int = knob(
-    1, 'Processes of a multi-process run.', low=1, runtime=True
-  )
-  process_id: int = knob(
-    0, 'Which process of a multi-process run this is.', low=0, runtime=True
+  process: str = knob(
+    '',
+    'Which process of a run of several this is, k/n@host:port: number k from 0 '
+    'of n, that of process 0.',
+    runtime=True,
   )
 
   def __post_init__(self):
     for field, kind in fields(type(self)):
       value = _checked(field, kind, getattr(self, field.name))
       object.__setattr__(self, field.name, value)
+    if not self.seeds:
+      raise ValueError('seeds is empty: name at least one.')
     if len(set(self.seeds)) != len(self.seeds):
       raise ValueError(f'seeds must differ; got {self.seeds}.')
-    if self.process_id >= self.num_processes:
-      raise ValueError(
-        f'process_id={self.process_id} must be below '
-        f'num_processes={self.num_processes}.'
-      )
-    if self.num_processes > 1 and not self.coordinator:
-      raise ValueError(
-        f'num_processes={self.num_processes} needs coordinator=host:port.'
-      )
-    if self.reduction not in self.reductions:
-      raise ValueError(
-        f'reduction={self.reduction} has no effect on this experiment: leave '
-        'it out, and fix --devices where results must be bitwise the same.'
-      )
+    parse_process(self.process)
+    for name in self.unused:
+      default = type(self).__dataclass_fields__[name].default
+      if getattr(self, name) != default:
+        raise ValueError(
+          f'{name}={text_of(getattr(self, name))} has no effect on this '
+          'experiment: leave it out.'
+        )
     self.validate()
-
-  @property
-  def all_seeds(self) -> tuple[int, ...]:
-    """The seeds to run: `seeds`, or `(seed,)` where that is empty."""
-    return self.seeds or (self.seed,)
 
   def validate(self) -> None:
     """Raises ValueError if knobs that are fine alone do not fit together."""
@@ -225,12 +237,49 @@ class BaseConfig:
   def smoked(self: C) -> C:
     """Returns a copy that runs in seconds; `--smoke` asks for it.
 
-    Overrides return `dataclasses.replace(super().smoked(), ...)` and must be
-    idempotent: `config.smoked().smoked() == config.smoked()`.
+    Knobs say themselves how (`knob(smoke=...)`). Overrides return
+    `dataclasses.replace(super().smoked(), ...)` and must be idempotent:
+    `config.smoked().smoked() == config.smoked()`.
     """
-    return dataclasses.replace(
-      self, smoke=True, num_rounds=min(self.num_rounds, 3), eval_every=1
-    )
+    changes: dict[str, Any] = {'smoke': True}
+    for field, kind in fields(type(self)):
+      small = field.metadata['knob'].smoke
+      if small is not None:
+        changes[field.name] = _shrunk(small, kind, getattr(self, field.name))
+    return dataclasses.replace(self, **changes)
+
+
+def parse_process(text: str) -> tuple[str, int, int]:
+  """Reads which process of a run of several this is.
+
+  Args:
+    text: `k/n@host:port`, or nothing for a run of one.
+
+  Returns:
+    host:port of process 0, how many there are, and which one this is.
+
+  Raises:
+    ValueError: if it is something else.
+
+  Example:
+    >>> parse_process('1/4@localhost:1234')
+    ('localhost:1234', 4, 1)
+  """
+  if not text:
+    return '', 1, 0
+  found = re.fullmatch(r'(\d+)/(\d+)@(\S+:\d+)', text)
+  if not found or int(found[1]) >= int(found[2]):
+    raise ValueError(f'process={text!r} must be k/n@host:port with 0 <= k < n.')
+  return found[3], int(found[2]), int(found[1])
+
+
+def _shrunk(small: Any, kind: Kind, value: Any) -> Any:
+  """What a value becomes in a small run."""
+  if callable(small):
+    return small(value)
+  if value is None:
+    return None
+  return value[:small] if kind.many else min(value, small)
 
 
 def own_names(config: type[BaseConfig]) -> list[str]:
@@ -339,7 +388,7 @@ def idle(config: BaseConfig, name: str) -> str | None:
     words = [
       word
       for value in values.values()
-      for word in re.split(r'[,+@:]', text_of(value))
+      for word in re.split(r'[,+@:()= ]+', text_of(value))
     ]
     if not any(fnmatch.filter(words, pattern) for pattern in wanted):
       place = ' '.join(f'--{o}={text_of(v)}' for o, v in values.items())
@@ -570,6 +619,8 @@ def _checked_item(name: str, spec: _Knob, base: type, value: Any) -> Any:
     raise TypeError(f'{name} must be {KINDS[base]}; got {value!r}.')
   if spec.choices is not None:
     check_known(value, spec.choices, name=name)
+  if spec.registry is not None:
+    spec.registry.check(value, name=name)
   return value
 
 

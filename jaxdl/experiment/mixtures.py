@@ -109,7 +109,7 @@ def deal(config: MixtureConfig) -> Dealt:
   """Loads the data and says what each client draws from.
 
   Args:
-    config: knobs; `all_seeds` sets S.
+    config: knobs; `seeds` sets S.
 
   Returns:
     `Dealt`.
@@ -129,7 +129,7 @@ def deal(config: MixtureConfig) -> Dealt:
   arrays = {name: x[0, 0] for name, x in simulation.client_data.items()}
   labels = np.asarray(arrays['labels'])
   table = data.index_classes(labels, simulation.num_classes)
-  rngs = [np.random.default_rng([seed, 1]) for seed in config.all_seeds]
+  rngs = [np.random.default_rng([seed, 1]) for seed in config.seeds]
   counts = np.asarray(table.count)
   mixtures = np.stack(
     [data.class_mixtures(rng, n, counts, alpha=config.alpha) for rng in rngs]

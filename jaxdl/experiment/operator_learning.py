@@ -200,7 +200,7 @@ def load(
       config.data_path,
       config.test_path,
       config.file_format,
-      num_seeds=len(config.all_seeds),
+      num_seeds=len(config.seeds),
       num_train=changed.get('num_train', config.num_train),
       num_test=config.num_test,
       subsample=config.subsample,
@@ -217,7 +217,7 @@ def load(
   }
   return problems.generate(
     config.problem,
-    seeds=config.all_seeds,
+    seeds=config.seeds,
     layout=layout,
     **(options | changed),
   )
@@ -285,7 +285,7 @@ def experiment(
 
   Args:
     config: knobs.
-    variants: by name, the label 'rule' of the rows.
+    variants: by name, the label 'variant' of the rows.
     draw: `draw(rows, directory) -> paths`.
     extra_rows: `extra_rows(params, round) -> rows` with params by name,
       leaves [S, ...].
@@ -298,7 +298,7 @@ def experiment(
   """
   if not variants:
     raise ValueError('there is nothing to train: name at least one model.')
-  seeds = config.all_seeds
+  seeds = config.seeds
   root = supervised.seed_keys(seeds)
   optimizer = make_optimizer(config)
 
@@ -374,7 +374,7 @@ def experiment(
     out = []
     for name, v in variants.items():
       params = states[name].params
-      label = {'step': number, 'rule': name, 'seeds': seeds}
+      label = {'step': number, 'variant': name, 'seeds': seeds}
       for grid, test in v.problem.tests.items():
         extra = {'resolution': int(grid)} if grid else {}
         found = evaluate[name](params, test, v.constants)
@@ -534,7 +534,7 @@ def _function_rows(variants, states, number, seed):
   out, seen = [], []
   first = lambda tree: jax.tree.map(lambda x: x[0], tree)
 
-  def add(kind, rule, values, columns, *, channels):
+  def add(kind, variant, values, columns, *, channels):
     for sample, picture in enumerate(
       problems.pictured(values, channels=channels)
     ):
@@ -543,7 +543,7 @@ def _function_rows(variants, states, number, seed):
           {
             'step': number,
             'split': 'function',
-            'rule': rule,
+            'variant': variant,
             'seed': int(seed),
             'kind': kind,
             'sample': sample,

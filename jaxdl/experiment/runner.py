@@ -64,12 +64,12 @@ class Experiment:
     rows: `rows(state, metrics, round: int) -> list of rows`, on the host: once
       before round 1 with round 0 and metrics None, then after each round that
       `eval_every` divides and after the last. A row is a flat dict with the
-      labels split ('test' if left out), rule ('') and seed (the config's), and
+      labels split ('test' if left out), variant ('') and seed (the config's), and
       numbers or text under any other name. `metrics` has come to the host.
     num_rounds: rounds of a complete run.
     plots: functions `(rows, directory) -> paths` that draw from the rows alone.
     table: `rows -> (columns, cells)` for the terminal; by default the last
-      test metrics per rule, mean and standard deviation over the seeds.
+      test metrics per variant, mean and standard deviation over the seeds.
     jit: False runs `step` as plain Python with an `int` round; its state may
       then also hold NumPy arrays, text and numbers, in dicts, lists and tuples
       that may grow.
@@ -87,7 +87,7 @@ class Experiment:
 def table_by(
   *columns: str,
 ) -> Callable[[list[Row]], tuple[list[str], list[tuple[str, ...]]]]:
-  """Makes the default table with a line per rule and value of columns.
+  """Makes the default table with a line per variant and value of columns.
 
   Args:
     *columns: names in the rows, e.g. 'resolution'; those that do not occur are
@@ -98,7 +98,7 @@ def table_by(
 
   Example:
     >>> rows = [
-    ...   dict(step=9, split='test', rule='fno', seed=0, grid=n, loss=1.0 / n)
+    ...   dict(step=9, split='test', variant='fno', seed=0, grid=n, loss=1.0 / n)
     ...   for n in (32, 64)
     ... ]
     >>> table_by('grid')(rows)[1]
@@ -200,7 +200,7 @@ def run(
 
   Args:
     experiment: what to run.
-    config: `seed`, `eval_every`, `profile_rounds` and `smoke` are read here.
+    config: `seeds`, `eval_every`, `profile_rounds` and `smoke` are read here.
     sinks: take the rows; used on the first process only.
     store: keeps checkpoints; with one, SIGINT and SIGTERM end the run after
       the current round.
@@ -356,7 +356,7 @@ class _Run:
         if self._num_planned() < num_rows:
           raise ValueError(
             f'{len(kept)} rows are left of a run whose checkpoint of round '
-            f'{latest} has more: pass --overwrite to start over.'
+            f'{latest} has more: pass --if_exists=overwrite to start over.'
           )
     step = program.step if program is not None else self._plain_step
     return state, step, latest
@@ -380,7 +380,7 @@ class _Run:
     if first and number > 1:
       self._stage('running')
     rows = [
-      _sinks.normalised(row, step=number, seed=self.config.seed)
+      _sinks.normalised(row, step=number, seed=self.config.seeds[0])
       for row in found
     ]
     self.rows.extend(rows)

@@ -185,7 +185,7 @@ def simulate(
   """Deals the data to clients, once per seed, and builds the task.
 
   Args:
-    config: knobs; `all_seeds` sets S.
+    config: knobs; `seeds` sets S.
     num_clients: N, the configured number by default.
 
   Returns:
@@ -215,7 +215,7 @@ def simulate(
       n,
       **options,
     )
-    for seed in config.all_seeds
+    for seed in config.seeds
   ]
   arrays = {'inputs': dataset.train_inputs, 'labels': dataset.train_labels}
   size = max(len(part) for seed in parts for part in seed)
@@ -312,7 +312,7 @@ def side_by_side(
     `init() -> states` and `step(states, round) -> (states, metrics)` as
     `runner.Experiment` takes them: dicts by name, leading axis S for seeds.
   """
-  seeds = config.all_seeds
+  seeds = config.seeds
   root = seed_keys(seeds)
   fold = lambda number: jax.vmap(lambda key: jax.random.fold_in(key, number))(
     root
@@ -379,7 +379,7 @@ def metric_rows(
   *,
   step: int,
   split: str,
-  rule: str,
+  variant: str,
   seeds: Sequence[int],
 ) -> list[Row]:
   """Turns metrics with a seed axis into rows.
@@ -388,7 +388,7 @@ def metric_rows(
     values: dict of arrays [S].
     step: round.
     split: 'train', 'test', ...
-    rule: name of the variant.
+    variant: its name.
     seeds: S seeds.
 
   Returns:
@@ -398,7 +398,7 @@ def metric_rows(
     {
       'step': step,
       'split': split,
-      'rule': rule,
+      'variant': variant,
       'seed': int(seed),
       **{name: float(value[i]) for name, value in values.items()},
     }

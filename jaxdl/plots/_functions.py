@@ -46,11 +46,11 @@ def functions(
   found = [row for row in found if row['step'] == last]
   fields: dict[tuple[str, str, int], list[Row]] = {}
   for row in found:
-    place = (row['kind'], row['rule'], row['sample'])
+    place = (row['kind'], row['variant'], row['sample'])
     fields.setdefault(place, []).append(row)
   arrays = {place: _array(lines) for place, lines in fields.items()}
   samples = sorted({sample for *_, sample in arrays})[:max_samples]
-  rules = list(dict.fromkeys(r for kind, r, _ in arrays if kind[0] == 'p'))
+  variants = list(dict.fromkeys(r for kind, r, _ in arrays if kind[0] == 'p'))
   flat = all(
     array.shape[0] == 1
     for (kind, *_), array in arrays.items()
@@ -58,7 +58,7 @@ def functions(
   )
   draw = _curves if flat else _fields
   with _figures.style():
-    fig = draw(arrays, samples, rules)
+    fig = draw(arrays, samples, variants)
     if title:
       fig.suptitle(title, x=0.01, ha='left', fontweight='bold', fontsize=11)
     return _figures.save(fig, path)
@@ -72,30 +72,32 @@ def _array(lines: list[Row]) -> np.ndarray:
   )
 
 
-def _only(arrays, kind, rule, sample):
-  """The rule's own array, or the one that it shares with those before."""
-  if (kind, rule, sample) in arrays:
-    return arrays[kind, rule, sample]
+def _only(arrays, kind, variant, sample):
+  """The variant's own array, or the one that it shares with those before."""
+  if (kind, variant, sample) in arrays:
+    return arrays[kind, variant, sample]
   shared = [a for (k, _, s), a in arrays.items() if (k, s) == (kind, sample)]
   return shared[0]
 
 
-def _curves(arrays, samples, rules):
+def _curves(arrays, samples, variants):
   fig = _figures.figure(2.2 + 2.9 * len(samples), 4.6)
   panels = fig.subplots(2, len(samples), squeeze=False)
-  looks = _figures.looks([_joined(arrays, samples, rule) for rule in rules])
+  looks = _figures.looks(
+    [_joined(arrays, samples, variant) for variant in variants]
+  )
   for column, sample in enumerate(samples):
     top, bottom = panels[:, column]
-    inputs = _only(arrays, 'inputs', rules[0], sample)
+    inputs = _only(arrays, 'inputs', variants[0], sample)
     for line in inputs[:4]:
       top.plot(np.linspace(0, 1, len(line)), line, color='#444444')
-    target = _only(arrays, 'targets', rules[0], sample)[0]
+    target = _only(arrays, 'targets', variants[0], sample)[0]
     where = np.linspace(0, 1, len(target))
     bottom.plot(where, target, color='#BBBBBB', linewidth=4, label='target')
-    for look, rule in zip(looks, rules, strict=True):
-      values = _only(arrays, 'predictions', rule, sample)[0]
+    for look, variant in zip(looks, variants, strict=True):
+      values = _only(arrays, 'predictions', variant, sample)[0]
       look = look | {'marker': ''}
-      bottom.plot(np.linspace(0, 1, len(values)), values, label=rule, **look)
+      bottom.plot(np.linspace(0, 1, len(values)), values, label=variant, **look)
     top.set_title(f'test function {sample + 1}')
     bottom.set_xlabel('Place on the axis, from end to end')
   panels[0, 0].set_ylabel('Input')
@@ -107,36 +109,36 @@ def _curves(arrays, samples, rules):
   return fig
 
 
-def _joined(arrays, samples, rule):
-  """All predictions of a rule side by side, in units of their targets."""
+def _joined(arrays, samples, variant):
+  """All predictions of a variant side by side, in units of their targets."""
   xs, ys = [], []
   for place, sample in enumerate(samples):
-    values = _only(arrays, 'predictions', rule, sample)[0]
-    target = _only(arrays, 'targets', rule, sample)[0]
+    values = _only(arrays, 'predictions', variant, sample)[0]
+    target = _only(arrays, 'targets', variant, sample)[0]
     xs.append(2 * place + np.linspace(0, 1, len(values)))
     ys.append((values - target.min()) / (np.ptp(target) or 1.0))
   return np.concatenate(xs), np.concatenate(ys)
 
 
-def _fields(arrays, samples, rules):
+def _fields(arrays, samples, variants):
   """Two lines per sample: predictions, and below them their errors."""
-  samples = samples[: 2 if len(rules) > 2 else 3]
-  shape = (2 * len(samples), 1 + len(rules))
+  samples = samples[: 2 if len(variants) > 2 else 3]
+  shape = (2 * len(samples), 1 + len(variants))
   fig = _figures.figure(1.5 + 1.7 * shape[1], 0.5 + 1.65 * shape[0])
   panels = fig.subplots(*shape, squeeze=False)
   for number, sample in enumerate(samples):
     top, bottom = panels[2 * number], panels[2 * number + 1]
-    target = _only(arrays, 'targets', rules[0], sample)
+    target = _only(arrays, 'targets', variants[0], sample)
     seen = target[np.isfinite(target)]
     ends = (seen.min(), seen.max()) if seen.size else (0.0, 1.0)
     scale = dict(zip(('vmin', 'vmax'), ends, strict=True))
-    _panel(top[0], _only(arrays, 'inputs', rules[0], sample), cmap='cividis')
+    _panel(top[0], _only(arrays, 'inputs', variants[0], sample), cmap='cividis')
     image = _panel(bottom[0], target, cmap='viridis', **scale)
     errors = []
-    for axes, rule in zip(top[1:], rules, strict=True):
-      values = _only(arrays, 'predictions', rule, sample)
+    for axes, variant in zip(top[1:], variants, strict=True):
+      values = _only(arrays, 'predictions', variant, sample)
       _panel(axes, values, cmap='viridis', **scale)
-      errors.append(values - _only(arrays, 'targets', rule, sample))
+      errors.append(values - _only(arrays, 'targets', variant, sample))
     # The second largest, so that one bad model does not hide the others; one
     # that diverged has none.
     sizes = [np.abs(e[np.isfinite(e)]) for e in errors]
@@ -152,11 +154,11 @@ def _fields(arrays, samples, rules):
         bar.ax.tick_params(labelsize=7)
     top[0].set_ylabel(f'{sample + 1}: input', fontsize=9)
     bottom[0].set_ylabel('target', fontsize=9)
-    if rules:
+    if variants:
       top[1].set_ylabel('prediction', fontsize=9)
       bottom[1].set_ylabel('error', fontsize=9)
-  for axes, rule in zip(panels[0, 1:], rules, strict=True):
-    axes.set_title(rule, fontsize=9)
+  for axes, variant in zip(panels[0, 1:], variants, strict=True):
+    axes.set_title(variant, fontsize=9)
   return fig
 
 

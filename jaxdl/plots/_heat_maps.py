@@ -112,12 +112,12 @@ def weights_heat_map(
   *,
   byzantine: Sequence[int] = (),
   split: str = 'weights',
-  by: str = 'rule',
+  by: str = 'variant',
   prefix: str = 'worker_',
   title: str | None = None,
   label: str = 'Weight',
 ) -> pathlib.Path:
-  """Draws who was listened to: worker by round, one panel per rule.
+  """Draws who was listened to: worker by round, one panel per variant.
 
   Weights of both signs are red below zero, white at it and blue above. Below a
   panel's name stands which part of the weight (of all |weights|, over the

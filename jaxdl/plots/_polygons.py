@@ -19,7 +19,7 @@ def polygon(
   metric: str,
   *,
   split: str = 'landscape',
-  by: str = 'rule',
+  by: str = 'variant',
   label: str | None = None,
   title: str | None = None,
 ) -> pathlib.Path:

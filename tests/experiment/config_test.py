@@ -173,8 +173,8 @@ class ChecksTest(parameterized.TestCase):
       Odd()
 
   def test_all_seeds(self):
-    self.assertEqual(Config(seed=4).all_seeds, (4,))
-    self.assertEqual(Config(seed=4, seeds=(1, 2)).all_seeds, (1, 2))
+    self.assertEqual(Config(seed=4).seeds, (4,))
+    self.assertEqual(Config(seed=4, seeds=(1, 2)).seeds, (1, 2))
 
 
 class DifferencesTest(parameterized.TestCase):

@@ -140,7 +140,7 @@ class CheckpointTest(parameterized.TestCase):
 class FilesTest(parameterized.TestCase):
   def test_rows_count_up_to_the_damage(self):
     path = pathlib.Path(tempfile.mkdtemp()) / 'metrics.jsonl'
-    row = {'step': 0, 'split': 'test', 'rule': '', 'seed': 0, 'loss': 1.0}
+    row = {'step': 0, 'split': 'test', 'variant': '', 'seed': 0, 'loss': 1.0}
     good = json.dumps(row).encode()
     bad = (
       b'null',

@@ -40,7 +40,7 @@ def launch(folder, *args):
         f'--workdir={folder}/run',
         '--devices=2',
         '--sharded',
-        '--noplots',
+        '--outputs=',
         *args,
       ],
       stdout=subprocess.PIPE,

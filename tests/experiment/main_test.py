@@ -98,7 +98,7 @@ class CommandTest(parameterized.TestCase):
     self.assertEqual(config['device']['count'], 8)
 
   def test_non_finite_numbers_are_valid_json_and_come_back(self):
-    command('--workdir=run', '--num_rounds=1', '--noplots')
+    command('--workdir=run', '--num_rounds=1', '--outputs=')
     path = self.workdir / 'metrics.jsonl'
 
     def refuse(name):
@@ -111,7 +111,7 @@ class CommandTest(parameterized.TestCase):
     self.assertFalse((self.workdir / 'plots').exists())
 
   def test_the_default_workdir_has_the_name_of_the_binary(self):
-    code, _, _ = command('--num_rounds=1', '--noplots')
+    code, _, _ = command('--num_rounds=1', '--outputs=')
     self.assertEqual(code, 0)
     self.assertTrue((self.folder / 'runs/quadratic/metrics.jsonl').exists())
 
@@ -273,7 +273,7 @@ class CommandTest(parameterized.TestCase):
     for number, (given, said) in enumerate(
       [((), 'every 60 s'), (('--checkpoint_seconds=0',), 'after every round')]
     ):
-      _, _, err = command(f'--workdir={number}', '--noplots', *given)
+      _, _, err = command(f'--workdir={number}', '--outputs=', *given)
       self.assertEqual(err.count('the state is saved'), 1)
       self.assertRegex(
         err, rf'compiling took .* s; the state is saved {said}\.'
@@ -292,18 +292,18 @@ class CommandTest(parameterized.TestCase):
 class TableTest(parameterized.TestCase):
   def test_last_test_metrics_over_seeds(self):
     rows = [
-      dict(step=step, split=split, rule=rule, seed=seed, acc=step + seed)
+      dict(step=step, split=split, variant=rule, seed=seed, acc=step + seed)
       for step in (0, 5)
       for split in ('train', 'test')
       for rule in ('mean', 'median')
       for seed in (0, 2)
     ]
     columns, cells = _progress.default_table(rows)
-    self.assertEqual(columns, ['rule', 'round', 'acc'])
+    self.assertEqual(columns, ['variant', 'round', 'acc'])
     self.assertEqual(cells[1], ('median', '5', '6 ± 1.414'))
 
   def test_a_broad_table_is_dealt_to_several(self):
-    columns = ['rule', *(f'long metric number {n}' for n in range(9))]
+    columns = ['variant', *(f'long metric number {n}' for n in range(9))]
     name = 'a rule with a long name'
     cells = [[name, *(f'{n}.5 ± 0.{k}707' for n in range(9))] for k in (0, 1)]
     out = io.StringIO()
@@ -313,16 +313,16 @@ class TableTest(parameterized.TestCase):
     self.assertLessEqual(max(map(len, lines)), 100)
     for value in (value for line in cells for value in line[1:]):
       self.assertLen([line for line in lines if value in line], 1)
-    tables = sum(line.split()[:1] == ['rule'] for line in lines)
+    tables = sum(line.split()[:1] == ['variant'] for line in lines)
     self.assertBetween(tables, 2, 3)
     self.assertLen([line for line in lines if name in line], 2 * tables)
 
   def test_no_rows_and_no_test_split(self):
-    self.assertEqual(_progress.default_table([]), (['rule', 'round'], []))
-    rows = [dict(step=1, split='train', rule='', seed=0, note='x', loss=2.0)]
+    self.assertEqual(_progress.default_table([]), (['variant', 'round'], []))
+    rows = [dict(step=1, split='train', variant='', seed=0, note='x', loss=2.0)]
     self.assertEqual(
       _progress.default_table(rows),
-      (['rule', 'round', 'loss'], [('', '1', '2')]),
+      (['variant', 'round', 'loss'], [('', '1', '2')]),
     )
 
 
@@ -343,7 +343,7 @@ class ProcessTest(parameterized.TestCase):
 
   def test_killed_runs_go_on_also_on_other_devices(self):
     folder = tempfile.mkdtemp()
-    common = ('--noplots', '--checkpoint_seconds=0', '--sharded')
+    common = ('--outputs=', '--checkpoint_seconds=0', '--sharded')
     killed = start(*common, f'--workdir={folder}', '--signal_at=15', devices=2)
     usage, typo = start('--help'), start('--num_clinets=3')
     code, _, err = finish(killed)

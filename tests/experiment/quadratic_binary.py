@@ -91,8 +91,8 @@ def build(config: Config) -> runner.Experiment:
       os.kill(os.getpid(), getattr(signal, config.signal))
     train = jnp.nan if metrics is None else metrics['loss']
     return [
-      {'rule': config.rule, 'loss': loss, 'mean': mean},
-      {'split': 'train', 'rule': config.rule, 'loss': train},
+      {'variant': config.rule, 'loss': loss, 'mean': mean},
+      {'split': 'train', 'variant': config.rule, 'loss': train},
     ]
 
   return runner.Experiment(

@@ -276,7 +276,7 @@ class LoopTest(FolderCase):
     self.assertEqual(os.listdir(self.folder), [])
     self.assertLen(result.rows, 10)
     self.assertEqual(
-      list(result.rows[0]), ['step', 'split', 'rule', 'seed', 'loss', 'mean']
+      list(result.rows[0]), ['step', 'split', 'variant', 'seed', 'loss', 'mean']
     )
 
   def test_the_numbers_are_those_of_a_plain_loop(self):

@@ -28,7 +28,7 @@ knob = config_lib.knob
 
 
 def row(rule, step=9, split='test', seed=0, **metrics):
-  return dict(step=step, split=split, rule=rule, seed=seed, **metrics)
+  return dict(step=step, split=split, variant=rule, seed=seed, **metrics)
 
 
 class LinesTest(parameterized.TestCase):

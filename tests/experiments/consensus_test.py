@@ -35,7 +35,11 @@ def _rows():
 
 def _of(rows, topology, metric, split='test'):
   return np.array(
-    [r[metric] for r in rows if r['rule'] == topology and r['split'] == split]
+    [
+      r[metric]
+      for r in rows
+      if r['variant'] == topology and r['split'] == split
+    ]
   )
 
 

@@ -21,7 +21,9 @@ def _quadratic(**options):
 
 
 def _last(rows, rule, metric, split='test'):
-  found = [r[metric] for r in rows if r['rule'] == rule and r['split'] == split]
+  found = [
+    r[metric] for r in rows if r['variant'] == rule and r['split'] == split
+  ]
   return found[-1]
 
 

@@ -11,7 +11,7 @@ from experiments import _deeponet_pictures as pictures, deeponet
 
 def _row(split, model, size, **values):
   rule = f'{model}, {size}'
-  return {'step': 3, 'split': split, 'rule': rule, 'seed': 0, 'model': model,
+  return {'step': 3, 'split': split, 'variant': rule, 'seed': 0, 'model': model,
           'num_train': float(size), **values}  # fmt: skip
 
 

@@ -84,7 +84,7 @@ class RunTest(parameterized.TestCase):
     self.assertLen({id(v.problem) for v in variants.values()}, 1)
     result = deeponet.run(config)
     last = learning.last_rows(result.rows)
-    self.assertEqual([r['rule'] for r in last], list(config.models))
+    self.assertEqual([r['variant'] for r in last], list(config.models))
     for row in last:
       self.assertTrue(np.isfinite(row['mse']))
       self.assertLessEqual(row['trimmed_mse'], row['mse'])
@@ -103,7 +103,7 @@ class RunTest(parameterized.TestCase):
     last = learning.last_rows(result.rows)
     self.assertEqual([r['num_sensors'] for r in last], [4.0, 6.0])
     self.assertEqual(
-      [r['rule'] for r in last], ['fnn, 4 sensors', 'fnn, 6 sensors']
+      [r['variant'] for r in last], ['fnn, 4 sensors', 'fnn, 6 sensors']
     )
     beside = [r['rmse'] for r in result.rows if r['split'] == 'interpolation']
     self.assertEqual(

@@ -27,7 +27,7 @@ class FederatedOperatorsTest(parameterized.TestCase):
     config = federated_operators.Config(**SMALL, topologies=('ring',))
     rows = federated_operators.run(config).rows
     last = {
-      r['rule']: r for r in rows if r['split'] == 'test' and r['step'] == 4
+      r['variant']: r for r in rows if r['split'] == 'test' and r['step'] == 4
     }
     self.assertEqual(set(last), {'mean', 'median', 'gossip:ring'})
     for row in last.values():
@@ -91,7 +91,7 @@ class FederatedOperatorsTest(parameterized.TestCase):
     )
     self.assertLess(found['closed_form']['difference'], 1e-5)
     trained = federated_operators.run(config).rows
-    self.assertIn('closed_form', {row['rule'] for row in trained})
+    self.assertIn('closed_form', {row['variant'] for row in trained})
 
   def test_degrees_of_heterogeneity_run_together(self):
     small = {**SMALL, 'num_rounds': 1, 'eval_every': 1, 'rules': ('median',)}

@@ -49,7 +49,7 @@ def _whole():
 
 
 def _select(rows, split, method='one_byte'):
-  return [r for r in rows if r['split'] == split and r['rule'] == method]
+  return [r for r in rows if r['split'] == split and r['variant'] == method]
 
 
 class JustOneByteTest(parameterized.TestCase):

@@ -53,7 +53,7 @@ class RunTest(parameterized.TestCase):
     )
     result = mgno.run(config)
     last = learning.last_rows(result.rows)
-    self.assertEqual([r['rule'] for r in last], ['1 level', '2 levels'])
+    self.assertEqual([r['variant'] for r in last], ['1 level', '2 levels'])
     self.assertEqual([r['levels'] for r in last], [1, 2])
     # 9 c cf (N_S + N_A) + (J - 1) (9 c c + 9 cf cf + 16 c c) and, for 1x1
     # maps with c = 2, cf = 1: skip with bias, head.
@@ -168,7 +168,7 @@ class FlowTest(parameterized.TestCase):
       seeds=(5,),
       num_times=3,
     )({'exact': jnp.full((1,), 2.0)}, 7)
-    found = {(r['rule'], r['time']): r['relative_l2'] for r in rows}
+    found = {(r['variant'], r['time']): r['relative_l2'] for r in rows}
     for t in (1, 2, 3):
       self.assertEqual(found['exact', t], 0.0)
       self.assertAlmostEqual(found['no change', t], 1 - 0.5**t, places=6)

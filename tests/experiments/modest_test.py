@@ -36,7 +36,7 @@ class ModestTest(parameterized.TestCase):
         [
           r
           for r in rows
-          if r['split'] == 'test' and r['rule'] == m and r['seed'] == seed
+          if r['split'] == 'test' and r['variant'] == m and r['seed'] == seed
         ]
         for m in ('modest', 'fl')
       )

@@ -37,7 +37,7 @@ class MonnaTest(parameterized.TestCase):
   def test_dsgd_is_not_attacked(self):
     options = {**SMALL, 'methods': ('dsgd',)}
     alone = monna.run(monna.Config(attack='none', **options)).rows
-    attacked = [r['loss'] for r in _rows() if r['rule'] == 'dsgd']
+    attacked = [r['loss'] for r in _rows() if r['variant'] == 'dsgd']
     np.testing.assert_allclose(attacked, [r['loss'] for r in alone], rtol=1e-5)
 
   @parameterized.parameters('label_flip', 'nan')

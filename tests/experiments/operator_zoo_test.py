@@ -37,7 +37,7 @@ def _rows(**seeds):
 class OperatorZooTest(parameterized.TestCase):
   def test_tests_networks_on_grids_on_every_grid(self):
     last = learning.last_rows(_rows(seeds=(0, 1)))
-    found = {(r['rule'], r.get('resolution')) for r in last}
+    found = {(r['variant'], r.get('resolution')) for r in last}
     self.assertEqual(
       found, {('fno', 16), ('fno', 8), ('fno', 32), ('deeponet', None)}
     )
@@ -69,11 +69,11 @@ class OperatorZooTest(parameterized.TestCase):
 
   def test_energies_add_up_to_the_errors(self):
     rows = _rows(seed=1)
-    energy = sum(r['energy'] for r in rows if r['rule'] == 'error of fno')
+    energy = sum(r['energy'] for r in rows if r['variant'] == 'error of fno')
     error = next(
       r['mse']
       for r in learning.last_rows(rows)
-      if r['rule'] == 'fno' and r['resolution'] == 16
+      if r['variant'] == 'fno' and r['resolution'] == 16
     )
     np.testing.assert_allclose(energy, error, rtol=1e-4)
 
@@ -95,7 +95,7 @@ class OperatorZooTest(parameterized.TestCase):
     ]
     field = {
       rule: np.array(
-        [[r[f'v_{j}'] for j in range(9)] for r in lines if r['rule'] == rule]
+        [[r[f'v_{j}'] for j in range(9)] for r in lines if r['variant'] == rule]
       )
       for rule in config.models
     }

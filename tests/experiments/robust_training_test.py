@@ -54,7 +54,7 @@ class RobustTrainingTest(parameterized.TestCase):
   def test_rows_have_the_documented_form(self):
     rows = _two_seeds()
     for row in rows:
-      self.assertContainsSubset(('step', 'split', 'rule', 'seed'), row)
+      self.assertContainsSubset(('step', 'split', 'variant', 'seed'), row)
     test = [r for r in rows if r['split'] == 'test']
     self.assertLen(test, 4 * 2 * 2)  # Rounds 0, 2, 4, 6; rules; seeds.
     for row in test:
@@ -69,7 +69,7 @@ class RobustTrainingTest(parameterized.TestCase):
     together = _two_seeds()
     alone = robust_training.run(_config(seed=3)).rows
     pick = lambda rows: {
-      (r['step'], r['rule']): r['loss']
+      (r['step'], r['variant']): r['loss']
       for r in rows
       if r['split'] == 'test' and r['seed'] == 3
     }
@@ -158,7 +158,7 @@ class KillTest(absltest.TestCase):
     flags = [
       *('--rules=median', '--num_clients=4', '--num_byzantine=1'),
       *('--hidden_sizes=4', '--batch_size=4', '--num_rounds=1500'),
-      *('--eval_every=100', '--checkpoint_seconds=0.1', '--noplots'),
+      *('--eval_every=100', '--checkpoint_seconds=0.1', '--outputs='),
     ]
     with tempfile.TemporaryDirectory() as folder:
       work, whole = (pathlib.Path(folder) / n for n in ('killed', 'whole'))

@@ -41,21 +41,21 @@ class SingleMergingTest(parameterized.TestCase):
       self.assertTrue(np.isfinite(row['alignment']))
     # The last round of `late` is an exact average: 8 * 7 models are sent and
     # nothing is left to merge.
-    last = next(r for r in test if r['step'] == 3 and r['rule'] == 'late')
+    last = next(r for r in test if r['step'] == 3 and r['variant'] == 'late')
     self.assertLess(last['consensus'], 1e-10)
     sent = [r['messages'] for r in rows if r['split'] == 'train']
     self.assertEqual(sent[-1], 56)
     stages = {
       r['stage']: r['accuracy']
       for r in rows
-      if r['split'] == 'final' and r['rule'] == 'late'
+      if r['split'] == 'final' and r['variant'] == 'late'
     }
     self.assertAlmostEqual(stages['before'], stages['after'], places=5)
     between = [r for r in rows if r['split'] == 'landscape']
     corners = sorted(r['corner'] for r in between if r['corner'] >= 0)
     self.assertEqual(corners, list(range(8)))
     # The centre is the average, the corners are the models.
-    mine = next(r for r in test if r['step'] == 3 and r['rule'] == 'gossip')
+    mine = next(r for r in test if r['step'] == 3 and r['variant'] == 'gossip')
     centre = next(r for r in between if r['x'] == r['y'] == 0.0)
     np.testing.assert_allclose(centre['loss'], mine['merged_loss'], rtol=1e-4)
     ends = np.mean([r['loss'] for r in between if r['corner'] >= 0])
@@ -83,7 +83,7 @@ class SingleMergingTest(parameterized.TestCase):
     self.assertLen(test, 3 * 2 * 2)
     for row in test:
       self.assertTrue(np.isfinite(row['loss']))
-    periodic = [r for r in test if r['rule'] == 'periodic' and r['step']]
+    periodic = [r for r in test if r['variant'] == 'periodic' and r['step']]
     for row in periodic:
       self.assertLess(row['consensus'], 1e-10)
 

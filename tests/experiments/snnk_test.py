@@ -28,7 +28,7 @@ def _config(**options):
 
 def _by_rule(rows, step=None):
   return {
-    r['rule']: r
+    r['variant']: r
     for r in rows
     if 'num_trained' in r and (step is None or r['step'] == step)
   }
@@ -55,7 +55,7 @@ class KernelTest(parameterized.TestCase):
     )
     rows = snnk.run(config).rows
     self.assertLen(rows, 2 * 8)
-    at = {(r['rule'], r['num_rf']): r for r in rows}
+    at = {(r['variant'], r['num_rf']): r for r in rows}
     for m in (8, 32):
       for split in ('S1', 'S2', 'S3'):
         row = at[split, m]
@@ -73,7 +73,7 @@ class KernelTest(parameterized.TestCase):
 
   def test_splits_without_variance_are_left_out(self):
     config = snnk.Config(task='kernel', kind='sech', num_rf=(4,), num_draws=50)
-    rules = {r['rule'] for r in snnk.run(config).rows}
+    rules = {r['variant'] for r in snnk.run(config).rows}
     self.assertEqual(
       rules, {'S3', 'S3, orthogonal', 'positive', 'positive, orthogonal'}
     )

@@ -35,7 +35,7 @@ class VanishingVarianceTest(parameterized.TestCase):
     rows = [
       r for r in vanishing_variance.run(config).rows if r['split'] == 'variance'
     ]
-    ratio = {(r['rule'], r['step']): r['ratio'] for r in rows}
+    ratio = {(r['variant'], r['step']): r['ratio'] for r in rows}
     # One tick of degree 3 and beta 1/2: 1/4 + 1/12.
     self.assertAlmostEqual(ratio['theory', 1], 1 / 3, places=6)
     for t in (0, 1, 2):
@@ -59,7 +59,7 @@ class VanishingVarianceTest(parameterized.TestCase):
     )
     rows = vanishing_variance.run(config).rows
     first = {
-      (r['rule'], r['seed']): r['consensus']
+      (r['variant'], r['seed']): r['consensus']
       for r in rows
       if r['split'] == 'test' and r['step'] == 0
     }
@@ -68,7 +68,7 @@ class VanishingVarianceTest(parameterized.TestCase):
       self.assertLess(first['common_start', seed], 1e-9)
       self.assertGreater(first['alone', seed], 1.0)
     last = {
-      r['rule']: r['consensus']
+      r['variant']: r['consensus']
       for r in rows
       if r['split'] == 'test' and r['step'] == 1
     }

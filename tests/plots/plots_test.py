@@ -18,7 +18,7 @@ from jaxdl.plots import _figures, _graphs
 def run_rows(rules=('mean', 'median'), seeds=(0, 1, 2), steps=range(0, 11, 5)):
   rng = np.random.default_rng(0)
   return [
-    dict(step=t, split='test', rule=r, seed=s, loss=float(rng.random() + n))
+    dict(step=t, split='test', variant=r, seed=s, loss=float(rng.random() + n))
     for n, r in enumerate(rules)
     for s in seeds
     for t in steps
@@ -89,7 +89,7 @@ class LinesTest(PlotCase):
 
   def test_curves_that_coincide_are_broad_to_thin_and_dashed(self):
     rows = [
-      dict(step=t, split='test', rule=rule, seed=0, loss=height + t)
+      dict(step=t, split='test', variant=rule, seed=0, loss=height + t)
       for rule, height in (('a', 1.0), ('far', 9.0), ('b', 1.0), ('c', 1.001))
       for t in range(20)
     ]
@@ -106,7 +106,7 @@ class LinesTest(PlotCase):
 
   def test_rounding_and_zeros_share_a_line_below_everything_else(self):
     rows = [
-      dict(step=t, split='test', rule=rule, seed=0, loss=loss)
+      dict(step=t, split='test', variant=rule, seed=0, loss=loss)
       for rule, losses in (
         ('real', (3.0, 0.5, 0.02)),
         ('noise', (2e-15, 7e-16, 4e-11)),
@@ -169,7 +169,9 @@ class OthersTest(PlotCase):
     ):
       scale = np.nan if rule in lost else scale
       rows += [
-        dict(split='function', step=1, kind=kind, rule=rule, sample=0, line=i)
+        dict(
+          split='function', step=1, kind=kind, variant=rule, sample=0, line=i
+        )
         | {'v_0': scale * i, 'v_1': np.inf if np.isnan(scale) else scale}
         for i in range(2)
       ]
@@ -198,7 +200,7 @@ class OthersTest(PlotCase):
     heights = [bar.get_height() for bar in axes.patches]
     want = [
       np.mean(
-        [r['loss'] for r in rows if r['step'] == 10 and r['rule'] == rule]
+        [r['loss'] for r in rows if r['step'] == 10 and r['variant'] == rule]
       )
       for rule in ('mean', 'median')
     ]
@@ -209,7 +211,7 @@ class OthersTest(PlotCase):
       r | {'attack': a}
       for r in run_rows(seeds=(0,))
       for a in ('alie', 'ipm')
-      if (r['rule'], a) != ('mean', 'ipm')
+      if (r['variant'], a) != ('mean', 'ipm')
     ]
     axes = self.axes(
       plots.bars, rows, self.out / 'a.png', 'loss', group='attack'
@@ -221,7 +223,9 @@ class OthersTest(PlotCase):
 
   def test_slopes_of_power_laws(self):
     rows = [
-      dict(step=9, split='test', rule=rule, seed=s, n=n, error=3.0 * n**power)
+      dict(
+        step=9, split='test', variant=rule, seed=s, n=n, error=3.0 * n**power
+      )
       for rule, power in (('a', -0.5), ('b', -2.0))
       for s in (0, 1)
       for n in (1, 4, 16)
@@ -256,7 +260,7 @@ class OthersTest(PlotCase):
   @parameterized.parameters(1, 2, 4)
   def test_weights_are_worker_by_round_per_rule(self, num_rules):
     rows = [
-      dict(step=t, split='weights', rule=f'r{k}', seed=s)
+      dict(step=t, split='weights', variant=f'r{k}', seed=s)
       | {f'worker_{i}': float(i + t + k + s) for i in range(3)}
       for k in range(num_rules)
       for s in (0, 2)
@@ -279,7 +283,7 @@ class OthersTest(PlotCase):
     self,
   ):
     rows = [
-      dict(step=t, split='weights', rule=rule, seed=0)
+      dict(step=t, split='weights', variant=rule, seed=0)
       | {f'worker_{i}': w for i, w in enumerate(weights)}
       for rule, weights in (('a', (0.5, -0.2, 0.3)), ('b', (0.4, 0.6, 0.0)))
       for t in (10, 20)

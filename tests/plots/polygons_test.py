@@ -19,7 +19,7 @@ def _rows(loss, rules=('gossip',), steps=(1, 2)):
     {
       'step': step,
       'split': 'landscape',
-      'rule': rule,
+      'variant': rule,
       'seed': 0,
       'x': float(x),
       'y': float(y),

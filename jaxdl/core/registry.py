@@ -1,0 +1,513 @@
+# SPDX-License-Identifier: Apache-2.0
+r"""Parts by name, with their options, in one grammar.
+
+A part is written `name` or `name(option=value, ...)`, in a flag as in Python.
+`a+b` is a chain, `a@b` puts a on b. A value is a number, text in quotes, a
+tuple, True, False or None; a bare word is text, and so is another part, which
+whoever takes the option reads in turn:
+
+    krum(num_neighbors="n-f-1")
+    nnm+trimmed_mean
+    choco_sgd(compress=top_k(keep=0.1))@ring(weights=lazy_metropolis)
+
+`parse`, `chain`, `pair` and `split` read text; a `Registry` knows parts and
+their options, from the signatures of plain functions. Text is read as a syntax
+tree (`ast`), never run.
+
+Example:
+  >>> def power(base, exponent=2.0, *, scale=1.0):
+  ...   return scale * base**exponent
+  >>> CURVES = Registry('curve', {'power': power}, given=('base',))
+  >>> CURVES.make('power(3, scale=0.5)', 2.0)
+  4.0
+  >>> print(CURVES)
+  power(exponent=2.0, scale=1.0)
+  >>> CURVES.make('power(scal=1)', 2.0)  # doctest: +ELLIPSIS
+  Traceback (most recent call last):
+  ValueError: curve='power(scal=1)': power has no option 'scal': ...
+"""
+
+import ast
+import difflib
+import inspect
+import math
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from jaxdl.core import checks
+
+_MAX_LENGTH = 10_000
+_OPEN, _CLOSE = '([{', ')]}'
+_NUMBERS = {'inf': math.inf, 'nan': math.nan}
+_HOW = 'write name or name(option=value, ...)'
+
+
+class Part(NamedTuple):
+  """A part as it was written.
+
+  Attributes:
+    name: what it is called.
+    args: values without a name.
+    options: values by name.
+    text: the whole.
+  """
+
+  name: str
+  args: tuple[Any, ...]
+  options: dict[str, Any]
+  text: str
+
+
+def split(text: str, separator: str) -> list[str]:
+  """Cuts text where a separator stands outside of brackets and quotes.
+
+  Args:
+    text: any text.
+    separator: one character.
+
+  Returns:
+    The pieces, without the spaces around them.
+
+  Example:
+    >>> split('krum, flag(num_iters=1, reg=0.5)', ',')
+    ['krum', 'flag(num_iters=1, reg=0.5)']
+  """
+  pieces, start, depth, quote = [], 0, 0, ''
+  skip = False
+  for i, c in enumerate(text):
+    if skip:
+      skip = False
+    elif quote:
+      skip = c == '\\'
+      quote = '' if c == quote else quote
+    elif c in '"\'':
+      quote = c
+    elif c in _OPEN:
+      depth += 1
+    elif c in _CLOSE:
+      depth -= 1
+    elif c == separator and depth == 0:
+      pieces.append(text[start:i].strip())
+      start = i + 1
+  return [*pieces, text[start:].strip()]
+
+
+def parse(text: str, *, name: str = 'spec') -> Part:
+  """Reads one part.
+
+  Args:
+    text: `name` or `name(option=value, ...)`.
+    name: of the argument or flag, for messages.
+
+  Returns:
+    The part.
+
+  Raises:
+    ValueError: if the text is something else.
+    TypeError: if it is no text.
+
+  Example:
+    >>> parse('sgd(0.05, momentum=0.9, schedule=cosine)')[:3]
+    ('sgd', (0.05,), {'momentum': 0.9, 'schedule': 'cosine'})
+  """
+  if not isinstance(text, str):
+    raise TypeError(f'{name} must be text; got {checks.described(text)}.')
+  node = _tree(text, name)
+  if isinstance(node, ast.Name):
+    return Part(node.id, (), {}, text)
+  if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+    raise ValueError(f'{name}={text!r} is no part: {_HOW}.')
+  value = lambda x: _value(x, text, name)
+  if any(k.arg is None for k in node.keywords):
+    raise ValueError(f'{name}={text!r} unpacks options: write each by name.')
+  return Part(
+    node.func.id,
+    tuple(value(x) for x in node.args),
+    {str(k.arg): value(k.value) for k in node.keywords},
+    text,
+  )
+
+
+def chain(text: str, *, name: str = 'spec') -> tuple[Part, ...]:
+  """Reads parts that follow one another.
+
+  Args:
+    text: `a+b+...`.
+    name: of the argument or flag, for messages.
+
+  Returns:
+    The parts.
+
+  Raises:
+    ValueError: if one is malformed.
+
+  Example:
+    >>> [part.name for part in chain('bucketing(bucket_size=2)+nnm+krum')]
+    ['bucketing', 'nnm', 'krum']
+  """
+  if not isinstance(text, str):
+    raise TypeError(f'{name} must be text; got {checks.described(text)}.')
+  return tuple(parse(piece, name=name) for piece in split(text, '+'))
+
+
+def pair(text: str, *, name: str = 'spec') -> tuple[str, str | None]:
+  """Cuts `a@b` in two.
+
+  Args:
+    text: `a@b`, or a alone.
+    name: of the argument or flag, for messages.
+
+  Returns:
+    a, and b or None.
+
+  Raises:
+    ValueError: if there are more than two.
+
+  Example:
+    >>> pair('gossip_sgd@ring(weights=uniform)')
+    ('gossip_sgd', 'ring(weights=uniform)')
+  """
+  if not isinstance(text, str):
+    raise TypeError(f'{name} must be text; got {checks.described(text)}.')
+  first, *rest = split(text, '@')
+  if len(rest) > 1:
+    raise ValueError(f'{name}={text!r} has {len(rest)} @: a@b puts a on b.')
+  return first, rest[0] if rest else None
+
+
+def write(name: str, *args: Any, **options: Any) -> str:
+  """Writes a part; `parse` reads it back.
+
+  Args:
+    name: what it is called.
+    *args: values without a name.
+    **options: values by name.
+
+  Returns:
+    The text.
+
+  Example:
+    >>> write('mgno', channels=8, iterations='10,20', padding='zeros')
+    "mgno(channels=8, iterations='10,20', padding=zeros)"
+  """
+  given = [*map(_written, args)]
+  given += [f'{k}={_written(v)}' for k, v in options.items()]
+  return f'{name}({", ".join(given)})' if given else name
+
+
+def changed(text: str, **options: Any) -> str:
+  """Sets options of a part.
+
+  Args:
+    text: the part.
+    **options: their new values.
+
+  Returns:
+    The part with them; as it was if it has them already.
+
+  Example:
+    >>> changed('mgno(channels=24)', channels=4, num_layers=1)
+    'mgno(channels=4, num_layers=1)'
+  """
+  part = parse(text)
+  if all(
+    k in part.options and part.options[k] == v for k, v in options.items()
+  ):
+    return text
+  return write(part.name, *part.args, **(part.options | options))
+
+
+class Registry(Mapping[str, Callable[..., Any]]):
+  """Functions by name, whose options are those of their signatures.
+
+  A mapping from names to functions; `|` makes a larger one. `print` shows every
+  part with its options and their defaults.
+
+  Attributes:
+    kind: what an entry is, e.g. 'rule'; names the argument in messages.
+    before: what may stand before an entry in a chain, or None.
+  """
+
+  def __init__(
+    self,
+    kind: str,
+    entries: Mapping[str, Callable[..., Any]],
+    *,
+    given: Iterable[str] = (),
+    before: 'Registry | None' = None,
+  ):
+    """Collects functions.
+
+    Args:
+      kind: what an entry is.
+      entries: functions by name.
+      given: parameters that whoever calls them passes, so that they are no
+        options.
+      before: entries of a chain but for its last.
+    """
+    self.kind = kind
+    self.before = before
+    self._entries = dict(entries)
+    self._given = frozenset(given)
+    self.__doc__ = f'Every {kind} with its options.\n\n{self}'
+
+  def __getitem__(self, name: str) -> Callable[..., Any]:
+    return self._entries[name]
+
+  def __iter__(self) -> Iterator[str]:
+    return iter(self._entries)
+
+  def __len__(self) -> int:
+    return len(self._entries)
+
+  def __or__(self, entries: Mapping[str, Callable[..., Any]]) -> 'Registry':
+    return Registry(
+      self.kind,
+      self._entries | dict(entries),
+      given=self._given,
+      before=self.before,
+    )
+
+  def __str__(self) -> str:
+    return '\n'.join(self.lines())
+
+  def __repr__(self) -> str:
+    return f'<Registry of {len(self)}: {", ".join(self)}>'
+
+  def lines(self) -> list[str]:
+    """Returns every part with its options and their defaults."""
+    out = [f'{part}+' for part in (self.before.lines() if self.before else ())]
+    for name in self:
+      options = self.options(name)
+      shown = [
+        k if p.default is p.empty else f'{k}={_written(p.default)}'
+        for k, p in options.items()
+      ]
+      out.append(f'{name}({", ".join(shown)})' if shown else name)
+    return out
+
+  def options(self, name: str) -> dict[str, inspect.Parameter]:
+    """Returns the options of an entry.
+
+    Args:
+      name: of the entry.
+
+    Returns:
+      Its parameters but for the given ones, by name, in order.
+    """
+    known = inspect.signature(self._entries[name]).parameters
+    many = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    return {
+      k: p
+      for k, p in known.items()
+      if k not in self._given and p.kind not in many
+    }
+
+  def part(
+    self, text: str, *, name: str | None = None, spec: str | None = None
+  ) -> Part:
+    """Reads a part and checks its name and the names of its options.
+
+    Args:
+      text: the part, not a chain.
+      name: of the argument or flag, for messages; `kind` by default.
+      spec: the text that the part is a piece of, for messages.
+
+    Returns:
+      The part; values without a name have got theirs.
+
+    Raises:
+      ValueError: naming the option, the part, what exists and the nearest.
+    """
+    name = name or self.kind
+    part = parse(text, name=name)
+    whole = text if spec is None else spec
+    checks.choice(part.name, self._entries, name=name, spec=whole)
+    known = self.options(part.name)
+    where = f'{name}={whole!r}: {part.name}'
+    if len(part.args) > len(known):
+      raise ValueError(
+        f'{where} takes {len(known)} options at most; got {len(part.args)}.'
+      )
+    ordered = dict(zip(known, part.args, strict=False))
+    for option in part.options:
+      if option not in known:
+        near = difflib.get_close_matches(option, known, n=1)
+        hint = f' Did you mean {near[0]!r}?' if near else ''
+        raise ValueError(
+          f'{where} has no option {option!r}: its options are '
+          f'{", ".join(known) or "none"}.{hint}'
+        )
+      if option in ordered:
+        raise ValueError(f'{where} gets the option {option!r} twice.')
+    return part._replace(args=(), options=ordered | part.options)
+
+  def parts(self, text: str, *, name: str | None = None) -> tuple[Part, ...]:
+    """Reads a chain: entries of `before`, then one of this registry.
+
+    Args:
+      text: `[a+...]b`.
+      name: of the argument or flag, for messages; `kind` by default.
+
+    Returns:
+      The parts.
+
+    Raises:
+      ValueError: as `part`.
+    """
+    name = name or self.kind
+    if not isinstance(text, str):
+      raise TypeError(f'{name} must be text; got {checks.described(text)}.')
+    *first, last = split(text, '+')
+    if first and self.before is None:
+      raise ValueError(
+        f'{name}={text!r} is a chain: name one {self.kind} instead.'
+      )
+    return (
+      *(self.before.part(p, name=name, spec=text) for p in first),
+      self.part(last, name=name, spec=text),
+    )
+
+  def check(self, text: str, *, name: str | None = None) -> None:
+    """Raises ValueError unless the text is a part, or a chain of them."""
+    self.parts(text, name=name)
+
+  def make(self, text: str, *args: Any, **context: Any) -> Any:
+    """Calls the function of a part.
+
+    Args:
+      text: the part.
+      *args: what comes first.
+      **context: further arguments; those that the function does not take, or
+        that the part sets itself, are left out.
+
+    Returns:
+      What the function returns.
+
+    Raises:
+      ValueError: as `part`, or if a required option is missing.
+    """
+    return self.bound(self.part(text), *args, **context)
+
+  def bound(self, part: Part, *args: Any, **context: Any) -> Any:
+    """Calls the function of a part that has been read, as `make` does."""
+    function = self._entries[part.name]
+    taken = {
+      k: v
+      for k, v in context.items()
+      if k not in part.options and checks.takes(function, k)
+    }
+    kwargs = taken | part.options
+    for k, p in list(self.options(part.name).items()):
+      if p.default is p.empty and k not in kwargs:
+        raise ValueError(
+          f'{self.kind}={part.text!r} needs the option {k!r}: write '
+          f'{part.name}({k}=...).'
+        )
+    return function(*args, **kwargs)
+
+
+class Pair:
+  """The grammar `a@b`, for flags: a of one registry, b of another.
+
+  Attributes:
+    first: of a.
+    second: of b.
+    needed: whether b must be there.
+  """
+
+  def __init__(
+    self,
+    first: 'Registry | Pair',
+    second: 'Registry | Pair',
+    *,
+    needed: bool = False,
+  ):
+    """Puts two grammars together.
+
+    Args:
+      first: of a.
+      second: of b.
+      needed: whether b must be there.
+    """
+    self.first = first
+    self.second = second
+    self.needed = needed
+
+  def lines(self) -> list[str]:
+    """Returns every part with its options and their defaults."""
+    return [*self.first.lines(), *(f'@{line}' for line in self.second.lines())]
+
+  def check(self, text: str, *, name: str = 'spec') -> None:
+    """Raises ValueError unless the text is `a@b`, or a where that will do."""
+    first, second = pair(text, name=name)
+    self.first.check(first, name=name)
+    if second is not None:
+      self.second.check(second, name=name)
+    elif self.needed:
+      raise ValueError(f'{name}={text!r} is on nothing: write {text}@....')
+
+
+def _tree(text: str, name: str) -> ast.expr:
+  problem = f'{name}={text!r} cannot be read'
+  if len(text) > _MAX_LENGTH:
+    raise ValueError(
+      f'{name} has {len(text)} characters: at most {_MAX_LENGTH} are read.'
+    )
+  try:
+    with warnings.catch_warnings():
+      warnings.simplefilter('ignore')
+      return ast.parse(text.strip(), mode='eval').body
+  except SyntaxError as error:
+    reason = str(error.msg).lower()
+    raise ValueError(f'{problem} ({reason}): {_HOW}.') from None
+  except (ValueError, MemoryError, RecursionError):
+    raise ValueError(f'{problem}: {_HOW}.') from None
+
+
+def _value(node: ast.expr, text: str, name: str) -> Any:
+  """What an option is set to."""
+  if isinstance(node, ast.Constant) and not isinstance(
+    node.value, (bytes, complex, type(...))
+  ):
+    return node.value
+  if isinstance(node, (ast.Tuple, ast.List)):
+    return tuple(_value(x, text, name) for x in node.elts)
+  if isinstance(node, ast.Name):
+    return _NUMBERS.get(node.id, node.id)
+  if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+    value = _value(node.operand, text, name)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+      return -value
+  # Another part, or a formula: whoever takes the option reads it.
+  inside = (ast.BinOp, ast.Call)
+  if isinstance(node, inside) and any(
+    isinstance(n, ast.Name) for n in ast.walk(node)
+  ):
+    return ast.get_source_segment(text.strip(), node)
+  shown = ast.get_source_segment(text.strip(), node) or text
+  raise ValueError(
+    f'{name}={text!r} has {shown!r} as a value: write a number, text in '
+    'quotes, a tuple, True, False or None.'
+  )
+
+
+def _written(value: Any) -> str:
+  """A value as it is written in a part."""
+  if isinstance(value, str):
+    plain = value.isidentifier() and value not in _NUMBERS
+    return value if plain and not _is_constant(value) else repr(value)
+  if isinstance(value, (tuple, list)):
+    inner = ', '.join(map(_written, value))
+    return f'({inner},)' if len(value) == 1 else f'({inner})'
+  if callable(value):
+    return getattr(value, '__name__', repr(value))
+  return repr(value)
+
+
+def _is_constant(word: str) -> bool:
+  try:
+    return isinstance(ast.parse(word, mode='eval').body, ast.Constant)
+  except SyntaxError:  # A keyword.
+    return True
