@@ -31,6 +31,7 @@ import ast
 import difflib
 import inspect
 import math
+import operator
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -40,6 +41,13 @@ from jaxdl.core import checks
 _MAX_LENGTH = 10_000
 _OPEN, _CLOSE = '([{', ')]}'
 _NUMBERS = {'inf': math.inf, 'nan': math.nan}
+# Of two plain numbers, such as 1/3.
+_FORMULAS = {
+  ast.Add: operator.add,
+  ast.Div: operator.truediv,
+  ast.Mult: operator.mul,
+  ast.Sub: operator.sub,
+}
 _HOW = 'write name or name(option=value, ...)'
 
 
@@ -480,6 +488,10 @@ def _value(node: ast.expr, text: str, name: str) -> Any:
     value = _value(node.operand, text, name)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
       return -value
+  if isinstance(node, ast.BinOp) and type(node.op) in _FORMULAS:
+    both = [_number(x) for x in (node.left, node.right)]
+    if None not in both and not (isinstance(node.op, ast.Div) and not both[1]):
+      return _FORMULAS[type(node.op)](*both)
   # Another part, or a formula: whoever takes the option reads it.
   inside = (ast.BinOp, ast.Call)
   if isinstance(node, inside) and any(
@@ -491,6 +503,13 @@ def _value(node: ast.expr, text: str, name: str) -> Any:
     f'{name}={text!r} has {shown!r} as a value: write a number, text in '
     'quotes, a tuple, True, False or None.'
   )
+
+
+def _number(node: ast.expr) -> int | float | None:
+  """A plain number, or None."""
+  value = node.value if isinstance(node, ast.Constant) else None
+  plain = isinstance(value, (int, float)) and not isinstance(value, bool)
+  return value if plain else None
 
 
 def _written(value: Any) -> str:

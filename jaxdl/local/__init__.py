@@ -4,11 +4,20 @@
 Zeroth order: `projected_gradient` measures the slope along directions drawn
 from keys, `estimated_gradient` and `apply_projected` put them to use.
 
+`make_optimizer` and `make_schedule` read optimizers and step sizes of specs.
+
 Cohorts: `batch_cohort` draws a batch per client; a sampler such as
 `sample_uniform` says who takes part, `gather_cohort` collects their data.
 """
 
 from jaxdl.local._cohorts import batch_cohort
+from jaxdl.local._optimizers import (
+  OPTIMIZERS,
+  SCHEDULES,
+  make_optimizer,
+  make_schedule,
+  stepped_inverse,
+)
 from jaxdl.local._projected import (
   DIRECTIONS,
   DIVISORS,
@@ -36,7 +45,9 @@ __all__ = [
   'ClientSample',
   'DIRECTIONS',
   'DIVISORS',
+  'OPTIMIZERS',
   'SAMPLERS',
+  'SCHEDULES',
   'add_scaled',
   'apply_projected',
   'batch_cohort',
@@ -44,6 +55,8 @@ __all__ = [
   'direction_keys',
   'estimated_gradient',
   'gather_cohort',
+  'make_optimizer',
+  'make_schedule',
   'perturbation',
   'projected_gradient',
   'sample_cyclic',
@@ -51,5 +64,6 @@ __all__ = [
   'sample_multinomial',
   'sample_poisson',
   'sample_uniform',
+  'stepped_inverse',
   'unmoved_share',
 ]

@@ -10,8 +10,8 @@ import optax
 from absl.testing import absltest, parameterized
 from reference import aggregators as reference
 
-from jaxdl import aggregators, attacks, decentralized
-from jaxdl.core import clients, schedules, types
+from jaxdl import aggregators, attacks, decentralized, local
+from jaxdl.core import clients, types
 
 H, F, D = 5, 1, 4
 
@@ -329,7 +329,7 @@ class AllToAllTest(parameterized.TestCase):
   )
   def test_schedule(self, arguments, want):
     value, decay, every = arguments
-    schedule = schedules.stepped_inverse_decay(value, decay=decay, every=every)
+    schedule = local.stepped_inverse(value, decay=decay, every=every)
     for t, rate in want.items():
       np.testing.assert_allclose(float(schedule(t)), rate, rtol=1e-6)
 
