@@ -416,6 +416,42 @@ class Registry(Mapping[str, Callable[..., Any]]):
     return function(*args, **kwargs)
 
 
+def known(facts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+  """Puts what is known about a function on it.
+
+  Args:
+    facts: a frozen record.
+
+  Returns:
+    A decorator that gives the function itself back.
+
+  Example:
+    >>> @known(frozenset({'linear'}))
+    ... def double(x):
+    ...   return 2 * x
+    >>> facts(double), double(2)
+    (frozenset({'linear'}), 4)
+  """
+
+  def mark(function):
+    vars(function)['facts'] = facts
+    return function
+
+  return mark
+
+
+def facts(function: Callable[..., Any]) -> Any:
+  """Returns what `known` put on a function, or None.
+
+  Args:
+    function: any; inside of `functools.partial` it is found too.
+
+  Returns:
+    The record.
+  """
+  return getattr(checks.unwrapped(function), 'facts', None)
+
+
 class Pair:
   """The grammar `a@b`, for flags: a of one registry, b of another.
 
@@ -520,6 +556,8 @@ def _written(value: Any) -> str:
   if isinstance(value, (tuple, list)):
     inner = ', '.join(map(_written, value))
     return f'({inner},)' if len(value) == 1 else f'({inner})'
+  if hasattr(value, 'item') and not getattr(value, 'shape', None):
+    return repr(value.item())  # A NumPy number.
   if callable(value):
     return getattr(value, '__name__', repr(value))
   return repr(value)
