@@ -39,6 +39,8 @@ from typing import Any, NamedTuple
 from jaxdl.core import checks
 
 _MAX_LENGTH = 10_000
+# Of a text in a message.
+_MAX_SHOWN = 200
 _OPEN, _CLOSE = '([{', ')]}'
 _NUMBERS = {'inf': math.inf, 'nan': math.nan}
 # Of two plain numbers, such as 1/3.
@@ -119,22 +121,8 @@ def parse(text: str, *, name: str = 'spec') -> Part:
     >>> parse('sgd(0.05, momentum=0.9, schedule=cosine)')[:3]
     ('sgd', (0.05,), {'momentum': 0.9, 'schedule': 'cosine'})
   """
-  if not isinstance(text, str):
-    raise TypeError(f'{name} must be text; got {checks.described(text)}.')
-  node = _tree(text, name)
-  if isinstance(node, ast.Name):
-    return Part(node.id, (), {}, text)
-  if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
-    raise ValueError(f'{name}={text!r} is no part: {_HOW}.')
-  value = lambda x: _value(x, text, name)
-  if any(k.arg is None for k in node.keywords):
-    raise ValueError(f'{name}={text!r} unpacks options: write each by name.')
-  return Part(
-    node.func.id,
-    tuple(value(x) for x in node.args),
-    {str(k.arg): value(k.value) for k in node.keywords},
-    text,
-  )
+  _check_text(text, name)
+  return _read(text, name, text)
 
 
 def chain(text: str, *, name: str = 'spec') -> tuple[Part, ...]:
@@ -154,9 +142,8 @@ def chain(text: str, *, name: str = 'spec') -> tuple[Part, ...]:
     >>> [part.name for part in chain('bucketing(bucket_size=2)+nnm+krum')]
     ['bucketing', 'nnm', 'krum']
   """
-  if not isinstance(text, str):
-    raise TypeError(f'{name} must be text; got {checks.described(text)}.')
-  return tuple(parse(piece, name=name) for piece in split(text, '+'))
+  _check_text(text, name)
+  return tuple(_read(piece, name, text) for piece in split(text, '+'))
 
 
 def pair(text: str, *, name: str = 'spec') -> tuple[str, str | None]:
@@ -176,15 +163,16 @@ def pair(text: str, *, name: str = 'spec') -> tuple[str, str | None]:
     >>> pair('gossip_sgd@ring(weights=uniform)')
     ('gossip_sgd', 'ring(weights=uniform)')
   """
-  if not isinstance(text, str):
-    raise TypeError(f'{name} must be text; got {checks.described(text)}.')
+  _check_text(text, name)
   first, *rest = split(text, '@')
   if len(rest) > 1:
-    raise ValueError(f'{name}={text!r} has {len(rest)} @: a@b puts a on b.')
+    raise ValueError(
+      f'{name}={_shown(text)} has {len(rest)} @: a@b puts a on b.'
+    )
   return first, rest[0] if rest else None
 
 
-def write(name: str, *args: Any, **options: Any) -> str:
+def write(name: str, /, *args: Any, **options: Any) -> str:
   """Writes a part; `parse` reads it back.
 
   Args:
@@ -195,16 +183,26 @@ def write(name: str, *args: Any, **options: Any) -> str:
   Returns:
     The text.
 
+  Raises:
+    ValueError: if the part or an option is called what is no name.
+    TypeError: if a value is no number, text, tuple, True, False or None.
+
   Example:
     >>> write('mgno', channels=8, iterations='10,20', padding='zeros')
     "mgno(channels=8, iterations='10,20', padding=zeros)"
   """
+  for word in (name, *options):
+    if not _is_word(word):
+      raise ValueError(f'{word!r} is no name of a part or an option.')
+  values = [(f'value {i + 1}', v) for i, v in enumerate(args)]
+  for label, value in [*values, *options.items()]:
+    _check_value(value, f'{label} of {name}')
   given = [*map(_written, args)]
   given += [f'{k}={_written(v)}' for k, v in options.items()]
   return f'{name}({", ".join(given)})' if given else name
 
 
-def changed(text: str, **options: Any) -> str:
+def changed(text: str, /, **options: Any) -> str:
   """Sets options of a part.
 
   Args:
@@ -220,7 +218,8 @@ def changed(text: str, **options: Any) -> str:
   """
   part = parse(text)
   if all(
-    k in part.options and part.options[k] == v for k, v in options.items()
+    k in part.options and _written(part.options[k]) == _written(v)
+    for k, v in options.items()
   ):
     return text
   return write(part.name, *part.args, **(part.options | options))
@@ -329,14 +328,16 @@ class Registry(Mapping[str, Callable[..., Any]]):
       ValueError: naming the option, the part, what exists and the nearest.
     """
     name = name or self.kind
-    part = parse(text, name=name)
+    _check_text(text, name)
     whole = text if spec is None else spec
+    part = _read(text, name, whole)
     checks.choice(part.name, self._entries, name=name, spec=whole)
     known = self.options(part.name)
-    where = f'{name}={whole!r}: {part.name}'
+    where = f'{name}={_shown(whole)}: {part.name}'
     if len(part.args) > len(known):
       raise ValueError(
-        f'{where} takes {len(known)} options at most; got {len(part.args)}.'
+        f'{where} takes {len(known)} options at most; got {len(part.args)}: '
+        f'its options are {", ".join(known) or "none"}.'
       )
     ordered = dict(zip(known, part.args, strict=False))
     for option in part.options:
@@ -365,12 +366,11 @@ class Registry(Mapping[str, Callable[..., Any]]):
       ValueError: as `part`.
     """
     name = name or self.kind
-    if not isinstance(text, str):
-      raise TypeError(f'{name} must be text; got {checks.described(text)}.')
+    _check_text(text, name)
     *first, last = split(text, '+')
     if first and self.before is None:
       raise ValueError(
-        f'{name}={text!r} is a chain: name one {self.kind} instead.'
+        f'{name}={_shown(text)} is a chain: name one {self.kind} instead.'
       )
     return (
       *(self.before.part(p, name=name, spec=text) for p in first),
@@ -381,7 +381,7 @@ class Registry(Mapping[str, Callable[..., Any]]):
     """Raises ValueError unless the text is a part, or a chain of them."""
     self.parts(text, name=name)
 
-  def make(self, text: str, *args: Any, **context: Any) -> Any:
+  def make(self, text: str, /, *args: Any, **context: Any) -> Any:
     """Calls the function of a part.
 
     Args:
@@ -398,7 +398,7 @@ class Registry(Mapping[str, Callable[..., Any]]):
     """
     return self.bound(self.part(text), *args, **context)
 
-  def bound(self, part: Part, *args: Any, **context: Any) -> Any:
+  def bound(self, part: Part, /, *args: Any, **context: Any) -> Any:
     """Calls the function of a part that has been read, as `make` does."""
     function = self._entries[part.name]
     taken = {
@@ -463,8 +463,8 @@ class Pair:
 
   def __init__(
     self,
-    first: 'Registry | Pair',
-    second: 'Registry | Pair',
+    first: Registry,
+    second: Registry,
     *,
     needed: bool = False,
   ):
@@ -490,24 +490,70 @@ class Pair:
     if second is not None:
       self.second.check(second, name=name)
     elif self.needed:
-      raise ValueError(f'{name}={text!r} is on nothing: write {text}@....')
+      raise ValueError(
+        f'{name}={_shown(text)} is on nothing: write {_shown(text)[1:-1]}@...'
+      )
 
 
-def _tree(text: str, name: str) -> ast.expr:
-  problem = f'{name}={text!r} cannot be read'
+def _check_text(text: Any, name: str) -> None:
+  if not isinstance(text, str):
+    raise TypeError(f'{name} must be text; got {checks.described(text)}.')
   if len(text) > _MAX_LENGTH:
     raise ValueError(
       f'{name} has {len(text)} characters: at most {_MAX_LENGTH} are read.'
     )
+
+
+def _shown(text: str) -> str:
+  """Text in quotes, its middle left out if it is long."""
+  shown = repr(text)
+  if len(shown) <= _MAX_SHOWN:
+    return shown
+  half = _MAX_SHOWN // 2
+  return f'{shown[:half]} ... {shown[-half:]}'
+
+
+def _read(text: str, name: str, whole: str) -> Part:
+  """Reads a part that stands in a larger text."""
+  where = f'{name}={_shown(whole)}'
+  if text != whole:
+    where += f' has {_shown(text)}, which'
+  node = _tree(text, where)
+  if isinstance(node, ast.Name):
+    return Part(node.id, (), {}, text)
+  if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+    raise ValueError(f'{where} is no part: {_HOW}.')
+  if any(k.arg is None for k in node.keywords):
+    raise ValueError(f'{where} unpacks options: write each by name.')
+  value = lambda x: _value(x, text.strip(), where)
+  try:
+    return Part(
+      node.func.id,
+      tuple(value(x) for x in node.args),
+      {str(k.arg): value(k.value) for k in node.keywords},
+      text,
+    )
+  except RecursionError:
+    raise ValueError(f'{where} is nested too deeply: {_HOW}.') from None
+
+
+def _tree(text: str, where: str) -> ast.expr:
+  text = text.strip()
+  if not text:
+    raise ValueError(f'{where} is empty: {_HOW}.')
   try:
     with warnings.catch_warnings():
       warnings.simplefilter('ignore')
-      return ast.parse(text.strip(), mode='eval').body
+      node = ast.parse(text, mode='eval').body
   except SyntaxError as error:
     reason = str(error.msg).lower()
-    raise ValueError(f'{problem} ({reason}): {_HOW}.') from None
+    raise ValueError(f'{where} cannot be read ({reason}): {_HOW}.') from None
   except (ValueError, MemoryError, RecursionError):
-    raise ValueError(f'{problem}: {_HOW}.') from None
+    raise ValueError(f'{where} cannot be read: {_HOW}.') from None
+  # The tree holds no comments, and no brackets around the whole.
+  if ast.get_source_segment(text, node) != text:
+    raise ValueError(f'{where} is no part: {_HOW}.')
+  return node
 
 
 def _value(node: ast.expr, text: str, name: str) -> Any:

@@ -81,7 +81,7 @@ from jaxdl.data._dataset import (
   pool_clients,
   train_test_split,
 )
-from jaxdl.data._registry import DATASETS, FILE_DATASETS, load_dataset
+from jaxdl.data._registry import DATASETS, load_dataset, needs_files
 from jaxdl.data._skew import add_noise_by_client, rotate_by_client
 from jaxdl.data._synthetic import (
   Quadratics,
@@ -133,7 +133,7 @@ __all__ = [
   'ClientExamples',
   'DATASETS',
   'Dataset',
-  'FILE_DATASETS',
+  'needs_files',
   'FederatedDataset',
   'FileError',
   'MAX_BYTES',

@@ -119,18 +119,18 @@ class SplitTest(parameterized.TestCase):
 
 
 class RegistryTest(parameterized.TestCase):
-  @parameterized.parameters(*data.FILE_DATASETS)
+  @parameterized.parameters(*filter(data.needs_files, data.DATASETS))
   def test_files_need_a_place(self, name):
-    with self.assertRaisesRegex(ValueError, f"'{name}' .*pass data_dir"):
+    with self.assertRaisesRegex(ValueError, f'dataset={name} .*pass data_dir'):
       data.load_dataset(name)
 
   def test_unknown_names_and_options_are_listed(self):
     with self.assertRaisesRegex(ValueError, "dataset='mnits'.*'mnist'"):
       data.load_dataset('mnits')
-    with self.assertRaisesRegex(ValueError, "'alpha': it takes .*flatten"):
-      data.load_dataset('digits', alpha=1.0)
+    with self.assertRaisesRegex(ValueError, "'alpha'.*are .*flatten"):
+      data.load_dataset('digits(alpha=1.0)')
     with self.assertRaisesRegex(ValueError, "no option 'seeds'"):
-      data.load_dataset('mnist', '/nowhere', seeds=1)
+      data.load_dataset('mnist(seeds=1)', '/nowhere')
 
   def test_same_seed_same_data(self):
     for name in ('synthetic', 'linear_regression', 'synthetic_images'):

@@ -3,6 +3,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from jaxdl import data
+from jaxdl.core import registry
 
 OPTIONS = {
   'iid': {},
@@ -34,6 +35,13 @@ def labels_of(n=211, num_classes=5):
   return rng(9).integers(0, num_classes, n)
 
 
+def make(name, generator, labels, num_clients, **options):
+  """Writes the spec of a partition and reads it."""
+  owners = {k: options.pop(k) for k in ('client_ids',) if k in options}
+  spec = registry.write(name, **options)
+  return data.make_partition(spec, generator, labels, num_clients, **owners)
+
+
 class EveryPartitionTest(parameterized.TestCase):
   @parameterized.product(
     name=[*OPTIONS, 'balanced', 'cyclic', 'natural'], num_clients=[1, 4, 7]
@@ -50,8 +58,8 @@ class EveryPartitionTest(parameterized.TestCase):
       options = {'client_ids': np.arange(len(labels)) % num_clients}
     if name == 'classes' and num_clients == 1:
       options = {**options, 'classes_per_client': 5}
-    parts = data.make_partition(name, rng(), labels, num_clients, **options)
-    again = data.make_partition(name, rng(), labels, num_clients, **options)
+    parts = make(name, rng(), labels, num_clients, **options)
+    again = make(name, rng(), labels, num_clients, **options)
     self.assertLen(parts, num_clients)
     self.assertEqual(sorted(np.concatenate(parts)), list(range(len(labels))))
     for part, same in zip(parts, again, strict=True):
@@ -61,10 +69,7 @@ class EveryPartitionTest(parameterized.TestCase):
 
   def test_another_seed_is_another_partition(self):
     for name, options in OPTIONS.items():
-      a, b = (
-        data.make_partition(name, rng(s), labels_of(), 4, **options)
-        for s in (1, 2)
-      )
+      a, b = (make(name, rng(s), labels_of(), 4, **options) for s in (1, 2))
       same = all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
       self.assertFalse(same, name)
 
@@ -77,9 +82,9 @@ class EveryPartitionTest(parameterized.TestCase):
   @parameterized.parameters(*OPTIONS)
   def test_refuses_more_clients_than_examples(self, name):
     with self.assertRaisesRegex(ValueError, 'num_clients=4 exceeds the 3 exa'):
-      data.make_partition(name, rng(), np.arange(3), 4, **OPTIONS[name])
+      make(name, rng(), np.arange(3), 4, **OPTIONS[name])
     with self.assertRaisesRegex(TypeError, 'rng must be a numpy Generator'):
-      data.make_partition(name, 0, np.arange(3), 2, **OPTIONS[name])
+      make(name, 0, np.arange(3), 2, **OPTIONS[name])
 
   @parameterized.product(
     name=list(CONTINUOUS),
@@ -91,7 +96,7 @@ class EveryPartitionTest(parameterized.TestCase):
     options = {option: value}
     if name == 'label_dirichlet':
       options['min_size'] = 0
-    parts = data.make_partition(name, rng(), labels, 10, **options)
+    parts = make(name, rng(), labels, 10, **options)
     if name == 'overlapping_dirichlet':
       for part in parts:
         self.assertLessEqual(len(set(part)), 50)
@@ -113,7 +118,7 @@ class EveryPartitionTest(parameterized.TestCase):
     option = CONTINUOUS[name]
     for value in (np.inf, np.nan, -1.0):
       with self.assertRaisesRegex(ValueError, f'{option} must lie in'):
-        data.make_partition(name, rng(), labels_of(), 3, **{option: value})
+        make(name, rng(), labels_of(), 3, **{option: value})
 
   def test_priors_are_finite(self):
     labels = np.repeat([0, 1], 20)
@@ -147,11 +152,11 @@ class EveryPartitionTest(parameterized.TestCase):
     with self.assertRaisesRegex(
       ValueError, "partition='dir' is unknown.*'iid'"
     ):
-      data.make_partition('dir', rng(), labels_of(), 3)
-    with self.assertRaisesRegex(ValueError, "no option 'alpha': it takes none"):
-      data.make_partition('iid', rng(), labels_of(), 3, alpha=1.0)
+      make('dir', rng(), labels_of(), 3)
+    with self.assertRaisesRegex(ValueError, "no option 'alpha'.*are none"):
+      make('iid', rng(), labels_of(), 3, alpha=1.0)
     with self.assertRaisesRegex(ValueError, "needs the option 'alpha'"):
-      data.make_partition('label_dirichlet', rng(), labels_of(), 3)
+      make('label_dirichlet', rng(), labels_of(), 3)
     functions = {f.__name__ for f in data.PARTITIONERS.values()}
     self.assertContainsSubset(functions, data.__all__)
 

@@ -16,7 +16,7 @@ _KEYS = (
 
 
 def load_npz(
-  path: str | os.PathLike[str],
+  data_dir: str | os.PathLike[str],
   *,
   scale: float = 1.0,
   num_classes: int | None = None,
@@ -30,7 +30,7 @@ def load_npz(
   axis of one is dropped), floating-point labels are regression targets.
 
   Args:
-    path: the file.
+    data_dir: the file.
     scale: inputs are multiplied by it, e.g. `1 / 255` for raw pixels.
     num_classes: K; one more than the largest label if None.
     name: what to call the data set; the file's stem if None.
@@ -46,7 +46,7 @@ def load_npz(
       pickled, too large or empty, or the arrays do not fit together; names
       the file.
   """
-  path = pathlib.Path(_reading.existing(path))
+  path = pathlib.Path(_reading.existing(data_dir))
   with _bounded.archive(path, max_bytes) as archive:
     present = archive.names
     keys = next((k for k in _KEYS if set(k) & set(present)), _KEYS[0])

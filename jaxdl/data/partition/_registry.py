@@ -1,46 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Partitioners by name, for flags."""
+"""Partitioners by name."""
 
-import inspect
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from jaxdl.core import checks
+from jaxdl.core import registry
 from jaxdl.data.partition import _labels, _sizes
 
-PARTITIONERS: Mapping[str, Callable[..., list[np.ndarray]]] = {
-  'iid': _sizes.partition_iid,
-  'quantity_dirichlet': _sizes.partition_quantity_dirichlet,
-  'power_law': _sizes.partition_power_law,
-  'lognormal': _sizes.partition_lognormal,
-  'label_dirichlet': _labels.partition_label_dirichlet,
-  'client_dirichlet': _labels.partition_client_dirichlet,
-  'overlapping_dirichlet': _labels.partition_overlapping_dirichlet,
-  'similarity': _labels.partition_similarity,
-  'shards': _labels.partition_shards,
-  'classes': _labels.partition_classes,
-  'natural': _sizes.partition_natural,
-}
+PARTITIONERS = registry.Registry(
+  'partition',
+  {
+    'iid': _sizes.partition_iid,
+    'quantity_dirichlet': _sizes.partition_quantity_dirichlet,
+    'power_law': _sizes.partition_power_law,
+    'lognormal': _sizes.partition_lognormal,
+    'label_dirichlet': _labels.partition_label_dirichlet,
+    'client_dirichlet': _labels.partition_client_dirichlet,
+    'overlapping_dirichlet': _labels.partition_overlapping_dirichlet,
+    'similarity': _labels.partition_similarity,
+    'shards': _labels.partition_shards,
+    'classes': _labels.partition_classes,
+    'natural': _sizes.partition_natural,
+  },
+  given=('rng', 'labels', 'num_clients', 'client_ids'),
+)
 
 
 def make_partition(
-  name: str,
+  spec: str,
   rng: np.random.Generator,
   labels: np.ndarray,
   num_clients: int,
-  **options: Any,
+  **context: Any,
 ) -> list[np.ndarray]:
   """Runs a partitioner by name.
 
   Args:
-    name: a key of `PARTITIONERS`.
+    spec: a part of `PARTITIONERS`, e.g. 'label_dirichlet(alpha=0.1)'.
     rng: host generator; advanced.
     labels: [n].
     num_clients: N.
-    **options: what that partitioner takes; an option that it does not have is
-      an error.
+    **context: further arguments, e.g. `client_ids` of 'natural'; those that the
+      partitioner does not take or the spec sets itself are left out.
 
   Returns:
     N sorted index arrays.
@@ -55,38 +57,4 @@ def make_partition(
     >>> [len(part) for part in parts]
     [2, 2]
   """
-  checks.choice(name, tuple(PARTITIONERS), name='partition')
-  function = PARTITIONERS[name]
-  check_options(function, options, name=f'partition {name!r}', skip=3)
-  return function(rng, labels, num_clients, **options)
-
-
-def check_options(
-  function: Callable[..., Any],
-  options: Mapping[str, Any],
-  *,
-  name: str,
-  skip: int = 0,
-) -> None:
-  """Checks keyword options against a function's signature.
-
-  Args:
-    function: what will be called.
-    options: keyword options.
-    name: what to call it in the message.
-    skip: leading parameters that are passed otherwise.
-
-  Raises:
-    ValueError: if an option is unknown or a required one is missing.
-  """
-  known = list(inspect.signature(function).parameters.values())[skip:]
-  names = [parameter.name for parameter in known]
-  for option in options:
-    if option not in names:
-      raise ValueError(
-        f'{name} has no option {option!r}: it takes '
-        f'{", ".join(names) or "none"}.'
-      )
-  for parameter in known:
-    if parameter.default is parameter.empty and parameter.name not in options:
-      raise ValueError(f'{name} needs the option {parameter.name!r}.')
+  return PARTITIONERS.make(spec, rng, labels, num_clients, **context)
