@@ -50,6 +50,11 @@ _FORMULAS = {
   ast.Mult: operator.mul,
   ast.Sub: operator.sub,
 }
+# What a part or a formula inside an option may hold.
+_INSIDE = (
+  *(ast.Name, ast.Constant, ast.Call, ast.keyword, ast.Tuple, ast.List),
+  *(ast.BinOp, ast.UnaryOp, ast.operator, ast.USub, ast.Load),
+)
 _HOW = 'write name or name(option=value, ...)'
 
 
@@ -525,6 +530,10 @@ def _read(text: str, name: str, whole: str) -> Part:
     raise ValueError(f'{where} is no part: {_HOW}.')
   if any(k.arg is None for k in node.keywords):
     raise ValueError(f'{where} unpacks options: write each by name.')
+  names = [str(k.arg) for k in node.keywords]
+  for option in names:
+    if names.count(option) > 1:
+      raise ValueError(f'{where} gives the option {option!r} twice.')
   value = lambda x: _value(x, text.strip(), where)
   try:
     return Part(
@@ -556,61 +565,95 @@ def _tree(text: str, where: str) -> ast.expr:
   return node
 
 
-def _value(node: ast.expr, text: str, name: str) -> Any:
-  """What an option is set to."""
+def _value(node: ast.expr, text: str, where: str) -> Any:
+  """What an option is set to; `text` is what the tree was read from."""
   if isinstance(node, ast.Constant) and not isinstance(
     node.value, (bytes, complex, type(...))
   ):
     return node.value
   if isinstance(node, (ast.Tuple, ast.List)):
-    return tuple(_value(x, text, name) for x in node.elts)
+    return tuple(_value(x, text, where) for x in node.elts)
   if isinstance(node, ast.Name):
     return _NUMBERS.get(node.id, node.id)
-  if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-    value = _value(node.operand, text, name)
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-      return -value
-  if isinstance(node, ast.BinOp) and type(node.op) in _FORMULAS:
-    both = [_number(x) for x in (node.left, node.right)]
-    if None not in both and not (isinstance(node.op, ast.Div) and not both[1]):
-      return _FORMULAS[type(node.op)](*both)
+  number = _number(node)
+  if number is not None:
+    return number
   # Another part, or a formula: whoever takes the option reads it.
-  inside = (ast.BinOp, ast.Call)
-  if isinstance(node, inside) and any(
-    isinstance(n, ast.Name) for n in ast.walk(node)
+  shown = ast.get_source_segment(text, node) or text
+  found = list(ast.walk(node))
+  if all(isinstance(n, _INSIDE) for n in found) and any(
+    isinstance(n, ast.Name) for n in found
   ):
-    return ast.get_source_segment(text.strip(), node)
-  shown = ast.get_source_segment(text.strip(), node) or text
+    return shown
   raise ValueError(
-    f'{name}={text!r} has {shown!r} as a value: write a number, text in '
-    'quotes, a tuple, True, False or None.'
+    f'{where} has {_shown(shown)} as a value: write a number, text in quotes, '
+    'a tuple, True, False or None.'
   )
 
 
 def _number(node: ast.expr) -> int | float | None:
-  """A plain number, or None."""
-  value = node.value if isinstance(node, ast.Constant) else None
-  plain = isinstance(value, (int, float)) and not isinstance(value, bool)
-  return value if plain else None
+  """A number, the negative of one or a formula of two; None if it is none."""
+  if isinstance(node, ast.Constant):
+    plain = isinstance(node.value, (int, float))
+    return node.value if plain and not isinstance(node.value, bool) else None
+  if isinstance(node, ast.Name):
+    return _NUMBERS.get(node.id)
+  if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+    value = _number(node.operand)
+    return None if value is None else -value
+  if isinstance(node, ast.BinOp) and type(node.op) in _FORMULAS:
+    left, right = _number(node.left), _number(node.right)
+    if left is None or right is None:
+      return None
+    try:
+      return _FORMULAS[type(node.op)](left, right)
+    except ArithmeticError:
+      return None
+  return None
+
+
+def _check_value(value: Any, label: str) -> None:
+  """Raises TypeError unless `_written` writes what `_value` reads."""
+  if isinstance(value, (tuple, list)):
+    for x in value:
+      _check_value(x, label)
+  elif not (
+    value is None
+    or isinstance(value, (str, bool, int, float))
+    or _is_numpy_number(value)
+    or (callable(value) and _is_word(getattr(value, '__name__', '')))
+  ):
+    raise TypeError(
+      f'{label} must be a number, text, a tuple, True, False or None; got '
+      f'{checks.described(value)}.'
+    )
+
+
+def _is_numpy_number(value: Any) -> bool:
+  return hasattr(value, 'item') and not getattr(value, 'shape', None)
 
 
 def _written(value: Any) -> str:
   """A value as it is written in a part."""
+  if _is_numpy_number(value):
+    value = value.item()
   if isinstance(value, str):
-    plain = value.isidentifier() and value not in _NUMBERS
-    return value if plain and not _is_constant(value) else repr(value)
+    plain = value not in _NUMBERS and _is_word(value)
+    return value if plain else repr(str(value))
   if isinstance(value, (tuple, list)):
     inner = ', '.join(map(_written, value))
     return f'({inner},)' if len(value) == 1 else f'({inner})'
-  if hasattr(value, 'item') and not getattr(value, 'shape', None):
-    return repr(value.item())  # A NumPy number.
   if callable(value):
     return getattr(value, '__name__', repr(value))
   return repr(value)
 
 
-def _is_constant(word: str) -> bool:
+def _is_word(text: str) -> bool:
+  """Whether it reads as a name, and as itself."""
+  if not text.isidentifier():
+    return False
   try:
-    return isinstance(ast.parse(word, mode='eval').body, ast.Constant)
-  except SyntaxError:  # A keyword.
-    return True
+    node = ast.parse(text, mode='eval').body
+  except (SyntaxError, RecursionError, MemoryError):  # A keyword.
+    return False
+  return isinstance(node, ast.Name) and node.id == text
