@@ -41,8 +41,8 @@ the worst variant and the time that is left. Speed knows of no compilation.
 Modules: `runner` (Experiment, run, main, knob, BaseConfig), `plots`.
 """
 
-from jaxdl import plots
 from jaxdl.experiment import config, runner
+from jaxdl.experiment._compare import Moment, Variant, compare, train
 from jaxdl.experiment.runner import (
   BaseConfig,
   Experiment,
@@ -60,14 +60,17 @@ __all__ = [
   'BaseConfig',
   'Experiment',
   'Interrupted',
+  'Moment',
   'Result',
   'Row',
+  'Variant',
+  'compare',
   'config',
   'knob',
   'main',
-  'plots',
   'read_rows',
   'record',
   'run',
   'runner',
+  'train',
 ]

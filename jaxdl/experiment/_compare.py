@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The loop over seeds, algorithms and rounds: `compare`, and `train` for one.
 
-Both give an algorithm the same numbers: with `seeds=(3,)` a variant of `compare`
-does what `train` does with `key=jax.random.key(3)`.
+Both give an algorithm the same numbers: with `seeds=(3,)` a variant of
+`compare` does what `train` does with `key=jax.random.key(3)`.
 """
 
 import dataclasses
@@ -120,12 +120,12 @@ def compare(
       problems do not fit.
 
   Example:
-    >>> from jaxdl import decentralized, mixing, problems
+    >>> from jaxdl import decentralized, problems
     >>> import optax
     >>> problem = problems.quadratics(num_clients=4, seeds=(0, 1))
     >>> algorithms = {
     ...   name: decentralized.gossip_sgd(
-    ...     problem.task, mixing.make_mixer(name, 4), 4, optimizer=optax.sgd(0.1)
+    ...     problem.task, name, 4, optimizer=optax.sgd(0.1)
     ...   )
     ...   for name in ('ring', 'complete')
     ... }

@@ -449,6 +449,27 @@ def check_known(
   checks.choice(word, list(known), name=name, spec=spec)
 
 
+def check_different(values: Sequence[Any], *, name: str) -> None:
+  """Checks that a flag names something, and nothing twice.
+
+  Args:
+    values: its elements.
+    name: of the flag.
+
+  Raises:
+    ValueError: if it is empty, or one occurs twice.
+
+  Example:
+    >>> check_different(('mean', 'krum', 'mean'), name='rules')
+    Traceback (most recent call last):
+    ValueError: rules must differ; got mean,krum,mean.
+  """
+  if not values:
+    raise ValueError(f'{name} is empty: name at least one.')
+  if len(set(values)) != len(values):
+    raise ValueError(f'{name} must differ; got {text_of(tuple(values))}.')
+
+
 def check_square(count: int, *, name: str = 'num_clients') -> None:
   """Checks that matrices with a row and a column per client fit into memory.
 

@@ -1,0 +1,384 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Labeled examples that are dealt to clients."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdl import data as data_lib, local, metrics, networks
+from jaxdl.core import checks, types
+from jaxdl.experiment import config as config_lib
+
+knob = config_lib.knob
+
+# So many clients have an example each in every data set that comes along.
+_FEW = 100
+# What may be said of the models of all clients besides their means.
+CLIENT_METRICS = ('worst', 'first', 'mean_model')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClassificationConfig(config_lib.BaseConfig):
+  """Knobs of data, partition, network and batches."""
+
+  num_clients: int = knob(15, 'Simulated clients.', low=1)
+  dataset: str = knob(
+    'digits',
+    'Data set; those of files need --data_dir. Data sets with natural clients '
+    'pool them first.',
+    registry=data_lib.DATASETS,
+  )
+  data_dir: str = knob('', 'Folder of the data files.')
+  partition: str = knob(
+    'iid',
+    'How training examples are dealt.',
+    registry=data_lib.PARTITIONERS,
+  )
+  network: str = knob('mlp', 'Network.', registry=networks.NETWORKS)
+  batch_size: int = knob(8, 'Examples per client and round.', low=1)
+  l2: float = knob(0.0, 'Penalty l2 |theta|^2 in the loss.', low=0.0)
+  eval_batch_size: int = knob(
+    512, 'Examples per evaluation batch.', low=1, smoke=128
+  )
+
+  @property
+  def num_dealt(self) -> int:
+    """Clients to whom examples are dealt; 0 if that is not known yet."""
+    return self.num_clients
+
+  def validate(self) -> None:
+    """Checks what depends on several knobs."""
+    super().validate()
+    check_data(self.dataset, self.data_dir, self.num_dealt)
+
+  def problem(self, **changes: Any) -> types.Problem:
+    """Builds the problem of the knobs.
+
+    Args:
+      **changes: arguments of `classification` that differ from them.
+
+    Returns:
+      The problem.
+    """
+    return classification(
+      **(
+        {
+          'dataset': self.dataset,
+          'data_dir': self.data_dir or None,
+          'partition': self.partition,
+          'network': self.network,
+          'num_clients': self.num_clients,
+          'batch_size': self.batch_size,
+          'l2': self.l2,
+          'eval_batch_size': self.eval_batch_size,
+          'seeds': self.seeds,
+        }
+        | changes
+      )
+    )
+
+
+def check_data(dataset: str, data_dir: str, num_clients: int) -> None:
+  """Checks a data set against its files and its clients, without reading any.
+
+  Args:
+    dataset: a part of `data.DATASETS`.
+    data_dir: folder of the files, or nothing.
+    num_clients: clients to deal to; 0 checks nothing.
+
+  Raises:
+    ValueError: if a place is missing or useless, or there are fewer examples
+      than clients.
+  """
+  stored = data_lib.needs_files(dataset)
+  if stored and not data_dir:
+    raise ValueError(
+      f'dataset={dataset} is read from local files: give --data_dir.'
+    )
+  if data_dir and not stored:
+    raise ValueError(
+      f'data_dir={data_dir} has no effect on dataset={dataset}, which is not '
+      'read from files: leave it out.'
+    )
+  # Before anything is built for so many; reading files would take longer.
+  if num_clients > _FEW and not stored:
+    size = len(load(dataset).train_labels)
+    if num_clients > size:
+      raise ValueError(
+        f'num_clients={num_clients} exceeds the {size} examples: every client '
+        'needs at least one.'
+      )
+
+
+def load(
+  dataset: Any, data_dir: str | None = None, *, test_fraction: float = 0.25
+) -> data_lib.Dataset:
+  """Loads labeled examples.
+
+  Args:
+    dataset: a part of `data.DATASETS`, a `data.Dataset`, or a pair of arrays
+      (inputs [n, ...], labels int[n]) of which a part is kept for tests.
+    data_dir: folder of the files, for data sets that need it.
+    test_fraction: share of a pair of arrays that is tested on.
+
+  Returns:
+    The data set; natural clients are pooled.
+
+  Raises:
+    ValueError: for missing or broken files, in one sentence, or if there are
+      no classes.
+    TypeError: if it is something else.
+  """
+  if isinstance(dataset, str):
+    loaded = data_lib.load_dataset(dataset, data_dir)
+  elif isinstance(dataset, (data_lib.Dataset, data_lib.FederatedDataset)):
+    loaded = dataset
+  elif isinstance(dataset, (tuple, list)) and len(dataset) == 2:
+    loaded = _of_arrays(*dataset, test_fraction)
+  else:
+    raise TypeError(
+      'dataset must be a spec such as "digits", a data.Dataset or a pair '
+      f'(inputs, labels); got {checks.described(dataset)}.'
+    )
+  if isinstance(loaded, data_lib.FederatedDataset):
+    loaded = data_lib.pool_clients(loaded)[0]
+  if loaded.num_classes < 1:
+    raise ValueError(
+      f'dataset={dataset if isinstance(dataset, str) else loaded.name} has no '
+      'classes: choose one for classification.'
+    )
+  return loaded
+
+
+def _of_arrays(inputs, labels, test_fraction):
+  inputs = checks.host_array(inputs, name='inputs')
+  labels = checks.host_array(labels, name='labels')
+  if labels.ndim != 1 or len(labels) != len(inputs):
+    raise ValueError(
+      f'labels must have one entry per example, shape ({len(inputs)},); got '
+      f'{labels.shape}.'
+    )
+  if labels.dtype.kind not in 'iu' or (labels.size and labels.min() < 0):
+    raise ValueError(
+      'labels must be integers from 0: number the classes, '
+      'np.unique(labels, return_inverse=True).'
+    )
+  train, test = data_lib.train_test_split(
+    np.random.default_rng(0), labels, test_fraction=test_fraction
+  )
+  inputs = inputs.astype(np.float32)
+  return data_lib.Dataset(
+    inputs[train],
+    labels[train].astype(np.int32),
+    inputs[test],
+    labels[test].astype(np.int32),
+    num_classes=int(labels.max()) + 1,
+    name='arrays',
+  )
+
+
+def classification(
+  dataset: Any = 'digits',
+  *,
+  partition: str = 'iid',
+  network: str | types.Network = 'mlp',
+  num_clients: int = 15,
+  batch_size: int = 8,
+  l2: float = 0.0,
+  label_smoothing: float = 0.0,
+  data_dir: str | None = None,
+  eval_batch_size: int = 512,
+  client_metrics: Sequence[str] = ('worst', 'mean_model'),
+  seeds: Sequence[int] = (0,),
+) -> types.Problem:
+  """Deals labeled examples to clients, once per seed.
+
+  Args:
+    dataset: see `load`: a spec, a data set, or (inputs, labels).
+    partition: a part of `data.PARTITIONERS`; `min_size` is 1 unless it says
+      otherwise.
+    network: a part of `networks.NETWORKS`, or a network that gives logits.
+    num_clients: N.
+    batch_size: B, examples per client and round.
+    l2: penalty l2 |theta|^2 in the loss.
+    label_smoothing: share of each label spread over all classes.
+    data_dir: folder of the files, for data sets that need it.
+    eval_batch_size: examples per evaluation batch.
+    client_metrics: what is said of the models of all clients besides their
+      means, some of `CLIENT_METRICS`: `worst_accuracy`, `first_accuracy`,
+      `mean_model_accuracy` (of the averaged parameters).
+    seeds: S seeds.
+
+  Returns:
+    The problem. `data` is a pair: a dict of leaves [S, N, E, ...], padded
+    examples per client, and bool[S, N, E], which are real. It is measured by
+    `accuracy` and `loss` on the test set.
+
+  Raises:
+    ValueError: if data, partition or network do not fit.
+
+  Example:
+    >>> problem = classification('digits', partition='shards(2)', num_clients=5)
+    >>> problem.data[0]['inputs'].shape[:2], problem.num_classes
+    ((1, 5), 10)
+  """
+  for name in client_metrics:
+    checks.choice(name, CLIENT_METRICS, name='client_metrics')
+  loaded = load(dataset, data_dir)
+  parts = [
+    data_lib.make_partition(
+      partition,
+      np.random.default_rng(seed),
+      loaded.train_labels,
+      num_clients,
+      min_size=1,
+    )
+    for seed in seeds
+  ]
+  arrays = {'inputs': loaded.train_inputs, 'labels': loaded.train_labels}
+  size = max(len(part) for seed in parts for part in seed)
+  stacked = [data_lib.stack_clients(arrays, seed, size) for seed in parts]
+  client_data = {
+    name: jnp.asarray(np.stack([s[0][name] for s in stacked]))
+    for name in arrays
+  }
+  mask = jnp.asarray(np.stack([s[1] for s in stacked]))
+  task, made = make_task(loaded, network, l2=l2, smoothing=label_smoothing)
+  test = test_batches(loaded, eval_batch_size)
+
+  def cohort(key, data, round):
+    batch_key, _ = jax.random.split(jax.random.fold_in(key, round))
+    return local.batch_cohort(batch_key, *data, batch_size=batch_size)
+
+  evaluate = evaluator(task, test)
+  return types.Problem(
+    task=task,
+    data=(client_data, mask),
+    cohort=cohort,
+    evaluate=evaluate,
+    evaluate_clients=clients_evaluator(evaluate, client_metrics),
+    network=made,
+    seeds=tuple(seeds),
+    num_clients=num_clients,
+    num_classes=loaded.num_classes,
+    metric='accuracy',
+    ylabel='Test accuracy',
+    test=test,
+  )
+
+
+def make_task(
+  loaded: data_lib.Dataset,
+  network: str | types.Network,
+  *,
+  l2: float = 0.0,
+  smoothing: float = 0.0,
+) -> tuple[types.Task, types.Network]:
+  """Builds network and task for the shapes of a data set.
+
+  Args:
+    loaded: the data set.
+    network: a part of `networks.NETWORKS`, or a network.
+    l2: penalty in the loss.
+    smoothing: share of each label spread over all classes.
+
+  Returns:
+    The task and the network.
+
+  Raises:
+    ValueError: if they do not fit.
+  """
+  shape = loaded.train_inputs.shape[1:]
+  if isinstance(network, str):
+    network = networks.make_network(network, shape, loaded.num_classes)
+  network = networks.as_network(network)
+  task = networks.classification(
+    network,
+    jax.ShapeDtypeStruct((1, *shape), loaded.train_inputs.dtype),
+    num_classes=loaded.num_classes,
+    l2=l2,
+    label_smoothing=smoothing,
+  )
+  return task, network
+
+
+def test_batches(
+  loaded: data_lib.Dataset, batch_size: int
+) -> dict[str, chex.Array]:
+  """Cuts the test set into batches.
+
+  Args:
+    loaded: the data set.
+    batch_size: B at most.
+
+  Returns:
+    Dict of leaves [T, B, ...] with `mask`.
+  """
+  test = data_lib.eval_batches(
+    {'inputs': loaded.test_inputs, 'labels': loaded.test_labels},
+    min(batch_size, len(loaded.test_labels)),
+  )
+  return jax.tree.map(jnp.asarray, test)
+
+
+def evaluator(task: types.Task, test: Any):
+  """Compiles the evaluation of stacked models on a test set.
+
+  Args:
+    task: says how one model is evaluated.
+    test: batches, leaves [T, B, ...].
+
+  Returns:
+    A function from params with leading axis [S] to host metrics [S].
+  """
+  run = jax.jit(
+    lambda params, test: jax.lax.map(
+      lambda p: metrics.evaluate(task, p, test), params
+    )
+  )
+  return lambda params: jax.device_get(run(params, test))
+
+
+def clients_evaluator(evaluate, client_metrics: Sequence[str]):
+  """Makes the evaluation of a model per client of that of one.
+
+  Args:
+    evaluate: of models [S, ...].
+    client_metrics: see `classification`.
+
+  Returns:
+    A function from params with leading axes [S, N] to host metrics [S]: the
+    means over clients under their names, and what was asked for.
+  """
+  merged = 'mean_model' in client_metrics
+
+  @jax.jit
+  def flatten(models):
+    def leaf(x):
+      if merged:
+        x = jnp.concatenate([x, jnp.mean(x, axis=1, keepdims=True)], axis=1)
+      return x.reshape(-1, *x.shape[2:])
+
+    return jax.tree.map(leaf, models)
+
+  def measure(models) -> Mapping[str, np.ndarray]:
+    s, n = jax.tree.leaves(models)[0].shape[:2]
+    found = {
+      k: np.asarray(v).reshape(s, n + merged)
+      for k, v in evaluate(flatten(models)).items()
+    }
+    out = {k: v[:, :n].mean(axis=1) for k, v in found.items()}
+    if 'worst' in client_metrics:
+      out['worst_accuracy'] = found['accuracy'][:, :n].min(axis=1)
+    if 'first' in client_metrics:
+      out['first_accuracy'] = found['accuracy'][:, 0]
+    if merged:
+      out['mean_model_accuracy'] = found['accuracy'][:, n]
+    return out
+
+  return measure
