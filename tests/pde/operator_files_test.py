@@ -9,6 +9,7 @@ import numpy as np
 import scipy.io
 from absl.testing import absltest, parameterized
 
+from jaxdl.core import registry
 from jaxdl.pde import sets
 
 
@@ -84,7 +85,7 @@ class FilesTest(parameterized.TestCase):
       sets.load_mat(path, subsample=6)
     with self.assertRaisesRegex(sets.FileError, 'start=4 is past the 4'):
       sets.load_mat(path, start=4)
-    with self.assertRaisesRegex(FileNotFoundError, 'data_path'):
+    with self.assertRaisesRegex(FileNotFoundError, 'does not exist'):
       sets.load_mat(self.dir / 'none.mat')
 
   @parameterized.product(
@@ -206,6 +207,49 @@ class FilesTest(parameterized.TestCase):
       file['other'] = data
     with self.assertRaisesRegex(sets.FileError, 'layout: it has other'):
       sets.load_pdebench(path)
+
+  def file(self, path, **options):
+    spec = registry.write('file', str(path), **options)
+    return sets.SOURCES.make(spec, num_train=3, num_test=2)
+
+  def test_a_file_is_a_problem(self):
+    coeff, sol = self.array(6, 9, 9), self.array(6, 9, 9)
+    path = self.mat('v5', coeff=coeff, sol=sol)
+    got = self.file(path, subsample=2)
+    self.assertEqual((got.layout, got.periodic), ('grid', False))
+    np.testing.assert_array_equal(got.train.inputs[..., 0], coeff[:3, ::2, ::2])
+    np.testing.assert_array_equal(got.test.targets[..., 0], sol[3:5, ::2, ::2])
+    got = self.file(path, test_path=str(path))
+    np.testing.assert_array_equal(got.test.inputs[..., 0], coeff[:2])
+    plain = self.dir / 'x.npz'
+    np.savez(plain, inputs=coeff[..., None], targets=sol[..., None])
+    got = self.file(plain, format='npz', subsample=4)
+    np.testing.assert_array_equal(got.test.inputs[..., 0], coeff[3:5, ::4, ::4])
+    np.savez(plain, targets=sol)
+    with self.assertRaisesRegex(ValueError, 'lacks inputs.*it has targets'):
+      self.file(plain, format='npz')
+    with self.assertRaisesRegex(ValueError, 'there is no file nowhere.mat'):
+      self.file('nowhere.mat')
+    with self.assertRaisesRegex(ValueError, "format='darci' is unknown"):
+      self.file(path, format='darci')
+
+  def test_archives_of_sensors_say_their_layout(self):
+    u, y, s = self.array(6, 10), self.array(6, 2), self.array(6, 1)
+    rows = dict(X_train0=u, X_train1=y, y_train=s)
+    path = self.dir / 'rows.npz'
+    np.savez(path, **rows, X_test0=u, X_test1=y, y_test=s)
+    got = self.file(path, format='deeponet_npz')
+    self.assertEqual(got.layout, 'unaligned')
+    np.testing.assert_array_equal(got.train.inputs, u)
+    with self.assertRaisesRegex(ValueError, 'subsample=2 has no meaning'):
+      self.file(path, format='deeponet_npz', subsample=2)
+    pair = np.empty(2, object)
+    pair[:] = [u, y[:4]]
+    values = self.array(6, 4)
+    np.savez(path, X_train=pair, y_train=values, X_test=pair, y_test=values)
+    got = self.file(path, format='deeponet_npz')
+    self.assertEqual(got.layout, 'aligned')
+    np.testing.assert_array_equal(got.train.targets, values[:3])
 
 
 if __name__ == '__main__':

@@ -7,6 +7,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from jaxdl import pde
+from jaxdl.core import registry
 from jaxdl.pde import sets
 
 TINY = {
@@ -31,21 +32,26 @@ TINY = {
 }
 
 
+HOW = ('layout', 'queries_per_function', 'chunk')
+
+
 def make(problem, *, seed=0, num_train=3, num_test=2, **options):
+  how = {name: options.pop(name) for name in HOW if name in options}
   return sets.make_operator_dataset(
-    problem,
+    registry.write(problem, **{**TINY[problem], **options}),
     key=jax.random.key(seed),
     num_train=num_train,
     num_test=num_test,
-    **{**TINY[problem], **options},
+    **how,
   )
 
 
 class EveryProblemTest(parameterized.TestCase):
   def test_the_table_is_complete(self):
     self.assertEqual({*TINY, 'darcy'}, set(sets.PROBLEMS))
+    self.assertEqual({*sets.PROBLEMS, 'file'}, set(sets.SOURCES))
     for problem, options in TINY.items():
-      self.assertLessEqual(set(options), set(sets.problem_options(problem)))
+      self.assertLessEqual(set(options), set(sets.PROBLEMS.options(problem)))
 
   @parameterized.parameters(*TINY)
   def test_aligned_layout(self, problem):
@@ -182,8 +188,8 @@ class ContentTest(parameterized.TestCase):
 class MistakesTest(parameterized.TestCase):
   def test_names_and_numbers(self):
     with self.assertRaisesRegex(ValueError, "problem='heat' is unknown"):
-      sets.problem_options('heat')
-    with self.assertRaisesRegex(TypeError, "'nu' is no option.*viscosity"):
+      sets.PROBLEMS.check('heat')
+    with self.assertRaisesRegex(ValueError, "no option 'nu'.*viscosity"):
       make('burgers', nu=0.1)
     with self.assertRaisesRegex(ValueError, "layout='mesh' is unknown"):
       make('burgers', layout='mesh')

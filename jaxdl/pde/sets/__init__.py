@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sets of input and output functions: drawn and solved, or read from files.
 
-`make_operator_dataset(problem, ...)` draws and solves any of `PROBLEMS` in the
-layouts 'aligned', 'unaligned' (DeepONet) and 'grid' (FNO, MgNO);
-`problem_options(problem)` lists what can be set.
+`make_operator_dataset('burgers(resolution=64)', ...)` draws and solves any of
+`PROBLEMS` in the layouts 'aligned', 'unaligned' (DeepONet) and 'grid' (FNO,
+MgNO); `print(PROBLEMS)` shows them with their options. `SOURCES` also has
+`file("data.mat", format=darcy)`, which reads.
 
 `load_operator_mat`, `load_mat` (v5 and v7.3), `load_deeponet_npz`, `load_npz`,
 `load_npy` and `load_pdebench` read local files; broken ones raise `FileError`
@@ -20,8 +21,11 @@ from jaxdl.pde.sets._files import (
 )
 from jaxdl.pde.sets._formats import (
   FILE_FORMATS,
+  SOURCES,
   FileFormat,
   PDEBenchArrays,
+  StoredFunctions,
+  file,
   load_deeponet_npz,
   load_operator_mat,
   load_pdebench,
@@ -32,7 +36,6 @@ from jaxdl.pde.sets._make import (
   OperatorArrays,
   OperatorDataset,
   make_operator_dataset,
-  problem_options,
 )
 from jaxdl.pde.sets._recipes import Recipe
 
@@ -46,6 +49,9 @@ __all__ = [
   'PDEBenchArrays',
   'PROBLEMS',
   'Recipe',
+  'SOURCES',
+  'StoredFunctions',
+  'file',
   'is_hdf5',
   'load_deeponet_npz',
   'load_mat',
@@ -55,5 +61,4 @@ __all__ = [
   'load_pdebench',
   'make_operator_dataset',
   'mat_shapes',
-  'problem_options',
 ]

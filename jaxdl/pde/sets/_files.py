@@ -20,11 +20,16 @@ MAX_BYTES = _bounded.MAX_BYTES
 _HDF5 = b'\x89HDF\r\n\x1a\n'
 
 
+def exists(path: Path) -> bool:
+  """Whether there is such a file."""
+  return pathlib.Path(path).is_file()
+
+
 def resolve(path: Path) -> pathlib.Path:
   """Returns the path of a file, or raises FileNotFoundError."""
   path = pathlib.Path(path)
   if not path.is_file():
-    raise FileNotFoundError(f'{path} does not exist: check data_path.')
+    raise FileNotFoundError(f'{path} does not exist: check the path.')
   return path
 
 

@@ -390,3 +390,133 @@ def _check_axes(path, form):
     f'{form.targets} [{", ".join(timed[form.time])}]; got {list(shape)} and '
     f'{list(out)}{hint or "."}'
   )
+
+
+class StoredFunctions(NamedTuple):
+  """Functions of a file.
+
+  Attributes:
+    train: training split.
+    test: test split.
+    layout: 'grid', 'aligned' or 'unaligned', see `make_operator_dataset`.
+    periodic: whether the grid lacks the right end of each axis.
+  """
+
+  train: sets.OperatorArrays
+  test: sets.OperatorArrays
+  layout: str
+  periodic: bool = False
+
+
+def file(
+  path: str,
+  *,
+  format: str = 'darcy',
+  test_path: str = '',
+  subsample: int = 1,
+  num_train: int,
+  num_test: int,
+) -> StoredFunctions:
+  """Reads stored functions; `SOURCES` has it beside what is solved.
+
+  Args:
+    path: the file.
+    format: 'npz' holds `inputs` and `targets` [N, *grid, C]; 'deeponet_npz' is
+      that of `load_deeponet_npz`, objects included; others are the names in
+      `FILE_FORMATS`.
+    test_path: file of the test functions; empty takes those of `path` after the
+      first `num_train`, or the test half of a DeepONet archive.
+    subsample: every how many grid points are kept.
+    num_train: training functions at most (all rows of unaligned files).
+    num_test: test functions at most.
+
+  Returns:
+    Both splits.
+
+  Raises:
+    ValueError: if a file is missing, does not hold what it should, or has too
+      few functions.
+  """
+  checks.choice(format, FORMATS, name='format')
+  checks.integer(num_train, name='num_train', low=1)
+  checks.integer(num_test, name='num_test', low=1)
+  checks.integer(subsample, name='subsample', low=1)
+  for name in filter(None, (path, test_path)):
+    if not files.exists(name):
+      raise ValueError(f'problem={path!r}: there is no file {name}.')
+  found = FORMATS[format](path, test_path, num_train, num_test, subsample)
+  if not len(found.test.inputs) or not len(found.train.inputs):
+    raise ValueError(
+      f'{path} leaves {len(found.train.inputs)} training and '
+      f'{len(found.test.inputs)} test functions: reduce num_train or give '
+      'test_path.'
+    )
+  return found
+
+
+def _read_deeponet(path, test_path, num_train, num_test, subsample):
+  if subsample > 1:
+    raise ValueError(
+      f'subsample={subsample} has no meaning for the sensor values of {path}: '
+      'leave it out.'
+    )
+  train = load_deeponet_npz(path, allow_pickle=True)
+  test = load_deeponet_npz(test_path or path, split='test', allow_pickle=True)
+  if len(train.queries) == len(train.inputs):
+    return StoredFunctions(train, test, 'unaligned')
+  cut = sets.OperatorArrays(
+    train.inputs[:num_train], train.queries, train.targets[:num_train]
+  )
+  return StoredFunctions(cut, test, 'aligned')
+
+
+def _read_npz(path, test_path, num_train, num_test, subsample):
+  fields = load_npz(path)
+  missing = {'inputs', 'targets'} - fields.keys()
+  if missing:
+    raise ValueError(
+      f'{path} lacks {", ".join(sorted(missing))}: an .npz set holds inputs '
+      f'and targets [n, *grid, C]; it has {", ".join(fields)}.'
+    )
+  other = load_npz(test_path) if test_path else fields
+  start = 0 if test_path else num_train
+
+  def arrays(held, part):
+    cut = lambda x: thinned(x[part], subsample)
+    return sets.OperatorArrays(
+      cut(held['inputs']), np.zeros((0,)), cut(held['targets'])
+    )
+
+  return StoredFunctions(
+    arrays(fields, slice(0, num_train)),
+    arrays(other, slice(start, start + num_test)),
+    'grid',
+  )
+
+
+def _mat_reader(name):
+  def read(path, test_path, num_train, num_test, subsample):
+    load = lambda where, start, count: load_operator_mat(
+      where, name, start=start, max_samples=count, subsample=subsample
+    )
+    return StoredFunctions(
+      load(path, 0, num_train),
+      load(test_path or path, 0 if test_path else num_train, num_test),
+      'grid',
+      FILE_FORMATS[name].periodic,
+    )
+
+  return read
+
+
+def thinned(values: np.ndarray, step: int) -> np.ndarray:
+  """Keeps every `step`-th point of each grid axis of [n, *grid, C]."""
+  inner = (slice(None, None, step),) * (values.ndim - 2)
+  return values[(slice(None), *inner)]
+
+
+FORMATS = {name: _mat_reader(name) for name in FILE_FORMATS} | {
+  'deeponet_npz': _read_deeponet,
+  'npz': _read_npz,
+}
+SOURCES = sets.PROBLEMS | {'file': file}

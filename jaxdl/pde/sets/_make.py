@@ -2,11 +2,8 @@
 """Generated operator-learning sets in the layouts that the models read."""
 
 import functools
-import inspect
 import re
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import chex
 import jax
@@ -14,12 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import checkify
 
-from jaxdl.core import checks
+from jaxdl.core import checks, registry
 from jaxdl.pde.sets import _recipes as recipes, _recipes_2d as fields
 
 LAYOUTS = ('grid', 'aligned', 'unaligned')
 
-PROBLEMS: Mapping[str, Callable[..., recipes.Recipe]] = MappingProxyType(
+PROBLEMS = registry.Registry(
+  'problem',
   {
     'antiderivative': recipes.antiderivative,
     'nonlinear_ode': recipes.nonlinear_ode,
@@ -40,7 +38,8 @@ PROBLEMS: Mapping[str, Callable[..., recipes.Recipe]] = MappingProxyType(
     'darcy_multiscale': fields.darcy_multiscale,
     'helmholtz': fields.helmholtz,
     'navier_stokes': fields.navier_stokes,
-  }
+  },
+  given=('num_train', 'num_test'),
 )
 
 
@@ -72,39 +71,18 @@ class OperatorDataset(NamedTuple):
   sensors: np.ndarray
 
 
-def problem_options(problem: str) -> dict[str, Any]:
-  """Returns the options of a problem with their defaults.
-
-  Args:
-    problem: a name in `PROBLEMS`.
-
-  Returns:
-    Option name -> default, `resolution` first.
-
-  Raises:
-    ValueError: if the problem is unknown.
-
-  Example:
-    >>> problem_options('burgers')['viscosity']
-    0.1
-  """
-  checks.choice(problem, PROBLEMS, name='problem')
-  parameters = inspect.signature(PROBLEMS[problem]).parameters.values()
-  return {p.name: p.default for p in parameters}
-
-
 def _mesh(axes):
   return np.stack(np.meshgrid(*axes, indexing='ij'), axis=-1)
 
 
 @functools.lru_cache(maxsize=16)
-def _solver(problem, resolution, layout, queries_per_function, options, dtype):
+def _solver(spec, layout, queries_per_function, dtype):
   """Returns a recipe and its compiled form, shared by all seeds and splits.
 
   Building a recipe may factor a covariance of a thousand points.
   """
   del dtype  # The default float type, of which the compiled form depends.
-  recipe = PROBLEMS[problem](resolution, **dict(options))
+  recipe = PROBLEMS.make(spec)
   num_fine = int(np.prod([len(axis) for axis in recipe.output_axes]))
   stride = (slice(None, None, recipe.stride),) * len(recipe.output_axes)
 
@@ -169,11 +147,9 @@ def make_operator_dataset(
   key: chex.PRNGKey,
   num_train: int,
   num_test: int,
-  resolution: int | None = None,
   layout: str = 'aligned',
   queries_per_function: int = 1,
   chunk: int = 64,
-  **options: Any,
 ) -> OperatorDataset:
   """Draws input functions, solves for the outputs and arranges both.
 
@@ -186,23 +162,22 @@ def make_operator_dataset(
   (Navier-Stokes).
 
   Args:
-    problem: a name in `PROBLEMS`.
+    problem: a part of `PROBLEMS`, as 'burgers(resolution=64)'; `resolution`
+      counts the points per input axis.
     key: consumed.
     num_train: training functions, >= 1.
     num_test: test functions, >= 1.
-    resolution: points per input axis; None is the problem's default.
     layout: one of `LAYOUTS`.
     queries_per_function: `P`, for 'unaligned'.
     chunk: functions solved at a time; bounds the memory.
-    **options: of the problem, see `problem_options`.
 
   Returns:
     NumPy arrays of the default float dtype (float64 only under x64).
 
   Raises:
-    TypeError: if an option does not exist; the message lists the options.
-    ValueError: if an option is out of range, a solver's check fails (CFL,
-      convergence, resonance, blow-up) or the layout does not exist.
+    ValueError: if an option does not exist or is out of range, a solver's
+      check fails (CFL, convergence, resonance, blow-up) or the layout does not
+      exist.
 
   Cost: one compilation per problem, options, layout and chunk size, kept for
     further keys; then 500 functions take well under a second (ODEs, Burgers)
@@ -210,8 +185,10 @@ def make_operator_dataset(
 
   Example:
     >>> data = make_operator_dataset(
-    ...   'antiderivative', key=jax.random.key(0), num_train=4, num_test=2,
-    ...   resolution=20,
+    ...   'antiderivative(resolution=20)',
+    ...   key=jax.random.key(0),
+    ...   num_train=4,
+    ...   num_test=2,
     ... )
     >>> data.train.inputs.shape, data.train.queries.shape
     ((4, 20), (20, 1))
@@ -221,33 +198,16 @@ def make_operator_dataset(
   Source: Lu et al. 2021 (https://arxiv.org/abs/1910.03193), section 4; Li et
   al. 2021 (https://arxiv.org/abs/2010.08895), section 5.
   """
-  known = problem_options(problem)
-  for name in options:
-    if name not in known:
-      raise TypeError(
-        f'{name!r} is no option of {problem!r}: choose from {", ".join(known)}.'
-      )
+  part = PROBLEMS.part(problem)
   checks.integer(num_train, name='num_train', low=1)
   checks.integer(num_test, name='num_test', low=1)
   checks.integer(chunk, name='chunk', low=1)
   checks.choice(layout, LAYOUTS, name='layout')
   checks.integer(queries_per_function, name='queries_per_function', low=1)
-  if resolution is None:
-    resolution = known['resolution']
   dtype = np.dtype(jnp.result_type(float))
-  make: Any = _solver
-  try:
-    hash(tuple(options.values()))
-  except TypeError:
-    make = _solver.__wrapped__
-  recipe, run = make(
-    problem,
-    resolution,
-    layout,
-    queries_per_function,
-    tuple(options.items()),
-    dtype,
-  )
+  spec = registry.write(part.name, **part.options)
+  recipe, run = _solver(spec, layout, queries_per_function, dtype)
+  known = PROBLEMS.options(part.name)
   axes = tuple(axis[:: recipe.stride] for axis in recipe.output_axes)
   chunk = min(chunk, max(num_train, num_test))
 
@@ -255,12 +215,12 @@ def make_operator_dataset(
     arrays = _generate(run, split_key, num, chunk, known)
     if not all(np.isfinite(a).all() for a in arrays):
       raise ValueError(
-        f'{problem} produced NaN or infinite values with {options}: reduce '
-        'the time step or the amplitude of the inputs.'
+        f'{problem} produced NaN or infinite values: reduce the time step or '
+        'the amplitude of the inputs.'
       )
     inputs, outputs, *places = arrays
     if layout == 'grid':
-      return _grid_arrays(problem, recipe, inputs, outputs, axes, dtype)
+      return _grid_arrays(part.name, recipe, inputs, outputs, axes, dtype)
     flat = inputs.reshape(num, -1)
     if layout == 'aligned':
       queries = _mesh(axes).reshape(-1, len(axes)).astype(dtype)

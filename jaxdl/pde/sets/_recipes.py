@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recipes of the problems on an interval: how to draw a pair and solve it."""
 
-import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import chex
 import jax
@@ -50,57 +49,114 @@ def _refined(resolution, refinement):
   return refinement, (resolution - 1) * refinement + 1
 
 
-def _forced(solve, **extra):
-  """A recipe for s = solve(u, dt, **extra) on [0, end_time]."""
+def _forced(
+  solve: Callable[..., jax.Array],
+  resolution: int,
+  *,
+  space: str,
+  length_scale: float,
+  std: float,
+  num_terms: int,
+  bound: float,
+  end_time: float = 1.0,
+  refinement: int | None,
+) -> Recipe:
+  """Forcing u(t) on [0, end_time] to s = solve(u, dt) on a refined grid."""
+  checks.number(end_time, name='end_time', low=0.0, open_low=True)
+  refinement, fine = _refined(resolution, refinement)
+  times = np.linspace(0, end_time, fine)
+  functions = _random_fields.function_space(
+    space,
+    times / end_time,
+    # The length scale is in units of time, as the published l is.
+    length_scale=length_scale / end_time,
+    std=std,
+    num_terms=num_terms,
+    bound=bound,
+  )
+  dt = end_time / (fine - 1)
 
-  def build(
-    resolution: int = 100,
-    *,
-    space: str = 'rbf',
-    length_scale: float = 0.2,
-    std: float = 1.0,
-    num_terms: int = 20,
-    bound: float = 1.0,
-    end_time: float = 1.0,
-    refinement: int | None = None,
-    **options: Any,
-  ) -> Recipe:
-    """Forcing u(t) on [0, end_time] to s(t) on a refined grid."""
-    checks.number(end_time, name='end_time', low=0.0, open_low=True)
-    refinement, fine = _refined(resolution, refinement)
-    times = np.linspace(0, end_time, fine)
-    functions = _random_fields.function_space(
-      space,
-      times / end_time,
-      # The length scale is in units of time, as the published l is.
-      length_scale=length_scale / end_time,
-      std=std,
-      num_terms=num_terms,
-      bound=bound,
-    )
-    dt = end_time / (fine - 1)
+  def one(key):
+    u = _random_fields.sample_space(functions, key=key)
+    return u[::refinement], solve(u, dt=dt)
 
-    def one(key):
-      u = _random_fields.sample_space(functions, key=key)
-      return u[::refinement], solve(u, dt=dt, **options)
-
-    return Recipe(jax.vmap(one), (times[::refinement],), (times,), refinement)
-
-  parameters = list(inspect.signature(build).parameters.values())[:-1]
-  for name, default in extra.items():
-    parameters.append(parameters[-1].replace(name=name, default=default))
-  build.__signature__ = inspect.Signature(parameters)  # pyrefly: ignore
-  return build
+  return Recipe(jax.vmap(one), (times[::refinement],), (times,), refinement)
 
 
-antiderivative = _forced(_ode.solve_antiderivative)
-nonlinear_ode = _forced(_ode.solve_nonlinear_ode)
-pendulum = _forced(
-  lambda u, *, dt, stiffness=1.0: _ode.solve_pendulum(
-    u, dt=dt, stiffness=stiffness
-  )[:, 0],
-  stiffness=1.0,
-)
+def antiderivative(
+  resolution: int = 100,
+  *,
+  space: str = 'rbf',
+  length_scale: float = 0.2,
+  std: float = 1.0,
+  num_terms: int = 20,
+  bound: float = 1.0,
+  end_time: float = 1.0,
+  refinement: int | None = None,
+) -> Recipe:
+  """u(t) on [0, end_time] to s(t) with s' = u, s(0) = 0."""
+  return _forced(
+    _ode.solve_antiderivative,
+    resolution,
+    space=space,
+    length_scale=length_scale,
+    std=std,
+    num_terms=num_terms,
+    bound=bound,
+    end_time=end_time,
+    refinement=refinement,
+  )
+
+
+def nonlinear_ode(
+  resolution: int = 100,
+  *,
+  space: str = 'rbf',
+  length_scale: float = 0.2,
+  std: float = 1.0,
+  num_terms: int = 20,
+  bound: float = 1.0,
+  end_time: float = 1.0,
+  refinement: int | None = None,
+) -> Recipe:
+  """u(t) on [0, end_time] to s(t) of `solve_nonlinear_ode`."""
+  return _forced(
+    _ode.solve_nonlinear_ode,
+    resolution,
+    space=space,
+    length_scale=length_scale,
+    std=std,
+    num_terms=num_terms,
+    bound=bound,
+    end_time=end_time,
+    refinement=refinement,
+  )
+
+
+def pendulum(
+  resolution: int = 100,
+  *,
+  space: str = 'rbf',
+  length_scale: float = 0.2,
+  std: float = 1.0,
+  num_terms: int = 20,
+  bound: float = 1.0,
+  end_time: float = 1.0,
+  refinement: int | None = None,
+  stiffness: float = 1.0,
+) -> Recipe:
+  """Torque u(t) on [0, end_time] to the angle of a pendulum at rest."""
+  return _forced(
+    lambda u, *, dt: _ode.solve_pendulum(u, dt=dt, stiffness=stiffness)[:, 0],
+    resolution,
+    space=space,
+    length_scale=length_scale,
+    std=std,
+    num_terms=num_terms,
+    bound=bound,
+    end_time=end_time,
+    refinement=refinement,
+  )
 
 
 def legendre_transform(
@@ -228,10 +284,8 @@ def stochastic_elliptic(
   refinement: int | None = None,
 ) -> Recipe:
   """Log coefficient b(x) of the random 1-D problem to its solution."""
-  build = _forced(
-    lambda b, *, dt: _elliptic.solve_elliptic_1d(b, source=source)
-  )
-  return build(
+  return _forced(
+    lambda b, *, dt: _elliptic.solve_elliptic_1d(b, source=source),
     resolution,
     space=space,
     length_scale=length_scale,

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recipes of the periodic flows and the problems on a square."""
 
-import inspect
+from collections.abc import Callable
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -94,40 +95,17 @@ def poisson(
   return Recipe(jax.vmap(one), (x, x), (x, x))
 
 
-def _darcy(kind, *names, **defaults):
-  """Fixes the kind of coefficient and shows only the options it reads."""
-  full = inspect.signature(_darcy_recipe).parameters
-  shared = ('source', 'solve_resolution', 'num_modes', 'preconditioner')
-  keep = (*names, *shared, 'face', 'tolerance')
-
-  def build(resolution: int = 32, **options: Any) -> Recipe:
-    return _darcy_recipe(resolution, kind=kind, **{**defaults, **options})
-
-  shown = [
-    full[n].replace(default=defaults.get(n, full[n].default)) for n in keep
-  ]
-  first = full['resolution'].replace(default=32)
-  build.__signature__ = inspect.Signature([first, *shown])  # pyrefly: ignore
-  return build
-
-
-def _darcy_recipe(
+def _darcy(
+  draw: Callable[[int, chex.PRNGKey], jax.Array],
   resolution: int,
   *,
-  kind: str,
-  alpha: float = 2.0,
-  tau: float = 3.0,
-  scale: float | None = None,
-  low: float = 3.0,
-  high: float = 12.0,
-  num_scales: int = 6,
-  source: float = 1.0,
-  solve_resolution: int | None = None,
-  num_modes: int | None = None,
-  preconditioner: str = 'poisson',
-  face: str = 'arithmetic',
-  tolerance: float | None = None,
+  source: float,
+  solve_resolution: int | None,
+  preconditioner: str,
+  face: str,
+  tolerance: float | None,
 ) -> Recipe:
+  """Coefficient a = draw(points, key) to -div(a grad u) = source."""
   checks.integer(resolution, name='resolution', low=4)
   fine = resolution if solve_resolution is None else solve_resolution
   checks.integer(fine, name='solve_resolution', low=resolution)
@@ -138,20 +116,8 @@ def _darcy_recipe(
     )
   skip = (fine - 1) // (resolution - 1)
 
-  def coefficient(key):
-    if kind == 'multiscale':
-      return _pde_darcy.multiscale_coefficient(
-        fine, key=key, num_scales=num_scales
-      )
-    field = _spectral_fields.grf_neumann(
-      fine, key=key, alpha=alpha, tau=tau, scale=scale, num_modes=num_modes
-    )
-    if kind == 'lognormal':
-      return jnp.exp(field)
-    return _pde_darcy.threshold_coefficient(field, low=low, high=high)
-
   def sample(keys):
-    a = jax.vmap(coefficient)(keys)
+    a = jax.vmap(lambda key: draw(fine, key))(keys)
     u = _pde_darcy.solve_darcy(
       a,
       source,
@@ -165,13 +131,139 @@ def _darcy_recipe(
   return Recipe(sample, (x, x), (x, x))
 
 
-_FIELD = ('alpha', 'tau', 'scale')
-darcy_smooth = _darcy('threshold', *_FIELD, 'low', 'high')
-darcy_rough = _darcy('threshold', *_FIELD, 'low', 'high', tau=5.0, low=2.0)
-darcy_lognormal = _darcy('lognormal', *_FIELD)
-darcy_multiscale = _darcy(
-  'multiscale', 'num_scales', preconditioner='multigrid'
-)
+def _threshold(
+  resolution, *, alpha, tau, scale, low, high, num_modes, **solved
+):
+  """A coefficient of two values, by the sign of a Gaussian field."""
+
+  def draw(fine, key):
+    field = _spectral_fields.grf_neumann(
+      fine, key=key, alpha=alpha, tau=tau, scale=scale, num_modes=num_modes
+    )
+    return _pde_darcy.threshold_coefficient(field, low=low, high=high)
+
+  return _darcy(draw, resolution, **solved)
+
+
+def darcy_smooth(
+  resolution: int = 32,
+  *,
+  alpha: float = 2.0,
+  tau: float = 3.0,
+  scale: float | None = None,
+  low: float = 3.0,
+  high: float = 12.0,
+  source: float = 1.0,
+  solve_resolution: int | None = None,
+  num_modes: int | None = None,
+  preconditioner: str = 'poisson',
+  face: str = 'arithmetic',
+  tolerance: float | None = None,
+) -> Recipe:
+  """Coefficient 3 or 12, by the sign of a smooth field."""
+  return _threshold(
+    resolution,
+    alpha=alpha,
+    tau=tau,
+    scale=scale,
+    low=low,
+    high=high,
+    source=source,
+    solve_resolution=solve_resolution,
+    num_modes=num_modes,
+    preconditioner=preconditioner,
+    face=face,
+    tolerance=tolerance,
+  )
+
+
+def darcy_rough(
+  resolution: int = 32,
+  *,
+  alpha: float = 2.0,
+  tau: float = 5.0,
+  scale: float | None = None,
+  low: float = 2.0,
+  high: float = 12.0,
+  source: float = 1.0,
+  solve_resolution: int | None = None,
+  num_modes: int | None = None,
+  preconditioner: str = 'poisson',
+  face: str = 'arithmetic',
+  tolerance: float | None = None,
+) -> Recipe:
+  """Coefficient 2 or 12, by the sign of a rougher field."""
+  return _threshold(
+    resolution,
+    alpha=alpha,
+    tau=tau,
+    scale=scale,
+    low=low,
+    high=high,
+    source=source,
+    solve_resolution=solve_resolution,
+    num_modes=num_modes,
+    preconditioner=preconditioner,
+    face=face,
+    tolerance=tolerance,
+  )
+
+
+def darcy_lognormal(
+  resolution: int = 32,
+  *,
+  alpha: float = 2.0,
+  tau: float = 3.0,
+  scale: float | None = None,
+  source: float = 1.0,
+  solve_resolution: int | None = None,
+  num_modes: int | None = None,
+  preconditioner: str = 'poisson',
+  face: str = 'arithmetic',
+  tolerance: float | None = None,
+) -> Recipe:
+  """Coefficient exp(field), of the same field as `darcy_smooth`."""
+
+  def draw(fine, key):
+    return jnp.exp(
+      _spectral_fields.grf_neumann(
+        fine, key=key, alpha=alpha, tau=tau, scale=scale, num_modes=num_modes
+      )
+    )
+
+  return _darcy(
+    draw,
+    resolution,
+    source=source,
+    solve_resolution=solve_resolution,
+    preconditioner=preconditioner,
+    face=face,
+    tolerance=tolerance,
+  )
+
+
+def darcy_multiscale(
+  resolution: int = 32,
+  *,
+  num_scales: int = 6,
+  source: float = 1.0,
+  solve_resolution: int | None = None,
+  preconditioner: str = 'multigrid',
+  face: str = 'arithmetic',
+  tolerance: float | None = None,
+) -> Recipe:
+  """The trigonometric coefficient of several scales, randomly shifted."""
+  return _darcy(
+    lambda fine, key: _pde_darcy.multiscale_coefficient(
+      fine, key=key, num_scales=num_scales
+    ),
+    resolution,
+    source=source,
+    solve_resolution=solve_resolution,
+    preconditioner=preconditioner,
+    face=face,
+    tolerance=tolerance,
+  )
 
 
 def helmholtz(
