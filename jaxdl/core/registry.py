@@ -29,6 +29,7 @@ Example:
 
 import ast
 import difflib
+import functools
 import inspect
 import math
 import operator
@@ -405,6 +406,30 @@ class Registry(Mapping[str, Callable[..., Any]]):
 
   def bound(self, part: Part, /, *args: Any, **context: Any) -> Any:
     """Calls the function of a part that has been read, as `make` does."""
+    return self.partial(part, **context)(*args)
+
+  def partial(self, part: Part, /, **context: Any) -> Callable[..., Any]:
+    """Binds the options of a part that has been read, without a call.
+
+    Args:
+      part: from `part` or `parts`.
+      **context: as `make`.
+
+    Returns:
+      A `functools.partial` of the function.
+
+    Raises:
+      ValueError: if a required option is missing.
+
+    Example:
+      >>> DISTANCES = Registry(
+      ...   'distance',
+      ...   {'lp': lambda x, y, p=2.0: abs(x - y) ** p},
+      ...   given=('x', 'y'),
+      ... )
+      >>> DISTANCES.partial(DISTANCES.part('lp(p=3.0)'))(1.0, 3.0)
+      8.0
+    """
     function = self._entries[part.name]
     taken = {
       k: v
@@ -418,7 +443,7 @@ class Registry(Mapping[str, Callable[..., Any]]):
           f'{self.kind}={part.text!r} needs the option {k!r}: write '
           f'{part.name}({k}=...).'
         )
-    return function(*args, **kwargs)
+    return functools.partial(function, **kwargs)
 
 
 def known(facts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -533,7 +558,7 @@ def _read(text: str, name: str, whole: str) -> Part:
   names = [str(k.arg) for k in node.keywords]
   for option in names:
     if names.count(option) > 1:
-      raise ValueError(f'{where} gives the option {option!r} twice.')
+      raise ValueError(f'{where} gets the option {option!r} twice.')
   value = lambda x: _value(x, text.strip(), where)
   try:
     return Part(

@@ -228,8 +228,8 @@ class Store:
         meta['round'], meta['num_rows'], leaves, meta['skeleton']
       )
     raise ValueError(
-      f'{self._path} holds no checkpoint that can be read: pass --if_exists=overwrite '
-      'to start over, or another --workdir.'
+      f'{self._path} holds no checkpoint that can be read: pass '
+      '--if_exists=overwrite to start over, or another --workdir.'
     )
 
 

@@ -28,7 +28,7 @@ def define_flags(
     flag_values: where the flags go.
   """
   for field, kind in _shown(config_class):
-    text = _help(field, kind)
+    text = '\n'.join([_help(field, kind), *_parts(field)])
     if kind.base is bool and not kind.many:
       flags.DEFINE_bool(
         field.name, field.default, text, flag_values=flag_values
@@ -146,6 +146,8 @@ def help_text(config_class: type[config_lib.BaseConfig], title: str) -> str:
     default = _Serializer().serialize(field.default)
     line = wrapped(f'--{field.name}={default}', 2, 6, breaks=',')
     line += '\n' + wrapped(_help(field, kind), 6, 6)
+    for part in _parts(field):
+      line += '\n' + wrapped(part, 8, 12, breaks=',')
     (shared if field.name in common else own).append(line)
   parts = [title.strip()]
   if own:
@@ -205,8 +207,6 @@ def _help(field: dataclasses.Field, kind: config_lib.Kind) -> str:
   notes = []
   if spec.choices is not None:
     notes.append('one of ' + ', '.join(str(c) for c in spec.choices))
-  if spec.registry is not None:
-    notes.append('from ' + ', '.join(spec.registry.lines()))
   if spec.low is not None:
     notes.append(f'{">" if spec.open_low else ">="} {spec.low}')
   if spec.high is not None:
@@ -220,7 +220,14 @@ def _help(field: dataclasses.Field, kind: config_lib.Kind) -> str:
     for places, wanted in spec.needs.items()
     if not isinstance(wanted, bool)
   ]
-  return f'{spec.help} [{"; ".join(notes)}]' if notes else spec.help
+  text = f'{spec.help} [{"; ".join(notes)}]' if notes else spec.help
+  return f'{text} Parts:' if _parts(field) else text
+
+
+def _parts(field: dataclasses.Field) -> list[str]:
+  """What a spec may hold, with its options, one part per line."""
+  grammar = field.metadata['knob'].registry
+  return [] if grammar is None else grammar.lines()
 
 
 class _Parser(flags.ArgumentParser):

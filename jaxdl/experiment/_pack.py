@@ -170,7 +170,8 @@ def check_like(leaves: list[Leaf], template: chex.ArrayTree) -> None:
   if was != starts:
     raise ValueError(
       'the checkpoint holds a state of another form than this experiment '
-      'starts from: pass --if_exists=overwrite to start over, or another --workdir.'
+      'starts from: pass --if_exists=overwrite to start over, or another '
+      '--workdir.'
     )
 
 

@@ -347,8 +347,8 @@ def default_table(rows: list[Row], by: Sequence[str] = ()) -> Table:
       which a variant was tested.
 
   Returns:
-    Column names, and one tuple of cells per variant: 'mean +- sd' where there is
-    more than one seed (sd with N - 1), the value elsewhere. The split is
+    Column names, and one tuple of cells per variant: 'mean +- sd' where there
+    is more than one seed (sd with N - 1), the value elsewhere. The split is
     'test', or the first one that occurs if there is none of that name.
 
   Example:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where rows of metrics go.
 
-A row is a flat dict: `step` (the round), `split`, `variant`, `seed`, then metrics.
-`metrics.jsonl` is the truth: no time of day is in it, floats are written by
-`repr`, and NaN and infinities, which JSON lacks, are the strings "NaN",
-"Infinity" and "-Infinity", read back as floats.
+A row is a flat dict: `step` (the round), `split`, `variant`, `seed`, then
+metrics. `metrics.jsonl` is the truth: no time of day is in it, floats are
+written by `repr`, and NaN and infinities, which JSON lacks, are the strings
+"NaN", "Infinity" and "-Infinity", read back as floats.
 """
 
 import csv
@@ -210,7 +210,7 @@ def write_csv(rows: list[Row], path: str | os.PathLike[str]) -> None:
   _workdir.write_atomically(pathlib.Path(path), text.getvalue().encode())
 
 
-def normalised(row: Row, *, step: int, seed: int) -> Row:
+def normalized(row: Row, *, step: int, seed: int) -> Row:
   """Returns a row of plain Python values, labels first.
 
   Args:
@@ -219,7 +219,8 @@ def normalised(row: Row, *, step: int, seed: int) -> Row:
     seed: the seed of a row that names none.
 
   Returns:
-    The row with all four labels; the split defaults to 'test', the variant to ''.
+    The row with all four labels; the split defaults to 'test', the variant to
+    ''.
 
   Raises:
     ValueError: if the row is about another round or holds something that is

@@ -17,7 +17,9 @@ import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar
 
-from jaxdl.core import checks, clients
+import jax
+
+from jaxdl.core import checks, clients as clients_lib
 
 KINDS = {int: 'an integer', float: 'a number', bool: 'a bool', str: 'text'}
 
@@ -102,8 +104,10 @@ def knob(
     registry: reads the text, which is a part with its options (`core.registry`)
       or a tuple of those.
     smoke: what the value becomes in a small run (`BaseConfig.smoked`): a number
-      that it is lowered to, so many first entries of a tuple, or a function of
-      the value; None leaves it alone.
+      that it is lowered to, so many first entries of a tuple, another text or
+      tuple, or a function of the value, which changes nothing when it is called
+      again. None leaves it to the knob that this one declares anew, if any;
+      values of None stay.
 
   Returns:
     A dataclass field.
@@ -170,7 +174,7 @@ class BaseConfig:
     'psum',
     'How sums over devices are taken: fast, or (gathered) bitwise independent '
     'of the number of devices.',
-    choices=clients.REDUCTIONS,
+    choices=clients_lib.REDUCTIONS,
   )
   checkpoint_seconds: float = knob(
     60.0,
@@ -243,10 +247,52 @@ class BaseConfig:
     """
     changes: dict[str, Any] = {'smoke': True}
     for field, kind in fields(type(self)):
-      small = field.metadata['knob'].smoke
+      small = _smoke(type(self), field.name)
       if small is not None:
         changes[field.name] = _shrunk(small, kind, getattr(self, field.name))
     return dataclasses.replace(self, **changes)
+
+  def clients(
+    self, num_clients: int | None = None, *, even: bool = False
+  ) -> clients_lib.Clients:
+    """Says how the clients of this run are run: on all devices.
+
+    Knobs called `num_clients` and `chunk` (0: the default rule) are heeded
+    where there are any, and `reduction`.
+
+    Args:
+      num_clients: N, the knob of that name by default.
+      even: whether N must be a multiple of the number of devices, as where
+        clients talk to each other and none may be added to fill up.
+
+    Returns:
+      `Clients`, for algorithms.
+
+    Raises:
+      ValueError: if N is not known or does not split evenly.
+
+    Example:
+      >>> config = BaseConfig().clients(12)
+      >>> config.num_clients, config.chunk, config.reduction
+      (12, None, 'psum')
+    """
+    n = (
+      getattr(self, 'num_clients', None) if num_clients is None else num_clients
+    )
+    if n is None:
+      raise ValueError('num_clients is no knob here: pass it to clients().')
+    devices = jax.device_count()
+    if even and n % devices:
+      raise ValueError(
+        f'num_clients={n} does not split over {devices} devices: use '
+        f'{n + -n % devices} clients, or a number of devices that divides {n}.'
+      )
+    return clients_lib.Clients(
+      n,
+      mesh=clients_lib.clients_mesh() if devices > 1 else None,
+      chunk=getattr(self, 'chunk', None) or None,
+      reduction=self.reduction,
+    )
 
 
 def parse_process(text: str) -> tuple[str, int, int]:
@@ -273,12 +319,24 @@ def parse_process(text: str) -> tuple[str, int, int]:
   return found[3], int(found[2]), int(found[1])
 
 
+def _smoke(config: type[BaseConfig], name: str) -> Any:
+  """What the last knob of a name that says so makes of a small run."""
+  for cls in config.__mro__:
+    field = getattr(cls, '__dataclass_fields__', {}).get(name)
+    small = None if field is None else field.metadata['knob'].smoke
+    if small is not None:
+      return small
+  return None
+
+
 def _shrunk(small: Any, kind: Kind, value: Any) -> Any:
   """What a value becomes in a small run."""
   if callable(small):
     return small(value)
   if value is None:
     return None
+  if isinstance(small, (str, tuple)):
+    return small
   return value[:small] if kind.many else min(value, small)
 
 
@@ -388,7 +446,7 @@ def idle(config: BaseConfig, name: str) -> str | None:
     words = [
       word
       for value in values.values()
-      for word in re.split(r'[,+@:()= ]+', text_of(value))
+      for word in re.split(r'[,+@:()\[\]=\'" ]+', text_of(value))
     ]
     if not any(fnmatch.filter(words, pattern) for pattern in wanted):
       place = ' '.join(f'--{o}={text_of(v)}' for o, v in values.items())
@@ -515,12 +573,17 @@ def as_flags(config: type[BaseConfig], text: str) -> str:
   Example:
     >>> as_flags(BaseConfig, 'num_rounds must be at least 0; got -1.')
     '--num_rounds must be at least 0; got -1.'
-    >>> as_flags(BaseConfig, 'workdir=/a/seed=1 is a file.')
-    '--workdir=/a/seed=1 is a file.'
+    >>> as_flags(BaseConfig, 'workdir=/a/seeds=1 is a file.')
+    '--workdir=/a/seeds=1 is a file.'
+    >>> as_flags(BaseConfig, "seeds=0: 'krum(a=1, seeds=3)' has no option a.")
+    "--seeds=0: 'krum(a=1, seeds=3)' has no option a."
   """
   names = '|'.join(f.name for f, _ in fields(config))
+  knob = rf"(?<!\w\()(?<![\w./'\"-])({names})(?==\S| must | needs | is empty)"
+  # What is in quotes is somebody's text, such as a spec with options.
+  quoted = r"(?<!\w)'(?:[^'\\]|\\.)*'|(?<!\w)\"(?:[^\"\\]|\\.)*\""
   return re.sub(
-    rf"(?<![\w./'\"-])({names})(?==\S| must | needs | is empty)", r'--\1', text
+    f'{quoted}|{knob}', lambda m: f'--{m[1]}' if m[1] else m[0], text
   )
 
 
@@ -581,6 +644,9 @@ def fields(config) -> list[tuple[dataclasses.Field, Kind]]:
         f'{cls.__name__}.{field.name} must be made by knob(default, help).'
       )
     found.append((field, _kind(f'{cls.__name__}.{field.name}', hints)))
+  for name in cls.unused:
+    if name not in {field.name for field, _ in found}:
+      raise TypeError(f'{cls.__name__}.unused has {name!r}, which is no knob.')
   type.__setattr__(cls, '_jaxdl_fields', found)
   return found
 

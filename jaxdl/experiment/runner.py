@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import chex
 import jax
@@ -48,6 +48,7 @@ stopping_at_once = _main.stopping_at_once
 wrapped = _flags.wrapped
 
 Row = dict[str, Any]
+C = TypeVar('C', bound=config_lib.BaseConfig)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +65,9 @@ class Experiment:
     rows: `rows(state, metrics, round: int) -> list of rows`, on the host: once
       before round 1 with round 0 and metrics None, then after each round that
       `eval_every` divides and after the last. A row is a flat dict with the
-      labels split ('test' if left out), variant ('') and seed (the config's), and
-      numbers or text under any other name. `metrics` has come to the host.
+      labels split ('test' if left out), variant ('') and seed (the config's
+      first), and numbers or text under any other name. `metrics` has come to
+      the host.
     num_rounds: rounds of a complete run.
     plots: functions `(rows, directory) -> paths` that draw from the rows alone.
     table: `rows -> (columns, cells)` for the terminal; by default the last
@@ -97,10 +99,8 @@ def table_by(
     What `Experiment.table` takes.
 
   Example:
-    >>> rows = [
-    ...   dict(step=9, split='test', variant='fno', seed=0, grid=n, loss=1.0 / n)
-    ...   for n in (32, 64)
-    ... ]
+    >>> label = dict(step=9, split='test', variant='fno', seed=0)
+    >>> rows = [label | dict(grid=n, loss=1.0 / n) for n in (32, 64)]
     >>> table_by('grid')(rows)[1]
     [('fno', '32', '9', '0.03125'), ('fno', '64', '9', '0.01562')]
   """
@@ -229,6 +229,71 @@ def run(
   if jax.process_index():
     sinks = ()
   return _Run(experiment, config, list(sinks), store).run()
+
+
+def binary(
+  config_class: type[C], build: Callable[[C], Experiment]
+) -> tuple[Callable[..., Result], Callable[..., None]]:
+  """Makes the two functions that every experiment ends with.
+
+  Args:
+    config_class: the configuration.
+    build: `build(config) -> Experiment`, pure.
+
+  Returns:
+    `run(config, *, sinks=(), store=None) -> Result`, see `runner.run`, for
+    Python; and `main(argv=None)`, see `runner.main`, the command, which does
+    not return:
+
+        run, main = runner.binary(Config, build)
+
+        if __name__ == '__main__':
+          main()
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> def build(config):
+    ...   return Experiment(
+    ...     init=lambda: jnp.float32(config.seeds[0]),
+    ...     step=lambda x, round: (x + 1, {}),
+    ...     rows=lambda x, metrics, round: [{'value': float(x)}],
+    ...     num_rounds=config.num_rounds,
+    ...   )
+    >>> run_it, main_of_it = binary(BaseConfig, build)
+    >>> run_it(BaseConfig(num_rounds=2, seeds=(5,))).rows[-1]['value']
+    7.0
+  """
+
+  def run_config(
+    config: C,
+    *,
+    sinks: Sequence[_sinks.Sink] = (),
+    store: _checkpoint.Store | None = None,
+  ) -> Result:
+    """Runs the experiment.
+
+    Args:
+      config: knobs.
+      sinks: where rows go.
+      store: keeps checkpoints.
+
+    Returns:
+      Final states and all rows.
+    """
+    return run(build(config), config, sinks=sinks, store=store)
+
+  def main_of(argv: Sequence[str] | None = None) -> None:
+    """Runs the experiment as a command; does not return.
+
+    Args:
+      argv: the command line, `sys.argv` by default.
+    """
+    main(config_class, run_config, argv)
+
+  for function, name in ((run_config, 'run'), (main_of, 'main')):
+    function.__name__ = function.__qualname__ = name
+    function.__module__ = config_class.__module__
+  return run_config, main_of
 
 
 class _Run:
@@ -380,7 +445,7 @@ class _Run:
     if first and number > 1:
       self._stage('running')
     rows = [
-      _sinks.normalised(row, step=number, seed=self.config.seeds[0])
+      _sinks.normalized(row, step=number, seed=self.config.seeds[0])
       for row in found
     ]
     self.rows.extend(rows)
