@@ -2,8 +2,9 @@
 """Runs experiments: flags, rounds, metrics, checkpoints, plots.
 
 An experiment is a pure description, an `Experiment` of four functions, and a
-`Config` whose fields are knobs; `compare` makes one of algorithms and a problem,
-and `train` runs one algorithm without either. A file of an experiment ends
+`Config` whose fields are knobs; `compare` makes one of algorithms and a
+problem, and `train` runs one algorithm without either. A file of an experiment
+ends
 
     run, main = runner.binary(Config, build)
 
@@ -27,9 +28,9 @@ The command writes a *workdir* (`--workdir`, runs/<name> by default):
   variant and seed, then metrics. It is the truth, and holds no time of day: the
   same run gives the same bytes. Non-finite numbers are the strings "NaN",
   "Infinity" and "-Infinity".
-- `plots/*.png`, drawn from the rows alone; with `--outputs=plots,csv,tensorboard`
-  also `metrics.csv` and TensorBoard events; with `--profile_rounds=3` a trace of
-  some rounds.
+- `plots/*.png`, drawn from the rows alone; `metrics.csv` and TensorBoard events
+  (`--outputs=plots,csv,tensorboard`); a trace of some rounds
+  (`--profile_rounds=3`).
 - `checkpoints/`: the whole state, every `--checkpoint_seconds`, with checksums;
   the one before is taken where the newest is damaged.
 
@@ -38,11 +39,11 @@ devices, and writes the same `metrics.jsonl` as a run that was not (bitwise on
 the same devices; on any with `--reduction=gathered`, a flag of experiments that
 heed it). Knobs that say only how to run may change between, and `--num_rounds`
 may grow; another configuration needs `--if_exists=overwrite` or another
-`--workdir`. Ctrl-C is answered at once, finishes the round, saves and exits with
-130; before the first round, or given twice, it stops at once. `--smoke` shrinks
-everything but what the command line itself says. A flag that has no effect
-beside the others is refused. Where the disk takes no more, one sentence and
-exit code 2.
+`--workdir`. Ctrl-C is answered at once, finishes the round, saves and exits
+with 130; before the first round, or given twice, it stops at once. `--smoke`
+shrinks everything but what the command line itself says. A flag that has no
+effect beside the others is refused. Where the disk takes no more, one sentence
+and exit code 2.
 
 On a terminal there is a bar; elsewhere a line per evaluation with the best and
 the worst variant and the time that is left. Speed knows of no compilation.
