@@ -10,7 +10,6 @@ Example: python -m experiments.reproduce --papers=flag_aggregator,monna
 
 import contextlib
 import difflib
-import importlib
 import os
 import pathlib
 import platform
@@ -22,11 +21,11 @@ from collections.abc import Iterator
 import jax
 from absl import app, flags, logging
 
-from jaxdl import papers
+from experiments import papers
 from jaxdl.experiment import runner
 
 FLAGS = flags.FLAGS
-_KEYS = ', '.join(p.key for p in papers.PAPERS if p.claims)
+_KEYS = ', '.join(papers.keys())
 _FLAGS = {
   'papers': (['all'], f"Keys of the index, or 'all'; from {_KEYS}."),
   'seeds': (['0', '1', '2'], 'Seeds of every experiment.'),
@@ -49,18 +48,6 @@ A claim that does not hold is listed as such.
 """
 
 
-def claims_of(key: str) -> dict:
-  """The claims of one paper.
-
-  Args:
-    key: key in `jaxdl.papers`.
-
-  Returns:
-    `CLAIMS` of `experiments.claims.<key>`.
-  """
-  return importlib.import_module(f'experiments.claims.{key}').CLAIMS
-
-
 def chosen(names: list[str]) -> list[papers.Paper]:
   """Papers by key.
 
@@ -68,12 +55,12 @@ def chosen(names: list[str]) -> list[papers.Paper]:
     names: keys, or ['all'].
 
   Returns:
-    Papers that have claims.
+    The papers.
 
   Raises:
     ValueError: for unknown keys, or none.
   """
-  known = {p.key: p for p in papers.PAPERS if p.claims}
+  known = {key: papers.load(key) for key in papers.keys()}
   if names == ['all']:
     return list(known.values())
   if not names:
@@ -151,14 +138,14 @@ def check(paper: papers.Paper, seeds: tuple[int, ...]) -> list[str]:
     '| claim | held | figure | seconds |',
     '|---|---|---|---|',
   ]
-  for name, (description, fn) in claims_of(paper.key).items():
+  for name, claim in papers.claims(paper.key).items():
     start = time.monotonic()
-    held, figure = fn(seeds)
+    held, figure = claim(seeds)
     seconds = time.monotonic() - start
     verdict = 'yes' if held else '**no**'
     logging.info('%s/%s: %s (%s)', paper.key, name, verdict, figure)
     lines.append(
-      f'| {description} (`{name}`) | {verdict} | {figure} | {seconds:.0f} |'
+      f'| {claim.text} (`{name}`) | {verdict} | {figure} | {seconds:.0f} |'
     )
   return lines
 
@@ -175,7 +162,7 @@ def merge(path: pathlib.Path, sections: dict[str, list[str]]) -> None:
     for part in path.read_text().split('\n## ')[1:]:
       old[part.split(':', 1)[0]] = ('## ' + part.rstrip()).split('\n')
   old.update(sections)
-  order = [p.key for p in papers.PAPERS]
+  order = papers.keys()
   keys = sorted(old, key=lambda k: order.index(k) if k in order else 999)
   text = _HEADER + '\n' + '\n\n'.join('\n'.join(old[k]) for k in keys) + '\n'
   path.parent.mkdir(parents=True, exist_ok=True)
@@ -218,7 +205,7 @@ def smoke(paper: papers.Paper) -> str:
     What was tried, and how long it took.
   """
   start = time.monotonic()
-  name, (_, claim) = next(iter(claims_of(paper.key).items()))
+  name, claim = next(iter(papers.claims(paper.key).items()))
   with _small_experiments(), contextlib.suppress(_Enough):
     claim((0,))
   return f'{paper.key}: {name} runs ({time.monotonic() - start:.0f} s)'
@@ -278,11 +265,11 @@ def _reproduce(seeds: tuple[int, ...], signals) -> int:
         print(smoke(paper), flush=True)
         continue
       lines = check(paper, seeds)
-      module = importlib.import_module(f'experiments.claims.{paper.key}')
-      if hasattr(module, 'draw'):
+      draw = papers.picture(paper.key)
+      if draw is not None:
         folder = pathlib.Path(FLAGS.plots) / paper.key
         folder.mkdir(parents=True, exist_ok=True)
-        module.draw(seeds, folder)
+        draw(seeds, folder)
       merge(pathlib.Path(FLAGS.output), {paper.key: lines})
       print('\n'.join(lines), flush=True)
   except KeyboardInterrupt as error:

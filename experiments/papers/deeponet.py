@@ -7,9 +7,29 @@ import time
 import jax
 import numpy as np
 
-from experiments import _deeponet_pictures as pictures, deeponet
+from experiments import _deeponet_pictures as pictures, deeponet, papers
 from jaxdl import pde
 from jaxdl.experiment import operator_learning as learning
+
+PAPER = papers.Paper(
+  title='DeepONet: branch and trunk networks',
+  source='Lu et al. 2021, 2022; Wang et al. 2021',
+  arxiv='1910.03193',
+  functions=(
+    'operators.deeponet',
+    'operators.stacked_branch',
+    'operators.pod_deeponet',
+    'operators.pod_basis',
+    'operators.physics_task',
+    'operators.hard_boundary',
+    'operators.fnn',
+    'operators.resnet',
+    'operators.seq2seq',
+    'pde.sets.make_operator_dataset',
+  ),
+  binary='deeponet',
+  colab='03_operator_learning',
+)
 
 
 @functools.cache
@@ -30,7 +50,11 @@ def _mean(rows, metric='mse', *, split='test', **labels):
   return float(np.mean(found))
 
 
-def beats_fnn(seeds: tuple[int, ...]) -> tuple[bool, str]:
+@papers.claim(
+  'On the antiderivative a DeepONet of 9,041 parameters has a test MSE 20 '
+  'times below a dense network of 20,401'
+)
+def deeponet_beats_fnn(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Test error on the antiderivative against that of a dense network."""
   rows = _rows(seeds)
   mine = _mean(rows)
@@ -43,7 +67,11 @@ def beats_fnn(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return other >= 20 * mine, figure
 
 
-def smaller_gap(seeds: tuple[int, ...]) -> tuple[bool, str]:
+@papers.claim(
+  'Test error exceeds training error by less than half of what it does with '
+  'stacked branches (85,001 parameters)'
+)
+def smaller_gap_than_stacked(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Ratio of test to training error, unstacked against stacked branches."""
   rows = _rows(seeds, models=('deeponet', 'stacked_deeponet'), batch_size=250)
   errors = {
@@ -63,7 +91,10 @@ def smaller_gap(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return 2 * excess['deeponet'] <= excess['stacked_deeponet'], figure
 
 
-def deeper_trunk(seeds: tuple[int, ...]) -> tuple[bool, str]:
+@papers.claim(
+  'A trunk of three layers has at most 0.8 times the test MSE of two'
+)
+def deeper_trunk_helps(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Three layers of trunk against two."""
   deep, shallow = (
     _mean(_rows(seeds)),
@@ -72,7 +103,8 @@ def deeper_trunk(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return deep <= 0.8 * shallow, f'3 layers {deep:.2g}, 2 layers {shallow:.2g}'
 
 
-def more_data(seeds: tuple[int, ...]) -> tuple[bool, str]:
+@papers.claim('Test MSE falls at least like 1 / N from 100 to 10,000 triples')
+def error_falls_with_data(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Slope of the test error against the number of training triples."""
   sweep = _rows(seeds, sweep='num_train', sweep_values=(100.0, 1000.0))
   errors = [
@@ -102,7 +134,13 @@ def _measured_interpolation(num_sensors, seeds):
   return float(np.sqrt(np.mean(squares)))
 
 
-def interpolation_rate(seeds: tuple[int, ...]) -> tuple[bool, str]:
+@papers.claim(
+  'The interpolation error of the inputs is that of the formula, second '
+  'order in the spacing of the sensors'
+)
+def interpolation_error_is_second_order(
+  seeds: tuple[int, ...],
+) -> tuple[bool, str]:
   """How fast sensors resolve the inputs: second order, as in the formula."""
   counts = (6, 11, 21, 41)
   measured = [_measured_interpolation(m, seeds) for m in counts]
@@ -118,6 +156,10 @@ def interpolation_rate(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return bool(1.9 <= order <= 2.1 and worst <= 0.05), figure
 
 
+@papers.claim(
+  'On the pendulum 5 sensors give 3 times the RMSE of 20 or more, which are '
+  'alike to 1.5'
+)
 def enough_sensors(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Error of the pendulum along the number of sensors, and its plateau."""
   values = (5.0, 10.0, 20.0, 80.0)
@@ -139,7 +181,11 @@ def enough_sensors(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return bool(held), figure
 
 
-def no_labels(seeds: tuple[int, ...]) -> tuple[bool, str]:
+@papers.claim(
+  'Trained on the diffusion-reaction equation alone, the relative L2 error '
+  'on solutions is at most 5 %'
+)
+def learns_without_labels(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Trained on the equation alone, tested on solutions."""
   rows = _rows(
     seeds,
@@ -161,7 +207,11 @@ def no_labels(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return error <= 0.05, f'relative L2 error {error:.2%}'
 
 
-def pod_on_burgers(seeds: tuple[int, ...]) -> tuple[bool, str]:
+@papers.claim(
+  'Principal components beat a learned trunk on smooth Burgers solutions, '
+  'each at the better of two step sizes'
+)
+def pod_beats_plain_on_burgers(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Principal components in place of a trunk, each at its better step size."""
   models = ('deeponet', 'pod_deeponet')
   found = {model: {} for model in models}
@@ -211,7 +261,11 @@ def _seconds(fn, *args):
   return min(found)
 
 
-def against_solvers(seeds: tuple[int, ...]) -> tuple[bool, str]:
+@papers.claim(
+  'On these small problems evaluating a trained network for 1000 functions '
+  'at all points is less than 5 times as fast as solving, training apart'
+)
+def speed_up_over_solvers_is_small(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Times of a solver and of a network for 1000 functions, all points."""
   del seeds
   solvers = {
@@ -238,50 +292,3 @@ def against_solvers(seeds: tuple[int, ...]) -> tuple[bool, str]:
   )
   gain = max(solver / net for net, solver in times.values())
   return gain < 5.0, figure
-
-
-CLAIMS = {
-  'deeponet_beats_fnn': (
-    'On the antiderivative a DeepONet of 9,041 parameters has a test MSE 20 '
-    'times below a dense network of 20,401',
-    beats_fnn,
-  ),
-  'smaller_gap_than_stacked': (
-    'Test error exceeds training error by less than half of what it does with '
-    'stacked branches (85,001 parameters)',
-    smaller_gap,
-  ),
-  'deeper_trunk_helps': (
-    'A trunk of three layers has at most 0.8 times the test MSE of two',
-    deeper_trunk,
-  ),
-  'error_falls_with_data': (
-    'Test MSE falls at least like 1 / N from 100 to 10,000 triples',
-    more_data,
-  ),
-  'interpolation_error_is_second_order': (
-    'The interpolation error of the inputs is that of the formula, second '
-    'order in the spacing of the sensors',
-    interpolation_rate,
-  ),
-  'enough_sensors': (
-    'On the pendulum 5 sensors give 3 times the RMSE of 20 or more, which are '
-    'alike to 1.5',
-    enough_sensors,
-  ),
-  'learns_without_labels': (
-    'Trained on the diffusion-reaction equation alone, the relative L2 error '
-    'on solutions is at most 5 %',
-    no_labels,
-  ),
-  'pod_beats_plain_on_burgers': (
-    'Principal components beat a learned trunk on smooth Burgers solutions, '
-    'each at the better of two step sizes',
-    pod_on_burgers,
-  ),
-  'speed_up_over_solvers_is_small': (
-    'On these small problems evaluating a trained network for 1000 functions '
-    'at all points is less than 5 times as fast as solving, training apart',
-    against_solvers,
-  ),
-}

@@ -12,9 +12,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import _classical_multigrid as classical, mgno
+from experiments import _classical_multigrid as classical, mgno, papers
 from jaxdl import operators
 from jaxdl.experiment import operator_learning as learning
+
+PAPER = papers.Paper(
+  title='MgNO: operators as learned multigrid cycles',
+  source='He, Liu and Xu 2024',
+  arxiv='2310.19809',
+  functions=(
+    'operators.mgno',
+    'operators.v_cycle',
+    'operators.mgno_navier_stokes',
+    'operators.mgno_helmholtz',
+    'operators.rollout',
+    'operators.relative_h1_spectral',
+    'operators.mgnet',
+    'pde.solve_darcy',
+  ),
+  binary='mgno',
+  colab='03_operator_learning',
+)
+
 
 H1 = mgno.H1
 
@@ -42,6 +61,10 @@ def darcy(seeds: tuple[int, ...], model: str) -> tuple[float, float, int]:
   return float(l2), float(h1), int(size)
 
 
+@papers.claim(
+  '24 channels, 4 layers, 6 levels: 572,661 parameters (published: 0.57 M), '
+  '578,685 with three inputs'
+)
 def parameter_count(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Four layers of six levels with 24 channels have the published size."""
   del seeds  # Nothing is drawn.
@@ -55,6 +78,11 @@ def parameter_count(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return held, f'{found[0]:,} and {found[1]:,} with three inputs'
 
 
+@papers.claim(
+  'With textbook stencils and no coarse iterate a V-cycle is the BPX '
+  'preconditioner: the condition of -Laplace + 1 grows as 513, 2049, 8193, '
+  'preconditioned it is 25.6, 26.1, 28.0'
+)
 def bpx_is_exact(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """With textbook stencils a V-cycle is the multilevel preconditioner."""
   del seeds
@@ -70,6 +98,10 @@ def bpx_is_exact(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return bool(held), '; '.join(parts)
 
 
+@papers.claim(
+  'With residual transfer the error factor per cycle is .35 for V(1,1) and '
+  '.17 to .185 for V(2,2) on grids of 32, 64 and 128'
+)
 def textbook_cycle(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """A V-cycle with residual transfer reduces errors alike on all grids."""
   del seeds
@@ -85,6 +117,10 @@ def textbook_cycle(seeds: tuple[int, ...]) -> tuple[bool, str]:
   )
 
 
+@papers.claim(
+  'One linear V-cycle trained on Poisson, 32 x 32: the relative L2 error '
+  'falls with each of 1 to 5 levels, in all by more than a factor 2'
+)
 def levels_help(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """A linear cycle learns to invert better with every level."""
   errors = []
@@ -118,6 +154,9 @@ def _levels(seed):
   return [r['relative_l2'] for r in sorted(last, key=lambda r: r['levels'])]
 
 
+@papers.claim(
+  'Darcy, 32 x 32: MgNO beats one level by > 1.4 in L2 at fewer parameters'
+)
 def multilevel_helps(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Four levels beat one level of more parameters."""
   ours, other = darcy(seeds, 'mgno'), darcy(seeds, 'single_level')
@@ -128,6 +167,10 @@ def multilevel_helps(seeds: tuple[int, ...]) -> tuple[bool, str]:
   )
 
 
+@papers.claim(
+  'Trained on H1 instead of L2 its H1 error is > 2 times smaller, its L2 '
+  'error at most 1.1 times larger'
+)
 def h1_training_helps(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """The H1 loss more than halves the H1 error and keeps the L2 error."""
   ours, other = darcy(seeds, 'mgno'), darcy(seeds, 'mgno@relative_l2')
@@ -138,6 +181,10 @@ def h1_training_helps(seeds: tuple[int, ...]) -> tuple[bool, str]:
   )
 
 
+@papers.claim(
+  'Its L2 error is at most 1.15 times that of an FNO of > 5 times the '
+  'parameters'
+)
 def on_a_par_with_fno(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """With a fifth of the parameters, errors are those of an FNO."""
   ours, other = darcy(seeds, 'mgno'), darcy(seeds, 'fno')
@@ -149,50 +196,8 @@ def on_a_par_with_fno(seeds: tuple[int, ...]) -> tuple[bool, str]:
   )
 
 
+@papers.claim('A plain CNN is > 4 times worse in L2')
 def cnn_is_far_behind(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """A plain convolutional network does not see far enough."""
   ours, other = darcy(seeds, 'mgno'), darcy(seeds, 'cnn')
   return other[0] > 4 * ours[0], f'L2 {ours[0]:.4f}, CNN {other[0]:.4f}'
-
-
-CLAIMS = {
-  'parameter_count': (
-    '24 channels, 4 layers, 6 levels: 572,661 parameters (published: 0.57 M), '
-    '578,685 with three inputs',
-    parameter_count,
-  ),
-  'bpx_is_exact': (
-    'With textbook stencils and no coarse iterate a V-cycle is the BPX '
-    'preconditioner: the condition of -Laplace + 1 grows as 513, 2049, 8193, '
-    'preconditioned it is 25.6, 26.1, 28.0',
-    bpx_is_exact,
-  ),
-  'textbook_cycle': (
-    'With residual transfer the error factor per cycle is .35 for V(1,1) and '
-    '.17 to .185 for V(2,2) on grids of 32, 64 and 128',
-    textbook_cycle,
-  ),
-  'levels_help': (
-    'One linear V-cycle trained on Poisson, 32 x 32: the relative L2 error '
-    'falls with each of 1 to 5 levels, in all by more than a factor 2',
-    levels_help,
-  ),
-  'multilevel_helps': (
-    'Darcy, 32 x 32: MgNO beats one level by > 1.4 in L2 at fewer parameters',
-    multilevel_helps,
-  ),
-  'h1_training_helps': (
-    'Trained on H1 instead of L2 its H1 error is > 2 times smaller, its L2 '
-    'error at most 1.1 times larger',
-    h1_training_helps,
-  ),
-  'on_a_par_with_fno': (
-    'Its L2 error is at most 1.15 times that of an FNO of > 5 times the '
-    'parameters',
-    on_a_par_with_fno,
-  ),
-  'cnn_is_far_behind': (
-    'A plain CNN is > 4 times worse in L2',
-    cnn_is_far_behind,
-  ),
-}

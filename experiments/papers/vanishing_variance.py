@@ -5,7 +5,21 @@ import functools
 
 import numpy as np
 
-from experiments import vanishing_variance
+from experiments import papers, vanishing_variance
+
+PAPER = papers.Paper(
+  title='Variance-corrected averaging',
+  source='Tian et al. 2024',
+  arxiv='2404.04616',
+  functions=(
+    'mixing.variance.variance_corrected_average',
+    'mixing.variance.variance_corrected',
+    'decentralized.buffered_gossip',
+    'mixing.variance.rescale_to_variance',
+  ),
+  binary='vanishing_variance',
+)
+
 
 METHODS = ('federated', 'plain', 'corrected', 'corrected_self')
 
@@ -31,18 +45,25 @@ def _first_to(curve, target=0.9):
   return min((t for t, v in curve.items() if v >= target), default=np.inf)
 
 
+@papers.claim(
+  'Plain gossip from different starts is at chance after 100 ticks.'
+)
 def plain_gossip_stalls(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Plain gossip is at most at 0.2 after 100 ticks, three hidden layers."""
   found = _curve(_rows(seeds), 'plain')[100]
   return found <= 0.2, f'accuracy {found:.3f} at tick 100'
 
 
+@papers.claim('Variance-corrected gossip reaches 0.94 within 100 ticks.')
 def corrected_gossip_learns(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Corrected gossip reaches 0.94 within 100 ticks."""
   found = _curve(_rows(seeds), 'corrected')[100]
   return found >= 0.94, f'accuracy {found:.3f} at tick 100'
 
 
+@papers.claim(
+  'Variance-corrected gossip ends within 2 points of federated averaging.'
+)
 def corrected_matches_federated(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Corrected gossip and federated averaging are within 2 points at 150."""
   ours = _curve(_rows(seeds), 'corrected')[150]
@@ -51,6 +72,7 @@ def corrected_matches_federated(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return abs(ours - theirs) <= 0.02, figure
 
 
+@papers.claim('Whose variance is restored hardly matters.')
 def targets_agree(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Restoring the own or the others' variance makes less than a point."""
   others = _curve(_rows(seeds), 'corrected')[150]
@@ -58,6 +80,7 @@ def targets_agree(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return abs(others - own) <= 0.01, f'others {others:.3f}, self {own:.3f}'
 
 
+@papers.claim('The variance of plain gossip falls as the mixing matrix says.')
 def variance_follows_theory(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """In the first ticks of plain gossip the variance is that of theory."""
   rows = _rows(seeds, ('plain',), num_rounds=5, eval_every=1)
@@ -71,12 +94,16 @@ def variance_follows_theory(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return max(errors) <= 0.05, figure
 
 
+@papers.claim('The variance of plain gossip ends at 1/N of the start.')
 def variance_ends_at_one_over_n(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Plain gossip of N models ends near 1/N of the variance at the start."""
   found = _curve(_rows(seeds), 'plain', 'ratio', 'variance')[150]
   return abs(found * 50 - 1) <= 0.2, f'{found:.4f} of the start, 1/N = 0.0200'
 
 
+@papers.claim(
+  'Plain gossip gets slower with every hidden layer, corrected gossip not.'
+)
 def depth_delays_plain_gossip(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Each hidden layer delays plain gossip; the corrected one stays fast."""
   plain, corrected = [], []
@@ -97,45 +124,12 @@ def depth_delays_plain_gossip(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return held, figure
 
 
+@papers.claim(
+  'With uneven data (alpha 0.5) corrected gossip learns, plain gossip not.'
+)
 def uneven_data_are_no_obstacle(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """At alpha = 0.5 corrected gossip reaches 0.9 while plain gossip stalls."""
   rows = _rows(seeds, ('federated', 'plain', 'corrected'), alpha=0.5)
   ends = {m: _curve(rows, m)[150] for m in ('federated', 'plain', 'corrected')}
   figure = ', '.join(f'{m} {v:.3f}' for m, v in ends.items())
   return ends['corrected'] >= 0.9 and ends['plain'] <= 0.2, figure
-
-
-CLAIMS = {
-  'plain_gossip_stalls': (
-    'Plain gossip from different starts is at chance after 100 ticks.',
-    plain_gossip_stalls,
-  ),
-  'corrected_gossip_learns': (
-    'Variance-corrected gossip reaches 0.94 within 100 ticks.',
-    corrected_gossip_learns,
-  ),
-  'corrected_matches_federated': (
-    'Variance-corrected gossip ends within 2 points of federated averaging.',
-    corrected_matches_federated,
-  ),
-  'targets_agree': (
-    'Whose variance is restored hardly matters.',
-    targets_agree,
-  ),
-  'variance_follows_theory': (
-    'The variance of plain gossip falls as the mixing matrix says.',
-    variance_follows_theory,
-  ),
-  'variance_ends_at_one_over_n': (
-    'The variance of plain gossip ends at 1/N of the start.',
-    variance_ends_at_one_over_n,
-  ),
-  'depth_delays_plain_gossip': (
-    'Plain gossip gets slower with every hidden layer, corrected gossip not.',
-    depth_delays_plain_gossip,
-  ),
-  'uneven_data_are_no_obstacle': (
-    'With uneven data (alpha 0.5) corrected gossip learns, plain gossip not.',
-    uneven_data_are_no_obstacle,
-  ),
-}

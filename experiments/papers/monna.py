@@ -5,7 +5,21 @@ import functools
 
 import numpy as np
 
-from experiments import monna
+from experiments import monna, papers
+
+PAPER = papers.Paper(
+  title='MoNNA: robust collaborative learning without a server',
+  source='Farhadkhani et al. 2023',
+  arxiv='2209.10931',
+  functions=(
+    'decentralized.all_to_all_sgd',
+    'decentralized.receiver_rule',
+    'aggregators.nearest_neighbor_averaging',
+  ),
+  binary='monna',
+  colab='01_robust_aggregation',
+)
+
 
 ATTACKS = ('sign_flip', 'optimised_ipm', 'optimised_alie', 'label_flip')
 METHODS = ('monna', 'nna', 'mocwtm', 'bridge', 'scc')
@@ -44,6 +58,7 @@ def worst_case(seeds: tuple[int, ...]) -> dict[str, float]:
   }
 
 
+@papers.claim('MoNNA keeps >= .92 in the worst of four attacks, n = 16, f = 3')
 def monna_holds(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """MoNNA keeps at least .92 under every attack."""
   worst = worst_case(seeds)
@@ -51,6 +66,7 @@ def monna_holds(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return worst['monna'] >= 0.92, f'worst case: {figure}'
 
 
+@papers.claim('It is >= .2 above nearest-neighbour averaging without momentum')
 def momentum_is_needed(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Without momentum the worst case is at least .2 lower."""
   worst = worst_case(seeds)
@@ -58,6 +74,7 @@ def momentum_is_needed(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return gap >= 0.2, f'gap {gap:.3f}'
 
 
+@papers.claim('Its drift is smaller than without momentum')
 def drift_is_smaller(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Momentum keeps correct models together under fall of empires."""
   rows, rounds = _rows(seeds, 'optimised_ipm')
@@ -66,6 +83,10 @@ def drift_is_smaller(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return with_momentum < without, f'{with_momentum:.2g} < {without:.2g}'
 
 
+@papers.claim(
+  'Contraction and shift stay below 9.88 f / (n - f) and 9 f / (n - f) '
+  'for n >= 11 f'
+)
 def ratios_are_bounded(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """In the proven regime the mixing contracts as recalled from the paper."""
   n, f = 24, 2
@@ -89,24 +110,3 @@ def ratios_are_bounded(seeds: tuple[int, ...]) -> tuple[bool, str]:
     f'n={n}, f={f}: alpha {worst["alpha"]:.3f} <= {alpha:.3f}, '
     f'lambda {worst["lambda"]:.3f} <= {lam:.3f}'
   )
-
-
-CLAIMS = {
-  'monna_holds': (
-    'MoNNA keeps >= .92 in the worst of four attacks, n = 16, f = 3',
-    monna_holds,
-  ),
-  'momentum_is_needed': (
-    'It is >= .2 above nearest-neighbour averaging without momentum',
-    momentum_is_needed,
-  ),
-  'drift_is_smaller': (
-    'Its drift is smaller than without momentum',
-    drift_is_smaller,
-  ),
-  'ratios_are_bounded': (
-    'Contraction and shift stay below 9.88 f / (n - f) and 9 f / (n - f) '
-    'for n >= 11 f',
-    ratios_are_bounded,
-  ),
-}

@@ -5,7 +5,36 @@ import functools
 
 import numpy as np
 
-from experiments import consensus, decentralized_training as training
+from experiments import consensus, decentralized_training as training, papers
+
+PAPER = papers.Paper(
+  title='Topologies, mixing matrices and gossip optimisers',
+  source='Lian 2017, Xiao and Boyd 2004, Takezawa 2023 and more',
+  arxiv='1705.09056',
+  functions=(
+    'mixing.make_mixer',
+    'mixing.make_graph',
+    'mixing.from_matrix',
+    'mixing.spectra.spectral_gap',
+    'mixing.shard',
+    'compression.make_compressor',
+    'decentralized.gossip_sgd',
+    'decentralized.choco_sgd',
+    'decentralized.d_squared',
+    'decentralized.extra',
+    'decentralized.gradient_tracking',
+    'decentralized.push_sum',
+    'decentralized.matcha_sgd',
+    'decentralized.epidemic_learning',
+    'decentralized.asynchronous_gossip',
+    'decentralized.swarm_sgd',
+    'decentralized.periodic_averaging',
+    'decentralized.quasi_global_momentum',
+  ),
+  binary='decentralized_training',
+  colab='02_mixing_matrices',
+)
+
 
 EXACT = (
   'd_squared@ring:lazy_metropolis',
@@ -70,6 +99,10 @@ def _messages_to(rows, rule, level):
   return float(sent[first]) if first < len(sent) else float('inf')
 
 
+@papers.claim(
+  'Base graph (N = 25) and hypercube (N = 64) reach exact consensus; with as '
+  'many messages a ring keeps >= .05 of the squared distance'
+)
 def finite_time(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Base graphs and the hypercube agree exactly where a ring hardly starts."""
   held, parts = True, []
@@ -93,6 +126,9 @@ def finite_time(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return held, '; '.join(parts)
 
 
+@papers.claim(
+  '16 clients, unit vector to 1e-6: 246 rounds on the ring, 4 on the hypercube'
+)
 def rounds_of_sixteen(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Relative distance 1e-6 from a unit vector: 246 rounds against 4."""
   del seeds  # Nothing is drawn.
@@ -116,6 +152,10 @@ def rounds_of_sixteen(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return held, f'ring {found["ring"]}, hypercube {found["one_peer_hypercube"]}'
 
 
+@papers.claim(
+  'D-PSGD with a fixed step stalls; halving the step halves the error '
+  '(factor 1.5 to 2.5)'
+)
 def dpsgd_is_biased(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """With a fixed step D-PSGD stalls, at a distance in proportion to it."""
   errors = [
@@ -139,6 +179,7 @@ def dpsgd_is_biased(seeds: tuple[int, ...]) -> tuple[bool, str]:
   )
 
 
+@papers.claim('D², EXTRA and gradient tracking end below 1/1000 of its error')
 def exact_methods(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """D², EXTRA and gradient tracking reach the optimum with the same step."""
   rows = _quadratics(seeds, ('gossip_sgd@ring', *EXACT))
@@ -152,6 +193,9 @@ def exact_methods(seeds: tuple[int, ...]) -> tuple[bool, str]:
   )
 
 
+@papers.claim(
+  'D² diverges far below the eigenvalue -1/3 and converges on lazy weights'
+)
 def d_squared_needs_its_bound(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Far below -1/3 it diverges, on the lazy matrix it converges."""
   # Best constant weights on a ring of 8 have a smallest eigenvalue of -.745.
@@ -163,6 +207,7 @@ def d_squared_needs_its_bound(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return not wild < 1e3 and tame < 1e-2, f'{wild:.1e} against {tame:.1e}'
 
 
+@papers.claim('QG-DSGDm leaves <= 1/3 of the error of local momentum')
 def quasi_global_helps(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Momentum that follows the mixed model leaves less bias."""
   variants = ('gossip_sgd@ring', 'quasi_global_momentum@ring')
@@ -171,6 +216,10 @@ def quasi_global_helps(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return quasi <= local / 3, f'QG-DSGDm {quasi:.3f}, DSGDm {local:.3f}'
 
 
+@papers.claim(
+  'Digits, N = 25, Dirichlet .1: base graph closer to consensus and at least '
+  'as accurate as the one-peer exponential graph and the ring'
+)
 def base_beats_one_peer(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """At N = 25 a base graph is closer to consensus and no less accurate."""
   topologies = ('base', 'one_peer_exponential', 'ring')
@@ -192,6 +241,9 @@ def base_beats_one_peer(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return held, 'accuracy / consensus distance: ' + ', '.join(text)
 
 
+@papers.claim(
+  'Digits, N = 32: one-peer exponential graph within .02 of the static one'
+)
 def one_peer_matches_static(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """One message per round is as accurate as five on exponential graphs."""
   rows = _digits(
@@ -204,6 +256,9 @@ def one_peer_matches_static(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return one >= static - 0.02, f'{one:.3f} with 1 message, {static:.3f} with 5'
 
 
+@papers.claim(
+  'It needs at most half of the messages of the ring to 90 % accuracy'
+)
 def fewer_messages(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """The one-peer graph needs at most half of the ring's messages to 90 %."""
   rows = _digits(
@@ -215,47 +270,3 @@ def fewer_messages(seeds: tuple[int, ...]) -> tuple[bool, str]:
   }
   held = 2 * found['one_peer_exponential'] <= found['ring']
   return held, ', '.join(f'{t} {m:.0f}' for t, m in found.items())
-
-
-CLAIMS = {
-  'finite_time': (
-    'Base graph (N = 25) and hypercube (N = 64) reach exact consensus; with as '
-    'many messages a ring keeps >= .05 of the squared distance',
-    finite_time,
-  ),
-  'rounds_of_sixteen': (
-    '16 clients, unit vector to 1e-6: 246 rounds on the ring, 4 on the '
-    'hypercube',
-    rounds_of_sixteen,
-  ),
-  'dpsgd_is_biased': (
-    'D-PSGD with a fixed step stalls; halving the step halves the error '
-    '(factor 1.5 to 2.5)',
-    dpsgd_is_biased,
-  ),
-  'exact_methods': (
-    'D², EXTRA and gradient tracking end below 1/1000 of its error',
-    exact_methods,
-  ),
-  'd_squared_needs_its_bound': (
-    'D² diverges far below the eigenvalue -1/3 and converges on lazy weights',
-    d_squared_needs_its_bound,
-  ),
-  'quasi_global_helps': (
-    'QG-DSGDm leaves <= 1/3 of the error of local momentum',
-    quasi_global_helps,
-  ),
-  'base_beats_one_peer': (
-    'Digits, N = 25, Dirichlet .1: base graph closer to consensus and at least '
-    'as accurate as the one-peer exponential graph and the ring',
-    base_beats_one_peer,
-  ),
-  'one_peer_matches_static': (
-    'Digits, N = 32: one-peer exponential graph within .02 of the static one',
-    one_peer_matches_static,
-  ),
-  'fewer_messages': (
-    'It needs at most half of the messages of the ring to 90 % accuracy',
-    fewer_messages,
-  ),
-}

@@ -9,7 +9,23 @@ import functools
 
 import numpy as np
 
-from experiments import single_merging
+from experiments import papers, single_merging
+
+PAPER = papers.Paper(
+  title='Sparse gossip and a single merge',
+  source='Zhu et al. 2025',
+  arxiv='2507.06542',
+  functions=(
+    'decentralized.local_then_gossip',
+    'mixing.merge',
+    'decentralized.merging.merge_by_gossip',
+    'decentralized.merging.mergeability',
+    'decentralized.merging.sharpness_alignment',
+    'decentralized.merging.polygon',
+  ),
+  binary='single_merging',
+)
+
 
 WINDOWS = 10
 
@@ -45,6 +61,7 @@ def _last(seeds, variant, variants, **options):
 BASIC = ('gossip', 'alone', 'server')
 
 
+@papers.claim('One merge after sparse gossip gains at least 20 points.')
 def one_merge_recovers(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Averaging once after gossip at r = 0.2 gains at least 20 points."""
   found = _last(seeds, 'gossip', BASIC)
@@ -55,6 +72,10 @@ def one_merge_recovers(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return found['gap'] >= 0.2, figure
 
 
+@papers.claim(
+  'Without communication, from different starts, the merged model stays '
+  'below 0.2.'
+)
 def silence_cannot_be_merged(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Without communication, from different starts, the average stays at 0.2."""
   found = _last(seeds, 'alone', BASIC)
@@ -65,12 +86,17 @@ def silence_cannot_be_merged(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return found['merged_accuracy'] < 0.2, figure
 
 
+@papers.claim('Without communication the merged model is worse than its parts.')
 def silence_merges_worse(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Without communication the average is below the models it is made of."""
   found = _last(seeds, 'alone', BASIC)
   return found['gap'] < 0.0, f'gap {found["gap"]:+.3f}'
 
 
+@papers.claim(
+  'Dense communication in the last window beats any earlier window by 15 '
+  'points.'
+)
 def last_window_is_best(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Dense rounds in the last window beat any other by 15 points."""
   names = tuple(f'window_{k}' for k in range(WINDOWS))
@@ -79,6 +105,9 @@ def last_window_is_best(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return found[-1] - max(found[:-1]) >= 0.15, figure
 
 
+@papers.claim(
+  'At r = 1 the merged model is within 5 points of server-based training.'
+)
 def merged_is_near_server(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """At r = 1 the average is within 5 points of averaging in every round."""
   server = _last(seeds, 'server', BASIC)['accuracy']
@@ -86,6 +115,7 @@ def merged_is_near_server(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return merged >= server - 0.05, f'server {server:.3f}, merged {merged:.3f}'
 
 
+@papers.claim('The merge gains less where data differ less.')
 def gap_shrinks_with_even_data(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """The gain of the merge is smaller at alpha = 1 than at 0.1."""
   uneven = _last(seeds, 'gossip', BASIC)['gap']
@@ -93,6 +123,9 @@ def gap_shrinks_with_even_data(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return even < uneven, f'gap {uneven:.3f} at alpha 0.1, {even:.3f} at 1'
 
 
+@papers.claim(
+  'The average beats its models at every evaluation, not only at the end.'
+)
 def mergeable_all_along(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """From round 6 on the average beats its models at every evaluation."""
   _, rows = _run(seeds, ('gossip',), eval_every=6)
@@ -108,6 +141,10 @@ def mergeable_all_along(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return min(gaps) > 0.0, f'smallest gap {min(gaps):.3f}'
 
 
+@papers.claim(
+  'Five gossip steps on the exponential graph nearly equal the exact merge, '
+  'one gains half of it.'
+)
 def few_gossip_steps_merge(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Five steps on the exponential graph are within 2 points of the average.
 
@@ -140,42 +177,3 @@ def few_gossip_steps_merge(seeds: tuple[int, ...]) -> tuple[bool, str]:
   held = after[0] - exact['accuracy'] >= 0.5 * exact['gap']
   held &= abs(after[1] - exact['merged_accuracy']) <= 0.02
   return bool(held), figure
-
-
-CLAIMS = {
-  'one_merge_recovers': (
-    'One merge after sparse gossip gains at least 20 points.',
-    one_merge_recovers,
-  ),
-  'silence_cannot_be_merged': (
-    'Without communication, from different starts, the merged model stays '
-    'below 0.2.',
-    silence_cannot_be_merged,
-  ),
-  'silence_merges_worse': (
-    'Without communication the merged model is worse than its parts.',
-    silence_merges_worse,
-  ),
-  'last_window_is_best': (
-    'Dense communication in the last window beats any earlier window by 15 '
-    'points.',
-    last_window_is_best,
-  ),
-  'merged_is_near_server': (
-    'At r = 1 the merged model is within 5 points of server-based training.',
-    merged_is_near_server,
-  ),
-  'gap_shrinks_with_even_data': (
-    'The merge gains less where data differ less.',
-    gap_shrinks_with_even_data,
-  ),
-  'mergeable_all_along': (
-    'The average beats its models at every evaluation, not only at the end.',
-    mergeable_all_along,
-  ),
-  'few_gossip_steps_merge': (
-    'Five gossip steps on the exponential graph nearly equal the exact merge, '
-    'one gains half of it.',
-    few_gossip_steps_merge,
-  ),
-}

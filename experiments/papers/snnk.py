@@ -8,7 +8,27 @@ import functools
 
 import numpy as np
 
-from experiments import snnk
+from experiments import papers, snnk
+
+PAPER = papers.Paper(
+  title='Scalable neural network kernels',
+  source='Sehanobish et al. 2024',
+  arxiv='2310.13225',
+  functions=(
+    'operators.sample_urf',
+    'operators.urf_phi',
+    'operators.urf_psi',
+    'operators.relu_features',
+    'operators.feature_map',
+    'operators.snnk_dense',
+    'operators.snnk_adapter',
+    'operators.uptrain',
+    'operators.bundle',
+    'operators.bundled_network',
+    'operators.closed_form_readout',
+  ),
+  binary='snnk',
+)
 
 
 @functools.cache
@@ -71,6 +91,10 @@ def _say(row):
   return f'{row["accuracy"]:.3f} with {row["num_trained"]:,.0f}'
 
 
+@papers.claim(
+  'Bundled closed form is within .005 of a back-propagated MLP with >= 3x '
+  'fewer trained numbers'
+)
 def closed_form_equals_mlp(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """With >= 3 times fewer trained numbers, accuracy within half a point."""
   found = _bundled(seeds)
@@ -80,6 +104,10 @@ def closed_form_equals_mlp(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return held, f'closed form {_say(small)}, MLP {_say(mlp)}'
 
 
+@papers.claim(
+  'A loss: the squared error to one-hot labels of every closed form is more '
+  'than twice that of the MLP'
+)
 def closed_form_loses_in_mse(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Its squared error to one-hot labels is more than twice the MLP's."""
   found = _bundled(seeds)
@@ -95,6 +123,7 @@ def closed_form_loses_in_mse(seeds: tuple[int, ...]) -> tuple[bool, str]:
   )
 
 
+@papers.claim('A loss: at m = 64 each further bundled layer costs >= 1 point')
 def depth_costs_accuracy(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """At m = 64 every further bundled layer loses a point or more."""
   found = _bundled(seeds)
@@ -106,6 +135,10 @@ def depth_costs_accuracy(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return held, 'depth 1, 2, 3: ' + ', '.join(f'{v:.3f}' for v in values)
 
 
+@papers.claim(
+  'Orthogonal projections lower the error of the estimate by >= 5 %; it '
+  'falls as m^(-1/2), slope -.5 +- .1'
+)
 def orthogonal_is_better(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Orthogonal projections lower the error, which falls as m^(-1/2)."""
   found = _kernel(seeds)
@@ -123,6 +156,9 @@ def orthogonal_is_better(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return bool(held), ', '.join(parts)
 
 
+@papers.claim(
+  'The derived variances of the splits predict the error within 5 %'
+)
 def variance_is_as_derived(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """The closed-form variance of each split predicts the error within 5 %."""
   found = _kernel(seeds)
@@ -134,6 +170,10 @@ def variance_is_as_derived(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return bool(worst <= 0.05), f'largest relative gap {worst:.3f}'
 
 
+@papers.claim(
+  'A loss: trained from nothing at equal size, a low-rank layer beats SNNK '
+  'at m = 8 and 16 by >= 5 points'
+)
 def bottleneck_wins_from_scratch(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """A low-rank layer of equal size beats SNNK at m = 8 and 16 (a loss)."""
   found = _scratch(seeds)
@@ -146,6 +186,10 @@ def bottleneck_wins_from_scratch(seeds: tuple[int, ...]) -> tuple[bool, str]:
   )
 
 
+@papers.claim(
+  'Trained from nothing, SNNK with 5x fewer numbers is within a point of '
+  'the dense network'
+)
 def five_times_fewer(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """From scratch, five times fewer numbers lose at most a point."""
   found = _scratch(seeds)
@@ -160,6 +204,10 @@ def five_times_fewer(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return held, f'SNNK {_say(best)}, dense {_say(dense)}'
 
 
+@papers.claim(
+  'On turned digits an SNNK adapter (m = 8) is within a point of a '
+  'bottleneck adapter of equal size'
+)
 def adapter_equals_bottleneck(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """On turned digits an SNNK adapter is within a point of a bottleneck."""
   found = _final(seeds, 'adapter', num_rf=(8,))
@@ -172,6 +220,10 @@ def adapter_equals_bottleneck(seeds: tuple[int, ...]) -> tuple[bool, str]:
   )
 
 
+@papers.claim(
+  'A layer converted to SNNK (m = 32) and trained on is within a point of a '
+  'low-rank layer of equal size'
+)
 def uptraining_equals_low_rank(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """A converted layer, trained on, is within a point of a low-rank one."""
   found = _final(seeds, 'uptrain', num_rf=(32,))
@@ -186,6 +238,10 @@ def uptraining_equals_low_rank(seeds: tuple[int, ...]) -> tuple[bool, str]:
   )
 
 
+@papers.claim(
+  'Ten clients of skewed classes fit the read-out of the pooled data '
+  '(relative gap <= 1e-5)'
+)
 def clients_fit_the_same(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Ten clients of few classes fit the pooled optimum."""
   options = {
@@ -207,55 +263,3 @@ def clients_fit_the_same(seeds: tuple[int, ...]) -> tuple[bool, str]:
   gap = abs(apart['mse'] - alone['mse']) / alone['mse']
   held = gap <= 1e-5 and apart['accuracy'] == alone['accuracy']
   return held, f'relative gap of the test error {gap:.1e}'
-
-
-CLAIMS = {
-  'closed_form_equals_mlp': (
-    'Bundled closed form is within .005 of a back-propagated MLP with >= 3x '
-    'fewer trained numbers',
-    closed_form_equals_mlp,
-  ),
-  'closed_form_loses_in_mse': (
-    'A loss: the squared error to one-hot labels of every closed form is more '
-    'than twice that of the MLP',
-    closed_form_loses_in_mse,
-  ),
-  'depth_costs_accuracy': (
-    'A loss: at m = 64 each further bundled layer costs >= 1 point',
-    depth_costs_accuracy,
-  ),
-  'orthogonal_is_better': (
-    'Orthogonal projections lower the error of the estimate by >= 5 %; it '
-    'falls as m^(-1/2), slope -.5 +- .1',
-    orthogonal_is_better,
-  ),
-  'variance_is_as_derived': (
-    'The derived variances of the splits predict the error within 5 %',
-    variance_is_as_derived,
-  ),
-  'bottleneck_wins_from_scratch': (
-    'A loss: trained from nothing at equal size, a low-rank layer beats SNNK '
-    'at m = 8 and 16 by >= 5 points',
-    bottleneck_wins_from_scratch,
-  ),
-  'five_times_fewer': (
-    'Trained from nothing, SNNK with 5x fewer numbers is within a point of '
-    'the dense network',
-    five_times_fewer,
-  ),
-  'adapter_equals_bottleneck': (
-    'On turned digits an SNNK adapter (m = 8) is within a point of a '
-    'bottleneck adapter of equal size',
-    adapter_equals_bottleneck,
-  ),
-  'uptraining_equals_low_rank': (
-    'A layer converted to SNNK (m = 32) and trained on is within a point of a '
-    'low-rank layer of equal size',
-    uptraining_equals_low_rank,
-  ),
-  'clients_fit_the_same': (
-    'Ten clients of skewed classes fit the read-out of the pooled data '
-    '(relative gap <= 1e-5)',
-    clients_fit_the_same,
-  ),
-}

@@ -5,7 +5,21 @@ import functools
 
 import numpy as np
 
-from experiments import robust_training
+from experiments import papers, robust_training
+
+PAPER = papers.Paper(
+  title='Flag aggregator',
+  source='Almasi et al. 2024',
+  arxiv='2302.05865',
+  functions=(
+    'aggregators.flag_aggregator',
+    'aggregators.flag_state',
+    'aggregators.flag_mean',
+  ),
+  binary='robust_training',
+  colab='01_robust_aggregation',
+)
+
 
 RULES = ('mean', 'median', 'trimmed_mean', 'bulyan', 'multi_krum', 'flag')
 ATTACKS = ('uniform', 'gaussian', 'reverse')
@@ -56,18 +70,27 @@ def _clean(seeds):
   return accuracies(seeds, 'none', 0)
 
 
+@papers.claim(
+  'The mean loses >= 35 points under the uniform attack, f = 3 of 15'
+)
 def mean_breaks(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """The mean loses at least 35 points under the uniform attack."""
   clean, hit = _clean(seeds)['mean'], accuracies(seeds, 'uniform')['mean']
   return clean - hit >= 0.35, f'clean {clean:.3f}, attacked {hit:.3f}'
 
 
+@papers.claim(
+  'Flag (unit inputs, m = 8) stays within 2.5 points of its clean accuracy'
+)
 def flag_holds(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Flag stays within 2.5 points of its clean accuracy."""
   clean, hit = _clean(seeds)['flag'], accuracies(seeds, 'uniform')['flag']
   return clean - hit <= 0.025, f'clean {clean:.3f}, attacked {hit:.3f}'
 
 
+@papers.claim(
+  'Flag beats median, trimmed mean or Bulyan on average over the attacks'
+)
 def flag_beats_coordinate_rules(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Flag beats median, trimmed mean or Bulyan on average over the attacks."""
   table = [accuracies(seeds, attack) for attack in ATTACKS]
@@ -83,6 +106,7 @@ def flag_beats_coordinate_rules(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return bool(beaten), f'{figure}; beaten: {", ".join(beaten) or "none"}'
 
 
+@papers.claim('The raw-input form loses >= 30 points against unit inputs')
 def raw_form_collapses(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """With raw gradients (the paper's formula) one attacker dominates."""
   raw = accuracies(
@@ -94,23 +118,3 @@ def raw_form_collapses(seeds: tuple[int, ...]) -> tuple[bool, str]:
   )['flag']
   unit = accuracies(seeds, 'uniform')['flag']
   return unit - raw >= 0.3, f'unit inputs {unit:.3f}, raw inputs {raw:.3f}'
-
-
-CLAIMS = {
-  'mean_breaks': (
-    'The mean loses >= 35 points under the uniform attack, f = 3 of 15',
-    mean_breaks,
-  ),
-  'flag_holds': (
-    'Flag (unit inputs, m = 8) stays within 2.5 points of its clean accuracy',
-    flag_holds,
-  ),
-  'flag_beats_coordinate_rules': (
-    'Flag beats median, trimmed mean or Bulyan on average over the attacks',
-    flag_beats_coordinate_rules,
-  ),
-  'raw_form_collapses': (
-    'The raw-input form loses >= 30 points against unit inputs',
-    raw_form_collapses,
-  ),
-}

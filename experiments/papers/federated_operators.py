@@ -5,7 +5,25 @@ import functools
 
 import numpy as np
 
-from experiments import federated_operators
+from experiments import federated_operators, papers
+
+PAPER = papers.Paper(
+  title='Operator networks trained over clients',
+  source='DeepONet: Lu et al. 2021',
+  arxiv='1910.03193',
+  functions=(
+    'operators.deeponet',
+    'operators.mgno',
+    'operators.fno',
+    'operators.bundled_network',
+    'operators.readout_statistics',
+    'operators.operator_task',
+    'federated.robust_sgd',
+    'decentralized.gossip_sgd',
+  ),
+  binary='federated_operators',
+  colab='03_operator_learning',
+)
 
 
 @functools.cache
@@ -29,6 +47,10 @@ def errors(seeds: tuple[int, ...]) -> dict[str, float]:
   return {rule: float(np.mean(values)) for rule, values in out.items()}
 
 
+@papers.claim(
+  'Training a DeepONet over 10 clients with their own length scales, 2 of '
+  'them adversarial, the mean ends above 100 % relative L2 error'
+)
 def mean_breaks(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Under the reverse attack the mean's model is useless."""
   found = errors(seeds)
@@ -36,6 +58,9 @@ def mean_breaks(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return found['mean'] >= 1.0, figure
 
 
+@papers.claim(
+  'NNM and trimmed mean stay within 1.3 times the honest mean, below 10 %'
+)
 def robust_rules_recover(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """A robust chain stays within 1.3 times the honest mean's error."""
   found = errors(seeds)
@@ -73,6 +98,10 @@ def closed_form(seeds: tuple[int, ...]) -> dict[str, float]:
   return found
 
 
+@papers.claim(
+  'The read-out of random features that clients find together in one sum is '
+  'that of the pooled data, to 1e-5'
+)
 def closed_form_is_exact(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Sums over clients give the centralised read-out."""
   found = closed_form(seeds)
@@ -80,6 +109,7 @@ def closed_form_is_exact(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return found['difference'] <= 1e-5, figure
 
 
+@papers.claim('Its error is not above that of 600 rounds of gradients')
 def one_round_is_enough(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """One round of sums beats 600 rounds of gradients of the same network."""
   found = closed_form(seeds)
@@ -89,35 +119,12 @@ def one_round_is_enough(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return found['closed_form'] <= found['oracle'], figure
 
 
+@papers.claim(
+  'Without a server, a ring ends at least 1.1 times above the complete graph'
+)
 def sparse_graphs_cost(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Gossip over a ring ends worse than over the complete graph."""
   found = errors(seeds)
   ring, complete = found['gossip:ring'], found['gossip:complete']
   figure = f'ring {ring:.3g}, complete {complete:.3g}'
   return ring >= 1.1 * complete, figure
-
-
-CLAIMS = {
-  'mean_breaks': (
-    'Training a DeepONet over 10 clients with their own length scales, 2 of '
-    'them adversarial, the mean ends above 100 % relative L2 error',
-    mean_breaks,
-  ),
-  'robust_rules_recover': (
-    'NNM and trimmed mean stay within 1.3 times the honest mean, below 10 %',
-    robust_rules_recover,
-  ),
-  'sparse_graphs_cost': (
-    'Without a server, a ring ends at least 1.1 times above the complete graph',
-    sparse_graphs_cost,
-  ),
-  'closed_form_is_exact': (
-    'The read-out of random features that clients find together in one sum is '
-    'that of the pooled data, to 1e-5',
-    closed_form_is_exact,
-  ),
-  'one_round_is_enough': (
-    'Its error is not above that of 600 rounds of gradients',
-    one_round_is_enough,
-  ),
-}

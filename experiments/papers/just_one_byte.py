@@ -5,7 +5,20 @@ import functools
 
 import numpy as np
 
-from experiments import just_one_byte
+from experiments import just_one_byte, papers
+
+PAPER = papers.Paper(
+  title='One byte per gradient',
+  source='Zelikman et al. 2023',
+  arxiv='2306.10015',
+  functions=(
+    'decentralized.one_byte_sgd',
+    'decentralized.one_byte.replay',
+    'decentralized.one_byte.message_log',
+    'compression.make_codec',
+  ),
+  binary='just_one_byte',
+)
 
 MACHINES = 16
 MEMBERS = {'join_at': (300, 600, 900, 1200), 'leave_at': (500, 800, 1100, 1400)}
@@ -78,6 +91,7 @@ def _mean(found, method, metric='accuracy'):
   return float(found[method][metric].mean())
 
 
+@papers.claim('One byte per slope is as accurate as 32 bits, within .01')
 def byte_matches_float(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """One byte per slope is as accurate as 32 bits, within .01."""
   gaps, figures = [], []
@@ -89,6 +103,7 @@ def byte_matches_float(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return max(gaps) <= 0.01, '; '.join(figures)
 
 
+@papers.claim('More machines reach a lower loss in equal iterations and steps')
 def more_machines_learn_faster(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """More machines reach a lower loss in equal iterations and steps."""
   few = measure(seeds, 4, 0.02)
@@ -105,6 +120,7 @@ def more_machines_learn_faster(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return losses[0] - losses[1] >= 0.1 and losses[1] > losses[2], figure
 
 
+@papers.claim('A step size that breaks one machine serves sixteen')
 def more_machines_take_larger_steps(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """A step size that breaks one machine serves sixteen."""
   found = measure(seeds, MACHINES, 0.05)
@@ -112,6 +128,7 @@ def more_machines_take_larger_steps(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return many >= 0.94 and one <= many - 0.2, f'M=1 {one:.3f}, M=16 {many:.3f}'
 
 
+@papers.claim('An iteration moves hundreds of times fewer bytes than a gradient')
 def bytes_are_few(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """An iteration moves hundreds of times fewer bytes than a gradient."""
   replay = measure(seeds, MACHINES, 0.05)['replay']
@@ -119,6 +136,7 @@ def bytes_are_few(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return bool(model >= 500 * byte), f'{byte:.0f} B against {model:.0f} B'
 
 
+@papers.claim('The start and the log give the live model, bit by bit')
 def replicas_are_identical(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """The start and the log give the live model, bit by bit."""
   same = [
@@ -129,6 +147,7 @@ def replicas_are_identical(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return bool(np.all(same)), f'{equal} of {np.size(same)} replays equal'
 
 
+@papers.claim('Machines that come and go cost at most .02 of accuracy')
 def joining_and_leaving_costs_nothing(
   seeds: tuple[int, ...],
 ) -> tuple[bool, str]:
@@ -138,6 +157,7 @@ def joining_and_leaving_costs_nothing(
   return moving >= fixed - 0.02, f'fixed {fixed:.4f}, moving {moving:.4f}'
 
 
+@papers.claim('Bytes alone teach a language model the task, as well as floats')
 def fine_tunes_a_transformer(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Bytes alone teach a language model the task, as well as floats."""
   found = fine_tune(seeds)
@@ -146,17 +166,3 @@ def fine_tunes_a_transformer(seeds: tuple[int, ...]) -> tuple[bool, str]:
   )
   held = byte >= start + 0.25 and abs(byte - full) <= 0.03
   return held, f'start {start:.3f}, byte {byte:.3f}, float {full:.3f}'
-
-
-CLAIMS = {
-  fn.__name__: (str(fn.__doc__).splitlines()[0], fn)
-  for fn in (
-    byte_matches_float,
-    more_machines_learn_faster,
-    more_machines_take_larger_steps,
-    bytes_are_few,
-    replicas_are_identical,
-    joining_and_leaving_costs_nothing,
-    fine_tunes_a_transformer,
-  )
-}

@@ -12,8 +12,46 @@ import tempfile
 
 import numpy as np
 
-from experiments import robust_training
+from experiments import papers, robust_training
 from jaxdl import plots
+
+PAPER = papers.Paper(
+  title='Robust aggregation rules, pre-aggregators and attacks',
+  source='Blanchard 2017, Yin 2018, Karimireddy 2021, Allouah 2023 and more',
+  arxiv='2302.01772',
+  functions=(
+    'aggregators.krum',
+    'aggregators.multi_krum',
+    'aggregators.bulyan',
+    'aggregators.median',
+    'aggregators.trimmed_mean',
+    'aggregators.meamed',
+    'aggregators.phocas',
+    'aggregators.geometric_median',
+    'aggregators.mda',
+    'aggregators.smea',
+    'aggregators.caf',
+    'aggregators.cge',
+    'aggregators.centered_clipping',
+    'aggregators.dnc',
+    'aggregators.signguard',
+    'aggregators.foolsgold',
+    'aggregators.fltrust',
+    'aggregators.nnm',
+    'aggregators.bucketing',
+    'aggregators.clipping',
+    'aggregators.arc',
+    'attacks.alie',
+    'attacks.ipm',
+    'attacks.min_max',
+    'attacks.mimic',
+    'attacks.fang',
+    'federated.robust_sgd',
+  ),
+  binary='robust_training',
+  colab='01_robust_aggregation',
+)
+
 
 RULES = ('mean', 'median', 'trimmed_mean', 'multi_krum', 'geometric_median')
 PRE = ('', 'nnm', 'bucketing')
@@ -107,6 +145,10 @@ def _worst(seeds):
   return {chain: min(row.values()) for chain, row in matrix(seeds, 3).items()}
 
 
+@papers.claim(
+  'The best chain keeps >= .85 in its worst attack (f = 3 of 15, Dirichlet '
+  '1.0, 200 rounds)'
+)
 def robust_rules_survive(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """The best chain loses little in its worst case."""
   worst = _worst(seeds)
@@ -114,6 +156,7 @@ def robust_rules_survive(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return worst[best] >= 0.85, f'{best} {worst[best]:.3f}'
 
 
+@papers.claim("The best chain's worst attack costs >= .3 less than the mean's")
 def mean_is_beaten(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """The mean's worst case is far below the best chain's."""
   worst = _worst(seeds)
@@ -122,6 +165,7 @@ def mean_is_beaten(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return held, f'{best} {worst[best]:.3f}, mean {worst["mean"]:.3f}'
 
 
+@papers.claim('NNM does not lower the worst case of any rule')
 def mixing_helps(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """NNM raises the worst case of coordinate rules on uneven data."""
   worst = _worst(seeds)
@@ -133,6 +177,10 @@ def mixing_helps(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return len(raised) == len(pairs), figure
 
 
+@papers.claim(
+  'A run killed by SIGKILL at random moments and resumed writes the same '
+  'metrics.jsonl as an undisturbed one'
+)
 def survives_kills(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """A run killed 20 times writes the same metrics as an undisturbed one."""
   flags = (
@@ -180,25 +228,3 @@ def survives_kills(seeds: tuple[int, ...]) -> tuple[bool, str]:
     f'{kills} kills, exit codes {codes}, {len(rows[0])} bytes of metrics, '
     f'{"identical" if rows[0] == rows[1] else "different"}'
   )
-
-
-CLAIMS = {
-  'robust_rules_survive': (
-    'The best chain keeps >= .85 in its worst attack (f = 3 of 15, Dirichlet '
-    '1.0, 200 rounds)',
-    robust_rules_survive,
-  ),
-  'mean_is_beaten': (
-    "The best chain's worst attack costs >= .3 less than the mean's",
-    mean_is_beaten,
-  ),
-  'mixing_helps': (
-    'NNM does not lower the worst case of any rule',
-    mixing_helps,
-  ),
-  'survives_kills': (
-    'A run killed by SIGKILL at random moments and resumed writes the same '
-    'metrics.jsonl as an undisturbed one',
-    survives_kills,
-  ),
-}

@@ -5,7 +5,20 @@ import functools
 
 import numpy as np
 
-from experiments import modest
+from experiments import modest, papers
+
+PAPER = papers.Paper(
+  title='MoDeST: decentralised sampling',
+  source='de Vos et al. 2023',
+  arxiv='2302.13837',
+  functions=(
+    'decentralized.sampling.sampling_protocol',
+    'decentralized.sampling_sgd',
+    'decentralized.sampling.select_sample',
+    'decentralized.sampling.merge_views',
+  ),
+  binary='modest',
+)
 
 
 @functools.cache
@@ -34,6 +47,9 @@ def _to_target(seeds, method, name, **options):
   return float(np.mean([np.inf if r is None else r[name] for r in found]))
 
 
+@papers.claim(
+  'Decentralised sampling makes exactly the models of federated averaging'
+)
 def same_models_as_a_server(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """All test losses equal those of federated averaging, bit for bit."""
   _, ours = _run(seeds, ('modest',))
@@ -48,6 +64,7 @@ def same_models_as_a_server(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return max(gaps) == 0.0, f'{len(gaps)} evaluations, gap {max(gaps):g}'
 
 
+@papers.claim('Learning goes on when 80 % of the nodes crash at once')
 def survives_a_crash(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """With 51 of 64 nodes gone, accuracy stays at .9 at least, for 300 rounds."""
   config, rows = _run(
@@ -64,6 +81,7 @@ def survives_a_crash(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return lowest >= 0.9 and not stalled, figure
 
 
+@papers.claim('Several times fewer bytes to 90 % than decentralised SGD')
 def fewer_bytes_than_gossip(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """To 90 %, one-peer D-SGD sends >= 3 times, on a ring >= 8 times as much."""
   ours = _to_target(seeds, 'modest', 'megabytes')
@@ -76,6 +94,7 @@ def fewer_bytes_than_gossip(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return 3 * ours <= peer < np.inf and 8 * ours <= ring < np.inf, figure
 
 
+@papers.claim('Time to accuracy close to federated averaging')
 def as_fast_as_a_server(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Time to 90 % is at most 1.25 times that of federated averaging."""
   ours = _to_target(seeds, 'modest', 'time_s')
@@ -84,6 +103,7 @@ def as_fast_as_a_server(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return ours <= 1.25 * served, figure
 
 
+@papers.claim('Not waiting for the slowest shortens rounds at little loss')
 def fraction_shortens_rounds(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Waiting for half the sample: <= .8 of the time, accuracy within .03."""
   _, whole = _run(seeds, ('modest',))
@@ -94,27 +114,3 @@ def fraction_shortens_rounds(seeds: tuple[int, ...]) -> tuple[bool, str]:
   share = last(half, 'time_s') / last(whole, 'time_s')
   drop = last(whole, 'accuracy') - last(half, 'accuracy')
   return share <= 0.8 and drop <= 0.03, f'time {share:.2f}, drop {drop:.3f}'
-
-
-CLAIMS = {
-  'same_models_as_a_server': (
-    'Decentralised sampling makes exactly the models of federated averaging',
-    same_models_as_a_server,
-  ),
-  'survives_a_crash': (
-    'Learning goes on when 80 % of the nodes crash at once',
-    survives_a_crash,
-  ),
-  'fewer_bytes_than_gossip': (
-    'Several times fewer bytes to 90 % than decentralised SGD',
-    fewer_bytes_than_gossip,
-  ),
-  'as_fast_as_a_server': (
-    'Time to accuracy close to federated averaging',
-    as_fast_as_a_server,
-  ),
-  'fraction_shortens_rounds': (
-    'Not waiting for the slowest shortens rounds at little loss',
-    fraction_shortens_rounds,
-  ),
-}
