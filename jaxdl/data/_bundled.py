@@ -13,6 +13,7 @@ def load_digits(
   test_fraction: float = 0.25,
   stratify: bool = True,
   flatten: bool = True,
+  pixels: str = 'standard',
 ) -> _dataset.Dataset:
   """Returns 1797 handwritten digits of 8 x 8 pixels, ten classes.
 
@@ -24,6 +25,7 @@ def load_digits(
     test_fraction: share held out, in (0, 1).
     stratify: whether the split keeps class proportions.
     flatten: inputs f32[n, 64] if true, f32[n, 8, 8, 1] otherwise.
+    pixels: 'standard' for these, 'unit' for numbers in [0, 1].
 
   Returns:
     The data set: 1347 train and 450 test examples at the defaults.
@@ -36,9 +38,12 @@ def load_digits(
     >>> digits.train_inputs.shape, digits.test_inputs.shape, digits.num_classes
     ((1347, 64), (450, 64), 10)
   """
+  checks.choice(pixels, ('standard', 'unit'), name='pixels')
   datasets = _reading.require('sklearn.datasets', purpose='load_digits')
   raw = datasets.load_digits()
   inputs = ((raw.data / 16.0 - 0.3) / 0.38).astype(np.float32)
+  if pixels == 'unit':
+    inputs = np.float32(0.38) * inputs + np.float32(0.3)
   if not flatten:
     inputs = inputs.reshape(-1, 8, 8, 1)
   return _split(inputs, raw.target, 10, 'digits', seed, test_fraction, stratify)

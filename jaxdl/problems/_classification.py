@@ -230,24 +230,8 @@ def classification(
   for name in client_metrics:
     checks.choice(name, CLIENT_METRICS, name='client_metrics')
   loaded = load(dataset, data_dir)
-  parts = [
-    data_lib.make_partition(
-      partition,
-      np.random.default_rng(seed),
-      loaded.train_labels,
-      num_clients,
-      min_size=1,
-    )
-    for seed in seeds
-  ]
   arrays = {'inputs': loaded.train_inputs, 'labels': loaded.train_labels}
-  size = max(len(part) for seed in parts for part in seed)
-  stacked = [data_lib.stack_clients(arrays, seed, size) for seed in parts]
-  client_data = {
-    name: jnp.asarray(np.stack([s[0][name] for s in stacked]))
-    for name in arrays
-  }
-  mask = jnp.asarray(np.stack([s[1] for s in stacked]))
+  dealt = deal(arrays, loaded.train_labels, partition, num_clients, seeds)
   task, made = make_task(loaded, network, l2=l2, smoothing=label_smoothing)
   test = test_batches(loaded, eval_batch_size)
 
@@ -258,7 +242,7 @@ def classification(
   evaluate = evaluator(task, test)
   return types.Problem(
     task=task,
-    data=(client_data, mask),
+    data=dealt,
     cohort=cohort,
     evaluate=evaluate,
     evaluate_clients=clients_evaluator(evaluate, client_metrics),
@@ -269,6 +253,44 @@ def classification(
     metric='accuracy',
     ylabel='Test accuracy',
     test=test,
+  )
+
+
+def deal(
+  arrays: Mapping[str, np.ndarray],
+  labels: np.ndarray,
+  partition: str,
+  num_clients: int,
+  seeds: Sequence[int],
+) -> tuple[dict[str, chex.Array], chex.Array]:
+  """Deals examples to clients, once per seed.
+
+  Args:
+    arrays: leaves [n, ...].
+    labels: int[n], by which they are dealt.
+    partition: a part of `data.PARTITIONERS`; `min_size` is 1 unless it says
+      otherwise.
+    num_clients: N.
+    seeds: S seeds.
+
+  Returns:
+    Padded examples per client, leaves [S, N, E, ...], and bool[S, N, E], which
+    are real.
+  """
+  parts = [
+    data_lib.make_partition(
+      partition, np.random.default_rng(seed), labels, num_clients, min_size=1
+    )
+    for seed in seeds
+  ]
+  size = max(len(part) for seed in parts for part in seed)
+  stacked = [data_lib.stack_clients(dict(arrays), p, size) for p in parts]
+  return (
+    {
+      name: jnp.asarray(np.stack([s[0][name] for s in stacked]))
+      for name in arrays
+    },
+    jnp.asarray(np.stack([s[1] for s in stacked])),
   )
 
 

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fine-tuning a small language model on prompts that ask for a verdict."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxdl import data as data_lib, local, networks
+from jaxdl.core import checks, registry, types
+from jaxdl.problems import _classification
+
+_TEXT_SEED = 11
+
+
+def sentiment(*, num_texts: int = 1000) -> Any:
+  """Reviews that are made up, with 400 more for tests.
+
+  Args:
+    num_texts: how many to train on, >= 2.
+
+  Returns:
+    `(train, test)`, each `(texts, labels)`.
+  """
+  checks.integer(num_texts, name='num_texts', low=2)
+  rng = np.random.default_rng(_TEXT_SEED)
+  return (
+    data_lib.sentiment_reviews(rng, num_texts),
+    data_lib.sentiment_reviews(rng, 400),
+  )
+
+
+def sst2(*, data_dir: str) -> Any:
+  """The Stanford Sentiment Treebank, from `train.tsv` and `dev.tsv`.
+
+  Args:
+    data_dir: folder of the files.
+
+  Returns:
+    `(train, test)`, each `(texts, labels)`.
+  """
+  return data_lib.load_sst2(data_dir)
+
+
+TEXTS = registry.Registry(
+  'dataset', {'sentiment': sentiment, 'sst2': sst2}, given=('data_dir',)
+)
+
+
+def needs_files(spec: str) -> bool:
+  """Whether texts are read from local files."""
+  return checks.takes(TEXTS[TEXTS.part(spec).name], 'data_dir')
+
+
+def adam(
+  *,
+  learning_rate: float = 3e-3,
+  steps: int = 1500,
+  batch_size: int = 32,
+  text_bytes: int = 20_000,
+) -> dict[str, Any]:
+  """Adam on unlabeled text, with a warm-up and a cosine.
+
+  Args:
+    learning_rate: the largest.
+    steps: how many; 0 starts from a random model.
+    batch_size: windows per step.
+    text_bytes: bytes of docstrings that are read besides the task's own texts.
+
+  Returns:
+    The options.
+  """
+  checks.number(learning_rate, name='learning_rate', low=0.0)
+  checks.integer(steps, name='steps', low=0)
+  checks.integer(batch_size, name='batch_size', low=1)
+  checks.integer(text_bytes, name='text_bytes', low=1)
+  return {
+    'rate': learning_rate,
+    'steps': steps,
+    'batch_size': batch_size,
+    'text_bytes': text_bytes,
+  }
+
+
+PRETRAININGS = registry.Registry('pretraining', {'adam': adam})
+
+
+def text(
+  dataset: str = 'sentiment',
+  *,
+  partition: str = 'iid',
+  width: int = 32,
+  depth: int = 2,
+  num_heads: int = 4,
+  sequence_length: int = 64,
+  pretraining: str = 'adam',
+  num_clients: int = 8,
+  batch_size: int = 16,
+  samples: int = 1,
+  data_dir: str | None = None,
+  eval_batch_size: int = 512,
+  seeds: Sequence[int] = (0,),
+) -> types.Problem:
+  """Pretrains a byte-level transformer and deals prompts to clients.
+
+  The pretrained model is the same for all seeds and clients. Made-up reviews
+  end in a verdict in other words than the task's while it is pretrained, so
+  that the model learns to read them but not how it will be asked.
+
+  Args:
+    dataset: a part of `TEXTS`.
+    partition: a part of `data.PARTITIONERS`.
+    width: of the transformer.
+    depth: its blocks.
+    num_heads: its heads.
+    sequence_length: bytes of a prompt or window.
+    pretraining: a part of `PRETRAININGS`.
+    num_clients: N.
+    batch_size: B, prompts per client and sample.
+    samples: batches per client and round; with more than one, leaves of a
+      cohort are [N, samples, B, ...].
+    data_dir: folder of the files.
+    eval_batch_size: prompts per evaluation batch.
+    seeds: S seeds.
+
+  Returns:
+    The problem; its task starts from the pretrained model.
+
+  Raises:
+    ValueError: if an option is out of range or files are wrong.
+  """
+  train, test = TEXTS.make(dataset, data_dir=data_dir)
+  network = networks.transformer_lm(
+    width=width,
+    depth=depth,
+    num_heads=num_heads,
+    max_length=sequence_length,
+  )
+  options = PRETRAININGS.make(pretraining)
+  corpus = _corpus(dataset, train[0], options.pop('text_bytes'))
+  params = pretrained(network, corpus, sequence_length, **options)
+  tokens = jax.ShapeDtypeStruct((1, sequence_length), jnp.int32)
+  task = networks.language_modeling(
+    network,
+    tokens,
+    label_tokens=[word[0] for word in data_lib.SENTIMENT_LABELS],
+  )._replace(init=lambda key: params)
+  arrays = data_lib.prompt_tokens(*train, length=sequence_length)
+  batches = data_lib.eval_batches(
+    data_lib.prompt_tokens(*test, length=sequence_length),
+    min(eval_batch_size, len(test[1])),
+  )
+  batches = jax.tree.map(jnp.asarray, batches)
+  evaluate = _classification.evaluator(task, batches)
+
+  def cohort(key, data, round):
+    batch_key, _ = jax.random.split(jax.random.fold_in(key, round))
+    return local.batch_cohort(
+      batch_key, *data, batch_size=batch_size, num_batches=samples
+    )
+
+  return types.Problem(
+    task=task,
+    data=_classification.deal(arrays, train[1], partition, num_clients, seeds),
+    cohort=cohort,
+    evaluate=evaluate,
+    evaluate_clients=_classification.clients_evaluator(evaluate, ('worst',)),
+    network=network,
+    seeds=tuple(seeds),
+    num_clients=num_clients,
+    num_classes=2,
+    metric='accuracy',
+    ylabel='Test accuracy',
+    test=batches,
+  )
+
+
+def _corpus(dataset, texts, text_bytes):
+  """Bytes to pretrain on, without any label of the task: i32[n]."""
+  if TEXTS.part(dataset).name == 'sentiment':
+    rng = np.random.default_rng(_TEXT_SEED + 1)
+    texts, labels = data_lib.sentiment_reviews(rng, 6000)
+    texts = [
+      review + b'\nverdict: ' + (b'good' if label else b'bad')
+      for review, label in zip(texts, labels, strict=True)
+    ]
+  joined = b'\n\n'.join([data_lib.python_text(text_bytes), *texts])
+  return np.frombuffer(joined, np.uint8).astype(np.int32)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
+def _pretrain(task, length, steps, batch_size, rate, key, corpus):
+  optimizer = optax.adam(
+    optax.warmup_cosine_decay_schedule(0.0, rate, max(steps // 10, 1), steps)
+  )
+  init_key, key = jax.random.split(key)
+  params = task.init(init_key)
+
+  def body(carry, key):
+    params, opt_state = carry
+    at = jax.random.randint(key, (batch_size,), 0, len(corpus) - length)
+    window = corpus[at[:, None] + jnp.arange(length + 1)[None, :]]
+    batch = {'inputs': window[:, :-1], 'labels': window[:, 1:]}
+    loss, grads = jax.value_and_grad(task.loss)(params, batch)
+    change, opt_state = optimizer.update(grads, opt_state, params)
+    return (optax.apply_updates(params, change), opt_state), loss
+
+  carry = (params, optimizer.init(params))
+  (params, _), losses = jax.lax.scan(body, carry, jax.random.split(key, steps))
+  return params, losses
+
+
+def pretrained(
+  network: types.Network,
+  corpus: np.ndarray,
+  length: int,
+  *,
+  steps: int,
+  batch_size: int,
+  rate: float,
+) -> Any:
+  """Trains a language model with Adam, from one fixed key.
+
+  Args:
+    network: of tokens.
+    corpus: i32[n], bytes.
+    length: bytes of a window.
+    steps: how many; 0 for the start.
+    batch_size: windows per step.
+    rate: largest step size.
+
+  Returns:
+    Its params.
+  """
+  tokens = jax.ShapeDtypeStruct((1, length), jnp.int32)
+  task = networks.language_modeling(network, tokens)
+  key = jax.random.key(_TEXT_SEED)
+  if not steps:
+    return task.init(key)
+  return _pretrain(
+    task, length, steps, batch_size, rate, key, jnp.asarray(corpus)
+  )[0]
