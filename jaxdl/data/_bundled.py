@@ -3,6 +3,7 @@
 
 import numpy as np
 
+from jaxdl.core import checks
 from jaxdl.data import _dataset
 from jaxdl.data.files import _reading
 

@@ -21,6 +21,7 @@ def batch_cohort(
   batch_size: int,
   client_ids: chex.Array | None = None,
   replace: bool = False,
+  num_batches: int | None = None,
 ) -> types.Cohort:
   """Draws one batch for every client.
 
@@ -31,10 +32,12 @@ def batch_cohort(
     batch_size: B (static).
     client_ids: i32[N]; 0..N-1 by default.
     replace: whether an example may occur twice in a batch (static).
+    num_batches: H, batches per client, drawn one apart from the other (static);
+      None for one without an axis of its own.
 
   Returns:
-    A cohort whose `data` has leaves [N, B, ...] and `mask: bool[N, B]`;
-    weights are equal.
+    A cohort whose `data` has leaves [N, B, ...] and `mask: bool[N, B]`, with
+    `num_batches` [N, H, B, ...]; weights are equal.
 
   Raises:
     ValueError: if client axes differ.
@@ -83,9 +86,16 @@ def batch_cohort(
       f'client_ids must have shape ({n},), one per client; got '
       f'{jnp.shape(client_ids)}.'
     )
-  draw = lambda k, data, real: sample_batch(
+  one = lambda k, data, real: sample_batch(
     k, data, real, batch_size, replace=replace
   )
+
+  def draw(key, data, real):
+    if num_batches is None:
+      return one(key, data, real)
+    several = jax.vmap(one, in_axes=(0, None, None))
+    return several(jax.random.split(key, num_batches), data, real)
+
   data = jax.vmap(draw)(keys.client_keys(key, client_ids), client_data, mask)
   return types.Cohort(
     client_ids=client_ids,

@@ -189,6 +189,7 @@ def classification(
   network: str | types.Network = 'mlp',
   num_clients: int = 15,
   batch_size: int = 8,
+  num_batches: int | None = None,
   l2: float = 0.0,
   label_smoothing: float = 0.0,
   data_dir: str | None = None,
@@ -204,7 +205,9 @@ def classification(
       otherwise.
     network: a part of `networks.NETWORKS`, or a network that gives logits.
     num_clients: N.
-    batch_size: B, examples per client and round.
+    batch_size: B, examples in a batch.
+    num_batches: H, batches per client and round, leaves [N, H, B, ...]; None
+      for one without an axis of its own.
     l2: penalty l2 |theta|^2 in the loss.
     label_smoothing: share of each label spread over all classes.
     data_dir: folder of the files, for data sets that need it.
@@ -237,7 +240,9 @@ def classification(
 
   def cohort(key, data, round):
     batch_key, _ = jax.random.split(jax.random.fold_in(key, round))
-    return local.batch_cohort(batch_key, *data, batch_size=batch_size)
+    return local.batch_cohort(
+      batch_key, *data, batch_size=batch_size, num_batches=num_batches
+    )
 
   evaluate = evaluator(task, test)
   return types.Problem(

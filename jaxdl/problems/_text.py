@@ -100,7 +100,7 @@ def text(
   pretraining: str = 'adam',
   num_clients: int = 8,
   batch_size: int = 16,
-  samples: int = 1,
+  num_batches: int | None = None,
   data_dir: str | None = None,
   eval_batch_size: int = 512,
   seeds: Sequence[int] = (0,),
@@ -120,9 +120,9 @@ def text(
     sequence_length: bytes of a prompt or window.
     pretraining: a part of `PRETRAININGS`.
     num_clients: N.
-    batch_size: B, prompts per client and sample.
-    samples: batches per client and round; with more than one, leaves of a
-      cohort are [N, samples, B, ...].
+    batch_size: B, prompts in a batch.
+    num_batches: H, batches per client and round, leaves [N, H, B, ...]; None
+      for one without an axis of its own.
     data_dir: folder of the files.
     eval_batch_size: prompts per evaluation batch.
     seeds: S seeds.
@@ -160,7 +160,7 @@ def text(
   def cohort(key, data, round):
     batch_key, _ = jax.random.split(jax.random.fold_in(key, round))
     return local.batch_cohort(
-      batch_key, *data, batch_size=batch_size, num_batches=samples
+      batch_key, *data, batch_size=batch_size, num_batches=num_batches
     )
 
   return types.Problem(
