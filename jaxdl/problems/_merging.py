@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is measured about models that may be merged."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdl import metrics, mixing, networks
+from jaxdl.core import checks, clients
+from jaxdl.decentralized import merging
+from jaxdl.problems import _mixtures
+
+# Batches for statistics come from a round that no run reaches.
+_NO_ROUND = 1 << 30
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MergeTests:
+  """Compiled measurements of stacked models, S seeds side by side.
+
+  Attributes:
+    problem: what was learned; its network is what the task applies.
+    batch_size: examples per batch for statistics of merged models.
+    num_batches: how many of those.
+    final_rounds: gossip steps of the final merge; None for the exact average.
+    sharpness: whether to measure `merging.sharpness_alignment`, where there
+      are no running statistics.
+    chunk: clients run together, see `core.clients`.
+  """
+
+  problem: _mixtures.Mixture
+  batch_size: int
+  num_batches: int = 32
+  final_rounds: int | None = None
+  sharpness: bool = True
+  chunk: int | None = None
+
+  @functools.cached_property
+  def _arguments(self):
+    """Test set, each client's own test examples, batches for statistics."""
+    problem = self.problem
+    local_ids = _mixtures.local_tests(problem)
+    steps = -(-self.num_batches // local_ids.shape[1])
+    batches = []
+    for k, seed in enumerate(problem.seeds):
+      own = jax.tree.map(lambda x, k=k: x[k], problem.data)
+      key = jax.random.fold_in(jax.random.key(seed), _NO_ROUND)
+      drawn = problem.draw(key, own, (steps, self.batch_size)).data
+      batches.append(jax.tree.map(self._pooled, drawn))
+    stacked = jax.tree.map(lambda *xs: jnp.stack(xs), *batches)
+    return problem.test, local_ids, stacked
+
+  def _pooled(self, x):
+    """[N, H, B, ...] to batches whose neighbors are of different clients."""
+    mixed = jnp.moveaxis(x, 0, 2)
+    mixed = mixed.reshape(-1, self.batch_size, *x.shape[3:])
+    return mixed[: self.num_batches]
+
+  @functools.cached_property
+  def _has_statistics(self):
+    shapes = jax.eval_shape(self.problem.task.init, jax.random.key(0))
+    return networks.has_statistics(shapes)
+
+  def _recalibrated(self, params, batches):
+    if not self._has_statistics:
+      return params
+    return networks.recalibrate(self.problem.network, params, batches)
+
+  def _averages(self, params, test, local_ids):
+    task = self.problem.task
+    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), test)
+
+    def one(p, ids):
+      own = task.evaluate(p, jax.tree.map(lambda x: x[ids], flat))
+      tested = metrics.evaluate(task, p, test)
+      return {**tested, 'local_accuracy': own['accuracy']}
+
+    found = clients.map_clients(one, chunk=self.chunk)(params, local_ids)
+    return jax.tree.map(jnp.mean, found)
+
+  def _merged(self, params, test, batches):
+    merged = self._recalibrated(mixing.merge(params), batches)
+    return metrics.evaluate(self.problem.task, merged, test)
+
+  def _measure(self, params, test, local_ids, batches):
+    found = self._averages(params, test, local_ids)
+    tested = self._merged(params, test, batches)
+    found |= {f'merged_{name}': value for name, value in tested.items()}
+    found['gap'] = found['merged_accuracy'] - found['accuracy']
+    found['consensus'] = metrics.consensus_distance(params)
+    if self.sharpness and not self._has_statistics:
+      pool = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batches)
+      bent = merging.sharpness_alignment(
+        lambda p: self.problem.task.loss(p, pool), params
+      )
+      for name in ('gradient_norm', 'sharpness', 'alignment'):
+        found[name] = getattr(bent, name)
+    return found
+
+  def _finish(self, params, test, local_ids, batches):
+    if self.final_rounds is None:
+      return self._merged(params, test, batches)
+    params = merging.merge_by_gossip(params, self.final_rounds)
+    fix = clients.map_clients(
+      self._recalibrated, chunk=self.chunk, in_axes=(0, None)
+    )
+    return self._averages(fix(params, batches), test, local_ids)
+
+  def _over_seeds(self, fn):
+    @jax.jit
+    def run(params, test, local_ids, batches):
+      return jax.lax.map(
+        lambda args: fn(args[0], test, *args[1:]), (params, local_ids, batches)
+      )
+
+    return lambda params: jax.device_get(run(params, *self._arguments))
+
+  @functools.cached_property
+  def _compiled(self):
+    return self._over_seeds(self._measure), self._over_seeds(self._finish)
+
+  def measure(self, params: chex.ArrayTree) -> dict[str, np.ndarray]:
+    """Means over the models, and the test of their average.
+
+    Args:
+      params: leaves [S, N, ...].
+
+    Returns:
+      Dict of [S]: `accuracy`, `loss`, `local_accuracy` (means over clients, the
+      last on each client's own mixture of classes), `merged_accuracy`,
+      `merged_loss`, `gap`, `consensus`, and with `sharpness` also
+      `gradient_norm`, `sharpness` and `alignment`.
+    """
+    return self._compiled[0](params)
+
+  def finish(self, params: chex.ArrayTree) -> dict[str, np.ndarray]:
+    """Tests the models after the final merge.
+
+    Args:
+      params: leaves [S, N, ...].
+
+    Returns:
+      Dict of [S] with `accuracy` and `loss`, means over clients where they
+      still differ.
+    """
+    return self._compiled[1](params)
+
+  @functools.cached_property
+  def _landscape(self):
+    @jax.jit
+    def run(params, test, batches, weights):
+      test_one = lambda p: metrics.evaluate(
+        self.problem.task, self._recalibrated(p, batches), test
+      )
+      return merging.landscape(test_one, params, weights)
+
+    return run
+
+  def between(
+    self, params: chex.ArrayTree, resolution: int
+  ) -> list[dict[str, Any]]:
+    """Tests convex combinations of the models of the first seed.
+
+    Args:
+      params: leaves [S, N, ...], N >= 3.
+      resolution: points across the picture.
+
+    Returns:
+      One row per point for `plots.polygon`: `x`, `y`, `corner`, and the test
+      metrics.
+    """
+    first = lambda tree: jax.tree.map(lambda x: x[0], tree)
+    n = checks.num_clients(first(params), name='params')
+    points = merging.polygon_grid(n, resolution)
+    weights = merging.wachspress_weights(points, n)
+    test, _, batches = self._arguments
+    found = jax.device_get(
+      self._landscape(first(params), test, first(batches), weights)
+    )
+    return [
+      {
+        'x': float(x),
+        'y': float(y),
+        'corner': k if k < n else -1,
+        **{name: float(value[k]) for name, value in found.items()},
+      }
+      for k, (x, y) in enumerate(points)
+    ]
