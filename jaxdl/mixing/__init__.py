@@ -6,7 +6,7 @@ where `W[i, j]` is the weight client i gives to what it receives from j; rows
 sum to one, and where columns do too the mean is kept. Everything about graphs
 and weights happens on the host in float64; what is jitted is a `Mixer`:
 
-    mixer = mixing.make_mixer('ring', 16)               # by name, for flags
+    mixer = mixing.make_mixer('ring(weights=lazy_metropolis)', 16)   # by name
     mixer = mixing.from_matrix(mixing.metropolis(graph))     # by parts
     models = mixer.apply(models, round, key=key)             # one round
     w = mixer.matrix(round, key=key)                         # what it did
@@ -15,8 +15,8 @@ Layers, each usable alone:
 
 - `mixing.graphs`, `bool[N, N]`: `ring`, `path`, `star`, `grid`, `torus`,
   `hypercube`, `complete`, `random_regular`, `erdos_renyi`, `small_world`,
-  `circulant`, `exponential`, `directed_ring`, `random_digraph`, or any
-  networkx graph;
+  `circulant`, `exponential`, `directed_ring`, `random_digraph`, `read_graph`,
+  or any networkx graph;
 - weights, `float64[N, N]`: `metropolis`, `uniform`, `max_degree`,
   `best_constant`, `fastest`, `lazy`, and `send_weights` for push-sum;
 - schedules, `float64[T, N, N]`: `one_peer_exponential`, `one_peer_hypercube`,
@@ -35,6 +35,9 @@ Layers, each usable alone:
 - beyond the weighted mean: `robust_mixer` puts a robust rule in its place,
   `mixing.variance` keeps the variance of the weights.
 
+By name, with options: `TOPOLOGIES` for `make_mixer` and `make_graph`,
+`WEIGHT_RULES` for their `weights`, `SCHEDULES` for `communication_schedule`.
+
 Column-stochastic matrices (`send_weights`) lose the mean unless the mass is
 mixed along, as push-sum does; `Mixer.stochastic` tells the kinds apart.
 """
@@ -51,7 +54,7 @@ from jaxdl.mixing._communication import (
   scheduled,
 )
 from jaxdl.mixing._describe import all_reduce, matrices, messages, spectrum
-from jaxdl.mixing._make import TOPOLOGIES, Topology, make_graph, make_mixer
+from jaxdl.mixing._make import make_graph, make_mixer
 from jaxdl.mixing._matcha import Matcha, decompose, matcha, matchings
 from jaxdl.mixing._merge import merge
 from jaxdl.mixing._mixers import (
@@ -84,6 +87,7 @@ from jaxdl.mixing._schedules import (
   simple_base_graph,
 )
 from jaxdl.mixing._sharded import shard
+from jaxdl.mixing._topologies import TOPOLOGIES
 from jaxdl.mixing._weights import (
   WEIGHT_RULES,
   best_constant,
@@ -103,7 +107,6 @@ __all__ = [
   'SCHEDULES',
   'STRUCTURES',
   'TOPOLOGIES',
-  'Topology',
   'WEIGHT_RULES',
   'all_reduce',
   'as_graph',

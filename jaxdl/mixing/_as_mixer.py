@@ -7,11 +7,15 @@ import networkx
 import numpy as np
 
 from jaxdl.core import checks
-from jaxdl.mixing import _mixers, _weights, graphs
+from jaxdl.mixing import _make, _mixers, _weights, graphs
 
 
 def as_mixer(
-  mixer: Any, *, stochastic: str = 'row', name: str = 'mixer'
+  mixer: Any,
+  num_clients: int | None = None,
+  *,
+  stochastic: str = 'row',
+  name: str = 'mixer',
 ) -> _mixers.Mixer:
   """Turns what stands for a mixer into a `Mixer`.
 
@@ -23,7 +27,9 @@ def as_mixer(
       clients of these numbers, others are numbered in the order of
       `graph.nodes`) or bool[N, N] adjacency, which get Metropolis weights; a
       mixing matrix [N, N] or a schedule [T, N, N]. Numbers that are all 0 or 1
-      are a graph, unless they are the identity.
+      are a graph, unless they are the identity. Text is a topology for
+      `make_mixer`, where N is known.
+    num_clients: N, or None for any.
     stochastic: 'row', or 'column' for push-sum (static): then graphs get
       `send_weights`, and the columns of a matrix sum to one.
     name: the argument's name, for messages.
@@ -38,6 +44,8 @@ def as_mixer(
 
   Example:
     >>> as_mixer(networkx.path_graph(2)).matrix(0).tolist()
+    [[0.5, 0.5], [0.5, 0.5]]
+    >>> as_mixer('ring', 2).matrix(0).tolist()
     [[0.5, 0.5], [0.5, 0.5]]
     >>> as_mixer([[0.75, 0.25], [0.25, 0.75]]).matrix(0).tolist()
     [[0.75, 0.25], [0.25, 0.75]]
@@ -58,10 +66,13 @@ def as_mixer(
       'np.stack([mixing.metropolis(graph) for graph in graphs]).'
     )
   if isinstance(mixer, str):
-    raise TypeError(
-      f'{name} must be a mixer; got the text {mixer!r}: call '
-      f'mixing.make_mixer({mixer!r}, num_clients).'
-    )
+    if num_clients is None:
+      raise TypeError(
+        f'{name} must be a mixer; got the text {mixer!r}: call '
+        f'mixing.make_mixer({mixer!r}, num_clients).'
+      )
+    weights = 'send' if stochastic == 'column' else None
+    return _make.mixer_of(mixer, num_clients, weights=weights)
   if hasattr(mixer, 'toarray'):  # Sparse matrices of scipy.
     mixer = mixer.toarray()
   array = None
@@ -116,7 +127,8 @@ def as_graph(
   """Checks that a value is a graph of N clients.
 
   Args:
-    graph: anything that `graphs.adjacency` takes.
+    graph: anything that `graphs.adjacency` takes, or where N is known text for
+      `make_graph`.
     num_clients: N, or None for any.
     name: the argument's name, for messages.
 
@@ -128,6 +140,8 @@ def as_graph(
     ValueError: if it has another size.
   """
   if isinstance(graph, str):
+    if num_clients is not None:
+      return _make.make_graph(graph, num_clients)
     raise TypeError(
       f'{name} must be a graph; got the text {graph!r}: call '
       f'mixing.make_graph({graph!r}, num_clients).'

@@ -88,7 +88,7 @@ def exchange(plan: Plan, x: chex.Array, axis_name: str) -> chex.Array:
     outgoing = x[jnp.asarray(hop.rows)[shard]]
     buffer.append(jax.lax.ppermute(outgoing, axis_name, hop.links))
   buffer = jnp.concatenate(buffer, axis=0)
-  indices, weights = _kernels.neighbour_table(plan.matrix)
+  indices, weights = _kernels.neighbor_table(plan.matrix)
   if is_sparse(indices.shape[-1], plan.matrix.shape[-1]):
     acc = trees.accumulator(x.dtype)
     return _kernels.gather(
@@ -141,7 +141,7 @@ def mean(x: chex.Array, axis_name: str) -> chex.Array:
 
 
 def is_sparse(length: int, num_clients: int) -> bool:
-  """The documented rule: neighbour lists beat the dense contraction."""
+  """The documented rule: neighbor lists beat the dense contraction."""
   return length <= max(4, num_clients // 8)
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How much the clients talk, round by round, and random ways to do it.
 
-A rate r counts the neighbours that a client listens to besides itself; N - 1
+A rate r counts the neighbors that a client listens to besides itself; N - 1
 and more is the exact average of all.
 """
 
@@ -15,28 +15,106 @@ import networkx
 import numpy as np
 from absl import logging
 
-from jaxdl.core import checks
+from jaxdl.core import checks, registry
 from jaxdl.mixing import _mixers, _random, graphs
 
-SCHEDULES = (
-  'fixed',
-  'linear',
-  'cosine',
-  'slow_decrease',
-  'truncate',
-  'window',
-)
 RateFn = Callable[[chex.Numeric], chex.Array]
 
 
-def communication_schedule(
-  name: str,
+def _share(round, total):
+  """Share of the rounds that is over, at most one."""
+  return jnp.minimum(jnp.asarray(round) / total, 1.0)
+
+
+def _blend(rest, start, end):
+  # So that both ends are met exactly: N - 1 is compared with.
+  return rest * start + (1 - rest) * end
+
+
+def _border(share: float, total: int) -> int:
+  """The first whole round at or after a share of all."""
+  return math.ceil(share * total - 1e-9)
+
+
+def _fixed(num_rounds: int, start: float) -> RateFn:
+  """Is `start` throughout."""
+  del num_rounds
+  return lambda round: start
+
+
+def _linear(num_rounds: int, start: float, end: float) -> RateFn:
+  """From `start` to `end` in a straight line."""
+  return lambda round: _blend(1 - _share(round, num_rounds), start, end)
+
+
+def _cosine(num_rounds: int, start: float, end: float) -> RateFn:
+  """From `start` to `end` along half a wave."""
+
+  def rate(round):
+    u = _share(round, num_rounds)
+    rest = jnp.where(u < 1, 0.5 * (1 + jnp.cos(jnp.pi * u)), 0.0)
+    return _blend(rest, start, end)
+
+  return rate
+
+
+def _slow_decrease(num_rounds: int, start: float, end: float) -> RateFn:
+  """Is end + (start - end) exp(-10 u)."""
+  return lambda round: _blend(
+    jnp.exp(-10 * _share(round, num_rounds)), start, end
+  )
+
+
+def _truncate(
+  num_rounds: int, start: float, end: float, *, point: float = 0.9
+) -> RateFn:
+  """Is `start` while u < point, then `end`."""
+  checks.number(point, name='point', low=0.0, high=1.0)
+  first = _border(point, num_rounds)
+  return lambda round: jnp.where(jnp.asarray(round) < first, start, end)
+
+
+def _window(
   num_rounds: int,
-  *,
   start: float,
-  end: float | None = None,
+  end: float,
+  *,
   point: float = 0.9,
   width: float = 0.1,
+) -> RateFn:
+  """Is `end` for point <= u < point + width and `start` elsewhere."""
+  checks.number(point, name='point', low=0.0, high=1.0)
+  checks.number(width, name='width', low=0.0, high=1.0, open_low=True)
+  first = _border(point, num_rounds)
+  stop = _border(point + width, num_rounds)
+
+  def rate(round):
+    round = jnp.asarray(round)
+    return jnp.where((round >= first) & (round < stop), end, start)
+
+  return rate
+
+
+SCHEDULES = registry.Registry(
+  'schedule',
+  {
+    'fixed': _fixed,
+    'linear': _linear,
+    'cosine': _cosine,
+    'slow_decrease': _slow_decrease,
+    'truncate': _truncate,
+    'window': _window,
+  },
+  given=('num_rounds',),
+)
+
+
+def communication_schedule(
+  spec: str,
+  num_rounds: int,
+  *,
+  start: float | None = None,
+  end: float | None = None,
 ) -> RateFn:
   """Makes the rate of communication as a function of the round.
 
@@ -49,18 +127,18 @@ def communication_schedule(
   every window; here a final merge is a step of its own (`merge`).
 
   Args:
-    name: one of `SCHEDULES`.
+    spec: a part of `SCHEDULES`, e.g. 'window(point=0.9, width=0.1)' or
+      'linear(start=1, end=15)'.
     num_rounds: T >= 1 (static).
-    start: rate r_s >= 0 (static).
-    end: rate r_e >= 0 (static); `start` if None.
-    point: in [0, 1] (static), u_1.
-    width: length of the window as a fraction of the rounds, > 0 (static).
+    start: rate r_s >= 0 (static), where the part does not say it.
+    end: rate r_e >= 0 (static), where the part does not say it; `start` if
+      None.
 
   Returns:
     `rate(round) -> f32[]`; `round` is an int or a traced i32[].
 
   Raises:
-    ValueError: if an option is out of range.
+    ValueError: if an option is unknown, missing or out of range.
 
   Example:
     >>> rate = communication_schedule('window', 10, start=0.2, end=15.0)
@@ -70,36 +148,19 @@ def communication_schedule(
   Source: Zhu et al. 2025 (https://arxiv.org/abs/2507.06542), section 3 and
   official code.
   """
-  checks.choice(name, SCHEDULES, name='schedule')
+  part = SCHEDULES.part(spec)
   total = checks.integer(num_rounds, name='num_rounds', low=1)
-  end = start if end is None else end
-  for label, rate in (('start', start), ('end', end)):
-    _check_rate(rate, name=label)
-  checks.number(point, name='point', low=0.0, high=1.0)
-  checks.number(width, name='width', low=0.0, high=1.0, open_low=True)
-  border = lambda u: math.ceil(u * total - 1e-9)
-  first, stop = border(point), border(point + width)
-
-  def rate(round):
-    round = jnp.asarray(round)
-    u = jnp.minimum(round / total, 1.0)
-    # Blends, so that both ends are met exactly: N - 1 is compared with.
-    blend = lambda rest: rest * start + (1 - rest) * end
-    if name == 'linear':
-      value = blend(1 - u)
-    elif name == 'cosine':
-      value = blend(jnp.where(u < 1, 0.5 * (1 + jnp.cos(jnp.pi * u)), 0.0))
-    elif name == 'slow_decrease':
-      value = blend(jnp.exp(-10 * u))
-    elif name == 'truncate':
-      value = jnp.where(round < first, start, end)
-    elif name == 'window':
-      value = jnp.where((round >= first) & (round < stop), end, start)
-    else:
-      value = start
-    return jnp.asarray(value, jnp.float32)
-
-  return rate
+  given = {'start': start, 'end': start if end is None else end}
+  rates = given | {k: v for k, v in part.options.items() if k in given}
+  if rates['end'] is None:
+    rates['end'] = rates['start']
+  for label, value in rates.items():
+    if value is not None:
+      _check_rate(value, name=label)
+  make = SCHEDULES.bound(
+    part, num_rounds=total, **{k: v for k, v in rates.items() if v is not None}
+  )
+  return lambda round: jnp.asarray(make(round), jnp.float32)
 
 
 def random_peers(
@@ -121,9 +182,9 @@ def random_peers(
     num_clients: N >= 1; one client mixes with itself.
     rate: r >= 0, static or traced; above N - 1 it counts as N - 1, which is
       the exact average.
-    graph: draws from the neighbours in this graph only (anything that
+    graph: draws from the neighbors in this graph only (anything that
       `graphs.adjacency` takes); None for all others. Clients with fewer
-      neighbours take all they have.
+      neighbors take all they have.
     max_peers: most others that one client draws at rates below N - 1 (static);
       ceil(r) for a static rate, as many as there are for a traced one. A small
       bound lets traced rates run as gathers: lists of K peers are gathered
@@ -324,6 +385,6 @@ def _check_rate(rate, *, name):
     return
   if not np.isfinite(rate) or rate < 0:
     raise ValueError(
-      f'{name} counts neighbours besides yourself: need a finite number of at '
+      f'{name} counts neighbors besides yourself: need a finite number of at '
       f'least 0; got {rate}.'
     )

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxdl.core import trees
 
-# Longer neighbour lists run in blocks: the program stays short and each block
+# Longer neighbor lists run in blocks: the program stays short and each block
 # is one fused pass.
 _BLOCK = 16
 
@@ -144,7 +144,7 @@ def round_to_float32(matrices: np.ndarray, stochastic: str) -> np.ndarray:
   return rounded
 
 
-def neighbour_table(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def neighbor_table(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Non-zero entries of each row as padded lists; host.
 
   Args:
@@ -166,7 +166,7 @@ def neighbour_table(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def scatter_table(
   indices: chex.Array, weights: chex.Array, num_clients: int
 ) -> chex.Array:
-  """The matrix f32[M, N] of a neighbour table [M, K]."""
+  """The matrix f32[M, N] of a neighbor table [M, K]."""
   rows = jnp.broadcast_to(jnp.arange(indices.shape[0])[:, None], indices.shape)
   out = jnp.zeros((indices.shape[0], num_clients), jnp.float32)
   return out.at[rows, indices].add(jnp.asarray(weights, jnp.float32))

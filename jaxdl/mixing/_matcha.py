@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import networkx
 import numpy as np
 import scipy.linalg
-import scipy.optimize
 
 from jaxdl.core import checks
 from jaxdl.mixing import _mixers, _weights, graphs
@@ -53,7 +52,7 @@ def matchings(graph: _weights.Graph) -> np.ndarray:
   """
   adj = graphs.adjacency(graph)
   if not graphs.is_undirected(adj):
-    raise ValueError('matchings need an undirected graph: symmetrise it.')
+    raise ValueError('matchings need an undirected graph: symmetrize it.')
   line = networkx.line_graph(networkx.from_numpy_array(adj))
   colours = networkx.greedy_color(line, strategy='DSATUR')
   count = max(colours.values(), default=-1) + 1
@@ -147,7 +146,9 @@ def decompose(
     gram = np.eye(n) - 2 * alpha * mean + alpha**2 * second - uniform
     return float(np.linalg.eigvalsh(gram)[-1])
 
-  result = scipy.optimize.minimize_scalar(
+  from scipy import optimize  # Slow to import.
+
+  result = optimize.minimize_scalar(
     factor, bounds=(0.0, 1.0), method='bounded', options={'xatol': 1e-8}
   )
   return Matcha(partners, best, float(result.x), factor(result.x))

@@ -19,7 +19,7 @@ STRUCTURES = (
   'mean',
   'shifts',
   'flips',
-  'neighbours',
+  'neighbors',
   'dense',
 )
 _MAX_HOPS = 4
@@ -106,9 +106,9 @@ def choose_structure(matrices: np.ndarray) -> str:
   1. all rounds the identity: 'identity'; one round of equal weights: 'mean';
   2. K > max(4, N / 8): 'dense', one contraction;
   3. one round, K <= 4 and circulant: 'shifts' (rolls, which XLA turns into
-     neighbour exchanges when the client axis is sharded);
+     neighbor exchanges when the client axis is sharded);
   4. one round, K <= 4 and W[i, j] a function of i XOR j: 'flips';
-  5. else 'neighbours', a gather of padded lists; a schedule looks its round up
+  5. else 'neighbors', a gather of padded lists; a schedule looks its round up
      in a stacked table, so its program does not grow with the period.
 
   `experiments/benchmarks/mixing.py` measures the rule against 'dense'.
@@ -131,7 +131,7 @@ def choose_structure(matrices: np.ndarray) -> str:
     return 'shifts'
   if length <= _MAX_HOPS and _flips(matrices) is not None:
     return 'flips'
-  return 'neighbours'
+  return 'neighbors'
 
 
 def _kernel(
@@ -151,8 +151,8 @@ def _kernel(
     return lambda x, round: _kernels.mean(x)
   if structure == 'dense':
     return lambda x, round: _kernels.dense(pick(matrices, round), x)
-  if structure == 'neighbours':
-    indices, weights = _kernels.neighbour_table(matrices)
+  if structure == 'neighbors':
+    indices, weights = _kernels.neighbor_table(matrices)
     return lambda x, round: _kernels.gather(
       pick(indices, round), pick(weights, round), x
     )
@@ -264,7 +264,7 @@ def from_tables(
   structure: str,
   stochastic: str = 'double',
 ) -> Mixer:
-  """Makes a random mixer of freshly drawn neighbour lists.
+  """Makes a random mixer of freshly drawn neighbor lists.
 
   Args:
     draw: `draw(key) -> (indices: i32[N, K], weights: f32[N, K])`, jittable;

@@ -197,8 +197,8 @@ def epidemic_oracle(
   if degree == 1 and n % 2 == 0:  # Pairs: regular, but never connected.
     return random_matching(n)
   graph = graphs.random_regular(n, degree, rng)
-  neighbours = np.nonzero(graph)[1].reshape(n, degree)
-  table = np.concatenate([np.arange(n)[:, None], neighbours], axis=1)
+  neighbors = np.nonzero(graph)[1].reshape(n, degree)
+  table = np.concatenate([np.arange(n)[:, None], neighbors], axis=1)
   share = float(_kernels.representable(1.0 / (degree + 1)))
   weights = np.full((n, degree + 1), share)
   weights[:, 0] = 1.0 - degree * share

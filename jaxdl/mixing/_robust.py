@@ -22,10 +22,10 @@ def robust_mixer(
   *,
   chunk: int | None = None,
 ) -> _mixers.Mixer:
-  """Replaces the weighted mean over neighbours by a robust rule.
+  """Replaces the weighted mean over neighbors by a robust rule.
 
   Client i gets `rule` of its own model and those it receives, in the order
-  own, then neighbours by number.
+  own, then neighbors by number.
 
   Args:
     graph: anything `mixing.graphs.adjacency` takes; entry [i, j] lets i receive
@@ -61,7 +61,7 @@ def robust_mixer(
     del round, key
     if axis_name is not None:
       raise ValueError(
-        'robust_mixer sees whole neighbourhoods: apply it to global arrays '
+        'robust_mixer sees whole neighborhoods: apply it to global arrays '
         'under jit instead of inside a mapped function.'
       )
     if checks.num_clients(stacked, name='stacked') != n:

@@ -6,14 +6,48 @@ rule takes a graph in any form that `adjacency` understands and refuses graphs
 on which consensus is impossible, unless `allow_disconnected=True`.
 """
 
+import dataclasses
+
 import networkx
 import numpy as np
 import scipy.linalg
 
-from jaxdl.core import checks
+from jaxdl.core import checks, registry
 from jaxdl.mixing import graphs, spectra
 
 Graph = np.ndarray | networkx.Graph
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+  """What is known about a rule of weights.
+
+  Attributes:
+    stochastic: which sums are one: 'row' (at least) or 'column'.
+    one_way: whether links may carry messages one way only.
+    regular: whether they may where all degrees are the same.
+    negative: whether weights may be negative.
+  """
+
+  stochastic: str = 'row'
+  one_way: bool = False
+  regular: bool = False
+  negative: bool = False
+
+
+def check_connected(adjacency: np.ndarray) -> None:
+  """Raises ValueError if some clients never hear of others.
+
+  Args:
+    adjacency: bool[N, N].
+  """
+  parts = graphs.num_components(adjacency)
+  if parts > 1:
+    raise ValueError(
+      f'graph is disconnected: {parts} components among {len(adjacency)} '
+      'clients never agree; add links or pass allow_disconnected=True to the '
+      'function of mixing that makes the weights.'
+    )
 
 
 def _prepare(
@@ -24,17 +58,11 @@ def _prepare(
     i, j = np.argwhere(adj & ~adj.T)[0]
     raise ValueError(
       f'{rule} needs an undirected graph, but client {i} receives from {j} '
-      f'and not the other way: symmetrise it, or use uniform (row-stochastic) '
+      f'and not the other way: symmetrize it, or use uniform (row-stochastic) '
       'or send_weights (push-sum).'
     )
   if not allow_disconnected:
-    parts = graphs.num_components(adj)
-    if parts > 1:
-      raise ValueError(
-        f'graph is disconnected: {parts} components among {len(adj)} clients '
-        'never agree; add links or pass allow_disconnected=True to the '
-        'function of mixing that makes the weights.'
-      )
+    check_connected(adj)
   return adj
 
 
@@ -48,10 +76,11 @@ def _laplacian(adj: np.ndarray) -> np.ndarray:
   return np.diag(adj.sum(axis=1)) - adj.astype(np.float64)
 
 
+@registry.known(Facts(regular=True))
 def metropolis(graph: Graph, *, allow_disconnected: bool = False) -> np.ndarray:
   """Metropolis-Hastings weights, 1 / (1 + max(d_i, d_j)) on links.
 
-  Needs only the degrees of neighbours; every client keeps some of its own.
+  Needs only the degrees of neighbors; every client keeps some of its own.
 
   Args:
     graph: undirected, or directed with one in- and out-degree for all (then
@@ -79,8 +108,9 @@ def metropolis(graph: Graph, *, allow_disconnected: bool = False) -> np.ndarray:
   )
 
 
+@registry.known(Facts(one_way=True))
 def uniform(graph: Graph, *, allow_disconnected: bool = False) -> np.ndarray:
-  """Everyone averages itself and its neighbours, 1 / (d_i + 1) each.
+  """Everyone averages itself and its neighbors, 1 / (d_i + 1) each.
 
   Row-stochastic only: on irregular graphs the limit is the mean weighted by
   degree + 1, not the mean.
@@ -103,6 +133,7 @@ def uniform(graph: Graph, *, allow_disconnected: bool = False) -> np.ndarray:
   return _fill_diagonal(adj / (1.0 + adj.sum(axis=1, keepdims=True)))
 
 
+@registry.known(Facts(one_way=True, stochastic='column'))
 def send_weights(
   graph: Graph, *, allow_disconnected: bool = False
 ) -> np.ndarray:
@@ -132,6 +163,7 @@ def send_weights(
   )
 
 
+@registry.known(Facts())
 def max_degree(graph: Graph, *, allow_disconnected: bool = False) -> np.ndarray:
   """The same weight 1 / (1 + max degree) on every link.
 
@@ -153,6 +185,7 @@ def max_degree(graph: Graph, *, allow_disconnected: bool = False) -> np.ndarray:
   return _fill_diagonal(adj / (1.0 + adj.sum(axis=1).max()))
 
 
+@registry.known(Facts(negative=True))
 def best_constant(
   graph: Graph, *, allow_disconnected: bool = False
 ) -> np.ndarray:
@@ -186,6 +219,7 @@ def best_constant(
   return np.eye(len(adj)) - 2.0 / (positive[0] + positive[-1]) * _laplacian(adj)
 
 
+@registry.known(Facts(negative=True))
 def fastest(
   graph: Graph,
   *,
@@ -298,6 +332,7 @@ def lazy(matrix: np.ndarray, move: float = 0.5) -> np.ndarray:
   return (1.0 - move) * np.eye(matrix.shape[-1]) + move * matrix
 
 
+@registry.known(Facts(regular=True))
 def lazy_metropolis(
   graph: Graph, *, allow_disconnected: bool = False
 ) -> np.ndarray:
@@ -317,12 +352,16 @@ def lazy_metropolis(
   return lazy(metropolis(graph, allow_disconnected=allow_disconnected))
 
 
-WEIGHT_RULES = {
-  'metropolis': metropolis,
-  'lazy_metropolis': lazy_metropolis,
-  'uniform': uniform,
-  'max_degree': max_degree,
-  'best_constant': best_constant,
-  'fastest': fastest,
-  'send': send_weights,
-}
+WEIGHT_RULES = registry.Registry(
+  'weights',
+  {
+    'metropolis': metropolis,
+    'lazy_metropolis': lazy_metropolis,
+    'uniform': uniform,
+    'max_degree': max_degree,
+    'best_constant': best_constant,
+    'fastest': fastest,
+    'send': send_weights,
+  },
+  given=('graph',),
+)

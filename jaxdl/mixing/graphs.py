@@ -7,6 +7,8 @@ symmetric.
 """
 
 import numbers
+import os
+import pathlib
 from collections.abc import Callable
 
 import networkx
@@ -52,7 +54,7 @@ def adjacency(graph: np.ndarray | networkx.Graph) -> np.ndarray:
       raise TypeError(
         f'graph must be a networkx graph or an array [N, N]; got the text '
         f'{graph!r}: see networkx.cycle_graph and its like, or '
-        f'mixing.make_mixer({graph!r}, num_clients).'
+        f'mixing.make_graph({graph!r}, num_clients).'
       )
     dense = checks.host_array(graph, name='graph')
   if dense.ndim != 2 or dense.shape[0] != dense.shape[1] or dense.size == 0:
@@ -107,6 +109,42 @@ def _refuse_weights(graph: networkx.Graph) -> None:
           'networkx.DiGraph(graph), which keep one of them.'
         )
       seen.add(pair)
+
+
+def read_graph(path: str | os.PathLike[str], num_clients: int) -> np.ndarray:
+  """Reads an undirected graph from a list of links.
+
+  Args:
+    path: text, two client numbers from 0 to N - 1 per line; `#` starts a
+      comment.
+    num_clients: N >= 1.
+
+  Returns:
+    bool[N, N].
+
+  Raises:
+    ValueError: if the file cannot be read, or naming the line that is wrong.
+  """
+  adj = empty(num_clients)
+  try:
+    text = pathlib.Path(path).read_text()
+  except (OSError, UnicodeDecodeError) as error:
+    raise ValueError(
+      f'{path}: expected a list of links, two client numbers per line: {error}'
+    ) from None
+  for number, line in enumerate(text.split('\n'), 1):
+    words = line.partition('#')[0].split()
+    if not words:
+      continue
+    good = len(words) == 2 and all(w.isdigit() for w in words)
+    ends = [int(w) for w in words] if good else []
+    if not good or max(ends) >= num_clients:
+      raise ValueError(
+        f'{path}:{number}: {line.strip()!r} is no link: write two numbers '
+        f'from 0 to {num_clients - 1}.'
+      )
+    adj[ends[0], ends[1]] = adj[ends[1], ends[0]] = ends[0] != ends[1]
+  return adj
 
 
 def is_undirected(graph: np.ndarray) -> bool:
@@ -403,7 +441,7 @@ def small_world(
   probability: float,
   rng: np.random.Generator,
 ) -> np.ndarray:
-  """A ring of near neighbours with some links rewired at random.
+  """A ring of near neighbors with some links rewired at random.
 
   Args:
     num_clients: N.

@@ -272,7 +272,7 @@ def stationary_distribution(matrix: np.ndarray) -> np.ndarray:
 
   Returns:
     float64[N], positive, sums to one; uniform for doubly stochastic W and
-    proportional to degree + 1 for uniform neighbour weights.
+    proportional to degree + 1 for uniform neighbor weights.
 
   Example:
     >>> matrix = np.array([[0.5, 0.5], [0.25, 0.75]])

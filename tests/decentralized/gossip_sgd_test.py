@@ -679,7 +679,7 @@ class ContractTest(parameterized.TestCase):
       'send',
       lambda: gossip.gossip_sgd(
         _task(),
-        mixing.make_mixer('random_digraph', N, weights='send'),
+        mixing.make_mixer('random_digraph(weights=send)', N),
         num_clients=N,
         optimizer=optax.sgd(ETA),
       ),
@@ -689,7 +689,7 @@ class ContractTest(parameterized.TestCase):
       'rows',
       lambda: _push_sum.push_sum(
         _task(),
-        mixing.make_mixer('star', N, weights='uniform'),
+        mixing.make_mixer('star(weights=uniform)', N),
         num_clients=N,
         optimizer=optax.sgd(ETA),
       ),

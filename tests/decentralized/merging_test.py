@@ -60,8 +60,10 @@ def _classification():
 
 class ScheduleTest(parameterized.TestCase):
   @parameterized.parameters(
-    ('truncate', 98999, 0.2),
-    ('truncate', 99000, 15.0),
+    ('truncate(point=0.99)', 98999, 0.2),
+    ('truncate(point=0.99)', 99000, 15.0),
+    ('linear(start=1)', 0, 1.0),
+    ('fixed(3.5)', 0, 3.5),
     ('linear', 0, 0.2),
     ('linear', 50000, 7.6),
     ('cosine', 50000, 7.6),
@@ -70,9 +72,7 @@ class ScheduleTest(parameterized.TestCase):
     ('fixed', 99999, 0.2),
   )
   def test_takes_its_values(self, name, at, want):
-    rate = mixing.communication_schedule(
-      name, 100_000, start=0.2, end=15.0, point=0.99
-    )
+    rate = mixing.communication_schedule(name, 100_000, start=0.2, end=15.0)
     np.testing.assert_allclose(rate(at), want, rtol=1e-5)
     np.testing.assert_allclose(rate(jnp.int32(at)), want, rtol=1e-5)
 
@@ -91,7 +91,7 @@ class ScheduleTest(parameterized.TestCase):
     covered = np.zeros(total + 1)
     for k in range(round(1 / width)):
       rate = mixing.communication_schedule(
-        'window', total, start=0.0, end=1.0, point=k * width, width=width
+        f'window(0, 1, point={k * width}, width={width})', total
       )
       inside = np.asarray(rate(rounds))
       self.assertEqual(inside.sum(), round(total * width))
@@ -100,14 +100,16 @@ class ScheduleTest(parameterized.TestCase):
     np.testing.assert_array_equal(covered, rounds < total)
 
   @parameterized.parameters(
-    ({'start': -0.1}, 'counts neighbours besides yourself.*-0.1'),
-    ({'start': float('nan')}, 'counts neighbours'),
-    ({'start': 0.2, 'point': 1.5}, r'point must lie in \[0.0, 1.0\]'),
-    ({'start': 0.2, 'width': 0.0}, 'width must lie in'),
+    ('window', {'start': -0.1}, 'counts neighbors besides yourself.*-0.1'),
+    ('window(nan)', {}, 'counts neighbors'),
+    ('window(0.2, point=1.5)', {}, r'point must lie in \[0.0, 1.0\]'),
+    ('window(0.2, width=0.0)', {}, 'width must lie in'),
+    ('window', {}, "needs the option 'start'"),
+    ('linear(width=0.1)', {'start': 0.2}, "linear has no option 'width'"),
   )
-  def test_says_what_is_wrong(self, options, message):
+  def test_says_what_is_wrong(self, spec, options, message):
     with self.assertRaisesRegex(ValueError, message):
-      mixing.communication_schedule('window', 10, **options)
+      mixing.communication_schedule(spec, 10, **options)
 
 
 class RandomMixerTest(parameterized.TestCase):
@@ -165,13 +167,13 @@ class RandomMixerTest(parameterized.TestCase):
       spread = mean.std(axis=0) / np.sqrt(len(KEYS))
       self.assertTrue((np.abs(mean.mean(axis=0)) < 4 * spread).all())
 
-  def test_draws_from_the_neighbours_of_a_graph_only(self):
+  def test_draws_from_the_neighbors_of_a_graph_only(self):
     graph = networkx.star_graph(4)
     mixer = mixing.random_peers(5, 2.0, graph=graph)
     w = np.asarray(jax.vmap(lambda k: mixer.matrix(0, key=k))(KEYS[:64]))
     allowed = graphs.adjacency(graph) | np.eye(5, dtype=bool)
     self.assertTrue((w[:, ~allowed] == 0).all())
-    # Leaves have one neighbour only and take it; the hub draws two.
+    # Leaves have one neighbor only and take it; the hub draws two.
     np.testing.assert_array_equal(w[:, 1:, 0], 0.5)
     np.testing.assert_array_equal((w[:, 0] > 0).sum(axis=1), 3)
 
@@ -190,7 +192,7 @@ class RandomMixerTest(parameterized.TestCase):
   @parameterized.parameters(mixing.random_peers, mixing.random_pairs)
   def test_a_scheduled_rate_is_traced_once_and_applies_its_matrix(self, make):
     rate = mixing.communication_schedule(
-      'window', 10, start=0.5, end=N - 1.0, point=0.3, width=0.2
+      'window(point=0.3, width=0.2)', 10, start=0.5, end=N - 1.0
     )
     bound = {'max_peers': 1} if make is mixing.random_peers else {}
     mixer = mixing.scheduled(functools.partial(make, N, **bound), rate)
@@ -210,7 +212,7 @@ class RandomMixerTest(parameterized.TestCase):
   def test_a_mesh_changes_nothing(self):
     mesh = clients.clients_mesh()
     rate = mixing.communication_schedule(
-      'truncate', 2, start=0.8, end=N - 1.0, point=0.5
+      'truncate(point=0.5)', 2, start=0.8, end=N - 1.0
     )
     make = functools.partial(mixing.random_peers, N, max_peers=1)
     plain = mixing.scheduled(make, rate)

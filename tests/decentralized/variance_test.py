@@ -351,7 +351,7 @@ class MixerTest(parameterized.TestCase):
     ring = mixing.make_mixer('ring', N)
     with self.assertRaisesRegex(ValueError, "target='mine' is unknown"):
       variance_lib.variance_corrected(ring, target='mine')
-    send = mixing.make_mixer('directed_ring', N, weights='send')
+    send = mixing.make_mixer('directed_ring(weights=send)', N)
     with self.assertRaisesRegex(ValueError, 'rows that sum to one'):
       variance_lib.variance_corrected(send)
     with self.assertRaisesRegex(ValueError, 'rate must lie in'):
@@ -361,7 +361,7 @@ class MixerTest(parameterized.TestCase):
 class ProtocolTest(parameterized.TestCase):
   @parameterized.parameters(None, 'others', 'self', 'beta')
   def test_synchronous_ticks_are_corrected_gossip(self, target):
-    graph = mixing.make_graph('random_regular', N, degree=3)
+    graph = mixing.make_graph('random_regular(degree=3)', N)
     w = 0.4 * np.eye(N) + 0.6 * graph / 3
     mixer = mixing.from_matrix(w)
     if target is not None:

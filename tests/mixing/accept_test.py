@@ -39,6 +39,7 @@ class AsMixerTest(parameterized.TestCase):
 
   def test_keeps_mixers(self):
     mixer = mixing.make_mixer('ring', 4)
+    self.assertIs(mixing.as_mixer('ring', 4), mixer)
     self.assertIs(mixing.as_mixer(mixer), mixer)
 
   @parameterized.parameters(

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import itertools
+import pathlib
+import tempfile
 
 import chex
 import jax
@@ -48,7 +50,7 @@ _STATIC = {
   'mean': np.full((40, 40), 1 / 40),
   'shifts': mixing.metropolis(graphs.ring(40)),
   'flips': mixing.one_peer_hypercube(32)[3],
-  'neighbours': mixing.metropolis(
+  'neighbors': mixing.metropolis(
     graphs.random_regular(40, 4, np.random.default_rng(0))
   ),
   'dense': mixing.metropolis(
@@ -76,7 +78,7 @@ class FromMatrixTest(parameterized.TestCase):
       atol=2e-6,
     )
 
-  @parameterized.parameters('shifts', 'flips', 'neighbours', 'dense')
+  @parameterized.parameters('shifts', 'flips', 'neighbors', 'dense')
   def test_forced_paths_agree(self, structure):
     # Circulant and XOR-invariant at once, so that every path exists.
     w = (np.eye(8) + np.roll(np.eye(8), 4, axis=1)) / 2
@@ -84,22 +86,22 @@ class FromMatrixTest(parameterized.TestCase):
     self.assertEqual(mixer.structure, structure)
     _check(mixer, 8, [0])
 
-  def test_long_neighbour_lists(self):
+  def test_long_neighbor_lists(self):
     w = np.random.default_rng(0).uniform(size=(45, 45))
     w = w / w.sum(axis=1, keepdims=True)
     for length in (16, 33):
       banded = np.where(np.arange(45)[None, :] < length, w, 0)
       mixer = mixing.from_matrix(
-        banded, structure='neighbours', stochastic='any'
+        banded, structure='neighbors', stochastic='any'
       )
       _check(mixer, 45, [0])
 
   def test_schedules_repeat_and_take_traced_rounds(self):
     n = 40
     for stack, structure in (
-      (mixing.base_graph(n), 'neighbours'),
+      (mixing.base_graph(n), 'neighbors'),
       (mixing.base_graph(n, max_degree=7), 'dense'),
-      (mixing.one_peer_exponential(n), 'neighbours'),
+      (mixing.one_peer_exponential(n), 'neighbors'),
     ):
       mixer = mixing.from_matrix(stack)
       self.assertEqual(mixer.structure, structure)
@@ -192,7 +194,7 @@ class FromMatrixTest(parameterized.TestCase):
 
   def test_vmap_over_a_batch_of_systems(self):
     x = np.random.default_rng(0).normal(size=(3, 40, 2)).astype(np.float32)
-    for w in (_STATIC['shifts'], _STATIC['neighbours']):
+    for w in (_STATIC['shifts'], _STATIC['neighbors']):
       mixer = mixing.from_matrix(w)
       got = jax.vmap(lambda x, m=mixer: m.apply(x, 0))(x)
       np.testing.assert_allclose(got, np.einsum('ij,bjk->bik', w, x), atol=1e-6)
@@ -265,8 +267,11 @@ class MakeMixerTest(parameterized.TestCase):
     for n in (1, 16):
       if n == 1 and name == 'small_world':
         continue  # Needs an even degree below N.
-      weights = 'uniform' if name == 'random_digraph' else 'metropolis'
-      mixer = mixing.make_mixer(name, n, weights=weights)
+      if name == 'file':
+        continue  # Has a test of its own.
+      if name == 'random_digraph':
+        name = 'random_digraph(weights=uniform)'
+      mixer = mixing.make_mixer(name, n)
       w = np.asarray(mixer.matrix(1, key=key))
       np.testing.assert_allclose(w.sum(axis=1), 1.0, atol=1e-6)
       if mixer.stochastic == 'double':
@@ -279,35 +284,74 @@ class MakeMixerTest(parameterized.TestCase):
       int(
         (
           np.asarray(
-            mixing.make_mixer('random_regular', 12, degree=3).matrix(0)
+            mixing.make_mixer('random_regular(degree=3)', 12).matrix(0)
           )
           > 0
         ).sum()
       ),
       12 * 4,
     )
-    self.assertEqual(mixing.make_mixer('base', 50, max_degree=3).period, 6)
-    half = mixing.make_mixer('ring', 8, move=0.5)
+    self.assertEqual(mixing.make_mixer('base(max_degree=3)', 50).period, 6)
+    half = mixing.make_mixer('ring(move=0.5)', 8)
     np.testing.assert_allclose(half.matrix(0)[0, 0], 2 / 3, atol=1e-7)
-    send = mixing.make_mixer('random_digraph', 9, weights='send')
+    send = mixing.make_mixer('random_digraph(weights=send)', 9)
     self.assertEqual(send.stochastic, 'column')
-    graph = mixing.make_graph('torus', 12, rows=2)
+    graph = mixing.make_graph('torus(rows=2)', 12)
     np.testing.assert_array_equal(graph, graphs.torus(12, rows=2))
-    best = mixing.make_mixer('star', 8, weights='best_constant')
+    best = mixing.make_mixer('star(weights=best_constant)', 8)
     self.assertLess(float(best.matrix(0)[0, 0]), 0)
 
   @parameterized.named_parameters(
-    ('name', dict(topology='rign'), "topology='rign' is unknown.*'ring'"),
-    ('rule', dict(topology='ring', weights='mh'), "weights='mh' is unknown"),
-    ('option', dict(topology='ring', degree=3), 'degree=3 has no meaning'),
-    ('own', dict(topology='base', weights='uniform'), 'its own weights'),
-    ('cube', dict(topology='hypercube'), 'power of two'),
-    ('move', dict(topology='matcha', move=0.5), 'do not apply'),
-    ('directed', dict(topology='random_digraph'), 'undirected graph'),
+    ('name', 'rign', "topology='rign' is unknown.*'ring'"),
+    ('rule', 'ring(weights=mh)', "weights='mh' is unknown"),
+    ('option', 'ring(degree=3)', "no option 'degree': its options are weights"),
+    ('own', 'base(weights=uniform)', "base has no option 'weights'"),
+    ('cube', 'hypercube', 'power of two'),
+    ('move', 'matcha(move=0.5)', "matcha has no option 'move'"),
+    (
+      'directed',
+      'random_digraph',
+      r'metropolis weights do not fit: write random_digraph\(weights=uniform\)',
+    ),
+    (
+      'regular',
+      'exponential(weights=max_degree)',
+      r'exponential is directed, which max_degree weights do not fit',
+    ),
+    ('large', 'random_regular(degree=10)', 'has at most 9 others. Lower degre'),
+    ('larger', 'base(max_degree=11)', 'max_degree=11 is too large'),
+    ('path', 'file', r'needs the option .path.: write file\(path=...\)'),
+    ('missing', 'file("/none")', 'expected a list of links'),
   )
-  def test_says_what_to_change(self, kwargs, message):
+  def test_says_what_to_change(self, spec, message):
     with self.assertRaisesRegex(ValueError, message):
-      mixing.make_mixer(num_clients=10, **kwargs)
+      mixing.make_mixer(spec, 10)
+
+  def test_links_of_a_file(self):
+    folder = tempfile.TemporaryDirectory()
+    self.addCleanup(folder.cleanup)
+    path = f'{folder.name}/links.txt'
+    pathlib.Path(path).write_text('0 1  # A link.\n\n1 2\n2 3\n1 1\n')
+    np.testing.assert_array_equal(graphs.read_graph(path, 4), graphs.path(4))
+    spec = f'file({path!r}, weights=uniform)'
+    np.testing.assert_array_equal(mixing.make_graph(spec, 4), graphs.path(4))
+    np.testing.assert_allclose(
+      mixing.make_mixer(spec, 4).matrix(0)[1], [1 / 3, 1 / 3, 1 / 3, 0], 1e-6
+    )
+    for make in (mixing.make_graph, mixing.make_mixer):
+      with self.assertRaisesRegex(ValueError, '2 components among 5 clients'):
+        make(f'file({path!r})', 5)
+      with self.assertRaisesRegex(ValueError, r":4: '2 3' is no link.* 0 to 2"):
+        make(f'file({path!r})', 3)
+
+  def test_graphs_only_where_there_is_one(self):
+    with self.assertRaisesRegex(ValueError, 'no fixed graph: choose .*ring'):
+      mixing.make_graph('base', 8)
+
+  def test_weights_with_options(self):
+    got = mixing.make_mixer('path(weights=fastest(num_steps=3))', 5).matrix(0)
+    want = mixing.fastest(graphs.path(5), num_steps=3)
+    np.testing.assert_allclose(got, want, atol=1e-6)
 
 
 if __name__ == '__main__':

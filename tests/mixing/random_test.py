@@ -226,11 +226,11 @@ class MatchaTest(parameterized.TestCase):
 
   def test_refuses_what_cannot_work(self):
     with self.assertRaisesRegex(ValueError, 'degree must be at least 1; got 0'):
-      mixing.make_mixer('matcha', 8, degree=0)
+      mixing.make_mixer('matcha(degree=0)', 8)
     with self.assertRaisesRegex(
       TypeError, "degree must be an integer; got 'a'"
     ):
-      mixing.make_mixer('epidemic_local', 8, degree='a')
+      mixing.make_mixer('epidemic_local(degree=a)', 8)
     with self.assertRaisesRegex(ValueError, 'components'):
       mixing.matcha(np.eye(4))
     with self.assertRaisesRegex(ValueError, 'undirected'):

@@ -34,7 +34,7 @@ def _mixers(n):
   return {
     'ring': mixing.make_mixer('ring', n),
     'exponential': mixing.make_mixer('exponential', n),
-    'random_regular': mixing.make_mixer('random_regular', n, degree=3),
+    'random_regular': mixing.make_mixer('random_regular(degree=3)', n),
     'star': mixing.make_mixer('star', n),
     'complete': mixing.make_mixer('complete', n),
     'alone': mixing.make_mixer('alone', n),
