@@ -52,7 +52,13 @@ Modules: `runner` (Experiment, run, binary, knob, BaseConfig), `plots`.
 """
 
 from jaxdl.experiment import config, runner
-from jaxdl.experiment._compare import Moment, Variant, compare, train
+from jaxdl.experiment._compare import (
+  Moment,
+  Variant,
+  compare,
+  metric_rows,
+  train,
+)
 from jaxdl.experiment.runner import (
   BaseConfig,
   Experiment,
@@ -80,6 +86,7 @@ __all__ = [
   'config',
   'knob',
   'main',
+  'metric_rows',
   'read_rows',
   'record',
   'run',

@@ -17,15 +17,20 @@ from jaxdl.plots._functions import functions
 from jaxdl.plots._graphs import draw_topologies
 from jaxdl.plots._heat_maps import heat_map, weights_heat_map
 from jaxdl.plots._polygons import polygon
+from jaxdl.plots._training import last_rows, resolutions, spectrum, training
 
 __all__ = [
   'bars',
   'draw_topologies',
   'functions',
   'heat_map',
+  'last_rows',
   'lines',
   'log_log',
   'polygon',
+  'resolutions',
   'rounding',
+  'spectrum',
+  'training',
   'weights_heat_map',
 ]

@@ -29,6 +29,7 @@ from jaxdl.pde.sets._formats import (
   load_deeponet_npz,
   load_operator_mat,
   load_pdebench,
+  thinned,
 )
 from jaxdl.pde.sets._make import (
   LAYOUTS,
@@ -61,4 +62,5 @@ __all__ = [
   'load_pdebench',
   'make_operator_dataset',
   'mat_shapes',
+  'thinned',
 ]
