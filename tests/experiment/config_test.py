@@ -43,7 +43,7 @@ def parsed(*args, cls=Config):
   return _flags.from_flags(cls, values)
 
 
-class ReductionTest(parameterized.TestCase):
+class UnusedTest(parameterized.TestCase):
   def test_what_has_no_effect_is_refused(self):
     with self.assertRaisesRegex(ValueError, 'reduction=gathered has no effect'):
       Config(reduction='gathered')
@@ -53,10 +53,28 @@ class ReductionTest(parameterized.TestCase):
   def test_experiments_declare_what_they_heed(self):
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class Heeds(Config):
-      reductions = ('psum', 'gathered')
+      unused = ('rates', 'label')
 
     self.assertEqual(Heeds(reduction='gathered').reduction, 'gathered')
-    self.assertNotIn('reductions', config_lib.as_json(Heeds()))
+    self.assertEqual(parsed('--reduction=gathered', cls=Heeds).count, 3)
+    with self.assertRaisesRegex(ValueError, 'rates=0.5,1.0 has no effect'):
+      Heeds(rates=(0.5, 1.0))
+    self.assertNotIn('unused', config_lib.as_json(Heeds()))
+
+  def test_they_are_no_flags_and_not_in_the_help(self):
+    with self.assertRaisesRegex(flags.Error, "Unknown .* 'reduction'"):
+      parsed('--reduction=psum')
+    self.assertNotIn('reduction', _flags.help_text(Config, 'A title.'))
+
+  def test_a_word_that_is_no_knob(self):
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Odd(Config):
+      unused = ('reductions',)
+
+    with self.assertRaisesRegex(
+      TypeError, "Odd.unused has 'reductions', which"
+    ):
+      Odd()
 
 
 class FlagsTest(parameterized.TestCase):
@@ -93,7 +111,7 @@ class FlagsTest(parameterized.TestCase):
     values = flags.FlagValues()
     _flags.define_flags(Config, values)
     values(['binary'])
-    for field in dataclasses.fields(Config):
+    for field, _ in _flags._shown(Config):
       setattr(values, field.name, getattr(config, field.name))
     path = pathlib.Path(tempfile.mkdtemp()) / 'preset.flags'
     path.write_text('# A preset.\n' + values.flags_into_string())
@@ -116,12 +134,13 @@ class FlagsTest(parameterized.TestCase):
   def test_help_names_every_knob_with_range_and_choices(self):
     text = _flags.help_text(Config, 'A title.')
     for field in dataclasses.fields(Config):
-      self.assertIn(f'--{field.name}=', text)
+      if field.name not in Config.unused:
+        self.assertIn(f'--{field.name}=', text)
     self.assertIn('--sizes=8,16\n      Sizes. [>= 1; comma-separated]', text)
     self.assertIn('Names. [one of a, b; comma-separated]', text)
     self.assertIn('--decay=none\n      Decay. [>= 0.0; or none]', text)
     self.assertIn('A rate. [> 0.0]', text)
-    self.assertLess(text.index('--count='), text.index('--seed='))
+    self.assertLess(text.index('--count='), text.index('--seeds='))
 
 
 class ChecksTest(parameterized.TestCase):
@@ -141,8 +160,15 @@ class ChecksTest(parameterized.TestCase):
     (dict(decay=-1.0), ValueError, 'decay must lie in'),
     (dict(limit=2), ValueError, 'limit=2 is below count=3'),
     (dict(seeds=(1, 1)), ValueError, 'seeds must differ'),
-    (dict(process_id=1), ValueError, 'must be below num_processes=1'),
-    (dict(num_processes=2), ValueError, 'needs coordinator=host:port'),
+    (dict(seeds=()), ValueError, 'seeds is empty: name at least one'),
+    (dict(seeds=(-1,)), ValueError, 'seeds must be at least 0; got -1'),
+    (dict(process='1/1@h:1'), ValueError, r"process='1/1@h:1' must .* 0 <= k"),
+    (dict(process='0/2'), ValueError, 'must be k/n@host:port'),
+    (dict(process='0/2@host'), ValueError, 'must be k/n@host:port'),
+    (dict(process='x/2@h:1'), ValueError, 'must be k/n@host:port'),
+    (dict(process='-1/2@h:1'), ValueError, 'must be k/n@host:port'),
+    (dict(if_exists='overwite'), ValueError, "Did you mean 'overwrite'"),
+    (dict(outputs=('csv', 'png')), ValueError, "outputs='png' is unknown"),
   )
   def test_says_what_to_change(self, values, error, message):
     with self.assertRaisesRegex(error, message):
@@ -172,9 +198,14 @@ class ChecksTest(parameterized.TestCase):
     with self.assertRaisesRegex(TypeError, 'Odd.x has type'):
       Odd()
 
-  def test_all_seeds(self):
-    self.assertEqual(Config(seed=4).seeds, (4,))
-    self.assertEqual(Config(seed=4, seeds=(1, 2)).seeds, (1, 2))
+  @parameterized.parameters(
+    ('', ('', 1, 0)),
+    ('0/1@localhost:80', ('localhost:80', 1, 0)),
+    ('3/12@[::1]:9999', ('[::1]:9999', 12, 3)),
+  )
+  def test_which_process_this_is(self, text, want):
+    self.assertEqual(config_lib.parse_process(text), want)
+    self.assertEqual(Config(process=text).process, text)
 
 
 class DifferencesTest(parameterized.TestCase):
@@ -188,7 +219,10 @@ class DifferencesTest(parameterized.TestCase):
   @parameterized.parameters(
     dict(devices=4),
     dict(checkpoint_seconds=1.0),
-    dict(plots=False),
+    dict(outputs=()),
+    dict(outputs=('csv', 'tensorboard')),
+    dict(if_exists='refuse'),
+    dict(process='1/2@localhost:80'),
     dict(workdir='elsewhere'),
     dict(num_rounds=101),
   )
@@ -200,7 +234,7 @@ class DifferencesTest(parameterized.TestCase):
     (dict(count=2), 'count: 3 -> 2'),
     (dict(sizes=(1,)), r'sizes: [8, 16] -> [1]'),
     (dict(num_rounds=99), 'num_rounds: 100 -> 99'),
-    (dict(seed=1), 'seed: 0 -> 1'),
+    (dict(seeds=(1, 2)), 'seeds: [0] -> [1, 2]'),
     (dict(eval_every=1), 'eval_every: 10 -> 1'),
   )
   def test_what_is_computed_may_not(self, change, message):

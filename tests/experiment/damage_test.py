@@ -118,7 +118,9 @@ class CheckpointTest(parameterized.TestCase):
       folder / 'checkpoints/6/meta/metadata',
       folder / 'checkpoints/3/meta/metadata',
     )
-    with self.assertRaisesRegex(ValueError, 'pass --overwrite to start over'):
+    with self.assertRaisesRegex(
+      ValueError, 'pass --if_exists=overwrite to start over'
+    ):
       restored(folder)
 
   def test_a_full_disk_is_one_sentence(self):

@@ -34,9 +34,7 @@ def launch(folder, *args):
       [
         sys.executable,
         str(BINARY),
-        f'--coordinator=localhost:{port}',
-        '--num_processes=2',
-        f'--process_id={i}',
+        f'--process={i}/2@localhost:{port}',
         f'--workdir={folder}/run',
         '--devices=2',
         '--sharded',

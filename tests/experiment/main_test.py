@@ -76,7 +76,9 @@ class CommandTest(parameterized.TestCase):
 
   def test_a_run_leaves_what_it_says(self):
     code, out, err = command(
-      '--workdir=run', '--csv', '--tensorboard', '--profile_rounds=2'
+      '--workdir=run',
+      '--outputs=plots,csv,tensorboard',
+      '--profile_rounds=2',
     )
     self.assertEqual(code, 0, err)
     self.assertRegex(out, r'mean +20 +0\.1092')
@@ -123,17 +125,20 @@ class CommandTest(parameterized.TestCase):
       "rule='krum' is unknown: choose one of 'mean', 'median'.",
     ),
     (('--data=gone.npz',), 'gone.npz does not exist.'),
-    (('--num_processes=2',), '--num_processes=2 needs --coordinator=host'),
+    (('--process=2/2@host:80',), 'must be k/n@host:port with 0 <= k < n.'),
+    (('--process=0/2',), "--process='0/2' must be k/n@host:port"),
     (('--devices=3',), '--devices=3 came too late'),
     (('--devices=100000',), '--devices=100000 is too many to emulate on '),
-    (('--resume', '--overwrite'), 'give one of them'),
+    (('--if_exists=delete',), "if_exists='delete' is unknown: choose one of"),
+    (('--outputs=plot',), "outputs='plot' is unknown: choose one of 'plots'"),
+    (('--reduction=gathered',), "Unknown command line flag 'reduction'"),
     (('--num_clinets=2',), 'Did you mean: num_clients'),
     (('--num_clients=x',), 'must be an integer'),
     (('--flagfile=gone.flags',), 'gone.flags'),
     (('stray',), "'stray' is no flag"),
-    (('--rules', '--seed=1'), '--rules has no value: write --rules=...'),
+    (('--rules', '--seeds=1'), '--rules has no value: write --rules=...'),
     (('--data', '--nonesterov'), '--data has no value: write --data=...'),
-    (('--seed=1', '--workdir'), '--workdir has no value: write --workdir='),
+    (('--seeds=1', '--workdir'), '--workdir has no value: write --workdir='),
   )
   def test_a_mistake_is_said_in_one_line_and_writes_nothing(self, args, want):
     with mock.patch.dict(os.environ):
@@ -144,6 +149,35 @@ class CommandTest(parameterized.TestCase):
     self.assertStartsWith(err, 'quadratic: ')
     self.assertLen(err.splitlines(), 1)
     self.assertEmpty(out)
+    self.assertFalse(self.workdir.exists())
+
+  @parameterized.parameters(
+    ('--seed=3', '--seeds=...'),
+    ('--overwrite', '--if_exists=overwrite'),
+    ('--resume', '--if_exists=resume or refuse'),
+    ('--noresume', '--if_exists=refuse'),
+    ('--plots', '--outputs=plots'),
+    ('--noplots', '--outputs='),
+    ('--csv', '--outputs=plots,csv'),
+    ('--tensorboard', '--outputs=plots,tensorboard'),
+    ('--coordinator=localhost:80', '--process=k/n@host:port'),
+    ('--num_processes=2', '--process=k/n@host:port'),
+    ('--process_id=1', '--process=k/n@host:port'),
+  )
+  def test_a_flag_of_earlier_versions_names_the_new_one(self, flag, new):
+    preset = self.folder / 'old.flags'
+    preset.write_text(f'{flag}\n')
+    for args in ((flag,), (f'--flagfile={preset}',)):
+      code, out, err = command('--workdir=run', *args)
+      name = flag[2:].partition('=')[0]
+      self.assertEqual(
+        (code, out, err),
+        (
+          2,
+          '',
+          f'quadratic: there is no flag --{name} any more: write {new}.\n',
+        ),
+      )
     self.assertFalse(self.workdir.exists())
 
   @parameterized.parameters(
@@ -231,14 +265,19 @@ class CommandTest(parameterized.TestCase):
   def test_another_config_in_the_workdir_is_a_mistake(self):
     command('--workdir=run', '--num_rounds=1')
     before = (self.workdir / 'metrics.jsonl').read_bytes()
-    code, _, err = command('--workdir=run', '--num_rounds=1', '--seed=1')
+    code, _, err = command('--workdir=run', '--num_rounds=1', '--seeds=1')
     self.assertEqual(code, 2)
-    self.assertIn('(seed: 0 -> 1): pass --overwrite', err)
+    self.assertIn('(seeds: [0] -> [1]): pass --if_exists=overwrite', err)
     self.assertEqual((self.workdir / 'metrics.jsonl').read_bytes(), before)
     code, _, _ = command(
-      '--workdir=run', '--num_rounds=1', '--seed=1', '--overwrite'
+      '--workdir=run', '--num_rounds=1', '--seeds=1', '--if_exists=overwrite'
     )
     self.assertEqual(code, 0)
+    code, _, err = command(
+      '--workdir=run', '--num_rounds=1', '--seeds=1', '--if_exists=refuse'
+    )
+    self.assertEqual(code, 2)
+    self.assertIn('--workdir=run already holds a run: pass --if_exists=', err)
 
   @parameterized.parameters(('SIGINT', 130), ('SIGTERM', 143))
   def test_signals_have_their_exit_codes(self, name, want):
@@ -329,17 +368,22 @@ class TableTest(parameterized.TestCase):
 class ProcessTest(parameterized.TestCase):
   def test_import_is_lazy_and_starts_no_device(self):
     code = (
-      'import sys; from jaxdl import plots\n'
-      'from jaxdl.experiment import runner\n'
+      'import sys; import jaxdl.experiment, jaxdl.plots\n'
       'from jax._src import xla_bridge\n'
       'assert not xla_bridge.backends_are_initialized()\n'
-      "print([m for m in ('matplotlib', 'orbax', 'tensorboardX', 'rich')\n"
-      '       if m in sys.modules])'
+      'print(*sorted(sys.modules))'
     )
     out = subprocess.check_output(
       [sys.executable, '-c', code], text=True, cwd=ROOT
     )
-    self.assertEqual(out.strip(), '[]')
+    found = {name.split('.')[0] for name in out.split()}
+    slow = {'matplotlib', 'orbax', 'tensorboardX', 'rich', 'flax', 'sklearn'}
+    self.assertEmpty(found & slow)
+    # The machine stands below everything that learns.
+    rooms = {name.split('.')[1] for name in out.split() if name[:6] == 'jaxdl.'}
+    self.assertContainsSubset(
+      rooms, {'core', 'metrics', 'plots', 'experiment', '_versions'}
+    )
 
   def test_killed_runs_go_on_also_on_other_devices(self):
     folder = tempfile.mkdtemp()

@@ -22,7 +22,7 @@ knob = runner.knob
 class Config(runner.BaseConfig):
   num_rounds: int = knob(20, 'Rounds to run.', low=0)
   eval_every: int = knob(5, 'Rounds between evaluations.', low=1)
-  num_clients: int = knob(8, 'Clients.', low=1, high=64)
+  num_clients: int = knob(8, 'Clients.', low=1, high=64, smoke=4)
   learning_rate: float = knob(0.1, 'Step size.', low=0.0, open_low=True)
   rule: str = knob('mean', 'Server rule.', choices=('mean', 'median'))
   rules: tuple[str, ...] = knob(
@@ -39,9 +39,6 @@ class Config(runner.BaseConfig):
   def validate(self):
     if self.num_clients % 2:
       raise ValueError(f'num_clients={self.num_clients} must be even.')
-
-  def smoked(self):
-    return dataclasses.replace(super().smoked(), num_clients=4)
 
 
 def build(config: Config) -> runner.Experiment:
@@ -62,7 +59,7 @@ def build(config: Config) -> runner.Experiment:
 
   def init():
     return {
-      'key': jax.random.key(config.seed),
+      'key': jax.random.key(config.seeds[0]),
       'x': place(np.zeros(config.num_clients, np.float32)),
       'targets': place(targets),
       'nothing': jnp.zeros((0, 3)),
@@ -104,9 +101,7 @@ def build(config: Config) -> runner.Experiment:
   )
 
 
-def run(config: Config, *, sinks=(), store=None) -> runner.Result:
-  return runner.run(build(config), config, sinks=sinks, store=store)
-
+run, main = runner.binary(Config, build)
 
 if __name__ == '__main__':
-  runner.main(Config, run)
+  main()

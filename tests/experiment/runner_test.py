@@ -146,7 +146,9 @@ class ResumeTest(FolderCase):
     go(experiment, config, self.folder)
     path = pathlib.Path(self.folder, 'metrics.jsonl')
     path.write_bytes(b''.join(path.read_bytes().splitlines(True)[:-1]))
-    with self.assertRaisesRegex(ValueError, '9 rows are left .* --overwrite'):
+    with self.assertRaisesRegex(
+      ValueError, '9 rows are left .* --if_exists=overwrite'
+    ):
       go(experiment, config, self.folder)
 
   def test_a_damaged_checkpoint_gives_way_to_the_one_before(self):
@@ -213,7 +215,8 @@ class IdentityTest(FolderCase):
     other = Config(num_rounds=2, learning_rate=0.2, rule='median', devices=8)
     with self.assertRaisesRegex(
       ValueError,
-      r"learning_rate: 0.1 -> 0.2; rule: 'mean' -> 'median'.*--overwrite",
+      r"learning_rate: 0.1 -> 0.2; rule: 'mean' -> 'median'.*"
+      '--if_exists=overwrite',
     ):
       go(quadratic_binary.build(other), other, self.folder)
     with self.assertRaisesRegex(ValueError, "experiment 'test', not 'else'"):
@@ -227,8 +230,8 @@ class IdentityTest(FolderCase):
     whole = path.read_text()
     for damage in ('{"experiment": "te', '', '[]', '{"config": 3}'):
       path.write_text(damage)
-      other = Config(num_rounds=2, seed=1)
-      with self.assertRaisesRegex(ValueError, 'seed: 0 -> 1'):
+      other = Config(num_rounds=2, seeds=(1,))
+      with self.assertRaisesRegex(ValueError, r'seeds: \[0\] -> \[1\]'):
         go(quadratic_binary.build(other), other, self.folder)
       path.write_text(damage)
       go(experiment, config, self.folder)
@@ -239,15 +242,15 @@ class IdentityTest(FolderCase):
     go(quadratic_binary.build(config), config, self.folder)
     note = pathlib.Path(self.folder, 'note.txt')
     note.write_text('mine')
-    other = Config(num_rounds=2, seed=1, overwrite=True)
+    other = Config(num_rounds=2, seeds=(1,), if_exists='overwrite')
     go(quadratic_binary.build(other), other, self.folder)
-    fresh = Config(num_rounds=2, seed=1)
+    fresh = Config(num_rounds=2, seeds=(1,))
     go(quadratic_binary.build(fresh), fresh, self.other)
     self.assertEqual(metrics(self.folder), metrics(self.other))
     self.assertEqual(note.read_text(), 'mine')
 
-  def test_without_resume_an_old_run_stops_it(self):
-    config = Config(num_rounds=2, resume=False)
+  def test_an_old_run_stops_it_if_it_may_not_go_on(self):
+    config = Config(num_rounds=2, if_exists='refuse')
     go(quadratic_binary.build(config), config, self.folder)
     with self.assertRaisesRegex(ValueError, 'already holds a run'):
       go(quadratic_binary.build(config), config, self.folder)
@@ -271,7 +274,7 @@ class IdentityTest(FolderCase):
 class LoopTest(FolderCase):
   def test_without_a_store_no_file_is_touched(self):
     os.chdir(self.folder)
-    config = Config(profile_rounds=2, csv=True)
+    config = Config(profile_rounds=2, outputs=('plots', 'csv'))
     result = quadratic_binary.run(config)
     self.assertEqual(os.listdir(self.folder), [])
     self.assertLen(result.rows, 10)
