@@ -5,10 +5,11 @@ One process runs `--smoke --devices=2`, as a user would, and its rows must be
 those of one device in this process. That run, interrupted after a round that
 was evaluated and before its checkpoint, as a kill may, goes on in an
 experiment built anew and must write the same bytes. Real kills are in
-`robust_training_test` and in the runner's tests. A binary that is not listed
-below runs its smoke configuration; list it with something smaller.
+`robust_training_test` and in the runner's tests. Binaries are found by what
+they are; one that has `presets/<name>/tiny.flags` runs that, in small.
 """
 
+import dataclasses
 import functools
 import importlib
 import json
@@ -26,132 +27,6 @@ from jaxdl.experiment import _flags, config as config_lib, runner
 
 ROOT = pathlib.Path(__file__).parents[2]
 FOLDER = ROOT / 'experiments'
-CONFIGS = {
-  'consensus': {
-    'topologies': ('random_matching', 'random_digraph:send'),
-    'num_clients': 8,
-    'dimension': 3,
-  },
-  'decentralized_training': {
-    'num_clients': 8,
-    'hidden_sizes': (4,),
-    'batch_size': 8,
-    'momentum': 0.5,
-    'compressor': 'random_k',
-    'variants': (
-      'choco_sgd@ring',
-      'gossip_sgd@random_matching',
-      'gradient_tracking@base',
-    ),
-  },
-  'deeponet': {
-    'models': ('deeponet',),
-    'problem': 'diffusion_reaction',
-    'problem_options': ('num_times=5',),
-    'physics': True,
-    'activation': 'tanh',
-    'layout': 'aligned',
-    'num_collocation': 5,
-    'num_train': 12,
-    'num_test': 7,
-    'resolution': 6,
-    'batch_size': 4,
-    'branch_layers': (4, 3),
-    'trunk_layers': (4, 3),
-    'steps_per_round': 2,
-    'eval_batch_size': 4,
-  },
-  'federated_operators': {
-    'rules': ('median',),
-    'num_clients': 4,
-    'num_byzantine': 1,
-    'functions_per_client': 6,
-    'num_test_functions': 8,
-    'batch_size': 4,
-    'hidden_size': 8,
-    'resolution': 8,
-    'eval_batch_size': 8,
-  },
-  'just_one_byte': {
-    'methods': ('one_byte', 'sgd'),
-    'num_clients': 8,
-    'hidden_sizes': (4,),
-    'batch_size': 8,
-    'momentum': 0.5,
-    'join_at': (3,),
-    'leave_at': (4,),
-  },
-  'mgno': {
-    'models': ('mgno',),
-    'resolution': 8,
-    'channels': 2,
-    'num_layers': 1,
-    'iterations': '10,10',
-    'num_train': 8,
-    'num_test': 4,
-    'batch_size': 4,
-  },
-  'modest': {
-    'methods': ('modest', 'dsgd', 'gossip'),
-    'num_clients': 10,
-    'sample_size': 3,
-    'num_aggregators': 2,
-    'churn': 'crash',
-    'churn_round': 3,
-    'churn_fraction': 0.6,
-    'examples_per_client': 12,
-    'batch_size': 4,
-    'local_steps': 1,
-    'hidden_sizes': (4,),
-    'eval_nodes': 2,
-  },
-  'monna': {
-    'methods': ('monna',),
-    'num_clients': 7,
-    'num_byzantine': 1,
-    'examples_per_client': 20,
-  },
-  'operator_zoo': {
-    'problem': 'antiderivative',
-    'models': ('deeponet',),
-    'resolution': 8,
-    'hidden_size': 8,
-    'num_train': 8,
-    'num_test': 8,
-    'batch_size': 4,
-    'steps_per_round': 2,
-  },
-  'robust_training': {
-    'rules': ('bucketing+median',),
-    'num_clients': 7,
-    'num_byzantine': 1,
-    'worker_momentum': 0.5,
-    'hidden_sizes': (8,),
-  },
-  'single_merging': {
-    'variants': ('gossip', 'late'),
-    'window_size': 0.4,
-    'num_clients': 8,
-    'hidden_sizes': (4,),
-    'local_steps': 1,
-    'sharpness': False,
-    'landscape': ('gossip',),
-    'landscape_resolution': 3,
-  },
-  'snnk': {
-    'dataset': 'wine',
-    'num_rf': (4,),
-    'hidden_sizes': (8,),
-    'depth': 1,
-  },
-  'vanishing_variance': {
-    'methods': ('corrected', 'sampled'),
-    'num_clients': 8,
-    'degree': 3,
-    'hidden_sizes': (4, 4),
-    'turn_high': 3,
-  },
-}
 # What is drawn, where that is a promise.
 PICTURES = {
   'consensus': {
@@ -170,17 +45,15 @@ BITWISE = ('replay_equal',)
 # `JAXDL_TEST_OPTIMIZE=1`.
 IN_FULL = ('decentralized_training', 'deeponet', 'robust_training')
 BINARIES = sorted(
-  p.stem for p in FOLDER.glob('*.py') if 'runner.main(Config' in p.read_text()
+  p.stem for p in FOLDER.glob('*.py') if 'runner.binary(' in p.read_text()
 )
 
 
 def arguments(name):
   """The command line of a binary, smoked."""
-  options = CONFIGS.get(name, {})
-  if options:
-    options = {**options, 'num_rounds': 6, 'eval_every': 2, 'seed': 3}
-  more = [f'--{k}={config_lib.text_of(v)}' for k, v in options.items()]
-  return ['--smoke', *more]
+  tiny = FOLDER / 'presets' / name / 'tiny.flags'
+  lines = tiny.read_text().splitlines() if tiny.exists() else []
+  return ['--smoke', *(x for x in lines if x and not x.startswith('#'))]
 
 
 def configuration(name):
@@ -191,6 +64,28 @@ def configuration(name):
   values([name, *args])
   given = _flags.on_command_line(binary.Config, args)
   return _flags.from_flags(binary.Config, values, given=given)
+
+
+def recording(config, read):
+  """A copy of a configuration that adds to a set what is read of it."""
+  names = {f.name for f, _ in config_lib.fields(config)}
+  busy = []
+
+  class Recorded(type(config)):
+    def __getattribute__(self, name):
+      if name in names and not busy:
+        read.add(name)
+      return super().__getattribute__(name)
+
+    def __post_init__(self):
+      # Checking a value is no effect of it.
+      busy.append(True)
+      super().__post_init__()
+      busy.pop()
+
+  copy = object.__new__(Recorded)
+  copy.__dict__.update(vars(config))
+  return copy
 
 
 class Stop(Exception):
@@ -211,13 +106,14 @@ class Stopper(runner.Sink):
       raise Stop
 
 
-def go(name, folder, *more):
+def go(name, folder, *more, read=None):
   """Runs a binary here, on one device; returns the result and the rows."""
   binary = importlib.import_module(f'experiments.{name}')
   config = configuration(name)
+  noted = config if read is None else recording(config, read)
   path = pathlib.Path(folder) / 'metrics.jsonl'
   result = runner.run(
-    binary.build(config),
+    binary.build(noted),
     config,
     sinks=[runner.Jsonl(path), *more],
     store=runner.Store(folder, seconds=0),
@@ -225,10 +121,14 @@ def go(name, folder, *more):
   return result, path.read_bytes()
 
 
+READ: dict[str, set[str]] = {}
+
+
 @functools.cache
 def whole(name):
+  read = READ.setdefault(name, set())
   with tempfile.TemporaryDirectory() as folder:
-    return go(name, folder)
+    return go(name, folder, read=read)
 
 
 class BinariesTest(parameterized.TestCase):
@@ -238,8 +138,8 @@ class BinariesTest(parameterized.TestCase):
       self.enter_context(tempfile.TemporaryDirectory())
     )
 
-  def test_listed_binaries_exist(self):
-    self.assertContainsSubset(CONFIGS, BINARIES)
+  def test_there_are_binaries(self):
+    self.assertContainsSubset(IN_FULL, BINARIES)
 
   @parameterized.named_parameters(*zip(BINARIES, BINARIES, strict=True))
   def test_resumed_equals_uninterrupted(self, name):
@@ -250,6 +150,35 @@ class BinariesTest(parameterized.TestCase):
       go(name, self.folder, Stopper(stop))
     self.assertEqual(runner.Store(self.folder).latest(), stop - 1)
     self.assertEqual(go(name, self.folder)[1], want)
+
+  @parameterized.named_parameters(*zip(BINARIES, BINARIES, strict=True))
+  def test_every_flag_is_read_or_says_that_it_does_not_matter(self, name):
+    # A knob that nothing reads is a flag without effect. What is not read while
+    # the experiment is built, run and drawn must say itself that it has none
+    # beside the others (`knob(needs=...)`), so that who gives it is told.
+    result, _ = whole(name)
+    for plot in result.experiment.plots:
+      plot(result.rows, self.folder)
+    if result.experiment.table is not None:
+      result.experiment.table(result.rows)
+    config = configuration(name)
+    common = {f.name for f in dataclasses.fields(config_lib.BaseConfig)}
+    silent = [
+      field.name
+      for field, _ in _flags._shown(type(config))
+      if field.name not in READ[name] | common
+      and config_lib.idle(config, field.name) is None
+    ]
+    self.assertEqual(silent, [])
+
+  def test_a_flag_that_nothing_reads_is_found(self):
+    read = set()
+    config = recording(config_lib.BaseConfig(), read)
+    self.assertEqual(config.num_rounds, 100)
+    self.assertEqual(dataclasses.replace(config, seeds=(2,)).eval_every, 10)
+    self.assertEqual(read - {'seeds'}, set(vars(config)) & read - {'seeds'})
+    self.assertIn('num_rounds', read)
+    self.assertNotIn('profile_rounds', read - {'profile_rounds'})
 
   @parameterized.named_parameters(*zip(BINARIES, BINARIES, strict=True))
   def test_command_on_two_devices(self, name):

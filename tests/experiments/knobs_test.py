@@ -1,136 +1,72 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every flag of a binary is read by what the binary builds.
+"""Every flag of a binary reaches its configuration, and there are few.
 
-A knob that nothing reads is a flag without effect. Modules are read, not run:
-from `build` on, every name that a function mentions is followed, and whatever
-is taken from `config` or `self` on the way counts.
+What is read of the configuration is looked at in `binaries_test`.
 """
 
-import ast
-import functools
+import importlib
 import pathlib
 import subprocess
 import sys
 
+import binaries_test
+from absl import flags
 from absl.testing import absltest, parameterized
 
+from jaxdl.experiment import _flags
+
 ROOT = pathlib.Path(__file__).parents[2]
-BINARIES = sorted(
-  p.stem
-  for p in (ROOT / 'experiments').glob('*.py')
-  if 'runner.main(Config' in p.read_text()
-)
-PACKAGES = {
-  'jaxdl.experiment': 'jaxdl/experiment',
-  'experiments': 'experiments',
-}
-# Not what is computed from, but how a configuration is checked and changed.
-IGNORED = {'validate', 'smoked', 'ineffective', 'check_options'}
+BINARIES = binaries_test.BINARIES
+MOST_FLAGS = 30
+MOST_LINES = 250
 
 
-@functools.cache
-def _module(name):
-  """Top-level definitions of a module, and what its imports are called."""
-  package, _, stem = name.rpartition('.')
-  if package not in PACKAGES:
-    return None
-  path = ROOT / PACKAGES[package] / f'{stem}.py'
-  if not path.exists():
-    return None
-  known, imported = {}, {}
-  for node in ast.parse(path.read_text()).body:
-    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-      known[node.name] = node
-    elif isinstance(node, (ast.Assign, ast.AnnAssign)):
-      target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-      if isinstance(target, ast.Name):
-        known[target.id] = node
-    elif isinstance(node, ast.ImportFrom):
-      for alias in node.names:
-        imported[alias.asname or alias.name] = f'{node.module}.{alias.name}'
-  return known, imported
-
-
-def _bases(module, cls):
-  """A class with those it inherits from, as (module, node)."""
-  known, imported = _module(module)
-  yield module, known[cls]
-  for base in known[cls].bases:
-    if isinstance(base, ast.Attribute):
-      where, name = imported.get(base.value.id, ''), base.attr
-    else:
-      where, name = module, base.id
-    if where and _module(where) and name in _module(where)[0]:
-      yield from _bases(where, name)
-
-
-def _knobs(module):
-  """Names of the flags that not every binary has, `unused` ones left out."""
-  found, unused = set(), set()
-  for _, cls in _bases(module, 'Config'):
-    fields = {
-      node.target.id
-      for node in cls.body
-      if isinstance(node, ast.AnnAssign) and 'knob(' in ast.unparse(node)
-    }
-    if cls.name == 'BaseConfig':
-      unused |= fields
-    found |= fields
-    for node in cls.body:
-      if isinstance(node, ast.Assign) and node.targets[0].id == 'unused':
-        unused |= set(ast.literal_eval(node.value))
-  return found - unused
-
-
-def _read(module):
-  """Knobs read by `build`, `run` and all that they mention."""
-  methods = {
-    node.name: (where, node)
-    for where, cls in reversed(list(_bases(module, 'Config')))
-    for node in cls.body
-    if isinstance(node, ast.FunctionDef) and node.name not in IGNORED
-  }
-  read, seen = set(), set()
-  todo = [(module, _module(module)[0][name]) for name in ('build', 'run')]
-  while todo:
-    where, node = todo.pop()
-    if id(node) in seen or isinstance(node, ast.ClassDef):
-      continue
-    seen.add(id(node))
-    known, imported = _module(where)
-    for part in ast.walk(node):
-      if isinstance(part, ast.Name) and part.id in known:
-        todo.append((where, known[part.id]))
-      if not isinstance(part, ast.Attribute):
-        continue
-      if not isinstance(part.value, ast.Name):
-        continue
-      owner = part.value.id
-      if owner in ('config', 'self'):
-        read.add(part.attr)
-        if part.attr in methods:
-          todo.append(methods[part.attr])
-      elif _module(imported.get(owner, '')):
-        other = imported[owner]
-        if part.attr in _module(other)[0]:
-          todo.append((other, _module(other)[0][part.attr]))
-    if getattr(node, 'name', '') == '_options' and where.endswith('gossip'):
-      # By the name of the topology's option.
-      read |= set(ast.literal_eval(_module(where)[0]['OPTIONS'].value))
-  return read
+def shown(name):
+  """The knobs of a binary that are flags."""
+  module = importlib.import_module(f'experiments.{name}')
+  return _flags._shown(module.Config)
 
 
 class KnobsTest(parameterized.TestCase):
   @parameterized.parameters(*BINARIES)
-  def test_something_reads_every_flag(self, name):
-    module = f'experiments.{name}'
-    knobs = _knobs(module)
-    self.assertNotEmpty(knobs)
-    self.assertEqual(sorted(knobs - _read(module)), [])
+  def test_a_flag_reaches_the_configuration(self, name):
+    binary = importlib.import_module(f'experiments.{name}')
+    for field, kind in shown(name):
+      for text in others(field, kind):
+        values = flags.FlagValues()
+        _flags.define_flags(binary.Config, values)
+        try:
+          values([name, f'--{field.name}={text}'])
+          config = _flags.from_flags(binary.Config, values)
+        except (ValueError, TypeError, flags.Error) as error:
+          # Refused beside the defaults of the others, and by its name.
+          self.assertIn(field.name, str(error).replace('--', ''))
+          continue
+        self.assertNotEqual(getattr(config, field.name), field.default)
 
-  def test_a_flag_that_nothing_reads_is_found(self):
-    self.assertNotIn('weight_decay', _read('experiments.federated_operators'))
-    self.assertIn('weight_decay', _read('experiments.robust_training'))
+  @parameterized.parameters(*BINARIES)
+  def test_flags_and_lines_are_few(self, name):
+    self.assertLessEqual(len(shown(name)), MOST_FLAGS)
+    lines = (ROOT / 'experiments' / f'{name}.py').read_text().splitlines()
+    self.assertLessEqual(len(lines), MOST_LINES)
+
+
+def others(field, kind):
+  """Texts of a flag that mean something else than its default."""
+  knob, default = field.metadata['knob'], field.default
+  first = default[0] if kind.many and default else default
+  if kind.base is bool:
+    return [str(not default).lower()]
+  if knob.choices is not None:
+    return [str(c) for c in knob.choices if c not in (first, default)][:1]
+  if knob.registry is not None:
+    lines = [line for line in knob.registry.lines() if line[-1] not in '+@']
+    names = [line.split('(')[0].lstrip('@') for line in lines]
+    return [n for n in names if not str(first).startswith(n)][:1]
+  if kind.base is str:
+    return []
+  number = 1 if first in (None, ()) else first
+  return [str(number + 1) if kind.base is int else str(number / 2)]
 
 
 _STARTS_NOTHING = """
@@ -150,7 +86,7 @@ for name in {names}:
 
 class DevicesTest(parameterized.TestCase):
   def test_configurations_use_no_device(self):
-    # Or --devices and --coordinator would come too late.
+    # Or --devices and --process would come too late.
     subprocess.run(
       [sys.executable, '-c', _STARTS_NOTHING.format(names=BINARIES)],
       check=True,
