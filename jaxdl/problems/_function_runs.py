@@ -1,0 +1,392 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Knobs of maps between functions, their comparison, and its rows."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdl import experiment, federated, local, operators
+from jaxdl.core import registry
+from jaxdl.experiment import config as config_lib, runner
+from jaxdl.pde import sets
+from jaxdl.problems import _functions as lib
+
+knob = config_lib.knob
+Row = dict[str, Any]
+
+# What a picture shows per axis at most.
+_PICTURE = 64
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FunctionsConfig(config_lib.BaseConfig):
+  """Knobs of functions, their normalization and optimization."""
+
+  problem: str = knob(
+    'antiderivative',
+    'What is learned: functions that are solved, or read from a file.',
+    registry=sets.SOURCES,
+  )
+  num_train: int = knob(1000, 'Training functions.', low=1, smoke=32)
+  num_test: int = knob(200, 'Test functions.', low=1, smoke=8)
+  loss: str = knob(
+    'relative_l2', 'What is minimized.', registry=operators.LOSSES
+  )
+  input_normalizer: str = knob(
+    'none', 'Statistics taken off the inputs.', choices=lib.NORMALIZERS
+  )
+  target_normalizer: str = knob(
+    'none',
+    'Statistics that the network gives back to its outputs before the loss.',
+    choices=lib.NORMALIZERS,
+  )
+  num_rounds: int = knob(1000, 'Rounds of steps_per_round steps.', low=0)
+  steps_per_round: int = knob(
+    10,
+    'Optimizer steps in a round; 0 passes over the functions once.',
+    low=0,
+    smoke=2,
+  )
+  eval_every: int = knob(100, 'Rounds between evaluations.', low=1)
+  batch_size: int = knob(
+    20, 'Functions in a step; 0 takes all.', low=0, smoke=8
+  )
+  sampling: str = knob(
+    'epochs',
+    'Batches of shuffled passes over the functions, or drawn independently.',
+    choices=lib.SAMPLINGS,
+    needs={'batch_size': True},
+  )
+  optimizer: str = knob(
+    'adam(1e-3)', 'Steps; schedules span the run.', registry=local.OPTIMIZERS
+  )
+  eval_batch_size: int = knob(
+    50, 'Functions in an evaluation batch.', low=1, smoke=8
+  )
+  eval_train: bool = knob(True, 'Also evaluate on the training functions.')
+  num_samples: int = knob(
+    3, 'Test functions drawn in the pictures.', low=1, smoke=1
+  )
+
+  @property
+  def part(self) -> registry.Part:
+    """The problem, read."""
+    return sets.SOURCES.part(self.problem, name='problem')
+
+  @property
+  def is_stored(self) -> bool:
+    """Whether functions are read from a file."""
+    return self.part.name not in sets.PROBLEMS
+
+  @property
+  def resolution(self) -> int | None:
+    """Points per axis of the input functions; None of a file's."""
+    return option(self.problem, 'resolution')
+
+  def functions(self, *, layout: str, **changes: Any) -> lib.Functions:
+    """Draws or reads the functions of the knobs.
+
+    Args:
+      layout: see `functions`.
+      **changes: arguments of `functions` that differ from the knobs.
+
+    Returns:
+      The functions.
+    """
+    options = {
+      'problem': self.problem,
+      'num_train': self.num_train,
+      'num_test': self.num_test,
+      'batch_size': self.batch_size,
+      'sampling': self.sampling,
+      'eval_batch_size': self.eval_batch_size,
+      'num_samples': self.num_samples,
+      'seeds': self.seeds,
+    }
+    return lib.functions(layout=layout, **(options | changes))
+
+  def steps(self, functions: lib.Functions) -> int:
+    """Returns the steps in a round."""
+    return self.steps_per_round or functions.steps_per_epoch
+
+  def compare(
+    self,
+    problems: Mapping[str, lib.FunctionProblem],
+    *,
+    extra_rows: Callable[[list[Any]], list[Row]] | None = None,
+    columns: Mapping[str, Mapping[str, Any]] | None = None,
+    plots: Sequence[Callable[..., Any]] = (),
+    table: Callable[[list[Row]], Any] | None = None,
+  ) -> runner.Experiment:
+    """Trains networks side by side.
+
+    Rows: split 'test' (and 'train') with the loss and the metrics of each
+    network; 'steps' with means over the steps of a round; where there are
+    several test grids, `resolution`; after the last round split 'function' for
+    `plots.functions`.
+
+    Args:
+      problems: by name, the label 'variant' of the rows.
+      extra_rows: see `experiment.compare`.
+      columns: likewise.
+      plots: likewise.
+      table: likewise.
+
+    Returns:
+      The experiment.
+
+    Raises:
+      ValueError: if there is no problem.
+    """
+    if not problems:
+      raise ValueError('there is nothing to train: name at least one model.')
+    steps = self.steps(next(iter(problems.values())).functions)
+    optimizer = local.make_optimizer(
+      self.optimizer, num_steps=max(1, self.num_rounds * steps)
+    )
+    labels = {name: dict((columns or {}).get(name, {})) for name in problems}
+    for name, p in problems.items():
+      if len(p.functions.tests) > 1:
+        labels[name]['resolution'] = int(next(iter(p.functions.tests)))
+
+    def measure(values, moment):
+      out = {'test': values['test']}
+      p = moment.variant.problem
+      if self.eval_train:
+        out['train'] = p.measure(moment.params, p.functions.train_batches)
+      if 'train' in values:
+        out['steps'] = values['train']
+      return out
+
+    def rows(moments):
+      found = [row for m in moments for row in other_grids(m)]
+      if extra_rows is not None:
+        found += extra_rows(moments)
+      if moments[0].last:
+        found += function_rows(moments)
+      return found
+
+    names = dict.fromkeys(k for own in labels.values() for k in own)
+    return experiment.compare(
+      self,
+      problems,
+      {
+        name: lib.for_task(
+          p,
+          functools.partial(federated.centralized_sgd, optimizer=optimizer),
+        )
+        for name, p in problems.items()
+      },
+      measure=measure,
+      extra_rows=rows,
+      columns=labels,
+      steps=steps,
+      plots=plots,
+      table=table or runner.table_by(*(names | {'resolution': None})),
+    )
+
+
+def option(problem: str, name: str) -> Any:
+  """Returns what an option of a problem is set to, by default or as written.
+
+  Args:
+    problem: a part of `pde.sets.SOURCES`.
+    name: of the option.
+
+  Returns:
+    Its value; None if there is no such option.
+
+  Example:
+    >>> option('burgers(64, viscosity=0.01)', 'resolution')
+    64
+  """
+  part = sets.SOURCES.part(problem)
+  known = sets.SOURCES.options(part.name)
+  if name not in known:
+    return None
+  return part.options.get(name, known[name].default)
+
+
+def with_options(problem: str, **options: Any) -> str:
+  """Sets options of a problem.
+
+  Args:
+    problem: a part of `pde.sets.SOURCES`.
+    **options: their values.
+
+  Returns:
+    The problem with them.
+
+  Example:
+    >>> with_options('burgers(64)', viscosity=0.01)
+    'burgers(resolution=64, viscosity=0.01)'
+  """
+  part = sets.SOURCES.part(problem)
+  return registry.write(part.name, **(part.options | options))
+
+
+def smaller(points: int) -> Callable[[str], str]:
+  """What a problem becomes in a small run: so many points per axis at most.
+
+  Args:
+    points: of the input functions.
+
+  Returns:
+    A function for `knob(smoke=...)`.
+  """
+
+  def shrink(problem):
+    size = option(problem, 'resolution')
+    if size is None or size <= points:
+      return problem
+    return with_options(problem, resolution=points)
+
+  return shrink
+
+
+def other_grids(moment: Any) -> list[Row]:
+  """Errors of a variant on the test grids that it was not trained on.
+
+  Args:
+    moment: see `experiment.compare`.
+
+  Returns:
+    Rows of split 'test' with `resolution`.
+  """
+  v = moment.variant
+  out = []
+  for grid, test in list(v.problem.functions.tests.items())[1:]:
+    out += experiment.metric_rows(
+      v.problem.measure(moment.params, test),
+      step=moment.round,
+      split='test',
+      variant=v.name,
+      seeds=v.problem.seeds,
+      columns=v.columns | {'resolution': int(grid)},
+    )
+  return out
+
+
+def spectrum_rows(moments: Sequence[Any]) -> list[Row]:
+  """Energy by wavenumber of test targets and of errors, after the last round.
+
+  Args:
+    moments: see `experiment.compare`; those with query points have no spectrum.
+
+  Returns:
+    Rows of split 'spectrum' with `wavenumber` and `energy`, of the first seed
+    and the first batch of the first test set; variants are 'target' and
+    'error of' each variant.
+  """
+  out: list[Row] = []
+  first = lambda tree: jax.tree.map(lambda x: x[0], tree)
+  for m in moments:
+    p = m.variant.problem
+    if not m.last or not p.functions.on_grids:
+      continue
+    test = jax.tree.map(lambda x: x[0, 0], p.test)
+    real = np.asarray(test['mask'])
+    apply = jax.jit(p.network_of(0).apply)
+    predicted = apply(first(m.params), test['inputs'])
+    fields = {}
+    if not out:
+      fields['target'] = np.asarray(test['targets'])[real]
+    error = np.asarray(predicted - test['targets'])[real]
+    fields[f'error of {m.variant.name}'] = error
+    for variant, field in fields.items():
+      for k, energy in enumerate(operators.energy_spectrum(field)):
+        out.append(
+          {
+            'step': m.round,
+            'split': 'spectrum',
+            'variant': variant,
+            'seed': int(p.seeds[0]),
+            'wavenumber': k,
+            'energy': float(energy),
+          }
+        )
+  return out
+
+
+def function_rows(moments: Sequence[Any]) -> list[Row]:
+  """Sampled inputs, targets and predictions of the first seed.
+
+  Args:
+    moments: see `experiment.compare`.
+
+  Returns:
+    Rows of split 'function', see `plots.functions`; inputs and targets that
+    variants share are noted once.
+  """
+  out, seen = [], []
+  first = lambda tree: jax.tree.map(lambda x: x[0], tree)
+
+  def add(m, kind, values, *, channels):
+    for sample, picture in enumerate(pictured(values, channels=channels)):
+      for line, numbers in enumerate(picture):
+        out.append(
+          {
+            'step': m.round,
+            'split': 'function',
+            'variant': m.variant.name,
+            'seed': int(m.variant.problem.seeds[0]),
+            'kind': kind,
+            'sample': sample,
+            'line': line,
+            **{f'v_{j}': float(x) for j, x in enumerate(numbers)},
+            **m.variant.columns,
+          }
+        )
+
+  for m in moments:
+    p = m.variant.problem
+    samples = p.functions.samples
+    if not samples:
+      continue
+    grid = p.functions.on_grids
+    if not any(samples is other for other in seen):
+      seen.append(samples)
+      for kind in ('inputs', 'targets'):
+        add(m, kind, samples[kind], channels=grid)
+    options = {} if grid else {'aligned': True}
+    predicted = jax.jit(functools.partial(p.network_of(0).apply, **options))(
+      first(m.params), *map(jnp.asarray, samples['arguments'])
+    )
+    predicted = np.asarray(predicted).reshape(
+      *samples['targets'].shape, *(() if grid else (-1,))
+    )
+    add(
+      m,
+      'predictions',
+      predicted if grid else predicted[..., 0],
+      channels=grid,
+    )
+  return out
+
+
+def pictured(values: np.ndarray, *, channels: bool) -> np.ndarray:
+  """Reduces functions to what a picture shows.
+
+  Args:
+    values: [n, *grid] or, with channels, [n, *grid, C], whose last is taken.
+    channels: whether the last axis holds channels.
+
+  Returns:
+    float64[n, rows, columns], at most 64 each; one row for a curve, the middle
+    slice of a volume.
+  """
+  values = np.asarray(values, np.float64)
+  if channels:
+    values = values[..., -1]
+  while values.ndim > 3:
+    values = values[:, values.shape[1] // 2]
+  if values.ndim == 2:
+    return values[:, None, :: max(1, -(-values.shape[1] // 256))]
+  rows = max(1, -(-values.shape[1] // _PICTURE))
+  columns = max(1, -(-values.shape[2] // _PICTURE))
+  return values[:, ::rows, ::columns]
