@@ -3,23 +3,21 @@ r"""Averaging random vectors by gossip: which topology agrees first?
 
 Every client starts with a Gaussian vector and mixes with whom the topology
 says. Shows the distance to consensus over rounds and over messages, draws the
-graphs and tabulates their spectra. A topology is written `name` or
-`name:weights`; directed graphs need `name:send`, which runs push-sum.
+graphs and tabulates their spectra. Directed graphs need `weights=send`, which
+runs push-sum.
 
 Example: python -m experiments.consensus \
-  --topologies=ring,torus,base,random_digraph:send --num_clients=24
+  --topologies='ring(weights=fastest),torus,base,random_digraph(weights=send)' \
+  --num_clients=24
 """
 
 import dataclasses
 import functools
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import metrics as metrics_lib, mixing, plots
-from jaxdl.core import trees
-from jaxdl.experiment import config as config_lib, gossip, runner, supervised
+from jaxdl import decentralized, mixing, plots, problems
+from jaxdl.experiment import compare, config as config_lib, runner
 
 knob = runner.knob
 
@@ -28,26 +26,28 @@ FLOOR = 4 * float(np.finfo(np.float32).eps) ** 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(gossip.GossipConfig):
+class Config(runner.BaseConfig):
   """Knobs of pure averaging."""
 
   num_rounds: int = knob(100, 'Rounds.', low=0)
   eval_every: int = knob(1, 'Rounds between measurements.', low=1)
+  num_clients: int = knob(24, 'Clients.', low=1)
   topologies: tuple[str, ...] = knob(
     (
       'ring',
-      'ring:fastest',
+      'ring(weights=fastest)',
       'torus',
       'exponential',
       'one_peer_exponential',
       'base',
       'random_matching',
-      'random_digraph:send',
+      'random_digraph(weights=send)',
     ),
-    'Topologies to compare, each name or name:weights, from: '
-    + ', '.join(gossip.TOPOLOGIES),
+    'Topologies to compare.',
+    registry=mixing.TOPOLOGIES,
   )
-  dimension: int = knob(100, 'Length of the vectors.', low=1)
+  graph_seed: int = knob(0, 'Seed of random graphs.', low=0)
+  dimension: int = knob(100, 'Length of the vectors.', low=1, smoke=8)
   start: str = knob(
     'normal',
     'What clients hold: independent normal vectors, or 1 at client 0 only.',
@@ -57,21 +57,15 @@ class Config(gossip.GossipConfig):
   def validate(self) -> None:
     """Builds every mixer, which checks topologies against N and weights."""
     super().validate()
-    if not self.topologies:
-      raise ValueError('topologies is empty: name at least one.')
-    if len(set(self.topologies)) != len(self.topologies):
-      raise ValueError(f'topologies must differ; got {self.topologies}.')
-    parse = functools.partial(gossip.parse, name='topologies')
-    self.check_options([parse(t)[0] for t in self.topologies])
+    config_lib.check_square(self.num_clients)
+    config_lib.check_different(self.topologies, name='topologies')
     for topology in self.topologies:
       with config_lib.naming(topologies=topology, num_clients=self.num_clients):
-        gossip.make_mixer(self, topology)
+        self.mixer(topology)
 
-  def smoked(self) -> 'Config':
-    """A few rounds of short vectors."""
-    return dataclasses.replace(
-      super().smoked(), dimension=min(self.dimension, 8)
-    )
+  def mixer(self, spec: str) -> mixing.Mixer:
+    """Makes the mixer of a topology."""
+    return mixing.make_mixer(spec, self.num_clients, seed=self.graph_seed)
 
 
 def build(config: Config) -> runner.Experiment:
@@ -81,73 +75,42 @@ def build(config: Config) -> runner.Experiment:
     config: knobs.
 
   Returns:
-    The experiment. Its state holds, per topology, the mixed vectors
-    f32[S, N, D] and the mass f32[S, N] of push-sum, one everywhere else.
+    The experiment.
   """
-  n, seeds = config.num_clients, config.seeds
-  mesh = gossip.mesh_for(n)
-  root = supervised.seed_keys(seeds)
-  mixers = {t: gossip.make_mixer(config, t) for t in config.topologies}
-  applied = {
-    t: m if mesh is None else mixing.shard(m, mesh) for t, m in mixers.items()
-  }
+  problem = problems.vectors(
+    num_clients=config.num_clients,
+    dimension=config.dimension,
+    start=config.start,
+    seeds=config.seeds,
+  )
+  clients = config.clients(even=True)
+  mixers = {t: config.mixer(t) for t in config.topologies}
   sent = {t: mixing.messages(m) for t, m in mixers.items()}
 
-  def start(key):
-    if config.start == 'one_hot':
-      return jnp.zeros((n, config.dimension)).at[0].set(1.0)
-    return jax.random.normal(jax.random.fold_in(key, 0), (n, config.dimension))
+  def measure(values, moment):
+    per_round = sent[moment.variant.name]
+    whole, rest = divmod(moment.round, len(per_round))
+    total = whole * per_round.sum() + per_round[:rest].sum()
+    values['test']['messages'] = np.full(len(config.seeds), total)
 
-  starts = jax.vmap(start)(root)
+  def spectra(moments):
+    if moments[0].round:
+      return []
+    return [
+      {'split': 'spectrum', 'variant': t, 'seed': config.seeds[0]}
+      | mixing.spectrum(m)
+      for t, m in mixers.items()
+    ]
 
-  def init():
-    return {t: (starts, jnp.ones((len(seeds), n))) for t in mixers}
-
-  def one_seed(states, key, round):
-    return {t: m.apply(states[t], round, key=key) for t, m in applied.items()}
-
-  def step(states, round):
-    rounds = jnp.broadcast_to(round - 1, (len(seeds),))
-    run_all = supervised.over_seeds(one_seed, len(seeds))
-    return run_all(states, root, rounds), {}
-
-  @jax.jit
-  def measure(states):
-    def one(first, state):
-      x = trees.scale_rows(1.0 / state[1], state[0])
-      gap = x - jnp.mean(first, axis=0, keepdims=True)
-      scale = metrics_lib.consensus_distance(first)
-      return {
-        'consensus': metrics_lib.consensus_distance(x) / scale,
-        'error': jnp.mean(trees.sq_norms(gap)) / scale,
-      }
-
-    return {t: jax.vmap(one)(starts, s) for t, s in states.items()}
-
-  def rows(states, metrics, round):
-    del metrics
-    out = []
-    measured = jax.device_get(measure(states))
-    for t in config.topologies:
-      values = measured[t]
-      whole, rest = divmod(round, len(sent[t]))
-      total = whole * sent[t].sum() + sent[t][:rest].sum()
-      values = {**values, 'messages': np.full(len(seeds), total)}
-      label = {'step': round, 'variant': t, 'seeds': seeds}
-      out += supervised.metric_rows(values, split='test', **label)
-    if not round:
-      out += [
-        {'split': 'spectrum', 'variant': t, 'seed': seeds[0]}
-        | mixing.spectrum(m)
-        for t, m in mixers.items()
-      ]
-    return out
-
-  return runner.Experiment(
-    init=init,
-    step=step,
-    rows=rows,
-    num_rounds=config.num_rounds,
+  return compare(
+    config,
+    problem,
+    {
+      t: lambda start, m=m: decentralized.averaging(start, m, clients)
+      for t, m in mixers.items()
+    },
+    measure=measure,
+    extra_rows=spectra,
     plots=(functools.partial(draw, config),),
     table=table,
   )
@@ -162,46 +125,28 @@ def table(rows):
   Returns:
     Columns and cells for the terminal.
   """
-  names = (
-    'messages',
-    'period',
-    'factor',
-    'smallest_eigenvalue',
-    'rounds_to_1e-6',
-  )
+  names = ('messages', 'period', 'factor', 'smallest_eigenvalue')
+  names += ('rounds_to_1e-6',)
   last = max(r['step'] for r in rows)
-  cells = []
-  for row in rows:
-    if row['split'] != 'spectrum':
-      continue
-    found = [
-      r
-      for r in rows
-      if r['split'] == 'test'
-      and r['step'] == last
-      and r['variant'] == row['variant']
+  ended: dict[str, list] = {}
+  for r in rows:
+    if r['split'] == 'test' and r['step'] == last:
+      ended.setdefault(r['variant'], []).append(r)
+  cells = [
+    [
+      row['variant'],
+      *(row.get(name) for name in names),
+      *(
+        float(np.mean([r[metric] for r in ended[row['variant']]]))
+        for metric in ('consensus', 'error')
+      ),
     ]
-    cells.append(
-      [
-        row['variant'],
-        *(row.get(name) for name in names),
-        *(
-          float(np.mean([r[metric] for r in found]))
-          for metric in ('consensus', 'error')
-        ),
-      ]
-    )
-  columns = [
-    'topology',
-    'messages / round',
-    'period',
-    'factor',
-    'least eigenvalue',
-    'rounds to 1e-6',
-    f'consensus after {last}',
-    'error',
+    for row in rows
+    if row['split'] == 'spectrum'
   ]
-  return columns, cells
+  columns = ['topology', 'messages / round', 'period', 'factor']
+  columns += ['least eigenvalue', 'rounds to 1e-6']
+  return [*columns, f'consensus after {last}', 'error'], cells
 
 
 def draw(config: Config, rows, directory):
@@ -215,11 +160,10 @@ def draw(config: Config, rows, directory):
   Returns:
     The paths written.
   """
-  title = f'Averaging over {config.num_clients} clients'
   drawn = [
     plots.draw_topologies(
       {
-        t: mixing.matrices(gossip.make_mixer(config, t), num_draws=3)
+        t: mixing.matrices(config.mixer(t), num_draws=3)
         for t in config.topologies
       },
       directory / 'topologies.png',
@@ -227,52 +171,29 @@ def draw(config: Config, rows, directory):
     )
   ]
   label = 'Squared distance to consensus / start'
+  sent = 'Messages sent per client'
   for metric, x, name, ylabel, xlabel in (
-    ('consensus', 'step', 'consensus.png', label, None),
-    (
-      'consensus',
-      'messages',
-      'consensus_messages.png',
-      label,
-      'Messages sent per client',
-    ),
-    (
-      'error',
-      'step',
-      'error.png',
-      'Squared distance to the true mean / start',
-      None,
-    ),
+    ('consensus', 'step', 'consensus', label, None),
+    ('consensus', 'messages', 'consensus_messages', label, sent),
+    ('error', 'step', 'error', label.replace('consensus', 'the mean'), None),
   ):
     drawn.append(
       plots.lines(
         rows,
-        directory / name,
+        directory / f'{name}.png',
         metric,
         x=x,
         log_y=True,
         floor=FLOOR,
         ylabel=ylabel,
         xlabel=xlabel,
-        title=title,
+        title=f'Averaging over {config.num_clients} clients',
       )
     )
   return drawn
 
 
-def run(config: Config, *, sinks=(), store=None) -> runner.Result:
-  """Runs the experiment.
-
-  Args:
-    config: knobs.
-    sinks: where rows go.
-    store: keeps checkpoints.
-
-  Returns:
-    Final states and all rows.
-  """
-  return runner.run(build(config), config, sinks=sinks, store=store)
-
+run, main = runner.binary(Config, build)
 
 if __name__ == '__main__':
-  runner.main(Config, run)
+  main()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Learning without a server: every client keeps its own model.
 
-Gossip optimisers, all `Algorithm(init, step, params)` pairs that take any mixer
-of `jaxdl.mixing`, any optax optimiser and, where the maths allows, a compressor
+Gossip optimizers, all `Algorithm(init, step, params)` pairs that take any mixer
+of `jaxdl.mixing`, any optax optimizer and, where the maths allows, a compressor
 or a robust rule:
 
 - `gossip_sgd` (D-PSGD, both orders), `local_sgd`, `periodic_averaging`
@@ -12,7 +12,7 @@ or a robust rule:
   `jaxdl.federated`.
 - Exact under heterogeneous data: `d_squared`, `extra`, `gradient_tracking`.
 - Against adversaries: `all_to_all_sgd` with a `receiver_rule` is MoNNA (nearest
-  neighbour averaging), BRIDGE, LEARN, self-centred clipping and more.
+  neighbor averaging), BRIDGE, LEARN, self-centred clipping and more.
 - One merge at the end: `local_then_gossip` trains while the clients talk as
   much as a mixer of `mixing.scheduled` says; `decentralized.merging` averages
   and looks at what that does.
@@ -31,6 +31,7 @@ or a robust rule:
 from jaxdl.decentralized import gossip, merging, one_byte, robust, sampling
 from jaxdl.decentralized.gossip import (
   AsynchronousState,
+  AveragingState,
   ChocoState,
   DifferenceState,
   GossipState,
@@ -39,6 +40,7 @@ from jaxdl.decentralized.gossip import (
   SwarmState,
   TrackingState,
   asynchronous_gossip,
+  averaging,
   choco_sgd,
   d_squared,
   epidemic_learning,
@@ -70,6 +72,7 @@ from jaxdl.decentralized.sampling import (
 __all__ = [
   'AllToAllState',
   'AsynchronousState',
+  'AveragingState',
   'ChocoState',
   'DifferenceState',
   'GossipState',
@@ -80,6 +83,7 @@ __all__ = [
   'TrackingState',
   'all_to_all_sgd',
   'asynchronous_gossip',
+  'averaging',
   'buffered_gossip',
   'choco_sgd',
   'clocked_gossip',

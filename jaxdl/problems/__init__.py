@@ -10,17 +10,39 @@ notebook, in `experiment.train`:
     state, history = experiment.train(algorithm, problem, num_rounds=100, ...)
 
 - `classification`: labeled examples dealt to clients by any partition.
+- `mixtures`: labeled examples that clients draw by mixtures of classes;
+  `MergeTests` measures models that may be merged.
 - `quadratics`: a quadratic per client, whose optimum is known.
+- `text`: prompts for a small pretrained language model.
+- `vectors`: a vector per client, to be averaged.
 """
 
 from jaxdl.problems._classification import ClassificationConfig, classification
+from jaxdl.problems._merging import MergeTests
+from jaxdl.problems._mixtures import (
+  SAMPLINGS,
+  Mixture,
+  MixtureConfig,
+  mixtures,
+)
 from jaxdl.problems._quadratics import quadratics
 from jaxdl.problems._robust import RULES, RobustConfig
+from jaxdl.problems._text import PRETRAININGS, TEXTS, text
+from jaxdl.problems._vectors import vectors
 
 __all__ = [
+  'PRETRAININGS',
   'RULES',
+  'SAMPLINGS',
+  'TEXTS',
   'ClassificationConfig',
+  'MergeTests',
+  'Mixture',
+  'MixtureConfig',
   'RobustConfig',
   'classification',
+  'mixtures',
   'quadratics',
+  'text',
+  'vectors',
 ]

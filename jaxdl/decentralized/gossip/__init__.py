@@ -7,6 +7,7 @@ from jaxdl.decentralized.gossip._asynchronous import (
   asynchronous_gossip,
   swarm_sgd,
 )
+from jaxdl.decentralized.gossip._averaging import AveragingState, averaging
 from jaxdl.decentralized.gossip._push_sum import PushSumState, push_sum
 from jaxdl.decentralized.gossip._sgd import (
   ChocoState,
@@ -32,6 +33,7 @@ from jaxdl.decentralized.gossip._variants import (
 
 __all__ = [
   'AsynchronousState',
+  'AveragingState',
   'ChocoState',
   'DifferenceState',
   'GossipState',
@@ -40,6 +42,7 @@ __all__ = [
   'SwarmState',
   'TrackingState',
   'asynchronous_gossip',
+  'averaging',
   'choco_sgd',
   'd_squared',
   'epidemic_learning',
