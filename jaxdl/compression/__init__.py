@@ -5,31 +5,34 @@ Compressors of whole messages, for methods with a `compress` slot
 (`decentralized.choco_sgd`, `decentralized.gossip_sgd`):
 
 - `make_compressor`: a `Compressor(compress, bits, delta, unbiased, name)` of
-  trees by name, one of `COMPRESSORS`. It says how many bits a message takes and
-  how much of it is lost at most: E|C(x) - x|² <= (1 - δ)|x|².
+  trees from a spec such as 'top_k(keep=0.1)', a part of `COMPRESSORS`. It says
+  how many bits a message takes and how much of it is lost at most:
+  E|C(x) - x|² <= (1 - δ)|x|².
 - Its parts, on one array: `top_k`, `random_k`, `stochastic_quantize` (QSGD),
   `scaled_sign`.
 
 Codes for single numbers, for methods that send one scalar per gradient
 (`decentralized.one_byte_sgd`):
 
-- `scalar_codec`: a `ScalarCodec(encode, decode, bits, dtype, name)` by name,
-  one of `SCALAR_CODECS`: `log_int8` (one byte, logarithmic, with an exact
+- `make_codec`: a `ScalarCodec(encode, decode, bits, dtype, name)` from a spec,
+  a part of `SCALAR_CODECS`: `log_int8` (one byte, logarithmic, with an exact
   zero), `log9` (nine bits), `linear_int8`, `sign`, `float32`. Codes are odd and
   monotone, decoding is bitwise the same on all platforms, and what is not
   finite is sent as zero. With a key they round at random, without bias.
 """
 
-from jaxdl.compression._compressors import (
-  COMPRESSORS,
-  Compressor,
-  make_compressor,
+from jaxdl.compression._arrays import (
   random_k,
   scaled_sign,
   stochastic_quantize,
   top_k,
 )
-from jaxdl.compression._scalar import SCALAR_CODECS, ScalarCodec, scalar_codec
+from jaxdl.compression._compressors import (
+  COMPRESSORS,
+  Compressor,
+  make_compressor,
+)
+from jaxdl.compression._scalar import SCALAR_CODECS, ScalarCodec, make_codec
 
 __all__ = [
   # Messages.
@@ -43,5 +46,5 @@ __all__ = [
   # Single numbers.
   'SCALAR_CODECS',
   'ScalarCodec',
-  'scalar_codec',
+  'make_codec',
 ]

@@ -10,11 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.core import checks
-
-SCALAR_CODECS = ('float32', 'log_int8', 'log9', 'linear_int8', 'sign')
-
-_BASES = {'log_int8': 8.0, 'log9': 16.0}
+from jaxdl.core import checks, registry
 
 
 class ScalarCodec(NamedTuple):
@@ -37,88 +33,99 @@ class ScalarCodec(NamedTuple):
   name: str
 
 
-def scalar_codec(
-  name: str = 'log_int8', *, base: float | None = None, scale: float = 1.0
-) -> ScalarCodec:
-  """Builds a code for single numbers.
+def _float32() -> ScalarCodec:
+  """The number itself, 32 bits."""
 
-  Zero is coded exactly, codes are odd (`encode(-x) = -encode(x)`) and monotone,
-  and `encode(decode(q)) = q`. Magnitudes outside the range become its nearest
-  end; numbers half way between two codes go to the even one.
+  def encode(x, *, key=None):
+    del key
+    return _finite(x).astype(jnp.float32)
 
-  - `float32`: the number itself, 32 bits.
-  - `log_int8`: a sign and k in 1..127 stand for `±exp((k - 64) / base)`, 8
-    bits; with base 8 that is 3.8e-4 to 2.6e3 within 6.5 %. In general a
-    magnitude inside the range is off by at most `exp(1 / (2 base)) - 1`.
-  - `log9`: `±exp(p / base)` with p in -127..127, base 16 unless given; nine
-    bits, held in int16, and within 3.2 % from 3.6e-4 to 2.8e3.
-  - `linear_int8`: `scale q / 127` with q in -127..127, 8 bits; all senders
-    share the scale.
-  - `sign`: -scale, 0 or scale, two bits held in int8.
-
-  Args:
-    name: one of `SCALAR_CODECS` (static).
-    base: codes per factor e of the logarithmic codes, > 0 (static); 8 for
-      `log_int8` and 16 for `log9` by default.
-    scale: largest magnitude of `linear_int8`, the magnitude of `sign`, > 0
-      (static).
-
-  Returns:
-    The code.
-
-  Raises:
-    ValueError: if the name is unknown or a number out of range.
-
-  Example:
-    >>> codec = scalar_codec('log_int8')
-    >>> code = codec.encode(jnp.array([0.0, 0.5, -2.0, jnp.nan]))
-    >>> code
-    Array([  0,  58, -70,   0], dtype=int8)
-    >>> [f'{x:.3f}' for x in codec.decode(code)]
-    ['0.000', '0.472', '-2.117', '0.000']
-
-  Source: Zelikman et al. 2023 (https://arxiv.org/abs/2306.10015), code. Theirs
-    is `log9` without a code for zero, and is decoded by the sender only.
-  """
-  checks.choice(name, SCALAR_CODECS, name='codec')
-  checks.number(scale, name='scale', low=0.0, open_low=True)
-  if not math.isfinite(scale):
-    raise ValueError(f'scale must be finite; got {scale}.')
-  if base is None:
-    base = _BASES.get(name, 1.0)
-  checks.number(base, name='base', low=0.0, open_low=True)
-  if name == 'float32':
-
-    def encode_float(x, *, key=None):
-      del key
-      return _finite(x).astype(jnp.float32)
-
-    return ScalarCodec(
-      encode_float, lambda code: code, 32, np.dtype(np.float32), name
-    )
-  values = _table(name, float(base), scale)
-  bits, dtype = {'log9': (9, np.int16), 'sign': (2, np.int8)}.get(
-    name, (8, np.int8)
+  return ScalarCodec(
+    encode, lambda code: code, 32, np.dtype(np.float32), 'float32'
   )
+
+
+def _log_int8(*, base: float = 8.0) -> ScalarCodec:
+  """A sign and k in 1..127 stand for ±exp((k - 64) / base), 8 bits."""
+  return _logarithmic('log_int8', base, low=-63, high=63, bits=8, dtype=np.int8)
+
+
+def _log9(*, base: float = 16.0) -> ScalarCodec:
+  """±exp(p / base) with p in -127..127, nine bits held in int16."""
+  return _logarithmic('log9', base, low=-127, high=127, bits=9, dtype=np.int16)
+
+
+def _logarithmic(name, base, *, low, high, bits, dtype):
+  checks.number(base, name='base', low=0.0, open_low=True)
+  with np.errstate(over='ignore'):
+    sizes = np.exp(np.arange(low, high + 1) / float(base))
+    values = np.concatenate([-sizes[::-1], [0.0], sizes]).astype(np.float32)
+  most, middle = len(sizes), 1 - low
+
+  def nearest(x):
+    size = jnp.round(base * jnp.log(jnp.abs(x))) + middle
+    return jnp.where(x == 0, 0.0, jnp.sign(x) * jnp.clip(size, 1, most))
+
   if not np.all(np.isfinite(values)) or not np.all(np.diff(values) > 0):
     raise ValueError(
       f'base={base} gives codes that float32 cannot tell apart or hold: use '
       'one between 1 and 1e5.'
     )
-  most = len(values) // 2
+  return _tabulated(name, values, nearest, bits=bits, dtype=dtype)
 
-  def nearest(x):
-    if name == 'sign':
-      return jnp.sign(x)
-    if name == 'linear_int8':
-      return jnp.clip(jnp.round(x / scale * most), -most, most)
-    middle = 64 if name == 'log_int8' else 128
-    size = jnp.round(base * jnp.log(jnp.abs(x))) + middle
-    return jnp.where(x == 0, 0.0, jnp.sign(x) * jnp.clip(size, 1, most))
+
+def _linear_int8(*, scale: float = 1.0) -> ScalarCodec:
+  """`scale` q / 127 with q in -127..127, 8 bits."""
+  _check_scale(scale)
+  values = (scale * np.arange(-127, 128) / 127).astype(np.float32)
+  nearest = lambda x: jnp.clip(jnp.round(x / scale * 127), -127, 127)
+  return _tabulated('linear_int8', values, nearest, bits=8, dtype=np.int8)
+
+
+def _sign(*, scale: float = 1.0) -> ScalarCodec:
+  """-scale, 0 or scale, two bits held in int8."""
+  _check_scale(scale)
+  values = np.array([-scale, 0.0, scale], np.float32)
+  return _tabulated(
+    'sign', values, jnp.sign, bits=2, dtype=np.int8, rounds=False
+  )
+
+
+def _check_scale(scale):
+  checks.number(scale, name='scale', low=0.0, open_low=True)
+  if not math.isfinite(scale):
+    raise ValueError(f'scale must be finite; got {scale}.')
+
+
+def _tabulated(
+  name: str,
+  values: np.ndarray,
+  nearest: Callable[[chex.Array], chex.Array],
+  *,
+  bits: int,
+  dtype: type,
+  rounds: bool = True,
+) -> ScalarCodec:
+  """A code that a table decodes.
+
+  A table decodes to the same bits wherever it is used; `exp` would not.
+
+  Args:
+    name: of the code.
+    values: all in increasing order, f32[2 most + 1], rounded on the host.
+    nearest: code of a finite number, not yet of its dtype.
+    bits: of one code.
+    dtype: of the codes.
+    rounds: whether a key makes it round at random.
+
+  Returns:
+    The code.
+  """
+  most = len(values) // 2
 
   def encode(x, *, key=None):
     x = _finite(x)
-    if key is None or name == 'sign':
+    if key is None or not rounds:
       return nearest(x).astype(dtype)
     return _between(key, x, jnp.asarray(values)).astype(dtype)
 
@@ -133,19 +140,56 @@ def scalar_codec(
   return ScalarCodec(encode, decode, bits, np.dtype(dtype), name)
 
 
-def _table(name: str, base: float, scale: float) -> np.ndarray:
-  """All values in increasing order, f32[2 most + 1], rounded on the host.
+SCALAR_CODECS = registry.Registry(
+  'codec',
+  {
+    'float32': _float32,
+    'log_int8': _log_int8,
+    'log9': _log9,
+    'linear_int8': _linear_int8,
+    'sign': _sign,
+  },
+)
 
-  A table decodes to the same bits wherever it is used; `exp` would not.
+
+def make_codec(spec: str = 'log_int8') -> ScalarCodec:
+  """Builds a code for single numbers.
+
+  Zero is coded exactly, codes are odd (`encode(-x) = -encode(x)`) and monotone,
+  and `encode(decode(q)) = q`. Magnitudes outside the range become its nearest
+  end; numbers half way between two codes go to the even one.
+
+  - `float32`: the number itself, 32 bits.
+  - `log_int8(base)`: a sign and k in 1..127 stand for `±exp((k - 64) / base)`,
+    8 bits; with base 8 that is 3.8e-4 to 2.6e3 within 6.5 %. In general a
+    magnitude inside the range is off by at most `exp(1 / (2 base)) - 1`.
+  - `log9(base)`: `±exp(p / base)` with p in -127..127, base 16 unless given;
+    nine bits, held in int16, and within 3.2 % from 3.6e-4 to 2.8e3.
+  - `linear_int8(scale)`: `scale q / 127` with q in -127..127, 8 bits; all
+    senders share the scale.
+  - `sign(scale)`: -scale, 0 or scale, two bits held in int8.
+
+  Args:
+    spec: a part of `SCALAR_CODECS` with its options (static).
+
+  Returns:
+    The code.
+
+  Raises:
+    ValueError: if the name or an option is unknown, or a number out of range.
+
+  Example:
+    >>> codec = make_codec('log_int8(base=8)')
+    >>> code = codec.encode(jnp.array([0.0, 0.5, -2.0, jnp.nan]))
+    >>> code
+    Array([  0,  58, -70,   0], dtype=int8)
+    >>> [f'{x:.3f}' for x in codec.decode(code)]
+    ['0.000', '0.472', '-2.117', '0.000']
+
+  Source: Zelikman et al. 2023 (https://arxiv.org/abs/2306.10015), code. Theirs
+    is `log9` without a code for zero, and is decoded by the sender only.
   """
-  if name == 'sign':
-    return np.array([-scale, 0.0, scale], np.float32)
-  if name == 'linear_int8':
-    return (scale * np.arange(-127, 128) / 127).astype(np.float32)
-  low, high = (-63, 63) if name == 'log_int8' else (-127, 127)
-  with np.errstate(over='ignore'):
-    sizes = np.exp(np.arange(low, high + 1) / base)
-    return np.concatenate([-sizes[::-1], [0.0], sizes]).astype(np.float32)
+  return SCALAR_CODECS.make(spec)
 
 
 def _finite(x: chex.Array) -> chex.Array:

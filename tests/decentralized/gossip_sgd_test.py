@@ -827,7 +827,7 @@ class PlainArgumentsTest(parameterized.TestCase):
       lambda: decentralized.one_byte_sgd(
         _task(), num_machines=N, optimizer=optax.sgd(1.0), codec='log_int8'
       ),
-      r"call compression.scalar_codec\('log_int8'\)",
+      r"call compression.make_codec\('log_int8'\)",
     ),
   )
   def test_says_what_to_call(self, build, message):

@@ -252,7 +252,7 @@ class OneByteTest(parameterized.TestCase):
   def test_divides_by_the_number_or_its_root(self, aggregate, divisor):
     # The slopes are given: measured ones hang on the last bit of the losses,
     # 1 / (2 ε) = 500 times enlarged, and so on the processor.
-    codec = compression.scalar_codec('float32')
+    codec = compression.make_codec('float32')
     algorithm = make(0.02, aggregate=aggregate, codec=codec)
     state = algorithm.init(jax.random.key(0))
     slopes = np.random.default_rng(2).normal(size=(3, M, S)).astype(np.float32)
@@ -280,7 +280,7 @@ class OneByteTest(parameterized.TestCase):
 
   def test_who_measures_does_not_matter(self):
     # M machines with S samples each, or all M S by hand with the same keys.
-    codec = compression.scalar_codec()
+    codec = compression.make_codec()
     algorithm = make()
     state = algorithm.init(jax.random.key(0))
     new, metrics = jax.jit(algorithm.step)(

@@ -24,7 +24,7 @@ class OneByteState(NamedTuple):
 
   Attributes:
     params: the model.
-    opt_state: of the optimiser.
+    opt_state: of the optimizer.
     iteration: i32[], iterations that are over.
     key: public key of the directions.
   """
@@ -73,14 +73,14 @@ def one_byte_sgd(
   mesh: jax.sharding.Mesh | None = None,
   chunk: int | None = None,
 ) -> OneByte:
-  """Decentralised training on projected gradients, one byte each.
+  """Decentralized training on projected gradients, one byte each.
 
   In iteration t machine m takes for each of its S samples the direction z of
   `direction_keys` and a batch of its own, measures
   `g = (L(θ + ε z) - L(θ - ε z)) / (2 ε)` on that batch, and broadcasts
   `encode(g)`. When all codes are in, everybody computes
   `Σ decode(code) z / N` over the N codes received, in the order of machines and
-  samples, and gives it to the optimiser. Machines are numbered in the order in
+  samples, and gives it to the optimizer. Machines are numbered in the order in
   which they joined.
 
   Nobody needs anyone else's data or model, and all models stay bitwise equal:
@@ -94,7 +94,7 @@ def one_byte_sgd(
       `optax.sgd(learning_rate)`.
     num_samples: S, directions per machine and iteration (static).
     eps: ε > 0; static or traced.
-    codec: of the slopes; `compression.scalar_codec('log_int8')` if None.
+    codec: of the slopes; `compression.make_codec('log_int8')` if None.
     aggregate: 'mean', or 'sqrt' which divides by √N instead of N (static).
     distribution: 'normal', or 'rademacher' for fleets of mixed devices
       (static).
@@ -151,7 +151,7 @@ def one_byte_sgd(
     'int8'
 
   Source: Zelikman et al. 2023 (https://arxiv.org/abs/2306.10015). The code of
-    zero, and the decoding by receivers, are ours (`scalar_codec`).
+    zero, and the decoding by receivers, are ours (`make_codec`).
   """
   m = checks.integer(num_machines, name='num_machines', low=1)
   s = checks.integer(num_samples, name='num_samples', low=1)
@@ -160,11 +160,11 @@ def one_byte_sgd(
   checks.choice(distribution, _projected.DIRECTIONS, name='distribution')
   checks.task(task)
   checks.optimizer(optimizer)
-  codec = compression.scalar_codec() if codec is None else codec
+  codec = compression.make_codec() if codec is None else codec
   if not checks.has_functions(codec, 'encode', 'decode'):
     raise TypeError(
       'codec must be a compression.ScalarCodec; got '
-      f"{checks.described(codec)}: call compression.scalar_codec('log_int8')."
+      f"{checks.described(codec)}: call compression.make_codec('log_int8')."
     )
 
   def init(key):
