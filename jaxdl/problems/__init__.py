@@ -18,7 +18,13 @@ notebook, in `experiment.train`:
 """
 
 from jaxdl.problems._classification import ClassificationConfig, classification
-from jaxdl.problems._merging import MergeTests
+from jaxdl.problems._merging import (
+  MERGE_MEASURES,
+  MERGES,
+  MergeTests,
+  landscape_of,
+  small_landscape,
+)
 from jaxdl.problems._mixtures import (
   SAMPLINGS,
   Mixture,
@@ -31,6 +37,8 @@ from jaxdl.problems._text import PRETRAININGS, TEXTS, text
 from jaxdl.problems._vectors import vectors
 
 __all__ = [
+  'MERGES',
+  'MERGE_MEASURES',
   'PRETRAININGS',
   'RULES',
   'SAMPLINGS',
@@ -41,8 +49,10 @@ __all__ = [
   'MixtureConfig',
   'RobustConfig',
   'classification',
+  'landscape_of',
   'mixtures',
   'quadratics',
+  'small_landscape',
   'text',
   'vectors',
 ]

@@ -32,6 +32,11 @@ class FunctionsConfig(config_lib.BaseConfig):
     'What is learned: functions that are solved, or read from a file.',
     registry=sets.SOURCES,
   )
+  models: tuple[str, ...] = knob(
+    ('deeponet',),
+    'Networks to compare, each perhaps with a loss of its own, model@loss.',
+    registry=registry.Pair(operators.MODELS, operators.LOSSES),
+  )
   num_train: int = knob(1000, 'Training functions.', low=1, smoke=32)
   num_test: int = knob(200, 'Test functions.', low=1, smoke=8)
   loss: str = knob(
@@ -72,6 +77,11 @@ class FunctionsConfig(config_lib.BaseConfig):
   num_samples: int = knob(
     3, 'Test functions drawn in the pictures.', low=1, smoke=1
   )
+
+  def validate(self) -> None:
+    """Checks that models differ."""
+    super().validate()
+    config_lib.check_different(self.models, name='models')
 
   @property
   def part(self) -> registry.Part:
@@ -191,6 +201,72 @@ class FunctionsConfig(config_lib.BaseConfig):
     )
 
 
+def labeled(
+  models: Sequence[str], loss: str = 'relative_l2'
+) -> dict[str, tuple[str, str]]:
+  """Gives models short names.
+
+  Args:
+    models: parts of `operators.MODELS`, or model@loss.
+    loss: of those without.
+
+  Returns:
+    (model, loss) by the name of the model alone where that tells it from the
+    others, else with the loss, else as it was written. What comes to the same
+    is there once.
+
+  Example:
+    >>> list(labeled(('fno(channels=8)', 'mgno', 'mgno@mse')))
+    ['fno', 'mgno', 'mgno@mse']
+  """
+  pairs = [registry.pair(text, name='models') for text in models]
+  name = lambda spec: registry.parse(spec).name
+  brief = [name(spec) + (f'@{own}' if own else '') for spec, own in pairs]
+  out: dict[str, tuple[str, str]] = {}
+  for text, short, (spec, own) in zip(models, brief, pairs, strict=True):
+    found = (spec, own or loss)
+    if found not in out.values():
+      out[short if brief.count(short) == 1 else text] = found
+  return out
+
+
+def small_models(
+  num: int, **sizes: Any
+) -> Callable[[tuple[str, ...]], tuple[str, ...]]:
+  """What models become in a small run.
+
+  Args:
+    num: how many are kept.
+    **sizes: options of models: numbers that they are lowered to, text that
+      replaces what they have.
+
+  Returns:
+    A function for `knob(smoke=...)`.
+
+  Example:
+    >>> small_models(1, channels=4)(('fno(channels=8)', 'mgno'))
+    ('fno(channels=4)',)
+  """
+
+  def shrink(models):
+    out = []
+    for text in models[:num]:
+      spec, own = registry.pair(text)
+      part = operators.MODELS.part(spec)
+      known = operators.MODELS.options(part.name)
+      small = dict(part.options)
+      for name, size in sizes.items():
+        if name not in known:
+          continue
+        value = part.options.get(name, known[name].default)
+        small[name] = size if isinstance(size, str) else min(value, size)
+      spec = registry.write(part.name, **small)
+      out.append(f'{spec}@{own}' if own else spec)
+    return tuple(out)
+
+  return shrink
+
+
 def option(problem: str, name: str) -> Any:
   """Returns what an option of a problem is set to, by default or as written.
 
@@ -291,7 +367,7 @@ def spectrum_rows(moments: Sequence[Any]) -> list[Row]:
       continue
     test = jax.tree.map(lambda x: x[0, 0], p.test)
     real = np.asarray(test['mask'])
-    apply = jax.jit(p.network_of(0).apply)
+    apply = jax.jit(p.network_at(0).apply)
     predicted = apply(first(m.params), test['inputs'])
     fields = {}
     if not out:
@@ -354,7 +430,7 @@ def function_rows(moments: Sequence[Any]) -> list[Row]:
       for kind in ('inputs', 'targets'):
         add(m, kind, samples[kind], channels=grid)
     options = {} if grid else {'aligned': True}
-    predicted = jax.jit(functools.partial(p.network_of(0).apply, **options))(
+    predicted = jax.jit(functools.partial(p.network_at(0).apply, **options))(
       first(m.params), *map(jnp.asarray, samples['arguments'])
     )
     predicted = np.asarray(predicted).reshape(

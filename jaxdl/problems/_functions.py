@@ -371,8 +371,33 @@ class Functions:
 
   def _model(self, spec, fixed):
     """A network of `operators.MODELS` for these functions."""
-    context: dict[str, Any] = {'out_channels': self.num_outputs}
-    return operators.make_model(spec, **context), {}
+    part = operators.MODELS.part(spec)
+    build, facts = operators.MODELS[part.name], operators.model_facts(spec)
+    if facts.points == self.on_grids:
+      wanted = 'aligned or unaligned' if facts.points else 'grid'
+      raise ValueError(
+        f'model={spec} needs layout={wanted}; got layout={self.layout} of '
+        f'problem={self.spec}.'
+      )
+    if facts.shared_points and self.points is None:
+      raise ValueError(
+        f'model={spec} needs all functions at the same points: use '
+        'layout=aligned.'
+      )
+    context: dict[str, Any] = {
+      'out_channels': self.num_outputs,
+      'method': 'auto',
+    }
+    convolves = checks.takes(build, 'method') and not facts.one_resolution
+    if self.periodic and convolves:
+      context['padding'] = 'circular'
+    make = lambda more: operators.MODELS.bound(part, **context, **more)
+    if not checks.takes(build, 'basis'):
+      return make({}), {}
+    default = operators.MODELS.options(part.name)['num_modes'].default
+    num_modes = part.options.get('num_modes', default)
+    basis = self.basis(num_modes, fixed.get('outputs'))
+    return lambda c: make({'basis': c['basis']}), {'basis': basis}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -389,18 +414,18 @@ class FunctionProblem(types.Problem):
   functions: Functions
   measure: Callable[..., dict[str, Any]]
 
-  def network_of(self, seed: int = 0) -> types.Network:
+  def network_at(self, seed: chex.Numeric = 0) -> types.Network:
     """Returns the network of one seed.
 
     Args:
-      seed: its place in `seeds`.
+      seed: its place in `seeds` (may be traced).
 
     Returns:
       The network.
     """
     if isinstance(self.network, types.Network):
       return self.network
-    return self.network(jax.tree.map(lambda x: x[seed], self.data))
+    return self.network({'seed': seed})
 
 
 def for_task(

@@ -3,6 +3,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import chex
@@ -11,12 +12,79 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import metrics, mixing, networks
-from jaxdl.core import checks, clients
+from jaxdl.core import checks, clients, registry
 from jaxdl.decentralized import merging
 from jaxdl.problems import _mixtures
 
 # Batches for statistics come from a round that no run reaches.
 _NO_ROUND = 1 << 30
+
+
+def exact(num_batches: int = 32) -> tuple[int | None, int]:
+  """The average of all models; statistics are estimated on so many batches."""
+  return None, num_batches
+
+
+def exponential(
+  rounds: int = 1, num_batches: int = 32
+) -> tuple[int | None, int]:
+  """Gossip steps over the exponential graph."""
+  return rounds, num_batches
+
+
+# What happens after the last round: gossip steps, batches for statistics.
+MERGES = registry.Registry(
+  'final_merge', {'none': exact, 'exact': exact, 'exponential': exponential}
+)
+
+
+def sharpness() -> None:
+  """The second-order effect of disagreement on the average."""
+
+
+def landscape(
+  of: Sequence[str] | str = ('gossip', 'alone'), resolution: int = 25
+) -> tuple[tuple[str, ...], int]:
+  """The loss between all models of some variants, on so many points across."""
+  return ((of,) if isinstance(of, str) else tuple(of)), resolution
+
+
+# What is measured besides accuracies and losses.
+MERGE_MEASURES = registry.Registry(
+  'measure', {'sharpness': sharpness, 'landscape': landscape}
+)
+
+
+def landscape_of(measures: Sequence[str]) -> tuple[tuple[str, ...], int]:
+  """Returns the variants whose landscape is drawn, and its resolution.
+
+  Args:
+    measures: parts of `MERGE_MEASURES`.
+
+  Returns:
+    Both; nothing and 0 if none is drawn.
+  """
+  for spec in measures:
+    if MERGE_MEASURES.part(spec).name == 'landscape':
+      return MERGE_MEASURES.make(spec)
+  return (), 0
+
+
+def small_landscape(
+  measures: Sequence[str], variants: Sequence[str], resolution: int
+) -> tuple[str, ...]:
+  """Returns measures whose landscape is of few variants and points."""
+  of, most = landscape_of(measures)
+  if not most:
+    return tuple(measures)
+  small = registry.write(
+    'landscape',
+    of=tuple(v for v in of if v in variants),
+    resolution=min(most, resolution),
+  )
+  return tuple(
+    small if MERGE_MEASURES.part(m).name == 'landscape' else m for m in measures
+  )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -191,3 +259,36 @@ class MergeTests:
       }
       for k, (x, y) in enumerate(points)
     ]
+
+  def last_rows(
+    self, moment: Any, *, merge: bool = True, resolution: int = 0
+  ) -> list[dict[str, Any]]:
+    """Tests a variant before and after the final merge, and in between.
+
+    Args:
+      moment: the variant after its last round, as `experiment.compare` has it.
+      merge: whether there is a final merge.
+      resolution: points across the picture of the loss between all models;
+        below 2, or with fewer than three models, there is none.
+
+    Returns:
+      Rows: split 'final' with `stage` 'before' or 'after', and split
+      'landscape' for the first seed.
+    """
+    label = {'step': moment.round, 'variant': moment.variant.name}
+    seeds = self.problem.seeds
+    before = self.measure(moment.params)
+    stages = {'before': before}
+    if merge:
+      stages['after'] = self.finish(moment.params)
+    out = [
+      label
+      | {'split': 'final', 'seed': seed, 'stage': stage}
+      | {name: float(values[name][i]) for name in ('accuracy', 'loss')}
+      for stage, values in stages.items()
+      for i, seed in enumerate(seeds)
+    ]
+    if resolution >= 2 and self.problem.num_clients >= 3:
+      common = label | {'split': 'landscape', 'seed': seeds[0]}
+      out += [common | p for p in self.between(moment.params, resolution)]
+    return out
