@@ -25,6 +25,7 @@ switch that bookkeeping off.
 
 import dataclasses
 import functools
+import numbers
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -383,7 +384,7 @@ def as_clients(value: Any, *, name: str = 'clients') -> Clients:
   """
   if isinstance(value, Clients):
     return value
-  if isinstance(value, bool) or not hasattr(value, '__index__'):
+  if isinstance(value, bool) or not isinstance(value, numbers.Integral):
     raise TypeError(
       f'{name} must be a number of clients or core.clients.Clients; got '
       f'{checks.described(value)}.'

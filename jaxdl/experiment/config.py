@@ -6,6 +6,7 @@ knob gives one flag, its help, its checks and its entry in `config.json`.
 """
 
 import contextlib
+import copy
 import dataclasses
 import fnmatch
 import math
@@ -245,11 +246,7 @@ class BaseConfig:
     `dataclasses.replace(super().smoked(), ...)` and must be idempotent:
     `config.smoked().smoked() == config.smoked()`.
     """
-    changes: dict[str, Any] = {'smoke': True}
-    for field, kind in fields(type(self)):
-      small = _smoke(type(self), field.name)
-      if small is not None:
-        changes[field.name] = _shrunk(small, kind, getattr(self, field.name))
+    changes = {'smoke': True} | _lowered(self, getattr(self, '_kept', ()))
     return dataclasses.replace(self, **changes)
 
   def clients(
@@ -329,6 +326,17 @@ def _smoke(config: type[BaseConfig], name: str) -> Any:
   return None
 
 
+def _lowered(config: BaseConfig, kept: Iterable[str]) -> dict[str, Any]:
+  """Returns what knobs say of a small run, but for those that are kept."""
+  found = {}
+  for field, kind in fields(type(config)):
+    small = _smoke(type(config), field.name)
+    if small is not None and field.name not in kept:
+      value = getattr(config, field.name)
+      found[field.name] = _shrunk(small, kind, value)
+  return found
+
+
 def _shrunk(small: Any, kind: Kind, value: Any) -> Any:
   """What a value becomes in a small run."""
   if callable(small):
@@ -372,30 +380,30 @@ def shrunk(config: C, given: Iterable[str] = ()) -> C:
   Raises:
     ValueError: if what was given does not fit what was shrunk.
   """
-  small = config.smoked()
-  kept = {
-    name: getattr(config, name)
-    for name in given
-    if getattr(config, name) != getattr(small, name)
-  }
-  if not kept:
-    return small
+  kept = tuple(given)
+  trial = copy.copy(config)
+  object.__setattr__(trial, '_kept', kept)
+  lowered = _lowered(config, kept)
   try:
-    kept_small = dataclasses.replace(small, **kept)
+    small = trial.smoked()
+    lowered |= {f.name: getattr(small, f.name) for f, _ in fields(config)}
+    small = dataclasses.replace(
+      small, **{name: getattr(config, name) for name in kept}
+    )
   except ValueError as error:
     changed = [
-      f'{f.name}={getattr(small, f.name)}'
-      for f, _ in fields(config)
-      if getattr(small, f.name) != getattr(config, f.name)
-      and f.name not in kept
-      and re.search(rf'\b{f.name}\b', str(error))
+      f'{name}={text_of(value)}'
+      for name, value in lowered.items()
+      if value != getattr(config, name)
+      and name not in kept
+      and re.search(rf'\b{name}\b', str(error))
     ]
     raise ValueError(
       f'{error} (--smoke made it {", ".join(changed) or "smaller"}: give that '
       'too, or leave --smoke out.)'
     ) from error
-  object.__setattr__(kept_small, '_kept', tuple(kept))
-  return kept_small
+  object.__setattr__(small, '_kept', kept)
+  return small
 
 
 def is_shrunk(config: BaseConfig) -> bool:

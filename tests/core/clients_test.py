@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Running one client's function for all: same numbers in every mode."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from jaxdl.core import clients
+from jaxdl.core import clients, types
 
 N, D = 16, 3
 MODES = {
@@ -268,6 +270,146 @@ class FoldTest(parameterized.TestCase):
       run(jnp.ones(2), jnp.ones((3, 1)))
     with self.assertRaisesRegex(ValueError, "reduction='mean' is unknown"):
       clients.fold_clients(lambda x: x, reduction='mean')
+
+
+class ClientsTest(parameterized.TestCase):
+  @parameterized.named_parameters(_named())
+  def test_it_runs_as_the_two_functions_do(self, mode):
+    own = clients.Clients(N, **_options(mode))
+    weights = np.random.default_rng(3).random(N).astype(np.float32)
+    aux = lambda p, d: (_local(p, d), _loss(p, d))
+
+    def both(weights, params, data):
+      options = {'in_axes': (None, 0)} | _options(mode)
+      want = (
+        clients.map_clients(_local, **options)(params, data),
+        clients.fold_clients(aux, has_aux=True, **options)(
+          weights, params, data
+        ),
+      )
+      got = (
+        own.map(_local, in_axes=(None, 0))(params, data),
+        own.fold(aux, in_axes=(None, 0), has_aux=True)(weights, params, data),
+      )
+      return got, want
+
+    got, want = jax.jit(both)(weights, _params(), _data())
+    jax.tree.map(np.testing.assert_array_equal, got, want)
+
+  def test_gathered_results_are_bitwise_equal_on_any_number_of_devices(self):
+    weights = np.random.default_rng(2).random(N).astype(np.float32)
+
+    def run(own, weights, params, data):
+      rows = own.map(_local, in_axes=(None, 0))(params, own.shard(data))
+      mean = jnp.tensordot(weights, own.gather(rows)['w'], 1)
+      return (
+        rows,
+        mean,
+        own.fold(_local, in_axes=(None, 0))(weights, params, data),
+      )
+
+    run = jax.jit(run, static_argnums=0)
+    found = [
+      run(
+        clients.Clients(N, mesh=mesh, reduction='gathered'),
+        weights,
+        _params(),
+        _data(),
+      )
+      for mesh in (None, clients.clients_mesh(1), clients.clients_mesh(8))
+    ]
+    for other in found[1:]:
+      jax.tree.map(np.testing.assert_array_equal, other, found[0])
+
+  def test_it_is_static(self):
+    count = 0
+
+    def run(own, x):
+      nonlocal count
+      count += 1
+      return own.map(jnp.sin)(x)
+
+    run = jax.jit(run, static_argnums=0)
+    mesh = clients.clients_mesh(2)
+    for own in (
+      clients.Clients(4, mesh=mesh),
+      clients.Clients(np.int64(4), mesh=clients.clients_mesh(2)),
+      clients.Clients(5, mesh=mesh).replace(num_clients=4),
+    ):
+      run(own, jnp.arange(4.0))
+      self.assertEqual(own, clients.Clients(4, mesh=mesh))
+      self.assertIs(type(own.num_clients), int)
+    self.assertEqual(count, 1)
+    self.assertLen({clients.Clients(4), clients.Clients(4, chunk=1)}, 2)
+    with self.assertRaises(dataclasses.FrozenInstanceError):
+      own.chunk = 3
+
+  def test_placement(self):
+    x = {'x': jnp.arange(8.0)}
+    alone, spread = (
+      clients.Clients(8),
+      clients.Clients(8, mesh=clients.clients_mesh(4)),
+    )
+    for method in ('gather', 'replicate', 'shard'):
+      self.assertIs(getattr(alone, method)(x), x)
+    split = spread.shard(x)
+    self.assertEqual(split['x'].sharding.shard_shape((8,)), (2,))
+    self.assertTrue(spread.replicate(split)['x'].sharding.is_fully_replicated)
+    self.assertIs(spread.gather(split), split)
+    gathered = spread.replace(reduction='gathered').gather(split)
+    self.assertTrue(gathered['x'].sharding.is_fully_replicated)
+
+  def test_cohorts(self):
+    own = clients.Clients(3)
+
+    def cohort(n):
+      return types.Cohort(
+        client_ids=jnp.arange(n),
+        data=jnp.zeros((n, 1)),
+        mask=jnp.ones(n, bool),
+        weights=jnp.ones(n),
+      )
+
+    own.check(cohort(3))
+    with self.assertRaisesRegex(
+      ValueError, '4 clients but num_clients=3 .*order'
+    ):
+      own.check(cohort(4))
+    with self.assertRaisesRegex(ValueError, 'the ring has a place for each'):
+      own.check(cohort(4), why='the ring has a place for each')
+    with self.assertRaises(TypeError):
+      own.check(jnp.ones(3))
+
+  def test_numbers_will_do(self):
+    own = clients.Clients(3, chunk=1)
+    self.assertIs(clients.as_clients(own), own)
+    self.assertEqual(clients.as_clients(3), clients.Clients(3))
+    self.assertEqual(clients.as_clients(np.int32(3)), clients.Clients(3))
+    for value in (3.0, '3', None, True, jnp.ones(3), [3]):
+      with self.assertRaisesRegex(
+        TypeError, r'^n must be a number of clients or core\.clients\.Clients;'
+      ):
+        clients.as_clients(value, name='n')
+    with self.assertRaisesRegex(
+      ValueError, 'clients must be at least 1; got 0'
+    ):
+      clients.as_clients(0)
+
+  @parameterized.parameters(
+    ((0,), {}, ValueError, 'num_clients must be at least 1; got 0'),
+    ((2.0,), {}, TypeError, 'num_clients must be an integer; got 2.0'),
+    ((True,), {}, TypeError, 'num_clients must be an integer'),
+    ((2,), {'chunk': 0}, ValueError, 'chunk must be at least 1; got 0'),
+    ((2,), {'mesh': 8}, TypeError, r'got 8: call .*clients_mesh\('),
+    ((2,), {'reduction': 'sum'}, ValueError, "reduction='sum' is unknown"),
+  )
+  def test_says_what_to_change(self, args, options, error, message):
+    with self.assertRaisesRegex(error, message):
+      clients.Clients(*args, **options)
+    with self.assertRaisesRegex(error, message):
+      clients.Clients(2).replace(
+        **(dict(zip(['num_clients'], args, strict=True)) | options)
+      )
 
 
 class MeshTest(absltest.TestCase):

@@ -271,8 +271,11 @@ class RefusedTest(parameterized.TestCase):
         called,
         f'f(a={called})',
         f'f(a=(lambda: {called})())',
+        f'krum(num_neighbors={called})',
+        f'krum({evil})+mean',
       ):
-        for read in (registry.parse, registry.chain, RULES.parts, RULES.make):
+        make = lambda text: RULES.make(text, 'updates')
+        for read in (registry.parse, registry.chain, RULES.parts, make):
           with contextlib.suppress(ValueError):
             read(text)
     evaluated.assert_not_called()

@@ -6,10 +6,13 @@ import json
 import math
 import pathlib
 import tempfile
+from unittest import mock
 
+import jax
 from absl import flags
 from absl.testing import absltest, parameterized
 
+from jaxdl.core import clients, registry
 from jaxdl.experiment import _flags, config as config_lib
 
 knob = config_lib.knob
@@ -36,11 +39,11 @@ class Config(config_lib.BaseConfig):
     return dataclasses.replace(super().smoked(), sizes=(2,))
 
 
-def parsed(*args, cls=Config):
+def parsed(*args, cls=Config, given=()):
   values = flags.FlagValues()
   _flags.define_flags(cls, values)
   values(['binary', *args])
-  return _flags.from_flags(cls, values)
+  return _flags.from_flags(cls, values, given=given)
 
 
 class UnusedTest(parameterized.TestCase):
@@ -206,6 +209,257 @@ class ChecksTest(parameterized.TestCase):
   def test_which_process_this_is(self, text, want):
     self.assertEqual(config_lib.parse_process(text), want)
     self.assertEqual(Config(process=text).process, text)
+
+
+def halved(sizes):
+  return tuple(min(size, 4) for size in sizes)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Small(config_lib.BaseConfig):
+  num_rounds: int = knob(500, 'Declared anew.', low=0)
+  num_clients: int = knob(64, 'Clients.', low=1, smoke=8)
+  chunk: int = knob(0, 'Clients that run together.', low=0)
+  rate: float | None = knob(0.5, 'A rate.', smoke=0.1)
+  rules: tuple[str, ...] = knob(('a', 'b', 'c'), 'Rules.', smoke=2)
+  sizes: tuple[int, ...] = knob((64, 3), 'Sizes.', smoke=halved)
+  grids: tuple[int, ...] = knob((64, 128), 'Grids.', smoke=(8,))
+  network: str = knob('resnet', 'A network.', smoke='mlp')
+  plain: int = knob(9, 'Stays.')
+
+  def validate(self):
+    if self.chunk > self.num_clients:
+      raise ValueError(
+        f'chunk={self.chunk} is more than num_clients={self.num_clients}.'
+      )
+
+
+class SmokeTest(parameterized.TestCase):
+  def test_knobs_say_what_becomes_of_them(self):
+    small = Small().smoked()
+    self.assertEqual(
+      dataclasses.asdict(small),
+      dataclasses.asdict(Small())
+      | dict(
+        smoke=True,
+        num_rounds=3,
+        eval_every=1,
+        num_clients=8,
+        rate=0.1,
+        rules=('a', 'b'),
+        sizes=(4, 3),
+        grids=(8,),
+        network='mlp',
+      ),
+    )
+    self.assertEqual(small.smoked(), small)
+    self.assertTrue(config_lib.is_shrunk(small))
+    self.assertFalse(config_lib.is_shrunk(Small(smoke=True)))
+
+  def test_what_is_small_or_none_stays(self):
+    config = Small(num_rounds=0, num_clients=2, rate=None, rules=('a',))
+    small = config.smoked()
+    for name in ('num_rounds', 'num_clients', 'rate', 'rules'):
+      self.assertEqual(getattr(small, name), getattr(config, name))
+
+  def test_a_knob_declared_anew_may_say_otherwise(self):
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Other(Small):
+      num_rounds: int = knob(500, 'Rounds.', smoke=7)
+      num_clients: int = knob(64, 'Clients.', smoke=lambda value: value)
+
+    small = Other().smoked()
+    self.assertEqual((small.num_rounds, small.num_clients), (7, 64))
+
+  def test_given_flags_stay(self):
+    small = parsed(
+      '--smoke',
+      '--num_clients=16',
+      '--sizes=9',
+      cls=Small,
+      given=('num_clients', 'sizes'),
+    )
+    self.assertEqual((small.num_clients, small.sizes), (16, (9,)))
+    self.assertEqual((small.num_rounds, small.network), (3, 'mlp'))
+    self.assertTrue(config_lib.is_shrunk(small))
+    with self.assertRaisesRegex(
+      ValueError, r'chunk=9 is more .*--smoke made it num_clients=8'
+    ):
+      config_lib.shrunk(Small(chunk=9), ('chunk',))
+    kept = config_lib.shrunk(Small(chunk=9), ('chunk', 'num_clients'))
+    self.assertEqual((kept.chunk, kept.num_clients), (9, 64))
+    self.assertTrue(config_lib.is_shrunk(kept))
+
+
+class ClientsTest(parameterized.TestCase):
+  def test_knobs_say_how_clients_run(self):
+    own = Small(num_clients=12).clients()
+    self.assertEqual(own, clients.Clients(12, mesh=clients.clients_mesh()))
+    own = Small(chunk=3).clients(16)
+    self.assertEqual((own.num_clients, own.chunk), (16, 3))
+    self.assertEqual(Config().clients(5).reduction, 'psum')
+
+  def test_gathered_sums_reach_them(self):
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Heeds(Small):
+      unused = ()
+
+    own = Heeds(reduction='gathered').clients()
+    self.assertEqual(own.reduction, 'gathered')
+
+  def test_one_device_needs_no_mesh(self):
+    with mock.patch.object(jax, 'device_count', return_value=1):
+      self.assertIsNone(Small().clients(3, even=True).mesh)
+
+  def test_those_that_must_split_evenly(self):
+    self.assertEqual(Small().clients(16, even=True).num_clients, 16)
+    self.assertEqual(Small().clients(13).num_clients, 13)
+    with self.assertRaisesRegex(
+      ValueError,
+      'num_clients=13 does not split over 8 devices: use 16 clients, or a '
+      'number of devices that divides 13',
+    ):
+      Small(num_clients=13).clients(even=True)
+
+  def test_how_many_there_are_must_be_known(self):
+    with self.assertRaisesRegex(ValueError, 'num_clients is no knob here'):
+      Config().clients()
+
+
+def mean(updates):
+  return updates
+
+
+def krum(updates, num_neighbors=None, *, tolerance=0.1):
+  return updates
+
+
+def trimmed_mean_of_many(
+  updates, *, number_that_is_trimmed=3, another_option='text', a_third_one=1e-6
+):
+  return updates
+
+
+def nnm(*, num_neighbors=2):
+  return num_neighbors
+
+
+RULES = registry.Registry(
+  'rule',
+  {'mean': mean, 'krum': krum, 'trimmed_mean_of_many': trimmed_mean_of_many},
+  given=('updates',),
+  before=registry.Registry('pre', {'nnm': nnm}),
+)
+GRAPHS = registry.Registry('graph', {'ring': lambda weights='uniform': weights})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Specs(config_lib.BaseConfig):
+  rule: str = knob('mean', 'The rule.', registry=RULES)
+  rules: tuple[str, ...] = knob(('mean', 'krum(2)'), 'Rules.', registry=RULES)
+  variants: tuple[str, ...] = knob(
+    ('krum@ring',), 'Variants.', registry=registry.Pair(RULES, GRAPHS)
+  )
+  other: str | None = knob(None, 'Another.', registry=RULES)
+  radius: float = knob(1.0, 'Of krum.', needs={'rules|variants': ('krum',)})
+  scale: float = knob(1.0, 'Of uniform.', needs={'variants': ('uni*',)})
+
+
+class SpecsTest(parameterized.TestCase):
+  @parameterized.parameters(
+    ('--rule=nnm+krum(2)', 'rule', 'nnm+krum(2)'),
+    ('--rules=krum(2, tolerance=0.5),mean', 'rules', None),
+    (
+      '--rules=nnm(num_neighbors=3)+krum(tolerance=(1,2)), mean',
+      'rules',
+      ('nnm(num_neighbors=3)+krum(tolerance=(1,2))', 'mean'),
+    ),
+    (
+      "--rules=krum(num_neighbors='a,b'),mean,",
+      'rules',
+      ("krum(num_neighbors='a,b')", 'mean'),
+    ),
+    (
+      '--variants=nnm+krum(1, tolerance=2)@ring(weights=lazy),mean',
+      'variants',
+      ('nnm+krum(1, tolerance=2)@ring(weights=lazy)', 'mean'),
+    ),
+    ('--other=none', 'other', None),
+    ('--other=krum(1)', 'other', 'krum(1)'),
+    ('--rules=', 'rules', ()),
+  )
+  def test_a_flag_may_hold_commas_in_brackets(self, arg, name, want):
+    if name == 'rules' and want is None:
+      want = ('krum(2, tolerance=0.5)', 'mean')
+    config = parsed(arg, cls=Specs)
+    self.assertEqual(getattr(config, name), want)
+    # The same from a file, and as it was stored.
+    path = pathlib.Path(tempfile.mkdtemp()) / 'preset.flags'
+    text = config_lib.text_of(getattr(config, name))
+    path.write_text(f'# A preset.\n--{name}={text}\n')
+    self.assertEqual(parsed(f'--flagfile={path}', cls=Specs), config)
+    stored = json.loads(json.dumps(config_lib.as_json(config)))
+    self.assertEqual(config_lib.differences(stored, config), [])
+    again = stored[name]
+    again = tuple(again) if isinstance(again, list) else again
+    self.assertEqual(Specs(**{name: again}), config)
+
+  @parameterized.parameters(
+    (dict(rule='kruhm'), "^rule='kruhm' is unknown.* Did you mean 'krum'"),
+    (dict(rule=''), "^rule='' is empty"),
+    (
+      dict(rules=('mean', 'krum(k=1)')),
+      r"^rules='krum\(k=1\)': krum has no opt",
+    ),
+    (dict(rules=('mean,krum',)), "^rules='mean,krum' is no part"),
+    (dict(variants=('mean@rng',)), "^variants='rng' is unknown.* mean 'ring'"),
+    (dict(other='krum('), r"^other='krum\(' cannot be read"),
+  )
+  def test_what_is_wrong_is_said_of_the_knob(self, values, message):
+    with self.assertRaisesRegex(ValueError, message):
+      Specs(**values)
+
+  def test_words_inside_of_specs_count(self):
+    for args in (
+      ('--radius=2',),
+      ('--radius=2', '--rules=nnm+krum(tolerance=1)'),
+      ('--radius=2', '--rules=mean', '--variants=krum(1)@ring'),
+      ('--scale=2', '--variants=mean@ring(weights=uniform)'),
+      ('--scale=2', "--variants=mean@ring(weights='uniform')"),
+      ('--scale=2', '--variants=krum((a, uniform))@ring'),
+    ):
+      parsed(*args, cls=Specs)
+    for args, want in (
+      (('--radius=2', '--rules=mean', '--variants=mean'), 'it is for krum'),
+      (('--scale=2',), '--scale=2.0 has no effect on --variants=krum@ring: it'),
+    ):
+      with self.assertRaisesRegex(ValueError, want):
+        parsed(*args, cls=Specs)
+
+  def test_help_has_a_line_per_part(self):
+    text = _flags.help_text(Specs, 'A title.')
+    self.assertLessEqual(max(map(len, text.splitlines())), 80)
+    self.assertIn(
+      '--rule=mean\n      The rule. Parts:\n        nnm(num_neighbors=2)+\n'
+      '        mean\n        krum(num_neighbors=None, tolerance=0.1)\n'
+      '        trimmed_mean_of_many(number_that_is_trimmed=3, another_option=',
+      text,
+    )
+    self.assertIn('Variants. [comma-separated] Parts:\n', text)
+    self.assertIn('        @ring(weights=uniform)\n', text)
+
+  def test_messages_leave_the_text_of_a_spec_alone(self):
+    said = config_lib.as_flags(
+      Specs,
+      "rules='krum(rule=1, radius=2)' and num_rounds=3 need rule=x: krum has "
+      "no option 'rule': write krum(rule=...). The client's seeds must differ.",
+    )
+    self.assertEqual(
+      said,
+      "--rules='krum(rule=1, radius=2)' and --num_rounds=3 need --rule=x: krum "
+      "has no option 'rule': write krum(rule=...). The client's --seeds must "
+      'differ.',
+    )
 
 
 class DifferencesTest(parameterized.TestCase):

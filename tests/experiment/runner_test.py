@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 import time
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -392,6 +393,41 @@ class LoopTest(FolderCase):
       times.append(time.perf_counter() - start)
     # With compilation and the last checkpoint; about 0.2 ms when quiet.
     self.assertLess(min(times) / 1000, 1.5e-3)
+
+
+class BinaryTest(parameterized.TestCase):
+  def test_it_runs_what_is_built(self):
+    config = Config(num_rounds=2, eval_every=1)
+    whole = quadratic_binary.run(config)
+    want = runner.run(quadratic_binary.build(config), config)
+    np.testing.assert_equal(whole.rows, want.rows)
+    self.assertEqual(whole.experiment.num_rounds, 2)
+
+  def test_sinks_and_the_store_are_handed_on(self):
+    store, sinks = object(), [object()]
+    run, _ = runner.binary(Config, lambda config: ('built', config))
+    with mock.patch.object(runner, 'run') as inner:
+      run(Config(), sinks=sinks, store=store)
+    inner.assert_called_once_with(
+      ('built', Config()), Config(), sinks=sinks, store=store
+    )
+
+  def test_main_is_the_command_of_its_own_config(self):
+    run, main = runner.binary(Config, quadratic_binary.build)
+    for argv in (None, ['name', '--smoke']):
+      with mock.patch.object(runner, 'main') as inner:
+        main() if argv is None else main(argv)
+      inner.assert_called_once_with(Config, run, argv)
+
+  def test_both_look_as_if_they_were_written_there(self):
+    for function, name in zip(
+      (quadratic_binary.run, quadratic_binary.main),
+      ('run', 'main'),
+      strict=True,
+    ):
+      self.assertEqual(function.__name__, name)
+      self.assertEqual(function.__module__, Config.__module__)
+      self.assertIn('Args:', function.__doc__)
 
 
 class RefusalTest(parameterized.TestCase):
