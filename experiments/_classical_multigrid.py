@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import operators
+from jaxdl.networks import functional
 
 
 def laplacian(n: int) -> dict:
@@ -121,7 +122,7 @@ def error_factor(n: int, sweeps: int, *, num_cycles: int = 12) -> float:
 
 @jax.jit
 def _apply(f, kernel):
-  return operators.convolve(f, kernel, width=1, padding='circular')
+  return functional.convolve(f, kernel, width=1, padding='circular')
 
 
 def _stencil(values):

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxdl import operators
 from jaxdl.core import types
 from jaxdl.experiment import operator_learning as learning
+from jaxdl.operators import physics
 
 # Functions of points (t,), (x,) or (t, x) that vanish where solutions do.
 DISTANCES: dict[str, Callable[[chex.Array], chex.Array]] = {
@@ -25,17 +26,17 @@ DISTANCES: dict[str, Callable[[chex.Array], chex.Array]] = {
 
 
 def _nonlinear_ode(fn, points, source):
-  slope = operators.antiderivative_residual(fn, points, source)
+  slope = physics.antiderivative_residual(fn, points, source)
   return slope + jnp.square(fn(points)[..., 0])
 
 
 def _pendulum(fn, points, source, *, stiffness=1.0):
-  return operators.pendulum_residual(fn, points, source, gravity=stiffness)
+  return physics.pendulum_residual(fn, points, source, gravity=stiffness)
 
 
 def _diffusion_reaction(fn, points, source, *, diffusion=0.01, rate=0.01):
   # Data have points (t, x), the residual takes (x, t).
-  return operators.diffusion_reaction_residual(
+  return physics.diffusion_reaction_residual(
     lambda y: fn(y[..., ::-1]),
     points[..., ::-1],
     source,
@@ -46,7 +47,7 @@ def _diffusion_reaction(fn, points, source, *, diffusion=0.01, rate=0.01):
 
 # All have their source u at the sensors and solutions of one output.
 EQUATIONS: dict[str, Callable[..., chex.Array]] = {
-  'antiderivative': operators.antiderivative_residual,
+  'antiderivative': physics.antiderivative_residual,
   'nonlinear_ode': _nonlinear_ode,
   'pendulum': _pendulum,
   'diffusion_reaction': _diffusion_reaction,
@@ -131,7 +132,7 @@ def task(
     'sensors': problem.example()['inputs'][:1],
     'points': problem.points[:1],
   }
-  inner = operators.physics_task(shared, example, residual)
+  inner = physics.physics_task(shared, example, residual)
 
   def loss(params, batch, *, key=None):
     drawn = draw_points(

@@ -10,6 +10,7 @@ import numpy as np
 from jaxdl import operators
 from jaxdl.core import types
 from jaxdl.experiment import operator_learning as learning
+from jaxdl.operators import flows
 
 
 def one_step(problem: learning.Problem, num_times: int) -> learning.Problem:
@@ -98,7 +99,7 @@ def rollouts(
     def one(args):
       params, test, constants = args
       network = v.network(constants)
-      step = lambda b: operators.rollout(network, params, b['inputs'], times)
+      step = lambda b: flows.rollout(network, params, b['inputs'], times)
       return over(test, step)
 
     return jax.jit(lambda *args: jax.lax.map(one, args))

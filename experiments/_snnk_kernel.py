@@ -11,6 +11,7 @@ import numpy as np
 from experiments import _snnk_models as models
 from jaxdl import operators, plots
 from jaxdl.experiment import runner, supervised
+from jaxdl.networks import features as features_lib
 
 
 def build(config) -> runner.Experiment:
@@ -23,14 +24,14 @@ def build(config) -> runner.Experiment:
     The experiment.
   """
   features, d, seeds = config.features, config.dimension, config.seeds
-  splits = operators.SPLITS
+  splits = features_lib.SPLITS
   if features.kind in ('gaussian', 'sech'):
     splits = ('s3',)  # Others have infinite variance where vectors are long.
 
   def draw_maps(key, m, orthogonal):
     if features.kind == 'relu':
-      return operators.gaussian_projection(key, m, d, orthogonal=orthogonal)
-    return operators.sample_urf(
+      return features_lib.gaussian_projection(key, m, d, orthogonal=orthogonal)
+    return features_lib.sample_urf(
       key, m, d, kind=features.kind, orthogonal=orthogonal
     )
 
@@ -39,16 +40,16 @@ def build(config) -> runner.Experiment:
     out = {}
     if features.kind == 'relu':
       g = drawn
-      phi, psi = (operators.relu_features(g, v) for v in (x, w))
-      out['arc-cosine'] = phi @ psi - operators.arccos_kernel(x, w)
+      phi, psi = (features_lib.relu_features(g, v) for v in (x, w))
+      out['arc-cosine'] = phi @ psi - features_lib.arccos_kernel(x, w)
     else:
       g = drawn.g
       want = models.FUNCTIONS[features.kind](x @ w)
       for split in splits:
-        phi = operators.urf_phi(drawn, x, split=split, a=features.a)
-        psi = operators.urf_psi(drawn, w, split=split, a=features.a)
+        phi = features_lib.urf_phi(drawn, x, split=split, a=features.a)
+        psi = features_lib.urf_psi(drawn, w, split=split, a=features.a)
         out[split.upper()] = jnp.sum(phi * psi).real - want
-    phi, psi = (operators.gerf(g, v) for v in (x, w))
+    phi, psi = (features_lib.gerf(g, v) for v in (x, w))
     out['positive'] = phi @ psi / g.shape[0] - jnp.exp(x @ w)
     return out
 
@@ -68,7 +69,7 @@ def build(config) -> runner.Experiment:
     closed = {}
     if features.kind in ('cos', 'sin') and not features.a:
       for split in splits:
-        closed[split.upper()] = operators.one_sample_variance(
+        closed[split.upper()] = features_lib.one_sample_variance(
           x, w, 0.0, split=split, kind=features.kind
         )
     return out, closed

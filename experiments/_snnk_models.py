@@ -18,6 +18,7 @@ import optax
 
 from jaxdl import operators
 from jaxdl.core import types
+from jaxdl.networks import features as features_lib
 
 FUNCTIONS: dict[str, Callable[[chex.Array], chex.Array]] = {
   'relu': jax.nn.relu,
@@ -42,20 +43,20 @@ class Features:
   def draw(self, key: chex.PRNGKey, dim: int, num_rf: int) -> chex.ArrayTree:
     """Draws the constants of a map of `dim` inputs; they may be traced."""
     if self.kind == 'relu':
-      return operators.gaussian_projection(
+      return features_lib.gaussian_projection(
         key, num_rf, dim + 1, orthogonal=self.orthogonal
       )
-    return operators.sample_urf(
+    return features_lib.sample_urf(
       key, num_rf, dim, kind=self.kind, orthogonal=self.orthogonal
     )
 
-  def map(self, constants: chex.ArrayTree) -> operators.FeatureMap:
+  def map(self, constants: chex.ArrayTree) -> features_lib.FeatureMap:
     """Makes the map of constants."""
     if self.kind == 'relu':
-      return operators.relu_map(
+      return features_lib.relu_map(
         constants, kappa=self.kappa, bias=True, normalize=self.normalize
       )
-    return operators.urf_map(
+    return features_lib.urf_map(
       constants, split=self.split, a=self.a, normalize=self.normalize
     )
 
@@ -229,13 +230,13 @@ def snnk(
 
   def build(frozen):
     maps = {i: features.map(frozen[str(i)]) for i in mapped}
-    network = operators.snnk_mlp(layers, maps, activation=activation)
+    network = features_lib.snnk_mlp(layers, maps, activation=activation)
     if start is None:
       return network
 
     def init(key, x):
       if not fresh:
-        return operators.uptrain(start, maps)
+        return features_lib.uptrain(start, maps)
       drawn = network.init(key, x)
       return [drawn[i] if i in maps else dict(p) for i, p in enumerate(start)]
 
@@ -270,7 +271,7 @@ def low_rank(
   for i, width in enumerate(layers):
     act = activation if i < last else 'identity'
     if i in mapped:
-      parts.append(operators.low_rank_dense(width, rank, activation=act))
+      parts.append(features_lib.low_rank_dense(width, rank, activation=act))
     else:
       parts.append(
         operators.fnn((width,), activation=act, activate_last=i < last)
@@ -318,7 +319,7 @@ def random_fourier(
 
   def draw(key):
     g_key, u_key = jax.random.split(key)
-    g = operators.gaussian_projection(g_key, num_features, dim) / bandwidth
+    g = features_lib.gaussian_projection(g_key, num_features, dim) / bandwidth
     return g, jax.random.uniform(u_key, (num_features,), maxval=2 * jnp.pi)
 
   def build(frozen):
@@ -372,12 +373,12 @@ def partly_bundled(
     whole = operators.fnn(layers[:bundle_depth])
 
     def lift(x):
-      return operators.bundled_features(x, maps)
+      return features_lib.bundled_features(x, maps)
 
     def init(key, x):
       lower_key, upper_key = jax.random.split(key)
       below = whole.init(lower_key, x)
-      matrix = operators.bundle(
+      matrix = features_lib.bundle(
         [layer['kernel'].T for layer in below],
         [layer['bias'] for layer in below],
         maps,

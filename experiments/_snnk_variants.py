@@ -12,6 +12,7 @@ from experiments import _snnk_data as snnk_data, _snnk_models as models
 from jaxdl import metrics as metrics_lib, operators
 from jaxdl.core import types
 from jaxdl.experiment import supervised
+from jaxdl.networks import features as features_lib
 
 # Candidate factors of logits that were fitted to one-hot labels.
 _SCALES = np.geomspace(0.5, 200.0, 48).astype(np.float32)
@@ -80,7 +81,7 @@ def _readout(config, simulation, depth: int, m: int):
   def lift(frozen, x):
     if not depth:
       return jnp.concatenate([x, jnp.ones_like(x[..., :1])], -1)
-    return operators.bundled_features(x, [features.map(c) for c in frozen])
+    return features_lib.bundled_features(x, [features.map(c) for c in frozen])
 
   def estimate(params, x):
     return lift(params['frozen'], x) @ params['trained'].T
@@ -101,12 +102,12 @@ def _readout(config, simulation, depth: int, m: int):
       data, real = client
       y = data['labels']
       y = jax.nn.one_hot(y, classes) if classes else y
-      return operators.readout_statistics(
+      return features_lib.readout_statistics(
         lift(frozen, data['inputs']), y, weights=real
       )
 
     pooled = _summed(sums, (own, mask))
-    matrix = operators.closed_form_readout(pooled, ridge=config.ridge)
+    matrix = features_lib.closed_form_readout(pooled, ridge=config.ridge)
     params = {'frozen': frozen, 'trained': matrix, 'scale': jnp.float32(1)}
     if not classes:
       return params
@@ -218,7 +219,7 @@ def adapters(
 
     network = adapted(
       lambda frozen: [
-        operators.snnk_adapter(
+        features_lib.snnk_adapter(
           features.map(c), kind=config.adapter, initial=config.initial
         )
         for c in frozen
@@ -231,7 +232,7 @@ def adapters(
       (
         'bottleneck',
         lambda k: adapted(
-          lambda _: [operators.bottleneck_adapter(w, k) for w in widths]
+          lambda _: [features_lib.bottleneck_adapter(w, k) for w in widths]
         ),
       ),
       ('LoRA', lambda k: changed('lora', k)),

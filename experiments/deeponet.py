@@ -27,6 +27,7 @@ from experiments import (
 from jaxdl import operators
 from jaxdl.core import types
 from jaxdl.experiment import operator_learning as learning, runner
+from jaxdl.networks import functional
 from jaxdl.pde import sets
 
 knob = runner.knob
@@ -113,7 +114,7 @@ class Config(learning.OperatorConfig):
   activation: str = knob(
     'relu',
     'Of all but seq2seq.',
-    choices=tuple(operators.ACTIVATIONS),
+    choices=tuple(functional.ACTIVATIONS),
     needs={'models': [m for m in MODELS if m != 'seq2seq']},
   )
   use_bias: bool = knob(

@@ -34,6 +34,7 @@ from jaxdl import (
 )
 from jaxdl.core import clients, types
 from jaxdl.experiment import config as config_lib, gossip, runner, supervised
+from jaxdl.networks import features
 from jaxdl.pde import sets
 
 knob = runner.knob
@@ -177,7 +178,7 @@ def on_points(model: str) -> bool:
   return model == 'snnk' or model in operators.POINT_MODELS
 
 
-def feature_maps(config: Config) -> list[operators.FeatureMap]:
+def feature_maps(config: Config) -> list[features.FeatureMap]:
   """Draws the random features that all clients share.
 
   Args:
@@ -190,7 +191,7 @@ def feature_maps(config: Config) -> list[operators.FeatureMap]:
   maps, size = [], config.resolution
   for layer in range(config.feature_layers):
     maps.append(
-      operators.feature_map(
+      features.feature_map(
         jax.random.fold_in(key, layer),
         size,
         config.num_features,
@@ -228,7 +229,7 @@ def make_network(config: Config):
     A `Network`.
   """
   if config.model == 'snnk':
-    return operators.bundled_network(feature_maps(config), config.resolution)
+    return features.bundled_network(feature_maps(config), config.resolution)
   options = {}
   if config.model in operators.POINT_MODELS:
     width = config.hidden_size
@@ -366,8 +367,8 @@ def closed_form(
   maps = feature_maps(config)
 
   def statistics(data):
-    h = operators.bundled_features(data['inputs'], maps)
-    return operators.readout_statistics(h, data['targets'])
+    h = features.bundled_features(data['inputs'], maps)
+    return features.readout_statistics(h, data['targets'])
 
   summed = clients.fold_clients(
     statistics,
@@ -375,7 +376,7 @@ def closed_form(
     chunk=config.chunk or None,
     reduction=config.reduction,
   )
-  solve = functools.partial(operators.closed_form_readout, ridge=config.ridge)
+  solve = functools.partial(features.closed_form_readout, ridge=config.ridge)
   ones = jnp.ones((config.num_clients,))
   together = jax.jit(lambda data: summed(ones, data))
   merge = lambda x: x.reshape(-1, x.shape[-1])

@@ -26,6 +26,7 @@ from jaxdl.experiment import (
   operator_learning as learning,
   runner,
 )
+from jaxdl.networks import functional
 
 knob = runner.knob
 
@@ -114,7 +115,7 @@ class Config(learning.OperatorConfig):
     'auto',
     'Boundary condition; auto is circular on periodic grids, reflect for '
     'helmholtz, else zeros.',
-    choices=('auto', *operators.PADDINGS),
+    choices=('auto', *functional.PADDINGS),
   )
   transfer: str = knob(
     'plain',

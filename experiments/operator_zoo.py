@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jaxdl import operators, plots
 from jaxdl.core import types
 from jaxdl.experiment import operator_learning as learning, runner
+from jaxdl.networks import functional
 from jaxdl.pde import sets
 
 knob = runner.knob
@@ -82,7 +83,7 @@ class Config(learning.OperatorConfig):
   padding: str = knob(
     'auto',
     'Boundary of convolutions; auto is circular on periodic grids, else zeros.',
-    choices=('auto', *operators.PADDINGS),
+    choices=('auto', *functional.PADDINGS),
     needs={'models': [m for m in _ON_GRIDS if not m.startswith('fno')]},
   )
   hidden_size: int = knob(

@@ -29,6 +29,7 @@ from experiments import (
 )
 from jaxdl import data as data_lib, federated, operators, plots
 from jaxdl.experiment import config as config_lib, runner, supervised
+from jaxdl.networks import features as features_lib
 
 knob = runner.knob
 
@@ -78,7 +79,7 @@ class Config(supervised.SupervisedConfig):
     's1',
     'How 2 pi i xi is split: s1 oscillates in x, s2 in w, s3 in both; sech '
     'needs s3.',
-    choices=operators.SPLITS,
+    choices=features_lib.SPLITS,
   )
   gerf_a: float = knob(
     0.0, 'A of the exponential features.', low=-0.25, open_low=True
@@ -247,7 +248,7 @@ class Config(supervised.SupervisedConfig):
     if self.task != 'kernel':
       # Traced alone: a configuration touches no device.
       jax.eval_shape(
-        lambda: operators.feature_map(
+        lambda: features_lib.feature_map(
           jax.random.key(0), 2, 2, kind=f.kind, split=f.split, a=f.a
         ).inputs(jnp.ones((1, 2)))
       )

@@ -292,7 +292,7 @@ def make_algorithm(
   target = targets.get(method, method.removeprefix('corrected_'))
   if method == 'initial':
     shapes = jax.eval_shape(task.init, jax.random.key(0))
-    target = networks.start_variances(shapes, config.kernel_start)
+    target = networks.kernel_variances(shapes, config.kernel_start)
   return decentralized.buffered_gossip(
     task,
     graph,
@@ -354,7 +354,7 @@ def build(config: Config) -> runner.Experiment:
     return run_all(states, keys, dealt.own)
 
   shapes = jax.eval_shape(task.init, jax.random.key(0))
-  drawn = networks.start_variances(shapes, config.kernel_start)
+  drawn = networks.kernel_variances(shapes, config.kernel_start)
   # The variance of a layer at the start, under its path in the log.
   wanted = {
     jax.tree_util.keystr(path, simple=True, separator='/'): variance

@@ -62,7 +62,7 @@ class MixtureConfig(supervised.SupervisedConfig):
   kernel_start: str = knob(
     'glorot',
     'Variance of kernels: 2 / (fan_in + fan_out), or 1 / fan_in as in Caffe.',
-    choices=networks.KERNEL_STARTS,
+    choices=networks.KERNEL_INITS,
   )
 
   @property
@@ -172,7 +172,7 @@ def _draw_held(key, own, shape):
 
 def _prepared(config, simulation):
   """Sets the scale of the pixels and of the start."""
-  task = networks.with_kernel_start(simulation.task, config.kernel_start)
+  task = networks.with_kernel_init(simulation.task, config.kernel_start)
   simulation = simulation._replace(task=task)
   if config.dataset != 'digits' or config.pixels == 'standard':
     return simulation

@@ -14,17 +14,20 @@ Networks, all channel-last:
 - `resnet18`: with group or batch normalisation.
 - `transformer_lm`: a causal language model on tokens [B, L], e.g. bytes, made
   of `causal_attention`.
-- `make_network` builds one of `NETWORKS` by name.
+- `make_network` builds one of `NETWORKS` by name, with options:
+  'resnet18(norm=batch)'; `residual_mlp` is the fully connected relative.
 - `from_linen`, `from_nnx` adapt flax modules (tasks take modules as they are,
-  through `as_network`); `BatchNorm`, `Conv` and
-  `max_pool` are our layers for modules of your own.
+  through `as_network`); `BatchNorm`, `Conv`,
+  `Dense` and `max_pool` are our layers for modules of your own.
 
 Parameters take the dtype of the floating-point example inputs and outputs the
 common dtype of parameters and inputs; statistics and losses are at least
 float32. All kernels of a network are cut from one random draw, so that
 initialisation compiles in the same fraction of a second at any depth. They have
-variance 1 / fan_in; `with_kernel_start` scales them to another of
-`KERNEL_STARTS`, `start_variances` tells which, `is_kernel` what a kernel is.
+variance 1 / fan_in; `with_kernel_init` scales them to another of
+`KERNEL_INITS`, `kernel_variances` tells which.
+
+`functional` holds what layers are made of, `features` random features.
 
 Statistics. A network with batch normalisation keeps its running statistics in
 `params['statistics']` (`has_statistics`). Its `apply` takes two more keywords:
@@ -46,6 +49,7 @@ are fast inside loops and with one kernel per client; keep `train=False` for
 plain evaluation, which needs less memory.
 """
 
+from jaxdl.networks import features, functional
 from jaxdl.networks._as_network import as_network
 from jaxdl.networks._convolutional import (
   fedjax_emnist_cnn,
@@ -53,17 +57,13 @@ from jaxdl.networks._convolutional import (
   monna_cifar_cnn,
   monna_mnist_cnn,
 )
-from jaxdl.networks._convolve import Conv
-from jaxdl.networks._dense import ACTIVATIONS, logistic_regression, mlp
+from jaxdl.networks._dense import logistic_regression, mlp, residual_mlp
+from jaxdl.networks._kernels import kernel_variances, with_kernel_init
+from jaxdl.networks._layers import Conv, Dense
 from jaxdl.networks._linen import BatchNorm, from_linen, max_pool
 from jaxdl.networks._nnx import from_nnx
 from jaxdl.networks._registry import NETWORKS, make_network
 from jaxdl.networks._resnet import resnet18
-from jaxdl.networks._starts import (
-  KERNEL_STARTS,
-  start_variances,
-  with_kernel_start,
-)
 from jaxdl.networks._statistics import (
   has_statistics,
   recalibrate,
@@ -78,20 +78,25 @@ from jaxdl.networks._transformer import (
   language_modeling,
   transformer_lm,
 )
+from jaxdl.networks.functional import ACTIVATIONS, KERNEL_INITS
 
 __all__ = [
   'ACTIVATIONS',
   'BatchNorm',
   'Conv',
-  'KERNEL_STARTS',
+  'Dense',
+  'KERNEL_INITS',
   'NETWORKS',
   'as_network',
   'causal_attention',
   'classification',
+  'features',
   'fedjax_emnist_cnn',
   'from_linen',
   'from_nnx',
+  'functional',
   'has_statistics',
+  'kernel_variances',
   'language_modeling',
   'lenet',
   'logistic_regression',
@@ -102,12 +107,12 @@ __all__ = [
   'monna_mnist_cnn',
   'recalibrate',
   'regression',
+  'residual_mlp',
   'resnet18',
   'split_statistics',
-  'start_variances',
   'statistics_surrogate',
   'training_outputs',
   'transformer_lm',
-  'with_kernel_start',
+  'with_kernel_init',
   'with_statistics',
 ]

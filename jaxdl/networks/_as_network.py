@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Modules of layer libraries where a network is wanted."""
 
+import sys
 from typing import Any
 
 import flax.linen as nn
-from flax import nnx
 
 from jaxdl.core import checks
 from jaxdl.core.types import Network
@@ -39,7 +39,9 @@ def as_network(network: Any, *, name: str = 'network') -> Network:
     return network
   if isinstance(network, nn.Module):
     return _linen.from_linen(network)
-  if isinstance(network, nnx.Module):
+  # A module of flax.nnx can only be there once that is imported.
+  nnx = sys.modules.get('flax.nnx')
+  if nnx is not None and isinstance(network, nnx.Module):
     return _nnx.from_nnx(network)
   if type(network) is tuple and [callable(f) for f in network] == [True, True]:
     return Network(*network)
@@ -49,7 +51,11 @@ def as_network(network: Any, *, name: str = 'network') -> Network:
   )
   if isinstance(network, str):
     hint = f'call networks.make_network({network!r}, input_shape, num_outputs)'
-  elif isinstance(network, type) and issubclass(network, nnx.Module):
+  elif (
+    nnx is not None
+    and isinstance(network, type)
+    and issubclass(network, nnx.Module)
+  ):
     hint = f'call networks.from_nnx(lambda rngs: {network.__name__}(..., rngs))'
   elif isinstance(network, type) and issubclass(network, nn.Module):
     hint = f'make one, {network.__name__}(...)'

@@ -6,15 +6,15 @@ import jax
 
 from jaxdl.core import checks
 from jaxdl.core.types import Network
-from jaxdl.networks import _init, _linen
-from jaxdl.networks._convolve import Conv
+from jaxdl.networks import _linen
+from jaxdl.networks._layers import Conv, Dense
 
 
-def _build(module, name, num_classes, smallest):
-  checks.integer(num_classes, name='num_classes', low=1)
+def _build(module, name, num_outputs, smallest):
+  checks.integer(num_outputs, name='num_outputs', low=1)
   return _linen.from_linen(
     module,
-    initializer=_init.draw,
+    kernel_init='fan_in',
     check=_linen.check_images(name, smallest),
   )
 
@@ -24,18 +24,18 @@ def _flat(x):
 
 
 class _MonnaMnist(nn.Module):
-  num_classes: int
+  num_outputs: int
 
   @nn.compact
   def __call__(self, x, *, train=False):
     for features in (20, 50):
       x = Conv(features, 5)(x, train=train)
       x = _linen.max_pool(jax.nn.relu(x))
-    x = jax.nn.relu(nn.Dense(500)(_flat(x)))
-    return nn.Dense(self.num_classes)(x)
+    x = jax.nn.relu(Dense(500)(_flat(x)))
+    return Dense(self.num_outputs)(x)
 
 
-def monna_mnist_cnn(num_classes: int = 10) -> Network:
+def monna_mnist_cnn(num_outputs: int = 10) -> Network:
   """Builds the network of the MoNNA experiments on MNIST.
 
   Unpadded 5x5 convolutions with 20 and 50 channels, each followed by a relu
@@ -43,7 +43,7 @@ def monna_mnist_cnn(num_classes: int = 10) -> Network:
   431,080 parameters for ten classes.
 
   Args:
-    num_classes: number of classes K.
+    num_outputs: number of classes K.
 
   Returns:
     `Network`; inputs f[B, H, W, C], H, W >= 16; outputs logits f[B, K].
@@ -58,11 +58,11 @@ def monna_mnist_cnn(num_classes: int = 10) -> Network:
   Source: Farhadkhani et al. 2023 (https://arxiv.org/abs/2209.10931),
   experiments, and their code.
   """
-  return _build(_MonnaMnist(num_classes), 'monna_mnist_cnn', num_classes, 16)
+  return _build(_MonnaMnist(num_outputs), 'monna_mnist_cnn', num_outputs, 16)
 
 
 class _MonnaCifar(nn.Module):
-  num_classes: int
+  num_outputs: int
   dropout: float
 
   @nn.compact
@@ -73,11 +73,11 @@ class _MonnaCifar(nn.Module):
         x = jax.nn.relu(Conv(features, 3, padding=1)(x, train=train))
         x = _linen.BatchNorm()(x, mask=mask)
       x = drop(_linen.max_pool(x))
-    x = drop(jax.nn.relu(nn.Dense(128)(_flat(x))))
-    return nn.Dense(self.num_classes)(x)
+    x = drop(jax.nn.relu(Dense(128)(_flat(x))))
+    return Dense(self.num_outputs)(x)
 
 
-def monna_cifar_cnn(num_classes: int = 10, *, dropout: float = 0.25) -> Network:
+def monna_cifar_cnn(num_outputs: int = 10, *, dropout: float = 0.25) -> Network:
   """Builds the network of the MoNNA experiments on CIFAR-10.
 
   Padded 3x3 convolutions with 64, 64 | 128, 128 channels, each followed by a
@@ -86,7 +86,7 @@ def monna_cifar_cnn(num_classes: int = 10, *, dropout: float = 0.25) -> Network:
   trainable parameters for ten classes, and 768 running statistics.
 
   Args:
-    num_classes: number of classes K.
+    num_outputs: number of classes K.
     dropout: probability of dropping an entry, in [0, 1).
 
   Returns:
@@ -97,24 +97,24 @@ def monna_cifar_cnn(num_classes: int = 10, *, dropout: float = 0.25) -> Network:
   experiments, and their code.
   """
   checks.number(dropout, name='dropout', low=0.0, high=1.0, open_high=True)
-  module = _MonnaCifar(num_classes, dropout)
-  return _build(module, 'monna_cifar_cnn', num_classes, 4)
+  module = _MonnaCifar(num_outputs, dropout)
+  return _build(module, 'monna_cifar_cnn', num_outputs, 4)
 
 
 class _LeNet(nn.Module):
-  num_classes: int
+  num_outputs: int
 
   @nn.compact
   def __call__(self, x, *, train=False):
     for features, padding in ((6, 2), (16, 0)):
       x = Conv(features, 5, padding=padding)(x, train=train)
       x = _linen.max_pool(jax.nn.relu(x))
-    x = jax.nn.relu(nn.Dense(120)(_flat(x)))
-    x = jax.nn.relu(nn.Dense(84)(x))
-    return nn.Dense(self.num_classes)(x)
+    x = jax.nn.relu(Dense(120)(_flat(x)))
+    x = jax.nn.relu(Dense(84)(x))
+    return Dense(self.num_outputs)(x)
 
 
-def lenet(num_classes: int = 10) -> Network:
+def lenet(num_outputs: int = 10) -> Network:
   """Builds LeNet-5 with relu activations and max pooling.
 
   A 5x5 convolution with 6 channels (padded by 2), one with 16 (unpadded), each
@@ -122,7 +122,7 @@ def lenet(num_classes: int = 10) -> Network:
   Inputs [B, 28, 28, 1] give 61,706 parameters for ten classes.
 
   Args:
-    num_classes: number of classes K.
+    num_outputs: number of classes K.
 
   Returns:
     `Network`; inputs f[B, H, W, C], H, W >= 12; outputs logits f[B, K].
@@ -131,11 +131,11 @@ def lenet(num_classes: int = 10) -> Network:
   with full connections, relu and max pooling instead of the original's
   partial connections, tanh and trained averages.
   """
-  return _build(_LeNet(num_classes), 'lenet', num_classes, 12)
+  return _build(_LeNet(num_outputs), 'lenet', num_outputs, 12)
 
 
 class _FedjaxEmnist(nn.Module):
-  num_classes: int
+  num_outputs: int
   dropout: tuple[float, float]
 
   @nn.compact
@@ -144,12 +144,12 @@ class _FedjaxEmnist(nn.Module):
     for features in (32, 64):
       x = jax.nn.relu(Conv(features, 3)(x, train=train))
     x = drop(_linen.max_pool(x), 0)
-    x = drop(jax.nn.relu(nn.Dense(128)(_flat(x))), 1)
-    return nn.Dense(self.num_classes)(x)
+    x = drop(jax.nn.relu(Dense(128)(_flat(x))), 1)
+    return Dense(self.num_outputs)(x)
 
 
 def fedjax_emnist_cnn(
-  num_classes: int = 62, *, dropout: tuple[float, float] = (0.25, 0.5)
+  num_outputs: int = 62, *, dropout: tuple[float, float] = (0.25, 0.5)
 ) -> Network:
   """Builds the convolutional network that federated EMNIST is trained with.
 
@@ -158,7 +158,7 @@ def fedjax_emnist_cnn(
   1,206,590 parameters for 62 classes.
 
   Args:
-    num_classes: number of classes K.
+    num_outputs: number of classes K.
     dropout: the two probabilities of dropping an entry, each in [0, 1).
 
   Returns:
@@ -169,5 +169,5 @@ def fedjax_emnist_cnn(
   """
   for rate in dropout:
     checks.number(rate, name='dropout', low=0.0, high=1.0, open_high=True)
-  module = _FedjaxEmnist(num_classes, tuple(dropout))
-  return _build(module, 'fedjax_emnist_cnn', num_classes, 6)
+  module = _FedjaxEmnist(num_outputs, tuple(dropout))
+  return _build(module, 'fedjax_emnist_cnn', num_outputs, 6)

@@ -1,67 +1,111 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fully connected networks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import chex
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from jaxdl.core import checks
 from jaxdl.core.types import Network
-from jaxdl.networks import _init, _linen
-
-ACTIVATIONS: dict[str, Callable[[chex.Array], chex.Array]] = {
-  'elu': jax.nn.elu,
-  'gelu': jax.nn.gelu,
-  'identity': lambda x: x,
-  'relu': jax.nn.relu,
-  'sigmoid': jax.nn.sigmoid,
-  'silu': jax.nn.silu,
-  'sin': jnp.sin,
-  'tanh': jnp.tanh,
-}
+from jaxdl.networks import _linen, functional
 
 
-class _Mlp(nn.Module):
-  """Dense layers with an activation between them."""
+def check_sizes(
+  sizes: int | Sequence[int], name: str, *, empty: bool = False
+) -> tuple[int, ...]:
+  """Checks widths of layers.
 
-  sizes: tuple[int, ...]
-  activation: Callable[[chex.Array], chex.Array]
+  Args:
+    sizes: the widths; a number is one of them.
+    name: of the argument, for messages.
+    empty: whether there may be none.
 
-  @nn.compact
-  def __call__(self, x):
-    x = x.reshape(x.shape[0], -1)
-    for size in self.sizes[:-1]:
-      x = self.activation(nn.Dense(size)(x))
-    return nn.Dense(self.sizes[-1])(x)
+  Returns:
+    A tuple of them.
+
+  Raises:
+    TypeError: if one of them is no integer.
+    ValueError: if one is below 1, or there is none.
+  """
+  sizes = (sizes,) if isinstance(sizes, int) else sizes
+  sizes = tuple(checks.integer(n, name=name, low=1) for n in sizes)
+  if not sizes and not empty:
+    raise ValueError(f'{name} is empty: need at least one width.')
+  return sizes
+
+
+def join(inputs: tuple[chex.Array, ...], *, aligned: bool) -> chex.Array:
+  """Concatenates the inputs of an example along the last axis.
+
+  Args:
+    inputs: f[..., I_k]. Of two, u f[N, m] and y, the second may also be own
+      points f[N, Q, d], or common points f[Q, d].
+    aligned: whether points f[Q, d] are common to all u.
+
+  Returns:
+    f[..., sum of I_k].
+
+  Raises:
+    ValueError: if leading axes differ.
+  """
+  if len(inputs) == 1:
+    return inputs[0]
+  if len(inputs) == 2:
+    u, y = inputs
+    if aligned and y.ndim == 2:
+      y = jnp.broadcast_to(y[None], (u.shape[0], *y.shape))
+    if u.ndim == 2 and y.ndim == 3:
+      u = jnp.broadcast_to(u[:, None], (*y.shape[:2], u.shape[1]))
+    inputs = (u, y)
+  if len({x.shape[:-1] for x in inputs}) > 1:
+    shapes = ', '.join(str(x.shape) for x in inputs)
+    raise ValueError(
+      f'inputs to be concatenated need equal leading axes; got {shapes}: '
+      'give one query point per input function, or pass aligned=True.'
+    )
+  return jnp.concatenate(inputs, -1)
 
 
 def mlp(
-  hidden_sizes: Sequence[int],
+  hidden_sizes: int | Sequence[int],
   num_outputs: int,
   *,
-  activation: str | Callable[[chex.Array], chex.Array] = 'relu',
+  activation: functional.Activation = 'relu',
+  activate_last: bool = False,
+  kernel_init: str = 'fan_in',
+  flatten: bool = True,
 ) -> Network:
   """Builds a multilayer perceptron.
 
-  Inputs [B, ...] are flattened to [B, I]. Kernels start uniform with variance
-  one over their number of inputs, biases at zero; parameters take the dtype of
-  the example inputs. It has the sum of `(I + 1) O` over its layers parameters.
+  Inputs [B, ...] are flattened to [B, I]. Biases start at zero; parameters, a
+  list of {'kernel': f[I, O], 'bias': f[O]}, take the dtype of the example
+  inputs. It has the sum of `(I + 1) O` over its layers parameters.
+
+  With `flatten=False` the last axis is mapped, whatever stands before it, and
+  several inputs are concatenated: `apply(params, *inputs f[..., I_k])`. Of two,
+  u f[N, m] and y, the second may also be own points f[N, Q, d] or, with
+  `aligned=True`, common points f[Q, d]: outputs f[N, Q, ...], the interface of
+  `operators.deeponet`.
 
   Args:
-    hidden_sizes: widths of the hidden layers, each >= 1; empty for a linear
-      map.
+    hidden_sizes: widths of the hidden layers, each >= 1, or that of a single
+      one; empty for a linear map.
     num_outputs: width of the output, >= 1.
-    activation: a name in `ACTIVATIONS` or an elementwise function.
+    activation: a name in `functional.ACTIVATIONS` or an elementwise function,
+      between layers.
+    activate_last: whether the output is activated too.
+    kernel_init: a name in `functional.KERNEL_INITS`.
+    flatten: see above.
 
   Returns:
-    `Network`; outputs f[B, num_outputs].
+    `Network`; outputs f[B, num_outputs], or f[..., num_outputs].
 
   Raises:
     TypeError: if a size is not an integer.
-    ValueError: if a size is below one, or the activation unknown.
+    ValueError: if a size is below one, or a name unknown; from `init` and
+      `apply`, if inputs do not fit.
 
   Example:
     >>> network = mlp((8,), 3)
@@ -69,36 +113,130 @@ def mlp(
     >>> network.apply(params, jnp.zeros((4, 5))).shape
     (4, 3)
   """
-  if isinstance(hidden_sizes, int):
-    raise TypeError(
-      f'hidden_sizes must be a sequence; got {hidden_sizes}: write '
-      f'({hidden_sizes},).'
-    )
-  sizes = tuple(
-    checks.integer(size, name='hidden_sizes', low=1) for size in hidden_sizes
-  )
+  sizes = check_sizes(hidden_sizes, 'hidden_sizes', empty=True)
+  sizes = (*sizes, checks.integer(num_outputs, name='num_outputs', low=1))
+  functional.KERNEL_INITS.check(kernel_init)
+  act = functional.activation(activation)
+
+  def joined(inputs, aligned):
+    if not flatten:
+      return join(inputs, aligned=aligned)
+    if len(inputs) != 1:
+      raise ValueError(
+        f'mlp flattens one input; got {len(inputs)}: pass flatten=False to '
+        'concatenate them.'
+      )
+    x = jnp.asarray(inputs[0])
+    _check_rows(x)
+    return x.reshape(x.shape[0], -1)
+
+  def init(key, *inputs):
+    if flatten:
+      total = jax.eval_shape(lambda *x: joined(x, False), *inputs).shape[-1]
+    else:
+      total = sum(x.shape[-1] for x in inputs)
+    widths = (total, *sizes)
+    leaves = [
+      functional.layer_leaves(pair, kernel_init=kernel_init)
+      for pair in zip(widths[:-1], sizes, strict=True)
+    ]
+    # Uniform kernels alone come from the key as it is.
+    split = any(layer['kernel'].kind == 'normal' for layer in leaves)
+    dtype = functional.parameter_dtype(*inputs)
+    return functional.draw(key, leaves, dtype, split=split)
+
+  def apply(params, *inputs, aligned=False, train=False, key=None):
+    del train, key
+    x = joined(inputs, aligned)
+    for i, layer in enumerate(params):
+      x = functional.dense(layer, x)
+      if activate_last or i < len(params) - 1:
+        x = act(x)
+    return x
+
+  return Network(init, apply)
+
+
+_check_rows = _linen.check_rows('mlp')
+
+
+def residual_mlp(
+  num_outputs: int,
+  *,
+  channels: int = 128,
+  num_layers: int = 2,
+  activation: functional.Activation = 'relu',
+  kernel_init: str = 'glorot',
+) -> Network:
+  """Builds a fully connected residual network.
+
+  A linear layer, `num_layers` blocks `x + dense(act(dense(act(x))))` and a
+  linear layer on the activated result. Inputs as in `mlp` without flattening.
+  It has `(I + 1) w + 2 n w (w + 1) + (w + 1) O` parameters.
+
+  Args:
+    num_outputs: width of the output O.
+    channels: width w of the residual stream.
+    num_layers: number n of blocks of two dense layers.
+    activation: name or function.
+    kernel_init: a name in `functional.KERNEL_INITS`.
+
+  Returns:
+    A `Network` from inputs f[..., I_k] to f[..., O].
+
+  Raises:
+    ValueError: if a size is out of range or a name unknown.
+
+  Example:
+    >>> network = residual_mlp(3, channels=8, num_layers=1)
+    >>> params = network.init(jax.random.key(0), jnp.zeros((1, 5)))
+    >>> sum(x.size for x in jax.tree.leaves(params))
+    219
+
+  Source: He et al. 2016 (https://arxiv.org/abs/1603.05027), activations before
+    the layers.
+  """
   checks.integer(num_outputs, name='num_outputs', low=1)
-  if not callable(activation):
-    checks.choice(activation, tuple(ACTIVATIONS), name='activation')
-    activation = ACTIVATIONS[activation]
-  return _linen.from_linen(
-    _Mlp((*sizes, num_outputs), activation),
-    initializer=_init.draw,
-    check=_linen.check_rows('mlp'),
-  )
+  checks.integer(channels, name='channels', low=1)
+  checks.integer(num_layers, name='num_layers', low=0)
+  act = functional.activation(activation)
+
+  def leaves(c_in, c_out):
+    return functional.layer_leaves((c_in, c_out), kernel_init=kernel_init)
+
+  def init(key, *inputs):
+    tree = {
+      'lift': leaves(sum(x.shape[-1] for x in inputs), channels),
+      'blocks': [
+        [leaves(channels, channels) for _ in range(2)]
+        for _ in range(num_layers)
+      ],
+      'head': leaves(channels, num_outputs),
+    }
+    return functional.draw(key, tree, functional.parameter_dtype(*inputs))
+
+  def apply(params, *inputs, aligned=False, train=False, key=None):
+    del train, key
+    dense = functional.dense
+    x = dense(params['lift'], join(inputs, aligned=aligned))
+    for first, second in params['blocks']:
+      x = x + dense(second, act(dense(first, act(x))))
+    return dense(params['head'], act(x))
+
+  return Network(init, apply)
 
 
-def logistic_regression(num_classes: int) -> Network:
+def logistic_regression(num_outputs: int) -> Network:
   """Builds a linear map from flattened inputs to logits.
 
   Args:
-    num_classes: number of classes K, >= 1.
+    num_outputs: number of classes K, >= 1.
 
   Returns:
     `Network`; outputs f[B, K]. It has `(I + 1) K` parameters.
 
   Raises:
-    TypeError, ValueError: if `num_classes` is not an integer >= 1.
+    TypeError, ValueError: if `num_outputs` is not an integer >= 1.
 
   Example:
     >>> network = logistic_regression(10)
@@ -106,5 +244,4 @@ def logistic_regression(num_classes: int) -> Network:
     >>> sum(x.size for x in jax.tree.leaves(params))
     650
   """
-  checks.integer(num_classes, name='num_classes', low=1)
-  return mlp((), num_classes)
+  return mlp((), num_outputs)

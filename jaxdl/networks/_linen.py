@@ -15,8 +15,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxdl.core import layers, trees
+from jaxdl.core import trees
 from jaxdl.core.types import Network
+from jaxdl.networks import functional
 
 STATISTICS = 'statistics'
 NEEDS_KEY = (
@@ -157,7 +158,7 @@ def check_rows(name: str) -> Callable[..., None]:
 def from_linen(
   module: nn.Module,
   *,
-  initializer: Callable[..., chex.ArrayTree] | None = None,
+  kernel_init: str | None = None,
   check: Callable[..., None] | None = None,
 ) -> Network:
   """Turns a flax.linen module into a `Network`.
@@ -169,8 +170,9 @@ def from_linen(
 
   Args:
     module: the module.
-    initializer: `initializer(key, shapes, dtype) -> variables`; None lets the
-      module initialise itself.
+    kernel_init: a name in `functional.KERNEL_INITS`, for variables called
+      kernel; all variables then come from one draw, and are called kernel,
+      bias, scale, mean or var. None lets the module initialise itself.
     check: `check(*inputs)`, run before anything else; raises on bad ones.
 
   Returns:
@@ -192,6 +194,8 @@ def from_linen(
     (4, 2)
   """
   accepted = inspect.signature(type(module).__call__).parameters
+  if kernel_init is not None:
+    functional.KERNEL_INITS.check(kernel_init)
 
   def init(key, *inputs):
     inputs = jax.tree.map(_as_array, inputs)
@@ -206,8 +210,12 @@ def from_linen(
         f'the module keeps collections {unknown}: only params and {STATISTICS} '
         'are supported (normalise with jaxdl.networks.BatchNorm).'
       )
-    if initializer is not None:
-      return initializer(key, shapes, layers.parameter_dtype(*inputs))
+    if kernel_init is not None:
+      leaves = functional.leaves_of(shapes, kernel_init=kernel_init)
+      # Uniform kernels alone come from the key as it is.
+      split = any(x.kind == 'normal' for x in jax.tree.leaves(leaves))
+      dtype = functional.parameter_dtype(*inputs)
+      return functional.draw(key, leaves, dtype, split=split)
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), inputs)
     return module.init(key, *zeros)
 

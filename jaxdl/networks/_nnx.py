@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Adapter for networks written with flax.nnx."""
+"""Adapter for networks written with flax.nnx, which is imported when used."""
 
 import inspect
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
 from jaxdl.core.types import Network
 from jaxdl.networks import _linen
 
+if TYPE_CHECKING:
+  from flax import nnx
+
 
 def _split(module):
+  from flax import nnx
+
   graph, weights, statistics, streams, other = nnx.split(
     module, nnx.Param, nnx.BatchStat, nnx.RngState, ...
   )
@@ -26,6 +31,7 @@ def _split(module):
 
 def _plain(state):
   """Nested dict with text keys (checkpoints do not keep integer ones)."""
+  from flax import nnx
 
   def convert(tree):
     if isinstance(tree, dict):
@@ -37,6 +43,7 @@ def _plain(state):
 
 def _restore(like, plain):
   """The state `like` with its values taken from a nested dict."""
+  from flax import nnx
 
   def fill(template, tree):
     if isinstance(template, dict):
@@ -63,7 +70,9 @@ def _seed(streams, key):
   )
 
 
-def from_nnx(module: nnx.Module | Callable[[nnx.Rngs], nnx.Module]) -> Network:
+def from_nnx(
+  module: 'nnx.Module | Callable[[nnx.Rngs], nnx.Module]',
+) -> Network:
   """Turns a flax.nnx module into a `Network`.
 
   `params` is a nested dict of arrays: 'params' and, where the module has batch
@@ -88,11 +97,14 @@ def from_nnx(module: nnx.Module | Callable[[nnx.Rngs], nnx.Module]) -> Network:
       that has statistics but no such keyword.
 
   Example:
+    >>> from flax import nnx
     >>> network = from_nnx(lambda rngs: nnx.Linear(3, 2, rngs=rngs))
     >>> params = network.init(jax.random.key(0), jnp.zeros((1, 3)))
     >>> network.apply(params, jnp.zeros((4, 3))).shape
     (4, 2)
   """
+  from flax import nnx
+
   if isinstance(module, nnx.Module):
     stored, abstract = module, module
   elif callable(module):

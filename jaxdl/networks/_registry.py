@@ -1,75 +1,70 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks by name, for flags."""
+"""Networks by name, with their options."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 
-from jaxdl.core import checks
+from jaxdl.core import checks, registry
 from jaxdl.core.types import Network
 from jaxdl.networks import _convolutional, _dense, _resnet
 
-_BUILDERS: dict[str, Callable[[int, dict[str, Any]], Network]] = {
-  'fedjax_emnist_cnn': lambda k, _: _convolutional.fedjax_emnist_cnn(k),
-  'lenet': lambda k, _: _convolutional.lenet(k),
-  'logistic_regression': lambda k, _: _dense.logistic_regression(k),
-  'mlp': lambda k, o: _dense.mlp(
-    o['hidden_sizes'], k, activation=o['activation']
-  ),
-  'monna_cifar_cnn': lambda k, _: _convolutional.monna_cifar_cnn(k),
-  'monna_mnist_cnn': lambda k, _: _convolutional.monna_mnist_cnn(k),
-  'resnet18': lambda k, o: _resnet.resnet18(
-    k, norm=o['norm'], width=o['width']
-  ),
-}
 
-NETWORKS: tuple[str, ...] = tuple(_BUILDERS)
+def _mlp(
+  num_outputs: int,
+  hidden_sizes: int | Sequence[int] = (64,),
+  *,
+  activation: str = 'relu',
+  kernel_init: str = 'fan_in',
+) -> Network:
+  """A multilayer perceptron, see `mlp`."""
+  return _dense.mlp(
+    hidden_sizes, num_outputs, activation=activation, kernel_init=kernel_init
+  )
+
+
+NETWORKS = registry.Registry(
+  'network',
+  {
+    'fedjax_emnist_cnn': _convolutional.fedjax_emnist_cnn,
+    'lenet': _convolutional.lenet,
+    'logistic_regression': _dense.logistic_regression,
+    'mlp': _mlp,
+    'monna_cifar_cnn': _convolutional.monna_cifar_cnn,
+    'monna_mnist_cnn': _convolutional.monna_mnist_cnn,
+    'resnet18': _resnet.resnet18,
+  },
+  given=('num_outputs',),
+)
 
 
 def make_network(
-  name: str,
-  input_shape: Sequence[int],
-  num_outputs: int,
-  *,
-  hidden_sizes: Sequence[int] = (64,),
-  activation: str = 'relu',
-  norm: str = 'group',
-  width: int = 64,
+  spec: str, input_shape: Sequence[int], num_outputs: int
 ) -> Network:
   """Builds a network by name and checks that it fits the data.
 
   Args:
-    name: one of `NETWORKS`.
+    spec: an entry of `NETWORKS`, with options or without: 'lenet',
+      'mlp((64, 64), activation=tanh)', 'resnet18(norm=batch)'.
     input_shape: shape of one example, without the batch axis.
     num_outputs: number of classes, or of regression targets.
-    hidden_sizes: widths of the hidden layers ('mlp').
-    activation: name in `ACTIVATIONS` ('mlp').
-    norm: 'group' or 'batch' ('resnet18').
-    width: channels of the first stage ('resnet18').
 
   Returns:
-    The network; options of other networks are ignored.
+    The network.
 
   Raises:
-    ValueError: if the name is unknown, an option is out of range, or the
-      network cannot take such inputs.
+    ValueError: if the name or an option is unknown, an option is out of range,
+      or the network cannot take such inputs.
+    TypeError: if the spec is no text, or an option of another type.
 
   Example:
-    >>> network = make_network('mlp', (8, 8), 10, hidden_sizes=(32,))
+    >>> network = make_network('mlp(32)', (8, 8), 10)
     >>> params = network.init(jax.random.key(0), jnp.zeros((1, 8, 8)))
     >>> sum(x.size for x in jax.tree.leaves(params))
     2410
   """
-  checks.choice(name, NETWORKS, name='network')
-  options: dict[str, Any] = {
-    'hidden_sizes': hidden_sizes,
-    'activation': activation,
-    'norm': norm,
-    'width': width,
-  }
-  network = _BUILDERS[name](num_outputs, options)
+  network = NETWORKS.make(spec, num_outputs=num_outputs)
   shape = tuple(
     checks.integer(n, name='input_shape', low=1) for n in input_shape
   )

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 
 from jaxdl.core import checks
 from jaxdl.core.types import Network
-from jaxdl.networks import _init, _linen
-from jaxdl.networks._convolve import Conv
+from jaxdl.networks import _linen
+from jaxdl.networks._layers import Conv, Dense
 
 NORMS = ('group', 'batch')
 
@@ -29,7 +29,7 @@ class _Norm(nn.Module):
 
 
 class _ResNet18(nn.Module):
-  num_classes: int
+  num_outputs: int
   norm: str
   width: int
   num_groups: int
@@ -52,11 +52,11 @@ class _ResNet18(nn.Module):
         if x.shape != y.shape:
           x = norm(conv(x, features, 1, stride))
         x = jax.nn.relu(x + y)
-    return nn.Dense(self.num_classes)(jnp.mean(x, axis=(1, 2)))
+    return Dense(self.num_outputs)(jnp.mean(x, axis=(1, 2)))
 
 
 def resnet18(
-  num_classes: int = 10,
+  num_outputs: int = 10,
   *,
   norm: str = 'group',
   width: int = 64,
@@ -71,7 +71,7 @@ def resnet18(
   where clients have different data.
 
   Args:
-    num_classes: number of classes K.
+    num_outputs: number of classes K.
     norm: 'group' or 'batch'.
     width: channels of the first stage, >= 1.
     num_groups: groups per normalisation, at most one per channel; must divide
@@ -86,7 +86,7 @@ def resnet18(
   Source: He et al. 2016 (https://arxiv.org/abs/1512.03385), Table 1, with the
   stem of section 4.2; Wu & He 2018 (https://arxiv.org/abs/1803.08494).
   """
-  checks.integer(num_classes, name='num_classes', low=1)
+  checks.integer(num_outputs, name='num_outputs', low=1)
   checks.choice(norm, NORMS, name='norm')
   checks.integer(width, name='width', low=1)
   checks.integer(num_groups, name='num_groups', low=1)
@@ -97,7 +97,7 @@ def resnet18(
         f'choose a divisor of width={width}.'
       )
   return _linen.from_linen(
-    _ResNet18(num_classes, norm, width, num_groups),
-    initializer=_init.draw,
+    _ResNet18(num_outputs, norm, width, num_groups),
+    kernel_init='fan_in',
     check=_linen.check_images('resnet18', 1),
   )

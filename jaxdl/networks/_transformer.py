@@ -13,7 +13,8 @@ import optax
 
 from jaxdl.core import checks, trees
 from jaxdl.core.types import Network, Task
-from jaxdl.networks import _as_network, _init, _linen, _tasks
+from jaxdl.networks import _as_network, _linen, _tasks
+from jaxdl.networks._layers import Dense
 
 IGNORED = -1
 
@@ -85,13 +86,13 @@ class _Block(nn.Module):
     drop = nn.Dropout(self.dropout, deterministic=not train)
     heads = (*x.shape[:-1], self.num_heads, width // self.num_heads)
     h = nn.LayerNorm(name='attention_norm')(x)
-    h = nn.Dense(3 * width, name='query_key_value')(h)
+    h = Dense(3 * width, name='query_key_value')(h)
     q, k, v = (part.reshape(heads) for part in jnp.split(h, 3, axis=-1))
     h = causal_attention(q, k, v).reshape(x.shape)
-    x = x + drop(nn.Dense(width, name='attention_out')(h))
+    x = x + drop(Dense(width, name='attention_out')(h))
     h = nn.LayerNorm(name='perceptron_norm')(x)
-    h = jax.nn.gelu(nn.Dense(4 * width, name='perceptron_in')(h))
-    return x + drop(nn.Dense(width, name='perceptron_out')(h))
+    h = jax.nn.gelu(Dense(4 * width, name='perceptron_in')(h))
+    return x + drop(Dense(width, name='perceptron_out')(h))
 
 
 class _TransformerLm(nn.Module):
@@ -185,7 +186,7 @@ def transformer_lm(
   module = _TransformerLm(
     num_tokens, width, depth, num_heads, max_length, float(dropout)
   )
-  return _linen.from_linen(module, initializer=_init.draw, check=check)
+  return _linen.from_linen(module, kernel_init='fan_in', check=check)
 
 
 def language_modeling(

@@ -6,24 +6,17 @@ import jax.numpy as jnp
 
 from jaxdl.core import checks
 from jaxdl.core.types import Network
-from jaxdl.operators import (
-  _activations as activations,
-  _conv as conv,
-  _fnn as fnn,
-  _init,
-)
+from jaxdl.networks import functional
 
 
 def conv_leaves(
   rank: int, c_in: int, c_out: int, *, size: int = 3
-) -> dict[str, _init.Leaf]:
+) -> dict[str, functional.Leaf]:
   """Describes a convolution with PyTorch's uniform start."""
   shape = (size,) * rank + (c_in, c_out)
-  fan = conv.fan_in(shape)
-  return {
-    'kernel': _init.fan_in_uniform(shape, fan),
-    'bias': _init.fan_in_uniform((c_out,), fan),
-  }
+  return functional.layer_leaves(
+    shape, kernel_init='pytorch', bias_init='pytorch'
+  )
 
 
 def grid_rank(f: chex.Array) -> int:
@@ -42,7 +35,7 @@ def cnn(
   num_layers: int = 6,
   out_channels: int = 1,
   padding: str = 'zeros',
-  activation: fnn.Activation = 'gelu',
+  activation: functional.Activation = 'gelu',
   method: str = 'conv',
 ) -> Network:
   """Builds a stack of 3-point convolutions.
@@ -67,8 +60,8 @@ def cnn(
   """
   checks.integer(channels, name='channels', low=1)
   checks.integer(num_layers, name='num_layers', low=2)
-  checks.choice(padding, conv.PADDINGS, name='padding')
-  act = activations.activation(activation)
+  checks.choice(padding, functional.PADDINGS, name='padding')
+  act = functional.activation(activation)
 
   def init(key, f):
     rank = grid_rank(f)
@@ -77,13 +70,13 @@ def cnn(
       conv_leaves(rank, a, b)
       for a, b in zip(sizes[:-1], sizes[1:], strict=True)
     ]
-    return _init.draw(key, leaves, f)
+    return functional.draw(key, leaves, functional.parameter_dtype(f))
 
   def apply(params, f, *, train=False, key=None):
     del train, key
     x = f
     for i, layer in enumerate(params):
-      x = conv.convolve(
+      x = functional.convolve(
         x,
         layer['kernel'],
         layer['bias'],

@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl import networks
-from jaxdl.core import checks, layers
+from jaxdl.core import checks
 from jaxdl.core.types import Network
-from jaxdl.operators import _fnn as fnn
+from jaxdl.networks import functional
+from jaxdl.operators import _branches as branches
 
 MULTI_OUTPUTS = ('independent', 'split_both', 'split_branch', 'split_trunk')
 
@@ -42,12 +43,18 @@ def _contract(b, t, aligned):
 
 
 def _part(
-  part: object, name: str, activation: fnn.Activation, *, activate_last: bool
+  part: object,
+  name: str,
+  activation: functional.Activation,
+  *,
+  activate_last: bool,
 ) -> Network:
   """A network of widths, or whatever stands for one."""
   listed = isinstance(part, Sequence) and not isinstance(part, str)
   if listed and not any(callable(width) for width in part):
-    return fnn.fnn(part, activation=activation, activate_last=activate_last)
+    return branches.dense_layers(
+      part, activation=activation, activate_last=activate_last
+    )
   if isinstance(part, numbers.Integral):
     raise TypeError(
       f'{name} must be the widths of its hidden layers or a Network; got '
@@ -63,7 +70,7 @@ def deeponet(
   num_outputs: int = 1,
   multi_output: str = 'independent',
   use_bias: bool = True,
-  activation: fnn.Activation = 'relu',
+  activation: functional.Activation = 'relu',
   trunk_features: Callable[[chex.Array], chex.Array] | None = None,
   aligned: bool = False,
 ) -> Network:
@@ -138,7 +145,7 @@ def deeponet(
       b, t = branch_net.init(branch_key, u), trunk_net.init(trunk_key, y)
     params = {'branch': b, 'trunk': t}
     if use_bias:
-      dtype = layers.parameter_dtype(u, y)
+      dtype = functional.parameter_dtype(u, y)
       params['bias'] = jnp.zeros((num_outputs,), dtype)
     jax.eval_shape(
       lambda: apply(params, u, y, aligned=y.ndim == 2, _features=False)

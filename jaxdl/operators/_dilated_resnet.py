@@ -5,23 +5,18 @@ from collections.abc import Sequence
 
 from jaxdl.core import checks
 from jaxdl.core.types import Network
-from jaxdl.operators import (
-  _activations as activations,
-  _cnn as cnn,
-  _conv as conv,
-  _fnn as fnn,
-  _init,
-)
+from jaxdl.networks import functional
+from jaxdl.operators import _branches as branches, _cnn as cnn
 
 
 def dilated_resnet(
   *,
   channels: int = 48,
-  num_blocks: int = 4,
+  num_layers: int = 4,
   dilations: Sequence[int] = (1, 2, 4, 8, 4, 2, 1),
   out_channels: int = 1,
   padding: str = 'zeros',
-  activation: fnn.Activation = 'relu',
+  activation: functional.Activation = 'relu',
   method: str = 'conv',
 ) -> Network:
   """Builds encoder, residual blocks and decoder.
@@ -31,7 +26,7 @@ def dilated_resnet(
 
   Args:
     channels: width.
-    num_blocks: number of residual blocks.
+    num_layers: number of residual blocks.
     dilations: steps between the taps; 'circular' and 'reflect' padding need a
       grid that is longer than the largest.
     out_channels: number of output functions.
@@ -45,13 +40,13 @@ def dilated_resnet(
   Source: Stachenfeld et al. 2022 (https://arxiv.org/abs/2112.15275).
   """
   checks.integer(channels, name='channels', low=1)
-  checks.integer(num_blocks, name='num_blocks', low=0)
-  checks.choice(padding, conv.PADDINGS, name='padding')
-  dilations = fnn.check_widths(dilations, 'dilations')
-  act = activations.activation(activation)
+  checks.integer(num_layers, name='num_layers', low=0)
+  checks.choice(padding, functional.PADDINGS, name='padding')
+  dilations = branches.check_widths(dilations, 'dilations')
+  act = functional.activation(activation)
 
   def layer(params, x, dilation=1):
-    return conv.convolve(
+    return functional.convolve(
       x,
       params['kernel'],
       params['bias'],
@@ -66,10 +61,10 @@ def dilated_resnet(
     inner = cnn.conv_leaves(rank, channels, channels)
     leaves = {
       'encoder': cnn.conv_leaves(rank, f.shape[-1], channels),
-      'blocks': [[inner for _ in dilations] for _ in range(num_blocks)],
+      'blocks': [[inner for _ in dilations] for _ in range(num_layers)],
       'decoder': cnn.conv_leaves(rank, channels, out_channels),
     }
-    return _init.draw(key, leaves, f)
+    return functional.draw(key, leaves, functional.parameter_dtype(f))
 
   def apply(params, f, *, train=False, key=None):
     del train, key

@@ -12,7 +12,8 @@ import numpy as np
 
 from jaxdl.core import checks
 from jaxdl.core.types import Network
-from jaxdl.operators import _activations as activations, _fnn as fnn, _init
+from jaxdl.networks import functional
+from jaxdl.operators import _cnn as cnn
 
 CONVENTIONS = ('original', 'neuralop')
 METHODS = ('auto', 'matrix', 'fft')
@@ -216,17 +217,17 @@ def grid_coordinates(grid: Sequence[int]) -> np.ndarray:
 
 
 def fno(
-  modes: Sequence[int],
+  modes: int | Sequence[int] = 12,
   *,
-  width: int,
-  num_blocks: int = 4,
+  channels: int = 32,
+  num_layers: int = 4,
   out_channels: int = 1,
   convention: str = 'original',
-  activation: fnn.Activation = 'gelu',
-  padding: int | float = 0,
-  head_width: int | None = None,
+  activation: functional.Activation = 'gelu',
+  domain_padding: int | float = 0,
+  head_channels: int | None = None,
   coordinates: bool = True,
-  method: str = 'auto',
+  transform: str = 'auto',
 ) -> Network:
   """Builds a Fourier neural operator.
 
@@ -240,18 +241,19 @@ def fno(
   serve every grid with enough points.
 
   Args:
-    modes: one entry per axis (one to three), see `kept_wavenumbers`.
-    width: channels w inside.
-    num_blocks: number of blocks.
+    modes: one entry per axis (one to three), see `kept_wavenumbers`; a number
+      holds for every axis of the input.
+    channels: width w inside.
+    num_layers: number of blocks.
     out_channels: number of output functions.
     convention: see above; also how `modes` counts.
     activation: name or function.
-    padding: cells appended with zeros at the end of each axis for functions
+    domain_padding: cells appended with zeros at the end of each axis for functions
       that are not periodic: an integer count, or a float share of the grid,
       which keeps its meaning across resolutions.
-    head_width: hidden width of the head; 128 ('original') or 2 w.
+    head_channels: hidden width of the head; 128 ('original') or 2 w.
     coordinates: whether they are appended to the input.
-    method: see `spectral_convolution`.
+    transform: 'auto', 'matrix' or 'fft', see `spectral_convolution`.
 
   Returns:
     A `Network`; complex weights are pairs of real arrays.
@@ -261,7 +263,7 @@ def fno(
 
   Example:
     >>> import jax
-    >>> net = fno((16,), width=64)
+    >>> net = fno((16,), channels=64)
     >>> params = net.init(jax.random.key(0), jnp.zeros((1, 64, 1)))
     >>> sum(x.size for x in jax.tree.leaves(params))
     549569
@@ -269,29 +271,52 @@ def fno(
   Source: Li et al. 2021 (https://arxiv.org/abs/2010.08895), Section 4; weights
     of 'original' start uniform on [0, 1/w^2), as in the authors' code.
   """
+  if isinstance(modes, int):
+    build = functools.partial(
+      _fno_of,
+      modes,
+      channels=channels,
+      num_layers=num_layers,
+      out_channels=out_channels,
+      convention=convention,
+      activation=activation,
+      domain_padding=domain_padding,
+      head_channels=head_channels,
+      coordinates=coordinates,
+      transform=transform,
+    )
+    build(1)  # What is wrong is said at once.
+    return Network(
+      lambda key, f: build(cnn.grid_rank(f)).init(key, f),
+      lambda params, f, **options: build(cnn.grid_rank(f)).apply(
+        params, f, **options
+      ),
+    )
+  checks.choice(transform, METHODS, name='transform')
   ks = kept_wavenumbers(modes, convention=convention)
-  checks.integer(width, name='width', low=1)
-  checks.integer(num_blocks, name='num_blocks', low=1)
+  checks.integer(channels, name='channels', low=1)
+  checks.integer(num_layers, name='num_layers', low=1)
   checks.integer(out_channels, name='out_channels', low=1)
-  checks.number(padding, name='padding', low=0)
-  act = activations.activation(activation)
+  checks.number(domain_padding, name='domain_padding', low=0)
+  act = functional.activation(activation)
   original = convention == 'original'
-  hidden = head_width or (128 if original else 2 * width)
+  hidden = head_channels or (128 if original else 2 * channels)
   counts = tuple(k.size for k in ks)
 
   def spectral_leaves():
-    shape = (*counts, width, width)
+    shape = (*counts, channels, channels)
     if original:
-      leaf = _init.Leaf(shape, 'positive', 1 / width**2)
+      leaf = functional.Leaf(shape, 'positive', 1 / channels**2)
     else:
-      leaf = _init.Leaf(shape, 'normal', math.sqrt(1 / (2 * width)))
+      leaf = functional.Leaf(shape, 'normal', math.sqrt(1 / (2 * channels)))
     return {'real': leaf, 'imag': leaf}
 
   def uniform_leaves(c_in, c_out, bias=True):
-    leaves = {'kernel': _init.fan_in_uniform((c_in, c_out), c_in)}
-    if bias:
-      leaves['bias'] = _init.fan_in_uniform((c_out,), c_in)
-    return leaves
+    return functional.layer_leaves(
+      (c_in, c_out),
+      kernel_init='pytorch',
+      bias_init='pytorch' if bias else None,
+    )
 
   def init(key, f):
     grid = jnp.shape(f)[1:-1]
@@ -299,41 +324,44 @@ def fno(
     _check_modes(ks, padded(grid))
     c_in = f.shape[-1] + (len(grid) if coordinates else 0)
     blocks = []
-    for _ in range(num_blocks):
+    for _ in range(num_layers):
       block: dict[str, Any] = {
         'spectral': spectral_leaves(),
-        'skip': uniform_leaves(width, width, bias=original),
+        'skip': uniform_leaves(channels, channels, bias=original),
       }
       if not original:
-        half = max(width // 2, 1)
-        block['bias'] = _init.Leaf((width,))
+        half = max(channels // 2, 1)
+        block['bias'] = functional.Leaf((channels,))
         block['mlp'] = [
-          uniform_leaves(width, half),
-          uniform_leaves(half, width),
+          uniform_leaves(channels, half),
+          uniform_leaves(half, channels),
         ]
-        block['gate'] = _init.Leaf((width,), 'constant', 1.0)
+        block['gate'] = functional.Leaf((channels,), 'constant', 1.0)
       blocks.append(block)
-    lift = [uniform_leaves(c_in, width)]
+    lift = [uniform_leaves(c_in, channels)]
     if not original:
-      lift = [uniform_leaves(c_in, 2 * width), uniform_leaves(2 * width, width)]
+      lift = [
+        uniform_leaves(c_in, 2 * channels),
+        uniform_leaves(2 * channels, channels),
+      ]
     leaves = {
       'lift': lift,
       'blocks': blocks,
       'head': [
-        uniform_leaves(width, hidden),
+        uniform_leaves(channels, hidden),
         uniform_leaves(hidden, out_channels),
       ],
     }
-    return _init.draw(key, leaves, f)
+    return functional.draw(key, leaves, functional.parameter_dtype(f))
 
   def padded(grid):
-    if isinstance(padding, int):
-      return tuple(n + padding for n in grid)
-    return tuple(n + round(padding * n) for n in grid)
+    if isinstance(domain_padding, int):
+      return tuple(n + domain_padding for n in grid)
+    return tuple(n + round(domain_padding * n) for n in grid)
 
   def stack(layers, x):
     for i, layer in enumerate(layers):
-      x = fnn.dense(layer, x)
+      x = functional.dense(layer, x)
       if i < len(layers) - 1:
         x = act(x)
     return x
@@ -361,18 +389,18 @@ def fno(
     if any(extra):
       v = v.reshape(rows, *grid, -1)
       v = jnp.pad(v, [(0, 0), *((0, e) for e in extra), (0, 0)])
-      v = v.reshape(-1, width)
+      v = v.reshape(-1, channels)
     for i, block in enumerate(params['blocks']):
-      last = i == num_blocks - 1
+      last = i == num_layers - 1
       weights = block['spectral']
       y = spectral_convolution(
-        v.reshape(rows, *inner, width),
+        v.reshape(rows, *inner, channels),
         weights['real'],
         weights['imag'],
         ks,
-        method=method,
+        method=transform,
       )
-      y = y.reshape(-1, width) + fnn.dense(block['skip'], v)
+      y = y.reshape(-1, channels) + functional.dense(block['skip'], v)
       if not original:
         y = y + jnp.broadcast_to(block['bias'], y.shape)
         y = y if last else act(y)
@@ -382,8 +410,12 @@ def fno(
       v = y if last else act(y)
     if any(extra):
       index = tuple(slice(0, n) for n in grid)
-      v = v.reshape(rows, *inner, width)[(slice(None), *index)]
-      v = v.reshape(-1, width)
+      v = v.reshape(rows, *inner, channels)[(slice(None), *index)]
+      v = v.reshape(-1, channels)
     return stack(params['head'], v).reshape(rows, *grid, out_channels)
 
   return Network(init, apply)
+
+
+def _fno_of(modes, rank, **options):
+  return fno((modes,) * rank, **options)

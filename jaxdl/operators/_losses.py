@@ -7,17 +7,16 @@ instead, so its error is absolute, and finite. Values are squared in units of
 their own size: errors and norms are right over the whole range of the type.
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from jaxdl.core import checks, trees
+from jaxdl.core import checks, registry, trees
 
 
 def _compare(predictions, targets):
@@ -146,7 +145,7 @@ def mse(predictions: chex.Array, targets: chex.Array) -> chex.Array:
   return jnp.square(_rows(predictions - targets)).mean(-1)
 
 
-def normalised_mse(predictions: chex.Array, targets: chex.Array) -> chex.Array:
+def normalized_mse(predictions: chex.Array, targets: chex.Array) -> chex.Array:
   """Returns squared errors over the *batch* mean of squared targets.
 
   The loss of the fractional-derivative study, f[B] whose mean is
@@ -483,48 +482,47 @@ def pdebench_metrics(
   }
 
 
-LOSSES: dict[str, Callable[..., chex.Array]] = {
-  'relative_l2': relative_l2,
-  'relative_h1': relative_h1,
-  'relative_h1_spectral': relative_h1_spectral,
-  'helmholtz': helmholtz_loss,
-  'mse': mse,
-  'normalised_mse': normalised_mse,
-}
+LOSSES = registry.Registry(
+  'loss',
+  {
+    'relative_l2': relative_l2,
+    'relative_lp': relative_lp,
+    'relative_h1': relative_h1,
+    'relative_h1_spectral': relative_h1_spectral,
+    'absolute_lp': absolute_lp,
+    'helmholtz': helmholtz_loss,
+    'mse': mse,
+    'normalized_mse': normalized_mse,
+  },
+  given=('predictions', 'targets'),
+)
 
 
-def one_cycle(
-  num_steps: int, peak: float, *, warmup_fraction: float = 0.2
-) -> Callable[[chex.Numeric], chex.Numeric]:
-  """Returns the schedule peak/2 -> peak -> peak/200, cosine in both parts.
-
-  Args:
-    num_steps: steps (or epochs) of the whole schedule.
-    peak: largest learning rate.
-    warmup_fraction: where it is reached.
-
-  Returns:
-    An optax schedule.
-
-  Source: He, Liu and Xu 2024 (https://arxiv.org/abs/2310.19809).
-  """
-  return optax.cosine_onecycle_schedule(
-    num_steps, peak, warmup_fraction, div_factor=2.0, final_div_factor=100.0
-  )
-
-
-def adam_with_decay(
-  learning_rate: Any, *, weight_decay: float = 1e-4
-) -> optax.GradientTransformation:
-  """Adam whose weight decay enters the gradient, before the moments.
+def make_loss(
+  spec: str | Callable[[chex.Array, chex.Array], chex.Array],
+  *,
+  name: str = 'loss',
+) -> Callable[[chex.Array, chex.Array], chex.Array]:
+  """Returns the loss of a name.
 
   Args:
-    learning_rate: number or schedule.
-    weight_decay: added times the parameter; not the decoupled kind of AdamW.
+    spec: an entry of `LOSSES`, with options or without; a function passes
+      through.
+    name: of the argument, for messages.
 
   Returns:
-    An optax transformation.
+    `loss(predictions, targets) -> f[B]`.
+
+  Raises:
+    ValueError: if there is no such entry or option.
+
+  Example:
+    >>> y = jnp.array([[3.0, -4.0]])
+    >>> make_loss('relative_lp(power=1)')(2 * y, y).tolist()
+    [1.0]
   """
-  return optax.chain(
-    optax.add_decayed_weights(weight_decay), optax.adam(learning_rate)
-  )
+  if callable(spec):
+    return spec
+  part = LOSSES.part(spec, name=name)
+  loss = LOSSES[part.name]
+  return functools.partial(loss, **part.options) if part.options else loss

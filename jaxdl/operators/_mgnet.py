@@ -6,25 +6,19 @@ from typing import Any
 
 from jaxdl.core import checks
 from jaxdl.core.types import Network
-from jaxdl.operators import (
-  _activations as activations,
-  _cnn as cnn,
-  _conv as conv,
-  _fnn as fnn,
-  _init,
-  _v_cycle as v_cycles,
-)
+from jaxdl.networks import functional
+from jaxdl.operators import _cnn as cnn, _v_cycle as v_cycles
 
 
 def mgnet(
   *,
-  channels: int,
+  channels: int = 24,
   iterations: str | Sequence[Any] = '22,22,22,40',
   num_cycles: int = 1,
   out_channels: int = 1,
   padding: str = 'zeros',
   transfer: str = 'residual',
-  activation: fnn.Activation = 'relu',
+  activation: functional.Activation = 'relu',
   method: str = 'conv',
 ) -> Network:
   """Builds V-cycles with the steps u <- u + act(S act(f - A u)).
@@ -52,10 +46,10 @@ def mgnet(
   checks.integer(channels, name='channels', low=1)
   checks.integer(num_cycles, name='num_cycles', low=1)
   checks.integer(out_channels, name='out_channels', low=1)
-  checks.choice(padding, conv.PADDINGS, name='padding')
+  checks.choice(padding, functional.PADDINGS, name='padding')
   checks.choice(transfer, v_cycles.TRANSFERS, name='transfer')
   counts = v_cycles.parse_iterations(iterations)
-  act = activations.activation(activation)
+  act = functional.activation(activation)
 
   def init(key, f):
     rank = cnn.grid_rank(f)
@@ -73,12 +67,12 @@ def mgnet(
       ],
       'head': cnn.conv_leaves(rank, channels, out_channels, size=1),
     }
-    return _init.draw(key, leaves, f)
+    return functional.draw(key, leaves, functional.parameter_dtype(f))
 
   def apply(params, f, *, train=False, key=None):
     del train, key
     lift, head = params['lift'], params['head']
-    x = conv.convolve(
+    x = functional.convolve(
       f,
       lift['kernel'],
       lift['bias'],
@@ -95,6 +89,6 @@ def mgnet(
         smoother_activation=act,
         method=method,
       )
-    return conv.convolve(x, head['kernel'], head['bias'], method=method)
+    return functional.convolve(x, head['kernel'], head['bias'], method=method)
 
   return Network(init, apply)

@@ -1,29 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks whose weights are multigrid V-cycles."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-import chex
-import jax
-import jax.numpy as jnp
 
 from jaxdl.core import checks
 from jaxdl.core.types import Network
-from jaxdl.operators import (
-  _activations as activations,
-  _conv as conv,
-  _fnn as fnn,
-  _init,
-  _v_cycle as v_cycles,
-)
+from jaxdl.networks import functional
+from jaxdl.operators import _cnn as cnn, _v_cycle as v_cycles
 
 NORMS = ('none', 'sum', 'layer')
 
 
 def mgno(
   *,
-  channels: int,
+  channels: int = 24,
   num_layers: int = 4,
   iterations: str | Sequence[Any] = '10,10,10,10,10,20',
   out_channels: int = 1,
@@ -37,7 +28,7 @@ def mgno(
   head: str = 'linear',
   head_bias: bool = False,
   residual_output: bool = False,
-  activation: str | Callable[[chex.Array], chex.Array] = 'gelu',
+  activation: functional.Activation = 'gelu',
   periodic_prolongation: bool | None = None,
   method: str = 'conv',
 ) -> Network:
@@ -88,13 +79,13 @@ def mgno(
   checks.integer(channels, name='channels', low=1)
   checks.integer(num_layers, name='num_layers', low=1)
   checks.integer(out_channels, name='out_channels', low=1)
-  checks.choice(padding, conv.PADDINGS, name='padding')
+  checks.choice(padding, functional.PADDINGS, name='padding')
   checks.choice(transfer, v_cycles.TRANSFERS, name='transfer')
   checks.choice(coarsening, v_cycles.COARSENINGS, name='coarsening')
   checks.choice(norm, NORMS, name='norm')
   checks.choice(head, ('linear', 'cycle'), name='head')
   counts = v_cycles.parse_iterations(iterations)
-  act = activations.activation(activation)
+  act = functional.activation(activation)
 
   def cycle_leaves(grid, c_in, c_out, norm):
     return v_cycles.v_cycle_leaves(
@@ -121,17 +112,14 @@ def mgno(
     )
 
   def pointwise_leaves(c_in, c_out, biased):
-    leaves = {'kernel': _init.fan_in_uniform((c_in, c_out), c_in)}
-    if biased:
-      leaves['bias'] = _init.fan_in_uniform((c_out,), c_in)
-    return leaves
+    return functional.layer_leaves(
+      (c_in, c_out),
+      kernel_init='pytorch',
+      bias_init='pytorch' if biased else None,
+    )
 
   def init(key, f):
-    if jnp.ndim(f) not in (3, 4, 5):
-      raise ValueError(
-        'the input must be [batch, one to three grid axes, channels]; got '
-        f'shape {jnp.shape(f)}.'
-      )
+    cnn.grid_rank(f)
     grid, c_in = f.shape[1:-1], f.shape[-1]
     if residual_output and c_in not in (1, out_channels):
       raise ValueError(
@@ -148,18 +136,15 @@ def mgno(
       if skip:
         layer['skip'] = pointwise_leaves(c_in, channels, True)
       if norm == 'layer':
-        shape = (*grid, channels)
-        layer['norm'] = {
-          'scale': _init.Leaf(shape, 'constant', 1.0),
-          'bias': _init.Leaf(shape),
-        }
+        layer['norm'] = functional.scale_leaves((*grid, channels))
       layers.append(layer)
       c_in = channels
     if head == 'linear':
       last = pointwise_leaves(channels, out_channels, head_bias)
     else:
       last = cycle_leaves(grid, channels, out_channels, 'none')
-    return _init.draw(key, {'layers': layers, 'head': last}, f)
+    leaves = {'layers': layers, 'head': last}
+    return functional.draw(key, leaves, functional.parameter_dtype(f))
 
   def apply(params, f, *, train=False, key=None):
     del train, key
@@ -167,12 +152,12 @@ def mgno(
     for layer in params['layers']:
       v = cycle(layer['cycle'], u)
       if 'skip' in layer:
-        v = v + fnn.dense(layer['skip'], u)
+        v = v + functional.dense(layer['skip'], u)
       if 'norm' in layer:
         v = v_cycles.layer_norm(v, layer['norm'])
       u = act(v)
     u = (
-      fnn.dense(params['head'], u)
+      functional.dense(params['head'], u)
       if head == 'linear'
       else cycle(params['head'], u)
     )
@@ -183,103 +168,100 @@ def mgno(
 
 def mgno_navier_stokes(
   *,
-  channels: int,
+  channels: int = 24,
   num_layers: int = 5,
   iterations: str | Sequence[Any] = '11,11,11,11,11',
-  **options: Any,
+  out_channels: int = 1,
+  padding: str = 'circular',
+  transfer: str = 'plain',
+  norm: str = 'sum',
+  activation: functional.Activation = 'gelu',
+  method: str = 'conv',
 ) -> Network:
   """Builds the time stepper of the Navier-Stokes study.
 
   `mgno` without pointwise maps, with biased stencils, periodic padding,
-  normalised upward sums and the input added to the output.
+  normalized upward sums and the input added to the output.
 
   Args:
     channels: see `mgno`.
     num_layers: see `mgno`.
     iterations: see `mgno`.
-    **options: override any other argument of `mgno`.
+    out_channels: see `mgno`.
+    padding: see `mgno`.
+    transfer: see `mgno`.
+    norm: see `mgno`.
+    activation: see `mgno`.
+    method: see `mgno`.
 
   Returns:
     A `Network`; its parameters belong to one resolution.
 
   Source: He, Liu and Xu 2024 (https://arxiv.org/abs/2310.19809).
   """
-  defaults = {
-    'padding': 'circular',
-    'skip': False,
-    'bias': True,
-    'norm': 'sum',
-    'residual_output': True,
-  }
   return mgno(
     channels=channels,
     num_layers=num_layers,
     iterations=iterations,
-    **(defaults | options),
+    out_channels=out_channels,
+    padding=padding,
+    transfer=transfer,
+    skip=False,
+    bias=True,
+    norm=norm,
+    residual_output=True,
+    activation=activation,
+    method=method,
   )
 
 
 def mgno_helmholtz(
   *,
-  channels: int,
+  channels: int = 24,
   num_layers: int = 4,
   iterations: str | Sequence[Any] = '10,10,10,10,20',
-  **options: Any,
+  out_channels: int = 1,
+  padding: str = 'reflect',
+  transfer: str = 'plain',
+  norm: str = 'layer',
+  activation: functional.Activation = 'gelu',
+  method: str = 'conv',
 ) -> Network:
   """Builds the network of the Helmholtz study.
 
   `mgno` with mirrored padding, unpadded coarsening (101, 50, 24, 11, 5),
-  channels that grow with the level, biased stencils, normalised layers, no
+  channels that grow with the level, biased stencils, normalized layers, no
   pointwise maps and a V-cycle as its head.
 
   Args:
     channels: see `mgno`.
     num_layers: see `mgno`.
     iterations: see `mgno`.
-    **options: override any other argument of `mgno`.
+    out_channels: see `mgno`.
+    padding: see `mgno`.
+    transfer: see `mgno`.
+    norm: see `mgno`.
+    activation: see `mgno`.
+    method: see `mgno`.
 
   Returns:
     A `Network`; its parameters belong to one resolution.
 
   Source: He, Liu and Xu 2024 (https://arxiv.org/abs/2310.19809).
   """
-  defaults = {
-    'padding': 'reflect',
-    'coarsening': 'unpadded',
-    'channel_growth': True,
-    'skip': False,
-    'bias': True,
-    'norm': 'layer',
-    'head': 'cycle',
-  }
   return mgno(
     channels=channels,
     num_layers=num_layers,
     iterations=iterations,
-    **(defaults | options),
+    out_channels=out_channels,
+    padding=padding,
+    transfer=transfer,
+    coarsening='unpadded',
+    channel_growth=True,
+    skip=False,
+    bias=True,
+    norm=norm,
+    head='cycle',
+    activation=activation,
+    method=method,
   )
-
-
-def rollout(
-  network: Network, params: chex.ArrayTree, start: chex.Array, num_steps: int
-) -> chex.Array:
-  """Applies a one-step network to its own output again and again.
-
-  Args:
-    network: `apply(params, w[B, *grid, C]) -> w` of the same shape.
-    params: its parameters.
-    start: f[B, *grid, C], the state at time 0.
-    num_steps: number T of steps (static).
-
-  Returns:
-    f[T, B, *grid, C], the states after 1..T steps.
-
-  Cost: T applications, one compiled.
-  """
-  checks.integer(num_steps, name='num_steps', low=1)
-
-  def step(w, _):
-    w = network.apply(params, w)
-    return w, w
-
-  return jax.lax.scan(step, start, None, length=num_steps)[1]

@@ -11,7 +11,8 @@ import numpy as np
 
 from jaxdl.core import checks
 from jaxdl.core.types import Network
-from jaxdl.operators import _fnn as fnn
+from jaxdl.networks import functional
+from jaxdl.operators import _branches as branches
 
 
 class PODBasis(NamedTuple):
@@ -76,7 +77,7 @@ def pod_deeponet(
   *,
   trunk: Network | Sequence[int] | None = None,
   use_bias: bool = False,
-  activation: fnn.Activation = 'tanh',
+  activation: functional.Activation = 'tanh',
 ) -> Network:
   """Builds G(u) = mean + (1/p) sum_k b_k(u) modes_k on the basis' points.
 
@@ -102,7 +103,7 @@ def pod_deeponet(
   trunk_net = (
     trunk
     if trunk is None or isinstance(trunk, Network)
-    else fnn.fnn(trunk, activation=activation, activate_last=True)
+    else branches.dense_layers(trunk, activation=activation, activate_last=True)
   )
   if not isinstance(branch, Network) and isinstance(trunk, Network):
     raise ValueError(
@@ -112,7 +113,9 @@ def pod_deeponet(
     branch_net = branch
   else:
     extra = 0 if trunk is None else tuple(trunk)[-1]
-    branch_net = fnn.fnn((*branch, num_modes + extra), activation=activation)
+    branch_net = branches.dense_layers(
+      (*branch, num_modes + extra), activation=activation
+    )
 
   def init(key, u, y=None):
     branch_key, trunk_key = jax.random.split(key)

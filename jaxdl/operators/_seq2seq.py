@@ -5,9 +5,9 @@ import chex
 import flax.linen as nn
 import jax.numpy as jnp
 
+from jaxdl import networks
 from jaxdl.core import checks
 from jaxdl.core.types import Network
-from jaxdl.operators import _init
 
 _CELLS = {'lstm': nn.OptimizedLSTMCell, 'gru': nn.GRUCell}
 
@@ -28,11 +28,11 @@ class _Seq2Seq(nn.Module):
     decoder = nn.RNN(make(self.width, name='decoder'))
     carry, _ = encoder(u)
     states = decoder(y, initial_carry=carry)
-    return nn.Dense(self.out_features, name='head')(states)
+    return networks.Dense(self.out_features, name='head')(states)
 
 
 def seq2seq(
-  *, width: int = 40, cell: str = 'lstm', out_features: int = 1
+  *, channels: int = 40, cell: str = 'lstm', out_channels: int = 1
 ) -> Network:
   """Builds a recurrent network from sensor values to values at query points.
 
@@ -40,9 +40,9 @@ def seq2seq(
   and reads the query points in order.
 
   Args:
-    width: size of the recurrent state.
+    channels: size of the recurrent state.
     cell: 'lstm' or 'gru'.
-    out_features: C.
+    out_channels: C.
 
   Returns:
     A `Network` with `apply(params, u f[N, m], y f[Q, d]) -> f[N, Q, C]`; own
@@ -50,8 +50,8 @@ def seq2seq(
 
   Source: Lu et al. 2021 (https://arxiv.org/abs/1910.03193), baselines.
   """
-  checks.integer(width, name='width', low=1)
-  checks.integer(out_features, name='out_features', low=1)
+  checks.integer(channels, name='channels', low=1)
+  checks.integer(out_channels, name='out_channels', low=1)
   checks.choice(cell, tuple(_CELLS), name='cell')
 
   def check(u, y):
@@ -61,7 +61,9 @@ def seq2seq(
         f'{jnp.shape(u)} and {jnp.shape(y)}.'
       )
 
-  net = _init.from_linen(_Seq2Seq(width, cell, out_features), check=check)
+  net = networks.from_linen(
+    _Seq2Seq(channels, cell, out_channels), kernel_init='glorot', check=check
+  )
 
   def apply(params, u, y, *, aligned=True, train=False, key=None):
     del train, key

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxdl import networks
 from jaxdl.core import checks, fits
 from jaxdl.core.types import Network, Task
-from jaxdl.operators import _losses as losses, _physics as physics
+from jaxdl.operators import _losses as losses, _masks as masks
 
 Loss = str | Callable[[chex.Array, chex.Array], chex.Array]
 
@@ -37,8 +37,9 @@ def operator_task(
       told whether the points are common to all functions (True) or, for
       points f[B, d], one per function (False).
     example: a batch of any size, for its shapes (values are not used).
-    loss: a name from `LOSSES` or a function of predictions and targets f[B,
-      ...] to one number per sample, f[B]; minimised is their masked mean.
+    loss: a name from `LOSSES`, with options or without, or a function of
+      predictions and targets f[B, ...] to one number per sample, f[B];
+      minimized is their masked mean.
     points: f[Q, d], query points common to all functions; without them a batch
       brings its own: 'points' f[B, d] (targets [B] or [B, C]) or f[B, Q, d]
       (targets [B, Q] or [B, Q, C]). A network that has no points needs none.
@@ -54,8 +55,7 @@ def operator_task(
       makes.
 
   Example:
-    >>> from jaxdl import operators
-    >>> net = operators.fnn((8, 5))
+    >>> net = networks.mlp(8, 5)
     >>> batch = {'inputs': jnp.ones((4, 3)), 'targets': jnp.ones((4, 5))}
     >>> task = operator_task(net, batch, loss='mse')
     >>> params = task.init(jax.random.key(0))
@@ -64,15 +64,13 @@ def operator_task(
   """
   network = networks.as_network(network)
   takes_aligned = checks.takes(network.apply, 'aligned')
-  if not callable(loss):
-    checks.choice(loss, tuple(losses.LOSSES), name='loss')
+  chosen = losses.make_loss(loss)
   if isinstance(metrics, str):
     raise TypeError(
       f'metrics must be a tuple of names; got {metrics!r}: write '
       f"('{metrics}',)."
     )
-  for name in metrics:
-    checks.choice(name, tuple(losses.LOSSES), name='metrics')
+  measures = {name: losses.make_loss(name, name='metrics') for name in metrics}
   if points is not None:
     points = jnp.asarray(points)
     if points.ndim != 2:
@@ -81,7 +79,6 @@ def operator_task(
         'points must be f[Q, d], Q query points of d coordinates; got shape '
         f'{points.shape}{remedy}.'
       )
-  chosen = loss if callable(loss) else losses.LOSSES[loss]
 
   def loss_fn(out, targets):
     values = chosen(out, targets)
@@ -151,16 +148,16 @@ def operator_task(
 
   def masked_loss(params, batch, *, key=None):
     del key
-    batch, mask = physics.unmask(batch)
+    batch, mask = masks.unmask(batch)
     out, targets = predict(params, batch)
-    return physics.masked_mean(loss_fn(out, targets), mask)
+    return masks.masked_mean(loss_fn(out, targets), mask)
 
   def evaluate(params, batch):
-    batch, mask = physics.unmask(batch)
+    batch, mask = masks.unmask(batch)
     out, targets = predict(params, batch)
     values = {'loss': loss_fn(out, targets)}
-    for name in metrics:
-      values[name] = losses.LOSSES[name](out, targets)
-    return {name: physics.masked_mean(x, mask) for name, x in values.items()}
+    for name, measure in measures.items():
+      values[name] = measure(out, targets)
+    return {name: masks.masked_mean(x, mask) for name, x in values.items()}
 
   return Task(init, masked_loss, evaluate)

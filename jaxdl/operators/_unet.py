@@ -9,13 +9,8 @@ import jax.numpy as jnp
 
 from jaxdl.core import checks
 from jaxdl.core.types import Network
-from jaxdl.operators import (
-  _activations as activations,
-  _cnn as cnn,
-  _conv as conv,
-  _fnn as fnn,
-  _init,
-)
+from jaxdl.networks import functional
+from jaxdl.operators import _cnn as cnn
 
 
 def _group_norm(params, x, num_groups=1, epsilon=1e-5):
@@ -36,7 +31,7 @@ def unet(
   padding: str = 'zeros',
   norm: bool = True,
   num_groups: int = 1,
-  activation: fnn.Activation = 'relu',
+  activation: functional.Activation = 'relu',
   method: str = 'conv',
 ) -> Network:
   """Builds a U-Net with strided convolutions instead of pooling.
@@ -72,10 +67,10 @@ def unet(
   checks.integer(channels, name='channels', low=1)
   checks.integer(num_levels, name='num_levels', low=1)
   checks.integer(num_groups, name='num_groups', low=1)
-  checks.choice(padding, conv.PADDINGS, name='padding')
+  checks.choice(padding, functional.PADDINGS, name='padding')
   if channels % num_groups:
     raise ValueError(f'{num_groups=} must divide {channels=}.')
-  act = activations.activation(activation)
+  act = functional.activation(activation)
 
   def check(f):
     rank = cnn.grid_rank(f)
@@ -91,10 +86,7 @@ def unet(
     for a, b in ((c_in, c_out), (c_out, c_out)):
       layer: dict[str, Any] = {'conv': cnn.conv_leaves(rank, a, b)}
       if norm:
-        layer['norm'] = {
-          'scale': _init.Leaf((b,), 'constant', 1.0),
-          'bias': _init.Leaf((b,)),
-        }
+        layer['norm'] = functional.scale_leaves((b,))
       out.append(layer)
     return out
 
@@ -116,10 +108,10 @@ def unet(
       )
       c *= 2
     leaves['head'] = cnn.conv_leaves(rank, channels, out_channels, size=1)
-    return _init.draw(key, leaves, f)
+    return functional.draw(key, leaves, functional.parameter_dtype(f))
 
   def convolve(params, x, **options):
-    return conv.convolve(
+    return functional.convolve(
       x,
       params['kernel'],
       params['bias'],
@@ -145,7 +137,7 @@ def unet(
       arcs.append(x)
       x = block(level['left'], convolve(level['down'], x, stride=2, width=1))
     for level, arc in zip(params['levels'][::-1], arcs[::-1], strict=True):
-      up = conv.upsample(
+      up = functional.upsample(
         x,
         level['up']['kernel'],
         level['up']['bias'],

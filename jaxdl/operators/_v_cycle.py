@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.core import checks
-from jaxdl.operators import _conv as conv, _init
+from jaxdl.networks import functional
 
 TRANSFERS = ('plain', 'residual')
 COARSENINGS = ('padded', 'unpadded')
@@ -72,7 +72,7 @@ def _grids(
   grids = [grid]
   for _ in range(levels - 1):
     fine = grids[-1]
-    coarse = conv.coarse_grid(fine, padded=coarsening == 'padded')
+    coarse = functional.coarse_grid(fine, padded=coarsening == 'padded')
     if min(fine) < 2 or min(coarse) < 1:
       size = 'x'.join(str(n) for n in grid)
       raise ValueError(
@@ -102,11 +102,12 @@ def v_cycle_leaves(
   def stencil(c_in, c_out, biased=False, size=None):
     shape = (*(size or (3,) * rank), c_in, c_out)
     # Transposed kernels count the other channel axis, as PyTorch does.
-    fan = conv.fan_in(shape) if size is None else math.prod(size) * c_out
-    leaf = {'kernel': _init.fan_in_uniform(shape, fan)}
-    if biased:
-      leaf['bias'] = _init.fan_in_uniform((c_out,), fan)
-    return leaf
+    return functional.layer_leaves(
+      shape,
+      kernel_init='pytorch',
+      bias_init='pytorch' if biased else None,
+      fan_in=None if size is None else math.prod(size) * c_out,
+    )
 
   levels = []
   for l, (num_pre, num_post) in enumerate(iterations):
@@ -124,16 +125,12 @@ def v_cycle_leaves(
       below, below_f = channels * more, in_channels * more
       level['Pi'] = stencil(c, below)
       level['R'] = stencil(cf, below_f)
-      sizes = conv.upsampling_kernel_sizes(grids[l])
+      sizes = functional.upsampling_kernel_sizes(grids[l])
       level['P'] = stencil(below, c, size=sizes)
       if transfer == 'residual':
         level['A'] = stencil(c, cf, bias)
       if norm == 'sum':
-        shape = (*grids[l], c)
-        level['norm'] = {
-          'scale': _init.Leaf(shape, 'constant', 1.0),
-          'bias': _init.Leaf(shape),
-        }
+        level['norm'] = functional.scale_leaves((*grids[l], c))
     levels.append(level)
   return levels
 
@@ -210,7 +207,7 @@ def v_cycle(
   """
   checks.choice(transfer, TRANSFERS, name='transfer')
   checks.choice(coarsening, COARSENINGS, name='coarsening')
-  checks.choice(padding, conv.PADDINGS, name='padding')
+  checks.choice(padding, functional.PADDINGS, name='padding')
   if not params:
     raise ValueError('params has no levels: need at least one.')
   padded = coarsening == 'padded'
@@ -225,7 +222,7 @@ def v_cycle(
   grids = _grids(f.shape[1:-1], len(params), coarsening)
 
   def same(x, stencil):
-    return conv.convolve(
+    return functional.convolve(
       x,
       stencil['kernel'],
       stencil.get('bias'),
@@ -235,7 +232,7 @@ def v_cycle(
     )
 
   def coarsen(x, stencil):
-    return conv.convolve(
+    return functional.convolve(
       x,
       stencil['kernel'],
       stencil.get('bias'),
@@ -283,7 +280,7 @@ def v_cycle(
 
 
 def _prolong(u, stencil, grid, padded, periodic, method):
-  sizes = conv.upsampling_kernel_sizes(grid)
+  sizes = functional.upsampling_kernel_sizes(grid)
   if stencil['kernel'].shape[:-2] != sizes:
     raise ValueError(
       f'a grid of {grid} needs prolongation kernels of sizes {sizes} but the '
@@ -291,7 +288,7 @@ def _prolong(u, stencil, grid, padded, periodic, method):
       'differ; pad the input to a size that coarsens like the one used in '
       'init, or use fewer levels.'
     )
-  return conv.upsample(
+  return functional.upsample(
     u,
     stencil['kernel'],
     stencil.get('bias'),

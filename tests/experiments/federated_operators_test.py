@@ -6,6 +6,7 @@ from absl.testing import absltest, parameterized
 
 from experiments import federated_operators
 from jaxdl import operators
+from jaxdl.networks import features
 
 SMALL = {
   'num_clients': 4,
@@ -73,7 +74,7 @@ class FederatedOperatorsTest(parameterized.TestCase):
     split = lambda data, name: np.asarray(data[name], np.float64).reshape(-1, 8)
     data = simulation.client_data
     h, test = (
-      np.asarray(operators.bundled_features(x, maps), np.float64)
+      np.asarray(features.bundled_features(x, maps), np.float64)
       for x in (
         split(data, 'inputs').astype(np.float32),
         split(simulation.test, 'inputs').astype(np.float32),

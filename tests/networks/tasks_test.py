@@ -20,7 +20,7 @@ def _batch(seed=0, size=6):
 
 
 def _linear(params, x):
-  layer = params['params']['Dense_0']
+  layer = params[0]
   return np.asarray(x, np.float64) @ np.asarray(
     layer['kernel'], np.float64
   ) + np.asarray(layer['bias'], np.float64)
@@ -45,7 +45,7 @@ class ClassificationTest(parameterized.TestCase):
     p /= p.sum(1, keepdims=True)
     loss = -np.log(p[np.arange(len(y)), y]).mean()
     error = (p - np.eye(3)[y]) / len(y)
-    layer = self.params['params']['Dense_0']
+    layer = self.params[0]
     return (
       loss,
       (logits.argmax(1) == y).mean(),
@@ -65,9 +65,7 @@ class ClassificationTest(parameterized.TestCase):
     got, grads = self.slope(self.params, batch)
     np.testing.assert_allclose(got, loss + 0.1 * squares, rtol=1e-6)
     for name, want in gradient.items():
-      np.testing.assert_allclose(
-        grads['params']['Dense_0'][name], want, atol=1e-6
-      )
+      np.testing.assert_allclose(grads[0][name], want, atol=1e-6)
 
   def test_evaluation_has_no_penalty(self):
     batch = _batch()

@@ -7,6 +7,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from jaxdl import operators
+from jaxdl.networks import functional
 
 KEY = jax.random.key(0)
 
@@ -67,7 +68,7 @@ class LocalTest(parameterized.TestCase):
       (9 * 48 + 48) + 28 * (9 * 48 * 48 + 48) + (9 * 48 + 1),
     )
     net = operators.dilated_resnet(
-      channels=2, num_blocks=1, dilations=(1, 2), activation='identity'
+      channels=2, num_layers=1, dilations=(1, 2), activation='identity'
     )
     f = jnp.zeros((1, 21, 1))
     params = net.init(KEY, f)
@@ -89,7 +90,7 @@ class LocalTest(parameterized.TestCase):
     f = jax.random.normal(jax.random.key(1), (2, 8, 1))
     params = net.init(KEY, f)
     lift, head = params['lift'], params['head']
-    x = operators.convolve(f, lift['kernel'], lift['bias'], width=1)
+    x = functional.convolve(f, lift['kernel'], lift['bias'], width=1)
     u = operators.v_cycle(params['cycles'][0], x, transfer='residual')
     want = u @ head['kernel'][0] + head['bias'][None, None]
     np.testing.assert_allclose(run(net, params, f), want, atol=1e-5)
@@ -100,9 +101,9 @@ class LocalTest(parameterized.TestCase):
     f = jax.random.normal(jax.random.key(1), (2, 8, 1))
     params = net.init(KEY, f)
     lift, head = params['lift'], params['head']
-    x = operators.convolve(f, lift['kernel'], lift['bias'], width=1)
+    x = functional.convolve(f, lift['kernel'], lift['bias'], width=1)
     s = params['cycles'][0][0]['pre'][0]['S']['kernel']
-    u = jax.nn.relu(operators.convolve(jax.nn.relu(x), s, width=1))
+    u = jax.nn.relu(functional.convolve(jax.nn.relu(x), s, width=1))
     want = u @ head['kernel'][0] + head['bias'][None, None]
     np.testing.assert_allclose(run(net, params, f), want, atol=1e-5)
 
@@ -110,7 +111,7 @@ class LocalTest(parameterized.TestCase):
 class SequenceTest(parameterized.TestCase):
   @parameterized.parameters('lstm', 'gru')
   def test_reads_in_order_and_decodes_causally(self, cell):
-    net = operators.seq2seq(width=3, cell=cell)
+    net = operators.seq2seq(channels=3, cell=cell)
     u = jax.random.normal(jax.random.key(1), (2, 5))
     y = jnp.linspace(0, 1, 4)[:, None]
     params = net.init(KEY, u, y)
@@ -125,7 +126,7 @@ class SequenceTest(parameterized.TestCase):
       net.apply(params, u, y, aligned=False)
 
   def test_lstm_equals_its_equations(self):
-    net = operators.seq2seq(width=3)
+    net = operators.seq2seq(channels=3)
     u = jax.random.normal(jax.random.key(1), (2, 4))
     y = jnp.linspace(0, 1, 3)[:, None]
     params = jax.tree.map(np.float64, net.init(KEY, u, y))
@@ -150,36 +151,51 @@ class SequenceTest(parameterized.TestCase):
 
 
 class RegistryTest(parameterized.TestCase):
-  @parameterized.parameters(*operators.MODELS)
-  def test_every_model_maps_shapes(self, name):
+  @parameterized.parameters(
+    'cnn(channels=4, num_layers=2)',
+    'deeponet((4, 3), trunk_layers=(5, 3), multi_output=split_both)',
+    'fno(modes=3, channels=4, num_layers=1)',
+    'fno((3, 3), convention=neuralop, channels=4, num_layers=1)',
+    'mgno(channels=4, iterations="11,20", num_layers=1)',
+    'mgno_helmholtz(channels=4, iterations="11,20", num_layers=1)',
+    'mlp(5)',
+    'pod_deeponet(4)',
+    'unet(channels=4, num_levels=1)',
+  )
+  def test_a_model_maps_shapes(self, spec):
     outputs = np.random.default_rng(0).normal(size=(6, 7))
-    net = operators.make_model(
-      name,
-      channels=4,
-      num_layers=2,
-      basis=operators.pod_basis(outputs, 3),
-      modes=(3, 3),
-      iterations='11,20',
-    )
+    basis = operators.pod_basis(outputs, 3)
+    net = operators.make_model(spec, basis=basis, method='auto')
     shape = lambda *s: jax.ShapeDtypeStruct(s, 'float32')
-
-    if name in operators.POINT_MODELS:
-      shared = name in ('pod_deeponet', 'seq2seq')
+    if operators.model_facts(spec).points:
       u, y = shape(7, 11), shape(7, 2)
       params = jax.eval_shape(net.init, KEY, u, y)
       apply = lambda p, u, y: net.apply(p, u, y, aligned=True)
       out = jax.eval_shape(apply, params, shape(5, 11), y)
-      self.assertEqual(out.shape, (5, 7, 1), shared)
+      self.assertEqual(out.shape, (5, 7, 1))
     else:
       params = jax.eval_shape(net.init, KEY, shape(1, 13, 13, 1))
       out = jax.eval_shape(net.apply, params, shape(2, 13, 13, 1))
       self.assertEqual(out.shape, (2, 13, 13, 1))
+
+  def test_one_number_of_modes_holds_for_every_axis(self):
+    f = jnp.asarray(np.random.default_rng(1).normal(size=(1, 8, 8, 1)), 'f4')
+    nets = [operators.fno(m, channels=2, num_layers=1) for m in (3, (3, 3))]
+    outs = [run(net, net.init(KEY, f), f) for net in nets]
+    np.testing.assert_array_equal(*outs)
+    short = jax.eval_shape(nets[0].init, KEY, jnp.ones((1, 8, 1)))
+    weights = short['blocks'][0]['spectral']['real']
+    self.assertEqual(weights.shape, (3, 2, 2))
 
   def test_says_what_to_change(self):
     with self.assertRaisesRegex(ValueError, "model='mgn' is unknown"):
       operators.make_model('mgn')
     with self.assertRaisesRegex(ValueError, 'needs basis='):
       operators.make_model('pod_deeponet')
+    with self.assertRaisesRegex(ValueError, "no option 'width'.*channels"):
+      operators.make_model('fno(width=4)')
+    with self.assertRaisesRegex(ValueError, 'modes must be at least 1; got 0'):
+      operators.make_model('fno(modes=0)')
 
 
 if __name__ == '__main__':

@@ -6,9 +6,15 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from jaxdl import operators
+from jaxdl import networks, operators
 
 KEY = jax.random.key(0)
+
+
+def dense(*sizes):
+  return networks.mlp(
+    sizes[:-1], sizes[-1], kernel_init='glorot', flatten=False
+  )
 
 
 def count(net, *inputs):
@@ -48,8 +54,8 @@ class CountTest(parameterized.TestCase):
     self.assertEqual(count(small, u, y), 7401)
     stacked = operators.deeponet(operators.stacked_branch(40), (40, 40, 40))
     self.assertEqual(count(stacked, u, y), 85_001)
-    self.assertEqual(count(operators.fnn((100, 100, 1)), u, y), 20_401)
-    self.assertEqual(count(operators.fnn((40, 40, 1)), u, y), 5_761)
+    self.assertEqual(count(dense(100, 100, 1), u, y), 20_401)
+    self.assertEqual(count(dense(40, 40, 1), u, y), 5_761)
     no_bias = operators.deeponet((40, 40), (40, 40), use_bias=False)
     self.assertEqual(count(no_bias, u, y), 7400)
 
@@ -142,7 +148,7 @@ class DeepONetTest(parameterized.TestCase):
     u, y = data()
     images = jnp.ones((4, 12, 12, 1))
     branch = operators.product_branch(
-      operators.fnn((3,)),
+      dense(3),
       operators.conv_branch(channels=(2, 3), layers=(5, 3), kernel_size=3),
     )
     net = operators.deeponet(branch, (3,))
@@ -187,8 +193,8 @@ class DeepONetTest(parameterized.TestCase):
     u, y = data()
     pairs = jnp.repeat(u, 5, 0), jnp.tile(y, (4, 1))
     for net in (
-      operators.fnn((8, 2)),
-      operators.resnet(width=4, out_features=2),
+      dense(8, 2),
+      networks.residual_mlp(2, channels=4),
     ):
       params = net.init(KEY, u, y[:4])
       table = run(net, params, u, y, aligned=True)
@@ -198,7 +204,7 @@ class DeepONetTest(parameterized.TestCase):
 
   def test_resnet_equals_the_formula(self):
     u, _ = data()
-    net = operators.resnet(width=4, num_blocks=1, activation='tanh')
+    net = networks.residual_mlp(1, channels=4, num_layers=1, activation='tanh')
     p = net.init(KEY, u)
     x = mlp([p['lift']], np.float64(u), np.tanh, last=False)
     x = x + mlp(p['blocks'][0], np.tanh(x), np.tanh, last=False)
@@ -234,7 +240,7 @@ class DeepONetTest(parameterized.TestCase):
       operators.deeponet(32, 32)
     with self.assertRaisesRegex(ValueError, 'must end in 1'):
       operators.stacked_branch(3, (4, 2))
-    flat = operators.fnn((3,))
+    flat = dense(3)
     params = flat.init(KEY, u, y)
     with self.assertRaisesRegex(ValueError, 'or pass aligned=True'):
       run(flat, params, u, y)

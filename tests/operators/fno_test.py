@@ -120,16 +120,18 @@ class SpectralTest(parameterized.TestCase):
 class FNOTest(parameterized.TestCase):
   def test_published_and_derived_counts(self):
     self.assertEqual(
-      count(operators.fno((12, 12), width=32), (1, 64, 64, 1)), 2_368_001
+      count(operators.fno((12, 12), channels=32), (1, 64, 64, 1)), 2_368_001
     )
-    self.assertEqual(count(operators.fno((16,), width=64), (1, 64, 1)), 549_569)
-    three = operators.fno((8, 8, 8), width=20)
+    self.assertEqual(
+      count(operators.fno((16,), channels=64), (1, 64, 1)), 549_569
+    )
+    three = operators.fno((8, 8, 8), channels=20)
     self.assertEqual(count(three, (1, 16, 16, 16, 10)), 6_558_377)
-    small = operators.fno((8, 8), width=12)
+    small = operators.fno((8, 8), channels=12)
     self.assertEqual(count(small, (1, 32, 32, 1)), 149_921)
 
   def test_same_function_at_two_resolutions(self):
-    net = operators.fno((3,), width=4, num_blocks=1, coordinates=False)
+    net = operators.fno((3,), channels=4, num_layers=1, coordinates=False)
     grid = lambda n: np.arange(n)[None, :, None] / n
     f = lambda n: jnp.asarray(
       np.sin(2 * np.pi * grid(n)) + np.cos(4 * np.pi * grid(n)), 'float32'
@@ -142,7 +144,11 @@ class FNOTest(parameterized.TestCase):
   def test_padding_is_cropped_again(self, convention):
     f = jax.random.normal(jax.random.key(1), (2, 8, 7, 1))
     net = operators.fno(
-      (4, 4), width=3, num_blocks=2, convention=convention, padding=0.25
+      (4, 4),
+      channels=3,
+      num_layers=2,
+      convention=convention,
+      domain_padding=0.25,
     )
     params = net.init(KEY, f)
     self.assertEqual(jax.jit(net.apply)(params, f).shape, (2, 8, 7, 1))
@@ -156,7 +162,7 @@ class FNOTest(parameterized.TestCase):
 
   def test_linear_network_equals_its_parts(self):
     f = jax.random.normal(jax.random.key(1), (2, 8, 1))
-    net = operators.fno((3,), width=4, num_blocks=1, activation='identity')
+    net = operators.fno((3,), channels=4, num_layers=1, activation='identity')
     params = net.init(KEY, f)
     x = np.linspace(0, 1, 8)[None, :, None].repeat(2, 0)
     dense = lambda p, x: x @ np.float64(p['kernel']) + np.float64(p['bias'])
@@ -170,11 +176,11 @@ class FNOTest(parameterized.TestCase):
 
   def test_says_what_to_change(self):
     with self.assertRaisesRegex(ValueError, 'keep wavenumbers -5..4 on axis 0'):
-      operators.fno((5, 3), width=2).init(KEY, jnp.ones((1, 8, 8, 1)))
+      operators.fno((5, 3), channels=2).init(KEY, jnp.ones((1, 8, 8, 1)))
     with self.assertRaisesRegex(ValueError, '2 grid axes'):
-      operators.fno((3, 3), width=2).init(KEY, jnp.ones((1, 8, 1)))
+      operators.fno((3, 3), channels=2).init(KEY, jnp.ones((1, 8, 1)))
     with self.assertRaisesRegex(ValueError, 'one to three entries'):
-      operators.fno((), width=2)
+      operators.fno((), channels=2)
 
 
 if __name__ == '__main__':

@@ -10,6 +10,7 @@ import optax
 from absl.testing import absltest, parameterized
 
 from jaxdl import operators
+from jaxdl.operators import flows
 
 
 def count(params):
@@ -116,7 +117,7 @@ class VariantTest(parameterized.TestCase):
     one = apply(params, w)
     silent = params | {'head': jax.tree.map(jnp.zeros_like, params['head'])}
     np.testing.assert_array_equal(apply(silent, w), w)
-    path = jax.jit(lambda p, w: operators.rollout(net, p, w, 3))(params, w)
+    path = jax.jit(lambda p, w: flows.rollout(net, p, w, 3))(params, w)
     self.assertEqual(path.shape, (3, 2, 8, 8, 1))
     np.testing.assert_allclose(path[0], one, atol=1e-5)
     np.testing.assert_allclose(path[2], apply(params, path[1]), atol=1e-4)

@@ -8,6 +8,7 @@ import optax
 from absl.testing import absltest, parameterized
 
 from jaxdl import operators
+from jaxdl.operators import physics
 
 KEY = jax.random.key(0)
 
@@ -25,14 +26,14 @@ class DerivativesTest(parameterized.TestCase):
   def test_all_orders_of_an_exponential(self):
     y = points()
     fn = lambda y: jnp.exp(2 * y[..., 0]) * jnp.sin(y[..., 1])
-    out = operators.derivatives(fn, y, axis=0, order=3)
+    out = physics.derivatives(fn, y, axis=0, order=3)
     for n, value in enumerate(out):
       np.testing.assert_allclose(value, 2.0**n * fn(y), rtol=1e-5)
 
   def test_mixed(self):
     y = points()
     fn = lambda y: y[..., 0] ** 2 * y[..., 1] ** 3
-    got = operators.mixed_derivative(fn, y, axes=(0, 1, 1))
+    got = physics.mixed_derivative(fn, y, axes=(0, 1, 1))
     np.testing.assert_allclose(got, 12 * y[:, 0] * y[:, 1], rtol=1e-5)
 
   def test_of_a_network_equals_reverse_mode_per_point(self):
@@ -42,7 +43,7 @@ class DerivativesTest(parameterized.TestCase):
     params = net.init(KEY, u, y)
     fn = lambda y: net.apply(params, u, y, aligned=True)
     second = jax.jit(
-      lambda y: operators.derivatives(fn, y, axis=1, order=2)[2][..., 0]
+      lambda y: physics.derivatives(fn, y, axis=1, order=2)[2][..., 0]
     )(y)
 
     def one(u, y):
@@ -57,13 +58,13 @@ class DerivativesTest(parameterized.TestCase):
     net = operators.deeponet((4,), (4, 4))
     params = net.init(KEY, u, y)
     fn = lambda y: net.apply(params, u, y, aligned=True)
-    _, first, second = operators.derivatives(fn, y, axis=0, order=2)
+    _, first, second = physics.derivatives(fn, y, axis=0, order=2)
     self.assertGreater(float(jnp.abs(first).max()), 1e-3)
     np.testing.assert_array_equal(second, 0.0)
 
   def test_says_what_to_change(self):
     with self.assertRaisesRegex(ValueError, 'axis must be at most 1'):
-      operators.derivatives(lambda y: y[:, 0], points(), axis=2, order=1)
+      physics.derivatives(lambda y: y[:, 0], points(), axis=2, order=1)
 
 
 class ResidualTest(parameterized.TestCase):
@@ -74,25 +75,25 @@ class ResidualTest(parameterized.TestCase):
 
     one = lambda fn: lambda y: fn(y)[None, :, None]
     sin = one(lambda y: jnp.sin(3 * y[..., 0]) / 3)
-    zero(operators.antiderivative_residual(sin, y[:, :1], jnp.cos(3 * x)[None]))
+    zero(physics.antiderivative_residual(sin, y[:, :1], jnp.cos(3 * x)[None]))
 
     s = one(lambda y: y[..., 0] ** 2)
     torque = (2 + 1.5 * jnp.sin(x**2))[None]
-    zero(operators.pendulum_residual(s, y[:, :1], torque, gravity=1.5))
+    zero(physics.pendulum_residual(s, y[:, :1], torque, gravity=1.5))
 
     decay = one(lambda y: jnp.exp(-y[..., 1]) * jnp.sin(y[..., 0]))
     value = decay(y)[..., 0]
     source = -value + 0.3 * value - 0.2 * value**2
     zero(
-      operators.diffusion_reaction_residual(
+      physics.diffusion_reaction_residual(
         decay, y, source, diffusion=0.3, reaction=0.2
       )
     )
 
     wave = one(lambda y: jnp.sin(y[..., 0] - 2 * y[..., 1]))
-    zero(operators.advection_residual(wave, y, 2.0))
+    zero(physics.advection_residual(wave, y, 2.0))
     self.assertGreater(
-      float(jnp.abs(operators.advection_residual(wave, y, 1.0)).max()), 0.1
+      float(jnp.abs(physics.advection_residual(wave, y, 1.0)).max()), 0.1
     )
 
     nu, c = 0.1, 2.0
@@ -102,7 +103,7 @@ class ResidualTest(parameterized.TestCase):
       angle = 2 * jnp.pi * y[..., 0]
       return 4 * jnp.pi * nu * e * jnp.sin(angle) / (c + e * jnp.cos(angle))
 
-    r = operators.burgers_residual(one(cole_hopf), y, viscosity=nu)
+    r = physics.burgers_residual(one(cole_hopf), y, viscosity=nu)
     np.testing.assert_allclose(r, 0.0, atol=1e-3)
     del t
 
@@ -127,7 +128,7 @@ class PhysicsTaskTest(parameterized.TestCase):
   def test_learns_an_antiderivative_without_labels(self):
     batch = self.batch()
     net = operators.deeponet((8, 8), (8, 8), activation='tanh')
-    task = operators.physics_task(net, batch, operators.antiderivative_residual)
+    task = physics.physics_task(net, batch, physics.antiderivative_residual)
     params = task.init(KEY)
     optimizer = optax.adam(0.01)
 
@@ -151,8 +152,8 @@ class PhysicsTaskTest(parameterized.TestCase):
   def test_weights_terms_and_ignores_masked_rows(self):
     batch = self.batch(4)
     net = operators.deeponet((4,), (4,), activation='tanh')
-    task = operators.physics_task(
-      net, batch, operators.antiderivative_residual, initial_weight=3.0
+    task = physics.physics_task(
+      net, batch, physics.antiderivative_residual, initial_weight=3.0
     )
     params = task.init(KEY)
     terms = jax.jit(task.evaluate)(params, batch)

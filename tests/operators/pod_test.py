@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from jaxdl import operators
+from jaxdl import networks, operators
 from jaxdl.core.types import Network
 
 KEY = jax.random.key(0)
@@ -84,7 +84,7 @@ class PODTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'finite'):
       operators.pod_basis(np.full((3, 4), np.nan), 1)
     basis = operators.pod_basis(self.outputs, 3)
-    net = operators.pod_deeponet(operators.fnn((2,)), basis)
+    net = operators.pod_deeponet(networks.mlp((), 2, flatten=False), basis)
     with self.assertRaisesRegex(ValueError, '2 coefficients for 3 modes'):
       net.apply(net.init(KEY, jnp.ones((1, 6))), jnp.ones((1, 6)))
 

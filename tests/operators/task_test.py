@@ -80,14 +80,16 @@ class OperatorTaskTest(parameterized.TestCase):
     np.testing.assert_allclose(own.loss(params, own_batch), want, rtol=1e-5)
     np.testing.assert_allclose(pairs.loss(params, pairs_batch), want, rtol=1e-5)
 
-  @parameterized.parameters('fnn', 'resnet', 'seq2seq', 'stacked_deeponet')
+  @parameterized.parameters(
+    'mlp(4)', 'residual_mlp(4)', 'seq2seq(channels=4)', 'stacked_deeponet'
+  )
   def test_point_models_share_batches(self, name):
     batch = {
       'sensors': normal(0, 4, 6),
       'points': normal(1, 4, 5, 1),
       'targets': normal(2, 4, 5),
     }
-    net = operators.make_model(name, channels=4)
+    net = operators.make_model(name)
     task = operators.operator_task(net, batch)
     loss = jax.jit(task.loss)(task.init(KEY), batch)
     self.assertTrue(bool(jnp.isfinite(loss)))

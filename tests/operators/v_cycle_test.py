@@ -7,7 +7,8 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from jaxdl import operators
-from jaxdl.operators import _init, _v_cycle
+from jaxdl.networks import functional
+from jaxdl.operators import _v_cycle
 
 # Compiled, and cached from one test run to the next.
 cycle = jax.jit(
@@ -53,7 +54,7 @@ def drawn(grid, key=0, **options):
     'iterations': ((1, 0), (1, 1), (2, 0)),
   }
   leaves = _v_cycle.v_cycle_leaves(grid, **(defaults | options))
-  return _init.draw(jax.random.key(key), leaves)
+  return functional.draw(jax.random.key(key), leaves, 'float32')
 
 
 def dense(apply, n):
@@ -109,7 +110,7 @@ class ClassicalTest(parameterized.TestCase):
           eye = jnp.eye(size**2).reshape(-1, size, size, 1)
           r = _coarsen(eye, params[l]['R']).reshape(size**2, -1).T
           eye = jnp.eye(size**2 // 4).reshape(-1, size // 2, size // 2, 1)
-          p = operators.upsample(eye, params[l]['P']['kernel'], periodic=True)
+          p = functional.upsample(eye, params[l]['P']['kernel'], periodic=True)
           up.append(up[-1] @ np.asarray(p).reshape(size**2 // 4, -1).T)
           down.append(np.asarray(r) @ down[-1])
       apply = lambda f: cycle(params, f, padding='circular')
@@ -146,12 +147,12 @@ class ClassicalTest(parameterized.TestCase):
 
 @jax.jit
 def _same(f, s):
-  return operators.convolve(f, s['kernel'], width=1, padding='circular')
+  return functional.convolve(f, s['kernel'], width=1, padding='circular')
 
 
 def _coarsen(f, s):
   return np.asarray(
-    operators.convolve(f, s['kernel'], stride=2, width=1, padding='circular')
+    functional.convolve(f, s['kernel'], stride=2, width=1, padding='circular')
   )
 
 
@@ -210,7 +211,7 @@ class AlgebraTest(parameterized.TestCase):
     one = [{'pre': [{'S': delta(1.0)}], 'post': []}]
     np.testing.assert_allclose(cycle(one, f), f, atol=1e-6)
     two = [{'pre': [{'S': s1}, {'S': s2, 'A': a2}], 'post': []}]
-    conv = lambda x, s: operators.convolve(x, s['kernel'], width=1)
+    conv = lambda x, s: functional.convolve(x, s['kernel'], width=1)
     u = conv(f, s1)
     want = u + conv(f - conv(u, a2), s2)
     np.testing.assert_allclose(cycle(two, f), want, atol=1e-5)

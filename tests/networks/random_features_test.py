@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from jaxdl import operators
+from jaxdl.networks import features
 
 X = np.array([0.3, -0.2, 0.5, 0.1], 'float32')
 W = np.array([0.4, 0.6, -0.1, 0.2], 'float32')
@@ -20,9 +20,9 @@ def moments(kind, split, b, a=0.0, chunks=3):
   """Mean and variance of one sample of Re(Phi . Psi)."""
 
   def chunk(key):
-    urf = operators.sample_urf(key, CHUNK, 4, kind=kind)
-    phi = operators.urf_phi(urf, jnp.asarray(X), split=split, a=a)
-    psi = operators.urf_psi(urf, jnp.asarray(W), b, split=split, a=a)
+    urf = features.sample_urf(key, CHUNK, 4, kind=kind)
+    phi = features.urf_phi(urf, jnp.asarray(X), split=split, a=a)
+    psi = features.urf_psi(urf, jnp.asarray(W), b, split=split, a=a)
     sample = (phi * psi).real * CHUNK
     return sample.mean(), jnp.square(sample).mean()
 
@@ -41,7 +41,7 @@ class URFTest(parameterized.TestCase):
   def test_mean_and_variance_of_one_sample(self, kind, split, mean, variance):
     chunks = 10 if kind == 'cos' else 3
     got, spread = moments(kind, split, 0.3, chunks=chunks)
-    closed = operators.one_sample_variance(
+    closed = features.one_sample_variance(
       jnp.asarray(X), jnp.asarray(W), 0.3, split=split, kind=kind
     )
     if variance is not None:
@@ -61,10 +61,10 @@ class URFTest(parameterized.TestCase):
   def test_sech_second_moment_where_it_is_measurable(self):
     # Its fourth moment is infinite, so frequencies are cut off here. In full,
     # the same integral gives a variance of 0.68.
-    urf = operators.sample_urf(jax.random.key(0), 300_000, 4, kind='sech')
+    urf = features.sample_urf(jax.random.key(0), 300_000, 4, kind='sech')
     x, w, b = jnp.asarray(X), jnp.asarray(W), 0.53
-    phi = operators.urf_phi(urf, x, split='s3')
-    psi = operators.urf_psi(urf, w, b, split='s3')
+    phi = features.urf_phi(urf, x, split='s3')
+    psi = features.urf_psi(urf, w, b, split='s3')
     sample = np.asarray((phi * psi).real) * 300_000
     t = 2 * np.pi * np.asarray(urf.xi)
     got = np.where(np.abs(t) < 2, sample**2, 0).mean()
@@ -94,7 +94,7 @@ class URFTest(parameterized.TestCase):
     x = np.random.default_rng(0).normal(size=(5, 4)) / 3
     w = np.random.default_rng(1).normal(size=(3, 4)) / 3
     b = np.array([0.1, -0.2, 0.3])
-    urf = operators.sample_urf(jax.random.key(0), 7, 4, kind='gaussian')
+    urf = features.sample_urf(jax.random.key(0), 7, 4, kind='gaussian')
     xi, g = np.float64(urf.xi), np.float64(urf.g)
     z = 2j * np.pi * xi
 
@@ -113,11 +113,11 @@ class URFTest(parameterized.TestCase):
         [gerf(g[i], eta[i] * v) * np.exp(z[i] * c) for i in range(7)]
         for v, c in zip(w, b, strict=True)
       ]
-      got = operators.urf_phi(urf, jnp.asarray(x, 'float32'), split=split, a=a)
+      got = features.urf_phi(urf, jnp.asarray(x, 'float32'), split=split, a=a)
       np.testing.assert_allclose(
         got, np.array(phi) / 7**0.5, rtol=1e-4, atol=1e-4
       )
-      got = operators.urf_psi(
+      got = features.urf_psi(
         urf,
         jnp.asarray(w, 'float32'),
         jnp.asarray(b, 'float32'),
@@ -129,26 +129,26 @@ class URFTest(parameterized.TestCase):
       )
 
   def test_bias_is_a_phase(self):
-    urf = operators.sample_urf(jax.random.key(0), 8, 4)
-    psi = lambda b: operators.urf_psi(urf, jnp.asarray(W), b, split='s3')
+    urf = features.sample_urf(jax.random.key(0), 8, 4)
+    psi = lambda b: features.urf_psi(urf, jnp.asarray(W), b, split='s3')
     np.testing.assert_allclose(psi(0.3 + 2 * np.pi), psi(0.3), atol=1e-5)
     np.testing.assert_allclose(psi(0.3 + np.pi), -psi(0.3), atol=1e-5)
 
   def test_antithetic_sums_are_real(self):
-    urf = operators.sample_urf(
+    urf = features.sample_urf(
       jax.random.key(0), 8, 4, kind='gaussian', antithetic=True
     )
-    phi = operators.urf_phi(urf, jnp.asarray(X))
-    psi = operators.urf_psi(urf, jnp.asarray(W), 0.2)
+    phi = features.urf_phi(urf, jnp.asarray(X))
+    psi = features.urf_psi(urf, jnp.asarray(W), 0.2)
     total = complex(jnp.sum(phi * psi))
     self.assertLess(abs(total.imag), 1e-6)
     self.assertGreater(abs(total.real), 1e-3)
 
   def test_positive_features_estimate_the_exponential_kernel(self):
-    g = operators.gaussian_projection(jax.random.key(0), 200_000, 4)
+    g = features.gaussian_projection(jax.random.key(0), 200_000, 4)
     u, v = jnp.asarray(X), jnp.asarray(W)
     for a in (0.0, 0.1):
-      pair = operators.gerf(g, jnp.stack([u, v]), a)
+      pair = features.gerf(g, jnp.stack([u, v]), a)
       self.assertTrue(bool((pair > 0).all()))
       mean = float((pair[0] * pair[1]).mean())
       self.assertLess(abs(mean - np.exp(X @ W)), 0.01)
@@ -161,9 +161,9 @@ class URFTest(parameterized.TestCase):
 
     def rmse(m, orthogonal):
       def one(key):
-        urf = operators.sample_urf(key, m, 16, orthogonal=orthogonal)
-        phi = operators.urf_phi(urf, x, split='s1')
-        psi = operators.urf_psi(urf, w, split='s1')
+        urf = features.sample_urf(key, m, 16, orthogonal=orthogonal)
+        phi = features.urf_phi(urf, x, split='s1')
+        psi = features.urf_psi(urf, w, split='s1')
         return jnp.sum(phi * psi).real - jnp.cos(x @ w)
 
       keys = jax.random.split(jax.random.key(0), 600)
@@ -176,40 +176,40 @@ class URFTest(parameterized.TestCase):
 
   def test_series_reproduces_relu_on_its_range(self):
     relu = lambda z: np.maximum(z, 0)
-    k, c = operators.fourier_series(relu, radius=2.0, num_terms=64)
+    k, c = features.fourier_series(relu, radius=2.0, num_terms=64)
     z = np.linspace(-2, 2, 41)
     got = (np.exp(1j * np.pi * np.outer(z, k) / 4.0) @ c).real
     np.testing.assert_allclose(got, relu(z), atol=0.012)
-    urf = operators.sample_series(
+    urf = features.sample_series(
       jax.random.key(0), 100_000, 4, relu, radius=2.0, num_terms=32
     )
     x = jnp.asarray(0.1 * X)
-    phi = operators.urf_phi(urf, x, split='s3')
-    psi = operators.urf_psi(urf, jnp.asarray(0.1 * W), 0.5, split='s3')
+    phi = features.urf_phi(urf, x, split='s3')
+    psi = features.urf_psi(urf, jnp.asarray(0.1 * W), 0.5, split='s3')
     want = 0.01 * X @ W + 0.5
     self.assertLess(abs(float(jnp.sum(phi * psi).real) - want), 0.05)
 
   def test_says_what_to_change(self):
     key = jax.random.key(0)
     with self.assertRaisesRegex(ValueError, 'no integrable Fourier transform'):
-      operators.sample_urf(key, 4, 3, kind='relu')
+      features.sample_urf(key, 4, 3, kind='relu')
     with self.assertRaisesRegex(ValueError, "use split='s3'"):
-      operators.feature_map(key, 3, 4, kind='sech', split='s1')
+      features.feature_map(key, 3, 4, kind='sech', split='s1')
     with self.assertRaisesRegex(ValueError, 'num_features must be at least 1'):
-      operators.sample_urf(key, 0, 3)
+      features.sample_urf(key, 0, 3)
     with self.assertRaisesRegex(ValueError, r'a must lie in \(-0.25'):
-      operators.gerf(jnp.ones((2, 3)), jnp.ones(3), -0.25)
+      features.gerf(jnp.ones((2, 3)), jnp.ones(3), -0.25)
     with self.assertRaisesRegex(ValueError, 'must be even'):
-      operators.sample_urf(key, 3, 3, antithetic=True)
-    urf = operators.sample_urf(key, 4, 3)
+      features.sample_urf(key, 3, 3, antithetic=True)
+    urf = features.sample_urf(key, 4, 3)
     with self.assertRaisesRegex(ValueError, 'd=3 but the vectors have 4'):
-      operators.urf_phi(urf, jnp.ones(4))
+      features.urf_phi(urf, jnp.ones(4))
 
 
 class ProjectionTest(parameterized.TestCase):
   def test_blocks_are_orthogonal_with_gaussian_norms(self):
     d = 6
-    draw = lambda k: operators.gaussian_projection(k, 9, d, orthogonal=True)
+    draw = lambda k: features.gaussian_projection(k, 9, d, orthogonal=True)
     g = jax.jit(jax.vmap(draw))(jax.random.split(jax.random.key(0), 2000))
     first = np.asarray(g[0])
     for block in (first[:6], first[6:]):
@@ -227,7 +227,7 @@ class ProjectionTest(parameterized.TestCase):
 class ArcCosineTest(parameterized.TestCase):
   def test_closed_values(self):
     e, f = jnp.array([1.0, 0.0]), jnp.array([0.0, 1.0])
-    kernel = operators.arccos_kernel
+    kernel = features.arccos_kernel
     self.assertAlmostEqual(float(kernel(e, e)), 0.5, places=6)
     self.assertAlmostEqual(float(kernel(e, f)), 0.159155, places=6)
     self.assertAlmostEqual(float(kernel(e, -e)), 0.0, places=6)
@@ -244,7 +244,7 @@ class ArcCosineTest(parameterized.TestCase):
     slopes = jax.jit(
       lambda x, y: [
         jax.vmap(
-          jax.grad(lambda x, y, n=n: operators.arccos_kernel(x, y, order=n))
+          jax.grad(lambda x, y, n=n: features.arccos_kernel(x, y, order=n))
         )(x, y)
         for n in range(3)
       ]
@@ -280,29 +280,29 @@ class ArcCosineTest(parameterized.TestCase):
   @parameterized.parameters(1e-18, 1e18)
   def test_neither_overflows_nor_vanishes(self, size):
     x = size * jnp.asarray(X)
-    got = operators.arccos_kernel(x, x)
+    got = features.arccos_kernel(x, x)
     np.testing.assert_allclose(got, np.square(np.float64(x)).sum() / 2, 1e-5)
-    feature_map = operators.relu_map(jnp.eye(4), normalize=True)
+    feature_map = features.relu_map(jnp.eye(4), normalize=True)
     want = feature_map.inputs(jnp.asarray(X))
     np.testing.assert_allclose(feature_map.inputs(x), want, rtol=1e-6)
 
   @parameterized.parameters(0, 1, 2)
   def test_features_estimate_it(self, order):
-    g = operators.gaussian_projection(jax.random.key(0), 200_000, 4)
+    g = features.gaussian_projection(jax.random.key(0), 200_000, 4)
     x, w = jnp.asarray(X), jnp.asarray(W)
-    phi, psi = (operators.relu_features(g, v, order=order) for v in (x, w))
-    want = float(operators.arccos_kernel(x, w, order=order))
+    phi, psi = (features.relu_features(g, v, order=order) for v in (x, w))
+    want = float(features.arccos_kernel(x, w, order=order))
     self.assertLess(abs(float(phi @ psi) - want), 6e-3)
 
   def test_floor_and_homogeneity(self):
-    g = operators.gaussian_projection(jax.random.key(0), 16, 4)
+    g = features.gaussian_projection(jax.random.key(0), 16, 4)
     x = jnp.asarray(X)
     np.testing.assert_allclose(
-      operators.relu_features(g, 3 * x),
-      3 * operators.relu_features(g, x),
+      features.relu_features(g, 3 * x),
+      3 * features.relu_features(g, x),
       rtol=1e-5,
     )
-    low = operators.relu_features(g, x, kappa=-5.0)
+    low = features.relu_features(g, x, kappa=-5.0)
     np.testing.assert_allclose(low, g @ x / 4, rtol=1e-5)
 
 

@@ -8,7 +8,8 @@ import optax
 from absl.testing import absltest, parameterized
 from sklearn import linear_model
 
-from jaxdl import operators
+from jaxdl import networks
+from jaxdl.networks import features
 
 KEY = jax.random.key(0)
 
@@ -20,12 +21,12 @@ def normal(seed, *shape):
 class LayerTest(parameterized.TestCase):
   @parameterized.parameters(('cos', 's3'), ('sin', 's1'), ('gaussian', 's3'))
   def test_real_features_give_the_real_part(self, kind, split):
-    urf = operators.sample_urf(KEY, 6, 4, kind=kind)
-    layer_map = operators.urf_map(urf, split=split)
+    urf = features.sample_urf(KEY, 6, 4, kind=kind)
+    layer_map = features.urf_map(urf, split=split)
     x, w, b = 0.3 * normal(0, 5, 4), 0.3 * normal(1, 3, 4), normal(2, 3)
     got = layer_map.inputs(x) @ layer_map.weights(w, b).T
-    phi = operators.urf_phi(urf, x, split=split)
-    psi = operators.urf_psi(urf, w, b, split=split)
+    phi = features.urf_phi(urf, x, split=split)
+    psi = features.urf_psi(urf, w, b, split=split)
     self.assertEqual(layer_map.size, 12)
     np.testing.assert_allclose(got, (phi @ psi.T).real, atol=1e-5)
 
@@ -35,7 +36,7 @@ class LayerTest(parameterized.TestCase):
 
     def rmse(m):
       def one(key):
-        layer_map = operators.feature_map(key, 4, m, kind='cos')
+        layer_map = features.feature_map(key, 4, m, kind='cos')
         return layer_map.inputs(x) @ layer_map.weights(w, b).T - want
 
       errors = jax.jit(jax.vmap(one))(jax.random.split(KEY, 40))
@@ -46,12 +47,12 @@ class LayerTest(parameterized.TestCase):
 
   def test_relu_layer_is_homogeneous_and_normalisation_undoes_scale(self):
     x = normal(0, 5, 4)
-    plain = operators.feature_map(KEY, 4, 8, bias=False)
-    layer = operators.snnk_dense(plain, 3)
+    plain = features.feature_map(KEY, 4, 8, bias=False)
+    layer = features.snnk_dense(plain, 3)
     params = layer.init(KEY, x)
     out = layer.apply(params, x)
     np.testing.assert_allclose(layer.apply(params, 2 * x), 2 * out, rtol=1e-5)
-    scaled = operators.feature_map(KEY, 4, 8, bias=False, normalize=True)
+    scaled = features.feature_map(KEY, 4, 8, bias=False, normalize=True)
     z = scaled.inputs(x)
     np.testing.assert_allclose(scaled.inputs(7 * x), z, rtol=1e-4)
     length = jnp.linalg.norm(x, axis=-1, keepdims=True)
@@ -61,24 +62,24 @@ class LayerTest(parameterized.TestCase):
     self.assertTrue(bool(jnp.isfinite(grads).all()))
 
   def test_bias_is_an_appended_one(self):
-    layer_map = operators.feature_map(KEY, 4, 8)
-    g = operators.gaussian_projection(KEY, 8, 5)
+    layer_map = features.feature_map(KEY, 4, 8)
+    g = features.gaussian_projection(KEY, 8, 5)
     x, w, b = normal(0, 5, 4), normal(1, 3, 4), normal(2, 3)
     np.testing.assert_allclose(
       layer_map.weights(w, b),
-      operators.relu_features(g, jnp.concatenate([w, b[:, None]], 1)),
+      features.relu_features(g, jnp.concatenate([w, b[:, None]], 1)),
       rtol=1e-5,
     )
     np.testing.assert_allclose(
       layer_map.inputs(x),
-      operators.relu_features(g, jnp.concatenate([x, jnp.ones((5, 1))], 1)),
+      features.relu_features(g, jnp.concatenate([x, jnp.ones((5, 1))], 1)),
       rtol=1e-5,
     )
 
   @parameterized.parameters('gate', 'up')
   def test_adapter_starts_as_the_identity_and_can_leave_it(self, kind):
     x = normal(0, 5, 4)
-    net = operators.snnk_adapter(operators.feature_map(KEY, 4, 8), kind=kind)
+    net = features.snnk_adapter(features.feature_map(KEY, 4, 8), kind=kind)
     params = net.init(KEY, x)
     np.testing.assert_array_equal(net.apply(params, x), x)
     grads = jax.grad(lambda p: jnp.square(net.apply(p, x)).sum())(params)
@@ -87,23 +88,23 @@ class LayerTest(parameterized.TestCase):
 
   def test_comparison_layers(self):
     x = normal(0, 5, 4)
-    adapter = operators.bottleneck_adapter(4, 2)
+    adapter = features.bottleneck_adapter(4, 2)
     params = adapter.init(KEY, x)
     np.testing.assert_array_equal(adapter.apply(params, x), x)
-    low = operators.low_rank_dense(6, 2, activation='identity')
+    low = features.low_rank_dense(6, 2, activation='identity')
     params = low.init(KEY, x)
     self.assertEqual(sum(p.size for p in jax.tree.leaves(params)), 2 * 10 + 6)
     self.assertEqual(np.linalg.matrix_rank(low.apply(params, x)), 2)
 
   def test_uptraining_keeps_other_layers_and_estimates_the_rest(self):
     x = 0.3 * normal(0, 6, 4)
-    trained = operators.fnn((3, 5, 2), activation='sin')
+    trained = networks.mlp((3, 5), 2, kernel_init='glorot', activation='sin')
     params = trained.init(KEY, x)
-    maps = {0: operators.feature_map(KEY, 4, 20_000, kind='sin')}
-    new = operators.uptrain(params, maps)
+    maps = {0: features.feature_map(KEY, 4, 20_000, kind='sin')}
+    new = features.uptrain(params, maps)
     self.assertEqual(set(new[0]), {'psi'})
     self.assertIs(new[1]['kernel'], params[1]['kernel'])
-    net = operators.snnk_mlp((3, 5, 2), maps, activation='sin')
+    net = features.snnk_mlp((3, 5, 2), maps, activation='sin')
     np.testing.assert_allclose(
       net.apply(new, x), trained.apply(params, x), atol=0.08
     )
@@ -111,47 +112,47 @@ class LayerTest(parameterized.TestCase):
     self.assertEqual(shapes(net.init(KEY, x)), shapes(new))
 
   def test_says_what_to_change(self):
-    layer_map = operators.feature_map(KEY, 4, 8)
+    layer_map = features.feature_map(KEY, 4, 8)
     with self.assertRaisesRegex(ValueError, 'd=4 but the vectors have 3'):
       layer_map.inputs(jnp.ones((2, 3)))
-    params = operators.fnn((3, 2)).init(KEY, jnp.ones((1, 4)))
+    params = networks.mlp(3, 2).init(KEY, jnp.ones((1, 4)))
     with self.assertRaisesRegex(ValueError, 'd=4 but layer 1 has 3'):
-      operators.uptrain(params, {1: layer_map})
+      features.uptrain(params, {1: layer_map})
     with self.assertRaisesRegex(ValueError, 'maps must be at most 1'):
-      operators.uptrain(params, {2: layer_map})
+      features.uptrain(params, {2: layer_map})
 
 
 class BundlingTest(parameterized.TestCase):
   def test_linear_layers_multiply(self):
     w = [normal(i, 4, 4) for i in range(3)]
     zero = [jnp.zeros(4)] * 2
-    maps = [operators.identity_map(4)] * 2
-    got = operators.bundle(w[:2], zero, maps, readout=w[2])
+    maps = [features.identity_map(4)] * 2
+    got = features.bundle(w[:2], zero, maps, readout=w[2])
     np.testing.assert_allclose(got, w[2] @ w[1] @ w[0], rtol=1e-4, atol=1e-5)
 
   def test_bundle_equals_layer_after_layer(self):
     x = normal(0, 5, 4)
     keys = jax.random.split(KEY, 2)
-    first = operators.feature_map(keys[0], 4, 6, kind='cos')
-    second = operators.feature_map(keys[1], first.size, 7)
+    first = features.feature_map(keys[0], 4, 6, kind='cos')
+    second = features.feature_map(keys[1], first.size, 7)
     w = [0.3 * normal(1, 3, 4), 0.3 * normal(2, 5, 3)]
     b = [normal(3, 3), normal(4, 5)]
     readout = normal(5, 2, 5)
-    bundled = operators.bundle(w, b, [first, second], readout)
-    h = operators.bundled_features(x, [first, second])
+    bundled = features.bundle(w, b, [first, second], readout)
+    h = features.bundled_features(x, [first, second])
     h1 = first.inputs(x)
     v1 = first.weights(w[0], b[0])
     v2 = second.weights(w[1] @ v1, b[1])
     want = (second.inputs(h1) @ v2.T) @ readout.T
     np.testing.assert_allclose(h @ bundled.T, want, rtol=1e-4, atol=1e-5)
-    partly = operators.bundle(w[:1], b[:1], [first])
+    partly = features.bundle(w[:1], b[:1], [first])
     np.testing.assert_allclose(h1 @ partly.T, h1 @ v1.T, rtol=1e-5)
     with self.assertRaisesRegex(ValueError, 'bundle below has 12'):
-      operators.bundle(w, b, [first, first])
+      features.bundle(w, b, [first, first])
 
 
 def _closed_form(sums, ridge):
-  return operators.closed_form_readout(sums, ridge=ridge)
+  return features.closed_form_readout(sums, ridge=ridge)
 
 
 class ReadoutTest(parameterized.TestCase):
@@ -160,7 +161,7 @@ class ReadoutTest(parameterized.TestCase):
     self.h, self.y = normal(0, 24, 5), normal(1, 24, 2)
 
   def test_equals_ridge_regression_and_is_stationary(self):
-    w = operators.fit_readout(self.h, self.y, ridge=0.3)
+    w = features.fit_readout(self.h, self.y, ridge=0.3)
     h, y = np.float64(self.h), np.float64(self.y)
     stacked = np.concatenate([h, np.sqrt(0.3) * np.eye(5)])
     target = np.concatenate([y, np.zeros((5, 2))])
@@ -173,7 +174,7 @@ class ReadoutTest(parameterized.TestCase):
     np.testing.assert_allclose(jax.grad(objective)(w), 0.0, atol=1e-4)
 
   def test_read_out_is_that_of_a_peer_and_descent_cannot_improve_it(self):
-    w = operators.fit_readout(self.h, self.y, ridge=0.3)
+    w = features.fit_readout(self.h, self.y, ridge=0.3)
     peer = linear_model.Ridge(alpha=0.3, fit_intercept=False)
     peer.fit(np.float64(self.h), np.float64(self.y))
     np.testing.assert_allclose(w, peer.coef_, atol=1e-5)
@@ -208,16 +209,16 @@ class ReadoutTest(parameterized.TestCase):
     target = np.concatenate([np.float64(y), np.zeros((m, 2))])
     want = np.linalg.lstsq(stacked, target, rcond=1e-15)[0]
     h, y = jnp.asarray(h), jnp.asarray(y)
-    w = operators.fit_readout(h, y, ridge=1e-8)
+    w = features.fit_readout(h, y, ridge=1e-8)
     np.testing.assert_allclose(w, want.T, atol=1e-5 * np.abs(want).max())
     # Traced, in float32: fits as well, and its weights are no larger.
-    traced = jax.jit(lambda h, y: operators.fit_readout(h, y, ridge=1e-8))(h, y)
+    traced = jax.jit(lambda h, y: features.fit_readout(h, y, ridge=1e-8))(h, y)
     loss = lambda w: np.square(wide @ np.float64(w).T - np.float64(y)).sum()
     self.assertLess(loss(traced), loss(w) + 1e-3)
     self.assertLess(np.linalg.norm(traced), 1.1 * np.linalg.norm(want))
     # From float32 sums what can be known, finite.
-    sums = operators.readout_statistics(h, y)
-    for solve in (operators.closed_form_readout, jax.jit(_closed_form)):
+    sums = features.readout_statistics(h, y)
+    for solve in (features.closed_form_readout, jax.jit(_closed_form)):
       w = solve(sums, ridge=1e-8)
       self.assertLess(np.linalg.norm(w), 1.1 * np.linalg.norm(want))
       self.assertLess(loss(w), np.square(np.float64(y)).sum())
@@ -231,11 +232,11 @@ class ReadoutTest(parameterized.TestCase):
       return jnp.sin(jnp.linalg.solve(gram, h.T @ y)).sum()
 
     def by_sums(h, ridge):
-      sums = operators.readout_statistics(h, y)
-      return jnp.sin(operators.closed_form_readout(sums, ridge=ridge)).sum()
+      sums = features.readout_statistics(h, y)
+      return jnp.sin(features.closed_form_readout(sums, ridge=ridge)).sum()
 
     def fitted(h, ridge):
-      return jnp.sin(operators.fit_readout(h, y, ridge=ridge)).sum()
+      return jnp.sin(features.fit_readout(h, y, ridge=ridge)).sum()
 
     want = jax.grad(direct, (0, 1))(h, 0.3)
     for fn in (by_sums, fitted):
@@ -244,18 +245,18 @@ class ReadoutTest(parameterized.TestCase):
       np.testing.assert_allclose(got[1], want[1], rtol=1e-3)
 
   def test_clients_together_fit_the_pooled_data(self):
-    want = operators.fit_readout(self.h, self.y, ridge=0.1)
+    want = features.fit_readout(self.h, self.y, ridge=0.1)
     split = lambda x: x.reshape(4, 6, -1)
-    each = jax.vmap(operators.readout_statistics)(split(self.h), split(self.y))
+    each = jax.vmap(features.readout_statistics)(split(self.h), split(self.y))
     pooled = jax.tree.map(lambda x: x.sum(0), each)
     self.assertEqual(float(pooled.count), 24.0)
     np.testing.assert_allclose(
-      operators.closed_form_readout(pooled, ridge=0.1), want, atol=1e-5
+      features.closed_form_readout(pooled, ridge=0.1), want, atol=1e-5
     )
 
     def client(h, y):
-      stats = operators.readout_statistics(h, y, axis_name='clients')
-      return operators.closed_form_readout(stats, ridge=0.1)
+      stats = features.readout_statistics(h, y, axis_name='clients')
+      return features.closed_form_readout(stats, ridge=0.1)
 
     mesh = jax.make_mesh(
       (4,), ('clients',), axis_types=(jax.sharding.AxisType.Auto,)
@@ -269,14 +270,14 @@ class ReadoutTest(parameterized.TestCase):
   def test_weights_count_and_padding_does_not(self):
     mask = jnp.arange(24) < 20
     broken = jnp.where(mask[:, None], self.h, jnp.nan)
-    stats = operators.readout_statistics(broken, self.y, weights=mask)
-    want = operators.readout_statistics(self.h[:20], self.y[:20])
+    stats = features.readout_statistics(broken, self.y, weights=mask)
+    want = features.readout_statistics(self.h[:20], self.y[:20])
     jax.tree.map(
       lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
       stats,
       want,
     )
-    twice = operators.readout_statistics(
+    twice = features.readout_statistics(
       self.h, self.y, weights=jnp.full((24,), 2.0)
     )
     np.testing.assert_allclose(
@@ -285,17 +286,17 @@ class ReadoutTest(parameterized.TestCase):
 
   def test_says_what_to_change(self):
     with self.assertRaisesRegex(ValueError, r'ridge must lie in \[0'):
-      operators.fit_readout(self.h, self.y, ridge=-1.0)
+      features.fit_readout(self.h, self.y, ridge=-1.0)
     with self.assertRaisesRegex(ValueError, 'n=3 examples of M=5'):
-      operators.fit_readout(self.h[:3], self.y[:3], ridge=0.0)
+      features.fit_readout(self.h[:3], self.y[:3], ridge=0.0)
     twins = jnp.concatenate([self.h, self.h], axis=1)
     with self.assertRaisesRegex(ValueError, '10 linearly dependent features'):
-      operators.fit_readout(twins, self.y, ridge=0.0)
+      features.fit_readout(twins, self.y, ridge=0.0)
     with self.assertRaisesRegex(ValueError, '10 linearly dependent features'):
-      sums = operators.readout_statistics(twins, self.y)
-      operators.closed_form_readout(sums, ridge=0.0)
+      sums = features.readout_statistics(twins, self.y)
+      features.closed_form_readout(sums, ridge=0.0)
     with self.assertRaisesRegex(ValueError, 'h holds NaN'):
-      operators.fit_readout(self.h.at[0, 0].set(jnp.nan), self.y, ridge=1.0)
+      features.fit_readout(self.h.at[0, 0].set(jnp.nan), self.y, ridge=1.0)
 
 
 if __name__ == '__main__':

@@ -12,11 +12,11 @@ import numpy as np
 
 from jaxdl.core import checks
 from jaxdl.core.types import Network
-from jaxdl.operators import _snnk as snnk
+from jaxdl.networks.features import _maps as maps_lib
 
 
 def bundled_features(
-  x: chex.Array, maps: Sequence[snnk.FeatureMap]
+  x: chex.Array, maps: Sequence[maps_lib.FeatureMap]
 ) -> chex.Array:
   """Sends inputs through all feature maps: h_l = Phi_l(h_{l-1}), h_0 = x.
 
@@ -33,7 +33,7 @@ def bundled_features(
 
 
 def bundled_network(
-  maps: Sequence[snnk.FeatureMap], num_outputs: int
+  maps: Sequence[maps_lib.FeatureMap], num_outputs: int
 ) -> Network:
   """Builds a fully bundled network: one trained matrix on fixed features.
 
@@ -52,8 +52,8 @@ def bundled_network(
     ValueError: if there is no map.
 
   Example:
-    >>> feature_map = snnk.feature_map(jax.random.key(0), 3, 8)
-    >>> net = bundled_network([feature_map], 2)
+    >>> layer_map = feature_map(jax.random.key(0), 3, 8)
+    >>> net = bundled_network([layer_map], 2)
     >>> params = net.init(jax.random.key(1), jnp.ones((1, 3)))
     >>> net.apply(params, jnp.ones((4, 3))).shape
     (4, 2)
@@ -78,7 +78,7 @@ def bundled_network(
 def bundle(
   weights: Sequence[chex.Array],
   biases: Sequence[chex.Array],
-  maps: Sequence[snnk.FeatureMap],
+  maps: Sequence[maps_lib.FeatureMap],
   readout: chex.Array | None = None,
 ) -> chex.Array:
   """Merges layers f_l(W_l x + b_l) into one matrix on `bundled_features`.

@@ -1,23 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Convolutions whose gradients are fast on every platform."""
+"""Our dense and convolutional layers for modules of flax.linen."""
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
-from flax.linen import dtypes
 
-from jaxdl.core import layers
+from jaxdl.networks import functional
 
-_DIMENSIONS = ('NHWC', 'HWIO', 'NHWC')
+_START = nn.initializers.lecun_normal()
 
 
-def _patches(x, kernel, stride, padding):
-  """Gathers windows, columns before rows, and contracts them at once."""
-  size = kernel.shape[0]
-  x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-  x = layers.gather_windows(x, 2, size, stride=stride)
-  x = layers.gather_windows(x, 1, size, stride=stride)
-  return x @ kernel.reshape(-1, kernel.shape[-1])
+class Dense(nn.Module):
+  """A linear map of the last axis, and a bias.
+
+  Attributes:
+    features: number of outputs.
+  """
+
+  features: int
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Applies the layer.
+
+    Args:
+      x: f[..., I].
+
+    Returns:
+      f[..., features].
+    """
+    kernel = self.param('kernel', _START, (x.shape[-1], self.features))
+    bias = self.param('bias', nn.initializers.zeros, (self.features,))
+    return functional.dense({'kernel': kernel, 'bias': bias}, x)
 
 
 class Conv(nn.Module):
@@ -55,19 +68,19 @@ class Conv(nn.Module):
       f[B, H', W', features], H' = (H + 2 padding - size) // stride + 1.
     """
     shape = (self.size, self.size, x.shape[-1], self.features)
-    kernel = self.param('kernel', nn.initializers.lecun_normal(), shape)
+    kernel = self.param('kernel', _START, shape)
     bias = None
     if self.use_bias:
       bias = self.param('bias', nn.initializers.zeros, (self.features,))
-    x, kernel, bias = dtypes.promote_dtype(x, kernel, bias, dtype=None)
-    if train and jax.default_backend() == 'cpu':
-      y = _patches(x, kernel, self.stride, self.padding)
-    else:
-      y = jax.lax.conv_general_dilated(
-        x,
-        kernel,
-        (self.stride, self.stride),
-        [(self.padding, self.padding)] * 2,
-        dimension_numbers=_DIMENSIONS,
-      )
-    return y if bias is None else y + bias.reshape(1, 1, 1, -1)
+    return functional.convolve(
+      x,
+      kernel,
+      bias,
+      stride=self.stride,
+      width=self.padding,
+      method='windows' if train and _on_cpu() else 'native',
+    )
+
+
+def _on_cpu():
+  return jax.default_backend() == 'cpu'

@@ -8,66 +8,64 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.core import checks, layers, types
+from jaxdl.networks import functional
 
-KERNEL_STARTS = ('glorot', 'fan_in')
 
-
-def start_variances(params: chex.ArrayTree, rule: str) -> chex.ArrayTree:
+def kernel_variances(
+  params: chex.ArrayTree, kernel_init: str
+) -> chex.ArrayTree:
   """Variance that each kernel of a model is drawn with.
 
   Args:
     params: one model, or its shapes; kernels are [..., I, O].
-    rule: 'glorot' for 2 / (fan_in + fan_out), 'fan_in' for 1 / fan_in (what
-      Caffe calls Xavier, and what `jaxdl.networks` does).
+    kernel_init: a name in `functional.KERNEL_INITS`: 'fan_in' for 1 / fan_in,
+      what `jaxdl.networks` does; 'glorot' for 2 / (fan_in + fan_out); ...
 
   Returns:
-    Tree of Python numbers; zero where there is no kernel (`is_kernel`).
+    Tree of Python numbers; zero where there is no kernel
+    (`core.layers.is_kernel`).
 
   Raises:
-    ValueError: if the rule is unknown.
+    ValueError: if the name or one of its options is unknown.
 
   Example:
-    >>> start_variances({'kernel': jnp.zeros((3, 5))}, 'glorot')
+    >>> kernel_variances({'kernel': jnp.zeros((3, 5))}, 'glorot')
     {'kernel': 0.25}
 
   Source: Glorot & Bengio 2010, equation 12.
   """
-  checks.choice(rule, KERNEL_STARTS, name='rule')
+  functional.KERNEL_INITS.check(kernel_init)
 
   def leaf(path, x):
     if not layers.is_kernel(path, x):
       return 0.0
-    *window, fan_in, fan_out = x.shape
-    size = math.prod(window)
-    if rule == 'fan_in':
-      return 1.0 / (size * fan_in)
-    return 2.0 / (size * (fan_in + fan_out))
+    return functional.KERNEL_INITS.make(kernel_init, x.shape).variance
 
   return jax.tree_util.tree_map_with_path(leaf, params)
 
 
-def with_kernel_start(task: types.Task, rule: str) -> types.Task:
+def with_kernel_init(task: types.Task, kernel_init: str) -> types.Task:
   """Scales the kernels that a task starts with to another variance.
 
   Args:
-    task: its `init` draws kernels with variance 1 / fan_in, as all networks of
+    task: its `init` draws kernels with variance 1 / fan_in, as the networks of
       `jaxdl.networks` do (those of `jaxdl.operators` do not).
-    rule: see `start_variances`.
+    kernel_init: see `kernel_variances`; the distribution stays what it is.
 
   Returns:
     The task with another `init`.
 
   Raises:
-    ValueError: if the rule is unknown.
+    ValueError: if the name or one of its options is unknown.
     TypeError: if it is a network; make a task of it first.
   """
   checks.task(task)
-  checks.choice(rule, KERNEL_STARTS, name='rule')
+  functional.KERNEL_INITS.check(kernel_init)
 
   def init(key):
     params = task.init(key)
-    drawn = start_variances(params, 'fan_in')
-    wanted = start_variances(params, rule)
+    drawn = kernel_variances(params, 'fan_in')
+    wanted = kernel_variances(params, kernel_init)
 
     def leaf(x, old, new):
       if old == new:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from jaxdl.operators import _conv as conv
+from jaxdl.networks import functional as conv
 
 _MODES = {
   'zeros': 'constant',

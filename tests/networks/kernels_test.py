@@ -11,19 +11,21 @@ from jaxdl.core import types
 
 
 class StartTest(parameterized.TestCase):
-  @parameterized.parameters(('glorot', 2 / (400 + 200)), ('fan_in', 1 / 400))
+  @parameterized.parameters(
+    ('glorot', 2 / (400 + 200)), ('fan_in', 1 / 400), ('he', 2 / 400)
+  )
   def test_kernels_start_with_the_variance_asked_for(self, rule, want):
     def init(key):
       kernel = jax.random.normal(key, (2, 2, 100, 50)) / 20.0
       return {'kernel': kernel, 'bias': jnp.ones(50)}
 
     task = types.Task(init, lambda *a, **k: 0.0, lambda *a: {})
-    params = networks.with_kernel_start(task, rule).init(jax.random.key(0))
+    params = networks.with_kernel_init(task, rule).init(jax.random.key(0))
     np.testing.assert_allclose(
       np.asarray(params['kernel']).var(), want, rtol=0.05
     )
     np.testing.assert_array_equal(params['bias'], 1.0)
-    found = networks.start_variances(params, rule)
+    found = networks.kernel_variances(params, rule)
     self.assertAlmostEqual(found['kernel'], want)
     self.assertEqual(found['bias'], 0.0)
 

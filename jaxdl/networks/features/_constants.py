@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Constants beside what is trained, and networks of equal size.
+
+Parameters are {'frozen', 'trained'}: what was drawn stands beside what is
+learned, so that every seed has its own features and any algorithm can train
+them. `trained_only` leaves the frozen part alone.
+"""
+
+import math
+from collections.abc import Callable
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxdl.core import checks
+from jaxdl.core.types import Network
+
+
+def with_constants(
+  draw: Callable[[chex.PRNGKey], chex.ArrayTree],
+  build: Callable[[chex.ArrayTree], Network],
+) -> Network:
+  """Makes a network out of one that needs constants.
+
+  Args:
+    draw: draws them; consumes the key.
+    build: the network of given constants, with one input.
+
+  Returns:
+    A `Network` with parameters {'frozen', 'trained'}; no gradient reaches the
+    frozen part.
+
+  Example:
+    >>> scaled = lambda c: Network(
+    ...   lambda key, x: jnp.zeros(3),
+    ...   lambda p, x, **_: c * (x @ p),
+    ... )
+    >>> network = with_constants(jax.random.normal, scaled)
+    >>> sorted(network.init(jax.random.key(0), jnp.zeros((1, 3))))
+    ['frozen', 'trained']
+  """
+
+  def init(key, x):
+    frozen_key, key = jax.random.split(key)
+    frozen = draw(frozen_key)
+    return {'frozen': frozen, 'trained': build(frozen).init(key, x)}
+
+  def apply(params, x, *, train=False, key=None):
+    frozen = jax.lax.stop_gradient(params['frozen'])
+    return build(frozen).apply(params['trained'], x, train=train, key=key)
+
+  return Network(init, apply)
+
+
+def without_constants(network: Network) -> Network:
+  """Gives a network without constants the same form.
+
+  Args:
+    network: with one input.
+
+  Returns:
+    A `Network` with parameters {'frozen': (), 'trained'}.
+  """
+  return with_constants(lambda key: (), lambda frozen: network)
+
+
+def trained_only(
+  transformation: optax.GradientTransformation,
+) -> optax.GradientTransformation:
+  """Applies a transformation to what is trained; the rest stays.
+
+  Args:
+    transformation: any.
+
+  Returns:
+    An optimizer of {'frozen', 'trained'}.
+
+  Example:
+    >>> params = {'frozen': jnp.ones(2), 'trained': jnp.ones(2)}
+    >>> optimizer = trained_only(optax.sgd(0.5))
+    >>> updates, _ = optimizer.update(params, optimizer.init(params))
+    >>> updates['frozen'].tolist(), updates['trained'].tolist()
+    ([0.0, 0.0], [-0.5, -0.5])
+  """
+  return optax.multi_transform(
+    {'trained': transformation, 'frozen': optax.set_to_zero()},
+    {'frozen': 'frozen', 'trained': 'trained'},
+  )
+
+
+def num_trained(network: Network, dim: int) -> int:
+  """Counts the numbers that are trained.
+
+  Args:
+    network: with parameters {'frozen', 'trained'}.
+    dim: length of its inputs.
+
+  Returns:
+    The count; nothing is computed.
+  """
+  shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, dim)))
+  return sum(math.prod(x.shape) for x in jax.tree.leaves(shapes['trained']))
+
+
+def matched(
+  make: Callable[[int], Network], target: int, dim: int
+) -> tuple[int, Network]:
+  """Finds the size at which a network trains as many numbers as another.
+
+  Args:
+    make: network of a size >= 1; its count must be affine in the size.
+    target: the other's count, >= 1.
+    dim: length of the inputs.
+
+  Returns:
+    The size (at least 1) whose count is nearest, and the network.
+
+  Raises:
+    ValueError: if the count does not grow with the size.
+  """
+  checks.integer(target, name='target', low=1)
+  one, two = (num_trained(make(size), dim) for size in (1, 2))
+  if two <= one:
+    raise ValueError(
+      f'make gives {one} numbers at size 1 and {two} at size 2: the count must '
+      'grow with the size.'
+    )
+  size = max(1, round(1 + (target - one) / (two - one)))
+  return size, make(size)
+
+
+def sequential(*parts: Network) -> Network:
+  """Applies networks one after the other.
+
+  Args:
+    *parts: networks of one input, at least one.
+
+  Returns:
+    A `Network`; parameters are a list.
+
+  Raises:
+    ValueError: if there is none.
+  """
+  if not parts:
+    raise ValueError('sequential needs at least one network.')
+
+  def init(key, x):
+    params = []
+    for k, part in zip(jax.random.split(key, len(parts)), parts, strict=True):
+      params.append(part.init(k, x))
+      x = part.apply(params[-1], x)
+    return params
+
+  def apply(params, x, *, train=False, key=None):
+    del train, key
+    for part, own in zip(parts, params, strict=True):
+      x = part.apply(own, x)
+    return x
+
+  return Network(init, apply)

@@ -1,0 +1,329 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Initial parameters drawn all at once.
+
+One flat draw per distribution, cut into leaves: a network with a hundred
+kernels compiles one random-number program instead of a hundred.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from jaxdl.core import checks, registry, trees
+
+DISTRIBUTIONS = ('normal', 'uniform')
+_POOLS = {'normal': 'normal', 'uniform': 'uniform', 'positive': 'uniform'}
+
+
+@dataclasses.dataclass(frozen=True)
+class Leaf:
+  """One parameter to be drawn.
+
+  Attributes:
+    shape: its shape.
+    kind: 'normal' (standard deviation `scale`), 'uniform' (on +-`scale`),
+      'positive' (on [0, `scale`)) or 'constant' (filled with `scale`).
+    scale: see `kind`.
+    variance: of an entry, where a rule for kernels says it.
+    wide: whether it takes the accumulator of the dtype (running statistics).
+  """
+
+  shape: tuple[int, ...]
+  kind: str = 'constant'
+  scale: float = 0.0
+  variance: float = 0.0
+  wide: bool = False
+
+
+def _leaf(shape, gain, fan, distribution):
+  """Variance gain / fan."""
+  checks.choice(distribution, DISTRIBUTIONS, name='distribution')
+  times = 1.0 if distribution == 'normal' else 3.0
+  scale = math.sqrt(times * gain / fan)
+  return Leaf(shape, distribution, scale, gain / fan)
+
+
+def fan_in_init(
+  shape: tuple[int, ...],
+  *,
+  fan_in: int | None = None,
+  distribution: str = 'uniform',
+) -> Leaf:
+  """Describes a kernel of variance 1 / fan_in.
+
+  Args:
+    shape: [*window, I, O].
+    fan_in: inputs of one output; window times I by default.
+    distribution: 'normal' or 'uniform'.
+
+  Returns:
+    The leaf.
+
+  Example:
+    >>> fan_in_init((3, 3, 4, 8)).variance == 1 / 36
+    True
+
+  Source: LeCun et al. 1998, Efficient BackProp, section 4.6; Caffe calls it
+    Xavier.
+  """
+  fan = math.prod(shape[:-1]) if fan_in is None else fan_in
+  return _leaf(shape, 1.0, fan, distribution)
+
+
+def he_init(
+  shape: tuple[int, ...],
+  *,
+  fan_in: int | None = None,
+  distribution: str = 'normal',
+) -> Leaf:
+  """Describes a kernel of variance 2 / fan_in, which relu halves.
+
+  Args:
+    shape: [*window, I, O].
+    fan_in: inputs of one output; window times I by default.
+    distribution: 'normal' or 'uniform'.
+
+  Returns:
+    The leaf.
+
+  Source: He et al. 2015 (https://arxiv.org/abs/1502.01852), equation 10.
+  """
+  fan = math.prod(shape[:-1]) if fan_in is None else fan_in
+  return _leaf(shape, 2.0, fan, distribution)
+
+
+def glorot_init(
+  shape: tuple[int, ...], *, distribution: str = 'normal'
+) -> Leaf:
+  """Describes a kernel of variance 2 / (fan_in + fan_out).
+
+  Args:
+    shape: [*window, I, O].
+    distribution: 'normal' or 'uniform'.
+
+  Returns:
+    The leaf.
+
+  Source: Glorot & Bengio 2010, equation 12.
+  """
+  *window, fan_in, fan_out = shape
+  fan = math.prod(window) * (fan_in + fan_out)
+  return _leaf(shape, 2.0, fan, distribution)
+
+
+def pytorch_init(shape: tuple[int, ...], *, fan_in: int | None = None) -> Leaf:
+  """Describes a kernel or a bias uniform on +-1 / sqrt(fan_in).
+
+  Args:
+    shape: [*window, I, O], or [O] with `fan_in`.
+    fan_in: inputs of one output; window times I by default.
+
+  Returns:
+    The leaf, of variance 1 / (3 fan_in).
+  """
+  fan = math.prod(shape[:-1]) if fan_in is None else fan_in
+  return Leaf(shape, 'uniform', 1.0 / math.sqrt(fan), 1.0 / (3.0 * fan))
+
+
+def normal_init(shape: tuple[int, ...], *, scale: float = 0.02) -> Leaf:
+  """Describes normal numbers of one standard deviation.
+
+  Args:
+    shape: any.
+    scale: the standard deviation, >= 0.
+
+  Returns:
+    The leaf.
+  """
+  checks.number(scale, name='scale', low=0.0)
+  return Leaf(shape, 'normal', scale, scale**2)
+
+
+def zeros_init(shape: tuple[int, ...]) -> Leaf:
+  """Describes zeros.
+
+  Args:
+    shape: any.
+
+  Returns:
+    The leaf.
+  """
+  return Leaf(shape)
+
+
+KERNEL_INITS = registry.Registry(
+  'kernel_init',
+  {
+    'fan_in': fan_in_init,
+    'glorot': glorot_init,
+    'he': he_init,
+    'normal': normal_init,
+    'pytorch': pytorch_init,
+    'zeros': zeros_init,
+  },
+  given=('shape', 'fan_in'),
+)
+
+
+def layer_leaves(
+  shape: tuple[int, ...],
+  *,
+  kernel_init: str = 'glorot',
+  bias_init: str | None = 'zeros',
+  fan_in: int | None = None,
+) -> dict[str, Leaf]:
+  """Describes a dense or a convolutional layer.
+
+  Args:
+    shape: of its kernel, [*window, I, O].
+    kernel_init: an entry of `KERNEL_INITS`.
+    bias_init: likewise, of the bias [O]; None for a layer without.
+    fan_in: inputs of one output; window times I by default.
+
+  Returns:
+    {'kernel', 'bias'}, to be drawn.
+
+  Raises:
+    ValueError: if an entry or an option is unknown.
+
+  Example:
+    >>> layer_leaves((2, 3), bias_init=None)['kernel'].kind
+    'normal'
+  """
+  fan = math.prod(shape[:-1]) if fan_in is None else fan_in
+  leaves = {'kernel': KERNEL_INITS.make(kernel_init, shape, fan_in=fan)}
+  if bias_init is not None:
+    part = KERNEL_INITS.part(bias_init, name='bias_init')
+    leaves['bias'] = KERNEL_INITS.bound(part, (shape[-1],), fan_in=fan)
+  return leaves
+
+
+def scale_leaves(shape: tuple[int, ...]) -> dict[str, Leaf]:
+  """Describes scales, one at the start, and shifts, zero.
+
+  Args:
+    shape: of both.
+
+  Returns:
+    {'scale', 'bias'}, to be drawn.
+  """
+  return {'scale': Leaf(shape, 'constant', 1.0), 'bias': Leaf(shape)}
+
+
+def draw(
+  key: chex.PRNGKey,
+  leaves: Any,
+  dtype: jax.typing.DTypeLike,
+  *,
+  split: bool = True,
+) -> chex.ArrayTree:
+  """Draws every leaf of a tree of `Leaf`.
+
+  Args:
+    key: consumed.
+    leaves: pytree whose leaves are `Leaf`.
+    dtype: of the arrays; wide leaves take its accumulator.
+    split: whether normal and uniform numbers get a key each; without, the key
+      itself draws them, and there must be one kind only.
+
+  Returns:
+    Tree of arrays.
+
+  Raises:
+    ValueError: if the key is not split and both kinds are wanted.
+
+  Example:
+    >>> leaves = layer_leaves((3, 2), kernel_init='pytorch')
+    >>> draw(jax.random.key(0), leaves, jnp.float32)['bias'].tolist()
+    [0.0, 0.0]
+  """
+  specs, structure = jax.tree.flatten(leaves)
+  wide = trees.accumulator(dtype)
+  sizes = {'normal': 0, 'uniform': 0}
+  for spec in specs:
+    if spec.kind in _POOLS:
+      sizes[_POOLS[spec.kind]] += math.prod(spec.shape)
+  if not split and all(sizes.values()):
+    raise ValueError(
+      'split=False draws normal or uniform numbers; got leaves of both kinds: '
+      'pass split=True.'
+    )
+  normal_key, uniform_key = jax.random.split(key) if split else (key, key)
+  pools = {
+    'normal': jax.random.normal(normal_key, (sizes['normal'],), wide),
+    'uniform': jax.random.uniform(uniform_key, (sizes['uniform'],), wide),
+  }
+  taken = {'normal': 0, 'uniform': 0}
+  out = []
+  for spec in specs:
+    if spec.kind == 'constant':
+      kind = wide if spec.wide else dtype
+      out.append(jnp.full(spec.shape, spec.scale, kind))
+      continue
+    pool, size = _POOLS[spec.kind], math.prod(spec.shape)
+    start = taken[pool]
+    taken[pool] += size
+    part = pools[pool][start : start + size].reshape(spec.shape)
+    if spec.kind == 'uniform':
+      part = 2.0 * part - 1.0
+    out.append((spec.scale * part).astype(dtype))
+  return jax.tree.unflatten(structure, out)
+
+
+def leaves_of(
+  variables: Mapping[str, Any], *, kernel_init: str = 'fan_in'
+) -> dict[str, Any]:
+  """Describes the variables of a layer library by their last names.
+
+  Args:
+    variables: nested dict of arrays or `jax.ShapeDtypeStruct`s called kernel,
+      bias, scale, mean or var.
+    kernel_init: an entry of `KERNEL_INITS`, for kernels.
+
+  Returns:
+    The tree of `Leaf`: biases and means start at zero, scales and variances at
+    one, means and variances are wide.
+
+  Example:
+    >>> leaves_of({'scale': jnp.zeros(2)})['scale'].scale
+    1.0
+  """
+  constants = {
+    'bias': (0.0, False),
+    'scale': (1.0, False),
+    'mean': (0.0, True),
+    'var': (1.0, True),
+  }
+
+  def leaf(path, x):
+    name = path[-1].key
+    if name == 'kernel':
+      return KERNEL_INITS.make(kernel_init, x.shape)
+    value, wide = constants[name]
+    return Leaf(x.shape, 'constant', value, wide=wide)
+
+  return jax.tree_util.tree_map_with_path(leaf, variables)
+
+
+def parameter_dtype(*inputs: Any) -> Any:
+  """Returns the dtype of parameters that fit some inputs.
+
+  Args:
+    *inputs: trees of arrays, numbers or `jax.ShapeDtypeStruct`s.
+
+  Returns:
+    The common dtype of the floating-point inputs, the default floating-point
+    type if there is none.
+
+  Example:
+    >>> parameter_dtype(jnp.zeros(2, jnp.bfloat16), jnp.arange(3))
+    dtype(bfloat16)
+  """
+  dtypes = [jnp.result_type(x) for x in jax.tree.leaves(inputs)]
+  floating = [d for d in dtypes if jnp.issubdtype(d, jnp.floating)]
+  return jnp.result_type(*floating) if floating else jnp.result_type(float)
