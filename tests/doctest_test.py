@@ -4,7 +4,7 @@
 import doctest
 import functools
 import importlib
-import pkgutil
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +13,14 @@ from absl.testing import absltest, parameterized
 
 import jaxdl
 
+# Found without an import: a module that breaks fails alone.
+_ROOT = pathlib.Path(jaxdl.__path__[0])
 MODULES = sorted(
-  m.name
-  for m in pkgutil.walk_packages(jaxdl.__path__, 'jaxdl.')
-  if not m.name.endswith('__main__')
+  '.'.join(
+    ('jaxdl', *path.relative_to(_ROOT).with_suffix('').parts)
+  ).removesuffix('.__init__')
+  for path in _ROOT.rglob('*.py')
+  if path.stem != '__main__' and path != _ROOT / '__init__.py'
 )
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
