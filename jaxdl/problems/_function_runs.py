@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import experiment, federated, local, operators
-from jaxdl.core import registry
+from jaxdl.core import checks, registry
 from jaxdl.experiment import config as config_lib, runner
 from jaxdl.pde import sets
 from jaxdl.problems import _functions as lib
@@ -199,6 +199,46 @@ class FunctionsConfig(config_lib.BaseConfig):
       plots=plots,
       table=table or runner.table_by(*(names | {'resolution': None})),
     )
+
+
+@functools.cache
+def trace(model: str, problem: str, layout: str, *, steps: bool = False) -> int:
+  """Traces a model on the shapes of a problem, before anything is solved.
+
+  Args:
+    model: a part of `operators.MODELS`.
+    problem: a part of `pde.sets.PROBLEMS`.
+    layout: one of `pde.sets.LAYOUTS`.
+    steps: whether the model steps from one time to the next.
+
+  Returns:
+    Its number of parameters.
+
+  Raises:
+    ValueError: if they do not fit.
+
+  Example:
+    >>> trace('deeponet', 'antiderivative', 'aligned')
+    9041
+  """
+  part = operators.MODELS.part(model)
+  shapes = sets.operator_shapes(problem, layout=layout)
+  outputs = shapes.targets.shape[-1] if layout == 'grid' and not steps else 1
+  # How convolutions are computed may depend on the device, not to be asked for
+  # here, and changes no shape.
+  context: dict[str, Any] = {'out_channels': outputs, 'method': 'conv'}
+  if checks.takes(operators.MODELS[part.name], 'basis'):
+    modes = part.options.get('num_modes', 1)
+    zeros = np.zeros((modes, shapes.queries.shape[0]), np.float32)
+    context['basis'] = operators.PODBasis(zeros[0], zeros, zeros[:, 0])
+  network = operators.MODELS.bound(part, **context)
+  args = (shapes.inputs,)
+  if operators.model_facts(model).points:
+    args = (shapes.inputs, shapes.queries)
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  params = jax.eval_shape(network.init, key, *args)
+  jax.eval_shape(network.apply, params, *args)
+  return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(params))
 
 
 def labeled(

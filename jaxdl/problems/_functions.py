@@ -414,6 +414,16 @@ class FunctionProblem(types.Problem):
   functions: Functions
   measure: Callable[..., dict[str, Any]]
 
+  @functools.cached_property
+  def num_parameters(self) -> int:
+    """Numbers that are trained."""
+    one = jax.tree.map(lambda x: x[:1], self.functions.example())
+    points = one.get('points', self.functions.points)
+    args = (one['inputs'],) if points is None else (one['inputs'], points)
+    network = self.network_at(0)
+    params = jax.eval_shape(network.init, jax.random.key(0), *args)
+    return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(params))
+
   def network_at(self, seed: chex.Numeric = 0) -> types.Network:
     """Returns the network of one seed.
 

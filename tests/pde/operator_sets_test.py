@@ -130,6 +130,17 @@ class LayoutTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'no grid layout'):
       make('legendre_transform', layout='grid')
 
+  @parameterized.product(
+    problem=['advection', 'navier_stokes', 'antiderivative'],
+    layout=['grid', 'aligned', 'unaligned'],
+  )
+  def test_shapes_are_known_before(self, problem, layout):
+    spec = registry.write(problem, **TINY[problem])
+    want = sets.operator_shapes(spec, layout=layout)
+    got = make(problem, layout=layout, num_train=1, num_test=1).train
+    self.assertEqual([x.shape for x in want], [x.shape for x in got])
+    self.assertEqual([x.dtype for x in want], [x.dtype for x in got])
+
 
 class ContentTest(parameterized.TestCase):
   def test_targets_solve_the_problem_of_the_inputs(self):

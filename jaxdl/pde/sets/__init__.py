@@ -37,6 +37,7 @@ from jaxdl.pde.sets._make import (
   OperatorArrays,
   OperatorDataset,
   make_operator_dataset,
+  operator_shapes,
 )
 from jaxdl.pde.sets._recipes import Recipe
 
@@ -62,5 +63,6 @@ __all__ = [
   'load_pdebench',
   'make_operator_dataset',
   'mat_shapes',
+  'operator_shapes',
   'thinned',
 ]

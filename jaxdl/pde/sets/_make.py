@@ -141,6 +141,43 @@ def _grid_arrays(problem, recipe, inputs, outputs, axes, dtype):
   return OperatorArrays(inputs, queries.astype(dtype), targets)
 
 
+def operator_shapes(problem: str, *, layout: str = 'aligned') -> OperatorArrays:
+  """Tells the shapes of a set without solving anything.
+
+  Args:
+    problem: a part of `PROBLEMS`.
+    layout: one of `LAYOUTS`.
+
+  Returns:
+    What `make_operator_dataset` makes of one function (and one point, if
+    unaligned), as `jax.ShapeDtypeStruct`s.
+
+  Raises:
+    ValueError: if names or options are wrong, or there is no such layout.
+
+  Example:
+    >>> shapes = operator_shapes('burgers(resolution=32)', layout='grid')
+    >>> shapes.inputs.shape, shapes.targets.shape
+    ((1, 32, 1), (1, 32, 1))
+  """
+  checks.choice(layout, LAYOUTS, name='layout')
+  part = PROBLEMS.part(problem)
+  dtype = np.dtype(jnp.result_type(float))
+  spec = registry.write(part.name, **part.options)
+  recipe, _ = _solver(spec, layout, 1, dtype)
+  axes = tuple(axis[:: recipe.stride] for axis in recipe.output_axes)
+  grid = tuple(map(len, recipe.input_axes))
+  out = tuple(map(len, axes))
+  if layout == 'grid':
+    empty = (np.empty((1, *grid)), np.empty((1, *out)))
+    arrays = _grid_arrays(part.name, recipe, *empty, axes, dtype)
+    shapes = [x.shape for x in arrays]
+  else:
+    points = 1 if layout == 'unaligned' else int(np.prod(out))
+    shapes = [(1, int(np.prod(grid))), (points, len(out)), (1, points)]
+  return OperatorArrays(*(jax.ShapeDtypeStruct(x, dtype) for x in shapes))
+
+
 def make_operator_dataset(
   problem: str,
   *,
