@@ -515,6 +515,30 @@ def check_known(
   checks.choice(word, list(known), name=name, spec=spec)
 
 
+def lowered(spec: str, **most: float) -> str:
+  """Lowers options of a part, for small runs.
+
+  Args:
+    spec: the part.
+    **most: the largest value of options; those that it does not name are left
+      to their defaults.
+
+  Returns:
+    The part.
+
+  Example:
+    >>> lowered('random_regular(degree=8)', degree=4, rows=2)
+    'random_regular(degree=4)'
+  """
+  part = registry_lib.parse(spec)
+  high = {
+    k: v
+    for k, v in most.items()
+    if isinstance(part.options.get(k), (int, float)) and part.options[k] > v
+  }
+  return registry_lib.changed(spec, **high) if high else spec
+
+
 def check_different(values: Sequence[Any], *, name: str) -> None:
   """Checks that a flag names something, and nothing twice.
 

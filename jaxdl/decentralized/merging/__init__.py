@@ -25,8 +25,20 @@ from jaxdl.decentralized.merging._merge import (
   sharpness_alignment,
   stack_models,
 )
+from jaxdl.decentralized.merging._methods import (
+  METHODS,
+  TURNS,
+  Fading,
+  Turns,
+  gossip_matrix,
+)
 
 __all__ = [
+  'Fading',
+  'METHODS',
+  'TURNS',
+  'Turns',
+  'gossip_matrix',
   'BufferedState',
   'LocalGossipState',
   'Mergeability',
