@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar
 
 import jax
 
-from jaxdl.core import checks, clients as clients_lib
+from jaxdl.core import checks, clients as clients_lib, registry as registry_lib
 
 KINDS = {int: 'an integer', float: 'a number', bool: 'a bool', str: 'text'}
 
