@@ -31,11 +31,13 @@ class Facts:
       functions on grids to functions on grids.
     shared_points: whether all functions must have the same points.
     one_resolution: whether their parameters belong to one grid.
+    basis: whether they need a `pod_basis` of the training outputs.
   """
 
   points: bool = False
   shared_points: bool = False
   one_resolution: bool = False
+  basis: bool = False
 
 
 def _known(**known: bool) -> Callable[[Callable[..., Network]], Any]:
@@ -54,6 +56,7 @@ def _deeponet(
   multi_output: str = 'independent',
   use_bias: bool = True,
   activation: str = 'relu',
+  num_harmonics: int = 0,
   out_channels: int = 1,
 ) -> Network:
   return deeponets.deeponet(
@@ -63,7 +66,13 @@ def _deeponet(
     multi_output=multi_output,
     use_bias=use_bias,
     activation=activation,
+    trunk_features=_harmonics(num_harmonics),
   )
+
+
+def _harmonics(num):
+  """What the trunk reads: harmonics of the points, or points."""
+  return deeponets.periodic_features(num) if num else None
 
 
 @_known(points=True)
@@ -73,6 +82,7 @@ def _stacked_deeponet(
   *,
   use_bias: bool = True,
   activation: str = 'relu',
+  num_harmonics: int = 0,
   out_channels: int = 1,
 ) -> Network:
   trunk_layers = branches.check_widths(trunk_layers, 'trunk_layers')
@@ -84,16 +94,20 @@ def _stacked_deeponet(
     num_outputs=out_channels,
     use_bias=use_bias,
     activation=activation,
+    trunk_features=_harmonics(num_harmonics),
   )
 
 
-@_known(points=True, shared_points=True)
+@_known(points=True, shared_points=True, basis=True)
 def _pod_deeponet(
   branch_layers: Sequence[int] = (40, 40),
   *,
+  num_modes: int = 32,
   activation: str = 'tanh',
   basis: pod.PODBasis | None = None,
 ) -> Network:
+  # Whoever computes the basis heeds `num_modes`.
+  del num_modes
   if basis is None:
     raise ValueError(
       "model='pod_deeponet' needs basis=pod_basis(training_outputs, num_modes)."
