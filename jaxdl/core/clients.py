@@ -18,7 +18,7 @@ The default mode, when neither `chunk` nor `mesh` is given:
   1, 2 and 4 (`experiments/benchmarks/federated_round.py`).
 
 Inside `jax.shard_map` the gradient of a replicated value is summed over the
-mesh, so that every client would silently train on its neighbours' gradients;
+mesh, so that every client would silently train on its neighbors' gradients;
 these two functions are the only place that shards a client function, and they
 switch that bookkeeping off.
 """

@@ -142,11 +142,15 @@ def help_text(config_class: type[config_lib.BaseConfig], title: str) -> str:
   """Returns what `--help` shows: the title and every knob, its own first."""
   common = {f.name for f in dataclasses.fields(config_lib.BaseConfig)}
   own, shared = [], []
+  seen: dict[tuple[str, ...], str] = {}
   for field, kind in _shown(config_class):
     default = _Serializer().serialize(field.default)
     line = wrapped(f'--{field.name}={default}', 2, 6, breaks=',')
-    line += '\n' + wrapped(_help(field, kind), 6, 6)
-    for part in _parts(field):
+    grammar = _parts(field)
+    first = seen.setdefault(tuple(grammar), field.name)
+    same = f' those of --{first}.' if grammar and first != field.name else ''
+    line += '\n' + wrapped(_help(field, kind) + same, 6, 6)
+    for part in () if same else grammar:
       line += '\n' + wrapped(part, 8, 12, breaks=',')
     (shared if field.name in common else own).append(line)
   parts = [title.strip()]
@@ -176,8 +180,9 @@ def wrapped(text: str, first: int, rest: int, *, breaks: str = '') -> str:
     Lines of 80 characters at most, longer words apart.
 
   Example:
-    >>> print(wrapped('--names=' + 8 * 'a_name,', 2, 6, breaks=','))
+    >>> print(wrapped('--names=' + 12 * 'a_name,', 2, 6, breaks=','))
       --names=a_name,a_name,a_name,a_name,a_name,a_name,a_name,a_name,
+          a_name,a_name,a_name,a_name,
   """
   marked = re.sub(rf'([{breaks}])(?=\S)', r'\1 \0', text) if breaks else text
   lines = textwrap.wrap(
@@ -188,7 +193,7 @@ def wrapped(text: str, first: int, rest: int, *, breaks: str = '') -> str:
     break_long_words=False,
     break_on_hyphens=False,
   )
-  return '\n'.join(line.replace(' \0', '').replace('\0', '') for line in lines)
+  return '\n'.join(re.sub(r'(?<=\S) \0|\0', '', line) for line in lines)
 
 
 def _shown(

@@ -189,7 +189,9 @@ def _parse(config_class, args, name) -> list[str]:
     _flags.check_values(args[1:], flags.FLAGS)
     rest = flags.FLAGS(args)
   except (flags.Error, OSError, UnicodeDecodeError) as error:
-    old = _renamed.remedy(getattr(error, 'flagname', ''))
+    # What was not known is kept as it was written.
+    _, _, value = getattr(error, 'flagvalue', '').partition('=')
+    old = _renamed.remedy(getattr(error, 'flagname', ''), value)
     _refuse(name, old or f'{_sentence(error)} (--help lists the flags)')
     sys.exit(2)
   except SystemExit:

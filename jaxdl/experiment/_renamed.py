@@ -20,11 +20,12 @@ _EVERYWHERE = {
 _OPTIONS: Mapping[str, str] = {}
 
 
-def remedy(name: str) -> str:
+def remedy(name: str, value: str = '') -> str:
   """Says how a flag of an earlier version is written now.
 
   Args:
     name: of the flag, without dashes.
+    value: what it was given, if known.
 
   Returns:
     One sentence, or nothing for a name that never was a flag.
@@ -32,10 +33,11 @@ def remedy(name: str) -> str:
   Example:
     >>> remedy('overwrite')
     'there is no flag --overwrite any more: write --if_exists=overwrite.'
+    >>> remedy('seed', '3')
+    'there is no flag --seed any more: write --seeds=3.'
   """
   new = _EVERYWHERE.get(name) or _OPTIONS.get(name)
   if not new:
     return ''
-  return (
-    f'there is no flag --{name} any more: write {new.replace("{}", "...")}.'
-  )
+  new = new.replace('{}', value or '...')
+  return f'there is no flag --{name} any more: write {new}.'

@@ -445,7 +445,11 @@ class SpecsTest(parameterized.TestCase):
       '        trimmed_mean_of_many(number_that_is_trimmed=3, another_option=',
       text,
     )
+    self.assertIn(
+      '      Rules. [comma-separated] Parts: those of --rule.\n', text
+    )
     self.assertIn('Variants. [comma-separated] Parts:\n', text)
+    self.assertEqual(text.count('        mean\n'), 2)
     self.assertIn('        @ring(weights=uniform)\n', text)
 
   def test_messages_leave_the_text_of_a_spec_alone(self):

@@ -152,7 +152,8 @@ class CommandTest(parameterized.TestCase):
     self.assertFalse(self.workdir.exists())
 
   @parameterized.parameters(
-    ('--seed=3', '--seeds=...'),
+    ('--seed=3', '--seeds=3'),
+    ('--seed', '--seeds=...'),
     ('--overwrite', '--if_exists=overwrite'),
     ('--resume', '--if_exists=resume or refuse'),
     ('--noresume', '--if_exists=refuse'),

@@ -210,7 +210,7 @@ class SignalsTest(parameterized.TestCase):
       time.sleep(5.0)
     self.assertEqual(flag.received, 0)
 
-  def test_what_a_finaliser_drops_is_raised_again(self):
+  def test_what_a_finalizer_drops_is_raised_again(self):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     self.addCleanup(signal.signal, signal.SIGINT, before)
     with (
