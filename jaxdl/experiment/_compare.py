@@ -55,7 +55,8 @@ class Variant:
       The algorithm.
     """
     made = self.make
-    return made if isinstance(made, types.Algorithm) else made(data)
+    whole = checks.has_functions(made, 'init', 'step', 'params')
+    return made if whole else made(data)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +83,7 @@ def compare(
   problem: types.Problem | Mapping[str, types.Problem],
   algorithms: Mapping[str, Maker],
   *,
+  report: Callable[[dict[str, Any]], Values] | None = None,
   measure: Callable[[Values, Moment], Values | None] | None = None,
   extra_rows: Callable[[list[Moment]], list[Row]] | None = None,
   columns: Mapping[str, Mapping[str, Any]] | None = None,
@@ -102,6 +104,8 @@ def compare(
       cohorts share batches.
     algorithms: what is compared, by name; where a seed has an algorithm of its
       own, a function that makes it of the seed's data (`Problem.data`, traced).
+    report: `report(metrics) -> values` says what is reported of the metrics of
+      a step, in place of the rule above; `metrics` has come to the host.
     measure: `measure(values, moment) -> values` may change what is reported of
       a variant, a dict of f[S] for each split.
     extra_rows: `extra_rows(moments) -> rows` reports what is no number for each
@@ -172,7 +176,7 @@ def compare(
       moments.append(moment)
       values: Values = {'test': tested}
       if metrics is not None:
-        values |= machine.report(metrics[v.name])
+        values |= (report or machine.report)(metrics[v.name])
       if measure is not None:
         values = measure(values, moment) or values
       for split, found in values.items():

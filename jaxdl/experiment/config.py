@@ -539,6 +539,27 @@ def lowered(spec: str, **most: float) -> str:
   return registry_lib.changed(spec, **high) if high else spec
 
 
+def set_low(spec: str, **most: float) -> str:
+  """Sets options of a part that are not low, for small runs.
+
+  Args:
+    spec: the part.
+    **most: the largest value of options; those that the part does not name are
+      set to it.
+
+  Returns:
+    The part.
+
+  Example:
+    >>> set_low('adam(steps=2)', steps=3, batch_size=4)
+    'adam(steps=2, batch_size=4)'
+  """
+  part = registry_lib.parse(spec)
+  return registry_lib.changed(
+    spec, **{k: min(v, part.options.get(k, v)) for k, v in most.items()}
+  )
+
+
 def check_different(values: Sequence[Any], *, name: str) -> None:
   """Checks that a flag names something, and nothing twice.
 

@@ -10,14 +10,36 @@ notebook, in `experiment.train`:
     state, history = experiment.train(algorithm, problem, num_rounds=100, ...)
 
 - `classification`: labeled examples dealt to clients by any partition.
+- `functions`: maps between functions, solved or read; `Functions.problem` gives
+  them to a network. Flows are learned as `time_steps`.
 - `mixtures`: labeled examples that clients draw by mixtures of classes;
   `MergeTests` measures models that may be merged.
+- `operator_clients`: clients that hold functions of spaces of their own.
 - `quadratics`: a quadratic per client, whose optimum is known.
 - `text`: prompts for a small pretrained language model.
 - `vectors`: a vector per client, to be averaged.
 """
 
 from jaxdl.problems._classification import ClassificationConfig, classification
+from jaxdl.problems._flows import rollout_rows, time_steps
+from jaxdl.problems._function_runs import (
+  MODELS,
+  FunctionsConfig,
+  labeled,
+  option,
+  small_models,
+  smaller,
+  spectrum_rows,
+  with_options,
+)
+from jaxdl.problems._functions import (
+  LOSSES,
+  NORMALIZERS,
+  FunctionProblem,
+  Functions,
+  for_task,
+  functions,
+)
 from jaxdl.problems._merging import (
   MERGE_MEASURES,
   MERGES,
@@ -31,28 +53,58 @@ from jaxdl.problems._mixtures import (
   MixtureConfig,
   mixtures,
 )
+from jaxdl.problems._operator_clients import (
+  make_spread,
+  operator_clients,
+  spread_over,
+)
 from jaxdl.problems._quadratics import quadratics
 from jaxdl.problems._robust import RULES, RobustConfig
-from jaxdl.problems._text import PRETRAININGS, TEXTS, text
+from jaxdl.problems._text import (
+  PRETRAININGS,
+  TEXTS,
+  TextConfig,
+  text,
+)
 from jaxdl.problems._vectors import vectors
 
 __all__ = [
+  'LOSSES',
   'MERGES',
   'MERGE_MEASURES',
+  'MODELS',
+  'NORMALIZERS',
   'PRETRAININGS',
   'RULES',
   'SAMPLINGS',
   'TEXTS',
   'ClassificationConfig',
+  'FunctionProblem',
+  'Functions',
+  'FunctionsConfig',
   'MergeTests',
   'Mixture',
   'MixtureConfig',
   'RobustConfig',
+  'TextConfig',
   'classification',
+  'for_task',
+  'functions',
+  'labeled',
   'landscape_of',
+  'make_spread',
   'mixtures',
+  'operator_clients',
+  'option',
   'quadratics',
+  'rollout_rows',
   'small_landscape',
+  'small_models',
+  'smaller',
+  'spectrum_rows',
+  'spread_over',
   'text',
+  'time_steps',
   'vectors',
+  'with_options',
 ]

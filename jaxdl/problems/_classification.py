@@ -54,7 +54,14 @@ class ClassificationConfig(config_lib.BaseConfig):
   def validate(self) -> None:
     """Checks what depends on several knobs."""
     super().validate()
-    check_data(self.dataset, self.data_dir, self.num_dealt)
+    check_files(self.dataset, self.data_dir, self.reads_files)
+    if self.num_dealt and not self.reads_files:
+      check_size(self.dataset, self.num_dealt)
+
+  @property
+  def reads_files(self) -> bool:
+    """Whether the data set is read from local files."""
+    return data_lib.needs_files(self.dataset)
 
   def problem(self, **changes: Any) -> types.Problem:
     """Builds the problem of the knobs.
@@ -83,36 +90,46 @@ class ClassificationConfig(config_lib.BaseConfig):
     )
 
 
-def check_data(dataset: str, data_dir: str, num_clients: int) -> None:
-  """Checks a data set against its files and its clients, without reading any.
+def check_files(dataset: str, data_dir: str, needed: bool) -> None:
+  """Checks that a place is given to data sets that need one, and only those.
 
   Args:
-    dataset: a part of `data.DATASETS`.
+    dataset: the part.
     data_dir: folder of the files, or nothing.
-    num_clients: clients to deal to; 0 checks nothing.
+    needed: whether it is read from there.
 
   Raises:
-    ValueError: if a place is missing or useless, or there are fewer examples
-      than clients.
+    ValueError: if the place is missing or useless.
   """
-  stored = data_lib.needs_files(dataset)
-  if stored and not data_dir:
+  if needed and not data_dir:
     raise ValueError(
       f'dataset={dataset} is read from local files: give --data_dir.'
     )
-  if data_dir and not stored:
+  if data_dir and not needed:
     raise ValueError(
       f'data_dir={data_dir} has no effect on dataset={dataset}, which is not '
       'read from files: leave it out.'
     )
-  # Before anything is built for so many; reading files would take longer.
-  if num_clients > _FEW and not stored:
-    size = len(load(dataset).train_labels)
-    if num_clients > size:
-      raise ValueError(
-        f'num_clients={num_clients} exceeds the {size} examples: every client '
-        'needs at least one.'
-      )
+
+
+def check_size(dataset: str, num_clients: int) -> None:
+  """Checks that there is an example for every client, before any is dealt.
+
+  Args:
+    dataset: a part of `data.DATASETS` that is not read from files.
+    num_clients: N.
+
+  Raises:
+    ValueError: if there are fewer.
+  """
+  if num_clients <= _FEW:
+    return
+  size = len(load(dataset).train_labels)
+  if num_clients > size:
+    raise ValueError(
+      f'num_clients={num_clients} exceeds the {size} examples: every client '
+      'needs at least one.'
+    )
 
 
 def load(

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fine-tuning a small language model on prompts that ask for a verdict."""
 
+import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,38 +13,90 @@ import optax
 
 from jaxdl import data as data_lib, local, networks
 from jaxdl.core import checks, registry, types
+from jaxdl.experiment import config as config_lib
 from jaxdl.problems import _classification
+
+knob = config_lib.knob
 
 _TEXT_SEED = 11
 
 
-def sentiment(*, num_texts: int = 1000) -> Any:
+class Texts(NamedTuple):
+  """Texts of a task, and the transformer that reads them.
+
+  Attributes:
+    train: texts and labels.
+    test: texts and labels.
+    length: bytes of a prompt or window.
+    width: of the transformer.
+    depth: its blocks.
+    num_heads: its heads.
+  """
+
+  train: tuple[Sequence[bytes], np.ndarray]
+  test: tuple[Sequence[bytes], np.ndarray]
+  length: int
+  width: int
+  depth: int
+  num_heads: int
+
+
+def sentiment(
+  *,
+  num_texts: int = 1000,
+  length: int = 64,
+  width: int = 32,
+  depth: int = 2,
+  num_heads: int = 4,
+) -> Texts:
   """Reviews that are made up, with 400 more for tests.
 
   Args:
     num_texts: how many to train on, >= 2.
+    length: bytes of a prompt or window, >= 16.
+    width: of the transformer.
+    depth: its blocks.
+    num_heads: its heads.
 
   Returns:
-    `(train, test)`, each `(texts, labels)`.
+    The texts.
   """
   checks.integer(num_texts, name='num_texts', low=2)
+  checks.integer(length, name='length', low=16)
   rng = np.random.default_rng(_TEXT_SEED)
-  return (
+  return Texts(
     data_lib.sentiment_reviews(rng, num_texts),
     data_lib.sentiment_reviews(rng, 400),
+    length,
+    width,
+    depth,
+    num_heads,
   )
 
 
-def sst2(*, data_dir: str) -> Any:
+def sst2(
+  *,
+  data_dir: str,
+  length: int = 64,
+  width: int = 32,
+  depth: int = 2,
+  num_heads: int = 4,
+) -> Texts:
   """The Stanford Sentiment Treebank, from `train.tsv` and `dev.tsv`.
 
   Args:
     data_dir: folder of the files.
+    length: bytes of a prompt or window, >= 16.
+    width: of the transformer.
+    depth: its blocks.
+    num_heads: its heads.
 
   Returns:
-    `(train, test)`, each `(texts, labels)`.
+    The texts.
   """
-  return data_lib.load_sst2(data_dir)
+  checks.integer(length, name='length', low=16)
+  train, test = data_lib.load_sst2(data_dir)
+  return Texts(train, test, length, width, depth, num_heads)
 
 
 TEXTS = registry.Registry(
@@ -51,9 +104,29 @@ TEXTS = registry.Registry(
 )
 
 
-def needs_files(spec: str) -> bool:
+def is_text(spec: str) -> bool:
+  """Whether a data set is one of texts.
+
+  Args:
+    spec: a part.
+
+  Returns:
+    True for those of `TEXTS`.
+  """
+  return registry.parse(spec).name in TEXTS
+
+
+def texts_need_files(spec: str) -> bool:
   """Whether texts are read from local files."""
   return checks.takes(TEXTS[TEXTS.part(spec).name], 'data_dir')
+
+
+def small_texts(spec: str) -> str:
+  """Few texts and a tiny transformer, for small runs; others are kept."""
+  if not is_text(spec):
+    return spec
+  few = {'num_texts': 64} if not texts_need_files(spec) else {}
+  return config_lib.set_low(spec, width=16, depth=1, **few)
 
 
 def adam(
@@ -93,10 +166,6 @@ def text(
   dataset: str = 'sentiment',
   *,
   partition: str = 'iid',
-  width: int = 32,
-  depth: int = 2,
-  num_heads: int = 4,
-  sequence_length: int = 64,
   pretraining: str = 'adam',
   num_clients: int = 8,
   batch_size: int = 16,
@@ -114,10 +183,6 @@ def text(
   Args:
     dataset: a part of `TEXTS`.
     partition: a part of `data.PARTITIONERS`.
-    width: of the transformer.
-    depth: its blocks.
-    num_heads: its heads.
-    sequence_length: bytes of a prompt or window.
     pretraining: a part of `PRETRAININGS`.
     num_clients: N.
     batch_size: B, prompts in a batch.
@@ -133,25 +198,26 @@ def text(
   Raises:
     ValueError: if an option is out of range or files are wrong.
   """
-  train, test = TEXTS.make(dataset, data_dir=data_dir)
+  texts = TEXTS.make(dataset, data_dir=data_dir)
+  train, test, length = texts.train, texts.test, texts.length
   network = networks.transformer_lm(
-    width=width,
-    depth=depth,
-    num_heads=num_heads,
-    max_length=sequence_length,
+    width=texts.width,
+    depth=texts.depth,
+    num_heads=texts.num_heads,
+    max_length=length,
   )
   options = PRETRAININGS.make(pretraining)
   corpus = _corpus(dataset, train[0], options.pop('text_bytes'))
-  params = pretrained(network, corpus, sequence_length, **options)
-  tokens = jax.ShapeDtypeStruct((1, sequence_length), jnp.int32)
+  params = pretrained(network, corpus, length, **options)
+  tokens = jax.ShapeDtypeStruct((1, length), jnp.int32)
   task = networks.language_modeling(
     network,
     tokens,
     label_tokens=[word[0] for word in data_lib.SENTIMENT_LABELS],
   )._replace(init=lambda key: params)
-  arrays = data_lib.prompt_tokens(*train, length=sequence_length)
+  arrays = data_lib.prompt_tokens(*train, length=length)
   batches = data_lib.eval_batches(
-    data_lib.prompt_tokens(*test, length=sequence_length),
+    data_lib.prompt_tokens(*test, length=length),
     min(eval_batch_size, len(test[1])),
   )
   batches = jax.tree.map(jnp.asarray, batches)
@@ -244,3 +310,70 @@ def pretrained(
   return _pretrain(
     task, length, steps, batch_size, rate, key, jnp.asarray(corpus)
   )[0]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TextConfig(_classification.ClassificationConfig):
+  """Knobs of labeled examples or of texts, whichever the data set is."""
+
+  dataset: str = knob(
+    'digits',
+    'Data set; sentiment and sst2 fine-tune a language model. Those of files '
+    'need --data_dir.',
+    registry=data_lib.DATASETS | TEXTS,
+    smoke=small_texts,
+  )
+  pretraining: str = knob(
+    'adam',
+    'Of the language model, on unlabeled text.',
+    registry=PRETRAININGS,
+    smoke=functools.partial(
+      config_lib.set_low, steps=3, batch_size=4, text_bytes=5000
+    ),
+  )
+
+  @property
+  def is_text(self) -> bool:
+    """Whether a language model is fine-tuned."""
+    return is_text(self.dataset)
+
+  @property
+  def reads_files(self) -> bool:
+    """Whether the data set is read from local files."""
+    if self.is_text:
+      return texts_need_files(self.dataset)
+    return super().reads_files
+
+  @property
+  def num_dealt(self) -> int:
+    """Text is dealt by itself."""
+    return 0 if self.is_text else self.num_clients
+
+  def ineffective(self) -> dict[str, str]:
+    """A language model takes the place of the network."""
+    if not self.is_text:
+      return {'pretraining': 'it is for texts'}
+    why = f'dataset={self.dataset} has a model of its own'
+    return dict.fromkeys(('network', 'l2'), why)
+
+  def problem(self, **changes: Any) -> types.Problem:
+    """Builds the problem of the knobs.
+
+    Args:
+      **changes: arguments that differ from them.
+
+    Returns:
+      The problem.
+    """
+    if not self.is_text:
+      return super().problem(**changes)
+    own = {
+      'partition': self.partition,
+      'pretraining': self.pretraining,
+      'num_clients': self.num_clients,
+      'batch_size': self.batch_size,
+      'data_dir': self.data_dir or None,
+      'eval_batch_size': self.eval_batch_size,
+      'seeds': self.seeds,
+    }
+    return text(self.dataset, **(own | changes))

@@ -11,6 +11,16 @@ from jaxdl.decentralized.one_byte._log import (
   message_log,
   replay,
 )
+from jaxdl.decentralized.one_byte._methods import (
+  METHODS,
+  LoggedState,
+  logged,
+  membership,
+  replays,
+  report,
+  traffic,
+  with_members,
+)
 from jaxdl.decentralized.one_byte._slopes import (
   OneByte,
   OneByteState,
@@ -18,6 +28,14 @@ from jaxdl.decentralized.one_byte._slopes import (
 )
 
 __all__ = [
+  'METHODS',
+  'LoggedState',
+  'logged',
+  'membership',
+  'replays',
+  'report',
+  'traffic',
+  'with_members',
   'MessageLog',
   'OneByte',
   'OneByteState',

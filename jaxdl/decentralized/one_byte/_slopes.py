@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxdl import compression
-from jaxdl.core import checks, clients, keys, trees, types
+from jaxdl.core import checks, clients as clients_lib, keys, trees, types
 from jaxdl.local import _projected
 
 
@@ -48,6 +48,8 @@ class OneByte(NamedTuple):
     codec: the code of the slopes.
     num_machines: M.
     num_samples: S.
+    per_client: as `types.Algorithm`; the model is one.
+    on_host: as `types.Algorithm`.
   """
 
   init: Callable[..., OneByteState]
@@ -57,21 +59,21 @@ class OneByte(NamedTuple):
   codec: compression.ScalarCodec
   num_machines: int
   num_samples: int
+  per_client: bool = False
+  on_host: bool = False
 
 
 def one_byte_sgd(
   task: types.Task,
+  clients: clients_lib.Clients | int,
   *,
-  num_machines: int,
   optimizer: optax.GradientTransformation,
   num_samples: int = 1,
   eps: chex.Numeric = 1e-3,
-  codec: compression.ScalarCodec | None = None,
+  codec: compression.ScalarCodec | str = 'log_int8',
   aggregate: str = 'mean',
   distribution: str = 'normal',
   stochastic_rounding: bool = False,
-  mesh: jax.sharding.Mesh | None = None,
-  chunk: int | None = None,
 ) -> OneByte:
   """Decentralized training on projected gradients, one byte each.
 
@@ -89,22 +91,20 @@ def one_byte_sgd(
 
   Args:
     task: parameters and loss; no statistics of batches are kept.
-    num_machines: M, how many there are at most (static).
+    clients: M machines at most and how they are run, or M (static). Where the
+      number of devices divides M, the compiled step moves the codes in a single
+      all-gather, and nothing else; otherwise the last machine is run again to
+      fill up, and cutting the metrics to M rows moves those too. `chunk` counts
+      directions evaluated together on a device; 1 needs the least memory.
     optimizer: what every machine does with the estimate; the paper's is
       `optax.sgd(learning_rate)`.
     num_samples: S, directions per machine and iteration (static).
     eps: ε > 0; static or traced.
-    codec: of the slopes; `compression.make_codec('log_int8')` if None.
+    codec: of the slopes; text is for `compression.make_codec`.
     aggregate: 'mean', or 'sqrt' which divides by √N instead of N (static).
     distribution: 'normal', or 'rademacher' for fleets of mixed devices
       (static).
     stochastic_rounding: whether codes round at random (static).
-    mesh: devices to split the machines over (static). Where their number
-      divides M, the compiled step moves the codes in a single all-gather, and
-      nothing else; otherwise the last machine is run again to fill up, and
-      cutting the metrics to M rows moves those too.
-    chunk: directions evaluated together on a device, see `core.clients`;
-      1 needs the least memory (static).
 
   Returns:
     A `OneByte`. `step` wants a cohort with `client_ids: i32[M]`, `data` of
@@ -133,7 +133,7 @@ def one_byte_sgd(
     ...   evaluate=lambda w, batch: {},
     ... )
     >>> algorithm = one_byte_sgd(
-    ...   task, num_machines=4, optimizer=optax.sgd(0.1)
+    ...   task, 4, optimizer=optax.sgd(0.1)
     ... )
     >>> state = algorithm.init(jax.random.key(0))
     >>> cohort = types.Cohort(
@@ -153,14 +153,16 @@ def one_byte_sgd(
   Source: Zelikman et al. 2023 (https://arxiv.org/abs/2306.10015). The code of
     zero, and the decoding by receivers, are ours (`make_codec`).
   """
-  m = checks.integer(num_machines, name='num_machines', low=1)
+  machines = clients_lib.as_clients(clients)
+  m, mesh = machines.num_clients, machines.mesh
   s = checks.integer(num_samples, name='num_samples', low=1)
   checks.number(eps, name='eps', low=0.0, open_low=True)
   checks.choice(aggregate, _projected.DIVISORS, name='aggregate')
   checks.choice(distribution, _projected.DIRECTIONS, name='distribution')
   checks.task(task)
   checks.optimizer(optimizer)
-  codec = compression.make_codec() if codec is None else codec
+  if isinstance(codec, str):
+    codec = compression.make_codec(codec)
   if not checks.has_functions(codec, 'encode', 'decode'):
     raise TypeError(
       'codec must be a compression.ScalarCodec; got '
@@ -203,7 +205,7 @@ def one_byte_sgd(
     flat = lambda tree: jax.tree.map(
       lambda x: x.reshape(x.shape[0] * s, *x.shape[2:]), tree
     )
-    run = clients.map_clients(measure, chunk=chunk, in_axes=(None, 0, 0, 0))
+    run = machines.replace(mesh=None).map(measure, in_axes=(None, 0, 0, 0))
     out = run(params, flat(directions), flat(data), flat(private))
     return tuple(x.reshape(-1, s) for x in out)
 
@@ -235,7 +237,7 @@ def one_byte_sgd(
     directions, data, private = share
     code, slope, loss = measure_all(state.params, directions, data, private)
     if mesh is not None:
-      code = jax.lax.all_gather(code, clients.AXIS, tiled=True)[:m]
+      code = jax.lax.all_gather(code, clients_lib.AXIS, tiled=True)[:m]
     return receive(state, code, received), code, slope, loss
 
   def step(state, cohort, *, key, received=None):
@@ -249,12 +251,12 @@ def one_byte_sgd(
     if mesh is None:
       state, code, slope, loss = exchange(state, share, received)
     else:
-      extra = -m % mesh.shape[clients.AXIS]
+      extra = -m % mesh.shape[clients_lib.AXIS]
       pad = lambda x: jnp.concatenate(
         [x, jnp.broadcast_to(x[-1:], (extra, *x.shape[1:]))]
       )
       share = jax.tree.map(pad, share) if extra else share
-      split, whole = jax.P(clients.AXIS), jax.P()
+      split, whole = jax.P(clients_lib.AXIS), jax.P()
       # The public inputs enter replicated and the step is taken everywhere, so
       # that nothing but the codes crosses between devices.
       state, code, slope, loss = jax.shard_map(
