@@ -3,6 +3,7 @@
 
 import dataclasses
 import functools
+import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import experiment, federated, local, operators
-from jaxdl.core import checks, registry
+from jaxdl.core import registry
 from jaxdl.experiment import config as config_lib, runner
 from jaxdl.pde import sets
 from jaxdl.problems import _functions as lib
@@ -19,6 +20,8 @@ from jaxdl.problems import _functions as lib
 knob = config_lib.knob
 Row = dict[str, Any]
 
+# What `--models` may name: model, or model@loss.
+MODELS = registry.Pair(operators.MODELS, lib.LOSSES)
 # What a picture shows per axis at most.
 _PICTURE = 64
 
@@ -35,13 +38,11 @@ class FunctionsConfig(config_lib.BaseConfig):
   models: tuple[str, ...] = knob(
     ('deeponet',),
     'Networks to compare, each perhaps with a loss of its own, model@loss.',
-    registry=registry.Pair(operators.MODELS, operators.LOSSES),
+    registry=MODELS,
   )
   num_train: int = knob(1000, 'Training functions.', low=1, smoke=32)
   num_test: int = knob(200, 'Test functions.', low=1, smoke=8)
-  loss: str = knob(
-    'relative_l2', 'What is minimized.', registry=operators.LOSSES
-  )
+  loss: str = knob('relative_l2', 'What is minimized.', registry=lib.LOSSES)
   input_normalizer: str = knob(
     'none', 'Statistics taken off the inputs.', choices=lib.NORMALIZERS
   )
@@ -120,17 +121,54 @@ class FunctionsConfig(config_lib.BaseConfig):
     }
     return lib.functions(layout=layout, **(options | changes))
 
-  def steps(self, functions: lib.Functions) -> int:
-    """Returns the steps in a round."""
-    return self.steps_per_round or functions.steps_per_epoch
+  @property
+  def title(self) -> str:
+    """Says what is learned from how much."""
+    what = pathlib.Path(self.problem_path).name or self.part.name
+    points = f' on {self.resolution} points per axis' if self.resolution else ''
+    return f'{what}{points}, {self.num_train:,} functions'
+
+  @property
+  def problem_path(self) -> str:
+    """The file that functions are read from, or nothing."""
+    return str(self.part.options['path']) if self.is_stored else ''
+
+  def check(
+    self, model: str, layout: str, resolutions: Sequence[int] = ()
+  ) -> None:
+    """Traces a model on the grids of the problem, if it is solved.
+
+    Args:
+      model: a part of `operators.MODELS`.
+      layout: one of `pde.sets.LAYOUTS`.
+      resolutions: further points per axis.
+
+    Raises:
+      ValueError: if they do not fit.
+    """
+    if self.is_stored:
+      if resolutions:
+        raise ValueError(
+          f'eval_resolutions={config_lib.text_of(tuple(resolutions))} needs '
+          f'functions that are solved, not problem={self.problem}.'
+        )
+      return
+    with config_lib.naming(models=model, problem=self.problem):
+      for points in (None, *resolutions):
+        trace(model, self.problem, layout, points=points)
+
+  def own_grid(self, rows: Sequence[Row]) -> list[Row]:
+    """Returns rows without those of other grids than the networks' own."""
+    own = self.resolution
+    return [row for row in rows if row.get('resolution', own) == own]
 
   def compare(
     self,
     problems: Mapping[str, lib.FunctionProblem],
     *,
+    draw: Callable[..., Any] | None = None,
     extra_rows: Callable[[list[Any]], list[Row]] | None = None,
     columns: Mapping[str, Mapping[str, Any]] | None = None,
-    plots: Sequence[Callable[..., Any]] = (),
     table: Callable[[list[Row]], Any] | None = None,
   ) -> runner.Experiment:
     """Trains networks side by side.
@@ -142,9 +180,10 @@ class FunctionsConfig(config_lib.BaseConfig):
 
     Args:
       problems: by name, the label 'variant' of the rows.
+      draw: `draw(config, rows, directory) -> paths`, which is told how many
+        steps a round has.
       extra_rows: see `experiment.compare`.
       columns: likewise.
-      plots: likewise.
       table: likewise.
 
     Returns:
@@ -155,7 +194,9 @@ class FunctionsConfig(config_lib.BaseConfig):
     """
     if not problems:
       raise ValueError('there is nothing to train: name at least one model.')
-    steps = self.steps(next(iter(problems.values())).functions)
+    first = next(iter(problems.values())).functions
+    steps = self.steps_per_round or first.steps_per_epoch
+    told = dataclasses.replace(self, steps_per_round=steps)
     optimizer = local.make_optimizer(
       self.optimizer, num_steps=max(1, self.num_rounds * steps)
     )
@@ -196,19 +237,27 @@ class FunctionsConfig(config_lib.BaseConfig):
       extra_rows=rows,
       columns=labels,
       steps=steps,
-      plots=plots,
+      plots=() if draw is None else (functools.partial(draw, told),),
       table=table or runner.table_by(*(names | {'resolution': None})),
     )
 
 
 @functools.cache
-def trace(model: str, problem: str, layout: str, *, steps: bool = False) -> int:
+def trace(
+  model: str,
+  problem: str,
+  layout: str,
+  *,
+  points: int | None = None,
+  steps: bool = False,
+) -> int:
   """Traces a model on the shapes of a problem, before anything is solved.
 
   Args:
     model: a part of `operators.MODELS`.
     problem: a part of `pde.sets.PROBLEMS`.
     layout: one of `pde.sets.LAYOUTS`.
+    points: per axis of another grid; None for that of the problem.
     steps: whether the model steps from one time to the next.
 
   Returns:
@@ -227,7 +276,7 @@ def trace(model: str, problem: str, layout: str, *, steps: bool = False) -> int:
   # How convolutions are computed may depend on the device, not to be asked for
   # here, and changes no shape.
   context: dict[str, Any] = {'out_channels': outputs, 'method': 'conv'}
-  if checks.takes(operators.MODELS[part.name], 'basis'):
+  if operators.model_facts(model).basis:
     modes = part.options.get('num_modes', 1)
     zeros = np.zeros((modes, shapes.queries.shape[0]), np.float32)
     context['basis'] = operators.PODBasis(zeros[0], zeros, zeros[:, 0])
@@ -237,6 +286,10 @@ def trace(model: str, problem: str, layout: str, *, steps: bool = False) -> int:
     args = (shapes.inputs, shapes.queries)
   key = jax.eval_shape(lambda: jax.random.key(0))
   params = jax.eval_shape(network.init, key, *args)
+  if points is not None:
+    own = option(problem, 'resolution')
+    grid = [points if n == own else n for n in shapes.inputs.shape[1:-1]]
+    args = (jax.ShapeDtypeStruct((1, *grid, 1), shapes.inputs.dtype),)
   jax.eval_shape(network.apply, params, *args)
   return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(params))
 

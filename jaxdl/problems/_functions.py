@@ -13,10 +13,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import metrics as metrics_lib, operators
-from jaxdl.core import checks, types
+from jaxdl.core import checks, registry, types
 from jaxdl.pde import sets
 from jaxdl.problems import _function_arrays as arrays
 
+
+def equation(num_points: int = 200) -> None:
+  """Training on the residual of the equation alone, without solutions.
+
+  Args:
+    num_points: points of a step where the residual is taken.
+  """
+  del num_points  # See `Functions.problem`.
+
+
+# What `loss` may name: losses of predictions, or the equation.
+LOSSES = operators.LOSSES | {'equation': equation}
 NORMALIZERS = ('none', 'scalar', 'channel', 'point', 'range')
 SAMPLINGS = ('epochs', 'independent')
 
@@ -283,8 +295,8 @@ class Functions:
     targets: str = 'none',
     metrics: Sequence[str] = ('relative_l2', 'mse'),
     trim: float = 0.0,
+    distance: Callable[[chex.Array], chex.Array] | None = None,
     constants: Mapping[str, Any] | None = None,
-    training_task: Callable[[types.Network], types.Task] | None = None,
   ) -> 'FunctionProblem':
     """Gives a network these functions to learn.
 
@@ -293,16 +305,18 @@ class Functions:
     Args:
       network: a network; a part of `operators.MODELS`; or
         `network(constants)`, made of the constants of a seed.
-      loss: a part of `operators.LOSSES`, or a function of predictions and
-        targets.
+      loss: a part of `operators.LOSSES`; a function of predictions and targets;
+        or 'equation(num_points=200)', which trains on the equation of the
+        problem (`operators.physics`), without solutions, and reports 'mse'.
       inputs: normalizer of the input functions, one of `NORMALIZERS`.
       targets: statistics that the network gives back to its outputs.
       metrics: parts of `operators.LOSSES` that are reported beside the loss.
       trim: share of the largest squared errors that `trimmed_mse` of a whole
         test set leaves out, rounded up but not all; 0 reports no such metric.
+      distance: outputs are multiplied by this function of the points, or of the
+        inputs on grids, see `operators.hard_boundary`; principal components
+        vanish anyway where all outputs do.
       constants: what else the network is made of, leaves [S, ...].
-      training_task: `training_task(network) -> Task` to train on instead of the
-        loss; its batches are those of `train`.
 
     Returns:
       The problem. Where anything depends on the functions of a seed, its `task`
@@ -314,13 +328,13 @@ class Functions:
     """
     fixed = self.normalizers(inputs=inputs, targets=targets)
     fixed |= dict(constants or {})
-    if isinstance(network, str):
-      network, more = self._model(network, fixed)
-      fixed |= more
-    if isinstance(network, types.Network) or not callable(network):
-      core = lambda c, net=network: net
-    else:
-      core = network
+    core, fixed = self._core(network, fixed, distance)
+    physics = None
+    if isinstance(loss, str):
+      part = LOSSES.part(loss, name='loss')
+      if LOSSES[part.name] is equation:
+        options = {'hard_boundary': distance is not None} | part.options
+        physics, loss = functools.partial(self._physics, **options), 'mse'
 
     def make(c):
       if not ({'inputs', 'outputs'} & c.keys()):
@@ -346,8 +360,8 @@ class Functions:
       return lambda data: fn(pick(data))
 
     train_on = task_of
-    if training_task is not None:
-      train_on = lambda c: training_task(make(c))
+    if physics is not None:
+      train_on = lambda c: physics(make(c))
     first = jax.tree.map(lambda x: x[0], fixed)
     task_of(first)  # Names and shapes, at once.
     measure = _measure(task_of, make, self, fixed, trim)
@@ -367,6 +381,41 @@ class Functions:
       test=own,
       functions=self,
       measure=measure,
+    )
+
+  def _core(self, network, fixed, distance):
+    """`network(constants)` without normalizers, and all constants."""
+    wrap = lambda net: net
+    if distance is not None:
+      wrap = lambda net: operators.hard_boundary(net, distance)
+    if isinstance(network, str):
+      make, basis = self._model(network, fixed)
+      if basis:
+        return lambda c: make({'basis': c['basis']}), fixed | basis
+      network = make({})
+    if isinstance(network, types.Network) or not callable(network):
+      only = wrap(network)
+      return lambda c: only, fixed
+    return lambda c: wrap(network(c)), fixed
+
+  def _physics(self, network, *, num_points=200, hard_boundary):
+    """The task of meeting the equation of the problem."""
+    part = sets.SOURCES.part(self.spec)
+    known = operators.physics.EQUATIONS
+    checks.choice(part.name, known, name='problem', spec=self.spec)
+    names = known.options(part.name)
+    own = {k: v for k, v in part.options.items() if k in names}
+    if self.points is None:
+      raise ValueError(
+        f'loss=equation needs layout=aligned; got layout={self.layout}.'
+      )
+    return operators.physics.collocation_task(
+      network,
+      {'sensors': self.example()['inputs'][:1], 'points': self.points[:1]},
+      registry.write(part.name, **own),
+      num_points=num_points,
+      end_time=part.options.get('end_time', 1.0),
+      hard_boundary=hard_boundary,
     )
 
   def _model(self, spec, fixed):
@@ -392,12 +441,11 @@ class Functions:
     if self.periodic and convolves:
       context['padding'] = 'circular'
     make = lambda more: operators.MODELS.bound(part, **context, **more)
-    if not checks.takes(build, 'basis'):
-      return make({}), {}
+    if not facts.basis:
+      return make, {}
     default = operators.MODELS.options(part.name)['num_modes'].default
     num_modes = part.options.get('num_modes', default)
-    basis = self.basis(num_modes, fixed.get('outputs'))
-    return lambda c: make({'basis': c['basis']}), {'basis': basis}
+    return make, {'basis': self.basis(num_modes, fixed.get('outputs'))}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
