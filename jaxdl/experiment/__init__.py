@@ -87,6 +87,7 @@ __all__ = [
   'knob',
   'main',
   'metric_rows',
+  'reached',
   'read_rows',
   'record',
   'run',

@@ -269,6 +269,36 @@ def train(
   return machine.one(state), history
 
 
+def reached(
+  rows: Sequence[Row], metric: str, target: float, *, variant: str
+) -> list[Row]:
+  """Returns the first test row of each seed that reaches a target.
+
+  Args:
+    rows: rows of a run, in order.
+    metric: a name in them.
+    target: its least value.
+    variant: whose rows.
+
+  Returns:
+    At most one row for each seed.
+
+  Example:
+    >>> rows = [
+    ...   dict(step=t, split='test', variant='a', seed=0, accuracy=t / 4)
+    ...   for t in range(5)
+    ... ]
+    >>> reached(rows, 'accuracy', 0.6, variant='a')[0]['step']
+    3
+  """
+  found: dict[int, Row] = {}
+  for row in rows:
+    mine = row['split'] == 'test' and row['variant'] == variant
+    if mine and row.get(metric, -np.inf) >= target:
+      found.setdefault(row['seed'], row)
+  return list(found.values())
+
+
 def seed_keys(seeds: Sequence[int]) -> chex.PRNGKey:
   """One key per seed.
 

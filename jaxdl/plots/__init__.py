@@ -11,7 +11,7 @@ Seeds are averaged; bands and bars are one standard deviation (N - 1). Colours
 are told apart with any colour vision.
 """
 
-from jaxdl.plots._curves import bars, lines, log_log
+from jaxdl.plots._curves import aligned, bars, lines, log_log, paces
 from jaxdl.plots._figures import rounding
 from jaxdl.plots._functions import functions
 from jaxdl.plots._graphs import draw_topologies
@@ -20,6 +20,7 @@ from jaxdl.plots._polygons import polygon
 from jaxdl.plots._training import last_rows, resolutions, spectrum, training
 
 __all__ = [
+  'aligned',
   'bars',
   'draw_topologies',
   'functions',
@@ -27,6 +28,7 @@ __all__ = [
   'last_rows',
   'lines',
   'log_log',
+  'paces',
   'polygon',
   'resolutions',
   'rounding',

@@ -331,3 +331,64 @@ def log_log(
     if len(found) == 1 and fit:
       axes.legend()
     return _figures.save(fig, path)
+
+
+def aligned(rows: Sequence[Row], name: str) -> list[Row]:
+  """Gives test rows of one round and variant a common abscissa.
+
+  Args:
+    rows: rows of a run.
+    name: the abscissa, which differs between seeds, e.g. a simulated time.
+
+  Returns:
+    Test rows that have it, positive, each with the mean over the seeds.
+
+  Example:
+    >>> rows = [
+    ...   dict(step=1, split='test', variant='a', seed=s, time=2.0 + s)
+    ...   for s in (0, 1)
+    ... ]
+    >>> [row['time'] for row in aligned(rows, 'time')]
+    [2.5, 2.5]
+  """
+  found: dict[Any, list[float]] = {}
+  tested = [r for r in rows if r['split'] == 'test' and name in r]
+  for row in tested:
+    found.setdefault((row['variant'], row['step']), []).append(row[name])
+  return [
+    {**row, name: float(np.mean(found[row['variant'], row['step']]))}
+    for row in tested
+    if row[name] > 0
+  ]
+
+
+def paces(rows: Sequence[Row], name: str) -> list[Row]:
+  """Says how much of something a round took since the last evaluation.
+
+  Args:
+    rows: rows of a run, in order.
+    name: what is counted up in test rows, e.g. a simulated time.
+
+  Returns:
+    Test rows after the first of each variant and seed, with `pace`.
+
+  Example:
+    >>> rows = [
+    ...   dict(step=t, split='test', variant='a', seed=0, time=2.0 * t)
+    ...   for t in (0, 5)
+    ... ]
+    >>> [row['pace'] for row in paces(rows, 'time')]
+    [2.0]
+  """
+  before: dict[Any, Row] = {}
+  out = []
+  for row in rows:
+    if row['split'] != 'test' or name not in row:
+      continue
+    key = row['variant'], row['seed']
+    old = before.get(key)
+    if old is not None and row['step'] > old['step']:
+      pace = (row[name] - old[name]) / (row['step'] - old['step'])
+      out.append({**row, 'pace': pace})
+    before[key] = row
+  return out

@@ -11,6 +11,18 @@ from jaxdl.decentralized.sampling._baselines import (
   clocked_gossip,
   gossip_learning,
 )
+from jaxdl.decentralized.sampling._methods import (
+  CHURNS,
+  METHODS,
+  WORK,
+  WORLDS,
+  Scene,
+  check_method,
+  evaluate_watched,
+  make_scene,
+  traffic_rows,
+  watched,
+)
 from jaxdl.decentralized.sampling._options import ModestOptions, check_options
 from jaxdl.decentralized.sampling._protocol import (
   SamplingProtocol,
@@ -25,7 +37,6 @@ from jaxdl.decentralized.sampling._samples import (
   select_sample,
 )
 from jaxdl.decentralized.sampling._training import (
-  local_training,
   model_bytes,
   sampling_sgd,
 )
@@ -46,6 +57,16 @@ from jaxdl.decentralized.sampling._world import (
 )
 
 __all__ = [
+  'CHURNS',
+  'METHODS',
+  'Scene',
+  'WORK',
+  'WORLDS',
+  'check_method',
+  'evaluate_watched',
+  'make_scene',
+  'traffic_rows',
+  'watched',
   'Churn',
   'MembershipView',
   'ModestOptions',
@@ -61,7 +82,6 @@ __all__ = [
   'gossip_learning',
   'initial_view',
   'load_latency',
-  'local_training',
   'make_world',
   'membership_event',
   'merge_views',
