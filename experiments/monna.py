@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""Robust learning between all pairs of nodes: MoNNA and what it is compared to.
+r"""Robust learning between all pairs of nodes: MoNNA and its rivals.
 
 Every correct node trains its own model on its own data and averages what the
 others send; adversaries speak in parameter space. Methods: `monna` (momentum
