@@ -25,12 +25,13 @@ from jaxdl.problems._flows import rollout_rows, time_steps
 from jaxdl.problems._function_runs import (
   MODELS,
   FunctionsConfig,
+  check_equation,
+  fit_table,
   labeled,
-  option,
+  size_rows,
   small_models,
   smaller,
   spectrum_rows,
-  with_options,
 )
 from jaxdl.problems._functions import (
   LOSSES,
@@ -60,6 +61,14 @@ from jaxdl.problems._operator_clients import (
 )
 from jaxdl.problems._quadratics import quadratics
 from jaxdl.problems._robust import RULES, RobustConfig
+from jaxdl.problems._sweeps import (
+  SWEEPS,
+  Sweep,
+  interpolation_rows,
+  make_sweep,
+  small_sweep,
+  swept,
+)
 from jaxdl.problems._text import (
   PRETRAININGS,
   TEXTS,
@@ -77,6 +86,7 @@ __all__ = [
   'PRETRAININGS',
   'RULES',
   'SAMPLINGS',
+  'SWEEPS',
   'TEXTS',
   'ClassificationConfig',
   'FunctionProblem',
@@ -86,25 +96,31 @@ __all__ = [
   'Mixture',
   'MixtureConfig',
   'RobustConfig',
+  'Sweep',
   'TextConfig',
+  'check_equation',
   'classification',
+  'fit_table',
   'for_task',
   'functions',
+  'interpolation_rows',
   'labeled',
   'landscape_of',
   'make_spread',
+  'make_sweep',
   'mixtures',
   'operator_clients',
-  'option',
   'quadratics',
   'rollout_rows',
+  'size_rows',
   'small_landscape',
   'small_models',
+  'small_sweep',
   'smaller',
   'spectrum_rows',
   'spread_over',
+  'swept',
   'text',
   'time_steps',
   'vectors',
-  'with_options',
 ]

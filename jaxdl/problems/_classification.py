@@ -346,7 +346,7 @@ def make_task(
     jax.ShapeDtypeStruct((1, *shape), loaded.train_inputs.dtype),
     num_classes=loaded.num_classes,
     l2=l2,
-    label_smoothing=smoothing,
+    **({'label_smoothing': smoothing} if smoothing else {}),
   )
   return task, network
 

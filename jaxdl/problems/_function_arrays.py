@@ -81,6 +81,9 @@ def solved(
     'points': points,
     'samples': samples,
     'periodic': periodic,
+    'queries_per_function': (
+      queries_per_function if layout == 'unaligned' else 1
+    ),
   }
 
 

@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import experiment, federated, local, operators
+from jaxdl import experiment, federated, local, operators, plots
 from jaxdl.core import registry
 from jaxdl.experiment import config as config_lib, runner
+from jaxdl.operators import physics
 from jaxdl.pde import sets
 from jaxdl.problems import _functions as lib
 
@@ -97,7 +98,7 @@ class FunctionsConfig(config_lib.BaseConfig):
   @property
   def resolution(self) -> int | None:
     """Points per axis of the input functions; None of a file's."""
-    return option(self.problem, 'resolution')
+    return sets.SOURCES.value(self.problem, 'resolution')
 
   def functions(self, *, layout: str, **changes: Any) -> lib.Functions:
     """Draws or reads the functions of the knobs.
@@ -134,7 +135,13 @@ class FunctionsConfig(config_lib.BaseConfig):
     return str(self.part.options['path']) if self.is_stored else ''
 
   def check(
-    self, model: str, layout: str, resolutions: Sequence[int] = ()
+    self,
+    model: str,
+    layout: str,
+    resolutions: Sequence[int] = (),
+    *,
+    problem: str | None = None,
+    steps: bool = False,
   ) -> None:
     """Traces a model on the grids of the problem, if it is solved.
 
@@ -142,10 +149,14 @@ class FunctionsConfig(config_lib.BaseConfig):
       model: a part of `operators.MODELS`.
       layout: one of `pde.sets.LAYOUTS`.
       resolutions: further points per axis.
+      problem: in place of that of the knobs.
+      steps: whether the model steps from one time to the next.
 
     Raises:
       ValueError: if they do not fit.
     """
+    problem = problem or self.problem
+    lib.check_layout(model, layout)
     if self.is_stored:
       if resolutions:
         raise ValueError(
@@ -153,9 +164,9 @@ class FunctionsConfig(config_lib.BaseConfig):
           f'functions that are solved, not problem={self.problem}.'
         )
       return
-    with config_lib.naming(models=model, problem=self.problem):
+    with config_lib.naming(models=model, problem=problem):
       for points in (None, *resolutions):
-        trace(model, self.problem, layout, points=points)
+        trace(model, problem, layout, points=points, steps=steps)
 
   def own_grid(self, rows: Sequence[Row]) -> list[Row]:
     """Returns rows without those of other grids than the networks' own."""
@@ -287,11 +298,127 @@ def trace(
   key = jax.eval_shape(lambda: jax.random.key(0))
   params = jax.eval_shape(network.init, key, *args)
   if points is not None:
-    own = option(problem, 'resolution')
+    own = sets.PROBLEMS.value(problem, 'resolution')
     grid = [points if n == own else n for n in shapes.inputs.shape[1:-1]]
     args = (jax.ShapeDtypeStruct((1, *grid, 1), shapes.inputs.dtype),)
   jax.eval_shape(network.apply, params, *args)
   return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(params))
+
+
+def fit_table(
+  rows: Sequence[Row], *, trim: float
+) -> tuple[list[str], list[list[Any]]]:
+  """Sizes and errors of the last round, averaged over the seeds.
+
+  Args:
+    rows: rows of a run; those of split 'network' have `num_params`.
+    trim: share of the errors that `trimmed_mse` leaves out.
+
+  Returns:
+    Columns and cells for the terminal.
+  """
+  test, train = (plots.last_rows(rows, split=s) for s in ('test', 'train'))
+  mean = lambda found, name: (
+    float(np.mean([r[name] for r in found])) if found else None
+  )
+  sizes = {
+    r['variant']: r['num_params'] for r in rows if r['split'] == 'network'
+  }
+  cells = []
+  for variant in dict.fromkeys(r['variant'] for r in test):
+    own = [r for r in test if r['variant'] == variant]
+    fit = [r for r in train if r['variant'] == variant]
+    error, seen = mean(own, 'mse'), mean(fit, 'mse')
+    cells.append(
+      [
+        variant,
+        sizes.get(variant),
+        seen,
+        error,
+        mean(own, 'trimmed_mse'),
+        error / seen if seen else None,
+      ]
+    )
+  columns = [
+    'network',
+    'parameters',
+    'train MSE',
+    'test MSE',
+    f'without the worst {trim:.1%}',
+    'test / train',
+  ]
+  return columns, cells
+
+
+def size_rows(moments: Sequence[Any]) -> list[Row]:
+  """Numbers of parameters, after the last round.
+
+  Args:
+    moments: see `experiment.compare`.
+
+  Returns:
+    Rows of split 'network' with `num_params`.
+  """
+  return [
+    {
+      'step': m.round,
+      'split': 'network',
+      'variant': m.variant.name,
+      'seed': int(m.variant.problem.seeds[0]),
+      'num_params': m.variant.problem.num_parameters,
+    }
+    for m in moments
+    if m.last
+  ]
+
+
+def check_equation(
+  config: FunctionsConfig, model: str, *, layout: str, hard_boundary: bool
+) -> None:
+  """Checks that a model can be trained on the equation of a problem alone.
+
+  Args:
+    config: knobs.
+    model: a part of `operators.MODELS`.
+    layout: of the functions.
+    hard_boundary: whether outputs meet zero data by themselves.
+
+  Raises:
+    ValueError: if it cannot.
+  """
+  name = config.part.name
+  if name not in physics.EQUATIONS:
+    raise ValueError(
+      f'loss=equation knows those of {", ".join(physics.EQUATIONS)}; got '
+      f'problem={config.problem}.'
+    )
+  facts = operators.model_facts(model)
+  if facts.shared_points:
+    raise ValueError(
+      f'loss=equation needs outputs at any points; models={model} gives them '
+      'at fixed ones.'
+    )
+  activation = operators.MODELS.value(model, 'activation')
+  if activation in ('relu', 'identity'):
+    raise ValueError(
+      'loss=equation needs a smooth activation: second derivatives of a network '
+      f'with {activation} vanish. Write '
+      f'{operators.MODELS.changed(model, activation="tanh")}.'
+    )
+  if layout != 'aligned':
+    raise ValueError(
+      'loss=equation needs layout=aligned: it draws its own points.'
+    )
+  if config.target_normalizer != 'none':
+    raise ValueError(
+      'loss=equation sees no solutions, so it has no statistics of them: use '
+      'target_normalizer=none.'
+    )
+  if name == 'pendulum' and not hard_boundary:
+    raise ValueError(
+      'loss=equation of problem=pendulum needs hard_boundary: two initial '
+      'values are given.'
+    )
 
 
 def labeled(
@@ -345,58 +472,16 @@ def small_models(
     out = []
     for text in models[:num]:
       spec, own = registry.pair(text)
-      part = operators.MODELS.part(spec)
-      known = operators.MODELS.options(part.name)
-      small = dict(part.options)
+      small = {}
       for name, size in sizes.items():
-        if name not in known:
-          continue
-        value = part.options.get(name, known[name].default)
-        small[name] = size if isinstance(size, str) else min(value, size)
-      spec = registry.write(part.name, **small)
+        value = operators.MODELS.value(spec, name)
+        if value is not None:
+          small[name] = size if isinstance(size, str) else min(value, size)
+      spec = operators.MODELS.changed(spec, **small)
       out.append(f'{spec}@{own}' if own else spec)
     return tuple(out)
 
   return shrink
-
-
-def option(problem: str, name: str) -> Any:
-  """Returns what an option of a problem is set to, by default or as written.
-
-  Args:
-    problem: a part of `pde.sets.SOURCES`.
-    name: of the option.
-
-  Returns:
-    Its value; None if there is no such option.
-
-  Example:
-    >>> option('burgers(64, viscosity=0.01)', 'resolution')
-    64
-  """
-  part = sets.SOURCES.part(problem)
-  known = sets.SOURCES.options(part.name)
-  if name not in known:
-    return None
-  return part.options.get(name, known[name].default)
-
-
-def with_options(problem: str, **options: Any) -> str:
-  """Sets options of a problem.
-
-  Args:
-    problem: a part of `pde.sets.SOURCES`.
-    **options: their values.
-
-  Returns:
-    The problem with them.
-
-  Example:
-    >>> with_options('burgers(64)', viscosity=0.01)
-    'burgers(resolution=64, viscosity=0.01)'
-  """
-  part = sets.SOURCES.part(problem)
-  return registry.write(part.name, **(part.options | options))
 
 
 def smaller(points: int) -> Callable[[str], str]:
@@ -410,10 +495,10 @@ def smaller(points: int) -> Callable[[str], str]:
   """
 
   def shrink(problem):
-    size = option(problem, 'resolution')
+    size = sets.SOURCES.value(problem, 'resolution')
     if size is None or size <= points:
       return problem
-    return with_options(problem, resolution=points)
+    return sets.SOURCES.changed(problem, resolution=points)
 
   return shrink
 

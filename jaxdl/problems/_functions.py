@@ -123,6 +123,34 @@ def functions(
   )
 
 
+def check_layout(model: str, layout: str) -> None:
+  """Checks that a model reads functions in a layout.
+
+  Args:
+    model: a part of `operators.MODELS`.
+    layout: one of `pde.sets.LAYOUTS`.
+
+  Raises:
+    ValueError: if it does not.
+
+  Example:
+    >>> check_layout('fno', 'aligned')
+    Traceback (most recent call last):
+    ValueError: models=fno works on grids, not on functions of layout=aligned.
+  """
+  facts = operators.model_facts(model)
+  if facts.points == (layout == 'grid'):
+    where = 'at points' if facts.points else 'on grids'
+    raise ValueError(
+      f'models={model} works {where}, not on functions of layout={layout}.'
+    )
+  if facts.shared_points and layout == 'unaligned':
+    raise ValueError(
+      f'models={model} needs all functions at the same points: use '
+      'layout=aligned.'
+    )
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Functions:
   """Functions to learn from and to be tested on, for S seeds.
@@ -138,6 +166,7 @@ class Functions:
     samples: some test functions for pictures: 'inputs' [n, *input grid],
       'targets' [n, *output grid] and what the network takes, 'arguments'.
     periodic: whether the grid lacks the right end of each axis.
+    queries_per_function: rows of a function, if unaligned and solved.
     seeds: S seeds.
     batch_size: functions in a step; 0 takes all.
     sampling: one of `SAMPLINGS`.
@@ -151,6 +180,7 @@ class Functions:
   points: chex.Array | None
   samples: dict[str, Any]
   periodic: bool = False
+  queries_per_function: int = 1
   seeds: tuple[int, ...] = (0,)
   batch_size: int = 0
   sampling: str = 'epochs'
@@ -159,6 +189,28 @@ class Functions:
   def replace(self, **changes: Any) -> 'Functions':
     """Returns these functions with some attributes changed."""
     return dataclasses.replace(self, **changes)
+
+  def first(self, num_train: int) -> 'Functions':
+    """Returns these functions with fewer to train on.
+
+    Args:
+      num_train: functions that are kept (rows of an unaligned file).
+
+    Returns:
+      The others.
+
+    Raises:
+      ValueError: if there are fewer.
+    """
+    rows = checks.integer(num_train, name='num_train', low=1)
+    rows *= self.queries_per_function
+    if rows > self.num_train:
+      raise ValueError(
+        f'num_train={num_train} exceeds the '
+        f'{self.num_train // self.queries_per_function} training functions of '
+        f'problem={self.spec}.'
+      )
+    return self.replace(train=jax.tree.map(lambda x: x[:, :rows], self.train))
 
   def example(self) -> dict[str, chex.Array]:
     """One seed's training data, for shapes."""
@@ -285,6 +337,21 @@ class Functions:
       targets = jax.vmap(encode)(outputs, targets)
     bases = [operators.pod_basis(y, num_modes) for y in targets]
     return jax.tree.map(lambda *xs: jnp.stack(xs), *bases)
+
+  def network(self, model: str) -> types.Network:
+    """Builds a network for these functions.
+
+    Args:
+      model: a part of `operators.MODELS` that needs no basis; convolutions are
+        circular on periodic grids unless it says otherwise.
+
+    Returns:
+      The network.
+
+    Raises:
+      ValueError: if it does not fit.
+    """
+    return self._model(model, {})[0]({})
 
   def problem(
     self,
@@ -422,17 +489,7 @@ class Functions:
     """A network of `operators.MODELS` for these functions."""
     part = operators.MODELS.part(spec)
     build, facts = operators.MODELS[part.name], operators.model_facts(spec)
-    if facts.points == self.on_grids:
-      wanted = 'aligned or unaligned' if facts.points else 'grid'
-      raise ValueError(
-        f'model={spec} needs layout={wanted}; got layout={self.layout} of '
-        f'problem={self.spec}.'
-      )
-    if facts.shared_points and self.points is None:
-      raise ValueError(
-        f'model={spec} needs all functions at the same points: use '
-        'layout=aligned.'
-      )
+    check_layout(spec, self.layout)
     context: dict[str, Any] = {
       'out_channels': self.num_outputs,
       'method': 'auto',

@@ -96,6 +96,29 @@ class MixtureConfig(_classification.ClassificationConfig):
     name = SAMPLINGS.part(self.partition).name
     return 0 if name in _DRAWN else self.num_clients
 
+  def problem(self, **changes: Any) -> Mixture:
+    """Builds the problem of the knobs.
+
+    Args:
+      **changes: arguments of `mixtures` that differ from them.
+
+    Returns:
+      The problem.
+    """
+    own = {
+      'dataset': self.dataset,
+      'data_dir': self.data_dir or None,
+      'sampling': self.partition,
+      'network': self.network,
+      'kernel_init': self.kernel_init,
+      'num_clients': self.num_clients,
+      'batch_shape': (self.batch_size,),
+      'l2': self.l2,
+      'eval_batch_size': self.eval_batch_size,
+      'seeds': self.seeds,
+    }
+    return mixtures(**(own | changes))
+
 
 def mixtures(
   dataset: Any = 'digits(pixels=unit)',

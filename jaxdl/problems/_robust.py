@@ -3,6 +3,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -88,7 +89,7 @@ class RobustConfig(config_lib.BaseConfig):
       rule = functools.partial(
         aggregators.mean, weights=honest.astype(np.float32), mask=honest
       )
-      return aggregators.stateless(rule, explains=True)
+      return aggregators.stateless(rule)
     told = self.declared_byzantine
     with config_lib.naming(
       rules=spec,
@@ -101,12 +102,17 @@ class RobustConfig(config_lib.BaseConfig):
       )
 
   def make_attack(
-    self, rule: types.Aggregator, *, num_classes: int
+    self,
+    rule: types.Aggregator | None = None,
+    *,
+    damage: Callable[..., Any] | None = None,
+    num_classes: int,
   ) -> types.Attack:
     """Builds the attack, aimed at a rule where it needs one.
 
     Args:
       rule: the server's (its memory is not seen by the attack).
+      damage: `damage(honest, sent) -> f32[]`, what it does, in place of a rule.
       num_classes: K, for attacks that flip labels; 0 where there are none.
 
     Returns:
@@ -125,6 +131,7 @@ class RobustConfig(config_lib.BaseConfig):
         self.attack,
         num_clients=self.num_clients,
         num_byzantine=self.num_byzantine,
-        rule=known,
+        rule=None if rule is None else known,
+        damage=damage,
         num_classes=num_classes or None,
       )
