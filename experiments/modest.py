@@ -26,12 +26,6 @@ from jaxdl.experiment import compare, config as config_lib, runner
 knob = runner.knob
 
 
-def _small(methods):
-  """Small samples."""
-  few = {'sample_size': 4, 'num_aggregators': 2, 'min_models': 4}
-  return tuple(config_lib.lowered(m, **few) for m in methods)
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(problems.ClassificationConfig):
   """Knobs of decentralized sampling."""
@@ -42,6 +36,7 @@ class Config(problems.ClassificationConfig):
     ('modest', 'fl', 'dsgd'),
     'Methods to compare.',
     registry=sampling.METHODS,
+    smoke=lambda methods: tuple(map(sampling.small_method, methods)),
   )
   partition: str = knob(
     'overlapping_dirichlet(alpha=0.3, samples_per_client=64)',

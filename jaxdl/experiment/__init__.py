@@ -57,6 +57,7 @@ from jaxdl.experiment._compare import (
   Variant,
   compare,
   metric_rows,
+  reached,
   train,
 )
 from jaxdl.experiment.runner import (
@@ -87,6 +88,7 @@ __all__ = [
   'knob',
   'main',
   'metric_rows',
+  'reached',
   'reached',
   'read_rows',
   'record',

@@ -20,6 +20,7 @@ from jaxdl.decentralized.sampling._methods import (
   check_method,
   evaluate_watched,
   make_scene,
+  small_method,
   traffic_rows,
   watched,
 )
@@ -65,6 +66,7 @@ __all__ = [
   'check_method',
   'evaluate_watched',
   'make_scene',
+  'small_method',
   'traffic_rows',
   'watched',
   'Churn',

@@ -380,6 +380,31 @@ METHODS = registry.Registry(
 )
 
 
+def small_method(spec: str) -> str:
+  """Lowers the numbers of a method, for runs with a dozen nodes.
+
+  Args:
+    spec: a part of `METHODS`.
+
+  Returns:
+    The part with samples of four at most.
+
+  Example:
+    >>> small_method('modest(num_aggregators=9)'), small_method('dsgd')
+    ('modest(num_aggregators=4, sample_size=4)', 'dsgd')
+  """
+  part = METHODS.part(spec)
+  if 'sample_size' not in METHODS.options(part.name):
+    return spec
+  low = {
+    k: min(part.options[k], 4)
+    for k in ('num_aggregators', 'min_models')
+    if k in part.options
+  }
+  size = min(part.options.get('sample_size', 4), 4)
+  return registry.changed(spec, **low, sample_size=size)
+
+
 def check_method(spec: str, num_nodes: int) -> None:
   """Checks the numbers of a method against those of the nodes.
 
