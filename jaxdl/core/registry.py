@@ -387,6 +387,53 @@ class Registry(Mapping[str, Callable[..., Any]]):
     """Raises ValueError unless the text is a part, or a chain of them."""
     self.parts(text, name=name)
 
+  def value(self, text: str, option: str) -> Any:
+    """Returns what an option of a part is set to, or else its default.
+
+    Args:
+      text: the part.
+      option: its name.
+
+    Returns:
+      The value; None if the entry has no such option.
+
+    Raises:
+      ValueError: as `part`.
+
+    Example:
+      >>> CURVES = Registry('curve', {'line': lambda slope=1, offset=0: None})
+      >>> [CURVES.value('line(3)', k) for k in ('slope', 'offset', 'power')]
+      [3, 0, None]
+    """
+    part = self.part(text)
+    known = self.options(part.name)
+    if option not in known:
+      return None
+    return part.options.get(option, known[option].default)
+
+  def changed(self, text: str, /, **options: Any) -> str:
+    """Sets options of a part, see `changed`; values without a name get theirs.
+
+    Args:
+      text: the part.
+      **options: their new values.
+
+    Returns:
+      The part with them.
+
+    Raises:
+      ValueError: as `part`.
+
+    Example:
+      >>> CURVES = Registry('curve', {'line': lambda slope=1, offset=0: None})
+      >>> CURVES.changed('line(3)', offset=2)
+      'line(slope=3, offset=2)'
+    """
+    part = self.part(text)
+    whole = write(part.name, **(part.options | options))
+    self.check(whole)
+    return whole
+
   def make(self, text: str, /, *args: Any, **context: Any) -> Any:
     """Calls the function of a part.
 

@@ -17,7 +17,7 @@ from jaxdl.plots._functions import functions
 from jaxdl.plots._graphs import draw_topologies
 from jaxdl.plots._heat_maps import heat_map, weights_heat_map
 from jaxdl.plots._polygons import polygon
-from jaxdl.plots._training import last_rows, resolutions, spectrum, training
+from jaxdl.plots._training import last_functions, last_rows, resolutions, side_by_side, spectrum, sweep, training
 
 __all__ = [
   'aligned',
@@ -25,6 +25,7 @@ __all__ = [
   'draw_topologies',
   'functions',
   'heat_map',
+  'last_functions',
   'last_rows',
   'lines',
   'log_log',
@@ -32,7 +33,9 @@ __all__ = [
   'polygon',
   'resolutions',
   'rounding',
+  'side_by_side',
   'spectrum',
+  'sweep',
   'training',
   'weights_heat_map',
 ]

@@ -130,3 +130,89 @@ def resolutions(
     title=title,
   )
   return [path]
+
+
+def side_by_side(rows: Sequence[Row], splits: Sequence[str]) -> list[Row]:
+  """Turns splits into variants of one, for `training`.
+
+  Args:
+    rows: rows of a run.
+    splits: which; the others stay as they are.
+
+  Returns:
+    Rows of which those of the splits are test rows of 'variant, split', in the
+    order of the variants.
+
+  Example:
+    >>> rows = [{'step': 0, 'split': s, 'variant': 'fno'} for s in 'ab']
+    >>> [row['variant'] for row in side_by_side(rows, 'ab')]
+    ['fno, a', 'fno, b']
+  """
+  order = {
+    v: n for n, v in enumerate(dict.fromkeys(r['variant'] for r in rows))
+  }
+  return [
+    row | {'variant': f'{row["variant"]}, {row["split"]}', 'split': 'test'}
+    if row['split'] in splits
+    else row
+    for row in sorted(rows, key=lambda r: (r['step'], order[r['variant']]))
+  ]
+
+
+def last_functions(rows: Sequence[Row], column: str) -> list[Row]:
+  """Keeps of functions those at the last value of a sweep.
+
+  Args:
+    rows: rows of a run.
+    column: what was varied.
+
+  Returns:
+    All other rows but those of split 'train', and the functions. Values that
+    share theirs note inputs and targets once, at the first of them.
+  """
+  kept = [row for row in rows if row['split'] not in ('function', 'train')]
+  functions = [row for row in rows if row['split'] == 'function']
+  values = list(dict.fromkeys(row[column] for row in functions))
+  last = [row for row in functions if row[column] == values[-1]]
+  noted = {row['kind'] for row in last}
+  return [*kept, *last, *(r for r in functions if r['kind'] not in noted)]
+
+
+def sweep(
+  rows: Sequence[Row],
+  directory: pathlib.Path,
+  column: str,
+  *,
+  title: str,
+  xlabel: str,
+) -> list[pathlib.Path]:
+  """Draws errors along a sweep, beside those of the inputs where they matter.
+
+  Args:
+    rows: rows of a run with `model`; those of split 'interpolation' have
+      `rmse`.
+    directory: where `sweep.png` goes.
+    column: what was varied; 'num_train' gets slopes.
+    title: caption.
+    xlabel: what the abscissa shows.
+
+  Returns:
+    The paths written.
+  """
+  rooted = [row | {'rmse': row['mse'] ** 0.5} for row in last_rows(rows)]
+  beside = [row for row in rows if row['split'] == 'interpolation']
+  count = column == 'num_train'
+  root = 'Mean squared' if count else 'Root-mean-square'
+  path = _curves.log_log(
+    [*rooted, *beside],
+    directory / 'sweep.png',
+    'mse' if count else 'rmse',
+    x=column,
+    split='test' if count else None,
+    by='model',
+    fit=count,
+    xlabel=xlabel,
+    ylabel=f'{root} error on test functions',
+    title=title,
+  )
+  return [path]

@@ -22,59 +22,15 @@ notebook, in `experiment.train`:
 
 from jaxdl.problems._classification import ClassificationConfig, classification
 from jaxdl.problems._flows import rollout_rows, time_steps
-from jaxdl.problems._function_runs import (
-  MODELS,
-  FunctionsConfig,
-  check_equation,
-  fit_table,
-  labeled,
-  size_rows,
-  small_models,
-  smaller,
-  spectrum_rows,
-)
-from jaxdl.problems._functions import (
-  LOSSES,
-  NORMALIZERS,
-  FunctionProblem,
-  Functions,
-  for_task,
-  functions,
-)
-from jaxdl.problems._merging import (
-  MERGE_MEASURES,
-  MERGES,
-  MergeTests,
-  landscape_of,
-  small_landscape,
-)
-from jaxdl.problems._mixtures import (
-  SAMPLINGS,
-  Mixture,
-  MixtureConfig,
-  mixtures,
-)
-from jaxdl.problems._operator_clients import (
-  make_spread,
-  operator_clients,
-  spread_over,
-)
+from jaxdl.problems._function_runs import MODELS, FunctionsConfig, check_equation, fit_table, labeled, size_rows, small_models, smaller, spectrum_rows
+from jaxdl.problems._functions import LOSSES, NORMALIZERS, FunctionProblem, Functions, for_task, functions
+from jaxdl.problems._merging import MERGE_MEASURES, MERGES, MergeTests, landscape_of, small_landscape
+from jaxdl.problems._mixtures import SAMPLINGS, Mixture, MixtureConfig, mixtures
+from jaxdl.problems._operator_clients import make_spread, operator_clients, spread_over
 from jaxdl.problems._quadratics import quadratics
 from jaxdl.problems._robust import RULES, RobustConfig
-from jaxdl.problems._sweeps import (
-  SWEEPS,
-  Sweep,
-  interpolation_rows,
-  make_sweep,
-  small_sweep,
-  swept,
-)
-from jaxdl.problems._text import (
-  PRETRAININGS,
-  TEXTS,
-  TextConfig,
-  text,
-)
+from jaxdl.problems._sweeps import SWEEPS, Sweep, interpolation_rows, make_sweep, small_sweep, swept
+from jaxdl.problems._text import PRETRAININGS, TEXTS, TextConfig, text
 from jaxdl.problems._vectors import vectors
 
 __all__ = [

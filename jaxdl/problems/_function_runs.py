@@ -301,7 +301,9 @@ def trace(
     own = sets.PROBLEMS.value(problem, 'resolution')
     grid = [points if n == own else n for n in shapes.inputs.shape[1:-1]]
     args = (jax.ShapeDtypeStruct((1, *grid, 1), shapes.inputs.dtype),)
-  jax.eval_shape(network.apply, params, *args)
+  options = {'aligned': layout == 'aligned'} if len(args) == 2 else {}
+  apply = functools.partial(network.apply, **options)
+  jax.eval_shape(apply, params, *args)
   return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(params))
 
 
@@ -401,8 +403,8 @@ def check_equation(
   activation = operators.MODELS.value(model, 'activation')
   if activation in ('relu', 'identity'):
     raise ValueError(
-      'loss=equation needs a smooth activation: second derivatives of a network '
-      f'with {activation} vanish. Write '
+      'loss=equation needs a smooth activation: second derivatives of a '
+      f'network with {activation} vanish. Write '
       f'{operators.MODELS.changed(model, activation="tanh")}.'
     )
   if layout != 'aligned':

@@ -13,10 +13,11 @@ import numpy as np
 
 from jaxdl.core import checks
 from jaxdl.data.files import _bounded, _hdf5, _mat5
+from jaxdl.data.files import _limits
 
 Path = str | os.PathLike[str]
-FileError = _bounded.FileError
-MAX_BYTES = _bounded.MAX_BYTES
+FileError = _limits.FileError
+MAX_BYTES = _limits.MAX_BYTES
 _HDF5 = b'\x89HDF\r\n\x1a\n'
 
 
@@ -85,8 +86,8 @@ def pick(fields, available, path):
   for name in fields:
     if name not in available:
       raise FileError(
-        f'{path} has no field {_bounded.short(name)!r}: it has '
-        f'{_bounded.listed(available)}.'
+        f'{path} has no field {_limits.short(name)!r}: it has '
+        f'{_limits.listed(available)}.'
       )
   return fields
 
@@ -149,7 +150,7 @@ def load_mat(
   """
   check_slice(start, max_samples, subsample, spatial_axes)
   path = resolve(path)
-  budget = _bounded.Budget(path, max_bytes)
+  budget = _limits.Budget(path, max_bytes)
   options = (start, max_samples, subsample, spatial_axes)
   out = {}
   if is_hdf5(path):

@@ -9,14 +9,8 @@ import numpy as np
 from jaxdl.core import checks
 from jaxdl.data.files import _bounded, _hdf5
 from jaxdl.pde.sets import _files as files, _make as sets
-from jaxdl.pde.sets._files import (
-  MAX_BYTES,
-  FileError,
-  Path,
-  load_mat,
-  load_npz,
-  mat_shapes,
-)
+from jaxdl.pde.sets._files import MAX_BYTES, FileError, Path, load_mat, load_npz, mat_shapes
+from jaxdl.data.files import _limits
 
 
 def load_deeponet_npz(
@@ -179,7 +173,7 @@ def load_pdebench(
   checks.integer(time_subsample, name='time_subsample', low=1)
   checks.number(test_fraction, name='test_fraction', low=0.0, high=1.0)
   path = files.resolve(path)
-  budget = _bounded.Budget(path, max_bytes)
+  budget = _limits.Budget(path, max_bytes)
 
   def span(num, last=False):
     if last:
@@ -249,7 +243,7 @@ def load_pdebench(
     else:
       raise FileError(
         f'{path} is in no known PDEBench layout: it has '
-        f'{_bounded.listed(keys)}.'
+        f'{_limits.listed(keys)}.'
       )
     inside = set(holder)  # Asking the file would follow links.
     coordinates = {}
@@ -271,7 +265,7 @@ def load_pdebench(
 def _group(file, name, path):
   group = _hdf5.member(file, name, path)
   if not hasattr(group, 'keys'):
-    raise FileError(f'{_bounded.short(name)!r} of {path} must be a group.')
+    raise FileError(f'{_limits.short(name)!r} of {path} must be a group.')
   return group
 
 

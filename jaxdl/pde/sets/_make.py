@@ -75,14 +75,17 @@ def _mesh(axes):
   return np.stack(np.meshgrid(*axes, indexing='ij'), axis=-1)
 
 
+@functools.lru_cache(maxsize=32)
+def _recipe(spec, dtype):
+  """Returns a recipe, which may factor a covariance of a thousand points."""
+  del dtype  # The default float type, on which a recipe may depend.
+  return PROBLEMS.make(spec)
+
+
 @functools.lru_cache(maxsize=16)
 def _solver(spec, layout, queries_per_function, dtype):
-  """Returns a recipe and its compiled form, shared by all seeds and splits.
-
-  Building a recipe may factor a covariance of a thousand points.
-  """
-  del dtype  # The default float type, of which the compiled form depends.
-  recipe = PROBLEMS.make(spec)
+  """Returns a recipe and its compiled form, shared by all seeds and splits."""
+  recipe = _recipe(spec, dtype)
   num_fine = int(np.prod([len(axis) for axis in recipe.output_axes]))
   stride = (slice(None, None, recipe.stride),) * len(recipe.output_axes)
 
@@ -164,7 +167,7 @@ def operator_shapes(problem: str, *, layout: str = 'aligned') -> OperatorArrays:
   part = PROBLEMS.part(problem)
   dtype = np.dtype(jnp.result_type(float))
   spec = registry.write(part.name, **part.options)
-  recipe, _ = _solver(spec, layout, 1, dtype)
+  recipe = _recipe(spec, dtype)
   axes = tuple(axis[:: recipe.stride] for axis in recipe.output_axes)
   grid = tuple(map(len, recipe.input_axes))
   out = tuple(map(len, axes))
