@@ -46,12 +46,15 @@ def explained(network: Network, *example_inputs: Any) -> Network:
 
 
 def _says_it_better(error: Exception) -> bool:
-  """Whether a network of this package refused its arguments itself."""
+  """Whether a network refused its arguments itself, not one of its layers."""
   frame, trace = None, error.__traceback__
   while trace is not None:
     frame, trace = trace.tb_frame, trace.tb_next
   name = '' if frame is None else frame.f_globals.get('__name__', '')
-  return isinstance(error, ValueError) and name.startswith('jaxdl.')
+  layer = name.startswith('jaxdl.networks.functional')
+  return (
+    isinstance(error, ValueError) and name.startswith('jaxdl.') and not layer
+  )
 
 
 def _misfit(network, example_inputs, params, inputs) -> Exception | None:

@@ -12,30 +12,6 @@ from jaxdl.core.types import Network
 from jaxdl.networks import _linen, functional
 
 
-def check_sizes(
-  sizes: int | Sequence[int], name: str, *, empty: bool = False
-) -> tuple[int, ...]:
-  """Checks widths of layers.
-
-  Args:
-    sizes: the widths; a number is one of them.
-    name: of the argument, for messages.
-    empty: whether there may be none.
-
-  Returns:
-    A tuple of them.
-
-  Raises:
-    TypeError: if one of them is no integer.
-    ValueError: if one is below 1, or there is none.
-  """
-  sizes = (sizes,) if isinstance(sizes, int) else sizes
-  sizes = tuple(checks.integer(n, name=name, low=1) for n in sizes)
-  if not sizes and not empty:
-    raise ValueError(f'{name} is empty: need at least one width.')
-  return sizes
-
-
 def join(inputs: tuple[chex.Array, ...], *, aligned: bool) -> chex.Array:
   """Concatenates the inputs of an example along the last axis.
 
@@ -113,7 +89,7 @@ def mlp(
     >>> network.apply(params, jnp.zeros((4, 5))).shape
     (4, 3)
   """
-  sizes = check_sizes(hidden_sizes, 'hidden_sizes', empty=True)
+  sizes = functional.check_sizes(hidden_sizes, 'hidden_sizes', empty=True)
   sizes = (*sizes, checks.integer(num_outputs, name='num_outputs', low=1))
   functional.KERNEL_INITS.check(kernel_init)
   act = functional.activation(activation)

@@ -13,16 +13,6 @@ from jaxdl.core.types import Network
 from jaxdl.networks import functional
 
 
-def check_widths(
-  layers: Sequence[int], name: str = 'layers'
-) -> tuple[int, ...]:
-  """Returns the widths as a tuple, after checking that all are positive."""
-  layers = tuple(checks.integer(n, name=name, low=1) for n in layers)
-  if not layers:
-    raise ValueError(f'{name} is empty: need at least one width.')
-  return layers
-
-
 def dense_layers(
   layers: Sequence[int],
   *,
@@ -30,7 +20,7 @@ def dense_layers(
   activate_last: bool = False,
 ) -> Network:
   """Builds what widths stand for: Glorot normal kernels, inputs as they are."""
-  *hidden, last = check_widths(layers)
+  *hidden, last = functional.check_sizes(layers, 'layers')
   return networks.mlp(
     hidden,
     last,
@@ -63,8 +53,8 @@ def conv_branch(
 
   Source: Lu et al. 2022 (https://arxiv.org/abs/2111.05512).
   """
-  channels = check_widths(channels, 'channels')
-  layers = check_widths(layers)
+  channels = functional.check_sizes(channels, 'channels')
+  layers = functional.check_sizes(layers, 'layers')
   checks.integer(kernel_size, name='kernel_size', low=1)
   act = functional.activation(activation)
 
@@ -131,7 +121,7 @@ def stacked_branch(
   Source: Lu et al. 2021 (https://arxiv.org/abs/1910.03193).
   """
   checks.integer(num_branches, name='num_branches', low=1)
-  layers = check_widths(layers)
+  layers = functional.check_sizes(layers, 'layers')
   if layers[-1] != 1:
     raise ValueError(
       f'layers={layers} must end in 1: every branch gives one coefficient.'

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from jaxdl.core import checks
 from jaxdl.core.types import Network
 from jaxdl.networks import functional
-from jaxdl.operators import _branches as branches, _cnn as cnn
+from jaxdl.operators import _cnn as cnn
 
 
 def dilated_resnet(
@@ -42,7 +42,7 @@ def dilated_resnet(
   checks.integer(channels, name='channels', low=1)
   checks.integer(num_layers, name='num_layers', low=0)
   checks.choice(padding, functional.PADDINGS, name='padding')
-  dilations = branches.check_widths(dilations, 'dilations')
+  dilations = functional.check_sizes(dilations, 'dilations')
   act = functional.activation(activation)
 
   def layer(params, x, dilation=1):

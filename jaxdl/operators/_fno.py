@@ -248,9 +248,9 @@ def fno(
     out_channels: number of output functions.
     convention: see above; also how `modes` counts.
     activation: name or function.
-    domain_padding: cells appended with zeros at the end of each axis for functions
-      that are not periodic: an integer count, or a float share of the grid,
-      which keeps its meaning across resolutions.
+    domain_padding: cells appended with zeros at the end of each axis for
+      functions that are not periodic: an integer count, or a float share of the
+      grid, which keeps its meaning across resolutions.
     head_channels: hidden width of the head; 128 ('original') or 2 w.
     coordinates: whether they are appended to the input.
     transform: 'auto', 'matrix' or 'fft', see `spectral_convolution`.

@@ -175,6 +175,7 @@ def mgno_navier_stokes(
   padding: str = 'circular',
   transfer: str = 'plain',
   norm: str = 'sum',
+  residual_output: bool = True,
   activation: functional.Activation = 'gelu',
   method: str = 'conv',
 ) -> Network:
@@ -191,6 +192,7 @@ def mgno_navier_stokes(
     padding: see `mgno`.
     transfer: see `mgno`.
     norm: see `mgno`.
+    residual_output: see `mgno`.
     activation: see `mgno`.
     method: see `mgno`.
 
@@ -209,7 +211,7 @@ def mgno_navier_stokes(
     skip=False,
     bias=True,
     norm=norm,
-    residual_output=True,
+    residual_output=residual_output,
     activation=activation,
     method=method,
   )

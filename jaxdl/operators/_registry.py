@@ -8,6 +8,7 @@ from typing import Any
 from jaxdl import networks
 from jaxdl.core import registry
 from jaxdl.core.types import Network
+from jaxdl.networks import functional
 from jaxdl.operators import (
   _branches as branches,
   _cnn as cnn,
@@ -50,8 +51,8 @@ def _known(**known: bool) -> Callable[[Callable[..., Network]], Any]:
 
 @_known(points=True)
 def _deeponet(
-  branch_layers: Sequence[int] = (40, 40),
-  trunk_layers: Sequence[int] = (40, 40, 40),
+  branch_layers: int | Sequence[int] = (40, 40),
+  trunk_layers: int | Sequence[int] = (40, 40, 40),
   *,
   multi_output: str = 'independent',
   use_bias: bool = True,
@@ -60,8 +61,8 @@ def _deeponet(
   out_channels: int = 1,
 ) -> Network:
   return deeponets.deeponet(
-    branch_layers,
-    trunk_layers,
+    functional.check_sizes(branch_layers, 'branch_layers'),
+    functional.check_sizes(trunk_layers, 'trunk_layers'),
     num_outputs=out_channels,
     multi_output=multi_output,
     use_bias=use_bias,
@@ -78,14 +79,14 @@ def _harmonics(num):
 @_known(points=True)
 def _stacked_deeponet(
   stacked_layers: Sequence[int] = (20, 1),
-  trunk_layers: Sequence[int] = (40, 40, 40),
+  trunk_layers: int | Sequence[int] = (40, 40, 40),
   *,
   use_bias: bool = True,
   activation: str = 'relu',
   num_harmonics: int = 0,
   out_channels: int = 1,
 ) -> Network:
-  trunk_layers = branches.check_widths(trunk_layers, 'trunk_layers')
+  trunk_layers = functional.check_sizes(trunk_layers, 'trunk_layers')
   return deeponets.deeponet(
     branches.stacked_branch(
       trunk_layers[-1], stacked_layers, activation=activation
@@ -100,7 +101,7 @@ def _stacked_deeponet(
 
 @_known(points=True, shared_points=True, basis=True)
 def _pod_deeponet(
-  branch_layers: Sequence[int] = (40, 40),
+  branch_layers: int | Sequence[int] = (40, 40),
   *,
   num_modes: int = 32,
   activation: str = 'tanh',
@@ -112,7 +113,8 @@ def _pod_deeponet(
     raise ValueError(
       "model='pod_deeponet' needs basis=pod_basis(training_outputs, num_modes)."
     )
-  return pod.pod_deeponet(branch_layers, basis, activation=activation)
+  layers = functional.check_sizes(branch_layers, 'branch_layers', empty=True)
+  return pod.pod_deeponet(layers, basis, activation=activation)
 
 
 @_known(points=True)

@@ -129,7 +129,7 @@ class SequenceTest(parameterized.TestCase):
     net = operators.seq2seq(channels=3)
     u = jax.random.normal(jax.random.key(1), (2, 4))
     y = jnp.linspace(0, 1, 3)[:, None]
-    params = jax.tree.map(np.float64, net.init(KEY, u, y))
+    params = jax.tree.map(np.float64, net.init(KEY, u, y))['params']
     sigmoid = lambda x: 1 / (1 + np.exp(-x))
 
     def cell(p, h, c, x):
@@ -146,7 +146,7 @@ class SequenceTest(parameterized.TestCase):
     for point in np.float64(y):
       h, c = cell(params['decoder'], h, c, np.tile(point, (2, 1)))
       want.append(h @ params['head']['kernel'] + params['head']['bias'])
-    got = run(net, jax.tree.map(np.float32, params), u, y)
+    got = run(net, {'params': jax.tree.map(np.float32, params)}, u, y)
     np.testing.assert_allclose(got, np.stack(want, 1), atol=1e-5)
 
 

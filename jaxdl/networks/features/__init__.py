@@ -18,12 +18,64 @@
 Layers are those of `networks.mlp`, {'kernel', 'bias'}.
 """
 
-from jaxdl.networks.features._bundling import ReadoutStatistics, bundle, bundled_features, bundled_network, closed_form_readout, fit_readout, readout_statistics
-from jaxdl.networks.features._constants import matched, num_trained, sequential, trained_only, with_constants, without_constants
-from jaxdl.networks.features._maps import FEATURES, FeatureMap, Features, feature_map, identity_map, relu_map, urf_map
-from jaxdl.networks.features._networks import FINE_TUNINGS, adapted, fine_tuned, low_rank_network, partly_bundled, random_fourier, snnk_network
-from jaxdl.networks.features._random_features import SPECTRA, SPLITS, URF, arccos_kernel, fourier_series, gaussian_projection, gerf, one_sample_variance, relu_features, sample_series, sample_urf, urf_phi, urf_psi
-from jaxdl.networks.features._snnk import bottleneck_adapter, low_rank_dense, snnk_adapter, snnk_dense, snnk_mlp, uptrain
+from jaxdl.networks.features._bundling import (
+  ReadoutStatistics,
+  bundle,
+  bundled_features,
+  bundled_network,
+  closed_form_readout,
+  fit_readout,
+  readout_statistics,
+)
+from jaxdl.networks.features._constants import (
+  matched,
+  num_trained,
+  sequential,
+  trained_only,
+  with_constants,
+  without_constants,
+)
+from jaxdl.networks.features._maps import (
+  FEATURES,
+  FeatureMap,
+  Features,
+  feature_map,
+  identity_map,
+  relu_map,
+  urf_map,
+)
+from jaxdl.networks.features._networks import (
+  FINE_TUNINGS,
+  adapted,
+  fine_tuned,
+  low_rank_network,
+  partly_bundled,
+  random_fourier,
+  snnk_network,
+)
+from jaxdl.networks.features._random_features import (
+  SPECTRA,
+  SPLITS,
+  URF,
+  arccos_kernel,
+  fourier_series,
+  gaussian_projection,
+  gerf,
+  one_sample_variance,
+  relu_features,
+  sample_series,
+  sample_urf,
+  urf_phi,
+  urf_psi,
+)
+from jaxdl.networks.features._snnk import (
+  bottleneck_adapter,
+  low_rank_dense,
+  snnk_adapter,
+  snnk_dense,
+  snnk_mlp,
+  uptrain,
+)
 
 __all__ = [
   'FEATURES',

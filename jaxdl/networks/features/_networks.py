@@ -14,7 +14,13 @@ import jax.numpy as jnp
 from jaxdl.core import checks, registry
 from jaxdl.core.types import Network
 from jaxdl.networks import _dense, functional
-from jaxdl.networks.features import _bundling as bundling, _constants as constants, _maps as maps_lib, _random_features as random_features, _snnk as snnk
+from jaxdl.networks.features import (
+  _bundling as bundling,
+  _constants as constants,
+  _maps as maps_lib,
+  _random_features as random_features,
+  _snnk as snnk,
+)
 
 
 def _layers(sizes, activation='relu', *, activate_last=False):
@@ -72,7 +78,7 @@ def snnk_network(
 
   Source: Sehanobish et al. 2024 (https://arxiv.org/abs/2310.13225).
   """
-  layers = _dense.check_sizes(layers, 'layers')
+  layers = functional.check_sizes(layers, 'layers')
   mapped = _mapped(mapped, layers)
   widths = (dim, *layers)
 
@@ -120,7 +126,7 @@ def low_rank_network(
   Returns:
     A `Network` from f[..., d] to f[..., layers[-1]].
   """
-  layers = _dense.check_sizes(layers, 'layers')
+  layers = functional.check_sizes(layers, 'layers')
   mapped, last = _mapped(mapped, layers), len(layers) - 1
   parts = []
   for i, width in enumerate(layers):
@@ -223,7 +229,7 @@ def partly_bundled(
 
   Source: Sehanobish et al. 2024 (https://arxiv.org/abs/2310.13225).
   """
-  layers = _dense.check_sizes(layers, 'layers')
+  layers = functional.check_sizes(layers, 'layers')
   checks.integer(bundle_depth, name='bundle_depth', low=1, high=len(layers) - 1)
 
   def draw(key):

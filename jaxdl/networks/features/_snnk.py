@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxdl.core import checks
 from jaxdl.core.types import Network
-from jaxdl.networks import _dense, functional
+from jaxdl.networks import functional
 from jaxdl.networks.features._maps import FeatureMap
 
 
@@ -195,7 +195,7 @@ def snnk_mlp(
     A `Network`; `params` is a list of {'kernel', 'bias'} or {'psi'}: what
     `uptrain` makes of the parameters of `mlp`.
   """
-  layers = _dense.check_sizes(layers, 'layers')
+  layers = functional.check_sizes(layers, 'layers')
   act = functional.activation(activation)
   for i in maps:
     checks.integer(i, name='maps', low=0, high=len(layers) - 1)

@@ -13,9 +13,40 @@ Parameters of a layer are {'kernel': f[*window, I, O], 'bias': f[O]}.
   its common approximation.
 """
 
-from jaxdl.networks.functional._activations import ACTIVATIONS, Activation, activation, gelu
-from jaxdl.networks.functional._conv import METHODS, PADDINGS, coarse_grid, convolve, dense, flat_matmul, gather_windows, pad, upsample, upsampling_kernel_sizes
-from jaxdl.networks.functional._init import KERNEL_INITS, Leaf, draw, fan_in_init, glorot_init, he_init, layer_leaves, leaves_of, normal_init, parameter_dtype, pytorch_init, scale_leaves, zeros_init
+from jaxdl.networks.functional._activations import (
+  ACTIVATIONS,
+  Activation,
+  activation,
+  gelu,
+)
+from jaxdl.networks.functional._conv import (
+  METHODS,
+  PADDINGS,
+  coarse_grid,
+  convolve,
+  dense,
+  flat_matmul,
+  gather_windows,
+  pad,
+  upsample,
+  upsampling_kernel_sizes,
+)
+from jaxdl.networks.functional._init import (
+  KERNEL_INITS,
+  Leaf,
+  check_sizes,
+  draw,
+  fan_in_init,
+  glorot_init,
+  he_init,
+  layer_leaves,
+  leaves_of,
+  normal_init,
+  parameter_dtype,
+  pytorch_init,
+  scale_leaves,
+  zeros_init,
+)
 
 __all__ = [
   'ACTIVATIONS',
@@ -25,6 +56,7 @@ __all__ = [
   'METHODS',
   'PADDINGS',
   'activation',
+  'check_sizes',
   'coarse_grid',
   'convolve',
   'dense',

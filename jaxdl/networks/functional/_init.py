@@ -7,7 +7,7 @@ kernels compiles one random-number program instead of a hundred.
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import chex
@@ -201,6 +201,34 @@ def layer_leaves(
     part = KERNEL_INITS.part(bias_init, name='bias_init')
     leaves['bias'] = KERNEL_INITS.bound(part, (shape[-1],), fan_in=fan)
   return leaves
+
+
+def check_sizes(
+  sizes: int | Sequence[int], name: str, *, empty: bool = False
+) -> tuple[int, ...]:
+  """Checks widths of layers.
+
+  Args:
+    sizes: the widths; a number is one of them.
+    name: of the argument, for messages.
+    empty: whether there may be none.
+
+  Returns:
+    A tuple of them.
+
+  Raises:
+    TypeError: if one of them is no integer.
+    ValueError: if one is below 1, or there is none.
+
+  Example:
+    >>> check_sizes(64, 'hidden_sizes')
+    (64,)
+  """
+  sizes = (sizes,) if isinstance(sizes, int) else sizes
+  sizes = tuple(checks.integer(n, name=name, low=1) for n in sizes)
+  if not sizes and not empty:
+    raise ValueError(f'{name} is empty: need at least one width.')
+  return sizes
 
 
 def scale_leaves(shape: tuple[int, ...]) -> dict[str, Leaf]:

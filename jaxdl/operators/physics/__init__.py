@@ -12,8 +12,22 @@
 """
 
 from jaxdl.operators.physics._derivatives import derivatives, mixed_derivative
-from jaxdl.operators.physics._equations import DISTANCES, EQUATIONS, advection_residual, antiderivative_residual, burgers_residual, diffusion_reaction_residual, make_equation, nonlinear_ode_residual, pendulum_residual
-from jaxdl.operators.physics._tasks import collocation_task, draw_points, physics_task
+from jaxdl.operators.physics._equations import (
+  DISTANCES,
+  EQUATIONS,
+  advection_residual,
+  antiderivative_residual,
+  burgers_residual,
+  diffusion_reaction_residual,
+  make_equation,
+  nonlinear_ode_residual,
+  pendulum_residual,
+)
+from jaxdl.operators.physics._tasks import (
+  collocation_task,
+  draw_points,
+  physics_task,
+)
 
 __all__ = [
   'DISTANCES',
