@@ -112,6 +112,55 @@ def load_wine(
   )
 
 
+def load_diabetes(
+  *, seed: int = 0, test_fraction: float = 0.25
+) -> _dataset.Dataset:
+  """Returns 442 patients with 10 features, and how their illness went on.
+
+  Targets are standardised with the mean and deviation of the train part. Needs
+  scikit-learn.
+
+  Args:
+    seed: chooses the train/test split.
+    test_fraction: share held out, in (0, 1), rounded down.
+
+  Returns:
+    The data set, for regression: 332 train and 110 test examples at the
+    defaults, labels f32[n, 1], no classes.
+
+  Raises:
+    ImportError: if scikit-learn is missing; names the extra.
+
+  Example:
+    >>> load_diabetes().train_labels.shape
+    (332, 1)
+  """
+  checks.number(
+    test_fraction,
+    name='test_fraction',
+    low=0.0,
+    high=1.0,
+    open_low=True,
+    open_high=True,
+  )
+  datasets = _reading.require('sklearn.datasets', purpose='load_diabetes')
+  inputs, labels = datasets.load_diabetes(return_X_y=True)
+  order = np.random.default_rng(seed).permutation(len(labels))
+  held_out = max(1, int(len(labels) * test_fraction))
+  train, test = order[held_out:], order[:held_out]
+  labels = (labels - labels[train].mean()) / labels[train].std()
+  labels = labels[:, None].astype(np.float32)
+  inputs = inputs.astype(np.float32)
+  return _dataset.Dataset(
+    inputs[train],
+    labels[train],
+    inputs[test],
+    labels[test],
+    num_classes=0,
+    name='diabetes',
+  )
+
+
 def _split(
   inputs, labels, num_classes, name, seed, test_fraction, stratify
 ) -> _dataset.Dataset:

@@ -15,6 +15,7 @@ DATASETS = registry.Registry(
     'digits': _bundled.load_digits,
     'breast_cancer': _bundled.load_breast_cancer,
     'wine': _bundled.load_wine,
+    'diabetes': _bundled.load_diabetes,
     'synthetic': _synthetic.gaussian_mixture,
     'linear_regression': _synthetic.linear_regression,
     'synthetic_images': _synthetic.synthetic_images,
@@ -60,7 +61,7 @@ def load_dataset(
 
   Args:
     spec: a part of `DATASETS`, e.g. 'synthetic(num_features=3)'. `digits`,
-      `breast_cancer` and `wine` come with scikit-learn; `synthetic`,
+      `breast_cancer`, `wine`, `diabetes` come with scikit-learn; `synthetic`,
       `linear_regression`, `synthetic_images` and `skewed_logistic` are drawn;
       the others are read from local files.
     data_dir: folder of the files (for `npz` the file itself); unused

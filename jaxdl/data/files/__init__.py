@@ -6,10 +6,10 @@ names it; what a small file may unpack to is limited by `MAX_BYTES`, or
 `max_bytes` of the loader.
 """
 
-from jaxdl.data.files._bounded import MAX_BYTES, FileError
 from jaxdl.data.files._cifar import load_cifar10
 from jaxdl.data.files._idx import load_fashion_mnist, load_mnist, read_idx
 from jaxdl.data.files._leaf import load_leaf
+from jaxdl.data.files._limits import MAX_BYTES, FileError
 from jaxdl.data.files._npz import load_npz
 from jaxdl.data.files._sqlite import load_fedjax
 from jaxdl.data.files._tff import load_tff

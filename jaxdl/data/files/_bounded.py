@@ -10,97 +10,18 @@ import contextlib
 import gzip
 import io
 import math
-import os
 import pathlib
-import reprlib
 import zipfile
 import zlib
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from typing import IO, Any
 
 import numpy as np
 
-from jaxdl.core import checks
+from jaxdl.data.files import _limits, _unpickle
 
-# Most bytes that a file may unpack to, unless it is larger itself. Compression,
-# fill values and repeated parts let a small file declare arrays of any size;
-# `max_bytes` of the loaders overrides this.
-MAX_BYTES = 2**31
 _CHUNK = 2**20
 _HEAD = 2**14
-
-
-class FileError(ValueError):
-  """A file that is missing, broken or not in the expected layout."""
-
-
-class Budget:
-  """How many bytes one file may still unpack to.
-
-  Attributes:
-    path: the file, for messages.
-    limit: bytes that may be charged in all.
-    left: bytes that are left.
-  """
-
-  def __init__(self, path: Any, max_bytes: int = MAX_BYTES):
-    max_bytes = checks.integer(max_bytes, name='max_bytes', low=1)
-    self.path = path
-    self.limit = max(max_bytes, os.path.getsize(path))
-    self.left = self.limit
-
-  def take(self, num_bytes: int, what: str) -> None:
-    """Charges bytes that are about to be allocated.
-
-    Args:
-      num_bytes: how many.
-      what: what they are for, the subject of the message.
-
-    Raises:
-      FileError: if they exceed what is left.
-    """
-    if num_bytes > self.left:
-      raise FileError(
-        f'{self.path}: {what} takes {num_bytes} bytes where at most '
-        f'{self.left} of {self.limit} are left: pass a larger max_bytes if you '
-        'trust the file.'
-      )
-    self.left -= num_bytes
-
-
-def short(value: Any, limit: int = 120) -> str:
-  """Returns one printable line of bounded length.
-
-  Args:
-    value: a string, shown as it is, or anything else, abbreviated.
-    limit: most characters.
-
-  Returns:
-    Text for a message.
-
-  Example:
-    >>> short('a' * 200, limit=8)
-    'aaaaa...'
-  """
-  text = value if isinstance(value, str) else reprlib.repr(value)
-  text = ' '.join(text[: 4 * limit].split())
-  text = ''.join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-  return text if len(text) <= limit else text[: limit - 3] + '...'
-
-
-def listed(names: Iterable[Any], limit: int = 12) -> str:
-  """Returns names for a message, the first few in order.
-
-  Args:
-    names: strings, or what is shown as such.
-    limit: most names.
-
-  Returns:
-    Comma-separated names.
-  """
-  names = sorted(short(str(name), 40) for name in names)
-  more = len(names) - limit
-  return ', '.join(names[:limit]) + (f' and {more} more' if more > 0 else '')
 
 
 @contextlib.contextmanager
@@ -123,11 +44,11 @@ def reading(path: Any, kind: str) -> Generator[None]:
   """
   try:
     yield
-  except (FileError, ImportError):
+  except (_limits.FileError, ImportError):
     raise
   except Exception as error:
-    reason = short(str(error)).rstrip('.') or type(error).__name__
-    raise FileError(
+    reason = _limits.short(str(error)).rstrip('.') or type(error).__name__
+    raise _limits.FileError(
       f'{path}: not a readable {kind} file, perhaps truncated or corrupt '
       f'({reason}): fetch it again.'
     ) from None
@@ -154,13 +75,13 @@ def unpacked(path: pathlib.Path) -> Generator[Any]:
     with gzip.open(path, 'rb') as stream:
       yield stream
   except EOFError:
-    raise FileError(
+    raise _limits.FileError(
       f'{path}: expected a complete gzip stream, got a truncated one.'
     ) from None
   except (OSError, zlib.error) as error:
-    raise FileError(
+    raise _limits.FileError(
       f'{path}: expected a gzip stream, got something else '
-      f'({short(str(error)).rstrip(".")}).'
+      f'({_limits.short(str(error)).rstrip(".")}).'
     ) from None
 
 
@@ -185,7 +106,11 @@ def read_up_to(stream: IO[bytes], num_bytes: int) -> bytearray:
 
 
 def inflate(
-  content: bytes, limit: int, *, budget: Budget | None = None, what: str = ''
+  content: bytes,
+  limit: int,
+  *,
+  budget: _limits.Budget | None = None,
+  what: str = '',
 ) -> bytes:
   """Decompresses one zlib stream whose size nobody has declared.
 
@@ -240,7 +165,7 @@ def npy_header(
   )
   shape, fortran, dtype = read(stream)
   if len(shape) > 32 or any(type(n) is not int or n < 0 for n in shape):
-    raise ValueError(f'an array of shape {short(shape)}')
+    raise ValueError(f'an array of shape {_limits.short(shape)}')
   return shape, fortran, dtype, stream.tell()
 
 
@@ -265,19 +190,24 @@ def npy_shape(
 class Archive:
   """The arrays of a .npz file, read within a budget."""
 
-  def __init__(self, path: pathlib.Path, stream: IO[bytes], budget: Budget):
+  def __init__(
+    self, path: pathlib.Path, stream: IO[bytes], budget: _limits.Budget
+  ):
     self._path = path
     self._budget = budget
     head = stream.read(len(np.lib.format.MAGIC_PREFIX))
     if head == np.lib.format.MAGIC_PREFIX:
-      raise FileError(f'{path}: expected an .npz archive, got a single array.')
+      raise _limits.FileError(
+        f'{path}: expected an .npz archive, got a single array.'
+      )
     self._zip = zipfile.ZipFile(stream)
     self._members = {}
     for info in self._zip.infolist():
       name = info.filename.removesuffix('.npy')
       if name in self._members:
-        raise FileError(
-          f'{path} [{short(name)}]: expected every name once, got it twice.'
+        raise _limits.FileError(
+          f'{path} [{_limits.short(name)}]: expected every name once, got it '
+          'twice.'
         )
       self._members[name] = info
 
@@ -299,46 +229,52 @@ class Archive:
     Raises:
       FileError: if it is broken, over the budget or no plain array.
     """
-    where = f'{self._path} [{short(name)}]'
+    where = f'{self._path} [{_limits.short(name)}]'
     info = self._members[name]
     if info.flag_bits & 1:
-      raise FileError(f'{where}: expected a plain array, got encrypted bytes.')
+      raise _limits.FileError(
+        f'{where}: expected a plain array, got encrypted bytes.'
+      )
     # Others unpack a few kilobytes to gigabytes in one call.
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-      raise FileError(
+      raise _limits.FileError(
         f'{where}: expected a stored or deflated member, got compression '
         f'method {info.compress_type}.'
       )
     try:
       with self._zip.open(info) as stream:
         return self._array(where, stream, objects)
-    except FileError:
+    except _limits.FileError:
       raise
     except Exception as error:
-      raise FileError(
+      raise _limits.FileError(
         f'{where}: expected a plain array, got truncated or corrupt bytes '
-        f'({short(str(error)).rstrip(".") or type(error).__name__}).'
+        f'({_limits.short(str(error)).rstrip(".") or type(error).__name__}).'
       ) from None
 
   def _array(self, where, stream, objects) -> np.ndarray:
     head = bytes(read_up_to(stream, _HEAD))
     if head[:6] != np.lib.format.MAGIC_PREFIX:
-      raise FileError(f'{where}: expected a plain array, got no .npy header.')
+      raise _limits.FileError(
+        f'{where}: expected a plain array, got no .npy header.'
+      )
     shape, fortran, dtype, offset = npy_header(head)
     if dtype.kind == 'O':
       if not objects:
-        raise FileError(
+        raise _limits.FileError(
           f'{where}: expected a plain array, got a pickled object array.'
         )
       return self._objects(head[offset:], stream)
     if dtype.kind not in 'biufc':
-      raise FileError(f'{where}: expected numbers, got dtype {short(dtype)}.')
+      raise _limits.FileError(
+        f'{where}: expected numbers, got dtype {_limits.short(dtype)}.'
+      )
     size = math.prod(shape) * dtype.itemsize
-    self._budget.take(size, f'{short(repr(tuple(shape)))} {dtype}')
+    self._budget.take(size, f'{_limits.short(repr(tuple(shape)))} {dtype}')
     content = bytearray(head[offset:])
     content += read_up_to(stream, size + 1 - len(content))
     if len(content) != size:
-      raise FileError(
+      raise _limits.FileError(
         f'{where}: expected {size} bytes for shape {shape}, got '
         f'{"more" if len(content) > size else len(content)}.'
       )
@@ -347,8 +283,6 @@ class Archive:
     return array.astype(dtype.newbyteorder('='), copy=False)
 
   def _objects(self, head, stream) -> np.ndarray:
-    from jaxdl.data.files import _unpickle
-
     content = bytearray(head)
     content += read_up_to(stream, self._budget.left + 1 - len(content))
     self._budget.take(len(content), 'a pickled array')
@@ -360,7 +294,7 @@ class Archive:
 
 @contextlib.contextmanager
 def archive(
-  path: pathlib.Path, max_bytes: int = MAX_BYTES
+  path: pathlib.Path, max_bytes: int = _limits.MAX_BYTES
 ) -> Generator[Archive]:
   """Opens a .npz file.
 
@@ -374,6 +308,6 @@ def archive(
   Raises:
     FileError: instead of anything that goes wrong inside.
   """
-  budget = Budget(path, max_bytes)
+  budget = _limits.Budget(path, max_bytes)
   with reading(path, '.npz'), open(path, 'rb') as stream:
     yield Archive(path, stream, budget)

@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxdl.core import checks
 from jaxdl.data import _dataset
-from jaxdl.data.files import _bounded, _reading, _unpickle
+from jaxdl.data.files import _limits, _reading, _unpickle
 
 _RECORD = 1 + 3 * 32 * 32
 _MEAN = np.array([[[[0.4914, 0.4822, 0.4465]]]], np.float32)
@@ -93,7 +93,7 @@ def _read_binary(path) -> tuple[np.ndarray, np.ndarray]:
 def _read_python(path) -> tuple[np.ndarray, np.ndarray]:
   try:
     batch = _unpickle.loads(_reading.read_bytes(path))
-  except _bounded.FileError:
+  except _limits.FileError:
     raise
   except ValueError as error:
     raise _reading.problem(path, 'a pickle of plain data', str(error)) from None
@@ -109,7 +109,7 @@ def _read_python(path) -> tuple[np.ndarray, np.ndarray]:
       raise _reading.problem(
         path,
         f'the key {key.decode()!r}',
-        f'the keys {_bounded.listed(batch) or "of an empty dict"}',
+        f'the keys {_limits.listed(batch) or "of an empty dict"}',
       )
   pixels = batch[b'data']
   if (

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Generator
 from typing import Any
 
-from jaxdl.data.files import _bounded, _reading
+from jaxdl.data.files import _bounded, _limits, _reading
 
 _DEFLATE, _SHUFFLE, _FLETCHER, _LZF = 1, 2, 3, 32000
 # Most bytes that one stored byte becomes; 4 bytes are a checksum.
@@ -69,13 +69,13 @@ def member(group: Any, name: str, path: Any) -> Any:
   if name not in set(group):  # Asking the group would follow a link.
     raise _reading.problem(
       path,
-      f'the field {_bounded.short(name)!r}',
-      f'the fields {_bounded.listed(group) or "of an empty group"}',
+      f'the field {_limits.short(name)!r}',
+      f'the fields {_limits.listed(group) or "of an empty group"}',
     )
   if not _is_hard(group, name):
     raise _reading.problem(
       path,
-      f'{_bounded.short(name)!r} itself',
+      f'{_limits.short(name)!r} itself',
       'a soft or external link, which is not followed',
     )
   return group[name]
@@ -121,13 +121,13 @@ def array(group: Any, name: str, path: Any) -> Any:
     FileError: if it is none, lies in another file or uses an unknown filter.
   """
   data = member(group, name, path)
-  label = _bounded.short(name)
+  label = _limits.short(name)
   if not is_numeric(data):
     got = getattr(data, 'dtype', None)
     raise _reading.problem(
       path,
       f'a data set of numbers at {label!r}',
-      f'dtype {_bounded.short(got)}' if got is not None else 'something else',
+      f'dtype {_limits.short(got)}' if got is not None else 'something else',
     )
   properties = data.id.get_create_plist()
   if data.is_virtual or properties.get_external_count():
@@ -149,7 +149,7 @@ def _filters(properties) -> list[int]:
 
 
 def read(
-  data: Any, selection: tuple[slice, ...], budget: _bounded.Budget
+  data: Any, selection: tuple[slice, ...], budget: _limits.Budget
 ) -> Any:
   """Reads a part of a data set.
 
@@ -164,7 +164,7 @@ def read(
   Raises:
     FileError: if it is over the budget, or a chunk is broken.
   """
-  label = f'{_bounded.short(data.name)} {data.shape}'
+  label = f'{_limits.short(data.name)} {data.shape}'
   shape = list(data.shape)
   for axis, part in enumerate(selection):
     shape[axis] = len(range(*part.indices(shape[axis])))

@@ -7,7 +7,7 @@ import os
 import numpy as np
 
 from jaxdl.data import _dataset
-from jaxdl.data.files import _bounded, _reading
+from jaxdl.data.files import _bounded, _limits, _reading
 
 _DTYPES = {
   0x08: '>u1',
@@ -26,7 +26,7 @@ _MOMENTS = {'mnist': (0.1307, 0.3081), 'fashion_mnist': (0.2860, 0.3530)}
 
 
 def read_idx(
-  path: str | os.PathLike[str], *, max_bytes: int = _bounded.MAX_BYTES
+  path: str | os.PathLike[str], *, max_bytes: int = _limits.MAX_BYTES
 ) -> np.ndarray:
   """Reads one IDX file, plain or `.gz`.
 
@@ -44,7 +44,7 @@ def read_idx(
       the file.
   """
   path = _reading.existing(path)
-  budget = _bounded.Budget(path, max_bytes)
+  budget = _limits.Budget(path, max_bytes)
   with _bounded.unpacked(path) as stream:
     head = stream.read(4)
     if len(head) < 4:
@@ -89,7 +89,7 @@ def load_mnist(
   *,
   normalize: bool = True,
   flatten: bool = False,
-  max_bytes: int = _bounded.MAX_BYTES,
+  max_bytes: int = _limits.MAX_BYTES,
 ) -> _dataset.Dataset:
   """Loads MNIST from its four IDX files (plain or `.gz`).
 
@@ -121,7 +121,7 @@ def load_fashion_mnist(
   *,
   normalize: bool = True,
   flatten: bool = False,
-  max_bytes: int = _bounded.MAX_BYTES,
+  max_bytes: int = _limits.MAX_BYTES,
 ) -> _dataset.Dataset:
   """Loads Fashion-MNIST from its four IDX files (plain or `.gz`).
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxdl.core import checks
 from jaxdl.data import _dataset
-from jaxdl.data.files import _bounded, _reading
+from jaxdl.data.files import _limits, _reading
 
 
 class Layout(NamedTuple):
@@ -84,7 +84,7 @@ def client_arrays(
       raise _reading.problem(
         where,
         f'the feature {key!r}',
-        f'the features {_bounded.listed(examples) or "of none"}',
+        f'the features {_limits.listed(examples) or "of none"}',
       )
   x = np.asarray(examples[rule.inputs])
   y = np.asarray(examples[rule.labels])

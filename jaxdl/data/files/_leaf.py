@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxdl.data import _dataset
-from jaxdl.data.files import _bounded, _reading
+from jaxdl.data.files import _limits, _reading
 
 
 def load_leaf(
@@ -104,7 +104,7 @@ def load_leaf(
         raise _reading.problem(
           where,
           'one shape of inputs for all users',
-          _bounded.short(str(sorted(shapes))),
+          _limits.short(str(sorted(shapes))),
         )
     clients.append(
       _dataset.ClientExamples(tuple(ids), tuple(inputs), tuple(labels))
@@ -131,7 +131,7 @@ def _read_side(paths) -> dict[str, tuple[str, list[Any], list[Any]]]:
         raw, object_pairs_hook=_object, parse_constant=_refuse
       )
     except (ValueError, RecursionError, MemoryError) as error:
-      reason = _bounded.short(str(error)).rstrip('.')
+      reason = _limits.short(str(error)).rstrip('.')
       raise _reading.problem(
         path, 'JSON', f'something else ({reason})'
       ) from None
@@ -146,7 +146,7 @@ def _read_side(paths) -> dict[str, tuple[str, list[Any], list[Any]]]:
         raise _reading.problem(
           path,
           f'the key {key!r} with a {kind.__name__}',
-          f'the keys {_bounded.listed(content) or "of an empty object"}'
+          f'the keys {_limits.listed(content) or "of an empty object"}'
           if key not in content
           else type(content[key]).__name__,
         )
@@ -158,7 +158,7 @@ def _read_side(paths) -> dict[str, tuple[str, list[Any], list[Any]]]:
         f'{len(users)} users and {len(counts)} counts',
       )
     for user, count in zip(users, counts, strict=True):
-      where = f'{path}, user {_bounded.short(repr(user))}'
+      where = f'{path}, user {_limits.short(repr(user))}'
       if not isinstance(user, str):
         raise _reading.problem(where, 'a string', type(user).__name__)
       if user in side:
@@ -173,13 +173,13 @@ def _read_side(paths) -> dict[str, tuple[str, list[Any], list[Any]]]:
           raise _reading.problem(
             where,
             f'the key {key!r} with a list',
-            f'the keys {_bounded.listed(data) or "of an empty object"}',
+            f'the keys {_limits.listed(data) or "of an empty object"}',
           )
       _reading.same_length(where, data['x'], data['y'])
       if type(count) is not int or len(data['y']) != count:
         raise _reading.problem(
           where,
-          f'{_bounded.short(count)} examples as in num_samples',
+          f'{_limits.short(count)} examples as in num_samples',
           f'{len(data["y"])}',
         )
       side[user] = (where, data['x'], data['y'])
@@ -188,7 +188,7 @@ def _read_side(paths) -> dict[str, tuple[str, list[Any], list[Any]]]:
       raise _reading.problem(
         path,
         'all of user_data among the users',
-        f'{_bounded.listed(others)} too',
+        f'{_limits.listed(others)} too',
       )
   return side
 
@@ -253,7 +253,7 @@ def _encode(where, texts, codes) -> np.ndarray:
     raise _reading.problem(
       where,
       'strings of one positive length',
-      f'lengths {_bounded.short(str(sorted(lengths)))}',
+      f'lengths {_limits.short(str(sorted(lengths)))}',
     )
   unknown = {c for text in texts for c in text} - set(codes)
   if unknown:

@@ -15,7 +15,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from jaxdl.data.files import _bounded
+from jaxdl.data.files import _bounded, _limits
 
 _MATRIX, _COMPRESSED = 14, 15
 _FLAGS, _DIMS, _NAMES = 6, 5, (1, 16)
@@ -163,14 +163,14 @@ def variables(
       entry = (at + 8, num_bytes, kind == _COMPRESSED)
       name, shape, numeric, _ = _head(_part(stream, order, *entry), order)
       if name in found:
-        raise ValueError(f'the variable {_bounded.short(name)!r} twice')
+        raise ValueError(f'the variable {_limits.short(name)!r} twice')
       found[name] = Variable(name, shape, numeric, *entry)
       at += 8 + num_bytes
   return order, found
 
 
 def read(
-  path: pathlib.Path, order: str, entry: Variable, budget: _bounded.Budget
+  path: pathlib.Path, order: str, entry: Variable, budget: _limits.Budget
 ) -> np.ndarray:
   """Reads one numeric variable.
 
@@ -193,7 +193,7 @@ def read(
     kind = np.dtype(_CLASSES[flags & 0xFF])
     halves = 2 if flags & _COMPLEX else 1
     num = math.prod(shape)
-    label = f'{_bounded.short(entry.name)} {shape}'
+    label = f'{_limits.short(entry.name)} {shape}'
     if halves == 2:
       kind = np.dtype('c16') if kind.itemsize > 4 else np.dtype('c8')
     parts = []

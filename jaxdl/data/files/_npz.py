@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 
 from jaxdl.data import _dataset
-from jaxdl.data.files import _bounded, _reading
+from jaxdl.data.files import _bounded, _limits, _reading
 
 _KEYS = (
   ('train_inputs', 'train_labels', 'test_inputs', 'test_labels'),
@@ -21,7 +21,7 @@ def load_npz(
   scale: float = 1.0,
   num_classes: int | None = None,
   name: str | None = None,
-  max_bytes: int = _bounded.MAX_BYTES,
+  max_bytes: int = _limits.MAX_BYTES,
 ) -> _dataset.Dataset:
   """Loads a data set from one NumPy archive, without unpickling anything.
 
@@ -55,7 +55,7 @@ def load_npz(
         raise _reading.problem(
           path,
           f'the key {key!r}',
-          f'the keys {_bounded.listed(present) or "of an empty archive"}',
+          f'the keys {_limits.listed(present) or "of an empty archive"}',
         )
     arrays = [archive.read(key) for key in keys]
   out = []

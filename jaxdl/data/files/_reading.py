@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from jaxdl.core import extras
-from jaxdl.data.files import _bounded
+from jaxdl.data.files import _bounded, _limits
 
 require = extras.require
 
 
-def problem(path: Any, expected: str, got: str) -> _bounded.FileError:
+def problem(path: Any, expected: str, got: str) -> _limits.FileError:
   """Returns the error that every loader raises for a bad file.
 
   Args:
@@ -25,7 +25,7 @@ def problem(path: Any, expected: str, got: str) -> _bounded.FileError:
   Returns:
     A ValueError to raise.
   """
-  return _bounded.FileError(f'{path}: expected {expected}, got {got}.')
+  return _limits.FileError(f'{path}: expected {expected}, got {got}.')
 
 
 def find(
@@ -175,7 +175,7 @@ def as_float32(path: Any, values: np.ndarray) -> np.ndarray:
     lost = np.isinf(out) & np.isfinite(values)
     if lost.any():
       raise problem(
-        path, 'numbers that float32 can hold', _bounded.short(values[lost][0])
+        path, 'numbers that float32 can hold', _limits.short(values[lost][0])
       )
   return out
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxdl.core import checks
 from jaxdl.data import _dataset
-from jaxdl.data.files import _bounded, _layouts, _reading
+from jaxdl.data.files import _bounded, _layouts, _limits, _reading
 
 _TABLE = 'federated_data'
 _EXPECTED = (
@@ -25,7 +25,7 @@ def load_fedjax(
   *,
   kind: str = 'emnist',
   max_clients: int | None = None,
-  max_bytes: int = _bounded.MAX_BYTES,
+  max_bytes: int = _limits.MAX_BYTES,
 ) -> _dataset.FederatedDataset:
   """Loads federated EMNIST or CIFAR-100 from FedJAX's SQLite files.
 
@@ -68,7 +68,7 @@ def load_fedjax(
 def _read(
   msgpack: Any, path, rule, max_clients, max_bytes
 ) -> _dataset.ClientExamples:
-  budget = _bounded.Budget(path, max_bytes)
+  budget = _limits.Budget(path, max_bytes)
   uri = f'file:{urllib.parse.quote(str(path.absolute()))}?mode=ro'
   clients = {}
   with _bounded.reading(path, 'SQLite'):
@@ -76,7 +76,7 @@ def _read(
       with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
         _guard(connection, path)
         for name, packed, count in _rows(connection, path, max_clients):
-          where = f'{path}, client {_bounded.short(name)!r}'
+          where = f'{path}, client {_limits.short(name)!r}'
           # The file tells text and bytes apart, people do not.
           if name in clients:
             raise _reading.problem(where, 'every client once', 'a second row')
@@ -86,12 +86,12 @@ def _read(
           if type(count) is not int or len(y) != count:
             raise _reading.problem(
               where,
-              f'{_bounded.short(count)} examples as in num_examples',
+              f'{_limits.short(count)} examples as in num_examples',
               f'{len(y)}',
             )
           clients[name] = (x, y)
     except sqlite3.Error as error:
-      reason = _bounded.short(str(error)).rstrip('.')
+      reason = _limits.short(str(error)).rstrip('.')
       raise _reading.problem(path, _EXPECTED, reason) from None
   if not clients:
     raise _reading.problem(path, 'clients', 'none')
@@ -153,7 +153,7 @@ def _name(path, client_id) -> str:
 
 
 def _unpack(
-  msgpack: Any, where: str, packed: Any, budget: _bounded.Budget
+  msgpack: Any, where: str, packed: Any, budget: _limits.Budget
 ) -> dict[str, Any]:
   """Decodes one client's row to feature name -> array."""
   # Lists are shapes: longer ones only serve to fill the memory.
@@ -180,13 +180,13 @@ def _unpack(
     features = msgpack.unpackb(
       content, ext_hook=extension, raw=False, **lengths
     )
-  except _bounded.FileError:
+  except _limits.FileError:
     raise
   except Exception as error:
     raise _reading.problem(
       where,
       'zlib-packed msgpack of arrays',
-      f'something else ({_bounded.short(str(error)).rstrip(".")})',
+      f'something else ({_limits.short(str(error)).rstrip(".")})',
     ) from None
   if not isinstance(features, dict):
     raise _reading.problem(where, 'a dict of arrays', type(features).__name__)

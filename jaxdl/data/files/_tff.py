@@ -5,7 +5,7 @@ import os
 
 from jaxdl.core import checks
 from jaxdl.data import _dataset
-from jaxdl.data.files import _bounded, _hdf5, _layouts, _reading
+from jaxdl.data.files import _bounded, _hdf5, _layouts, _limits, _reading
 
 
 def load_tff(
@@ -13,7 +13,7 @@ def load_tff(
   *,
   kind: str = 'emnist',
   max_clients: int | None = None,
-  max_bytes: int = _bounded.MAX_BYTES,
+  max_bytes: int = _limits.MAX_BYTES,
 ) -> _dataset.FederatedDataset:
   """Loads federated EMNIST or CIFAR-100 from HDF5 files.
 
@@ -56,18 +56,18 @@ def load_tff(
 
 
 def _read(path, rule, max_clients, max_bytes) -> _dataset.ClientExamples:
-  budget = _bounded.Budget(path, max_bytes)
+  budget = _limits.Budget(path, max_bytes)
   clients = {}
   with _hdf5.opened(path, 'HDF5', 'load_tff') as file:
     if 'examples' not in list(file):
       raise _reading.problem(
         path,
         "the group 'examples'",
-        f'the keys {_bounded.listed(file) or "of an empty file"}',
+        f'the keys {_limits.listed(file) or "of an empty file"}',
       )
     examples = _group(file, 'examples', path)
     for name in sorted(examples)[:max_clients]:
-      where = f'{path}, client {_bounded.short(name)!r}'
+      where = f'{path}, client {_limits.short(name)!r}'
       group = _group(examples, name, where)
       features = {}
       with _bounded.reading(where, 'HDF5'):

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl.data.files import _bounded
+from jaxdl.data.files import _limits
 
 _NAMES = {
   ('numpy', 'dtype'): 'dtype',
@@ -85,7 +85,7 @@ class _Record:
 
 def loads(
   content: bytes,
-  budget: _bounded.Budget | None = None,
+  budget: _limits.Budget | None = None,
   *,
   objects: bool = False,
 ) -> Any:
@@ -109,7 +109,7 @@ def loads(
     return _Decoder(charge, objects).decode(_Machine(content, charge).run())
   except ValueError as error:
     kind = type(error)
-    if kind is ValueError or issubclass(kind, _bounded.FileError):
+    if kind is ValueError or issubclass(kind, _limits.FileError):
       raise
     got = kind.__name__  # Such as UnicodeDecodeError.
   except Exception as error:
@@ -120,7 +120,7 @@ def loads(
 class _Charge:
   """Counts what a pickle makes out of shared parts."""
 
-  def __init__(self, budget: _bounded.Budget | None, limit: int):
+  def __init__(self, budget: _limits.Budget | None, limit: int):
     self._budget = budget
     self._left = limit
 
@@ -226,7 +226,7 @@ class _Machine:
   def _encode(self, text, codec):
     """How old protocols write bytes."""
     if type(text) is not str or codec not in ('latin1', b'latin1'):
-      raise ValueError(f'codec {_bounded.short(codec)} is not plain data')
+      raise ValueError(f'codec {_limits.short(codec)} is not plain data')
     self._charge(len(text))
     return text.encode('latin1')
 
@@ -302,8 +302,7 @@ def _known(module: Any, name: Any) -> _Name:
     raise ValueError('a name that is no string')
   if (module, name) not in _NAMES:
     raise ValueError(
-      f'{_bounded.short(module, 40)}.{_bounded.short(name, 40)} is not plain '
-      'data'
+      f'{_limits.short(module, 40)}.{_limits.short(name, 40)} is not plain data'
     )
   return _Name(_NAMES[module, name])
 
@@ -364,13 +363,13 @@ class _Decoder:
     ):
       raise ValueError('an array that does not decode')
     if len(shape) > 32 or any(type(n) is not int or n < 0 for n in shape):
-      raise ValueError(f'an array of shape {_bounded.short(shape)}')
+      raise ValueError(f'an array of shape {_limits.short(shape)}')
     if name[:1] == 'O':
       return self._object_array(raw, shape, order)
     # The letter and the bytes of one number.
     if len(name) > 3 or name[:1] not in tuple('uifb') or not name[1:].isdigit():
       raise ValueError(
-        f'an array of dtype {_bounded.short(name)!r} is not plain numbers'
+        f'an array of dtype {_limits.short(name)!r} is not plain numbers'
       )
     if type(raw) in (list, tuple):
       raise ValueError('an array of objects is not plain data')
@@ -383,11 +382,11 @@ class _Decoder:
       endian = dtype.state[1]
       endian = endian.decode('ascii') if isinstance(endian, bytes) else endian
     if endian not in ('<', '>', '=', '|'):
-      raise ValueError(f'byte order {_bounded.short(endian)!r} of an array')
+      raise ValueError(f'byte order {_limits.short(endian)!r} of an array')
     kind = np.dtype(('' if endian == '|' else endian) + name)
     if math.prod(shape) * kind.itemsize != len(raw):
       raise ValueError(
-        f'an array of shape {_bounded.short(shape)} and dtype {name} has '
+        f'an array of shape {_limits.short(shape)} and dtype {name} has '
         f'{len(raw)} bytes'
       )
     self._charge(len(raw))
@@ -400,7 +399,7 @@ class _Decoder:
     items = self.decode(raw)
     if len(items) != math.prod(shape):
       raise ValueError(
-        f'an array of shape {_bounded.short(shape)} has {len(items)} objects'
+        f'an array of shape {_limits.short(shape)} has {len(items)} objects'
       )
     if not all(
       type(item) in (int, float, bool)

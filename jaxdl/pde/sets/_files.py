@@ -12,8 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxdl.core import checks
-from jaxdl.data.files import _bounded, _hdf5, _mat5
-from jaxdl.data.files import _limits
+from jaxdl.data.files import _bounded, _hdf5, _limits, _mat5
 
 Path = str | os.PathLike[str]
 FileError = _limits.FileError

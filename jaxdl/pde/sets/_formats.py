@@ -7,10 +7,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxdl.core import checks
-from jaxdl.data.files import _bounded, _hdf5
+from jaxdl.data.files import _bounded, _hdf5, _limits
 from jaxdl.pde.sets import _files as files, _make as sets
-from jaxdl.pde.sets._files import MAX_BYTES, FileError, Path, load_mat, load_npz, mat_shapes
-from jaxdl.data.files import _limits
+from jaxdl.pde.sets._files import (
+  MAX_BYTES,
+  FileError,
+  Path,
+  load_mat,
+  load_npz,
+  mat_shapes,
+)
 
 
 def load_deeponet_npz(
@@ -242,8 +248,7 @@ def load_pdebench(
       holder = _group(holder, 'grid', path) if grid else {}
     else:
       raise FileError(
-        f'{path} is in no known PDEBench layout: it has '
-        f'{_limits.listed(keys)}.'
+        f'{path} is in no known PDEBench layout: it has {_limits.listed(keys)}.'
       )
     inside = set(holder)  # Asking the file would follow links.
     coordinates = {}
