@@ -35,7 +35,7 @@ class Config(problems.ClassificationConfig, problems.RobustConfig):
       'median',
       'trimmed_mean',
       'multi_krum',
-      'flag',
+      'flag(scale=num_components)',
       'nnm+trimmed_mean',
     ),
     "Rules to compare; 'oracle' averages the honest workers.",
