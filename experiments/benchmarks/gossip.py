@@ -15,9 +15,8 @@ import optax
 from absl import app, flags
 
 from experiments.benchmarks import _timing
-from jaxdl import data, decentralized, local, mixing, plots
+from jaxdl import data, decentralized, local, mixing, plots, problems
 from jaxdl.core import keys
-from jaxdl.experiment import supervised
 from jaxdl.mixing import graphs
 
 FLAGS = flags.FLAGS
@@ -36,23 +35,23 @@ class Setting:
   def __init__(self, num_clients: int):
     # Digits has 1347 examples: more clients than that share their data.
     distinct = min(num_clients, 1024)
-    config = supervised.SupervisedConfig(
+    self.size = 8
+    problem = problems.classification(
+      partition='overlapping_dirichlet(alpha=1.0, samples_per_client=32)',
       num_clients=distinct,
-      partition='overlapping_dirichlet',
-      examples_per_client=32,
+      batch_size=self.size,
     )
-    simulation = supervised.simulate(config)
     self.n = num_clients
-    self.size = config.batch_size
-    self.task = simulation.task
+    self.task = problem.task
     shared = jnp.arange(num_clients) % distinct
-    self.data = {k: v[0, shared] for k, v in simulation.client_data.items()}
-    self.mask = simulation.mask[0, shared]
+    client_data, mask = problem.data
+    self.data = {k: v[0, shared] for k, v in client_data.items()}
+    self.mask = mask[0, shared]
     self.matrix = mixing.metropolis(graphs.ring(num_clients))
     self.algorithm = decentralized.gossip_sgd(
       self.task,
       mixing.from_matrix(self.matrix),
-      num_clients=num_clients,
+      num_clients,
       optimizer=optax.sgd(RATE),
     )
     self.state = self.algorithm.init(jax.random.key(0))
@@ -163,13 +162,13 @@ def against_size() -> tuple[str, list[float]]:
     setting = Setting(n)
     params = setting.state.params
     fns, memory = {}, {}
-    for label, topology, structure in (
-      ('ring', 'ring', None),
-      ('ring, dense product', 'ring', 'dense'),
-      ('exponential', 'exponential', None),
-      ('base', 'base', None),
+    for label, topology in (
+      ('ring', 'ring'),
+      ('ring, dense product', 'ring(structure=dense)'),
+      ('exponential', 'exponential'),
+      ('base', 'base'),
     ):
-      mixer = mixing.make_mixer(topology, n, structure=structure)
+      mixer = mixing.make_mixer(topology, n)
       step = jax.jit(mixer.apply)
       fns[label] = lambda f=step, p=params: f(p, jnp.asarray(1))
       memory[label] = _timing.memory(mixer.apply, params, jnp.asarray(1))

@@ -17,6 +17,7 @@ from absl import app, flags
 
 from experiments.benchmarks import _timing
 from jaxdl import mixing, plots
+from jaxdl.core import registry
 
 FLAGS = flags.FLAGS
 flags.DEFINE_bool('write', False, 'Write plots and the section of RESULTS.md.')
@@ -66,7 +67,7 @@ def make_step(topology: str, n: int, d: int) -> Step:
     The contenders, after a check that they agree.
   """
   mixer = mixing.make_mixer(topology, n)
-  dense = mixing.make_mixer(topology, n, structure='dense')
+  dense = mixing.make_mixer(registry.changed(topology, structure='dense'), n)
   x = jax.random.normal(jax.random.key(0), (n, d))
   host, matrix = np.asarray(x), np.asarray(mixer.matrix(0))
   args = (x, jnp.asarray(0))

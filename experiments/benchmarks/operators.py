@@ -52,7 +52,7 @@ Makers = dict[str, Callable[[], peers.Contender]]
 _claim = _timing.Claim
 
 # Written by hand, with the figures of the day.
-_TRIED = pathlib.Path(__file__).with_name('_operators_tried.md')
+_TRIED = pathlib.Path(__file__).with_name('TRIED.md')
 
 
 def ours(network: Network, *inputs: chex.Array) -> peers.Contender:
