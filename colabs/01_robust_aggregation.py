@@ -76,8 +76,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import optax
 
-from jaxdl import aggregators, attacks, federated, local, metrics
-from jaxdl.experiment import supervised
+from jaxdl import aggregators, attacks, experiment, federated, problems
 
 plt.style.use('tableau-colorblind10')
 
@@ -129,20 +128,20 @@ for name, rule in rules.items():
 # %% [markdown]
 # ## Who was listened to?
 #
-# Rules that need only inner products between clients return their weights, and
-# chains of pre-aggregators cost no further pass over the data.
+# `weights_of` runs a rule, or a chain of them, and returns the weights that the
+# clients got instead of the update; it costs no further pass over the data.
 
 # %%
-krum = functools.partial(aggregators.krum_weights, num_byzantine=3)
+krum = functools.partial(aggregators.krum, num_byzantine=3)
 nnm = functools.partial(aggregators.nnm, num_byzantine=3)
-weights = {
+compared = {
   'krum': krum,
   'nnm+krum': aggregators.chain(nnm, krum),
-  'geometric median': aggregators.geometric_median_weights,
+  'geometric median': aggregators.geometric_median,
 }
 fig, axes = plt.subplots(figsize=(6, 2.6), layout='constrained')
-for i, (name, rule) in enumerate(weights.items()):
-  value = jax.jit(rule)(updates)
+for i, (name, rule) in enumerate(compared.items()):
+  value = jax.jit(functools.partial(aggregators.weights_of, rule))(updates)
   axes.bar(np.arange(15) + 0.25 * (i - 1), value, 0.25, label=name)
 axes.axvspan(11.5, 14.5, color='0.9', zorder=0)
 axes.set(xlabel='Worker (grey: adversarial)', ylabel='Weight')
@@ -152,55 +151,40 @@ plt.show()
 # %% [markdown]
 # ## Training
 #
-# One algorithm, any rule: digits dealt to fifteen workers, three of which send
-# eight times the honest mean, backwards. The mean breaks, coordinate-wise rules
-# lose some, and a chain that first mixes each update with its nearest neighbors
-# holds.
+# One problem, one algorithm, any rule by its name: digits dealt to fifteen
+# workers, three of which send eight times the honest mean, backwards. The mean
+# breaks, coordinate-wise rules lose some, and a chain that first mixes each
+# update with its nearest neighbors holds. Your own arrays do as well:
+# `problems.classification((inputs, labels), ...)`.
 
 # %%
-config = supervised.SupervisedConfig(num_clients=15, batch_size=8)
-simulation = supervised.simulate(config)
-client_data = jax.tree.map(lambda x: x[0], simulation.client_data)
-attack = attacks.make_attack(
-  'sign_flip', num_clients=15, num_byzantine=3, scale=8.0
-)
-num_rounds = 3 if SMOKE else 150
-evaluate = jax.jit(
-  lambda model: metrics.evaluate(simulation.task, model, simulation.test)
-)
+problem = problems.classification('digits', num_clients=15, batch_size=8)
 
 
-def train(name, pre=()):
+def train(rule):
   algorithm = federated.robust_sgd(
-    simulation.task,
-    aggregators.make_aggregator(name, num_clients=15, num_byzantine=3, pre=pre),
-    num_clients=15,
+    problem.task,
+    rule,
+    15,
+    attack='sign_flip(scale=8.0)',
     num_byzantine=3,
-    attack=attack,
     optimizer=optax.sgd(0.05, momentum=0.9),
   )
-
-  @jax.jit
-  def one_round(state, key):
-    batch_key, step_key = jax.random.split(key)
-    cohort = local.batch_cohort(
-      batch_key, client_data, simulation.mask[0], batch_size=8
-    )
-    return algorithm.step(state, cohort, key=step_key)
-
-  state, accuracy = algorithm.init(jax.random.key(0)), []
-  for key in jax.random.split(jax.random.key(1), num_rounds):
-    state, _ = one_round(state, key)
-    accuracy.append(float(evaluate(algorithm.params(state))['accuracy']))
-  return accuracy
+  return experiment.train(
+    algorithm,
+    problem,
+    num_rounds=3 if SMOKE else 150,
+    key=jax.random.key(0),
+    eval_every=3,
+  )
 
 
 # %%
-compared = {'mean': (), 'median': (), 'nnm+trimmed_mean': ('nnm',)}
+rules = ('mean', 'median', 'nnm+trimmed_mean')
 fig, axes = plt.subplots(figsize=(6, 3), layout='constrained')
-for name in list(compared)[: 1 if SMOKE else None]:
-  accuracy = train(name.split('+')[-1], pre=compared[name])
-  axes.plot(np.arange(1, num_rounds + 1), accuracy, label=name)
+for rule in rules[: 1 if SMOKE else None]:
+  state, history = train(rule)
+  axes.plot(history['round'], history['test_accuracy'], label=rule)
 axes.set(xlabel='Round', ylabel='Test accuracy', ylim=(0, 1))
 axes.legend()
 plt.show()

@@ -73,14 +73,12 @@ import pathlib
 import tempfile
 
 import jax
-import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 import optax
 from IPython.display import Image
 
-from jaxdl import decentralized, metrics, mixing, plots
-from jaxdl.core import types
+from jaxdl import decentralized, experiment, mixing, plots, problems
 from jaxdl.mixing import graphs, spectra
 
 plt.style.use('tableau-colorblind10')
@@ -144,15 +142,19 @@ for rule in ('metropolis', 'lazy_metropolis', 'best_constant', 'fastest'):
 
 # %%
 rounds = 8 if SMOKE else 40
-start = jax.random.normal(jax.random.key(0), (N, 50))
+problem = problems.vectors(num_clients=N, dimension=50)
 
 
 def average(mixer):
-  def step(x, t):
-    x = mixer.apply(x, t, key=jax.random.key(1))
-    return x, metrics.consensus_distance(x)
-
-  return jax.jit(lambda x: jax.lax.scan(step, x, jnp.arange(rounds))[1])(start)
+  algorithm = decentralized.averaging(problem.data[0], mixer, N)
+  _, history = experiment.train(
+    algorithm,
+    problem,
+    num_rounds=rounds,
+    key=jax.random.key(0),
+    eval_every=1,
+  )
+  return history['test_consensus'][1:]
 
 
 # Squares in float32 are exact to about 1e-13; what is below lies on one line.
@@ -180,50 +182,25 @@ figure.tight_layout()
 # to the optimum of the mean; D², EXTRA and gradient tracking go there.
 
 # %%
-rng = np.random.default_rng(0)
-a = jnp.asarray(rng.uniform(0.5, 2.0, (N, 5)), jnp.float32)
-b = jnp.asarray(3 * rng.normal(size=(N, 5)), jnp.float32)
-best = (a * b).sum(axis=0) / a.sum(axis=0)
-
-
-def loss(params, batch, *, key=None):
-  del key
-  return 0.5 * jnp.sum(batch['a'] * (params - batch['b']) ** 2)
-
-
-task = types.Task(
-  lambda key: jnp.zeros(5), loss, lambda p, batch: {'loss': loss(p, batch)}
-)
-cohort = types.Cohort(
-  client_ids=jnp.arange(N),
-  data={'a': a, 'b': b},
-  mask=jnp.ones(N, bool),
-  weights=jnp.full(N, 1 / N),
-)
-plain, lazy = (
-  mixing.make_mixer('ring', N),
-  mixing.make_mixer('ring', N, weights='lazy_metropolis'),
-)
-options = {'num_clients': N, 'optimizer': optax.sgd(0.1)}
-algorithms = {
-  'gossip SGD (D-PSGD)': decentralized.gossip_sgd(task, plain, **options),
-  'D²': decentralized.d_squared(task, lazy, **options),
-  'EXTRA': decentralized.extra(task, plain, **options),
-  'gradient tracking': decentralized.gradient_tracking(task, plain, **options),
+problem = problems.quadratics(num_clients=N)
+compared = {
+  'gossip_sgd@ring': 'gossip SGD (D-PSGD)',
+  'd_squared@ring(weights=lazy_metropolis)': 'D²',
+  'extra@ring': 'EXTRA',
+  'gradient_tracking@ring': 'gradient tracking',
 }
-steps = 20 if SMOKE else 300
-for name, algorithm in list(algorithms.items())[: 1 if SMOKE else None]:
-
-  def step(state, key, algorithm=algorithm):
-    state, _ = algorithm.step(state, cohort, key=key)
-    gap = algorithm.params(state) - best[None]
-    return state, jnp.sqrt(jnp.mean(jnp.sum(gap**2, axis=1)))
-
-  state = algorithm.init(jax.random.key(0))
-  _, errors = jax.lax.scan(
-    step, state, jax.random.split(jax.random.key(1), steps)
+for spec in list(compared)[: 1 if SMOKE else None]:
+  algorithm = decentralized.make_algorithm(
+    spec, problem.task, N, optimizer=optax.sgd(0.1)
   )
-  plt.semilogy(np.arange(1, steps + 1), errors, label=name)
+  _, history = experiment.train(
+    algorithm,
+    problem,
+    num_rounds=20 if SMOKE else 300,
+    key=jax.random.key(0),
+    eval_every=5,
+  )
+  plt.semilogy(history['round'], history['test_error'], label=compared[spec])
 plt.xlabel('Round')
 plt.ylabel('Distance to the optimum')
 plt.legend()
@@ -231,52 +208,27 @@ plt.legend()
 # %% [markdown]
 # ## Learning: accuracy against messages
 #
-# The same comparison on digits with very uneven labels, through the experiment
-# binary: `python -m experiments.decentralized_training` is this cell with
-# flags, checkpoints and pictures. D-PSGD over a one-peer schedule gets away
-# with a fraction of the ring's messages.
+# The same comparison on digits with very uneven labels: `python -m
+# experiments.decentralized_training` is this cell with flags, checkpoints and
+# pictures. D-PSGD over a one-peer schedule gets away with a fraction of the
+# ring's messages.
 
 # %%
-from jaxdl import local
-from jaxdl.experiment import supervised
-
-config = supervised.SupervisedConfig(
-  num_clients=N, partition='label_dirichlet', alpha=0.1
+problem = problems.classification(
+  'digits', partition='label_dirichlet(alpha=0.1)', num_clients=N
 )
-simulation = supervised.simulate(config)
-data, real = jax.tree.map(
-  lambda x: x[0], (simulation.client_data, simulation.mask)
-)
-
-
-@jax.jit
-def accuracy(models):
-  score = lambda p: metrics.evaluate(simulation.task, p, simulation.test)
-  return jnp.mean(jax.lax.map(score, models)['accuracy'])
-
-
-def train(mixer, rounds):
-  algorithm = decentralized.gossip_sgd(simulation.task, mixer, **options)
-
-  @jax.jit
-  def step(state, key):
-    batch_key, step_key = jax.random.split(key)
-    cohort = local.batch_cohort(batch_key, data, real, batch_size=8)
-    return algorithm.step(state, cohort, key=step_key)[0]
-
-  state, curve = algorithm.init(jax.random.key(0)), []
-  for t in range(rounds):
-    state = step(state, jax.random.fold_in(jax.random.key(1), t))
-    if (t + 1) % 10 == 0:
-      curve.append(float(accuracy(algorithm.params(state))))
-  return curve
-
-
 rounds = 10 if SMOKE else 200
 compared = ('ring', 'exponential', 'one_peer_exponential', 'base')
 for name in compared[: 1 if SMOKE else None]:
-  sent = np.cumsum(np.resize(mixing.messages(mixers[name]), rounds))
-  plt.plot(sent[9::10], train(mixers[name], rounds), label=name)
+  spec = f'gossip_sgd@{name}'
+  algorithm = decentralized.make_algorithm(
+    spec, problem.task, N, optimizer=optax.sgd(0.1)
+  )
+  _, history = experiment.train(
+    algorithm, problem, num_rounds=rounds, key=jax.random.key(0)
+  )
+  sent = decentralized.messages(spec, N, rounds).models
+  plt.plot(sent[history['round']], history['test_accuracy'], label=name)
 plt.xlabel('Models sent per client')
 plt.ylabel('Test accuracy')
 plt.legend()
