@@ -90,14 +90,11 @@ def matrix(seeds: tuple[int, ...], f: int) -> dict[str, dict[str, float]]:
     config = robust_training.Config(
       seeds=seeds,
       attack=attack,
-      attack_scale=1.0 if attack == 'sign_flip' else None,
       num_byzantine=f,
       rules=chains,
-      partition='client_dirichlet',
-      alpha=1.0,
+      partition='client_dirichlet(alpha=1.0)',
       worker_momentum=0.9,
-      momentum=0.0,
-      learning_rate=0.2,
+      optimizer='sgd(0.2, weight_decay=5e-4, schedule=steps)',
       num_rounds=200,
       eval_every=200,
     )
@@ -189,7 +186,7 @@ def survives_kills(seeds: tuple[int, ...]) -> tuple[bool, str]:
     '--eval_every=50',
     '--checkpoint_seconds=0.5',
     '--outputs=',
-    f'--seed={seeds[0]}',
+    f'--seeds={seeds[0]}',
   )
   rng = random.Random(seeds[0])
   with tempfile.TemporaryDirectory() as folder:

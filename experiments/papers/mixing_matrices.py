@@ -8,7 +8,7 @@ import numpy as np
 from experiments import consensus, decentralized_training as training, papers
 
 PAPER = papers.Paper(
-  title='Topologies, mixing matrices and gossip optimisers',
+  title='Topologies, mixing matrices and gossip optimizers',
   source='Lian 2017, Xiao and Boyd 2004, Takezawa 2023 and more',
   arxiv='1705.09056',
   functions=(
@@ -37,7 +37,7 @@ PAPER = papers.Paper(
 
 
 EXACT = (
-  'd_squared@ring:lazy_metropolis',
+  'd_squared@ring(weights=lazy_metropolis)',
   'extra@ring',
   'gradient_tracking@ring',
 )
@@ -64,7 +64,7 @@ def _averaging(seeds, **options):
 def _quadratics(seeds, variants, **options):
   config = training.Config(
     **{
-      'task': 'quadratic',
+      'task': 'quadratics',
       'num_clients': 8,
       'seeds': seeds,
       'variants': variants,
@@ -163,7 +163,7 @@ def dpsgd_is_biased(seeds: tuple[int, ...]) -> tuple[bool, str]:
       _quadratics(
         seeds,
         ('gossip_sgd@ring',),
-        learning_rate=rate,
+        optimizer=f'sgd({rate})',
         num_rounds=2000,
         eval_every=2000,
       ),
@@ -199,10 +199,9 @@ def exact_methods(seeds: tuple[int, ...]) -> tuple[bool, str]:
 def d_squared_needs_its_bound(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Far below -1/3 it diverges, on the lazy matrix it converges."""
   # Best constant weights on a ring of 8 have a smallest eigenvalue of -.745.
-  bad, good = 'd_squared@ring:best_constant', 'd_squared@ring:lazy_metropolis'
-  rows = _quadratics(
-    seeds, (bad, good), allow_unstable=True, num_rounds=300, eval_every=300
-  )
+  bad = 'd_squared(allow_unstable=True)@ring(weights=best_constant)'
+  good = 'd_squared@ring(weights=lazy_metropolis)'
+  rows = _quadratics(seeds, (bad, good), num_rounds=300, eval_every=300)
   wild, tame = _last(rows, bad, 'error'), _last(rows, good, 'error')
   return not wild < 1e3 and tame < 1e-2, f'{wild:.1e} against {tame:.1e}'
 
@@ -210,8 +209,11 @@ def d_squared_needs_its_bound(seeds: tuple[int, ...]) -> tuple[bool, str]:
 @papers.claim('QG-DSGDm leaves <= 1/3 of the error of local momentum')
 def quasi_global_helps(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Momentum that follows the mixed model leaves less bias."""
-  variants = ('gossip_sgd@ring', 'quasi_global_momentum@ring')
-  rows = _quadratics(seeds, variants, learning_rate=0.02, momentum=0.9)
+  variants = (
+    'gossip_sgd@ring',
+    'quasi_global_momentum(learning_rate=0.02, momentum=0.9)@ring',
+  )
+  rows = _quadratics(seeds, variants, optimizer='sgd(0.02, momentum=0.9)')
   local, quasi = (_last(rows, v, 'error') for v in variants)
   return quasi <= local / 3, f'QG-DSGDm {quasi:.3f}, DSGDm {local:.3f}'
 
