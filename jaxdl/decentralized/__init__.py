@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Learning without a server: every client keeps its own model.
 
+By name, for flags and notebooks: `make_algorithm` puts a part of `ALGORITHMS`
+on one of `mixing.TOPOLOGIES`, such as
+`gossip_sgd@ring(weights=uniform)`, and `messages` counts what it sends.
+
 Gossip optimizers, all `Algorithm(init, step, params)` pairs that take any mixer
 of `jaxdl.mixing`, any optax optimizer and, where the maths allows, a compressor
 or a robust rule:
@@ -29,6 +33,14 @@ or a robust rule:
 """
 
 from jaxdl.decentralized import gossip, merging, one_byte, robust, sampling
+from jaxdl.decentralized._registry import (
+  ALGORITHMS,
+  VARIANTS,
+  Messages,
+  make_algorithm,
+  make_link,
+  messages,
+)
 from jaxdl.decentralized.gossip import (
   AsynchronousState,
   AveragingState,
@@ -50,8 +62,10 @@ from jaxdl.decentralized.gossip import (
   local_sgd,
   matcha_sgd,
   periodic_averaging,
+  periodic_gossip,
   push_sum,
   quasi_global_momentum,
+  robust_gossip,
   swarm_sgd,
 )
 from jaxdl.decentralized.merging import buffered_gossip, local_then_gossip
@@ -70,17 +84,20 @@ from jaxdl.decentralized.sampling import (
 )
 
 __all__ = [
+  'ALGORITHMS',
   'AllToAllState',
   'AsynchronousState',
   'AveragingState',
   'ChocoState',
   'DifferenceState',
   'GossipState',
+  'Messages',
   'PushSumState',
   'QuasiGlobalState',
   'RECEIVER_RULES',
   'SwarmState',
   'TrackingState',
+  'VARIANTS',
   'all_to_all_sgd',
   'asynchronous_gossip',
   'averaging',
@@ -97,14 +114,19 @@ __all__ = [
   'local_sgd',
   'local_then_gossip',
   'matcha_sgd',
+  'make_algorithm',
+  'make_link',
   'merging',
+  'messages',
   'one_byte',
   'one_byte_sgd',
   'periodic_averaging',
+  'periodic_gossip',
   'push_sum',
   'quasi_global_momentum',
   'receiver_rule',
   'robust',
+  'robust_gossip',
   'sample_received',
   'sampling',
   'sampling_sgd',

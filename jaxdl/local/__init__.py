@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What one client does between messages, and who takes part in a round.
 
+First order: `gradients` and `client_updates` are one step of all clients,
+`train_steps` and `local_training` several steps of one, by number or by epochs
+over its own examples. `clip_by_norm` bounds what a client contributes.
+
 Zeroth order: `projected_gradient` measures the slope along directions drawn
 from keys, `estimated_gradient` and `apply_projected` put them to use.
 
@@ -10,7 +14,15 @@ Cohorts: `batch_cohort` draws a batch per client; a sampler such as
 `sample_uniform` says who takes part, `gather_cohort` collects their data.
 """
 
+from jaxdl.local._clipping import clip_by_norm
 from jaxdl.local._cohorts import batch_cohort
+from jaxdl.local._gradients import (
+  client_updates,
+  gradients,
+  loss_and_gradient,
+  momentum,
+  start_models,
+)
 from jaxdl.local._optimizers import (
   OPTIMIZERS,
   SCHEDULES,
@@ -40,6 +52,7 @@ from jaxdl.local._samplers import (
   sample_poisson,
   sample_uniform,
 )
+from jaxdl.local._training import Trained, local_training, train_steps
 
 __all__ = [
   'ClientSample',
@@ -48,15 +61,22 @@ __all__ = [
   'OPTIMIZERS',
   'SAMPLERS',
   'SCHEDULES',
+  'Trained',
   'add_scaled',
   'apply_projected',
   'batch_cohort',
   'client_sampler',
+  'client_updates',
+  'clip_by_norm',
   'direction_keys',
   'estimated_gradient',
   'gather_cohort',
+  'gradients',
+  'local_training',
+  'loss_and_gradient',
   'make_optimizer',
   'make_schedule',
+  'momentum',
   'perturbation',
   'projected_gradient',
   'sample_cyclic',
@@ -64,6 +84,8 @@ __all__ = [
   'sample_multinomial',
   'sample_poisson',
   'sample_uniform',
+  'start_models',
   'stepped_inverse',
+  'train_steps',
   'unmoved_share',
 ]

@@ -227,7 +227,7 @@ def estimated_gradient(
 
   Returns:
     Tree like `params`, float32 (float64 for float64 leaves): a gradient for
-    any optax optimiser.
+    any optax optimizer.
 
   Raises:
     ValueError, TypeError: as `perturbation`, and if lengths differ.

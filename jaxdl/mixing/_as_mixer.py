@@ -72,7 +72,7 @@ def as_mixer(
         f'mixing.make_mixer({mixer!r}, num_clients).'
       )
     weights = 'send' if stochastic == 'column' else None
-    return _make.mixer_of(mixer, num_clients, weights=weights)
+    return _make.make_mixer(mixer, num_clients, weights=weights)
   if hasattr(mixer, 'toarray'):  # Sparse matrices of scipy.
     mixer = mixer.toarray()
   array = None

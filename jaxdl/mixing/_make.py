@@ -50,7 +50,9 @@ def make_graph(spec: str, num_clients: int, *, seed: int = 0) -> np.ndarray:
   return graph
 
 
-def make_mixer(spec: str, num_clients: int, *, seed: int = 0) -> _mixers.Mixer:
+def make_mixer(
+  spec: str, num_clients: int, *, seed: int = 0, weights: str | None = None
+) -> _mixers.Mixer:
   """Makes a mixer; what experiment binaries call.
 
   Topologies that are graphs take `weights`, a part of `WEIGHT_RULES`: 'send'
@@ -64,6 +66,7 @@ def make_mixer(spec: str, num_clients: int, *, seed: int = 0) -> _mixers.Mixer:
       0.5)'; 'file("links.txt")' reads `graphs.read_graph`.
     num_clients: N >= 1; one client mixes with itself.
     seed: of the host randomness (graphs, EquiStatic hops).
+    weights: of graphs whose spec names none; the topology's own if None.
 
   Returns:
     The mixer; the same object for the same arguments, as far as it is kept.
@@ -79,23 +82,6 @@ def make_mixer(spec: str, num_clients: int, *, seed: int = 0) -> _mixers.Mixer:
     [0.3330000042915344, 0.3330000042915344, 0.0, 0.3330000042915344]
     >>> make_mixer('ring(weights=send)', 4).stochastic
     'column'
-  """
-  return mixer_of(spec, num_clients, seed=seed)
-
-
-def mixer_of(
-  spec: str, num_clients: int, *, seed: int = 0, weights: str | None = None
-) -> _mixers.Mixer:
-  """Makes a mixer, with weights for graphs whose spec names none.
-
-  Args:
-    spec: as for `make_mixer`.
-    num_clients: N >= 1.
-    seed: as for `make_mixer`.
-    weights: the default of graphs; that of their topology if None.
-
-  Returns:
-    The mixer.
   """
   part = _topologies.TOPOLOGIES.part(spec)
   n = checks.integer(num_clients, name='num_clients', low=1)

@@ -64,7 +64,7 @@ class AsynchronousGossipTest(parameterized.TestCase):
     algorithm = asynchronous.asynchronous_gossip(
       TASK,
       graph,
-      num_clients=N,
+      clients=N,
       optimizer=optax.sgd(ETA),
       staleness=staleness,
       num_events=1,
@@ -87,7 +87,7 @@ class AsynchronousGossipTest(parameterized.TestCase):
     algorithm = asynchronous.asynchronous_gossip(
       TASK,
       graphs.complete(N),
-      num_clients=N,
+      clients=N,
       optimizer=optax.sgd(0.02),
       staleness=2,
     )
@@ -99,7 +99,7 @@ class AsynchronousGossipTest(parameterized.TestCase):
   def test_absent_clients_only_average(self):
     mask = np.arange(N) == 0
     algorithm = asynchronous.asynchronous_gossip(
-      TASK, graphs.complete(N), num_clients=N, optimizer=optax.sgd(ETA)
+      TASK, graphs.complete(N), clients=N, optimizer=optax.sgd(ETA)
     )
     models, _ = _run(algorithm, 1500, _cohort(mask))
     np.testing.assert_allclose(
@@ -108,7 +108,7 @@ class AsynchronousGossipTest(parameterized.TestCase):
 
   def test_single_client_trains_alone(self):
     algorithm = asynchronous.asynchronous_gossip(
-      TASK, graphs.ring(1), num_clients=1, optimizer=optax.sgd(ETA)
+      TASK, graphs.ring(1), clients=1, optimizer=optax.sgd(ETA)
     )
     cohort = jax.tree.map(lambda x: x[:1], _cohort())
     models, _ = _run(algorithm, 10, cohort)
@@ -119,18 +119,18 @@ class AsynchronousGossipTest(parameterized.TestCase):
   def test_says_what_to_change(self):
     with self.assertRaisesRegex(ValueError, 'graph has 4 clients'):
       asynchronous.asynchronous_gossip(
-        TASK, graphs.ring(4), num_clients=N, optimizer=optax.sgd(ETA)
+        TASK, graphs.ring(4), clients=N, optimizer=optax.sgd(ETA)
       )
     with self.assertRaisesRegex(ValueError, 'components'):
       asynchronous.asynchronous_gossip(
-        TASK, graphs.empty(N), num_clients=N, optimizer=optax.sgd(ETA)
+        TASK, graphs.empty(N), clients=N, optimizer=optax.sgd(ETA)
       )
 
 
 class SwarmTest(parameterized.TestCase):
   def _make(self, **kwargs):
     options = dict(
-      num_clients=N,
+      clients=N,
       optimizer=optax.sgd(ETA),
       mean_local_steps=2,
       random_steps=False,
@@ -182,7 +182,7 @@ class SwarmTest(parameterized.TestCase):
       self._make(mean_local_steps=1.5)
     with self.assertRaisesRegex(ValueError, 'needs a link'):
       asynchronous.swarm_sgd(
-        TASK, graphs.ring(1), num_clients=1, optimizer=optax.sgd(ETA)
+        TASK, graphs.ring(1), clients=1, optimizer=optax.sgd(ETA)
       )
 
 

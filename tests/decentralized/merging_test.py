@@ -371,7 +371,7 @@ class TrainingTest(parameterized.TestCase):
     """Averages after each round, and those of gradient descent."""
     task, hessian, centres, _ = _quadratic()
     algorithm = decentralized.local_then_gossip(
-      task, mixer, num_clients=8, optimizer=optax.sgd(rate)
+      task, mixer, clients=8, optimizer=optax.sgd(rate)
     )
     steps = 2
     cohort = _cohort(
@@ -409,7 +409,7 @@ class TrainingTest(parameterized.TestCase):
     algorithm = decentralized.local_then_gossip(
       task,
       mixing.make_mixer('complete', 8),
-      num_clients=8,
+      clients=8,
       optimizer=optax.sgd(0.3),
       same_start=True,
     )
@@ -436,7 +436,7 @@ class TrainingTest(parameterized.TestCase):
     algorithm = decentralized.local_then_gossip(
       task,
       mixing.random_peers(1, 0.2),
-      num_clients=1,
+      clients=1,
       optimizer=optimizer,
     )
     state = algorithm.init(KEYS[0])
@@ -465,9 +465,8 @@ class TrainingTest(parameterized.TestCase):
       algorithm = decentralized.local_then_gossip(
         task,
         mixing.random_pairs(8, 1.0),
-        num_clients=8,
+        clients.Clients(8, mesh),
         optimizer=optax.sgd(0.1, momentum=0.9),
-        mesh=mesh,
       )
       state = algorithm.init(KEYS[0])
       state, _ = jax.jit(algorithm.step)(state, cohort, key=KEYS[1])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decentralised sampling: views, samples, the protocol and its traffic."""
+"""Decentralized sampling: views, samples, the protocol and its traffic."""
 
 import hashlib
 import math
@@ -454,7 +454,7 @@ def _train_reference(params, data, node):
 class TrainingTest(parameterized.TestCase):
   def _models(self, protocol, cohort, rounds, **options):
     algorithm = decentralized.sampling_sgd(
-      TASK, protocol, **{**LOCAL, **options}
+      TASK, protocol, protocol.num_nodes, **{**LOCAL, **options}
     )
     state = algorithm.init(jax.random.key(3))
     found = [algorithm.params(state)]
@@ -576,7 +576,7 @@ class BaselineTest(parameterized.TestCase):
     cohort.data['mask'][:] = True
     mixer = mixing.make_mixer('one_peer_exponential', n)
     algorithm = decentralized.clocked_gossip(
-      TASK, mixer, _world(n), model_bytes=10, **LOCAL
+      TASK, mixer, n, world=_world(n), model_bytes=10, **LOCAL
     )
     start = algorithm.params(algorithm.init(jax.random.key(1)))
     start = np.asarray(start['w'][0], np.float64), float(start['b'][0])
@@ -590,14 +590,14 @@ class BaselineTest(parameterized.TestCase):
     self.assertEqual(state['sent_bytes'].tolist(), [10 * rounds] * n)
     self.assertAlmostEqual(metrics['time_s'], rounds * 1.01, places=6)
 
-  def test_neighbours_of_the_dead_wait_and_keep_the_weight(self):
+  def test_neighbors_of_the_dead_wait_and_keep_the_weight(self):
     n = 5
     cohort = _cohort(n)
     cohort.data['mask'][:] = True
     mixer = mixing.make_mixer('ring', n)
     churn = [sampling.Churn(2, 'crash', (0,))]
     algorithm = decentralized.clocked_gossip(
-      TASK, mixer, _world(n), churn=churn, patience_s=7.0, **LOCAL
+      TASK, mixer, n, world=_world(n), churn=churn, patience_s=7.0, **LOCAL
     )
     start = algorithm.params(algorithm.init(jax.random.key(1)))
     start = np.asarray(start['w'][0], np.float64), float(start['b'][0])
@@ -611,14 +611,14 @@ class BaselineTest(parameterized.TestCase):
     got = algorithm.params(state)
     for i in range(1, n):
       np.testing.assert_allclose(got['w'][i], expected[i][0], atol=3e-6)
-    # One full round, then training and the wait for the dead neighbour.
+    # One full round, then training and the wait for the dead neighbor.
     self.assertAlmostEqual(metrics['time_s'], 1.01 + 1.0 + 7.0, places=6)
     self.assertEqual(metrics['num_online'], n - 1)
 
   def test_gossip_learning_averages_by_age(self):
     n = 6
     algorithm = decentralized.gossip_learning(
-      TASK, _world(n), period_s=60.0, **LOCAL
+      TASK, n, world=_world(n), period_s=60.0, **LOCAL
     )
     cohort = _cohort(n)
     state, metrics = self._run(algorithm, cohort, 12)
@@ -663,7 +663,7 @@ class BadInputTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'latency_s must be float'):
       _protocol(4, world=_world(4)._replace(latency_s=np.ones((3, 3))))
     with self.assertRaisesRegex(ValueError, 'entry mask'):
-      algorithm = decentralized.sampling_sgd(TASK, _protocol(8), **LOCAL)
+      algorithm = decentralized.sampling_sgd(TASK, _protocol(8), 8, **LOCAL)
       cohort = _cohort(8)
       cohort.data.pop('mask')
       algorithm.step(algorithm.init(jax.random.key(0)), cohort)

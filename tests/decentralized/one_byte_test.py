@@ -50,7 +50,7 @@ def cohort(mask=ROWS, machines=M, data=None):
 
 
 def make(rate=0.05, **options):
-  options = {'num_machines': M, 'num_samples': S, **options}
+  options = {'clients': M, 'num_samples': S, **options}
   options.setdefault('optimizer', optax.sgd(rate))
   return decentralized.one_byte_sgd(options.pop('task', TASK), **options)
 
@@ -60,7 +60,7 @@ def trained(distribution='normal', rounds=100, momentum=None, machines=M):
   """A run whose machines come and go, and its log."""
   samples = S if machines > 1 else 1
   algorithm = make(
-    num_machines=machines,
+    clients=machines,
     num_samples=samples,
     distribution=distribution,
     optimizer=optax.sgd(0.05, momentum=momentum),
@@ -394,7 +394,7 @@ class OneByteTest(parameterized.TestCase):
     self.assertTrue(np.any(runs[0]['codes'] != runs[1]['codes']))
 
   @parameterized.parameters(
-    ({'num_machines': 0}, 'num_machines'),
+    ({'clients': 0}, 'clients must be at least 1'),
     ({'num_samples': 0}, 'num_samples'),
     ({'eps': 0.0}, 'eps'),
     ({'aggregate': 'median'}, 'aggregate'),
@@ -488,7 +488,7 @@ class DevicesTest(parameterized.TestCase):
     )
     ends = []
     for where in (None, mesh):
-      algorithm = make(num_machines=machines, mesh=where)
+      algorithm = make(clients=clients.Clients(machines, where))
       state, key = algorithm.init(jax.random.key(0)), jax.random.key(0)
       if where is not None:
         state, key, rows = clients.replicate((state, key, rows), mesh)

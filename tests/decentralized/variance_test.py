@@ -366,7 +366,7 @@ class ProtocolTest(parameterized.TestCase):
     mixer = mixing.from_matrix(w)
     if target is not None:
       mixer = variance_lib.variance_corrected(mixer, target=target)
-    common = {'num_clients': N, 'optimizer': optax.sgd(0.1, momentum=0.9)}
+    common = {'clients': N, 'optimizer': optax.sgd(0.1, momentum=0.9)}
     buffered = decentralized.buffered_gossip(
       _task(), graph, self_weight=0.4, target=target, **common
     )
@@ -402,7 +402,7 @@ class ProtocolTest(parameterized.TestCase):
     algorithm = decentralized.buffered_gossip(
       _task(),
       graph,
-      num_clients=n,
+      clients=n,
       optimizer=optax.sgd(rate),
       self_weight=beta,
       target=target,
@@ -463,10 +463,9 @@ class ProtocolTest(parameterized.TestCase):
       algorithm = decentralized.buffered_gossip(
         _task(),
         graph,
-        num_clients=N,
+        clients.Clients(N, mesh),
         optimizer=optax.sgd(0.1),
         target='beta',
-        mesh=mesh,
       )
       state = algorithm.init(KEYS[0])
       state, metrics = jax.jit(algorithm.step)(state, data, key=KEYS[1])
@@ -483,14 +482,14 @@ class ProtocolTest(parameterized.TestCase):
     ({'buffer_size': 0}, 'buffer_size must be at least 1'),
     ({'send_every': 0}, 'send_every must be at least 1'),
     ({'turn_ticks': (3, 2)}, r'turn_ticks\[1\] must be at least 3'),
-    ({'num_clients': 4}, 'graph has 8 clients'),
+    ({'clients': 4}, 'graph has 8 clients'),
   )
   def test_says_what_is_wrong(self, options, message):
     with self.assertRaisesRegex(ValueError, message):
       decentralized.buffered_gossip(
         _task(),
         graphs.ring(N),
-        **{'num_clients': N, 'optimizer': optax.sgd(0.1), **options},
+        **{'clients': N, 'optimizer': optax.sgd(0.1), **options},
       )
 
 

@@ -179,7 +179,7 @@ class CohortTest(parameterized.TestCase):
     want = jax.random.choice(jax.random.fold_in(key, 0), 1000, (50,), p=shares)
     got = local.sample_multinomial(key, 0, counts, 50).client_ids
     np.testing.assert_array_equal(got, want)
-    # Every number between two neighbours at which a sum over shares ends.
+    # Every number between two neighbors at which a sum over shares ends.
     ends = np.unique(np.asarray(jnp.cumsum(shares)))
     draws = 1 - np.concatenate([ends, np.nextafter(ends, np.float32(0))])
     draws = np.clip(draws, 0, 1 - 2.0**-24).astype(np.float32)

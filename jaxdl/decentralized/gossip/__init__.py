@@ -29,6 +29,8 @@ from jaxdl.decentralized.gossip._variants import (
   local_sgd,
   matcha_sgd,
   periodic_averaging,
+  periodic_gossip,
+  robust_gossip,
 )
 
 __all__ = [
@@ -52,7 +54,9 @@ __all__ = [
   'local_sgd',
   'matcha_sgd',
   'periodic_averaging',
+  'periodic_gossip',
   'push_sum',
   'quasi_global_momentum',
+  'robust_gossip',
   'swarm_sgd',
 ]

@@ -13,13 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdl import metrics as metrics_lib, mixing
-from jaxdl.core import checks, trees, types
+from jaxdl import local as local_lib, mixing
+from jaxdl.core import checks, clients as clients_lib, registry, trees, types
+from jaxdl.decentralized import _facts
 from jaxdl.decentralized.gossip import _common as common
-from jaxdl.mixing import graphs
 
 
-def _neighbours(graph: np.ndarray, num_clients: int):
+def _neighbors(graph: np.ndarray, num_clients: int):
   """Padded lists [N, K] and degrees [N] of a connected undirected graph."""
   adj = mixing.as_graph(graph, num_clients)
   mixing.max_degree(adj)  # Validates symmetry and connection.
@@ -44,7 +44,7 @@ class AsynchronousState(NamedTuple):
   Attributes:
     params: stacked models [N, ...].
     history: leaves [staleness + 1, N, ...], a ring of past stacked models.
-    opt_state: stacked optimiser states.
+    opt_state: stacked optimizer states.
     event: i32[], events played.
   """
 
@@ -54,11 +54,20 @@ class AsynchronousState(NamedTuple):
   event: chex.Array
 
 
+def _exchanges(graph, num_rounds, *, num_events=None):
+  """One exchange per event; a single client has nobody to talk to."""
+  del num_rounds
+  n = len(graph)
+  events = n if num_events is None else num_events
+  return 2.0 * events / n if n > 1 else 0.0
+
+
+@registry.known(_facts.Facts(over='graph', sent=_exchanges))
 def asynchronous_gossip(
   task: types.Task,
-  graph: np.ndarray,
+  graph: np.ndarray | str,
+  clients: clients_lib.Clients | int,
   *,
-  num_clients: int,
   optimizer: optax.GradientTransformation,
   staleness: int = 0,
   num_events: int | None = None,
@@ -66,14 +75,14 @@ def asynchronous_gossip(
 ) -> types.Algorithm:
   """Pairwise averaging with stale gradients (AD-PSGD).
 
-  An event: a random client i averages with a random neighbour j, both get
+  An event: a random client i averages with a random neighbor j, both get
   ½(x_i + x_j), and i alone adds its update, made of the gradient at the model
   it had τ events ago.
 
   Args:
     task: parameters and loss.
     graph: undirected and connected; a single client only trains.
-    num_clients: N (static).
+    clients: N clients, or N; events run one after the other (static).
     optimizer: run by the client at hand.
     staleness: τ >= 0, events between reading a model and using its gradient
       (static); memory for τ + 1 stacked models.
@@ -90,18 +99,19 @@ def asynchronous_gossip(
   Source: Lian et al. 2018 (https://arxiv.org/abs/1710.06952), algorithm 1.
   """
   checks.integer(staleness, name='staleness', low=0)
-  local = common.Local(
+  local = common.Gossip(
     task,
-    num_clients=num_clients,
-    mesh=None,
-    chunk=None,
-    same_start=same_start,
+    None,
+    clients,
+    algorithm='asynchronous_gossip',
     optimizer=optimizer,
+    same_start=same_start,
   )
   n = local.num_clients
   events = n if num_events is None else num_events
   checks.integer(events, name='num_events', low=1)
-  table, degrees = _neighbours(graph, n)
+  table, degrees = _neighbors(graph, n)
+  slope = local_lib.loss_and_gradient(task)
 
   def init(key):
     params = local.start(key)
@@ -111,7 +121,7 @@ def asynchronous_gossip(
     return AsynchronousState(
       params,
       history,
-      jax.vmap(optimizer.init)(params),
+      local.opt_states(params),
       jnp.zeros((), jnp.int32),
     )
 
@@ -130,7 +140,7 @@ def asynchronous_gossip(
       )
       oldest = (state.event + 1) % (staleness + 1)
       stale = jax.tree.map(lambda h: h[oldest, i], history)
-      loss, grad = local.one_gradient(stale, _row(cohort.data, i), train_key)
+      loss, grad = slope(stale, _row(cohort.data, i), train_key)
       mine, theirs = _row(state.params, i), _row(state.params, j)
       mean = common.add((0.5, mine), (0.5, theirs))
       old = _row(state.opt_state, i)
@@ -154,20 +164,15 @@ def asynchronous_gossip(
     state, (losses, present) = jax.lax.scan(
       play, state, jax.random.split(key, events)
     )
-    return state, _report(losses, present, state.params)
+    return state, common.report(losses, present, state.params)
 
   return checks.algorithm(
-    init, step, lambda state: state.params, state=AsynchronousState
+    init,
+    step,
+    lambda state: state.params,
+    state=AsynchronousState,
+    per_client=True,
   )
-
-
-def _report(losses, present, params):
-  total = jnp.sum(jnp.where(present, losses, 0.0))
-  count = jnp.maximum(jnp.sum(present.astype(losses.dtype)), 1.0)
-  return {
-    'loss': total / count,
-    'consensus': metrics_lib.consensus_distance(params),
-  }
 
 
 class SwarmState(NamedTuple):
@@ -175,7 +180,7 @@ class SwarmState(NamedTuple):
 
   Attributes:
     params: stacked models [N, ...].
-    opt_state: stacked optimiser states.
+    opt_state: stacked optimizer states.
     event: i32[], interactions so far.
   """
 
@@ -184,11 +189,19 @@ class SwarmState(NamedTuple):
   event: chex.Array
 
 
+def _meetings(graph, num_rounds, *, num_events=None):
+  del num_rounds
+  n = len(graph)
+  events = (n + 1) // 2 if num_events is None else num_events
+  return 2 * events / n
+
+
+@registry.known(_facts.Facts(over='graph', sent=_meetings))
 def swarm_sgd(
   task: types.Task,
-  graph: np.ndarray,
+  graph: np.ndarray | str,
+  clients: clients_lib.Clients | int,
   *,
-  num_clients: int,
   optimizer: optax.GradientTransformation,
   mean_local_steps: float = 1.0,
   random_steps: bool = True,
@@ -207,7 +220,7 @@ def swarm_sgd(
   Args:
     task: parameters and loss.
     graph: undirected and connected, at least two clients.
-    num_clients: N (static).
+    clients: N clients, or N; events run one after the other (static).
     optimizer: run by both ends.
     mean_local_steps: mean of H, >= 1.
     random_steps: geometric H on 1, 2, ...; otherwise exactly the (whole) mean
@@ -235,26 +248,31 @@ def swarm_sgd(
       f'mean_local_steps={mean_local_steps} must be whole if '
       'random_steps=False.'
     )
-  local = common.Local(
+  local = common.Gossip(
     task,
-    num_clients=num_clients,
-    mesh=None,
-    chunk=None,
-    same_start=same_start,
+    None,
+    clients,
+    algorithm='swarm_sgd',
     optimizer=optimizer,
+    same_start=same_start,
   )
   n = local.num_clients
-  _neighbours(graph, n)  # Validates.
-  links = np.argwhere(np.triu(graphs.adjacency(graph))).astype(np.int32)
+  graph = mixing.as_graph(graph, n)
+  _neighbors(graph, n)  # Validates.
+  links = np.argwhere(np.triu(graph)).astype(np.int32)
   if not len(links):
     raise ValueError('swarm_sgd needs a link: use at least two clients.')
   events = (n + 1) // 2 if num_events is None else num_events
   checks.integer(events, name='num_events', low=1)
+  most = int(mean_local_steps)  # Exactly, unless they are drawn.
+  if random_steps and mean_local_steps > 1.0:
+    most = max_local_steps
+  run = local_lib.train_steps(task, optimizer, num_steps=most)
 
   def init(key):
     params = local.start(key)
     return SwarmState(
-      params, jax.vmap(optimizer.init)(params), jnp.zeros((), jnp.int32)
+      params, local.opt_states(params), jnp.zeros((), jnp.int32)
     )
 
   def draw_steps(key):
@@ -275,17 +293,10 @@ def swarm_sgd(
       batches = trees.take_rows(cohort.data, pair)
 
       def train(params, opt_state, batch, count, key):
-        def one(t, carry):
-          params, opt_state, first = carry
-          loss, grad = local.one_gradient(
-            params, batch, jax.random.fold_in(key, t)
-          )
-          update, opt_state = optimizer.update(grad, opt_state, params)
-          params = optax.apply_updates(params, update)
-          return params, opt_state, jnp.where(t == 0, loss, first)
-
-        start = (params, opt_state, jnp.zeros(()))
-        return jax.lax.fori_loop(0, count, one, start)
+        steps = run(
+          params, opt_state, lambda t: (batch, True), key, limit=count
+        )
+        return steps.params, steps.opt_state, steps.losses[0]
 
       after, opt_state, losses = jax.vmap(train)(
         before,
@@ -312,10 +323,10 @@ def swarm_sgd(
     state, (losses, present, counts) = jax.lax.scan(
       play, state, jax.random.split(key, events)
     )
-    metrics = _report(losses, present, state.params)
+    metrics = common.report(losses, present, state.params)
     metrics['local_steps'] = jnp.mean(counts.astype(jnp.float32))
     return state, metrics
 
   return checks.algorithm(
-    init, step, lambda state: state.params, state=SwarmState
+    init, step, lambda state: state.params, state=SwarmState, per_client=True
   )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all gossip optimisers share: starts, local gradients, reports."""
+"""What all gossip optimizers share: starts, local gradients, reports."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,108 +9,104 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdl import metrics, mixing
-from jaxdl.core import checks, clients, keys, trees, types
+from jaxdl import compression, local, metrics, mixing
+from jaxdl.core import checks, clients as clients_lib, keys, trees, types
 
 Compress = Callable[[chex.PRNGKey, chex.ArrayTree], chex.ArrayTree]
 ORDERS = ('adapt_then_combine', 'combine_then_adapt')
 
 
-class Local:
-  """The client side of an algorithm, bound to its static options."""
+class Gossip:
+  """Task, mixer and clients of an algorithm, checked and put together.
+
+  Attributes:
+    clients: N clients and how they are run.
+    num_clients: N.
+    mixer: what mixes, on the devices of the clients; None over a graph.
+    gradients: `gradients(params, cohort, key) -> (losses, grads)` of all.
+  """
 
   def __init__(
     self,
     task: types.Task,
+    mixer: Any,
+    clients: clients_lib.Clients | int,
     *,
-    num_clients: int,
-    mesh: jax.sharding.Mesh | None,
-    chunk: int | None,
-    same_start: bool,
+    algorithm: str,
+    needs: tuple[str, ...] = ('row', 'double', 'any'),
     optimizer: optax.GradientTransformation | None = None,
+    same_start: bool = True,
   ):
     checks.task(task)
     if optimizer is not None:
       checks.optimizer(optimizer)
-    self.num_clients = checks.integer(num_clients, name='num_clients', low=1)
+    self.clients = clients_lib.as_clients(clients)
+    self.num_clients = self.clients.num_clients
+    self.mixer = None
+    if mixer is not None:
+      self.mixer = _bind(mixer, self.clients, algorithm, needs)
+    self.gradients = local.gradients(task, self.clients)
     self._task = task
-    self._map = lambda fn: clients.map_clients(fn, mesh=mesh, chunk=chunk)
+    self._optimizer = optimizer
     self._same_start = same_start
 
   def start(self, key: chex.PRNGKey) -> chex.ArrayTree:
     """Stacked initial models; equal ones, or one draw per client."""
-    n = self.num_clients
-    if not self._same_start:
-      return jax.vmap(self._task.init)(keys.client_keys(key, jnp.arange(n)))
-    return jax.tree.map(
-      lambda x: jnp.broadcast_to(x[None], (n, *jnp.shape(x))),
-      jax.tree.map(jnp.asarray, self._task.init(key)),
+    return local.start_models(
+      self._task, self.clients, key, same=self._same_start
     )
 
-  def gradients(
-    self, params: chex.ArrayTree, cohort: types.Cohort, key: chex.PRNGKey
-  ) -> tuple[chex.Array, chex.ArrayTree]:
-    """Losses f32[N] and stacked gradients; zero for masked clients."""
-    check_cohort(cohort, self.num_clients)
-    losses, grads = self._map(
-      lambda p, batch, k: jax.value_and_grad(self._task.loss)(p, batch, key=k)
-    )(params, cohort.data, keys.client_keys(key, cohort.client_ids))
-    return losses, trees.where_rows(cohort.mask, grads, 0.0)
+  def mix(
+    self, stacked: chex.ArrayTree, round: chex.Array, key: chex.PRNGKey
+  ) -> chex.ArrayTree:
+    """One gossip step."""
+    return self.mixer.apply(stacked, round, key=key)
 
-  def one_gradient(
-    self, params: chex.ArrayTree, batch: chex.ArrayTree, key: chex.PRNGKey
-  ) -> tuple[chex.Array, chex.ArrayTree]:
-    """Loss and gradient of a single client."""
-    return jax.value_and_grad(self._task.loss)(params, batch, key=key)
+  def opt_states(self, params: chex.ArrayTree) -> chex.ArrayTree:
+    """Initial states of all optimizers."""
+    return jax.vmap(self._optimizer.init)(params)
 
   def updates(
     self,
-    optimizer: optax.GradientTransformation,
     grads: chex.ArrayTree,
     opt_state: chex.ArrayTree,
     params: chex.ArrayTree,
     cohort: types.Cohort,
   ) -> tuple[chex.ArrayTree, chex.ArrayTree]:
-    """Every client's optimiser step; masked clients keep their state."""
-    out, new_state = jax.vmap(optimizer.update)(grads, opt_state, params)
-    return (
-      trees.where_rows(cohort.mask, out, 0.0),
-      trees.where_rows(cohort.mask, new_state, opt_state),
+    """Every client's optimizer step; masked clients keep their state."""
+    return local.client_updates(
+      self._optimizer, grads, opt_state, params, cohort.mask
     )
 
   def report(
     self, losses: chex.Array, params: chex.ArrayTree, cohort: types.Cohort
   ) -> dict[str, chex.Array]:
     """Mean loss over present clients and consensus distance of the models."""
-    present = cohort.mask.astype(losses.dtype)
-    total = jnp.sum(jnp.where(cohort.mask, losses, 0.0))
-    return {
-      'loss': total / jnp.maximum(jnp.sum(present), 1.0),
-      'consensus': metrics.consensus_distance(params),
-    }
+    return report(losses, cohort.mask, params)
 
 
-def check_cohort(cohort: types.Cohort, num_clients: int) -> None:
-  """Raises unless the cohort holds all clients."""
-  checks.cohort(
-    cohort,
-    num_clients,
-    why='gossip needs all clients in fixed order, absent ones masked',
-  )
+def report(
+  losses: chex.Array, mask: chex.Array, params: chex.ArrayTree
+) -> dict[str, chex.Array]:
+  """Mean of the losses that count, and consensus distance of the models."""
+  total = jnp.sum(jnp.where(mask, losses, 0.0))
+  count = jnp.maximum(jnp.sum(mask.astype(losses.dtype)), 1.0)
+  return {
+    'loss': total / count,
+    'consensus': metrics.consensus_distance(params),
+  }
 
 
-def bind(
+def _bind(
   mixer: Any,
-  mesh: jax.sharding.Mesh | None,
-  *,
-  num_clients: int,
+  clients: clients_lib.Clients,
   algorithm: str,
-  needs: tuple[str, ...] = ('row', 'double', 'any'),
+  needs: tuple[str, ...],
 ) -> mixing.Mixer:
   """Makes a mixer, checks kind and size, moves it onto the mesh, if any."""
   pushes = 'column' in needs and 'row' not in needs
-  mixer = mixing.as_mixer(mixer, stochastic='column' if pushes else 'row')
-  n = checks.integer(num_clients, name='num_clients', low=1)
+  n = clients.num_clients
+  mixer = mixing.as_mixer(mixer, n, stochastic='column' if pushes else 'row')
   found = _size(mixer)
   if found not in (None, n):
     raise ValueError(
@@ -118,7 +114,7 @@ def bind(
     )
   if mixer.stochastic not in needs:
     remedy = (
-      "use weights='send' (mixing.send_weights), or a doubly stochastic matrix"
+      'use weights=send (mixing.send_weights), or a doubly stochastic matrix'
       if 'column' in needs
       else 'use push_sum for send weights'
       if mixer.stochastic == 'column'
@@ -128,9 +124,9 @@ def bind(
       f'{algorithm} cannot use a mixer whose stochastic={mixer.stochastic!r}: '
       f'{remedy}.'
     )
-  if mesh is None or mixer.structure == mixing.ROBUST:
+  if clients.mesh is None or mixer.structure == mixing.ROBUST:
     return mixer
-  return mixing.shard(mixer, mesh)
+  return mixing.shard(mixer, clients.mesh)
 
 
 def _size(mixer: mixing.Mixer) -> int | None:
@@ -155,17 +151,26 @@ def add(*terms: tuple[float, chex.ArrayTree]) -> chex.ArrayTree:
 
 
 def as_compress(compress: Any) -> Compress | None:
-  """Takes a `compression.Compressor` for its function; None sends all."""
+  """Makes the function of a compressor; None sends all.
+
+  Args:
+    compress: a `compression.Compressor`, a function `compress(key, tree)`, text
+      for `compression.make_compressor`, or None.
+
+  Returns:
+    The function, or None.
+  """
+  if isinstance(compress, str):
+    compress = compression.make_compressor(compress)
   if checks.has_functions(compress, 'compress'):
     return compress.compress
   if compress is not None and (
     not callable(compress) or isinstance(compress, type)
   ):
-    call = 'top_k' if not isinstance(compress, str) else compress
     raise TypeError(
-      'compress must be a function compress(key, tree) or a '
-      f'compression.Compressor; got {checks.described(compress)}: call '
-      f'compression.make_compressor({call!r}).'
+      'compress must be a function compress(key, tree), a '
+      'compression.Compressor or text such as top_k(keep=0.1); got '
+      f'{checks.described(compress)}.'
     )
   return compress
 

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import optax
 
 from jaxdl import mixing
-from jaxdl.core import checks, trees, types
+from jaxdl.core import checks, clients as clients_lib, registry, trees, types
+from jaxdl.decentralized import _facts
 from jaxdl.decentralized.gossip import _common as common
 
 
@@ -19,7 +20,7 @@ class PushSumState(NamedTuple):
   Attributes:
     biased: stacked numerators [N, ...]; the models are `biased / mass`.
     mass: f32[N], positive, sums to N.
-    opt_state: stacked optimiser states.
+    opt_state: stacked optimizer states.
     round: i32[], rounds done.
   """
 
@@ -29,15 +30,14 @@ class PushSumState(NamedTuple):
   round: chex.Array
 
 
+@registry.known(_facts.Facts(weights='send'))
 def push_sum(
   task: types.Task,
-  mixer: mixing.Mixer,
+  mixer: mixing.Mixer | str,
+  clients: clients_lib.Clients | int,
   *,
-  num_clients: int,
   optimizer: optax.GradientTransformation,
   same_start: bool = True,
-  mesh: jax.sharding.Mesh | None = None,
-  chunk: int | None = None,
 ) -> types.Algorithm:
   """SGD over directed graphs, unbiased by mixing a scalar along (SGP).
 
@@ -49,11 +49,9 @@ def push_sum(
     task: parameters and loss.
     mixer: column-stochastic (`mixing.send_weights`) or doubly stochastic, with
       positive own weights.
-    num_clients: N (static).
+    clients: N clients and how they are run, or N (static).
     optimizer: run by every client on the gradient at its de-biased model.
     same_start: whether all clients start from one draw (static).
-    mesh: devices to split the clients over (static).
-    chunk: clients run together on a device (static).
 
   Returns:
     An `Algorithm` whose `params` are the de-biased models Z. Metrics as
@@ -64,20 +62,14 @@ def push_sum(
 
   Source: Assran et al. 2019 (https://arxiv.org/abs/1811.10792), algorithm 1.
   """
-  mixer = common.bind(
+  local = common.Gossip(
+    task,
     mixer,
-    mesh,
-    num_clients=num_clients,
+    clients,
     algorithm='push_sum',
     needs=('column', 'double'),
-  )
-  local = common.Local(
-    task,
-    num_clients=num_clients,
-    mesh=mesh,
-    chunk=chunk,
-    same_start=same_start,
     optimizer=optimizer,
+    same_start=same_start,
   )
 
   def models(state):
@@ -88,7 +80,7 @@ def push_sum(
     return PushSumState(
       params,
       jnp.ones((local.num_clients,)),
-      jax.vmap(optimizer.init)(params),
+      local.opt_states(params),
       jnp.zeros((), jnp.int32),
     )
 
@@ -96,13 +88,13 @@ def push_sum(
     train_key, mix_key = jax.random.split(key)
     params = models(state)
     losses, grads = local.gradients(params, cohort, train_key)
-    updates, opt_state = local.updates(
-      optimizer, grads, state.opt_state, params, cohort
-    )
+    updates, opt_state = local.updates(grads, state.opt_state, params, cohort)
     moved = optax.apply_updates(state.biased, updates)
-    biased, mass = mixer.apply((moved, state.mass), state.round, key=mix_key)
+    biased, mass = local.mix((moved, state.mass), state.round, mix_key)
     state = PushSumState(biased, mass, opt_state, state.round + 1)
     metrics = local.report(losses, models(state), cohort)
     return state, {**metrics, 'smallest_mass': jnp.min(mass)}
 
-  return checks.algorithm(init, step, models, state=PushSumState)
+  return checks.algorithm(
+    init, step, models, state=PushSumState, per_client=True
+  )

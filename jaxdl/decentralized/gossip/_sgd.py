@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decentralised SGD and its compressed and momentum relatives."""
+"""Decentralized SGD and its compressed and momentum relatives."""
 
 from typing import NamedTuple
 
@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdl import mixing
-from jaxdl.core import checks, types
+from jaxdl import compression, mixing
+from jaxdl.core import checks, clients as clients_lib, registry, types
+from jaxdl.decentralized import _facts
 from jaxdl.decentralized.gossip import _common as common
 
 
@@ -18,7 +19,7 @@ class GossipState(NamedTuple):
 
   Attributes:
     params: stacked models [N, ...].
-    opt_state: stacked optimiser states.
+    opt_state: stacked optimizer states.
     round: i32[], rounds done.
   """
 
@@ -27,19 +28,18 @@ class GossipState(NamedTuple):
   round: chex.Array
 
 
+@registry.known(_facts.Facts())
 def gossip_sgd(
   task: types.Task,
-  mixer: mixing.Mixer,
+  mixer: mixing.Mixer | str,
+  clients: clients_lib.Clients | int,
   *,
-  num_clients: int,
   optimizer: optax.GradientTransformation,
   order: str = 'adapt_then_combine',
-  compress: common.Compress | None = None,
+  compress: common.Compress | compression.Compressor | str | None = None,
   same_start: bool = True,
-  mesh: jax.sharding.Mesh | None = None,
-  chunk: int | None = None,
 ) -> types.Algorithm:
-  """Local optimiser steps with one gossip step per round (D-PSGD).
+  """Local optimizer steps with one gossip step per round (D-PSGD).
 
   With U the clients' updates (-ηG for SGD): adapt-then-combine is
   X⁺ = W(X + U), combine-then-adapt X⁺ = WX + U. For a fixed step the clients
@@ -51,17 +51,16 @@ def gossip_sgd(
   Args:
     task: parameters and loss.
     mixer: rows sum to one; a `Mixer`, or what `mixing.as_mixer` makes one of:
-      a networkx graph (Metropolis weights), bool[N, N], a mixing matrix.
-    num_clients: N (static).
+      text such as 'ring', a networkx graph (Metropolis weights), bool[N, N], a
+      mixing matrix.
+    clients: N clients and how they are run, or N (static).
     optimizer: run by every client on its own gradient.
     order: 'adapt_then_combine' or 'combine_then_adapt' (static).
-    compress: `compress(key, tree) -> tree`, such as that of a
-      `compression.Compressor`, applied to what a client sends; its own copy
-      stays exact: X⁺ = V + (W - I) C(V). Unlike `choco_sgd` there is no
-      memory, so biased compressors leave an error.
+    compress: applied to what a client sends; its own copy stays exact:
+      X⁺ = V + (W - I) C(V). A `compression.Compressor`, text for one such as
+      'top_k(keep=0.1)', or a function `compress(key, tree) -> tree`. Unlike
+      `choco_sgd` there is no memory, so biased compressors leave an error.
     same_start: whether all clients start from one draw (static).
-    mesh: devices to split the clients over (static).
-    chunk: clients run together on a device (static).
 
   Returns:
     An `Algorithm`. `step` wants a cohort of all N clients in fixed order with
@@ -82,7 +81,7 @@ def gossip_sgd(
     >>> algorithm = gossip_sgd(
     ...   task,
     ...   networkx.cycle_graph(4),
-    ...   num_clients=4,
+    ...   4,
     ...   optimizer=optax.sgd(0.1),
     ... )
     >>> state = algorithm.init(jax.random.key(0))
@@ -104,22 +103,19 @@ def gossip_sgd(
   """
   checks.choice(order, common.ORDERS, name='order')
   compress = common.as_compress(compress)
-  mixer = common.bind(
-    mixer, mesh, num_clients=num_clients, algorithm='gossip_sgd'
-  )
-  local = common.Local(
+  local = common.Gossip(
     task,
-    num_clients=num_clients,
-    mesh=mesh,
-    chunk=chunk,
-    same_start=same_start,
+    mixer,
+    clients,
+    algorithm='gossip_sgd',
     optimizer=optimizer,
+    same_start=same_start,
   )
 
   def init(key):
     params = local.start(key)
     return GossipState(
-      params, jax.vmap(optimizer.init)(params), jnp.zeros((), jnp.int32)
+      params, local.opt_states(params), jnp.zeros((), jnp.int32)
     )
 
   def step(state, cohort, *, key):
@@ -127,14 +123,14 @@ def gossip_sgd(
 
     def mix(x):
       if compress is None:
-        return mixer.apply(x, state.round, key=mix_key)
+        return local.mix(x, state.round, mix_key)
       sent = common.compress_rows(compress, code_key, cohort, x)
-      heard = mixer.apply(sent, state.round, key=mix_key)
+      heard = local.mix(sent, state.round, mix_key)
       return common.add((1.0, x), (1.0, heard), (-1.0, sent))
 
     losses, grads = local.gradients(state.params, cohort, train_key)
     updates, opt_state = local.updates(
-      optimizer, grads, state.opt_state, state.params, cohort
+      grads, state.opt_state, state.params, cohort
     )
     if order == 'adapt_then_combine':
       params = mix(optax.apply_updates(state.params, updates))
@@ -146,7 +142,7 @@ def gossip_sgd(
     )
 
   return checks.algorithm(
-    init, step, lambda state: state.params, state=GossipState
+    init, step, lambda state: state.params, state=GossipState, per_client=True
   )
 
 
@@ -155,8 +151,8 @@ class ChocoState(NamedTuple):
 
   Attributes:
     params: stacked models [N, ...].
-    public: stacked copies that neighbours know of each client.
-    opt_state: stacked optimiser states.
+    public: stacked copies that neighbors know of each client.
+    opt_state: stacked optimizer states.
     round: i32[], rounds done.
   """
 
@@ -166,17 +162,16 @@ class ChocoState(NamedTuple):
   round: chex.Array
 
 
+@registry.known(_facts.Facts())
 def choco_sgd(
   task: types.Task,
-  mixer: mixing.Mixer,
+  mixer: mixing.Mixer | str,
+  clients: clients_lib.Clients | int,
   *,
-  num_clients: int,
   optimizer: optax.GradientTransformation,
-  compress: common.Compress | None = None,
+  compress: common.Compress | compression.Compressor | str | None = None,
   consensus_step: chex.Numeric = 1.0,
   same_start: bool = True,
-  mesh: jax.sharding.Mesh | None = None,
-  chunk: int | None = None,
 ) -> types.Algorithm:
   """Gossip in which only compressed differences are sent.
 
@@ -188,15 +183,13 @@ def choco_sgd(
     task: parameters and loss.
     mixer: doubly stochastic, of fixed weights (copies are tracked along fixed
       links; random mixers model full broadcast of Q).
-    num_clients: N (static).
+    clients: N clients and how they are run, or N (static).
     optimizer: run by every client on its own gradient.
-    compress: `compress(key, tree) -> tree`, a contraction such as that of
-      `compression.make_compressor('top_k')`; None sends everything.
+    compress: a contraction such as 'top_k(keep=0.1)', as for `gossip_sgd`;
+      None sends everything.
     consensus_step: γ in (0, 1], smaller for stronger compression; static or
       traced.
     same_start: whether all clients start from one draw (static).
-    mesh: devices to split the clients over (static).
-    chunk: clients run together on a device (static).
 
   Returns:
     An `Algorithm`; metrics as `gossip_sgd`.
@@ -210,20 +203,14 @@ def choco_sgd(
     consensus_step, name='consensus_step', low=0.0, high=1.0, open_low=True
   )
   compress = common.as_compress(compress)
-  mixer = common.bind(
+  local = common.Gossip(
+    task,
     mixer,
-    mesh,
-    num_clients=num_clients,
+    clients,
     algorithm='choco_sgd',
     needs=('double',),
-  )
-  local = common.Local(
-    task,
-    num_clients=num_clients,
-    mesh=mesh,
-    chunk=chunk,
-    same_start=same_start,
     optimizer=optimizer,
+    same_start=same_start,
   )
 
   def init(key):
@@ -231,7 +218,7 @@ def choco_sgd(
     return ChocoState(
       params,
       common.zeros(params),
-      jax.vmap(optimizer.init)(params),
+      local.opt_states(params),
       jnp.zeros((), jnp.int32),
     )
 
@@ -239,14 +226,14 @@ def choco_sgd(
     train_key, mix_key, code_key = jax.random.split(key, 3)
     losses, grads = local.gradients(state.params, cohort, train_key)
     updates, opt_state = local.updates(
-      optimizer, grads, state.opt_state, state.params, cohort
+      grads, state.opt_state, state.params, cohort
     )
     moved = optax.apply_updates(state.params, updates)
     message = common.add((1.0, moved), (-1.0, state.public))
     if compress is not None:
       message = common.compress_rows(compress, code_key, cohort, message)
     public = common.add((1.0, state.public), (1.0, message))
-    heard = mixer.apply(public, state.round, key=mix_key)
+    heard = local.mix(public, state.round, mix_key)
     params = common.add(
       (1.0, moved), (consensus_step, heard), (-consensus_step, public)
     )
@@ -256,7 +243,7 @@ def choco_sgd(
     )
 
   return checks.algorithm(
-    init, step, lambda state: state.params, state=ChocoState
+    init, step, lambda state: state.params, state=ChocoState, per_client=True
   )
 
 
@@ -274,19 +261,18 @@ class QuasiGlobalState(NamedTuple):
   round: chex.Array
 
 
+@registry.known(_facts.Facts())
 def quasi_global_momentum(
   task: types.Task,
-  mixer: mixing.Mixer,
+  mixer: mixing.Mixer | str,
+  clients: clients_lib.Clients | int,
   *,
-  num_clients: int,
   learning_rate: chex.Numeric | optax.Schedule,
   momentum: chex.Numeric = 0.9,
   tracking: chex.Numeric = 0.9,
   nesterov: bool = True,
   weight_decay: chex.Numeric = 0.0,
   same_start: bool = True,
-  mesh: jax.sharding.Mesh | None = None,
-  chunk: int | None = None,
 ) -> types.Algorithm:
   """Gossip whose momentum follows how the models really moved (QG-DSGDm).
 
@@ -297,15 +283,13 @@ def quasi_global_momentum(
   Args:
     task: parameters and loss.
     mixer: rows sum to one.
-    num_clients: N (static).
+    clients: N clients and how they are run, or N (static).
     learning_rate: η > 0, a number (static or traced) or a schedule of rounds.
     momentum: β in [0, 1); 0 is plain gossip SGD.
     tracking: μ in [0, 1], memory of the momentum.
     nesterov: whether to look ahead (static).
     weight_decay: added to the gradient, times the model, before all else.
     same_start: whether all clients start from one draw (static).
-    mesh: devices to split the clients over (static).
-    chunk: clients run together on a device (static).
 
   Returns:
     An `Algorithm`; metrics as `gossip_sgd`.
@@ -318,14 +302,11 @@ def quasi_global_momentum(
   for name, value in (('momentum', momentum), ('tracking', tracking)):
     checks.number(value, name=name, low=0.0, high=1.0)
   checks.rate(learning_rate)
-  mixer = common.bind(
-    mixer, mesh, num_clients=num_clients, algorithm='quasi_global_momentum'
-  )
-  local = common.Local(
+  local = common.Gossip(
     task,
-    num_clients=num_clients,
-    mesh=mesh,
-    chunk=chunk,
+    mixer,
+    clients,
+    algorithm='quasi_global_momentum',
     same_start=same_start,
   )
 
@@ -346,7 +327,7 @@ def quasi_global_momentum(
     if nesterov:
       heavy = common.add((1.0, grads), (momentum, heavy))
     moved = common.add((1.0, state.params), (-rate, heavy))
-    params = mixer.apply(moved, state.round, key=mix_key)
+    params = local.mix(moved, state.round, mix_key)
     follow = (1.0 - tracking) / rate
     direction = common.add(
       (tracking, state.momentum), (follow, state.params), (-follow, params)
@@ -357,5 +338,9 @@ def quasi_global_momentum(
     )
 
   return checks.algorithm(
-    init, step, lambda state: state.params, state=QuasiGlobalState
+    init,
+    step,
+    lambda state: state.params,
+    state=QuasiGlobalState,
+    per_client=True,
   )

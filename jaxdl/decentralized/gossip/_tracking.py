@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gossip optimisers that reach the exact optimum on heterogeneous data."""
+"""Gossip optimizers that reach the exact optimum on heterogeneous data."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,8 @@ import optax
 from absl import logging
 
 from jaxdl import mixing
-from jaxdl.core import checks, trees, types
+from jaxdl.core import checks, clients as clients_lib, registry, trees, types
+from jaxdl.decentralized import _facts
 from jaxdl.decentralized.gossip import _common as common
 from jaxdl.mixing import spectra
 
@@ -21,8 +22,8 @@ class DifferenceState(NamedTuple):
   Attributes:
     params: stacked models [N, ...].
     previous: stacked models of the round before, in the form the method adds.
-    last_updates: stacked optimiser updates of the round before.
-    opt_state: stacked optimiser states.
+    last_updates: stacked optimizer updates of the round before.
+    opt_state: stacked optimizer states.
     round: i32[], rounds done.
   """
 
@@ -33,8 +34,11 @@ class DifferenceState(NamedTuple):
   round: chex.Array
 
 
-def _check_symmetric(mixer: mixing.Mixer, algorithm: str, low: float) -> None:
-  """Refuses what breaks the proof; warns where only the spectrum does."""
+_D2_BOUND = -1 / 3
+
+
+def _smallest(mixer: mixing.Mixer, algorithm: str) -> float:
+  """Smallest eigenvalue of a mixer; refuses what breaks the proofs."""
   if mixer.period != 1:
     raise ValueError(
       f'{algorithm} needs one fixed mixing matrix, this mixer changes it '
@@ -46,68 +50,72 @@ def _check_symmetric(mixer: mixing.Mixer, algorithm: str, low: float) -> None:
       f'{algorithm} needs a symmetric mixing matrix: use metropolis weights on '
       'an undirected graph.'
     )
-  smallest = spectra.smallest_eigenvalue(w)
-  if smallest <= low + 1e-6:
-    logging.warning(
-      '%s may diverge: the smallest eigenvalue of the mixing matrix is %.4f, '
-      'needed is more than %.4f; use mixing.lazy (weights=lazy_metropolis).',
-      algorithm,
-      smallest,
-      low,
-    )
+  return spectra.smallest_eigenvalue(w)
 
 
+def _warn_unstable(algorithm: str, smallest: float, low: float) -> None:
+  logging.warning(
+    '%s may diverge: the smallest eigenvalue of the mixing matrix is %.4f, '
+    'needed is more than %.4f; use mixing.lazy (weights=lazy_metropolis).',
+    algorithm,
+    smallest,
+    low,
+  )
+
+
+@registry.known(_facts.Facts())
 def d_squared(
   task: types.Task,
-  mixer: mixing.Mixer,
+  mixer: mixing.Mixer | str,
+  clients: clients_lib.Clients | int,
   *,
-  num_clients: int,
   optimizer: optax.GradientTransformation,
+  allow_unstable: bool = False,
   same_start: bool = True,
-  mesh: jax.sharding.Mesh | None = None,
-  chunk: int | None = None,
 ) -> types.Algorithm:
   """Removes the bias of gossip SGD by differences of two rounds (D²).
 
-  X⁺ = W(2X - X₋ + U - U₋) with the updates U of the clients' optimisers
+  X⁺ = W(2X - X₋ + U - U₋) with the updates U of the clients' optimizers
   (-ηG), after a first plain round. Each stored update keeps the step size it
   was made with.
 
   Args:
     task: parameters and loss.
-    mixer: one symmetric matrix with smallest eigenvalue above -1/3; a warning
-      names the value and the remedy otherwise (Metropolis weights on an even
-      ring sit exactly at -1/3).
-    num_clients: N (static).
+    mixer: one symmetric matrix with smallest eigenvalue above -1/3 (Metropolis
+      weights on an even ring sit exactly at -1/3).
+    clients: N clients and how they are run, or N (static).
     optimizer: run by every client; the theory is for SGD.
+    allow_unstable: runs a smaller eigenvalue too, with a warning (static).
     same_start: whether all clients start from one draw (static).
-    mesh: devices to split the clients over (static).
-    chunk: clients run together on a device (static).
 
   Returns:
     An `Algorithm`; metrics as `gossip_sgd`.
 
   Raises:
-    ValueError: if the mixer varies or is not symmetric.
+    ValueError: if the mixer varies, is not symmetric, or may diverge; the
+      message names the eigenvalue and the remedy.
 
   Source: Tang et al. 2018 (https://arxiv.org/abs/1803.07068), algorithm 1.
   """
-  mixer = mixing.as_mixer(mixer)
-  _check_symmetric(mixer, 'd_squared', -1 / 3)
-  mixer = common.bind(
+  clients = clients_lib.as_clients(clients)
+  mixer = mixing.as_mixer(mixer, clients.num_clients)
+  smallest = _smallest(mixer, 'd_squared')
+  if smallest <= _D2_BOUND + 1e-6:
+    if not allow_unstable:
+      raise ValueError(
+        'd_squared may diverge: the smallest eigenvalue of its mixing matrix '
+        f'is {smallest:.4f}, D² needs more than -1/3. Use weights='
+        'lazy_metropolis, move=0.5, or d_squared(allow_unstable=True).'
+      )
+    _warn_unstable('d_squared', smallest, _D2_BOUND)
+  local = common.Gossip(
+    task,
     mixer,
-    mesh,
-    num_clients=num_clients,
+    clients,
     algorithm='d_squared',
     needs=('double',),
-  )
-  local = common.Local(
-    task,
-    num_clients=num_clients,
-    mesh=mesh,
-    chunk=chunk,
-    same_start=same_start,
     optimizer=optimizer,
+    same_start=same_start,
   )
 
   def init(key):
@@ -116,7 +124,7 @@ def d_squared(
       params,
       params,
       common.zeros(params),
-      jax.vmap(optimizer.init)(params),
+      local.opt_states(params),
       jnp.zeros((), jnp.int32),
     )
 
@@ -124,7 +132,7 @@ def d_squared(
     train_key, mix_key = jax.random.split(key)
     losses, grads = local.gradients(state.params, cohort, train_key)
     updates, opt_state = local.updates(
-      optimizer, grads, state.opt_state, state.params, cohort
+      grads, state.opt_state, state.params, cohort
     )
     moved = common.add(
       (2.0, state.params),
@@ -132,7 +140,7 @@ def d_squared(
       (1.0, updates),
       (-1.0, state.last_updates),
     )
-    params = mixer.apply(moved, state.round, key=mix_key)
+    params = local.mix(moved, state.round, mix_key)
     return (
       DifferenceState(
         params, state.params, updates, opt_state, state.round + 1
@@ -141,19 +149,22 @@ def d_squared(
     )
 
   return checks.algorithm(
-    init, step, lambda state: state.params, state=DifferenceState
+    init,
+    step,
+    lambda state: state.params,
+    state=DifferenceState,
+    per_client=True,
   )
 
 
+@registry.known(_facts.Facts())
 def extra(
   task: types.Task,
-  mixer: mixing.Mixer,
+  mixer: mixing.Mixer | str,
+  clients: clients_lib.Clients | int,
   *,
-  num_clients: int,
   optimizer: optax.GradientTransformation,
   same_start: bool = True,
-  mesh: jax.sharding.Mesh | None = None,
-  chunk: int | None = None,
 ) -> types.Algorithm:
   """Exact first-order gossip with a fixed step (EXTRA).
 
@@ -163,11 +174,9 @@ def extra(
   Args:
     task: parameters and loss.
     mixer: one symmetric matrix with smallest eigenvalue above -1.
-    num_clients: N (static).
+    clients: N clients and how they are run, or N (static).
     optimizer: run by every client; the theory is for SGD.
     same_start: whether all clients start from one draw (static).
-    mesh: devices to split the clients over (static).
-    chunk: clients run together on a device (static).
 
   Returns:
     An `Algorithm`; metrics as `gossip_sgd`.
@@ -177,18 +186,19 @@ def extra(
 
   Source: Shi et al. 2015 (https://arxiv.org/abs/1404.6264), algorithm 1.
   """
-  mixer = mixing.as_mixer(mixer)
-  _check_symmetric(mixer, 'extra', -1.0)
-  mixer = common.bind(
-    mixer, mesh, num_clients=num_clients, algorithm='extra', needs=('double',)
-  )
-  local = common.Local(
+  clients = clients_lib.as_clients(clients)
+  mixer = mixing.as_mixer(mixer, clients.num_clients)
+  smallest = _smallest(mixer, 'extra')
+  if smallest <= -1.0 + 1e-6:
+    _warn_unstable('extra', smallest, -1.0)
+  local = common.Gossip(
     task,
-    num_clients=num_clients,
-    mesh=mesh,
-    chunk=chunk,
-    same_start=same_start,
+    mixer,
+    clients,
+    algorithm='extra',
+    needs=('double',),
     optimizer=optimizer,
+    same_start=same_start,
   )
 
   def init(key):
@@ -198,7 +208,7 @@ def extra(
       params,
       params,
       common.zeros(params),
-      jax.vmap(optimizer.init)(params),
+      local.opt_states(params),
       jnp.zeros((), jnp.int32),
     )
 
@@ -206,9 +216,9 @@ def extra(
     train_key, mix_key = jax.random.split(key)
     losses, grads = local.gradients(state.params, cohort, train_key)
     updates, opt_state = local.updates(
-      optimizer, grads, state.opt_state, state.params, cohort
+      grads, state.opt_state, state.params, cohort
     )
-    mixed = mixer.apply(state.params, state.round, key=mix_key)
+    mixed = local.mix(state.params, state.round, mix_key)
     params = common.add(
       (1.0, state.params),
       (1.0, mixed),
@@ -223,7 +233,11 @@ def extra(
     )
 
   return checks.algorithm(
-    init, step, lambda state: state.params, state=DifferenceState
+    init,
+    step,
+    lambda state: state.params,
+    state=DifferenceState,
+    per_client=True,
   )
 
 
@@ -235,7 +249,7 @@ class TrackingState(NamedTuple):
     tracker: stacked estimates of the mean gradient; their mean is that of
       `grads`.
     grads: stacked gradients of the round before.
-    opt_state: stacked optimiser states.
+    opt_state: stacked optimizer states.
     round: i32[], rounds done.
   """
 
@@ -246,16 +260,19 @@ class TrackingState(NamedTuple):
   round: chex.Array
 
 
+def _both(mixer, num_rounds):
+  return 2 * _facts.of_mixer(mixer, num_rounds)
+
+
+@registry.known(_facts.Facts(sent=_both))
 def gradient_tracking(
   task: types.Task,
-  mixer: mixing.Mixer,
+  mixer: mixing.Mixer | str,
+  clients: clients_lib.Clients | int,
   *,
-  num_clients: int,
   optimizer: optax.GradientTransformation,
   order: str = 'adapt_then_combine',
   same_start: bool = True,
-  mesh: jax.sharding.Mesh | None = None,
-  chunk: int | None = None,
 ) -> types.Algorithm:
   """Gossips an estimate of the mean gradient along with the models (DSGT).
 
@@ -267,12 +284,10 @@ def gradient_tracking(
   Args:
     task: parameters and loss.
     mixer: doubly stochastic.
-    num_clients: N (static).
+    clients: N clients and how they are run, or N (static).
     optimizer: run by every client on its tracker.
     order: 'adapt_then_combine' or 'combine_then_adapt' (static).
     same_start: whether all clients start from one draw (static).
-    mesh: devices to split the clients over (static).
-    chunk: clients run together on a device (static).
 
   Returns:
     An `Algorithm`; metrics as `gossip_sgd`. Masked clients count with a zero
@@ -284,20 +299,14 @@ def gradient_tracking(
   Source: Pu & Nedić 2018 (https://arxiv.org/abs/1805.11454), equation 4.
   """
   checks.choice(order, common.ORDERS, name='order')
-  mixer = common.bind(
+  local = common.Gossip(
+    task,
     mixer,
-    mesh,
-    num_clients=num_clients,
+    clients,
     algorithm='gradient_tracking',
     needs=('double',),
-  )
-  local = common.Local(
-    task,
-    num_clients=num_clients,
-    mesh=mesh,
-    chunk=chunk,
-    same_start=same_start,
     optimizer=optimizer,
+    same_start=same_start,
   )
 
   def init(key):
@@ -306,7 +315,7 @@ def gradient_tracking(
       params,
       common.zeros(params),
       common.zeros(params),
-      jax.vmap(optimizer.init)(params),
+      local.opt_states(params),
       jnp.zeros((), jnp.int32),
     )
 
@@ -314,7 +323,7 @@ def gradient_tracking(
     train_key, mix_key = jax.random.split(key)
 
     def mix(x):
-      return mixer.apply(x, state.round, key=mix_key)
+      return local.mix(x, state.round, mix_key)
 
     losses, grads = local.gradients(state.params, cohort, train_key)
     change = common.add((1.0, grads), (-1.0, state.grads))
@@ -325,7 +334,7 @@ def gradient_tracking(
     first = jnp.broadcast_to(state.round == 0, (local.num_clients,))
     tracker = trees.where_rows(first, grads, tracker)
     updates, opt_state = local.updates(
-      optimizer, tracker, state.opt_state, state.params, cohort
+      tracker, state.opt_state, state.params, cohort
     )
     if order == 'adapt_then_combine':
       params = mix(optax.apply_updates(state.params, updates))
@@ -337,5 +346,5 @@ def gradient_tracking(
     )
 
   return checks.algorithm(
-    init, step, lambda state: state.params, state=TrackingState
+    init, step, lambda state: state.params, state=TrackingState, per_client=True
   )

@@ -11,7 +11,14 @@ import numpy as np
 import optax
 
 from jaxdl import mixing
-from jaxdl.core import checks, keys, layers, trees, types
+from jaxdl.core import (
+  checks,
+  clients as clients_lib,
+  keys,
+  layers,
+  trees,
+  types,
+)
 from jaxdl.decentralized.gossip import _common as common
 from jaxdl.mixing import variance
 
@@ -21,7 +28,7 @@ class BufferedState(NamedTuple):
 
   Attributes:
     params: stacked models [N, ...].
-    opt_state: stacked optimiser states; never averaged.
+    opt_state: stacked optimizer states; never averaged.
     received: stacked running sums of the models in each client's buffer.
     received_variance: running sums f32[N] of their variances, per corrected
       tensor; None elsewhere.
@@ -45,9 +52,9 @@ class BufferedState(NamedTuple):
 
 def buffered_gossip(
   task: types.Task,
-  graph: np.ndarray,
+  graph: np.ndarray | str,
+  clients: clients_lib.Clients | int,
   *,
-  num_clients: int,
   optimizer: optax.GradientTransformation,
   self_weight: chex.Numeric = 0.5,
   target: str | chex.ArrayTree | None = 'others',
@@ -58,13 +65,11 @@ def buffered_gossip(
   send_every: int = 1,
   turn_ticks: tuple[int, int] = (1, 1),
   same_start: bool = False,
-  mesh: jax.sharding.Mesh | None = None,
-  chunk: int | None = None,
 ) -> types.Algorithm:
   """The gossip protocol in which vanishing variance was found and mended.
 
   In a tick every client whose turn it is trains on one batch and sends its
-  model to all neighbours (after every P-th training). Clients with B models or
+  model to all neighbors (after every P-th training). Clients with B models or
   more in their buffer then take β own + (1 - β) mean(buffer), correct the
   variance, and clear the buffer. Buffers are running sums of models and of
   variances, so memory does not grow with B.
@@ -76,7 +81,7 @@ def buffered_gossip(
     task: parameters and loss.
     graph: anything `mixing.graphs.adjacency` takes; entry [i, j] lets i receive
       from j.
-    num_clients: N (static).
+    clients: N clients and how they are run, or N (static).
     optimizer: run by every client.
     self_weight: β in [0, 1]; static or traced.
     target: variance to restore: 'others' (mean of the buffer's), 'self',
@@ -85,14 +90,12 @@ def buffered_gossip(
     correct_fn: which tensors are corrected (static).
     eps: see `rescale_to_variance`.
     strength: see `rescale_to_variance`.
-    buffer_size: B >= 1, the same for all; each client's number of neighbours
+    buffer_size: B >= 1, the same for all; each client's number of neighbors
       if None (static).
     send_every: P >= 1, trainings between messages (static).
     turn_ticks: fewest and most ticks between a client's turns, drawn evenly
       after each (static).
     same_start: whether all clients start from one draw (static).
-    mesh: devices to split the clients over (static).
-    chunk: clients run together on a device (static).
 
   Returns:
     An `Algorithm`. `step` wants a cohort of all N clients in fixed order with
@@ -106,7 +109,8 @@ def buffered_gossip(
   Source: Tian et al. 2024 (https://arxiv.org/abs/2404.04616), algorithm 3, and
   the authors' simulators.
   """
-  n = checks.integer(num_clients, name='num_clients', low=1)
+  clients = clients_lib.as_clients(clients)
+  n = clients.num_clients
   adjacency = mixing.as_graph(graph, n)
   checks.number(self_weight, name='self_weight', low=0.0, high=1.0)
   if isinstance(target, str):
@@ -121,17 +125,17 @@ def buffered_gossip(
     np.maximum(degrees, 1) if buffer_size is None else np.full(n, buffer_size)
   )
   out_degrees = jnp.asarray(adjacency.sum(axis=0))
-  # Sums over neighbours; the rule of `from_matrix` picks gather or contraction.
+  # Sums over neighbors; the rule of `from_matrix` picks gather or contraction.
   deliver = mixing.from_matrix(adjacency.astype(float), stochastic='any')
-  if mesh is not None:
-    deliver = mixing.shard(deliver, mesh)
-  local = common.Local(
+  if clients.mesh is not None:
+    deliver = mixing.shard(deliver, clients.mesh)
+  local = common.Gossip(
     task,
-    num_clients=n,
-    mesh=mesh,
-    chunk=chunk,
-    same_start=same_start,
+    None,
+    clients,
+    algorithm='buffered_gossip',
     optimizer=optimizer,
+    same_start=same_start,
   )
   corrects = target is not None
   pick = correct_fn if corrects else lambda path, leaf: False
@@ -148,7 +152,7 @@ def buffered_gossip(
     )
     return BufferedState(
       params=params,
-      opt_state=jax.vmap(optimizer.init)(params),
+      opt_state=local.opt_states(params),
       received=wide,
       received_variance=common.zeros(variance.variances(params, pick)),
       num_received=jnp.zeros((n,), jnp.int32),
@@ -165,7 +169,7 @@ def buffered_gossip(
     acting = cohort.replace(mask=active)
     losses, grads = local.gradients(state.params, acting, train_key)
     updates, opt_state = local.updates(
-      optimizer, grads, state.opt_state, state.params, acting
+      grads, state.opt_state, state.params, acting
     )
     params = optax.apply_updates(state.params, updates)
     num_trained = state.num_trained + active
@@ -228,7 +232,7 @@ def buffered_gossip(
     )
 
   return checks.algorithm(
-    init, step, lambda state: state.params, state=BufferedState
+    init, step, lambda state: state.params, state=BufferedState, per_client=True
   )
 
 

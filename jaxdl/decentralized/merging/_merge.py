@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdl import mixing
-from jaxdl.core import checks, clients, keys, trees, types
+from jaxdl import local as local_lib, mixing
+from jaxdl.core import checks, clients as clients_lib, keys, trees, types
 from jaxdl.decentralized.gossip import _common as common
 from jaxdl.mixing import _communication, _merge
 
@@ -69,7 +69,7 @@ def merge_by_gossip(
   stacked: chex.ArrayTree,
   num_rounds: int,
   *,
-  mixer: mixing.Mixer | None = None,
+  mixer: mixing.Mixer | str | None = None,
   key: chex.PRNGKey | None = None,
 ) -> chex.ArrayTree:
   """Approaches the average by gossip steps without training in between.
@@ -94,9 +94,7 @@ def merge_by_gossip(
   """
   n = checks.num_clients(stacked, name='stacked')
   steps = checks.integer(num_rounds, name='num_rounds', low=0)
-  if mixer is None:
-    mixer = mixing.make_mixer('exponential', n)
-  mixer = mixing.as_mixer(mixer)
+  mixer = mixing.as_mixer('exponential' if mixer is None else mixer, n)
   return jax.lax.fori_loop(
     0, steps, lambda t, x: mixer.apply(x, t, key=key), stacked
   )
@@ -221,7 +219,7 @@ class LocalGossipState(NamedTuple):
 
   Attributes:
     params: stacked models [N, ...].
-    opt_state: stacked optimiser states; never mixed or reset.
+    opt_state: stacked optimizer states; never mixed or reset.
     round: i32[], rounds done.
     num_messages: f32[], models sent so far.
   """
@@ -234,15 +232,13 @@ class LocalGossipState(NamedTuple):
 
 def local_then_gossip(
   task: types.Task,
-  mixer: mixing.Mixer,
+  mixer: mixing.Mixer | str,
+  clients: clients_lib.Clients | int,
   *,
-  num_clients: int,
   optimizer: optax.GradientTransformation,
   same_start: bool = False,
-  mesh: jax.sharding.Mesh | None = None,
-  chunk: int | None = None,
 ) -> types.Algorithm:
-  """Several local optimiser steps, then one gossip step, per round.
+  """Several local optimizer steps, then one gossip step, per round.
 
   Nothing but the mixing crosses clients, so all steps of a client run in one
   program without communication. Everything in `params` is mixed, running
@@ -251,12 +247,10 @@ def local_then_gossip(
   Args:
     task: parameters and loss.
     mixer: rows sum to one; `scheduled` makes one whose rate changes.
-    num_clients: N (static).
+    clients: N clients and how they are run, or N (static).
     optimizer: run by every client.
     same_start: whether all clients start from one draw (static). Models that
       start apart and never talk cannot be merged.
-    mesh: devices to split the clients over (static).
-    chunk: clients run together on a device (static), see `core.clients`.
 
   Returns:
     An `Algorithm`. `step` wants a cohort of all N clients in fixed order whose
@@ -269,50 +263,39 @@ def local_then_gossip(
 
   Source: Zhu et al. 2025 (https://arxiv.org/abs/2507.06542), algorithm 1.
   """
-  mixer = mixing.as_mixer(mixer)
-  bound = common.bind(
-    mixer, mesh, num_clients=num_clients, algorithm='local_then_gossip'
-  )
-  local = common.Local(
+  clients = clients_lib.as_clients(clients)
+  mixer = mixing.as_mixer(mixer, clients.num_clients)
+  local = common.Gossip(
     task,
-    num_clients=num_clients,
-    mesh=mesh,
-    chunk=chunk,
-    same_start=same_start,
+    mixer,
+    clients,
+    algorithm='local_then_gossip',
     optimizer=optimizer,
+    same_start=same_start,
   )
-  n = local.num_clients
 
   def init(key):
     params = local.start(key)
     return LocalGossipState(
       params,
-      jax.vmap(optimizer.init)(params),
+      local.opt_states(params),
       jnp.zeros((), jnp.int32),
       jnp.zeros(()),
     )
 
   def train(params, opt_state, batches, key):
     """All local steps of one client."""
-
-    def one(carry, batch):
-      params, opt_state, step = carry
-      loss, grads = local.one_gradient(
-        params, batch, jax.random.fold_in(key, step)
-      )
-      updates, opt_state = optimizer.update(grads, opt_state, params)
-      return (optax.apply_updates(params, updates), opt_state, step + 1), loss
-
-    start = (params, opt_state, jnp.zeros((), jnp.int32))
-    (params, opt_state, _), losses = jax.lax.scan(one, start, batches)
-    return params, opt_state, jnp.mean(losses)
+    run = local_lib.train_steps(
+      task, optimizer, num_steps=checks.num_clients(batches, name='batches')
+    )
+    batch_of = lambda t: (jax.tree.map(lambda x: x[t], batches), True)
+    steps = run(params, opt_state, batch_of, key)
+    return steps.params, steps.opt_state, jnp.mean(steps.losses)
 
   def step(state, cohort, *, key):
-    common.check_cohort(cohort, n)
+    clients.check(cohort)
     train_key, mix_key = jax.random.split(key)
-    params, opt_state, losses = clients.map_clients(
-      train, mesh=mesh, chunk=chunk
-    )(
+    params, opt_state, losses = clients.map(train)(
       state.params,
       state.opt_state,
       cohort.data,
@@ -320,7 +303,7 @@ def local_then_gossip(
     )
     params = trees.where_rows(cohort.mask, params, state.params)
     opt_state = trees.where_rows(cohort.mask, opt_state, state.opt_state)
-    params = bound.apply(params, state.round, key=mix_key)
+    params = local.mix(params, state.round, mix_key)
     metrics = local.report(losses, params, cohort)
     sent = jnp.zeros((), jnp.int32)
     if mixer.structure != mixing.ROBUST:
@@ -334,5 +317,9 @@ def local_then_gossip(
     )
 
   return checks.algorithm(
-    init, step, lambda state: state.params, state=LocalGossipState
+    init,
+    step,
+    lambda state: state.params,
+    state=LocalGossipState,
+    per_client=True,
   )

@@ -37,10 +37,7 @@ from jaxdl.decentralized.sampling._samples import (
   sample_scores,
   select_sample,
 )
-from jaxdl.decentralized.sampling._training import (
-  model_bytes,
-  sampling_sgd,
-)
+from jaxdl.decentralized.sampling._training import model_bytes, sampling_sgd
 from jaxdl.decentralized.sampling._transport import TRAFFIC
 from jaxdl.decentralized.sampling._views import (
   MembershipView,

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdl import mixing
-from jaxdl.core import checks, clients, trees, types
+from jaxdl import local, mixing
+from jaxdl.core import checks, clients as clients_lib, trees, types
 from jaxdl.decentralized.sampling import (
   _training as training,
   _world as world_lib,
@@ -20,9 +20,10 @@ from jaxdl.decentralized.sampling import (
 
 def clocked_gossip(
   task: types.Task,
-  mixer: mixing.Mixer,
-  world: world_lib.World,
+  mixer: mixing.Mixer | str,
+  clients: clients_lib.Clients | int,
   *,
+  world: world_lib.World,
   optimizer: optax.GradientTransformation,
   batch_size: int,
   num_epochs: int | None = None,
@@ -31,20 +32,19 @@ def clocked_gossip(
   patience_s: float = 5.0,
   members: np.ndarray | None = None,
   churn: Sequence[world_lib.Churn] = (),
-  mesh: jax.sharding.Mesh | None = None,
-  chunk: int | None = None,
 ) -> types.Algorithm:
-  """Decentralised SGD in rounds of local training, with real durations.
+  """Decentralized SGD in rounds of local training, with real durations.
 
-  In a round every node trains, sends its model to its neighbours and mixes
+  In a round every node trains, sends its model to its neighbors and mixes
   what it has received. It begins the next round when the last model that it
   waits for has arrived; models leave a node one after the other. A node that
-  is away neither trains nor sends: its neighbours wait for `patience_s`, then
+  is away neither trains nor sends: its neighbors wait for `patience_s`, then
   keep its weight themselves.
 
   Args:
     task: parameters and loss.
     mixer: rows sum to one; `matrix(round)` says who sends to whom.
+    clients: the N nodes and how they are run, or N (static).
     world: delays and speeds of N nodes.
     optimizer: of a node, fresh in every round.
     batch_size: B (static).
@@ -54,8 +54,6 @@ def clocked_gossip(
     patience_s: how long a node waits for one that is away.
     members: bool[N], nodes that are there at the start; all if None.
     churn: who comes and goes, by round.
-    mesh: devices to split the nodes over (static).
-    chunk: nodes trained together on a device (static).
 
   Returns:
     An `Algorithm` whose `step` runs on the host, with a cohort and metrics as
@@ -71,6 +69,7 @@ def clocked_gossip(
   """
   nodes = _Nodes(
     task,
+    clients,
     world,
     optimizer=optimizer,
     batch_size=batch_size,
@@ -78,13 +77,11 @@ def clocked_gossip(
     num_steps=num_steps,
     members=members,
     churn=churn,
-    mesh=mesh,
-    chunk=chunk,
   )
   checks.number(patience_s, name='patience_s', low=0.0)
   size = checks.integer(model_bytes, name='model_bytes', low=0)
   world, n = nodes.world, nodes.num_nodes
-  mixer = mixing.as_mixer(mixer)
+  mixer = mixing.as_mixer(mixer, n)
 
   train_and_mix, train_and_combine, matrix_of = _gossip_programs(
     nodes.recipe, mixer
@@ -126,13 +123,16 @@ def clocked_gossip(
     time = float(ready[online].max()) if online.any() else 0.0
     return new, _report(new, max(time, 0.0))
 
-  return types.Algorithm(nodes.init, step, nodes.params)
+  return types.Algorithm(
+    nodes.init, step, nodes.params, per_client=True, on_host=True
+  )
 
 
 def gossip_learning(
   task: types.Task,
-  world: world_lib.World,
+  clients: clients_lib.Clients | int,
   *,
+  world: world_lib.World,
   optimizer: optax.GradientTransformation,
   batch_size: int,
   num_epochs: int | None = None,
@@ -141,8 +141,6 @@ def gossip_learning(
   model_bytes: int = 1_000_000,
   members: np.ndarray | None = None,
   churn: Sequence[world_lib.Churn] = (),
-  mesh: jax.sharding.Mesh | None = None,
-  chunk: int | None = None,
 ) -> types.Algorithm:
   """Gossip learning: models walk at random, average by age, and train.
 
@@ -152,6 +150,7 @@ def gossip_learning(
 
   Args:
     task: parameters and loss.
+    clients: the N nodes and how they are run, or N (static).
     world: delays of N nodes, which order the messages of a period.
     optimizer: of a node, fresh in every training.
     batch_size: B (static).
@@ -161,8 +160,6 @@ def gossip_learning(
     model_bytes: size of a message.
     members: bool[N], nodes that are there at the start; all if None.
     churn: who comes and goes, by period.
-    mesh: devices to split the nodes over (static).
-    chunk: nodes trained together on a device (static).
 
   Returns:
     An `Algorithm` as `clocked_gossip`; a step is a period.
@@ -175,6 +172,7 @@ def gossip_learning(
   """
   nodes = _Nodes(
     task,
+    clients,
     world,
     optimizer=optimizer,
     batch_size=batch_size,
@@ -182,8 +180,6 @@ def gossip_learning(
     num_steps=num_steps,
     members=members,
     churn=churn,
-    mesh=mesh,
-    chunk=chunk,
   )
   checks.number(period_s, name='period_s', low=0.0, open_low=True)
   size = checks.integer(model_bytes, name='model_bytes', low=0)
@@ -237,7 +233,9 @@ def gossip_learning(
     }
     return new, _report(new, round * period_s)
 
-  return types.Algorithm(init, step, nodes.params)
+  return types.Algorithm(
+    init, step, nodes.params, per_client=True, on_host=True
+  )
 
 
 class _Recipe(NamedTuple):
@@ -248,23 +246,21 @@ class _Recipe(NamedTuple):
   batch_size: int
   num_epochs: int | None
   num_steps: int | None
-  num_nodes: int
-  mesh: jax.sharding.Mesh | None
-  chunk: int | None
+  clients: clients_lib.Clients
 
 
 def _trainer(recipe):
   """Trains the active ones of all nodes."""
-  local = training.local_training(
+  train_one = local.local_training(
     recipe.task,
     recipe.optimizer,
     batch_size=recipe.batch_size,
     num_epochs=recipe.num_epochs,
     num_steps=recipe.num_steps,
   )
-  one = training.flat_training(recipe.task, local)
-  n, mesh = recipe.num_nodes, recipe.mesh
-  run = clients.map_clients(one, mesh=mesh, chunk=recipe.chunk)
+  clients = recipe.clients
+  n = clients.num_clients
+  run = clients.map(training.flat_training(recipe.task, train_one))
 
   def train(models, data, key, round, active):
     data = dict(data)
@@ -272,7 +268,7 @@ def _trainer(recipe):
     rounds = jnp.full((n,), round, jnp.int32)
     each = training.node_keys(key, rounds, jnp.arange(n))
     out = jnp.where(active[:, None], run(models, data, mask, each), models)
-    return clients.replicate(out, mesh)
+    return clients.replicate(out)
 
   return train
 
@@ -287,7 +283,7 @@ def _gossip_programs(recipe, mixer):
 
   @jax.jit
   def train_and_mix(models, data, key, round):
-    everybody = jnp.ones((recipe.num_nodes,), bool)
+    everybody = jnp.ones((recipe.clients.num_clients,), bool)
     trained = train(models, data, key, round, everybody)
     mix_key = jax.random.fold_in(key, _MIXING)
     return mixer.apply(trained, round - 1, key=mix_key)
@@ -329,6 +325,7 @@ class _Nodes:
   def __init__(
     self,
     task,
+    clients,
     world,
     *,
     optimizer,
@@ -337,13 +334,12 @@ class _Nodes:
     num_steps,
     members,
     churn,
-    mesh,
-    chunk,
   ):
     checks.task(task)
     checks.optimizer(optimizer)
     self.world = world_lib.check_world(world)
     self.num_nodes = n = self.world.num_nodes
+    clients = training.as_nodes(clients, n)
     self.members = np.ones(n, bool) if members is None else np.array(members)
     if self.members.shape != (n,):
       raise ValueError(
@@ -353,7 +349,7 @@ class _Nodes:
     self.start, unravel = training.flat_model(task)
     self.unravel = jax.jit(jax.vmap(unravel))
     self.recipe = _Recipe(
-      task, optimizer, batch_size, num_epochs, num_steps, n, mesh, chunk
+      task, optimizer, batch_size, num_epochs, num_steps, clients
     )
 
   def init(self, key) -> dict[str, Any]:

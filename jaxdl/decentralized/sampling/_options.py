@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The numbers of the decentralised sampling protocol."""
+"""The numbers of the decentralized sampling protocol."""
 
 from typing import NamedTuple
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decentralised sampling: who trains, who averages, and who is told.
+"""Decentralized sampling: who trains, who averages, and who is told.
 
 The protocol never looks at a model. It runs on the host, event by event, and
 writes down what is to be computed; `_modest_training` computes it.
@@ -59,7 +59,7 @@ def sampling_protocol(
   server: bool = False,
   seed: int = 0,
 ) -> SamplingProtocol:
-  """Simulates decentralised sampling (MoDeST), event by event.
+  """Simulates decentralized sampling (MoDeST), event by event.
 
   In round k the nodes of the sample S_k train what they were sent, find the
   live aggregators of round k + 1 by pings and send them their models. An

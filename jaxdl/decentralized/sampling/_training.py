@@ -17,71 +17,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdl import data as data_lib
-from jaxdl.core import checks, clients, keys, trees, types
+from jaxdl import local
+from jaxdl.core import checks, clients as clients_lib, keys, trees, types
 from jaxdl.decentralized.sampling import (
   _protocol as protocol_lib,
   _transport as transport,
 )
 
 State = dict[str, Any]
-
-
-def local_training(
-  task: types.Task,
-  optimizer: optax.GradientTransformation,
-  *,
-  batch_size: int,
-  num_epochs: int | None = None,
-  num_steps: int | None = None,
-) -> Callable[..., chex.ArrayTree]:
-  """Builds the local training of one node.
-
-  Args:
-    task: parameters and loss.
-    optimizer: starts afresh at each call.
-    batch_size: B (static).
-    num_epochs: passes over the data (static).
-    num_steps: steps (static); with both limits the smaller number counts.
-
-  Returns:
-    `train(params, data, mask, key) -> params`, of one node: leaves [E, ...]
-    and bool[E], real examples first. A node without examples keeps its model.
-
-  Raises:
-    ValueError: if no limit is given.
-  """
-
-  def train(params, data, mask, key):
-    plan_key, loss_key = jax.random.split(key)
-    indices, rows = data_lib.epoch_batches(
-      plan_key,
-      jnp.sum(mask, dtype=jnp.int32),
-      batch_size,
-      num_epochs=num_epochs,
-      num_steps=num_steps,
-      capacity=mask.shape[0],
-    )
-
-    def step(carry, plan):
-      params, opt_state = carry
-      index, real, number = plan
-      batch = data_lib.take_batch(data, index, real)
-      grads = jax.grad(task.loss)(
-        params, batch, key=jax.random.fold_in(loss_key, number)
-      )
-      updates, new_state = optimizer.update(grads, opt_state, params)
-      new = (optax.apply_updates(params, updates), new_state)
-      keep = jnp.any(real)
-      kept = jax.tree.map(lambda a, b: jnp.where(keep, a, b), new, carry)
-      return kept, None
-
-    numbers = jnp.arange(indices.shape[0])
-    start = (params, optimizer.init(params))
-    (params, _), _ = jax.lax.scan(step, start, (indices, rows, numbers))
-    return params
-
-  return train
 
 
 def node_keys(
@@ -128,16 +71,15 @@ def model_bytes(task: types.Task) -> int:
 def sampling_sgd(
   task: types.Task,
   protocol: protocol_lib.SamplingProtocol,
+  clients: clients_lib.Clients | int,
   *,
   optimizer: optax.GradientTransformation,
   batch_size: int,
   num_epochs: int | None = None,
   num_steps: int | None = None,
   on_stall: str = 'hold',
-  mesh: jax.sharding.Mesh | None = None,
-  chunk: int | None = None,
 ) -> types.Algorithm:
-  """Trains under the decentralised sampling protocol (MoDeST).
+  """Trains under the decentralized sampling protocol (MoDeST).
 
   With a protocol whose aggregator is a server this is federated averaging on
   the same clock; with success fraction 1 and everybody online both make
@@ -146,21 +88,20 @@ def sampling_sgd(
   Args:
     task: parameters and loss.
     protocol: `sampling_protocol(...)` of N nodes.
+    clients: the N nodes and how those of a sample are run, or N (static).
     optimizer: of a node, fresh in every round.
     batch_size: B (static).
     num_epochs: local passes per round (static).
     num_steps: local steps per round (static); at least one of the two.
     on_stall: when no event is left, 'hold' keeps the last average for the
       remaining rounds, 'raise' says who waits for whom.
-    mesh: devices to split a sample over (static).
-    chunk: nodes trained together on a device (static).
 
   Returns:
-    An `Algorithm` whose `step` runs on the host: run it in an
-    `Experiment(jit=False)`. A step is one round; all its training is one
-    jitted call. It wants a cohort of all N nodes in order, `data` with leaves
-    [N, E, ...] and an entry `mask: bool[N, E]`, the same in every round. The
-    key of `init` seeds everything; a step draws from it, not from its own.
+    An `Algorithm` whose `step` runs on the host. A step is one round; all its
+    training is one jitted call. It wants a cohort of all N nodes in order,
+    `data` with leaves [N, E, ...] and an entry `mask: bool[N, E]`, the same in
+    every round. The key of `init` seeds everything; a step draws from it, not
+    from its own.
     `params` are those of the last average. Metrics, Python numbers:
     `time_s`, `transfers` (models sent to others so far), `megabytes` (sent,
     everything), `view_megabytes`, `pings`, `num_averaged`, `num_online`,
@@ -180,10 +121,11 @@ def sampling_sgd(
       'call decentralized.sampling.sampling_protocol.'
     )
   checks.choice(on_stall, ('hold', 'raise'), name='on_stall')
+  clients = as_nodes(clients, protocol.num_nodes)
   start, unravel = flat_model(task)
   size = protocol.options.sample_size
   train, average = _programs(
-    task, optimizer, batch_size, num_epochs, num_steps, size, mesh, chunk
+    task, optimizer, batch_size, num_epochs, num_steps, size, clients
   )
 
   def train_many(vectors, nodes, rounds, cohort, key):
@@ -192,7 +134,7 @@ def sampling_sgd(
       fill = lambda x: [*x, *[x[-1]] * (size - count)]
       vectors, nodes, rounds = fill(vectors), fill(nodes), fill(rounds)
     out = train(
-      tuple(clients.replicate(vectors, mesh)),
+      tuple(clients.replicate(vectors)),
       np.asarray(nodes, np.int32),
       np.asarray(rounds, np.int32),
       cohort.data,
@@ -205,7 +147,7 @@ def sampling_sgd(
     weights = np.zeros(size, np.float32)
     weights[:count] = 1.0 / count
     vectors = [*vectors, *[vectors[-1]] * (size - count)]
-    return average(tuple(clients.replicate(vectors, mesh)), weights)
+    return average(tuple(clients.replicate(vectors)), weights)
 
   def init(key):
     init_key, train_key = jax.random.split(key)
@@ -240,31 +182,31 @@ def sampling_sgd(
   def params(state):
     return unravel(state['models'][str(state['protocol']['latest'])])
 
-  return types.Algorithm(init, step, params)
+  return types.Algorithm(init, step, params, on_host=True)
 
 
 @functools.lru_cache(maxsize=4)
 def _programs(
-  task, optimizer, batch_size, num_epochs, num_steps, size, mesh, chunk
+  task, optimizer, batch_size, num_epochs, num_steps, size, clients
 ):
   """Compiles training and averaging once for all protocols and seeds."""
-  local = local_training(
+  train_one = local.local_training(
     task,
     optimizer,
     batch_size=batch_size,
     num_epochs=num_epochs,
     num_steps=num_steps,
   )
-  one = flat_training(task, local)
+  one = flat_training(task, train_one)
 
   @jax.jit
   def train(vectors, nodes, rounds, data, key):
     rows = dict(jax.tree.map(lambda x: x[nodes], data))
     mask = rows.pop('mask')
-    out = clients.map_clients(one, mesh=mesh, chunk=chunk)(
+    out = clients.map(one)(
       jnp.stack(vectors), rows, mask, node_keys(key, rounds, nodes)
     )
-    out = clients.replicate(out, mesh)
+    out = clients.replicate(out)
     return tuple(out[i] for i in range(size))
 
   @jax.jit
@@ -275,16 +217,29 @@ def _programs(
 
 
 def flat_training(
-  task: types.Task, local: Callable[..., chex.ArrayTree]
+  task: types.Task, train_one: Callable[..., local.Trained]
 ) -> Callable[..., chex.Array]:
-  """Turns `local_training` into a function of a model in one vector."""
+  """Turns `local.local_training` into a function of a model in one vector."""
   unravel = flat_model(task)[1]
 
   def one(vector, data, mask, key):
-    trained = local(unravel(vector), data, mask, key)
-    return jax.flatten_util.ravel_pytree(trained)[0]
+    trained = train_one(unravel(vector), data, mask, key)
+    return jax.flatten_util.ravel_pytree(trained.params)[0]
 
   return one
+
+
+def as_nodes(
+  clients: clients_lib.Clients | int, num_nodes: int
+) -> clients_lib.Clients:
+  """The nodes of a network; raises ValueError if their number is another."""
+  clients = clients_lib.as_clients(clients)
+  if clients.num_clients != num_nodes:
+    raise ValueError(
+      f'clients are {clients.num_clients} but the network has {num_nodes} '
+      'nodes: make both of one number.'
+    )
+  return clients
 
 
 def check_node_cohort(cohort: types.Cohort, num_nodes: int) -> None:
