@@ -179,7 +179,9 @@ class ErrorsTest(parameterized.TestCase):
       compression.make_compressor(spec)
 
   def test_switches_are_switches(self):
-    with self.assertRaisesRegex(TypeError, "unbiased must be True or False; got the text"):
+    with self.assertRaisesRegex(
+      TypeError, 'unbiased must be True or False; got the text'
+    ):
       compression.make_compressor('qsgd(unbiased=yes)')
 
   @parameterized.parameters(

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from absl.testing import absltest, parameterized
 
-from jaxdl import aggregators, attacks, compression, decentralized, mixing
+from jaxdl import aggregators, attacks, decentralized, mixing
 from jaxdl.core import clients, types
 from jaxdl.decentralized.gossip import (
   _push_sum,
