@@ -15,6 +15,9 @@ notebook, in `experiment.train`:
 - `mixtures`: labeled examples that clients draw by mixtures of classes;
   `MergeTests` measures models that may be merged.
 - `operator_clients`: clients that hold functions of spaces of their own.
+- `scaled_examples`: examples as vectors of a chosen length, of classes or
+  numbers; `with_network` gives them to one network after another,
+  `bundled_readout` fits read-outs of random features.
 - `quadratics`: a quadratic per client, whose optimum is known.
 - `text`: prompts for a small pretrained language model.
 - `vectors`: a vector per client, to be averaged.
@@ -22,14 +25,60 @@ notebook, in `experiment.train`:
 
 from jaxdl.problems._classification import ClassificationConfig, classification
 from jaxdl.problems._flows import rollout_rows, time_steps
-from jaxdl.problems._function_runs import MODELS, FunctionsConfig, check_equation, fit_table, labeled, size_rows, small_models, smaller, spectrum_rows
-from jaxdl.problems._functions import LOSSES, NORMALIZERS, FunctionProblem, Functions, for_task, functions
-from jaxdl.problems._merging import MERGE_MEASURES, MERGES, MergeTests, landscape_of, small_landscape
+from jaxdl.problems._function_runs import (
+  MODELS,
+  FunctionsConfig,
+  check_equation,
+  fit_table,
+  labeled,
+  size_rows,
+  small_models,
+  smaller,
+  spectrum_rows,
+  trace,
+)
+from jaxdl.problems._functions import (
+  LOSSES,
+  NORMALIZERS,
+  FunctionProblem,
+  Functions,
+  for_task,
+  functions,
+)
+from jaxdl.problems._merging import (
+  MERGE_MEASURES,
+  MERGES,
+  MergeTests,
+  landscape_of,
+  small_landscape,
+)
 from jaxdl.problems._mixtures import SAMPLINGS, Mixture, MixtureConfig, mixtures
-from jaxdl.problems._operator_clients import make_spread, operator_clients, spread_over
+from jaxdl.problems._operator_clients import (
+  RandomFeatures,
+  closed_form,
+  make_spread,
+  operator_clients,
+  spread_over,
+)
 from jaxdl.problems._quadratics import quadratics
 from jaxdl.problems._robust import RULES, RobustConfig
-from jaxdl.problems._sweeps import SWEEPS, Sweep, interpolation_rows, make_sweep, small_sweep, swept
+from jaxdl.problems._scaled_examples import (
+  TRANSFERS,
+  Readout,
+  bundled_readout,
+  scaled,
+  scaled_examples,
+  vector_sizes,
+  with_network,
+)
+from jaxdl.problems._sweeps import (
+  SWEEPS,
+  Sweep,
+  interpolation_rows,
+  make_sweep,
+  small_sweep,
+  swept,
+)
 from jaxdl.problems._text import PRETRAININGS, TEXTS, TextConfig, text
 from jaxdl.problems._vectors import vectors
 
@@ -44,6 +93,7 @@ __all__ = [
   'SAMPLINGS',
   'SWEEPS',
   'TEXTS',
+  'TRANSFERS',
   'ClassificationConfig',
   'FunctionProblem',
   'Functions',
@@ -51,11 +101,15 @@ __all__ = [
   'MergeTests',
   'Mixture',
   'MixtureConfig',
+  'Readout',
+  'RandomFeatures',
   'RobustConfig',
   'Sweep',
   'TextConfig',
+  'bundled_readout',
   'check_equation',
   'classification',
+  'closed_form',
   'fit_table',
   'for_task',
   'functions',
@@ -68,6 +122,8 @@ __all__ = [
   'operator_clients',
   'quadratics',
   'rollout_rows',
+  'scaled',
+  'scaled_examples',
   'size_rows',
   'small_landscape',
   'small_models',
@@ -78,5 +134,8 @@ __all__ = [
   'swept',
   'text',
   'time_steps',
+  'trace',
+  'vector_sizes',
   'vectors',
+  'with_network',
 ]

@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clients that hold different input functions of one operator."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import data as data_lib, local, operators
-from jaxdl.core import checks, registry, types
+from jaxdl import data as data_lib, experiment, local, operators
+from jaxdl.core import checks, clients as clients_lib, registry, types
+from jaxdl.networks import features
 from jaxdl.pde import sets
 from jaxdl.problems import _classification as classification
 
@@ -213,3 +216,93 @@ def operator_clients(
     ylabel='Relative L2 error on test functions',
     test=test,
   )
+
+
+class RandomFeatures(NamedTuple):
+  """A model whose only trained matrix has an optimum in closed form.
+
+  Attributes:
+    num_features: random features of every map.
+    num_layers: bundled layers, a map each.
+    ridge: penalty of the closed form, > 0.
+  """
+
+  num_features: int = 256
+  num_layers: int = 1
+  ridge: float = 1.0
+
+  def maps(self, key: chex.PRNGKey, dim: int) -> list[features.FeatureMap]:
+    """Draws the features, which all clients share.
+
+    Args:
+      key: consumed.
+      dim: sensors.
+
+    Returns:
+      A map per layer, for `features.bundled_network`.
+    """
+    checks.integer(self.num_layers, name='num_layers', low=1)
+    checks.number(self.ridge, name='ridge', low=0.0, open_low=True)
+    maps = []
+    for layer in range(self.num_layers):
+      layer_key = jax.random.fold_in(key, layer)
+      maps.append(
+        features.feature_map(layer_key, dim, self.num_features, orthogonal=True)
+      )
+      dim = maps[-1].size
+    return maps
+
+
+def closed_form(
+  problem: types.Problem,
+  maps: Sequence[features.FeatureMap],
+  clients: clients_lib.Clients,
+  *,
+  ridge: float = 1.0,
+) -> list[dict[str, Any]]:
+  """Solves for a read-out of features from sums over clients, and of the pool.
+
+  Every client adds its H^T H and H^T Y; one sum over clients and devices, and
+  the server solves. Adversaries take part as honest clients.
+
+  Args:
+    problem: from `operator_clients`, of `features.bundled_network(maps, ...)`.
+    maps: its features.
+    clients: N of them.
+    ridge: penalty of the closed form, > 0.
+
+  Returns:
+    Test rows of the variant 'closed_form' and, per seed, one row of split
+    'closed_form': the relative difference of its predictions from those of
+    the centralized optimum.
+  """
+  checks.number(ridge, name='ridge', low=0.0, open_low=True)
+
+  def statistics(data):
+    h = features.bundled_features(data['inputs'], maps)
+    return features.readout_statistics(h, data['targets'])
+
+  summed = clients.fold(statistics)
+  solve = functools.partial(features.closed_form_readout, ridge=ridge)
+  ones = jnp.ones((clients.num_clients,))
+  together = jax.jit(lambda data: summed(ones, data))
+  merge = lambda x: x.reshape(-1, x.shape[-1])
+  alone = jax.jit(lambda data: statistics(jax.tree.map(merge, data)))
+  test = merge(problem.test['inputs'])
+  apply = problem.network.apply
+  out = []
+  for i, seed in enumerate(problem.seeds):
+    data = jax.tree.map(lambda x, i=i: x[i], problem.data[0])
+    # Solved on the host, in float64: only the sums are rounded.
+    found = [{'readout': solve(sums(data))} for sums in (together, alone)]
+    federated, pooled = (apply(params, test) for params in found)
+    gap = jnp.linalg.norm(federated - pooled) / jnp.linalg.norm(pooled)
+    tested = problem.evaluate(jax.tree.map(lambda x: x[None], found[0]))
+    for split, values in (
+      ('test', tested),
+      ('closed_form', {'difference': gap[None]}),
+    ):
+      out += experiment.metric_rows(
+        values, step=0, split=split, variant='closed_form', seeds=[seed]
+      )
+  return out
