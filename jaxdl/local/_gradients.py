@@ -56,7 +56,7 @@ def loss_and_gradient(
     `fn(params, batch, key) -> (f32[], gradient like params)`; consumes the key.
 
   Example:
-    >>> task = types.Task(None, lambda w, x, *, key: 0.5 * (w - x) ** 2, None)
+    >>> task = types.Task(float, lambda w, x, *, key: (w - x) ** 2 / 2, dict)
     >>> loss, slope = loss_and_gradient(task)(3.0, 1.0, None)
     >>> float(loss), float(slope)
     (2.0, 2.0)
@@ -90,7 +90,7 @@ def gradients(
     ValueError: from the function, if the cohort has other clients.
 
   Example:
-    >>> task = types.Task(None, lambda w, x, *, key: 0.5 * (w - x) ** 2, None)
+    >>> task = types.Task(float, lambda w, x, *, key: (w - x) ** 2 / 2, dict)
     >>> cohort = types.Cohort(
     ...   client_ids=jnp.arange(3),
     ...   data=jnp.zeros(3),

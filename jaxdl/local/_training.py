@@ -53,7 +53,7 @@ def train_steps(
     ValueError: if `num_steps < 1`.
 
   Example:
-    >>> task = types.Task(None, lambda w, x, *, key: 0.5 * (w - x) ** 2, None)
+    >>> task = types.Task(float, lambda w, x, *, key: (w - x) ** 2 / 2, dict)
     >>> sgd = optax.sgd(0.5)
     >>> train = train_steps(task, sgd, num_steps=3)
     >>> w, x = jnp.float32(8.0), jnp.float32(0.0)
@@ -128,7 +128,7 @@ def local_training(
 
   Example:
     >>> task = types.Task(
-    ...   None, lambda w, b, *, key: jnp.mean((w - b['x']) ** 2 / 2), None
+    ...   float, lambda w, b, *, key: jnp.mean((w - b['x']) ** 2 / 2), dict
     ... )
     >>> train = local_training(task, optax.sgd(0.5), batch_size=4, num_epochs=2)
     >>> out = train(
