@@ -6,10 +6,10 @@ Every rule is a pure function `rule(updates, ...) -> update` of a stacked tree
 in bf16, f32 and f64, with clients or parameters sharded, and inside `pmap` or
 `shard_map` through `axis_name`.
 
-Gram rules need only the inner products between clients. Each has a
-`<name>_weights` that returns f32[N] on the clients, accepts a
-`jaxdl.core.view.View`, and composes with the pre-aggregators at no further pass
-over the data: `krum`, `multi_krum`, `bulyan`, `geometric_median`, `mda`,
+Gram rules need only the inner products between clients. Each accepts a
+`jaxdl.core.view.View` and composes with the pre-aggregators at no further pass
+over the data; `weights_of(rule, updates)` tells what it makes of the clients,
+f32[N]: `krum`, `multi_krum`, `bulyan`, `geometric_median`, `mda`,
 `smea`, `caf`, `cge`, `dnc`, `flag_aggregator`, `fltrust`, `signguard`,
 `nearest_neighbor_averaging`, `centered_clipping`.
 
@@ -21,8 +21,9 @@ Pre-aggregators map n vectors to n or fewer: `nnm`, `bucketing`, `clipping`,
 
 Rules with memory are `Aggregator(init, apply, explain)` pairs:
 `centered_clipping_aggregator`, `foolsgold`, `server_momentum`; `stateless`
-wraps a pure rule. `make_aggregator` builds any of them from names. Algorithms
-take a pure rule as it is, `robust_sgd(task, aggregators.median, ...)`: bind its
+wraps a pure rule. `make_aggregator('nnm+krum', ...)` builds any of them from
+text; `RULES` and `PRE_RULES` list names and options. Algorithms take text, or
+a pure rule as it is, `robust_sgd(task, aggregators.median, ...)`: bind its
 options by `functools.partial`; `as_aggregator` does the rest.
 
 Non-finite clients are farthest from everyone in robust rules and pass through
@@ -65,29 +66,27 @@ In a `pmap` whose devices hold one client each, give that client its axis,
 client per entry. `core.clients.map_clients` does all this for you.
 """
 
-from jaxdl.aggregators._combinators import chain, server_momentum, stateless
+from jaxdl.aggregators._combinators import (
+  chain,
+  server_momentum,
+  stateless,
+  weights_of,
+)
 from jaxdl.aggregators._coordinate import meamed, median, phocas, trimmed_mean
 from jaxdl.aggregators._distance import (
   bulyan,
   bulyan_selection,
-  bulyan_weights,
   krum,
   krum_scores,
-  krum_weights,
   mda,
-  mda_weights,
   multi_krum,
-  multi_krum_weights,
   nearest_neighbor_averaging,
-  nearest_neighbor_weights,
 )
 from jaxdl.aggregators._families import merge_shares
 from jaxdl.aggregators._flag import (
   FlagState,
   flag_aggregator,
-  flag_aggregator_weights,
   flag_mean,
-  flag_shares,
   flag_state,
   reconstruction_values,
 )
@@ -95,13 +94,10 @@ from jaxdl.aggregators._iterative import (
   centered_clipping,
   centered_clipping_aggregator,
   geometric_median,
-  geometric_median_weights,
 )
-from jaxdl.aggregators._means import mean, mean_weights
+from jaxdl.aggregators._means import mean
 from jaxdl.aggregators._pre import arc, bucketing, clipping, nnm
 from jaxdl.aggregators._registry import (
-  NAMES,
-  PRE_NAMES,
   PRE_RULES,
   RULES,
   as_aggregator,
@@ -111,27 +107,13 @@ from jaxdl.aggregators._similarity import (
   FoolsGoldState,
   cosine_similarity,
   fltrust,
-  fltrust_weights,
   foolsgold,
-  foolsgold_weights,
   mean_shift_labels,
   signguard,
-  signguard_weights,
 )
-from jaxdl.aggregators._subspace import (
-  caf,
-  caf_weights,
-  cge,
-  cge_weights,
-  dnc,
-  dnc_weights,
-  smea,
-  smea_weights,
-)
+from jaxdl.aggregators._subspace import caf, cge, dnc, smea
 
 __all__ = [
-  'NAMES',
-  'PRE_NAMES',
   'PRE_RULES',
   'RULES',
   'FlagState',
@@ -141,53 +123,38 @@ __all__ = [
   'bucketing',
   'bulyan',
   'bulyan_selection',
-  'bulyan_weights',
   'caf',
-  'caf_weights',
   'centered_clipping',
   'centered_clipping_aggregator',
   'cge',
-  'cge_weights',
   'chain',
   'clipping',
   'cosine_similarity',
   'dnc',
-  'dnc_weights',
   'flag_aggregator',
-  'flag_aggregator_weights',
   'flag_mean',
-  'flag_shares',
   'flag_state',
   'fltrust',
-  'fltrust_weights',
   'foolsgold',
-  'foolsgold_weights',
   'geometric_median',
-  'geometric_median_weights',
   'krum',
   'krum_scores',
-  'krum_weights',
   'make_aggregator',
   'mda',
-  'mda_weights',
   'mean',
   'mean_shift_labels',
-  'mean_weights',
   'meamed',
   'median',
   'merge_shares',
   'multi_krum',
-  'multi_krum_weights',
   'nearest_neighbor_averaging',
-  'nearest_neighbor_weights',
   'nnm',
   'phocas',
   'reconstruction_values',
   'server_momentum',
   'signguard',
-  'signguard_weights',
   'smea',
-  'smea_weights',
   'stateless',
   'trimmed_mean',
+  'weights_of',
 ]

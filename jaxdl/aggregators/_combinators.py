@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Building servers from rules: chains, memory-less wrappers, momentum."""
 
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.aggregators import _families
-from jaxdl.core import checks, trees, types, view as view_lib
+from jaxdl.core import checks, registry, trees, types, view as view_lib
 
 Rule = Callable[..., chex.ArrayTree]
 _PACKAGE = 'jaxdl.aggregators.'
@@ -115,15 +116,16 @@ def _view_again(rows, before, axis_name, stage):
   if mask is not None and axis_name is not None:
     start = jax.lax.axis_index(axis_name) * n
     mask = jax.lax.dynamic_slice_in_dim(mask, start, n)
-  return view_lib.view(rows, mask=mask, axis_name=axis_name)
+  view = view_lib.view(rows, mask=mask, axis_name=axis_name)
+  return dataclasses.replace(view, reads_weights=before.reads_weights)
 
 
 def chain(*stages: Callable[..., object]) -> Rule:
   """Composes pre-aggregators and a final rule in Gram space.
 
   All stages of this package but the last see and return a view, so however long
-  the chain, the clients are read twice. The last one may be any rule, also a
-  `<name>_weights` function: then the chain returns weights on the clients.
+  the chain, the clients are read twice. The last one may be any rule;
+  `weights_of(chain(...), updates)` tells what it makes of the clients.
 
   Stages of your own are given stacked trees, leaves [M, ...], at the price of
   writing the M vectors out; vectors made of a client that is not finite are
@@ -172,6 +174,7 @@ def chain(*stages: Callable[..., object]) -> Rule:
     view = view_lib.view(updates, mask=mask, axis_name=axis_name)
     return run_stages(stages, view, key)
 
+  setattr(composed, 'stages', stages)  # noqa: B010
   return composed
 
 
@@ -211,18 +214,115 @@ def run_stages(
   return view
 
 
-def stateless(
-  rule: Rule, *, weights_fn: Rule | None = None
-) -> types.Aggregator:
+def weights_of(
+  rule: types.Aggregator | Rule,
+  updates: _families.Updates,
+  *,
+  key: chex.PRNGKey | None = None,
+  mask: chex.Array | None = None,
+  axis_name: str | None = None,
+) -> chex.Array:
+  """Tells how much of each client is in what a rule makes of them.
+
+  The rule runs on a view that answers with weights where a sum is asked for.
+  For rules that are weighted sums of the clients, `weights @ updates` is the
+  update. Coordinate rules report the average of their weights over coordinates,
+  `bulyan` the clients that its first stage selects.
+
+  Args:
+    rule: a rule of this package with its options bound, a `chain` that ends in
+      one, a function of yours that understands views (`knows_views = True`), or
+      an `Aggregator`, whose `explain` is asked with a fresh state.
+    updates: stacked tree, leaves [N, ...], floating point, or a view.
+    key: consumed, by rules that take one.
+    mask: bool[N], false for padding rows.
+    axis_name: mapped axis over which the clients are split.
+
+  Returns:
+    f32[N] on the client rows; on the K vectors that it made, if the chain has
+    a stage of your own that knows stacked trees only.
+
+  Raises:
+    TypeError: if the rule cannot be read; the message says what to do.
+    ValueError: as the rule.
+
+  Cost: one pass over the clients and what the rule does with numbers; one more
+    pass and a derivative for coordinate rules.
+
+  Example:
+    >>> x = jnp.array([[0.0], [1.0], [1.5], [2.5], [90.0]])
+    >>> weights_of(functools.partial(multi_krum, num_byzantine=1), x)
+    Array([0.25, 0.25, 0.25, 0.25, 0.  ], dtype=float32)
+  """
+  if isinstance(rule, functools.partial):  # What a view settles.
+    bound = dict(rule.keywords)
+    mask = bound.pop('mask', mask)
+    axis_name = bound.pop('axis_name', axis_name)
+    rule = functools.partial(rule.func, *rule.args, **bound)
+  if isinstance(rule, types.Aggregator):
+    if rule.explain is None:
+      raise TypeError(
+        'rule is an Aggregator that does not explain itself: pass the function '
+        'that it was made of.'
+      )
+    rows = updates.base if isinstance(updates, view_lib.View) else updates
+    one = jax.tree.map(lambda x: jnp.zeros_like(x[0]), rows)
+    return rule.explain(
+      updates, rule.init(one), key=key, mask=mask, axis_name=axis_name
+    )
+  checks.rule(rule, name='rule')
+  if not is_readable(rule):
+    label = checks.described(checks.unwrapped(rule))
+    raise TypeError(
+      f'rule={label.removeprefix("the function ")} knows stacked trees only, '
+      'which hold no weights: merge_shares(rule, updates) gives those of '
+      'coordinate rules; a function that understands core.view.View says so by '
+      'an attribute, knows_views = True.'
+    )
+  view = view_lib.view(updates, mask=mask, axis_name=axis_name)
+  view = dataclasses.replace(view, reads_weights=True)
+  weights = run_stages((rule,), view, key)
+  shape = jnp.shape(weights) if hasattr(weights, 'shape') else None
+  if shape is None or len(shape) != 1:
+    label = checks.described(checks.unwrapped(rule))
+    raise TypeError(
+      f'rule={label.removeprefix("the function ")} did not combine the vectors '
+      f'of its view into one; it made {checks.described(weights)}.'
+    )
+  return weights
+
+
+def is_readable(rule: Rule) -> bool:
+  """Whether `weights_of` can ask a rule: its last stage must know views."""
+  stages = getattr(checks.unwrapped(rule), 'stages', (rule,))
+  if stages[-1] is rule:
+    return knows_views(rule)
+  return is_readable(stages[-1])
+
+
+def _shares(rule):
+  """The rule as it tells who was listened to, see `Facts.shares`."""
+  stages = getattr(checks.unwrapped(rule), 'stages', None)
+  if stages is not None:
+    return chain(*stages[:-1], _shares(stages[-1]))
+  facts = registry.facts(rule)
+  if facts is None or facts.shares is None:
+    return rule
+  bound = rule.keywords if isinstance(rule, functools.partial) else {}
+  return functools.partial(facts.shares, **bound)
+
+
+def stateless(rule: Rule) -> types.Aggregator:
   """Wraps a pure rule as an `Aggregator` without memory.
 
   Args:
     rule: function of a stacked tree; gets `mask`, `axis_name` and `weights`
       if they are given, and `key` where it takes one.
-    weights_fn: the matching `<name>_weights`, if any.
 
   Returns:
-    An `Aggregator` whose state is an empty tuple.
+    An `Aggregator` whose state is an empty tuple. It explains itself as
+    `weights_of` says if the rule is of this package or understands views; the
+    flag aggregator by the shares of the unit updates, whatever the lengths.
 
   Raises:
     TypeError: if it is no function of the updates alone.
@@ -235,34 +335,34 @@ def stateless(
     (Array([2.], dtype=float32), ())
   """
   checks.rule(rule, name='rule')
-
-  def called(fn, updates, **kwargs):
-    label = checks.described(checks.unwrapped(fn))
-    given = {k: v for k, v in kwargs.items() if v is not None}
-    for name in given:
-      if name != 'key' and not checks.takes(fn, name):
-        raise ValueError(
-          f'{name}: {label.removeprefix("the function ")} does not take it and '
-          'would return the same without: leave it out, or write a rule with '
-          'such a keyword.'
-        )
-    if not checks.takes(fn, 'key'):
-      given.pop('key', None)
-    return call(fn, updates, **given)
+  last = getattr(checks.unwrapped(rule), 'stages', (rule,))[-1]
+  label = checks.described(checks.unwrapped(last))
+  label = label.removeprefix('the function ')
 
   def apply(
     updates, state, *, weights=None, key=None, mask=None, axis_name=None
   ):
-    options = {'mask': mask, 'axis_name': axis_name, 'weights': weights}
-    return called(rule, updates, key=key, **options), state
+    if weights is not None and not checks.takes(rule, 'weights'):
+      _families.no_weights(label, weights)
+    given = {'mask': mask, 'axis_name': axis_name, 'weights': weights}
+    given = {k: v for k, v in given.items() if v is not None}
+    for name in given:
+      if not checks.takes(rule, name):
+        raise ValueError(
+          f'{name}: {label} does not take it and would return the same '
+          'without: leave it out, or write a rule with such a keyword.'
+        )
+    if checks.takes(rule, 'key'):
+      given['key'] = key
+    return call(rule, updates, **given), state
 
   def explain(updates, state, *, key=None, mask=None, axis_name=None):
     del state
-    assert weights_fn is not None
-    return called(weights_fn, updates, key=key, mask=mask, axis_name=axis_name)
+    return weights_of(shown, updates, key=key, mask=mask, axis_name=axis_name)
 
+  shown = _shares(rule) if is_readable(rule) else None
   return types.Aggregator(
-    lambda params: (), apply, None if weights_fn is None else explain
+    lambda params: (), apply, None if shown is None else explain
   )
 
 

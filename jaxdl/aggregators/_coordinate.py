@@ -7,10 +7,11 @@ communication. NaN counts as +inf; non-finite entries are extremes.
 
 import chex
 
-from jaxdl.aggregators import _families
-from jaxdl.core import checks, order
+from jaxdl.aggregators import _facts, _families
+from jaxdl.core import checks, order, registry
 
 
+@registry.known(_facts.Facts(family='coordinate', byzantine=None))
 def median(
   updates: _families.Updates,
   *,
@@ -61,6 +62,7 @@ def median(
   )
 
 
+@registry.known(_facts.Facts(family='coordinate', byzantine='num_trimmed'))
 def trimmed_mean(
   updates: _families.Updates,
   *,
@@ -112,6 +114,7 @@ def trimmed_mean(
   )
 
 
+@registry.known(_facts.Facts(family='coordinate'))
 def meamed(
   updates: _families.Updates,
   *,
@@ -161,6 +164,7 @@ def meamed(
   )
 
 
+@registry.known(_facts.Facts(family='coordinate'))
 def phocas(
   updates: _families.Updates,
   *,

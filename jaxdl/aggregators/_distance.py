@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.aggregators import _families
-from jaxdl.core import checks, order, view as view_lib
+from jaxdl.aggregators import _facts, _families
+from jaxdl.core import checks, order, registry, view as view_lib
 
 NEIGHBORS = ('n-f-2', 'n-f-1')
 MAX_SUBSETS = 1_000_000
@@ -52,34 +52,7 @@ def krum_scores(
   return jnp.where(view.valid, scores, jnp.inf)
 
 
-def krum_weights(
-  updates: _families.Updates,
-  *,
-  num_byzantine: int,
-  num_neighbors: str = 'n-f-2',
-  mask: chex.Array | None = None,
-  axis_name: str | None = None,
-) -> chex.Array:
-  """Weights of `krum`: one on the chosen client, zero elsewhere.
-
-  Args:
-    updates: stacked tree, leaves [N, ...], or a view.
-    num_byzantine: f (static).
-    num_neighbors: 'n-f-2' or 'n-f-1' (static).
-    mask: bool[N], false for padding rows.
-    axis_name: mapped axis over which the clients are split.
-
-  Returns:
-    f32[N] on the client rows.
-  """
-  return _families.gram_weights(
-    updates,
-    _krum(updates, num_byzantine, num_neighbors, 1, axis_name, 'krum'),
-    mask=mask,
-    axis_name=axis_name,
-  )
-
-
+@registry.known(_facts.Facts(family='gram', extra=3))
 def krum(
   updates: _families.Updates,
   *,
@@ -139,39 +112,7 @@ def _krum(updates, num_byzantine, num_neighbors, num_selected, axis_name, rule):
   return weights_fn
 
 
-def multi_krum_weights(
-  updates: _families.Updates,
-  *,
-  num_byzantine: int,
-  num_selected: int | None = None,
-  num_neighbors: str = 'n-f-2',
-  mask: chex.Array | None = None,
-  axis_name: str | None = None,
-) -> chex.Array:
-  """Weights of `multi_krum`: equal on the chosen clients.
-
-  Args:
-    updates: stacked tree, leaves [N, ...], or a view.
-    num_byzantine: f (static).
-    num_selected: m (static), n - f by default.
-    num_neighbors: 'n-f-2' or 'n-f-1' (static).
-    mask: bool[N], false for padding rows.
-    axis_name: mapped axis over which the clients are split.
-
-  Returns:
-    f32[N] on the client rows.
-  """
-  rule = _krum(
-    updates,
-    num_byzantine,
-    num_neighbors,
-    num_selected,
-    axis_name,
-    'multi_krum',
-  )
-  return _families.gram_weights(updates, rule, mask=mask, axis_name=axis_name)
-
-
+@registry.known(_facts.Facts(family='gram', extra=3))
 def multi_krum(
   updates: _families.Updates,
   *,
@@ -264,39 +205,7 @@ def bulyan_selection(
   return position >= 0, position
 
 
-def bulyan_weights(
-  updates: _families.Updates,
-  *,
-  num_byzantine: int,
-  mask: chex.Array | None = None,
-  axis_name: str | None = None,
-) -> chex.Array:
-  """Weights of the selection stage of `bulyan`: equal on n - 2f clients.
-
-  The second stage averages per coordinate, so this is a diagnostic, not a way
-  to compute the update.
-
-  Args:
-    updates: stacked tree, leaves [N, ...], or a view.
-    num_byzantine: f (static).
-    mask: bool[N], false for padding rows.
-    axis_name: mapped axis over which the clients are split.
-
-  Returns:
-    f32[N] on the client rows.
-  """
-  n = _families.num_vectors(updates, axis_name)
-  f = _families.check_tolerance('bulyan', n, num_byzantine, factor=4, extra=3)
-
-  def weights_fn(view):
-    chosen, _ = bulyan_selection(view, num_byzantine=f)
-    return _families.average(chosen, view.frame.dtype)
-
-  return _families.gram_weights(
-    updates, weights_fn, mask=mask, axis_name=axis_name
-  )
-
-
+@registry.known(_facts.Facts(family='gram', factor=4, extra=3))
 def bulyan(
   updates: _families.Updates,
   *,
@@ -333,6 +242,8 @@ def bulyan(
   f = _families.check_tolerance('bulyan', n, num_byzantine, factor=4, extra=3)
   view = view_lib.view(updates, mask=mask, axis_name=axis_name)
   chosen, _ = bulyan_selection(view, num_byzantine=f)
+  if view.reads_weights:  # What the second stage does differs by coordinate.
+    return view.pull(_families.average(chosen, view.frame.dtype))
   theta = view.count - 2 * f
 
   def kernel(x, count):
@@ -399,32 +310,7 @@ def no_mask(rule: str, mask: chex.Array | None) -> None:
     )
 
 
-def mda_weights(
-  updates: _families.Updates,
-  *,
-  num_byzantine: int,
-  mask: chex.Array | None = None,
-  axis_name: str | None = None,
-) -> chex.Array:
-  """Weights of `mda`: equal on the subset of smallest diameter.
-
-  Args:
-    updates: stacked tree, leaves [N, ...], or a view.
-    num_byzantine: f (static).
-    mask: must be None.
-    axis_name: mapped axis over which the clients are split.
-
-  Returns:
-    f32[N] on the client rows.
-  """
-  return _families.gram_weights(
-    updates,
-    _mda(updates, num_byzantine, mask, axis_name),
-    mask=None,
-    axis_name=axis_name,
-  )
-
-
+@registry.known(_facts.Facts(family='gram'))
 def mda(
   updates: _families.Updates,
   *,
@@ -489,34 +375,6 @@ def _mda(updates, num_byzantine, mask, axis_name):
     return _families.average(chosen, distances.dtype)
 
   return weights_fn
-
-
-def nearest_neighbor_weights(
-  updates: _families.Updates,
-  *,
-  pivot: int | chex.Array,
-  num_byzantine: int,
-  mask: chex.Array | None = None,
-  axis_name: str | None = None,
-) -> chex.Array:
-  """Weights of `nearest_neighbor_averaging`.
-
-  Args:
-    updates: stacked tree, leaves [N, ...], or a view.
-    pivot: row number; static or traced.
-    num_byzantine: f (static).
-    mask: bool[N], false for padding rows.
-    axis_name: mapped axis over which the clients are split.
-
-  Returns:
-    f32[N] on the client rows.
-  """
-  return _families.gram_weights(
-    updates,
-    _nearest(updates, pivot, num_byzantine, axis_name),
-    mask=mask,
-    axis_name=axis_name,
-  )
 
 
 def nearest_neighbor_averaging(

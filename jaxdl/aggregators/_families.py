@@ -142,28 +142,6 @@ def full_precision(fn: Callable[..., T]) -> Callable[..., T]:
   return exact
 
 
-def gram_weights(
-  updates: Updates,
-  weights_fn: WeightsFn,
-  *,
-  mask: chex.Array | None,
-  axis_name: str | None,
-) -> chex.Array:
-  """Weights that a Gram rule puts on the client rows.
-
-  Args:
-    updates: stacked tree or view.
-    weights_fn: the rule, on a view of M vectors: f32[M].
-    mask: bool[N] or None.
-    axis_name: mapped axis or None.
-
-  Returns:
-    f32[N].
-  """
-  seen = view_lib.view(updates, mask=mask, axis_name=axis_name)
-  return seen.pull(full_precision(weights_fn)(seen))
-
-
 def gram_rule(
   updates: Updates,
   weights_fn: WeightsFn,
@@ -184,30 +162,6 @@ def gram_rule(
   """
   seen = view_lib.view(updates, mask=mask, axis_name=axis_name)
   return seen.combine(full_precision(weights_fn)(seen))
-
-
-def length_weights(
-  updates: Updates,
-  weights_fn: Callable[['Lengths'], chex.Array],
-  *,
-  mask: chex.Array | None,
-  axis_name: str | None,
-) -> chex.Array:
-  """Weights of a rule that looks at nothing but the clients' norms.
-
-  Args:
-    updates: stacked tree or view.
-    weights_fn: the rule, on `Lengths` of M vectors: f32[M].
-    mask: bool[N] or None.
-    axis_name: mapped axis or None.
-
-  Returns:
-    f32[N].
-  """
-  if axis_name is None and not isinstance(updates, view_lib.View):
-    return weights_fn(lengths(updates, mask=mask))
-  seen = view_lib.view(updates, mask=mask, axis_name=axis_name)
-  return seen.pull(weights_fn(lengths(seen)))
 
 
 def length_rule(
@@ -284,6 +238,8 @@ def coordinate_rule(
   """
   if isinstance(updates, view_lib.View):
     view_lib.check_settled(mask=mask, axis_name=axis_name)
+    if updates.reads_weights:
+      return _coordinate_weights(updates, kernel)
     view, mask = updates, updates.present
     updates = view.materialize()
     if view.coefficients is None:
@@ -313,6 +269,18 @@ def coordinate_rule(
   if axis_name is None:
     return out
   return view_lib.from_coordinate_shards(out, updates, axis_name)
+
+
+def _coordinate_weights(view, kernel):
+  """f32[N], averages over coordinates of the weights there."""
+  rows = view.materialize()
+  if view.axis_name is not None and view.coefficients is None:
+    # Only here does a device hold the updates of all clients.
+    rows = jax.lax.all_gather(rows, view.axis_name, tiled=True)
+  rule = lambda rows: coordinate_rule(
+    rows, kernel, mask=view.present, axis_name=None
+  )
+  return view.pull(merge_shares(rule, rows))
 
 
 def _average(kernel, block, count):
@@ -513,34 +481,6 @@ def lengths(updates: Updates, *, mask: chex.Array | None = None) -> Lengths:
 DirectionFn = Callable[[Directions], tuple[chex.Array, chex.Numeric]]
 
 
-def direction_weights(
-  updates: Updates,
-  weights_fn: DirectionFn,
-  *,
-  mask: chex.Array | None,
-  axis_name: str | None,
-) -> chex.Array:
-  """Weights of a rule that looks at directions from the origin.
-
-  Args:
-    updates: stacked tree or view.
-    weights_fn: the rule, on `Directions` of M vectors: f32[M] and a factor.
-    mask: bool[N] or None.
-    axis_name: mapped axis or None.
-
-  Returns:
-    f32[N]; those of rows whose lengths are near the ends of the range of the
-    dtype may not be numbers of it, and are zero.
-  """
-  found = directions(updates, mask=mask, axis_name=axis_name)
-  weights, factor = full_precision(weights_fn)(found)
-  weights = weights / found.units * factor
-  weights = jnp.where(jnp.isfinite(weights), weights, 0)
-  if isinstance(updates, view_lib.View):
-    return updates.pull(weights)
-  return weights
-
-
 def direction_rule(
   updates: Updates,
   weights_fn: DirectionFn,
@@ -557,7 +497,7 @@ def direction_rule(
     axis_name: mapped axis or None.
 
   Returns:
-    Leaves [...].
+    Leaves [...]; f32[N] for a view that reads weights.
   """
   found = directions(updates, mask=mask, axis_name=axis_name)
   weights, factor = full_precision(weights_fn)(found)
@@ -565,6 +505,10 @@ def direction_rule(
     return combine_in_units(
       weights, updates, found.units, found.finite, factor, axis_name=axis_name
     )
+  if updates.reads_weights:
+    weights = weights / found.units * factor
+    # Of rows near the ends of the range they may not be numbers of it.
+    return updates.pull(jnp.where(jnp.isfinite(weights), weights, 0))
   unit = jnp.asarray(updates.unit)
   # Only where weights would leave the range: it costs a copy of the rows.
   extreme = (unit > _LONG) | (unit < 1 / _LONG)

@@ -5,16 +5,17 @@ Family: Gram. Everything happens on the N x N Gram matrix of the unit updates.
 """
 
 import functools
+import inspect
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.aggregators import _families
-from jaxdl.core import checks, keys
+from jaxdl.aggregators import _facts, _families
+from jaxdl.core import checks, keys, registry
 
 STARTS = ('flag_mean', 'random')
 PAIR_MODES = ('objective', 'reference')
@@ -187,6 +188,11 @@ def reconstruction_values(
   return jnp.clip(jnp.sum(inside * inside, axis=0), 0.0, 1.0)
 
 
+def _shares(view, **options):
+  return view.pull(flag_state(view, **options).shares)
+
+
+@registry.known(_facts.Facts(family='gram', byzantine=None, shares=_shares))
 def flag_aggregator(
   updates: _families.Updates,
   *,
@@ -259,139 +265,39 @@ def flag_aggregator(
   )
 
 
-def flag_aggregator_weights(
-  updates: _families.Updates,
-  *,
-  num_components: int | None = None,
-  num_iters: int = 5,
-  reg: chex.Numeric = 0.0,
-  eps: chex.Numeric = 1e-7,
-  start: str = 'flag_mean',
-  normalize: bool = True,
-  scale: str = 'mean',
-  pair_mode: str = 'objective',
-  rescale: str = 'none',
-  key: chex.PRNGKey | None = None,
-  mask: chex.Array | None = None,
-  axis_name: str | None = None,
-) -> chex.Array:
-  """Weights of `flag_aggregator` on the raw updates; may be negative.
-
-  Args:
-    updates: stacked tree, leaves [N, ...], or a view.
-    num_components: as in `flag_aggregator`, like all that follow.
-    num_iters: IRLS steps.
-    reg: lambda.
-    eps: smoothing of the weights.
-    start: 'flag_mean' or 'random'.
-    normalize: whether unit updates are averaged.
-    scale: 'mean' or 'num_components'.
-    pair_mode: 'objective' or 'reference'.
-    rescale: 'none' or 'median_norm'.
-    key: consumed if `start='random'`.
-    mask: bool[N], false for padding rows.
-    axis_name: mapped axis over which the clients are split.
-
-  Returns:
-    f32[N] on the client rows.
-  """
-  fn = _flag(
-    updates, num_components, num_iters, reg, eps, start, normalize, scale,
-    pair_mode, rescale, key, axis_name,
-  )  # fmt: skip
-  return _families.direction_weights(
-    updates, lambda seen: fn(seen)[:2], mask=mask, axis_name=axis_name
-  )
-
-
 def flag_state(
   updates: _families.Updates,
   *,
-  num_components: int | None = None,
-  num_iters: int = 5,
-  reg: chex.Numeric = 0.0,
-  eps: chex.Numeric = 1e-7,
-  start: str = 'flag_mean',
-  pair_mode: str = 'objective',
-  key: chex.PRNGKey | None = None,
   mask: chex.Array | None = None,
   axis_name: str | None = None,
+  **options: Any,
 ) -> FlagState:
   """Worker scores and the course of the objective.
 
   Args:
     updates: stacked tree, leaves [N, ...], or a view.
-    num_components: as in `flag_aggregator`, like all that follow.
-    num_iters: IRLS steps.
-    reg: lambda.
-    eps: smoothing of the weights.
-    start: 'flag_mean' or 'random'.
-    pair_mode: 'objective' or 'reference'.
-    key: consumed if `start='random'`.
     mask: bool[N], false for padding rows.
     axis_name: mapped axis over which the clients are split.
+    **options: those of `flag_aggregator`, with its defaults.
 
   Returns:
     A `FlagState`.
+
+  Raises:
+    TypeError: if `flag_aggregator` has no such option.
+    ValueError: as `flag_aggregator`.
 
   Example:
     >>> x = jnp.array([[2.0, 0.0], [1.0, 0.0], [4.0, 0.0], [0.0, 1.0]])
     >>> flag_state(x, num_components=1).values.round(2)
     Array([1., 1., 1., 0.], dtype=float32)
   """
-  fn = _flag(
-    updates, num_components, num_iters, reg, eps, start, True, 'mean',
-    pair_mode, 'none', key, axis_name,
-  )  # fmt: skip
-  return fn(_families.directions(updates, mask=mask, axis_name=axis_name))[2]
-
-
-def flag_shares(
-  updates: _families.Updates,
-  *,
-  num_components: int | None = None,
-  num_iters: int = 5,
-  reg: chex.Numeric = 0.0,
-  eps: chex.Numeric = 1e-7,
-  start: str = 'flag_mean',
-  normalize: bool = True,
-  scale: str = 'mean',
-  pair_mode: str = 'objective',
-  rescale: str = 'none',
-  key: chex.PRNGKey | None = None,
-  mask: chex.Array | None = None,
-  axis_name: str | None = None,
-) -> chex.Array:
-  """Weights of the unit updates in the flag aggregator's result.
-
-  Args:
-    updates: stacked tree, leaves [N, ...], or a view.
-    num_components: as in `flag_aggregator`, like all that follow.
-    num_iters: IRLS steps.
-    reg: lambda.
-    eps: smoothing of the weights.
-    start: 'flag_mean' or 'random'.
-    normalize: whether unit updates are averaged.
-    scale: 'mean' or 'num_components'.
-    pair_mode: 'objective' or 'reference'.
-    rescale: 'none' or 'median_norm'.
-    key: consumed if `start='random'`.
-    mask: bool[N], false for padding rows.
-    axis_name: mapped axis over which the clients are split.
-
-  Returns:
-    f32[N], absolute values sum to one (before a pre-aggregator's weights).
-  """
-  fn = _flag(
-    updates, num_components, num_iters, reg, eps, start, normalize, scale,
-    pair_mode, rescale, key, axis_name,
-  )  # fmt: skip
-  return _families.direction_weights(
-    updates,
-    lambda seen: (fn(seen)[2].shares * seen.units, 1),
-    mask=mask,
-    axis_name=axis_name,
+  bound = inspect.signature(flag_aggregator).bind(
+    updates, mask=mask, axis_name=axis_name, **options
   )
+  bound.apply_defaults()
+  fn = _flag(**{k: v for k, v in bound.arguments.items() if k != 'mask'})
+  return fn(_families.directions(updates, mask=mask, axis_name=axis_name))[2]
 
 
 def _flag(

@@ -5,48 +5,20 @@ Family: Gram. Every iterate is a combination of the clients, so iterations work
 on N numbers and the clients are read twice however many there are.
 """
 
+import dataclasses
 import math
 
 import chex
 import jax
 import jax.numpy as jnp
 
-from jaxdl.aggregators import _families
-from jaxdl.core import checks, trees, types, view as view_lib
+from jaxdl.aggregators import _facts, _families
+from jaxdl.core import checks, registry, trees, types, view as view_lib
 
 STARTS = ('centre', 'mean', 'zero')
 
 
-def geometric_median_weights(
-  updates: _families.Updates,
-  *,
-  nu: chex.Numeric = 1e-6,
-  num_iters: int = 32,
-  start: str = 'centre',
-  mask: chex.Array | None = None,
-  axis_name: str | None = None,
-) -> chex.Array:
-  """Weights of `geometric_median`; they sum to one.
-
-  Args:
-    updates: stacked tree, leaves [N, ...], or a view.
-    nu: smoothing, > 0; static or traced.
-    num_iters: Weiszfeld steps (static).
-    start: 'centre', 'mean' or 'zero' (static).
-    mask: bool[N], false for padding rows.
-    axis_name: mapped axis over which the clients are split.
-
-  Returns:
-    f32[N] on the client rows.
-  """
-  return _families.gram_weights(
-    updates,
-    _weiszfeld(nu, num_iters, start),
-    mask=mask,
-    axis_name=axis_name,
-  )
-
-
+@registry.known(_facts.Facts(family='gram', byzantine=None))
 def geometric_median(
   updates: _families.Updates,
   *,
@@ -182,6 +154,8 @@ def centered_clipping(
   view, centre = _anchored(updates, centre, mask, axis_name)
   weights = _clipping_steps(view, clip_radius, num_iters)
   moved = view.combine(weights)
+  if view.reads_weights:
+    return moved
   # v + sum of b_i (y_i - v): what is left of v itself. The vectors y_i need not
   # be averages of clients (clipping shortens them), so b itself counts.
   kept = 1.0 - jnp.sum(weights)
@@ -198,6 +172,12 @@ def centered_clipping(
 def _anchored(updates, centre, mask, axis_name):
   if isinstance(updates, view_lib.View):
     view_lib.check_settled(mask=mask, axis_name=axis_name)
+    rows = updates.reads_weights and updates.coefficients is None
+    if rows and not updates.anchored:
+      view, centre = _anchored(
+        updates.base, centre, updates.own_mask(), updates.axis_name
+      )
+      return dataclasses.replace(view, reads_weights=True), centre
     if not updates.anchored:
       raise ValueError(
         'this rule compares clients with a reference vector: make the view '
@@ -242,13 +222,15 @@ def _clipping_steps(view, clip_radius, num_iters):
   return jax.lax.fori_loop(0, num_iters, body, start)[0]
 
 
+@registry.known(_facts.Facts(family='stateful', byzantine=None))
 def centered_clipping_aggregator(
-  *, clip_radius: chex.Numeric, num_iters: int = 1
+  *, clip_radius: chex.Numeric = 10.0, num_iters: int = 1
 ) -> types.Aggregator:
   """Centred clipping around its own previous output.
 
   Args:
-    clip_radius: tau > 0; 10 or 100 are usual with worker momentum.
+    clip_radius: tau > 0; 10 (the default) or 100 are usual with worker
+      momentum.
     num_iters: L >= 1 (static).
 
   Returns:
@@ -290,6 +272,9 @@ def centered_clipping_aggregator(
   def explain(updates, state, *, mask=None, key=None, axis_name=None):
     del key
     view, _ = _anchored(updates, state, mask, axis_name)
-    return view.pull(_clipping_steps(view, clip_radius, num_iters))
+    view = dataclasses.replace(view, reads_weights=True)
+    return centered_clipping(
+      view, state, clip_radius=clip_radius, num_iters=num_iters
+    )
 
   return types.Aggregator(init, apply, explain)

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.aggregators import _families
-from jaxdl.core import checks, trees, view as view_lib
+from jaxdl.aggregators import _facts, _families
+from jaxdl.core import checks, registry, trees, view as view_lib
 
 
+@registry.known(_facts.Facts(family='mean', byzantine=None, factor=0))
 def mean(
   updates: _families.Updates,
   *,
@@ -53,37 +54,6 @@ def mean(
   wide = jax.tree.map(lambda x: x.astype(trees.accumulator(x.dtype)), updates)
   total = jax.lax.psum(trees.combine(shares, wide), axis_name)
   return trees.cast_like(total, updates)
-
-
-def mean_weights(
-  updates: _families.Updates,
-  *,
-  weights: chex.Array | None = None,
-  mask: chex.Array | None = None,
-  axis_name: str | None = None,
-) -> chex.Array:
-  """Weights of `mean`: importances divided by their sum.
-
-  Args:
-    updates: stacked tree, leaves [N, ...], or a view.
-    weights: f32[N], non-negative importances; equal by default.
-    mask: bool[N], false for padding rows.
-    axis_name: mapped axis over which the clients are split.
-
-  Returns:
-    f32[N] over all clients.
-
-  Example:
-    >>> mean_weights(jnp.zeros((2, 3)), weights=jnp.array([3.0, 1.0]))
-    Array([0.75, 0.25], dtype=float32)
-  """
-  if isinstance(updates, view_lib.View):
-    return updates.pull(_shares(updates, weights, mask, axis_name))
-  updates = view_lib.check_floating(updates)
-  shares = _shares(updates, weights, mask, axis_name)
-  if axis_name is None:
-    return shares
-  return jax.lax.all_gather(shares, axis_name, tiled=True)
 
 
 def _importances(weights, mask, n):

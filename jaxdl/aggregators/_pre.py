@@ -9,10 +9,11 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxdl.aggregators import _families
-from jaxdl.core import checks, keys, trees, view as view_lib
+from jaxdl.aggregators import _facts, _families
+from jaxdl.core import checks, keys, registry, trees, view as view_lib
 
 
+@registry.known(_facts.Facts(family='gram'))
 def nnm(
   updates: _families.Updates,
   *,
@@ -71,6 +72,7 @@ def nnm(
   )
 
 
+@registry.known(_facts.Facts(family='gram', byzantine=None, random=True))
 def bucketing(
   updates: _families.Updates,
   *,
@@ -135,10 +137,11 @@ def bucketing(
   )
 
 
+@registry.known(_facts.Facts(family='gram', byzantine=None))
 def clipping(
   updates: _families.Updates,
   *,
-  clip_radius: chex.Numeric,
+  clip_radius: chex.Numeric = 2.0,
   mask: chex.Array | None = None,
   axis_name: str | None = None,
 ) -> _families.Updates:
@@ -173,6 +176,7 @@ def clipping(
   return _shortened(updates, factors, mask, axis_name)
 
 
+@registry.known(_facts.Facts(family='gram'))
 def arc(
   updates: _families.Updates,
   *,

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rules by name, for flags and sweeps."""
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,207 +19,128 @@ from jaxdl.aggregators import (
   _similarity,
   _subspace,
 )
-from jaxdl.core import checks, types, view as view_lib
+from jaxdl.core import checks, registry, types, view as view_lib
 
+_GIVEN = ('updates', 'weights', 'key', 'mask', 'axis_name', 'num_clients')
 
-class Entry(NamedTuple):
-  """What the registry knows about a rule.
+PRE_RULES = registry.Registry(
+  'pre_aggregator',
+  {
+    'nnm': _pre.nnm,
+    'bucketing': _pre.bucketing,
+    'clipping': _pre.clipping,
+    'arc': _pre.arc,
+  },
+  given=_GIVEN,
+)
 
-  Attributes:
-    rule: the pure function, or a factory of an `Aggregator` if `stateful`.
-    weights: who was listened to, mostly `<name>_weights`; None for coordinate
-      rules, whose shares are averages over coordinates.
-    family: 'gram', 'coordinate', 'mean' or 'stateful'.
-    byzantine: name of the argument that takes f, if any.
-    factor: needs n >= factor * f + extra.
-    extra: see `factor`.
-    random: whether it consumes a key.
-    defaults: options that the rule requires and that flags may override.
-  """
-
-  rule: Callable[..., Any]
-  weights: Callable[..., Any] | None
-  family: str
-  byzantine: str | None = 'num_byzantine'
-  factor: int = 2
-  extra: int = 1
-  random: bool = False
-  defaults: Mapping[str, Any] = {}
-
-
-RULES: dict[str, Entry] = {
-  'mean': Entry(
-    _means.mean, _means.mean_weights, 'mean', byzantine=None, factor=0
-  ),
-  'median': Entry(_coordinate.median, None, 'coordinate', byzantine=None),
-  'trimmed_mean': Entry(
-    _coordinate.trimmed_mean, None, 'coordinate', byzantine='num_trimmed'
-  ),
-  'meamed': Entry(_coordinate.meamed, None, 'coordinate'),
-  'phocas': Entry(_coordinate.phocas, None, 'coordinate'),
-  'krum': Entry(_distance.krum, _distance.krum_weights, 'gram', extra=3),
-  'multi_krum': Entry(
-    _distance.multi_krum, _distance.multi_krum_weights, 'gram', extra=3
-  ),
-  'bulyan': Entry(
-    _distance.bulyan, _distance.bulyan_weights, 'gram', factor=4, extra=3
-  ),
-  'geometric_median': Entry(
-    _iterative.geometric_median,
-    _iterative.geometric_median_weights,
-    'gram',
-    byzantine=None,
-  ),
-  'mda': Entry(_distance.mda, _distance.mda_weights, 'gram'),
-  'smea': Entry(_subspace.smea, _subspace.smea_weights, 'gram'),
-  'caf': Entry(_subspace.caf, _subspace.caf_weights, 'gram'),
-  'cge': Entry(_subspace.cge, _subspace.cge_weights, 'gram'),
-  'dnc': Entry(_subspace.dnc, _subspace.dnc_weights, 'gram', random=True),
-  'flag': Entry(
-    _flag.flag_aggregator,
-    _flag.flag_shares,
-    'gram',
-    byzantine=None,
-  ),
-  'signguard': Entry(
-    _similarity.signguard,
-    _similarity.signguard_weights,
-    'gram',
-    byzantine=None,
-    random=True,
-  ),
-  'centered_clipping': Entry(
-    _iterative.centered_clipping_aggregator,
-    None,
-    'stateful',
-    byzantine=None,
-    defaults={'clip_radius': 10.0},
-  ),
-  # Made for any number of sybils.
-  'foolsgold': Entry(
-    _similarity.foolsgold, None, 'stateful', byzantine=None, factor=0
-  ),
-}
-
-PRE_RULES: dict[str, Entry] = {
-  'nnm': Entry(_pre.nnm, None, 'gram'),
-  'bucketing': Entry(_pre.bucketing, None, 'gram', byzantine=None, random=True),
-  'clipping': Entry(
-    _pre.clipping, None, 'gram', byzantine=None, defaults={'clip_radius': 2.0}
-  ),
-  'arc': Entry(_pre.arc, None, 'gram'),
-}
-
-NAMES = tuple(RULES)
-PRE_NAMES = tuple(PRE_RULES)
-
-
-def _bind(name, entry, num_byzantine, options):
-  kwargs = {**entry.defaults, **options}
-  if entry.byzantine is not None:
-    kwargs.setdefault(entry.byzantine, num_byzantine)
-  for option in kwargs:
-    if not checks.takes(entry.rule, option):
-      known = checks.parameters(entry.rule, name=name).values()
-      names = [p.name for p in known if p.kind is p.KEYWORD_ONLY]
-      own = [p for p in names if p not in ('key', 'mask', 'axis_name')]
-      raise ValueError(
-        f'{name} has no option {option!r}: its options are '
-        f'{", ".join(own) or "none"}.'
-      )
-  return functools.partial(entry.rule, **kwargs), kwargs
+RULES = registry.Registry(
+  'rule',
+  {
+    'mean': _means.mean,
+    'median': _coordinate.median,
+    'trimmed_mean': _coordinate.trimmed_mean,
+    'meamed': _coordinate.meamed,
+    'phocas': _coordinate.phocas,
+    'krum': _distance.krum,
+    'multi_krum': _distance.multi_krum,
+    'bulyan': _distance.bulyan,
+    'geometric_median': _iterative.geometric_median,
+    'mda': _distance.mda,
+    'smea': _subspace.smea,
+    'caf': _subspace.caf,
+    'cge': _subspace.cge,
+    'dnc': _subspace.dnc,
+    'flag': _flag.flag_aggregator,
+    'signguard': _similarity.signguard,
+    'centered_clipping': _iterative.centered_clipping_aggregator,
+    'foolsgold': _similarity.foolsgold,
+  },
+  given=_GIVEN,
+  before=PRE_RULES,
+)
 
 
 def make_aggregator(
-  name: str,
-  *,
-  num_clients: int,
-  num_byzantine: int = 0,
-  pre: Sequence[str] = (),
-  options: Mapping[str, Any] | None = None,
-  pre_options: Mapping[str, Mapping[str, Any]] | None = None,
+  spec: str, *, num_clients: int, num_byzantine: int = 0
 ) -> types.Aggregator:
-  """Builds a server rule from names, checked before anything compiles.
+  """Builds a server rule from text, checked before anything compiles.
 
   Args:
-    name: one of `NAMES`.
+    spec: `[pre+...]rule`, parts of `PRE_RULES` and one of `RULES` with their
+      options, see `core.registry`: 'krum', 'nnm+trimmed_mean',
+      'bucketing(bucket_size=3)+krum(num_neighbors="n-f-1")'. An option
+      `num_byzantine` tells that part another number of adversaries.
     num_clients: N that it will see (static).
-    num_byzantine: f that the rules are told (static).
-    pre: pre-aggregators in order, each one of `PRE_NAMES`.
-    options: keyword arguments of the rule; `centered_clipping` takes
-      `clip_radius` 10 unless told otherwise.
-    pre_options: keyword arguments per pre-aggregator.
+    num_byzantine: f that the parts are told (static).
 
   Returns:
-    An `Aggregator` with `explain` (coordinate rules report the average weight
-    over coordinates). `apply` takes `key` if a part is random.
+    An `Aggregator` with `explain`, see `weights_of` and `stateless`. `apply`
+    takes `key` if a part is random.
 
   Raises:
     ValueError: for unknown names or options, or if N and f do not fit; from
       `apply`, if another number of clients comes with an axis name, or weights
       to a rule that does not listen to them.
+    TypeError: if `spec` is no text.
 
   Example:
-    >>> server = make_aggregator(
-    ...   'krum', num_clients=5, num_byzantine=1, pre=('nnm',)
-    ... )
+    >>> server = make_aggregator('nnm+krum', num_clients=5, num_byzantine=1)
     >>> x = jnp.array([[0.0], [1.0], [2.0], [3.0], [90.0]])
     >>> server.apply(x, server.init(x[0]))[0]
     Array([1.5], dtype=float32)
   """
-  checks.choice(name, NAMES, name='aggregator')
-  if isinstance(pre, str):
-    raise TypeError(
-      f'pre must be a tuple of names; got the text {pre!r}: write ({pre!r},).'
-    )
-  for stage in pre:
-    checks.choice(stage, PRE_NAMES, name='pre_aggregator')
+  *first, last = RULES.parts(spec)
   n = checks.integer(num_clients, name='num_clients', low=1)
   f = checks.integer(num_byzantine, name='num_byzantine', low=0, high=n)
-  entry = RULES[name]
-  for stage in pre_options or {}:
-    if stage not in pre:
-      raise ValueError(
-        f'pre_options is about {stage!r}, which is not in pre={tuple(pre)}: '
-        'add it there or leave its options out.'
-      )
-  before = [
-    _bind(p, PRE_RULES[p], f, (pre_options or {}).get(p, {}))[0] for p in pre
-  ]
-  options = dict(options or {})
-  if name == 'foolsgold':
-    options.setdefault('num_clients', n)
-  rule, bound = _bind(name, entry, f, options)
-  if entry.family == 'stateful':
-    server = _with_memory(name, rule(), tuple(before))
+  before = tuple(_bound(PRE_RULES, part, n, f) for part in first)
+  rule = _bound(RULES, last, n, f)
+  facts = registry.facts(rule)
+  assert facts is not None
+  if before and facts.alone:
+    raise ValueError(
+      f'rule={spec!r}: {last.name} {facts.alone} and cannot follow a '
+      f'pre-aggregator: write {last.text}.'
+    )
+  if facts.stateful:
+    server = _with_memory(last.name, rule(), before)
   else:
-    server = _without_memory(entry, rule, bound, tuple(before))
-  if entry.byzantine is None:  # The others look themselves.
-    left = _rows_after(tuple(before), n)
-    limits = {'factor': entry.factor, 'extra': entry.extra}
-    _families.check_tolerance(name, left, f, **limits)
+    chained = _combinators.chain(*before, rule) if before else rule
+    server = _combinators.stateless(chained)
+  if facts.byzantine is None:  # The others look themselves.
+    limits = {'factor': facts.factor, 'extra': facts.extra}
+    _families.check_tolerance(last.name, _rows_after(before, n), f, **limits)
   _rehearse(server, n)
   return _counting(server, n)
 
 
 def as_aggregator(
-  rule: types.Aggregator | Callable[..., Any], *, name: str = 'aggregator'
+  rule: types.Aggregator | Callable[..., Any] | str,
+  *,
+  num_clients: int | None = None,
+  num_byzantine: int | None = None,
+  name: str = 'aggregator',
 ) -> types.Aggregator:
   """Turns what stands for a server rule into an `Aggregator`.
 
-  Every algorithm with a server calls it, so that `median` or
-  `functools.partial(krum, num_byzantine=3)` may be given as they are.
+  Every algorithm with a server calls it, so that `median`,
+  `functools.partial(krum, num_byzantine=3)` or 'nnm+krum' may be given as they
+  are.
 
   Args:
-    rule: an `Aggregator` (kept), or a pure rule without memory (options
-      bound by `functools.partial`), of this package or your own.
+    rule: an `Aggregator` (kept), a pure rule without memory (options bound by
+      `functools.partial`), of this package or your own, or the text that
+      `make_aggregator` takes.
+    num_clients: N, for text.
+    num_byzantine: f that text is told; none by default.
     name: the argument's name, for messages.
 
   Returns:
-    An `Aggregator`; it explains itself if the rule is one of `RULES`.
+    An `Aggregator`; it explains itself if the rule is of this package.
 
   Raises:
     TypeError: if it is anything else; the message says what to call.
+    ValueError: as `make_aggregator`.
 
   Example:
     >>> from jaxdl import aggregators
@@ -240,37 +160,44 @@ def as_aggregator(
       rule.init, rule.apply, getattr(rule, 'explain', None)
     )
   if isinstance(rule, str):
-    raise TypeError(
-      f'{name} must be a rule; got the text {rule!r}: call '
-      f'aggregators.make_aggregator({rule!r}, num_clients=N, num_byzantine=f).'
+    if num_clients is None:
+      raise TypeError(
+        f'{name} must be a rule; got the text {rule!r}: call '
+        f'aggregators.make_aggregator({rule!r}, num_clients=N, '
+        'num_byzantine=f).'
+      )
+    return make_aggregator(
+      rule, num_clients=num_clients, num_byzantine=num_byzantine or 0
     )
   fn = checks.unwrapped(rule)
   label = checks.described(fn).removeprefix('the function ')
-  for entry in PRE_RULES.values():
-    if fn is entry.rule:
-      raise TypeError(
-        f'{name}={label} keeps one vector per client: put a rule after it, '
-        f'aggregators.chain({label}, rule).'
-      )
-  factories = [e.rule for e in RULES.values() if e.family == 'stateful']
-  factories += [_combinators.chain, _combinators.stateless]
-  factories += [_combinators.server_momentum, make_aggregator, as_aggregator]
-  if any(fn is factory for factory in factories):
+  if any(fn is stage for stage in PRE_RULES.values()):
+    raise TypeError(
+      f'{name}={label} keeps one vector per client: put a rule after it, '
+      f'aggregators.chain({label}, rule).'
+    )
+  facts = registry.facts(rule)
+  factories = (
+    _combinators.chain, _combinators.stateless, _combinators.server_momentum,
+    make_aggregator, as_aggregator,
+  )  # fmt: skip
+  if any(fn is x for x in factories) or (facts is not None and facts.stateful):
     raise TypeError(
       f'{name}={label} makes a rule: call it with its arguments first.'
     )
-  for key, entry in RULES.items():
-    if fn is not None and entry.weights is fn:
-      raise TypeError(
-        f'{name}={label} returns weights instead of an update: pass the rule '
-        f'{key!r} itself.'
-      )
-    if entry.rule is fn:
-      checks.rule(rule, name=name)
-      bound = dict(rule.keywords) if isinstance(rule, functools.partial) else {}
-      return _without_memory(entry, rule, bound, ())
   checks.rule(rule, name=name)
   return _combinators.stateless(rule)
+
+
+def _bound(
+  table: registry.Registry, part: registry.Part, n: int, f: int
+) -> Callable[..., Any]:
+  """The function of a part with its options and what it is told."""
+  facts = registry.facts(table[part.name])
+  told = {'num_clients': n}
+  if facts is not None and facts.byzantine is not None:
+    told[facts.byzantine] = f
+  return table.partial(part, **told)
 
 
 def _rows_after(before, n):
@@ -326,64 +253,22 @@ def _counting(server, n):
   )
 
 
-def _without_memory(entry, rule, bound, before):
-  stages = (*before, rule)
-
-  def apply(
-    updates, state, *, weights=None, key=None, mask=None, axis_name=None
-  ):
-    if entry.family != 'mean' or before:
-      label = checks.described(checks.unwrapped(rule))
-      _families.no_weights(label.removeprefix('the function '), weights)
-    if not before:
-      kwargs = {'mask': mask, 'axis_name': axis_name}
-      if entry.random:
-        kwargs['key'] = key
-      if weights is not None:
-        kwargs['weights'] = weights
-      return rule(updates, **kwargs), state
-    view = view_lib.view(updates, mask=mask, axis_name=axis_name)
-    return _combinators.run_stages(stages, view, key), state
-
-  def explain(updates, state, *, key=None, mask=None, axis_name=None):
-    del state
-    view = view_lib.view(updates, mask=mask, axis_name=axis_name)
-    if entry.weights is not None:
-      last = functools.partial(entry.weights, **bound)
-      return _combinators.run_stages((*before, last), view, key)
-    seen = _combinators.run_stages((*before, lambda v: v), view, key)
-    rows = seen.materialize()
-    if seen.axis_name is not None and seen.coefficients is None:
-      # Only here does a device hold the updates of all clients.
-      rows = jax.lax.all_gather(rows, seen.axis_name, tiled=True)
-    shares = _families.merge_shares(
-      functools.partial(rule, mask=seen.present), rows
-    )
-    return seen.pull(shares)
-
-  return types.Aggregator(lambda params: (), apply, explain)
-
-
 def _with_memory(name, server, before):
+  """A server with memory behind pre-aggregators, see `Facts.alone`."""
   if not before:
     return server
-  if name != 'centered_clipping':
-    raise ValueError(
-      f'{name} keeps one history per client and cannot follow a '
-      'pre-aggregator: drop pre.'
-    )
+
+  def seen(updates, state, key, mask, axis_name):
+    view = view_lib.view(updates, mask=mask, anchor=state, axis_name=axis_name)
+    return _combinators.run_stages((*before, lambda v: v), view, key)
 
   def apply(
     updates, state, *, weights=None, key=None, mask=None, axis_name=None
   ):
     _families.no_weights(name, weights)
-    view = view_lib.view(updates, mask=mask, anchor=state, axis_name=axis_name)
-    view = _combinators.run_stages((*before, lambda v: v), view, key)
-    return server.apply(view, state)
+    return server.apply(seen(updates, state, key, mask, axis_name), state)
 
   def explain(updates, state, *, key=None, mask=None, axis_name=None):
-    view = view_lib.view(updates, mask=mask, anchor=state, axis_name=axis_name)
-    view = _combinators.run_stages((*before, lambda v: v), view, key)
-    return server.explain(view, state)
+    return server.explain(seen(updates, state, key, mask, axis_name), state)
 
   return types.Aggregator(server.init, apply, explain)

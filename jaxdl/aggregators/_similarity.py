@@ -8,11 +8,12 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxdl.aggregators import _families, _iterative, _subspace
+from jaxdl.aggregators import _facts, _families, _iterative, _subspace
 from jaxdl.core import (
   checks,
   gram as gram_lib,
   keys,
+  registry,
   trees,
   types,
   view as view_lib,
@@ -56,6 +57,9 @@ def fltrust(
   Source: Cao et al. 2021 (https://arxiv.org/abs/2012.13995), equation 4.
   """
   if isinstance(updates, view_lib.View):
+    rows = updates.reads_weights and updates.coefficients is None
+    if rows and not updates.anchored:
+      return _trust_of_rows(updates, trusted)
     view, trusted = _beside(updates, trusted, mask, axis_name)
     return view.combine(_trust(view, trusted))
   found = _trust_rows(updates, trusted, mask, axis_name)
@@ -69,28 +73,9 @@ def fltrust(
   )
 
 
-def fltrust_weights(
-  updates: _families.Updates,
-  trusted: chex.ArrayTree,
-  *,
-  mask: chex.Array | None = None,
-  axis_name: str | None = None,
-) -> chex.Array:
-  """Weights of `fltrust`; they need not sum to one.
-
-  Args:
-    updates: stacked tree, leaves [N, ...], or a view with an anchor.
-    trusted: g_0, leaves [...].
-    mask: bool[N], false for padding rows.
-    axis_name: mapped axis over which the clients are split.
-
-  Returns:
-    f32[N] on the client rows.
-  """
-  if isinstance(updates, view_lib.View):
-    view, trusted = _beside(updates, trusted, mask, axis_name)
-    return view.pull(_trust(view, trusted))
-  found = _trust_rows(updates, trusted, mask, axis_name)
+def _trust_of_rows(view, trusted):
+  """f32[N], the weights of client rows that need not be seen from `trusted`."""
+  found = _trust_rows(view.base, trusted, view.own_mask(), view.axis_name)
   weights = found.weights / found.units * found.length_unit
   return jnp.where(jnp.isfinite(weights), weights, 0)
 
@@ -180,29 +165,10 @@ class FoolsGoldState(NamedTuple):
   history: chex.ArrayTree
 
 
-def foolsgold_weights(
-  history: _families.Updates,
-  *,
-  mask: chex.Array | None = None,
-  axis_name: str | None = None,
-) -> chex.Array:
-  """Weights from the similarity of the clients' histories.
+def _sybil_weights(history, mask, axis_name):
+  """f32[N] in [0, 1], not normalized, from the likeness of histories.
 
-  Args:
-    history: stacked tree of summed updates, leaves [N, ...], or a view.
-    mask: bool[N], false for padding rows.
-    axis_name: mapped axis over which the clients are split.
-
-  Returns:
-    f32[N] in [0, 1], not normalised; zero for non-finite histories and
-    padding.
-
-  Example:
-    >>> h = jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [1.0, 1.01]])
-    >>> foolsgold_weights(h)
-    Array([1., 1., 0., 0.], dtype=float32)
-
-  Source: Fung et al. 2020 (https://arxiv.org/abs/1808.04866), Algorithm 1.
+  Zero for histories that are not finite and for padding.
   """
   seen = _families.directions(history, mask=mask, axis_name=axis_name)
   n, valid = seen.lengths.shape[0], seen.finite
@@ -224,6 +190,14 @@ def foolsgold_weights(
   return jnp.where(valid, jnp.clip(logit, 0.0, 1.0), 0.0)
 
 
+@registry.known(
+  _facts.Facts(
+    family='stateful',
+    byzantine=None,
+    factor=0,
+    alone='keeps one history per client',
+  )
+)
 def foolsgold(*, num_clients: int, average: bool = True) -> types.Aggregator:
   """Downweights clients whose summed updates resemble each other.
 
@@ -265,7 +239,7 @@ def foolsgold(*, num_clients: int, average: bool = True) -> types.Aggregator:
     return updates, jax.tree.map(jnp.add, state.history, updates)
 
   def shares(history, mask, axis_name):
-    weights = foolsgold_weights(history, mask=mask, axis_name=axis_name)
+    weights = _sybil_weights(history, mask, axis_name)
     if average:
       total = jnp.sum(weights)
       weights = weights / jnp.where(total > 0, total, 1.0)
@@ -295,39 +269,14 @@ def foolsgold(*, num_clients: int, average: bool = True) -> types.Aggregator:
   return types.Aggregator(init, apply, explain)
 
 
-def signguard_weights(
-  updates: _families.Updates,
-  *,
-  key: chex.PRNGKey,
-  norm_low: float = 0.1,
-  norm_high: float = 3.0,
-  sample_fraction: float = 0.1,
-  mask: chex.Array | None = None,
-  axis_name: str | None = None,
-) -> chex.Array:
-  """Weights of `signguard`: clipping factors over the number of the chosen.
-
-  Args:
-    updates: stacked tree, leaves [N, ...], or a view of the rows themselves.
-    key: consumed.
-    norm_low: smallest allowed norm in units of the median norm.
-    norm_high: largest allowed norm in units of the median norm.
-    sample_fraction: share of coordinates whose signs are counted (static).
-    mask: bool[N], false for padding rows.
-    axis_name: mapped axis over which the clients are split; every device must
-      hold the same key.
-
-  Returns:
-    f32[N] on the client rows.
-  """
-  return _families.gram_weights(
-    updates,
-    _signguard(key, norm_low, norm_high, sample_fraction),
-    mask=mask,
-    axis_name=axis_name,
+@registry.known(
+  _facts.Facts(
+    family='gram',
+    byzantine=None,
+    random=True,
+    alone='counts the signs of client updates',
   )
-
-
+)
 def signguard(
   updates: _families.Updates,
   *,

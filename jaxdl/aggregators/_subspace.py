@@ -11,8 +11,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxdl.aggregators import _distance, _families
-from jaxdl.core import checks, gram as gram_lib, keys, trees
+from jaxdl.aggregators import _distance, _facts, _families
+from jaxdl.core import checks, gram as gram_lib, keys, registry, trees
 
 PEAKS = ('remaining', 'all')
 _REST = 1e-4
@@ -33,32 +33,7 @@ def _to_one(products):
   return products / unit, unit
 
 
-def smea_weights(
-  updates: _families.Updates,
-  *,
-  num_byzantine: int,
-  mask: chex.Array | None = None,
-  axis_name: str | None = None,
-) -> chex.Array:
-  """Weights of `smea`: equal on the subset of smallest top eigenvalue.
-
-  Args:
-    updates: stacked tree, leaves [N, ...], or a view.
-    num_byzantine: f (static).
-    mask: must be None.
-    axis_name: mapped axis over which the clients are split.
-
-  Returns:
-    f32[N] on the client rows.
-  """
-  return _families.gram_weights(
-    updates,
-    _smea(updates, num_byzantine, mask, axis_name),
-    mask=None,
-    axis_name=axis_name,
-  )
-
-
+@registry.known(_facts.Facts(family='gram'))
 def smea(
   updates: _families.Updates,
   *,
@@ -130,34 +105,7 @@ def _smea(updates, num_byzantine, mask, axis_name):
   return weights_fn
 
 
-def caf_weights(
-  updates: _families.Updates,
-  *,
-  num_byzantine: int,
-  peak: str = 'remaining',
-  mask: chex.Array | None = None,
-  axis_name: str | None = None,
-) -> chex.Array:
-  """Weights of `caf`; they sum to one.
-
-  Args:
-    updates: stacked tree, leaves [N, ...], or a view.
-    num_byzantine: f (static).
-    peak: 'remaining' or 'all' (static).
-    mask: bool[N], false for padding rows.
-    axis_name: mapped axis over which the clients are split.
-
-  Returns:
-    f32[N] on the client rows.
-  """
-  return _families.gram_weights(
-    updates,
-    _caf(updates, num_byzantine, peak, axis_name),
-    mask=mask,
-    axis_name=axis_name,
-  )
-
-
+@registry.known(_facts.Facts(family='gram'))
 def caf(
   updates: _families.Updates,
   *,
@@ -258,32 +206,7 @@ def _caf(updates, num_byzantine, peak, axis_name):
   return weights_fn
 
 
-def cge_weights(
-  updates: _families.Updates,
-  *,
-  num_byzantine: int,
-  mask: chex.Array | None = None,
-  axis_name: str | None = None,
-) -> chex.Array:
-  """Weights of `cge`: equal on the n - f shortest updates.
-
-  Args:
-    updates: stacked tree, leaves [N, ...], or a view.
-    num_byzantine: f (static).
-    mask: bool[N], false for padding rows.
-    axis_name: mapped axis over which the clients are split.
-
-  Returns:
-    f32[N] on the client rows.
-  """
-  return _families.length_weights(
-    updates,
-    _cge(updates, num_byzantine, axis_name),
-    mask=mask,
-    axis_name=axis_name,
-  )
-
-
+@registry.known(_facts.Facts(family='gram'))
 def cge(
   updates: _families.Updates,
   *,
@@ -336,49 +259,7 @@ def _cge(updates, num_byzantine, axis_name):
   return weights_fn
 
 
-def dnc_weights(
-  updates: _families.Updates,
-  *,
-  key: chex.PRNGKey,
-  num_byzantine: int,
-  num_coordinates: int = 10_000,
-  filter_factor: float = 1.0,
-  num_iters: int = 1,
-  mask: chex.Array | None = None,
-  axis_name: str | None = None,
-) -> chex.Array:
-  """Weights of `dnc`: equal on the clients that no projection marked.
-
-  Args:
-    updates: stacked tree, leaves [N, ...], or a view.
-    key: consumed.
-    num_byzantine: f (static).
-    num_coordinates: b (static).
-    filter_factor: c (static).
-    num_iters: projections (static).
-    mask: bool[N], false for padding rows.
-    axis_name: mapped axis over which the clients are split; every device must
-      hold the same key.
-
-  Returns:
-    f32[N] on the client rows.
-  """
-  return _families.gram_weights(
-    updates,
-    _dnc(
-      updates,
-      key,
-      num_byzantine,
-      num_coordinates,
-      filter_factor,
-      num_iters,
-      axis_name,
-    ),
-    mask=mask,
-    axis_name=axis_name,
-  )
-
-
+@registry.known(_facts.Facts(family='gram', random=True))
 def dnc(
   updates: _families.Updates,
   *,

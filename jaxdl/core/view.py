@@ -44,6 +44,8 @@ class View:
     unit: f32[], the length in which everything here is measured, a power of
       two near the typical length; a radius is divided by it before it meets
       a distance.
+    reads_weights: whether `combine` answers with the weights on the client rows
+      instead of the sum, so that a rule tells whom it listens to (static).
   """
 
   base: chex.ArrayTree
@@ -56,6 +58,9 @@ class View:
   )
   anchored: bool = dataclasses.field(default=False, metadata={'static': True})
   unit: chex.Array | float = 1.0
+  reads_weights: bool = dataclasses.field(
+    default=False, metadata={'static': True}
+  )
 
   @property
   def size(self) -> int:
@@ -245,17 +250,30 @@ class View:
       weights: f32[M] or f32[K, M].
 
     Returns:
-      Leaves [...] or [K, ...], dtypes of the client rows.
+      Leaves [...] or [K, ...], dtypes of the client rows; f32[N] or f32[K, N]
+      if this view reads weights.
     """
+    pulled = self.pull(weights)
+    return pulled if self.reads_weights else self._sum(pulled)
+
+  def _sum(self, pulled):
     return combine_finite(
-      self.pull(weights), self.base, self.finite, axis_name=self.axis_name
+      pulled, self.base, self.finite, axis_name=self.axis_name
     )
 
   def materialize(self) -> chex.ArrayTree:
     """The M vectors as a stacked tree, leaves [M, ...]."""
     if self.coefficients is None:
       return self.base
-    return self.combine(jnp.eye(self.size, dtype=self.frame.dtype))
+    return self._sum(self.pull(jnp.eye(self.size, dtype=self.frame.dtype)))
+
+  def own_mask(self) -> chex.Array | None:
+    """`present` of the rows in `base`: a share of it inside a mapped axis."""
+    if self.present is None or self.axis_name is None:
+      return self.present
+    n = checks.num_clients(self.base)
+    start = jax.lax.axis_index(self.axis_name) * n
+    return jax.lax.dynamic_slice_in_dim(self.present, start, n)
 
 
 def _quadratic(c, frame):

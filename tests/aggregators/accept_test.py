@@ -157,10 +157,6 @@ class ServerTest(parameterized.TestCase):
       r"the text 'krum': call aggregators.make_aggregator\('krum', num_",
     ),
     (aggregators.nnm, r'nnm keeps one vector per client: .*\.chain\(nnm, rule'),
-    (
-      aggregators.krum_weights,
-      "returns weights .* pass the rule 'krum' itself",
-    ),
     (aggregators.centered_clipping_aggregator, 'makes a rule: call it'),
     (aggregators.chain, 'rule=chain makes a rule: call it'),
     (aggregators.server_momentum, 'server_momentum makes a rule: call it'),

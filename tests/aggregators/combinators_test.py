@@ -103,9 +103,8 @@ class ChainTest(parameterized.TestCase):
 
     @jax.jit
     def both(x):
-      return chain(aggregators.multi_krum)(x), chain(
-        aggregators.multi_krum_weights
-      )(x)
+      rule = chain(aggregators.multi_krum)
+      return rule(x), aggregators.weights_of(rule, x)
 
     update, weights = both(x)
     self.assertEqual(weights.shape, (N,))
@@ -187,11 +186,9 @@ class CentredClippingTest(parameterized.TestCase):
 
   def test_registered_with_a_pre_aggregator_over_rounds(self):
     server = aggregators.make_aggregator(
-      'centered_clipping',
+      'arc+centered_clipping(clip_radius=0.5)',
       num_clients=N,
       num_byzantine=F,
-      pre=('arc',),
-      options={'clip_radius': 0.5},
     )
     apply = jax.jit(server.apply)
     state, want = server.init(jnp.zeros(D)), np.zeros(D)
@@ -226,10 +223,7 @@ class CentredClippingTest(parameterized.TestCase):
 class MemoryTest(parameterized.TestCase):
   def test_server_momentum_is_an_exponential_average(self):
     server = aggregators.server_momentum(
-      aggregators.stateless(
-        aggregators.median, weights_fn=aggregators.mean_weights
-      ),
-      decay=0.9,
+      aggregators.stateless(aggregators.median), decay=0.9
     )
     state, want = server.init(jnp.full(D, np.nan)), np.zeros(D)
     apply = jax.jit(server.apply)
@@ -249,7 +243,9 @@ class MemoryTest(parameterized.TestCase):
     median = aggregators.stateless(aggregators.median)
     got, _ = median.apply(x, (), key=jax.random.key(0))
     np.testing.assert_allclose(got, [3.0])
-    with self.assertRaisesRegex(ValueError, 'weights: median does not take'):
+    with self.assertRaisesRegex(
+      ValueError, '^weights: median takes no importances'
+    ):
       median.apply(x, (), weights=jnp.array([3.0, 1.0]))
 
   def test_mean_takes_integer_counts_and_no_weight_at_all(self):
@@ -263,14 +259,11 @@ class MemoryTest(parameterized.TestCase):
 
 class ShareTest(parameterized.TestCase):
   @parameterized.parameters(
-    ('median', ()), ('trimmed_mean', ()), ('meamed', ()), ('phocas', ()),
-    ('bulyan', ()), ('median', ('nnm',)),
-  )  # fmt: skip
-  def test_shares_of_coordinate_rules_rebuild_the_update(self, name, pre):
+    'median', 'trimmed_mean', 'meamed', 'phocas', 'bulyan', 'nnm+median'
+  )
+  def test_shares_of_coordinate_rules_rebuild_the_update(self, name):
     """Their shares are averages over coordinates: take one coordinate."""
-    server = aggregators.make_aggregator(
-      name, num_clients=N, num_byzantine=F, pre=pre
-    )
+    server = aggregators.make_aggregator(name, num_clients=N, num_byzantine=F)
     x = _updates(7, 1)
 
     @jax.jit
@@ -304,31 +297,48 @@ class ShareTest(parameterized.TestCase):
 
 class RegistryTest(parameterized.TestCase):
   @parameterized.parameters(
-    ('krum', 6, 2, (), r'krum needs n >= 2f\+3 \(n=6, f=2\)'),
-    ('bulyan', 10, 2, (), r'bulyan needs n >= 4f\+3 \(n=10, f=2\)'),
-    ('krum', 9, 2, ('bucketing',), r'krum needs n >= 2f\+3 \(n=5, f=2\)'),
-    ('median', 4, 2, ('nnm',), r'nnm needs n >= 2f\+1 \(n=4, f=2\)'),
-    ('trimmed_mean', 4, 2, (), r'num_trimmed=2 .* N = 4'),
-    ('foolsgold', 4, 0, ('nnm',), 'drop pre'),
-    ('cromulent', 4, 0, (), r"aggregator='cromulent' is unknown"),
-    ('mean', 4, 0, ('hone',), r"pre_aggregator='hone' is unknown"),
+    ('krum', 6, 2, r'krum needs n >= 2f\+3 \(n=6, f=2\)'),
+    ('bulyan', 10, 2, r'bulyan needs n >= 4f\+3 \(n=10, f=2\)'),
+    ('bucketing+krum', 9, 2, r'krum needs n >= 2f\+3 \(n=5, f=2\)'),
+    ('nnm+median', 4, 2, r'nnm needs n >= 2f\+1 \(n=4, f=2\)'),
+    ('trimmed_mean', 4, 2, r'num_trimmed=2 .* N = 4'),
+    ('nnm+foolsgold', 4, 0, 'foolsgold keeps .*: write foolsgold'),
+    ('nnm+signguard', 4, 0, 'signguard counts .* cannot follow'),
+    ('cromulent', 4, 0, r"rule='cromulent' is unknown"),
+    (
+      'hone+mean',
+      4,
+      0,
+      r"rule='hone\+mean' has 'hone', which is unknown",
+    ),
+    ('krum+mean', 9, 0, r"has 'krum', which is unknown"),
+    (
+      'mean(radius=1.0)',
+      4,
+      0,
+      "mean has no option 'radius'",
+    ),
+    ('krum(num_neighbors=n)', 5, 0, "num_neighbors='n' is unknown"),
+    ('krum(num_byzantine=2)', 6, 0, r'krum needs .* \(n=6, f=2\)'),
   )
-  def test_impossible_settings_fail_before_compiling(
-    self, name, n, f, pre, message
-  ):
+  def test_impossible_settings_fail_before_compiling(self, name, n, f, message):
     with self.assertRaisesRegex(ValueError, message):
-      aggregators.make_aggregator(name, num_clients=n, num_byzantine=f, pre=pre)
+      aggregators.make_aggregator(name, num_clients=n, num_byzantine=f)
+
+  def test_one_part_may_be_told_another_number(self):
+    server = aggregators.make_aggregator(
+      'nnm+trimmed_mean(num_trimmed=3)', num_clients=N, num_byzantine=1
+    )
+    x = _updates(4)
+    want = reference.trimmed_mean(reference.nnm(x, 1), 3)
+    np.testing.assert_allclose(server.apply(x, ())[0], want, atol=1e-5)
 
   def test_unknown_option(self):
     with self.assertRaisesRegex(ValueError, "krum has no option 'radius'"):
-      aggregators.make_aggregator(
-        'krum', num_clients=5, options={'radius': 1.0}
-      )
+      aggregators.make_aggregator('krum(radius=1.0)', num_clients=5)
 
   def test_options_reach_the_rule(self):
-    server = aggregators.make_aggregator(
-      'median', num_clients=4, options={'kind': 'lower'}
-    )
+    server = aggregators.make_aggregator('median(kind=lower)', num_clients=4)
     got, _ = server.apply(jnp.array([[1.0], [2.0], [3.0], [9.0]]), ())
     np.testing.assert_array_equal(got, [2.0])
 
@@ -336,7 +346,7 @@ class RegistryTest(parameterized.TestCase):
     x = _updates(4)
     for name in ('krum', 'mda'):
       server = aggregators.make_aggregator(
-        name, num_clients=N, num_byzantine=F, pre=('nnm',)
+        f'nnm+{name}', num_clients=N, num_byzantine=F
       )
       run = jax.jit(lambda x, s=server: (s.apply(x, ())[0], s.explain(x, ())))
       update, weights = run(x)

@@ -60,15 +60,9 @@ class ToleranceTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'num_byzantine must be at most 4'):
       make('mean', num_byzantine=5)
     with self.assertRaisesRegex(ValueError, r'median .* \(n=2, f=1\)'):
-      make('median', num_byzantine=1, pre=('bucketing',))
-    with self.assertRaisesRegex(
-      ValueError, r"about 'arc', which is not in pre"
-    ):
-      make('median', pre=('nnm',), pre_options={'arc': {}})
-    with self.assertRaisesRegex(
-      TypeError, r"got the text 'nnm': write \('nnm'"
-    ):
-      make('median', pre='nnm')
+      make('bucketing+median', num_byzantine=1)
+    with self.assertRaisesRegex(TypeError, 'rule must be text'):
+      make(('nnm', 'median'))
 
   def test_rules_with_more_arguments(self):
     with self.assertRaisesRegex(ValueError, r'dnc needs .* \(n=10, f=5\)'):
@@ -320,7 +314,10 @@ class OptionTest(parameterized.TestCase):
   def test_importances(self, value, message):
     weights = np.ones(10)
     weights[2] = value
-    for rule in (aggregators.mean, aggregators.mean_weights):
+    read = lambda x, weights: aggregators.weights_of(
+      functools.partial(aggregators.mean, weights=weights), x
+    )
+    for rule in (aggregators.mean, read):
       for given in (weights, list(weights), jnp.asarray(weights)):
         with self.assertRaisesRegex(
           ValueError, f'weights must be finite and at least 0; {message}'
@@ -339,10 +336,8 @@ class OptionTest(parameterized.TestCase):
       functools.partial(aggregators.krum, num_byzantine=1),
       aggregators.foolsgold(num_clients=10),
       aggregators.centered_clipping_aggregator(clip_radius=1.0),
-      aggregators.make_aggregator('mean', num_clients=10, pre=('nnm',)),
-      aggregators.make_aggregator(
-        'centered_clipping', num_clients=10, pre=('nnm',)
-      ),
+      aggregators.make_aggregator('nnm+mean', num_clients=10),
+      aggregators.make_aggregator('nnm+centered_clipping', num_clients=10),
       aggregators.stateless(aggregators.median),
     ):
       server = aggregators.as_aggregator(rule)
@@ -353,13 +348,13 @@ class OptionTest(parameterized.TestCase):
       with self.assertRaisesRegex(ValueError, f'^{name}: <lambda> does not'):
         alone.apply(X, (), **{name: value})
     with self.assertRaisesRegex(TypeError, "argument 'num_component'"):
-      aggregators.flag_shares(X, num_component=1)
-    with self.assertRaisesRegex(TypeError, 'flag_shares'):
-      aggregators.flag_shares(X, num_component=1)
+      aggregators.flag_state(X, num_component=1)
     with self.assertRaisesRegex(ValueError, 'trusted is None: fltrust needs'):
       aggregators.fltrust(X, None)
     with self.assertRaisesRegex(ValueError, 'trusted is None: fltrust needs'):
-      aggregators.fltrust_weights(X, None)
+      aggregators.weights_of(
+        functools.partial(aggregators.fltrust, trusted=None), X
+      )
 
   def test_keys_of_chains(self):
     rules = (
@@ -372,9 +367,7 @@ class OptionTest(parameterized.TestCase):
       ):
         aggregators.stateless(rule).apply(X, ())
       jax.eval_shape(lambda r=rule: r(X, key=_key()))
-    server = aggregators.make_aggregator(
-      'median', num_clients=10, pre=('bucketing',)
-    )
+    server = aggregators.make_aggregator('bucketing+median', num_clients=10)
     for call in (server.apply, server.explain):
       with self.assertRaisesRegex(TypeError, 'bucketing needs a key'):
         call(X, ())

@@ -18,7 +18,7 @@ from absl.testing import absltest, parameterized
 from reference import aggregators as reference
 
 from jaxdl import aggregators
-from jaxdl.core import view as view_lib
+from jaxdl.core import registry, view as view_lib
 
 N, F, D = 11, 2, 4
 SET_A = np.array([
@@ -74,11 +74,12 @@ def _pair(name, reference_fn=None, *, extra=None, **options):
   """A rule of the package that takes f, with its weights if it has any."""
   extra = extra or {}
   kwargs = {'num_byzantine': F, **extra}
-  weights = getattr(aggregators, f'{name}_weights', None)
+  rule = functools.partial(getattr(aggregators, name), **kwargs)
+  gram = registry.facts(rule).family == 'gram'
   return Rule(
-    functools.partial(getattr(aggregators, name), **kwargs),
+    rule,
     reference_fn or (lambda x: getattr(reference, name)(x, F)),
-    functools.partial(weights, **kwargs) if weights else None,
+    functools.partial(aggregators.weights_of, rule) if gram else None,
     **options,
   )
 
@@ -131,14 +132,17 @@ RULES = {
   'dnc': Rule(
     lambda x: aggregators.dnc(x, key=_key(), num_byzantine=F),
     lambda x: reference.dnc(x, F),
-    lambda x: aggregators.dnc_weights(x, key=_key(), num_byzantine=F),
+    lambda x: aggregators.weights_of(
+      functools.partial(aggregators.dnc, num_byzantine=F), x, key=_key()
+    ),
     ties=False,
   ),
   'geometric_median': Rule(
     functools.partial(aggregators.geometric_median, nu=1e-12, num_iters=1000),
     reference.geometric_median,
     functools.partial(
-      aggregators.geometric_median_weights, nu=1e-12, num_iters=1000
+      aggregators.weights_of,
+      functools.partial(aggregators.geometric_median, nu=1e-12, num_iters=1000),
     ),
     ties=False,
     tol=1e-6,
@@ -163,7 +167,9 @@ RULES = {
   'fltrust': Rule(
     lambda x: aggregators.fltrust(x, jnp.asarray(CENTRE)),
     lambda x: reference.fltrust(x, CENTRE),
-    lambda x: aggregators.fltrust_weights(x, jnp.asarray(CENTRE)),
+    lambda x: aggregators.weights_of(
+      functools.partial(aggregators.fltrust, trusted=jnp.asarray(CENTRE)), x
+    ),
     convex=False,
   ),
   'nearest_neighbor_averaging': Rule(
@@ -171,8 +177,11 @@ RULES = {
       x, pivot=2, num_byzantine=F
     ),
     lambda x: reference.nearest_neighbor_averaging(x, 2, F),
-    lambda x: aggregators.nearest_neighbor_weights(
-      x, pivot=2, num_byzantine=F
+    lambda x: aggregators.weights_of(
+      functools.partial(
+        aggregators.nearest_neighbor_averaging, pivot=2, num_byzantine=F
+      ),
+      x,
     ),
   ),
   'nnm': Rule(
@@ -447,11 +456,10 @@ class NearestNeighbourTest(parameterized.TestCase):
 
   def test_kept_adversaries_are_nearer_than_a_dropped_honest_vector(self):
     draw = np.random.default_rng(3)
-    run = jax.jit(
-      functools.partial(
-        aggregators.nearest_neighbor_weights, pivot=0, num_byzantine=2
-      )
+    rule = functools.partial(
+      aggregators.nearest_neighbor_averaging, pivot=0, num_byzantine=2
     )
+    run = jax.jit(functools.partial(aggregators.weights_of, rule))
     for _ in range(50):
       x = draw.normal(size=(8, 3)).astype(np.float32)
       x[6:] *= 3

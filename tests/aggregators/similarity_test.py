@@ -18,7 +18,9 @@ class TrustTest(absltest.TestCase):
   def test_disagreeing_clients_have_no_weight(self):
     x = jnp.array([[2.0, 0.0], [1.0, 1.0], [-9.0, 0.0], [0.0, 0.0]])
     trusted = jnp.array([0.5, 0.0])
-    weights = np.asarray(jax.jit(aggregators.fltrust_weights)(x, trusted))
+    rule = functools.partial(aggregators.fltrust, trusted=trusted)
+    read = jax.jit(functools.partial(aggregators.weights_of, rule))
+    weights = np.asarray(read(x))
     self.assertEqual(weights[2], 0.0)
     self.assertEqual(weights[3], 0.0)
     np.testing.assert_allclose(
@@ -92,12 +94,14 @@ class FoolsGoldTest(parameterized.TestCase):
   def test_worked_histories(self):
     history = np.concatenate([np.eye(3), np.ones((2, 3))])
     history[4, 2] = 1.01
-    got = jax.jit(aggregators.foolsgold_weights)(jnp.asarray(history))
+    rule = aggregators.foolsgold(num_clients=5, average=False)
+    got = aggregators.weights_of(rule, jnp.asarray(history))
     np.testing.assert_allclose(got, [1, 1, 1, 0, 0], atol=1e-5)
 
   def test_random_histories(self):
     draw = np.random.default_rng(1)
-    run = jax.jit(aggregators.foolsgold_weights)
+    rule = aggregators.foolsgold(num_clients=8, average=False)
+    run = jax.jit(functools.partial(aggregators.weights_of, rule))
     for _ in range(6):
       # A few directions shared by several clients.
       history = draw.normal(size=(3, 4))[draw.integers(0, 3, 8)]
@@ -210,10 +214,8 @@ class SignGuardTest(absltest.TestCase):
     draw = np.random.default_rng(0)
     x = draw.normal(0.5, 1.0, (10, 400)).astype(np.float32)
     x[8:] *= -1.0
-    run = functools.partial(
-      aggregators.signguard_weights, key=jax.random.key(1)
-    )
-    weights = np.asarray(jax.jit(run)(x))
+    run = functools.partial(aggregators.weights_of, aggregators.signguard)
+    weights = np.asarray(jax.jit(run)(x, key=jax.random.key(1)))
     np.testing.assert_array_equal(weights[8:], 0.0)
     self.assertGreater(weights[:8].min(), 0.0)
 

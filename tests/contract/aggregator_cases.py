@@ -46,6 +46,11 @@ class Case:
     return '_'.join((*self.pre, self.rule))
 
   @property
+  def spec(self):
+    options = {'signguard': '(sample_fraction=1.0)'}
+    return '+'.join((*self.pre, self.rule + options.get(self.rule, '')))
+
+  @property
   def bucketed(self):
     return 'bucketing' in self.pre
 
@@ -80,13 +85,8 @@ def as_flat(update):
 
 def build(case, num_clients=NUM_CLIENTS, num_byzantine=NUM_BYZANTINE):
   """`fn(updates, mask=None, axis_name=None) -> update` of a fresh server."""
-  options = {'signguard': {'sample_fraction': 1.0}}.get(case.rule, {})
   server = aggregators.make_aggregator(
-    case.rule,
-    num_clients=num_clients,
-    num_byzantine=num_byzantine,
-    pre=case.pre,
-    options=options,
+    case.spec, num_clients=num_clients, num_byzantine=num_byzantine
   )
 
   def fn(updates, mask=None, axis_name=None):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How every registered rule can be called; new entries join by themselves."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -67,9 +69,16 @@ class AggregatorsContractTest(parameterized.TestCase):
 
 
 class RegistryTest(absltest.TestCase):
-  def test_names_match_the_tables(self):
-    self.assertEqual(aggregators.NAMES, tuple(aggregators.RULES))
-    self.assertEqual(aggregators.PRE_NAMES, tuple(aggregators.PRE_RULES))
+  def test_every_entry_says_what_is_known_about_it(self):
+    for table in (aggregators.RULES, aggregators.PRE_RULES):
+      for name, fn in table.items():
+        needs = [k for k, p in table.options(name).items()
+                 if p.default is p.empty]  # fmt: skip
+        byzantine = fn.facts.byzantine
+        self.assertEqual(needs, [byzantine] if byzantine else [], name)
+        key = inspect.signature(fn).parameters.get('key')
+        random = key is not None and key.default is key.empty
+        self.assertEqual(fn.facts.random, random, name)
 
   def test_claims_are_about_known_rules(self):
     for claim in (

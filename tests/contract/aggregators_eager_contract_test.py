@@ -42,7 +42,7 @@ class AggregatorsEagerContractTest(parameterized.TestCase):
             visit(inner)
 
     visit(jaxpr.jaxpr)
-    if aggregators.RULES[case.rule].family == 'gram':
+    if aggregators.RULES[case.rule].facts.family == 'gram':
       self.assertGreater(found[0], 1)
 
 

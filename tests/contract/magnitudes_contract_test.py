@@ -101,25 +101,25 @@ def _place():
   return np.random.default_rng(2).permutation(N)
 
 
-def _stage(name, entry):
+def _stage(fn):
   """A registered rule or pre-aggregator with f and its key bound."""
-  options = dict(entry.defaults)
-  if entry.byzantine is not None:
-    options[entry.byzantine] = F
-  if entry.random:
+  options = {}
+  if fn.facts.byzantine is not None:
+    options[fn.facts.byzantine] = F
+  if fn.facts.random:
     options['key'] = jax.random.key(KEY)
-  return functools.partial(entry.rule, **options)
+  return functools.partial(fn, **options)
 
 
 @functools.cache
 def _before(name):
-  stage = _stage(name, aggregators.PRE_RULES[name])
+  stage = _stage(aggregators.PRE_RULES[name])
   return jax.jit(lambda rows: stage(view_lib.view(rows)))
 
 
 @functools.cache
 def _after(name):
-  return jax.jit(_stage(name, aggregators.RULES[name]))
+  return jax.jit(_stage(aggregators.RULES[name]))
 
 
 @functools.cache
@@ -128,16 +128,16 @@ def _mixed(pre):
 
 
 def _fits(name, size):
-  entry = aggregators.RULES[name]
-  return size >= entry.factor * F + entry.extra
+  facts = aggregators.RULES[name].facts
+  return size >= facts.factor * F + facts.extra
 
 
 CHAINED = [
   (f'{pre}_{rule}', pre, rule)
   for pre in PRE
   for rule in aggregators.RULES
-  if aggregators.RULES[rule].family != 'stateful'
-  and rule != 'signguard'  # Counts signs of updates: refuses to follow.
+  if not aggregators.RULES[rule].facts.stateful
+  and not aggregators.RULES[rule].facts.alone
   and _fits(rule, N // 2 if pre == 'bucketing' else N)
 ]
 
@@ -339,9 +339,9 @@ class NamedCasesTest(parameterized.TestCase):
   def test_signs_are_counted_whatever_the_leaves(self):
     flat = lib.flat_updates(0)
     rule = functools.partial(
-      aggregators.signguard_weights,
+      aggregators.weights_of,
+      functools.partial(aggregators.signguard, sample_fraction=0.5),
       key=jax.random.key(0),
-      sample_fraction=0.5,
     )
     cut = {'a': flat[:, :3], 'b': flat[:, 3:4], 'c': flat[:, 4:]}
     np.testing.assert_allclose(rule(cut), rule(flat), atol=1e-6)

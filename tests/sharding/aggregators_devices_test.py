@@ -14,7 +14,7 @@ from jaxdl.core import clients
 N = lib.NUM_CLIENTS
 DEVICES = 8
 # The compiler splits parameters by itself: one rule of each kind shows it.
-FAMILIES = {aggregators.RULES[c.rule].family: c for c in lib.PLAIN}
+FAMILIES = {aggregators.RULES[c.rule].facts.family: c for c in lib.PLAIN}
 ONE_OF_EACH = [*FAMILIES.values(), *lib.CHAINS[:1]]
 
 

@@ -16,7 +16,7 @@ DEVICES = 8
 # Client axes spread with padding: two of the last device's rows are absent.
 MASK = np.arange(N) < N - 2
 # In pmap the same code runs as in shard_map: one rule of each kind.
-FAMILIES = {aggregators.RULES[c.rule].family: c for c in lib.PLAIN}
+FAMILIES = {aggregators.RULES[c.rule].facts.family: c for c in lib.PLAIN}
 
 
 @functools.cache
