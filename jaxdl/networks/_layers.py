@@ -30,7 +30,7 @@ class Dense(nn.Module):
     """
     kernel = self.param('kernel', _START, (x.shape[-1], self.features))
     bias = self.param('bias', nn.initializers.zeros, (self.features,))
-    return functional.dense({'kernel': kernel, 'bias': bias}, x)
+    return functional.dense({'kernel': kernel, 'bias': bias}, x, flat=False)
 
 
 class Conv(nn.Module):

@@ -68,8 +68,9 @@ def _task(
   example_inputs: chex.ArrayTree,
   l2: chex.Numeric,
   errors: Callable[[chex.Array, chex.Array], dict[str, chex.Array]],
+  extra: Callable[..., chex.Array] | None = None,
 ) -> Task:
-  """A task from per-example errors; the one called 'loss' is minimised."""
+  """A task from per-example errors; 'loss' plus `extra` is minimized."""
   network = _as_network.as_network(network)
   checks.number(l2, name='l2', low=0.0)
   if not isinstance(example_inputs, tuple):
@@ -85,7 +86,10 @@ def _task(
       network, params, *inputs, mask=mask, key=key
     )
     value = _masked_mean(errors(outputs, labels)['loss'], mask)
-    return (value + _penalty(params, l2) + surrogate).astype(value.dtype)
+    total = (value + _penalty(params, l2) + surrogate).astype(value.dtype)
+    if extra is not None:
+      total = total + extra(outputs, labels, mask).astype(value.dtype)
+    return total
 
   def evaluate(params, batch):
     inputs, labels, mask = _unpack(batch)
@@ -102,14 +106,16 @@ def classification(
   *,
   num_classes: int,
   l2: chex.Numeric = 0.0,
+  label_smoothing: float = 0.0,
 ) -> Task:
   """Builds the task of predicting one of K classes.
 
-  The loss is the masked mean of the softmax cross-entropy, without label
-  smoothing, plus `l2 |theta|^2`. There is no factor one half, so the gradient
-  is `2 l2 theta`: a weight decay `w` of most optimisers is `l2 = w / 2`.
-  Running statistics are not penalised; they learn through a surrogate
-  (`statistics_surrogate`).
+  The loss is the masked mean of the softmax cross-entropy plus `l2 |theta|^2`.
+  With label smoothing s it is 1 - s of the cross-entropy and s of that of
+  uniform labels; `evaluate` does not smooth. There is no factor one half, so
+  the gradient of the penalty is `2 l2 theta`: a weight decay `w` of most
+  optimizers is `l2 = w / 2`. Running statistics are not penalized; they learn
+  through a surrogate (`statistics_surrogate`).
 
   Args:
     network: gives logits [B, ..., K]; a `Network`, or a flax module.
@@ -117,6 +123,8 @@ def classification(
       initialise the network; `jax.ShapeDtypeStruct` will do.
     num_classes: number of classes K, >= 1.
     l2: coefficient of the penalty, >= 0.
+    label_smoothing: share s of every label that is spread over all classes, in
+      [0, 1] (static).
 
   Returns:
     `Task`. `loss` trains (dropout needs `key`); `evaluate` does not, and gives
@@ -128,8 +136,9 @@ def classification(
   Raises:
     TypeError: from `loss` and `evaluate`, if labels are not integers, or
       `params` is something else than `init` makes.
-    ValueError: if `l2` is negative; from `loss` and `evaluate`, if logits and
-      labels, or inputs and network do not fit, or the batch lacks an entry.
+    ValueError: if `l2` is negative or `label_smoothing` not in [0, 1]; from
+      `loss` and `evaluate`, if logits and labels, or inputs and network do not
+      fit, or the batch lacks an entry.
 
   Example:
     >>> task = classification(
@@ -142,9 +151,11 @@ def classification(
     '0.75 0.6931'
 
   Source: the penalty follows Farhadkhani et al. 2023
-  (https://arxiv.org/abs/2209.10931), experiments.
+  (https://arxiv.org/abs/2209.10931), experiments; label smoothing Szegedy et
+  al. 2016 (https://arxiv.org/abs/1512.00567), section 7.
   """
   checks.integer(num_classes, name='num_classes', low=1)
+  checks.number(label_smoothing, name='label_smoothing', low=0.0, high=1.0)
 
   def errors(logits, labels):
     if not jnp.issubdtype(labels.dtype, jnp.integer):
@@ -162,7 +173,20 @@ def classification(
       'loss': losses * jnp.where(known, 1.0, jnp.nan).astype(losses.dtype),
     }
 
-  return _task(network, example_inputs, l2, errors)
+  def smoothed(logits, labels, mask):
+    # The cross-entropy is linear in the labels: add what uniform ones change.
+    logits = logits.astype(trees.accumulator(logits.dtype))
+    uniform = -jnp.mean(jax.nn.log_softmax(logits), axis=-1)
+    hard = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    return label_smoothing * _masked_mean(uniform - hard, mask)
+
+  return _task(
+    network,
+    example_inputs,
+    l2,
+    errors,
+    extra=smoothed if label_smoothing else None,
+  )
 
 
 def regression(

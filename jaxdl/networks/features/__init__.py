@@ -14,6 +14,9 @@
   `trained_only` optimizes: `snnk_network`, `partly_bundled`, `random_fourier`,
   `low_rank_network`, `adapted`, and `fine_tuned` by one of `FINE_TUNINGS`;
   `matched` finds the one of a given size.
+- What they are compared with: `scratch_candidates`, `bundle_candidates`,
+  `adapter_candidates`, `conversion_candidates`. `kernel_errors` measures the
+  estimate itself, `fit_over_clients` fits a read-out to what clients hold.
 
 Layers are those of `networks.mlp`, {'kernel', 'bias'}.
 """
@@ -27,6 +30,13 @@ from jaxdl.networks.features._bundling import (
   fit_readout,
   readout_statistics,
 )
+from jaxdl.networks.features._candidates import (
+  Candidate,
+  adapter_candidates,
+  bundle_candidates,
+  conversion_candidates,
+  scratch_candidates,
+)
 from jaxdl.networks.features._constants import (
   matched,
   num_trained,
@@ -35,6 +45,7 @@ from jaxdl.networks.features._constants import (
   with_constants,
   without_constants,
 )
+from jaxdl.networks.features._errors import kernel_errors
 from jaxdl.networks.features._maps import (
   FEATURES,
   FeatureMap,
@@ -53,6 +64,7 @@ from jaxdl.networks.features._networks import (
   random_fourier,
   snnk_network,
 )
+from jaxdl.networks.features._over_clients import fit_over_clients
 from jaxdl.networks.features._random_features import (
   SPECTRA,
   SPLITS,
@@ -78,6 +90,7 @@ from jaxdl.networks.features._snnk import (
 )
 
 __all__ = [
+  'Candidate',
   'FEATURES',
   'FINE_TUNINGS',
   'FeatureMap',
@@ -87,19 +100,24 @@ __all__ = [
   'SPLITS',
   'URF',
   'adapted',
+  'adapter_candidates',
   'arccos_kernel',
   'bottleneck_adapter',
   'bundle',
+  'bundle_candidates',
   'bundled_features',
   'bundled_network',
   'closed_form_readout',
+  'conversion_candidates',
   'feature_map',
   'fine_tuned',
+  'fit_over_clients',
   'fit_readout',
   'fourier_series',
   'gaussian_projection',
   'gerf',
   'identity_map',
+  'kernel_errors',
   'low_rank_dense',
   'low_rank_network',
   'matched',
@@ -112,6 +130,7 @@ __all__ = [
   'relu_map',
   'sample_series',
   'sample_urf',
+  'scratch_candidates',
   'sequential',
   'snnk_adapter',
   'snnk_dense',

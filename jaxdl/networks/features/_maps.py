@@ -135,8 +135,8 @@ class Features:
     normalize: see `urf_map`.
 
   Raises:
-    ValueError: if the kind is unknown, has no spectrum or the split no
-      variance.
+    ValueError: if the kind has no spectrum, the split no variance or `a` is out
+      of range.
 
   Example:
     >>> gaussian = Features(kind='gaussian')
@@ -154,6 +154,7 @@ class Features:
   normalize: bool = False
 
   def __post_init__(self):
+    checks.number(self.a, name='a', low=-0.25, open_low=True)
     if self.kind != 'relu':
       features.check_split(self.kind, self.split)
 
