@@ -21,6 +21,7 @@ PAPER = papers.Paper(
 )
 
 MACHINES = 16
+FLOAT = 'one_byte(codec=float32)'
 MEMBERS = {'join_at': (300, 600, 900, 1200), 'leave_at': (500, 800, 1100, 1400)}
 
 
@@ -39,11 +40,11 @@ def measure(
   Returns:
     Last test metrics by method, and 'replay', each an array over seeds.
   """
-  options.setdefault('methods', ('one_byte', 'float', 'single'))
+  options.setdefault('methods', ('one_byte', FLOAT, 'single'))
   config = just_one_byte.Config(
     seeds=seeds,
     num_clients=num_clients,
-    learning_rate=learning_rate,
+    optimizer=f'sgd({learning_rate})',
     eval_every=2000,
     **options,
   )
@@ -64,9 +65,9 @@ def fine_tune(seeds: tuple[int, ...]) -> dict[str, dict[str, np.ndarray]]:
     seeds=seeds,
     dataset='sentiment',
     num_clients=8,
-    methods=('one_byte', 'float'),
+    methods=('one_byte', FLOAT),
     batch_size=16,
-    learning_rate=3e-4,
+    optimizer='sgd(3e-4)',
     num_rounds=300,
     eval_every=300,
   )
@@ -97,7 +98,7 @@ def byte_matches_float(seeds: tuple[int, ...]) -> tuple[bool, str]:
   gaps, figures = [], []
   for m, rate in ((4, 0.02), (MACHINES, 0.05)):
     found = measure(seeds, m, rate)
-    byte, full = _mean(found, 'one_byte'), _mean(found, 'float')
+    byte, full = _mean(found, 'one_byte'), _mean(found, FLOAT)
     gaps.append(abs(byte - full))
     figures.append(f'M={m}: byte {byte:.4f}, float {full:.4f}')
   return max(gaps) <= 0.01, '; '.join(figures)
@@ -128,7 +129,9 @@ def more_machines_take_larger_steps(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return many >= 0.94 and one <= many - 0.2, f'M=1 {one:.3f}, M=16 {many:.3f}'
 
 
-@papers.claim('An iteration moves hundreds of times fewer bytes than a gradient')
+@papers.claim(
+  'An iteration moves hundreds of times fewer bytes than a gradient'
+)
 def bytes_are_few(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """An iteration moves hundreds of times fewer bytes than a gradient."""
   replay = measure(seeds, MACHINES, 0.05)['replay']
@@ -162,7 +165,7 @@ def fine_tunes_a_transformer(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Bytes alone teach a language model the task, as well as floats."""
   found = fine_tune(seeds)
   start, byte, full = (
-    _mean(found, name) for name in ('start', 'one_byte', 'float')
+    _mean(found, name) for name in ('start', 'one_byte', FLOAT)
   )
   held = byte >= start + 0.25 and abs(byte - full) <= 0.03
   return held, f'start {start:.3f}, byte {byte:.3f}, float {full:.3f}'

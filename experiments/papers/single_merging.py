@@ -28,22 +28,22 @@ PAPER = papers.Paper(
 
 
 WINDOWS = 10
+EVEN = 'overlapping_dirichlet(alpha=1.0, samples_per_client=256)'
 
 
 @functools.cache
 def _run(seeds, variants, **options):
-  """Mean over the seeds of the last test metrics, per variant."""
   config = single_merging.Config(
     seeds=seeds,
     variants=variants,
-    landscape_resolution=0,
-    sharpness=False,
+    measures=(),
     **{'eval_every': 60, **options},
   )
   return config, single_merging.run(config).rows
 
 
 def _last(seeds, variant, variants, **options):
+  """Mean over the seeds of the last test metrics of a variant."""
   config, rows = _run(seeds, variants, **options)
   last = [
     r
@@ -99,7 +99,7 @@ def silence_merges_worse(seeds: tuple[int, ...]) -> tuple[bool, str]:
 )
 def last_window_is_best(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Dense rounds in the last window beat any other by 15 points."""
-  names = tuple(f'window_{k}' for k in range(WINDOWS))
+  names = tuple(f'window(k={k})' for k in range(WINDOWS))
   found = [_last(seeds, name, names)['accuracy'] for name in names]
   figure = 'accuracy by window ' + ', '.join(f'{v:.3f}' for v in found)
   return found[-1] - max(found[:-1]) >= 0.15, figure
@@ -111,7 +111,8 @@ def last_window_is_best(seeds: tuple[int, ...]) -> tuple[bool, str]:
 def merged_is_near_server(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """At r = 1 the average is within 5 points of averaging in every round."""
   server = _last(seeds, 'server', BASIC)['accuracy']
-  merged = _last(seeds, 'gossip', ('gossip',), r_start=1.0)['merged_accuracy']
+  merged = _last(seeds, 'gossip', ('gossip',), gossip='pull(rate=1.0)')
+  merged = merged['merged_accuracy']
   return merged >= server - 0.05, f'server {server:.3f}, merged {merged:.3f}'
 
 
@@ -119,7 +120,7 @@ def merged_is_near_server(seeds: tuple[int, ...]) -> tuple[bool, str]:
 def gap_shrinks_with_even_data(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """The gain of the merge is smaller at alpha = 1 than at 0.1."""
   uneven = _last(seeds, 'gossip', BASIC)['gap']
-  even = _last(seeds, 'gossip', ('gossip',), alpha=1.0)['gap']
+  even = _last(seeds, 'gossip', ('gossip',), partition=EVEN)['gap']
   return even < uneven, f'gap {uneven:.3f} at alpha 0.1, {even:.3f} at 1'
 
 
@@ -156,8 +157,7 @@ def few_gossip_steps_merge(seeds: tuple[int, ...]) -> tuple[bool, str]:
     config, rows = _run(
       seeds,
       ('gossip',),
-      final_merge='exponential',
-      final_merge_rounds=steps,
+      final_merge=f'exponential(rounds={steps})',
     )
     after.append(
       float(

@@ -21,7 +21,8 @@ PAPER = papers.Paper(
 )
 
 
-METHODS = ('federated', 'plain', 'corrected', 'corrected_self')
+SELF = 'corrected(target=self)'
+METHODS = ('federated', 'plain', 'corrected', SELF)
 
 
 @functools.cache
@@ -76,7 +77,7 @@ def corrected_matches_federated(seeds: tuple[int, ...]) -> tuple[bool, str]:
 def targets_agree(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Restoring the own or the others' variance makes less than a point."""
   others = _curve(_rows(seeds), 'corrected')[150]
-  own = _curve(_rows(seeds), 'corrected_self')[150]
+  own = _curve(_rows(seeds), SELF)[150]
   return abs(others - own) <= 0.01, f'others {others:.3f}, self {own:.3f}'
 
 
@@ -111,7 +112,7 @@ def depth_delays_plain_gossip(seeds: tuple[int, ...]) -> tuple[bool, str]:
     rows = _rows(
       seeds,
       ('plain', 'corrected'),
-      hidden_sizes=(64,) * depth,
+      network=f'mlp({(64,) * depth})',
       num_rounds=300,
     )
     plain.append(_first_to(_curve(rows, 'plain')))
@@ -129,7 +130,8 @@ def depth_delays_plain_gossip(seeds: tuple[int, ...]) -> tuple[bool, str]:
 )
 def uneven_data_are_no_obstacle(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """At alpha = 0.5 corrected gossip reaches 0.9 while plain gossip stalls."""
-  rows = _rows(seeds, ('federated', 'plain', 'corrected'), alpha=0.5)
-  ends = {m: _curve(rows, m)[150] for m in ('federated', 'plain', 'corrected')}
+  methods = ('federated', 'plain', 'corrected')
+  rows = _rows(seeds, methods, partition='resample(alpha=0.5)')
+  ends = {m: _curve(rows, m)[150] for m in methods}
   figure = ', '.join(f'{m} {v:.3f}' for m, v in ends.items())
   return ends['corrected'] >= 0.9 and ends['plain'] <= 0.2, figure
