@@ -14,10 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.core import checks, trees, types
+from jaxdl.core import checks, registry, trees, types
 from jaxdl.data import _batching
-
-SAMPLERS = ('full', 'uniform', 'multinomial', 'poisson', 'cyclic')
 
 
 class ClientSample(NamedTuple):
@@ -169,8 +167,9 @@ def sample_poisson(
   key: chex.PRNGKey,
   round_index: chex.Numeric,
   num_examples: chex.Array,
-  rate: float,
+  rate: float | None = None,
   *,
+  num_sampled: int | None = None,
   weighting: str = 'fixed',
   size: int | None = None,
 ) -> ClientSample:
@@ -185,7 +184,8 @@ def sample_poisson(
       `fold_in(., k)`.
     round_index: r, an integer (traced).
     num_examples: [N], examples per client.
-    rate: q in (0, 1] (static).
+    rate: q in (0, 1] (static); or else
+    num_sampled: clients on average, q N (static).
     weighting: `'fixed'` for `1 / (q N)`, `'unbiased'` for `p_k / q`,
       `'ratio'` for `n_k / sum of n over the cohort`.
     size: rows M >= 1 (static); see above if None.
@@ -204,9 +204,16 @@ def sample_poisson(
   """
   shares = _shares(num_examples)
   checks.choice(weighting, ('fixed', 'unbiased', 'ratio'), name='weighting')
+  n = len(shares)
+  if (rate is None) == (num_sampled is None):
+    raise ValueError(
+      'poisson needs either rate or num_sampled; got '
+      f'rate={rate}, num_sampled={num_sampled}.'
+    )
+  if rate is None:
+    rate = _cohort_size(num_sampled, n) / n
   checks.number(rate, name='rate', low=0.0, high=1.0, open_low=True)
   rate = float(rate)
-  n = len(shares)
   if size is None:
     spread = 6 * math.sqrt(n * rate * (1 - rate)) + 6
     size = min(n, math.ceil(n * rate + spread))
@@ -279,79 +286,48 @@ def sample_cyclic(
   return _pad(ids, mask, weights, size)
 
 
-def client_sampler(
-  name: str,
-  num_examples: chex.Array,
-  *,
-  num_sampled: int | None = None,
-  rate: float | None = None,
-  weighting: str | None = None,
-  size: int | None = None,
-) -> Callable[[chex.PRNGKey, chex.Numeric], ClientSample]:
-  """Makes a sampler by name, for flags.
-
-  Args:
-    name: one of `SAMPLERS`.
-    num_examples: [N], examples per client.
-    num_sampled: clients per round, for all but `'full'` and `'poisson'`; the
-      latter takes it as its mean where `rate` is None.
-    rate: probability of each client, for `'poisson'`.
-    weighting: what the sampler offers; its default if None.
-    size: rows after padding; the sampler's default if None.
-
-  Returns:
-    `sample(key, round_index) -> ClientSample`, jittable.
-
-  Raises:
-    ValueError: if the name is unknown or an option is missing or has no
-      meaning for it; raised here, not in the first round.
-
-  Example:
-    >>> sample = client_sampler('uniform', jnp.ones(9), num_sampled=3)
-    >>> sample(jax.random.key(0), 0).client_ids.shape
-    (3,)
-  """
-  checks.choice(name, SAMPLERS, name='sampling')
-  shares = _shares(num_examples)
-  options: dict[str, Any] = {'size': size}
-  if rate is not None and name != 'poisson':
-    raise ValueError(f'rate={rate} has no meaning for sampling={name!r}.')
-  if weighting is not None:
-    if name == 'multinomial':
-      raise ValueError(
-        f'weighting={weighting!r} has no meaning for sampling="multinomial": '
-        'its draws weigh the same.'
-      )
-    options['weighting'] = weighting
-  args: tuple[Any, ...] = ()
-  if name == 'poisson':
-    if (rate is None) == (num_sampled is None):
-      raise ValueError(
-        'sampling="poisson" needs either rate or num_sampled; got '
-        f'rate={rate}, num_sampled={num_sampled}.'
-      )
-    if rate is None:
-      rate = _cohort_size(num_sampled, len(shares)) / len(shares)
-    args = (rate,)
-  elif name != 'full':
-    if num_sampled is None:
-      raise ValueError(f'sampling={name!r} needs num_sampled.')
-    args = (num_sampled,)
-  elif num_sampled not in (None, len(shares)):
-    raise ValueError(
-      f'num_sampled={num_sampled} has no meaning for sampling="full" of '
-      f'{len(shares)} clients.'
-    )
-  function = {
+SAMPLERS = registry.Registry(
+  'sampling',
+  {
     'full': sample_full,
     'uniform': sample_uniform,
     'multinomial': sample_multinomial,
     'poisson': sample_poisson,
     'cyclic': sample_cyclic,
-  }[name]
+  },
+  given=('key', 'round_index', 'num_examples'),
+)
+
+
+def client_sampler(
+  spec: str, num_examples: chex.Array, **context: Any
+) -> Callable[[chex.PRNGKey, chex.Numeric], ClientSample]:
+  """Makes a sampler from text.
+
+  Args:
+    spec: a part of `SAMPLERS` with its options: 'full',
+      'uniform(num_sampled=3, weighting=unbiased)', 'poisson(rate=0.1)'.
+    num_examples: [N], examples per client.
+    **context: options where the spec does not say them, such as `size`, rows
+      after padding; those that a sampler does not take are left out.
+
+  Returns:
+    `sample(key, round_index) -> ClientSample`, jittable.
+
+  Raises:
+    ValueError: if the name or an option is unknown, missing or out of range;
+      raised here, not in the first round.
+
+  Example:
+    >>> sample = client_sampler('uniform(num_sampled=3)', jnp.ones(9))
+    >>> sample(jax.random.key(0), 0).client_ids.shape
+    (3,)
+  """
+  part = SAMPLERS.part(spec)
+  _shares(num_examples)
 
   def sample(key, round_index):
-    return function(key, round_index, num_examples, *args, **options)
+    return SAMPLERS.bound(part, key, round_index, num_examples, **context)
 
   jax.eval_shape(sample, jax.eval_shape(lambda: jax.random.key(0)), 0)
   return sample

@@ -9,6 +9,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from jaxdl import data, local
+from jaxdl.core import registry
 
 COUNTS = np.array([5, 3, 2])
 SHARES = COUNTS / COUNTS.sum()
@@ -17,7 +18,7 @@ SHARES = COUNTS / COUNTS.sum()
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def many(name, options, rounds):
   """Client weights f32[rounds, N] of many rounds of one run."""
-  sample = local.client_sampler(name, COUNTS, **dict(options))
+  sample = local.client_sampler(registry.write(name, **dict(options)), COUNTS)
 
   def one(r):
     got = sample(jax.random.key(7), r)
@@ -115,8 +116,9 @@ class CohortTest(parameterized.TestCase):
     ('cyclic', {'num_sampled': 2}),
   )
   def test_padding_resuming_and_one_compilation(self, name, options):
-    plain = local.client_sampler(name, COUNTS, **options)
-    padded = local.client_sampler(name, COUNTS, size=8, **options)
+    spec = registry.write(name, **options)
+    plain = local.client_sampler(spec, COUNTS)
+    padded = local.client_sampler(spec, COUNTS, size=8)
     traces = []
 
     @jax.jit
@@ -210,21 +212,29 @@ class CohortTest(parameterized.TestCase):
   @parameterized.parameters(
     ('uniform', {'num_sampled': 4}, 'num_sampled=4 exceeds the 3 clients'),
     ('cyclic', {'num_sampled': 0}, 'num_sampled must be at least 1'),
-    ('uniform', {}, "sampling='uniform' needs num_sampled"),
+    ('uniform', {}, "sampling='uniform' needs the option 'num_sampled'"),
     ('poisson', {}, 'needs either rate or num_sampled'),
     ('poisson', {'rate': 1.5}, r'rate must lie in \(0'),
-    ('uniform', {'num_sampled': 2, 'rate': 0.1}, 'rate=0.1 has no meaning'),
+    (
+      'uniform',
+      {'num_sampled': 2, 'rate': 0.1},
+      "uniform has no option 'rate'",
+    ),
     ('uniform', {'num_sampled': 2, 'weighting': 'x'}, "weighting='x' is unk"),
     ('uniform', {'num_sampled': 2, 'size': 1}, 'size=1 is smaller than the co'),
-    ('multinomial', {'num_sampled': 2, 'weighting': 'ratio'}, 'no meaning for'),
-    ('full', {'num_sampled': 2}, 'num_sampled=2 has no meaning'),
+    (
+      'multinomial',
+      {'num_sampled': 2, 'weighting': 'ratio'},
+      "no option 'weig",
+    ),
+    ('full', {'num_sampled': 2}, "full has no option 'num_sampled'"),
     ('random', {}, "sampling='random' is unknown: choose one of 'full'"),
   )
   def test_says_what_to_change_before_the_first_round(
     self, name, opts, message
   ):
     with self.assertRaisesRegex(ValueError, message):
-      local.client_sampler(name, COUNTS, **opts)
+      local.client_sampler(registry.write(name, **opts), COUNTS)
 
   def test_counts_are_checked(self):
     for counts, message in (
