@@ -15,8 +15,8 @@ Layers, each usable alone:
 
 - `mixing.graphs`, `bool[N, N]`: `ring`, `path`, `star`, `grid`, `torus`,
   `hypercube`, `complete`, `random_regular`, `erdos_renyi`, `small_world`,
-  `circulant`, `exponential`, `directed_ring`, `random_digraph`, `read_graph`,
-  or any networkx graph;
+  `barabasi_albert`, `circulant`, `exponential`, `directed_ring`,
+  `random_digraph`, `read_graph`, or any networkx graph;
 - weights, `float64[N, N]`: `metropolis`, `uniform`, `max_degree`,
   `best_constant`, `fastest`, `lazy`, and `send_weights` for push-sum;
 - schedules, `float64[T, N, N]`: `one_peer_exponential`, `one_peer_hypercube`,

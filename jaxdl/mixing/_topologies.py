@@ -221,6 +221,13 @@ def small_world(num_clients, rng, *, degree: int = 4, probability: float = 0.1):
   return graphs.small_world(num_clients, degree, probability, rng)
 
 
+@_topology('graph', drawn=True)
+def barabasi_albert(num_clients, rng, *, degree: int | None = None):
+  """Newcomers link to clients with many links; mean degree about 4."""
+  degree = _count(degree, 'degree', num_clients, 4)
+  return graphs.barabasi_albert(num_clients, max(1, degree // 2), rng)
+
+
 @_topology('graph', directed=True)
 def exponential(num_clients, rng):
   """Hops 1, 2, 4, ... at once."""
@@ -375,6 +382,7 @@ TOPOLOGIES = registry.Registry(
       random_regular,
       erdos_renyi,
       small_world,
+      barabasi_albert,
       exponential,
       directed_ring,
       random_digraph,

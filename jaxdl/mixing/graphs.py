@@ -474,6 +474,39 @@ def small_world(
   )
 
 
+def barabasi_albert(
+  num_clients: int, num_links: int, rng: np.random.Generator
+) -> np.ndarray:
+  """A graph that grows: newcomers link to clients with many links.
+
+  Args:
+    num_clients: N.
+    num_links: links that a newcomer makes, below N.
+    rng: consumed.
+
+  Returns:
+    bool[N, N], connected; the mean degree is a little below 2 num_links.
+
+  Raises:
+    ValueError: if there are too many links.
+
+  Example:
+    >>> graph = barabasi_albert(6, 2, np.random.default_rng(0))
+    >>> graph.sum().item() == 2 * 2 * (6 - 2)
+    True
+  """
+  n = checks.integer(num_clients, name='num_clients', low=1)
+  links = checks.integer(num_links, name='num_links', low=1)
+  if n == 1:
+    return empty(1)
+  if links >= n:
+    raise ValueError(
+      f'num_links={links} needs more clients: num_links <= num_clients - 1 = '
+      f'{n - 1}.'
+    )
+  return adjacency(networkx.barabasi_albert_graph(n, links, seed=rng))
+
+
 def exponential_shifts(num_clients: int) -> tuple[int, ...]:
   """The powers of two below N, the hops of exponential graphs.
 

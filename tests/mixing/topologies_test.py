@@ -3,6 +3,7 @@ import networkx
 import numpy as np
 from absl.testing import absltest, parameterized
 
+from jaxdl import mixing
 from jaxdl.mixing import graphs
 
 
@@ -58,6 +59,7 @@ class TopologiesTest(parameterized.TestCase):
       graph,
       graphs.erdos_renyi(12, 0.3, _rng()),
       graphs.small_world(12, 4, 0.3, _rng()),
+      graphs.barabasi_albert(12, 2, _rng()),
     ):
       self.assertTrue(graphs.is_undirected(undirected))
       self.assertEqual(graphs.num_components(undirected), 1)
@@ -65,6 +67,22 @@ class TopologiesTest(parameterized.TestCase):
     np.testing.assert_array_equal(digraph.sum(axis=0), 2)  # Sent by each.
     self.assertEqual(graphs.num_components(digraph), 1)
     np.testing.assert_array_equal(digraph, graphs.random_digraph(9, 2, _rng()))
+
+  @parameterized.parameters((1, 0), (2, 1), (9, 1), (20, 2), (20, 4))
+  def test_grown_graphs_have_hubs(self, n, links):
+    degree = max(2 * links, 1)
+    spec = 'barabasi_albert' + f'(degree={degree})' * (degree < n)
+    graph = mixing.make_graph(spec, n, seed=3)
+    # Newcomers from the links-th on make as many links as they are told.
+    self.assertEqual(graph.sum(), 2 * links * (n - links))
+    np.testing.assert_array_equal(graph, mixing.make_graph(spec, n, seed=3))
+    if n == 20:
+      drawn = networkx.barabasi_albert_graph(
+        n, links, seed=np.random.default_rng(3)
+      )
+      np.testing.assert_array_equal(graph, networkx.to_numpy_array(drawn) > 0)
+      degrees = graph.sum(axis=1)
+      self.assertGreater(degrees.max(), 1.5 * degrees.mean())
 
   def test_entry_i_j_lets_i_receive_from_j(self):
     graph = graphs.directed_ring(4)
@@ -112,6 +130,16 @@ class TopologiesTest(parameterized.TestCase):
     ('pairs', lambda: graphs.random_regular(6, 1, _rng()), 'degree >= 2'),
     ('rare', lambda: graphs.erdos_renyi(30, 1e-6, _rng()), 'raise probab'),
     ('world', lambda: graphs.small_world(8, 3, 0.1, _rng()), 'even degree'),
+    (
+      'links',
+      lambda: graphs.barabasi_albert(4, 4, _rng()),
+      'num_links <= .* 3',
+    ),
+    (
+      'hubs',
+      lambda: mixing.make_graph('barabasi_albert(degree=8)', 4),
+      'degree=8 is too large for num_clients=4',
+    ),
     ('shape', lambda: graphs.adjacency(np.ones((2, 3))), r'square.*\(2, 3\)'),
   )
   def test_says_what_does_not_exist(self, build, message):
