@@ -22,7 +22,7 @@ irrelevant except for `mimic`.
 | `fang`* | just beyond the honest extremes, per coordinate |
 | `mimic` | one honest client's vector |
 | `agr_tailored` | mean + γ · direction, γ searched against a rule |
-| `optimised_alie`, `optimised_ipm` | the same, along std and mean |
+| `optimized_alie`, `optimized_ipm` | the same, along std and mean |
 
 **Blind**, the same signature: `gaussian`*, `uniform`*, `constant` (zero, NaN,
 infinity).
@@ -32,18 +32,19 @@ infinity).
 
 **With memory**: `mimic_heuristic` is an `Attack(init, apply)`.
 
-**Data**: `flip_labels`.
+**Data**: `label_flip` is an `Attack` whose `poison` changes what attackers
+train on; what they then send is honest work.
 
 Searches are built from `line_search` or `grid_search` and a damage,
 `rule_damage`, `mixing_damage` or any function of what is sent.
 
-**By name**: `make_attack(name, ...)` for `name` in `NAMES`, with
-`attack_options`, `needs_key`, `needs_rule` and `needs_flipped_labels`.
+**By name**: `make_attack('alie(scale=1.5)', ...)`; `ATTACKS` lists names and
+options.
 
-Algorithms take any of these functions as they are (`attack=attacks.sign_flip`,
-`attack=functools.partial(attacks.alie, scale=1.5)`), a function of your own
-with a first argument called `honest` or `own`, or an `Attack`; `as_attack`
-makes one of it.
+Algorithms take text (`attack='alie(scale=1.5)'`), any of these functions as
+they are (`attack=attacks.sign_flip`, or `functools.partial(attacks.alie,
+scale=1.5)`), a function of your own with a first argument called `honest` or
+`own`, or an `Attack`; `as_attack` makes one of it.
 
 Conventions: functions need at least one attacker (F >= 1); `make_attack` with
 `num_byzantine=0` sends an empty stack. One honest client (H = 1) has spread
@@ -69,36 +70,27 @@ from jaxdl.attacks._directed import (
 )
 from jaxdl.attacks._envelope import min_max, min_sum
 from jaxdl.attacks._fang import fang
-from jaxdl.attacks._labels import flip_labels
+from jaxdl.attacks._labels import flip_labels, label_flip
 from jaxdl.attacks._mimic import MimicState, mimic, mimic_heuristic
-from jaxdl.attacks._registry import (
-  NAMES,
-  as_attack,
-  attack_options,
-  make_attack,
-  needs_flipped_labels,
-  needs_key,
-  needs_rule,
-)
+from jaxdl.attacks._registry import ATTACKS, as_attack, make_attack
 from jaxdl.attacks._search import (
   agr_tailored,
   grid_search,
   line_search,
   mixing_damage,
-  optimised_alie,
-  optimised_ipm,
+  optimized_alie,
+  optimized_ipm,
   rule_damage,
 )
 
 __all__ = [
-  'NAMES',
+  'ATTACKS',
   'MimicState',
   'agr_tailored',
   'alie',
   'alie_z',
   'anti_cge',
   'as_attack',
-  'attack_options',
   'bit_flip',
   'constant',
   'drop_coordinates',
@@ -107,6 +99,7 @@ __all__ = [
   'gaussian',
   'grid_search',
   'ipm',
+  'label_flip',
   'line_search',
   'make_attack',
   'mimic',
@@ -114,11 +107,8 @@ __all__ = [
   'min_max',
   'min_sum',
   'mixing_damage',
-  'needs_flipped_labels',
-  'needs_key',
-  'needs_rule',
-  'optimised_alie',
-  'optimised_ipm',
+  'optimized_alie',
+  'optimized_ipm',
   'reverse',
   'rule_damage',
   'scaled_sign_flip',

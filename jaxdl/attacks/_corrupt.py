@@ -11,10 +11,11 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxdl.attacks import _honest
-from jaxdl.core import checks, keys, trees, view
+from jaxdl.attacks import _facts, _honest
+from jaxdl.core import checks, keys, registry, trees, view
 
 
+@registry.known(_facts.Facts(reads_own=True))
 def bit_flip(
   own: chex.ArrayTree, *, scale: chex.Numeric = 1.0
 ) -> chex.ArrayTree:
@@ -48,6 +49,7 @@ def bit_flip(
   )
 
 
+@registry.known(_facts.Facts(reads_own=True))
 def reverse(
   own: chex.ArrayTree, *, scale: chex.Numeric = 10.0
 ) -> chex.ArrayTree:
@@ -74,6 +76,7 @@ def reverse(
   return bit_flip(own, scale=scale)
 
 
+@registry.known(_facts.Facts(reads_own=True))
 def drop_coordinates(
   own: chex.ArrayTree, *, key: chex.PRNGKey, fraction: chex.Numeric = 0.1
 ) -> chex.ArrayTree:
@@ -140,6 +143,21 @@ def constant(
   return jax.tree.map(
     lambda x: jnp.full((num_byzantine, *x.shape[1:]), value, x.dtype), honest
   )
+
+
+def zero(honest: chex.ArrayTree, *, num_byzantine: int) -> chex.ArrayTree:
+  """Sends zeros, see `constant`."""
+  return constant(honest, num_byzantine=num_byzantine, value=0.0)
+
+
+def nan(honest: chex.ArrayTree, *, num_byzantine: int) -> chex.ArrayTree:
+  """Sends NaN, see `constant`."""
+  return constant(honest, num_byzantine=num_byzantine, value=jnp.nan)
+
+
+def inf(honest: chex.ArrayTree, *, num_byzantine: int) -> chex.ArrayTree:
+  """Sends infinities, see `constant`."""
+  return constant(honest, num_byzantine=num_byzantine, value=jnp.inf)
 
 
 def gaussian(

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The adversary that is honest about the wrong data."""
+"""Adversaries that are honest, at most about the wrong data."""
+
+from collections.abc import Mapping
 
 import chex
 import jax
 import jax.numpy as jnp
 
-from jaxdl.core import checks
+from jaxdl.attacks import _facts
+from jaxdl.core import checks, registry, types
 
 
 def flip_labels(labels: chex.Array, num_classes: int) -> chex.Array:
@@ -36,3 +39,58 @@ def flip_labels(labels: chex.Array, num_classes: int) -> chex.Array:
       'flipped by reversing their class axis.'
     )
   return jax.lax.sub(jnp.full_like(labels, num_classes - 1), labels)
+
+
+@registry.known(_facts.Facts(reads_own=True))
+def none(own: chex.ArrayTree) -> chex.ArrayTree:
+  """Sends what an honest client would send.
+
+  Args:
+    own: leaves [F, ...].
+
+  Returns:
+    The same.
+  """
+  return own
+
+
+@registry.known(_facts.Facts(makes=True))
+def label_flip(*, num_classes: int) -> types.Attack:
+  """Trains honestly on flipped labels.
+
+  Args:
+    num_classes: number of classes K >= 1 (static).
+
+  Returns:
+    An `Attack` without memory that sends `own` as it is. Its `poison` takes a
+    dict with integer `labels` of any shape, see `flip_labels`.
+
+  Raises:
+    TypeError: if `num_classes` is not an integer; from `poison`, if labels are
+      none.
+    ValueError: if `num_classes` is below one; from `poison`, if there are no
+      labels.
+
+  Example:
+    >>> attack = label_flip(num_classes=10)
+    >>> attack.poison({'labels': jnp.array([[0, 3], [9, 9]])})['labels']
+    Array([[9, 6],
+           [0, 0]], dtype=int32)
+
+  Source: Tolpegin et al. 2020 (https://arxiv.org/abs/2007.08432).
+  """
+  checks.integer(num_classes, name='num_classes', low=1)
+
+  def apply(honest, state, *, own, key=None):
+    del honest, key
+    return own, state
+
+  def poison(data):
+    if not isinstance(data, Mapping) or 'labels' not in data:
+      raise ValueError(
+        "label_flip flips data['labels'], a dict with an entry labels; got "
+        f'{checks.described(data)}: write an Attack with a poison of your own.'
+      )
+    return {**data, 'labels': flip_labels(data['labels'], num_classes)}
+
+  return types.Attack(lambda params: (), apply, poison)

@@ -7,8 +7,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxdl.attacks import _honest
-from jaxdl.core import checks, trees, types
+from jaxdl.attacks import _facts, _honest
+from jaxdl.core import checks, registry, trees, types
 
 
 class MimicState(NamedTuple):
@@ -66,6 +66,7 @@ def mimic(
   return _honest.send(_row(honest, client_id, axis_name), honest, num_byzantine)
 
 
+@registry.known(_facts.Facts(makes=True))
 def mimic_heuristic(
   *,
   num_byzantine: int,

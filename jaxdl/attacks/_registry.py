@@ -2,190 +2,107 @@
 """Attacks by name, for flags."""
 
 import functools
-import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
 
-from jaxdl.attacks import _corrupt, _directed, _envelope, _fang, _mimic, _search
-from jaxdl.core import checks, keys, types
+from jaxdl.attacks import (
+  _corrupt,
+  _directed,
+  _envelope,
+  _facts,
+  _fang,
+  _labels,
+  _mimic,
+  _search,
+)
+from jaxdl.core import checks, keys, registry, types
 
-
-def _send_own(own):
-  return own
-
-
-class _Entry(NamedTuple):
-  """How a registered attack is called.
-
-  Attributes:
-    fn: the function, or the factory of an `Attack` if `stateful`.
-    reads_own: its first argument is `own` instead of `honest`.
-    stateful: whether it has memory.
-    fixed: options that the name decides.
-    flips_labels: whether the attackers' data carries flipped labels.
-  """
-
-  fn: Callable[..., Any]
-  reads_own: bool = False
-  stateful: bool = False
-  fixed: tuple[tuple[str, Any], ...] = ()
-  flips_labels: bool = False
-
-
-_ENTRIES = {
-  'none': _Entry(_send_own, reads_own=True),
-  'label_flip': _Entry(_send_own, reads_own=True, flips_labels=True),
-  'sign_flip': _Entry(_directed.sign_flip),
-  'scaled_sign_flip': _Entry(_directed.scaled_sign_flip),
-  'bit_flip': _Entry(_corrupt.bit_flip, reads_own=True),
-  'reverse': _Entry(_corrupt.reverse, reads_own=True),
-  'drop_coordinates': _Entry(_corrupt.drop_coordinates, reads_own=True),
-  'zero': _Entry(_corrupt.constant, fixed=(('value', 0.0),)),
-  'nan': _Entry(_corrupt.constant, fixed=(('value', jnp.nan),)),
-  'inf': _Entry(_corrupt.constant, fixed=(('value', jnp.inf),)),
-  'gaussian': _Entry(_corrupt.gaussian),
-  'uniform': _Entry(_corrupt.uniform),
-  'ipm': _Entry(_directed.ipm),
-  'alie': _Entry(_directed.alie),
-  'min_max': _Entry(_envelope.min_max),
-  'min_sum': _Entry(_envelope.min_sum),
-  'mimic': _Entry(_mimic.mimic),
-  'mimic_heuristic': _Entry(_mimic.mimic_heuristic, stateful=True),
-  'fang': _Entry(_fang.fang),
-  'anti_cge': _Entry(_directed.anti_cge),
-  'agr_tailored': _Entry(_search.agr_tailored),
-  'optimised_alie': _Entry(_search.optimised_alie),
-  'optimised_ipm': _Entry(_search.optimised_ipm),
-}
-
-NAMES = tuple(_ENTRIES)
-
-
-def needs_flipped_labels(name: str) -> bool:
-  """Whether the attackers must train on flipped labels.
-
-  Args:
-    name: one of `NAMES`.
-
-  Returns:
-    True for 'label_flip': apply `flip_labels` to the attackers' data; what
-    they then send is honest work.
-
-  Raises:
-    ValueError: if the name is unknown.
-
-  Example:
-    >>> needs_flipped_labels('label_flip'), needs_flipped_labels('alie')
-    (True, False)
-  """
-  return _entry(name).flips_labels
-
-
-def needs_rule(name: str) -> bool:
-  """Whether an attack must know the rule that it attacks.
-
-  Args:
-    name: one of `NAMES`.
-
-  Returns:
-    True if `make_attack` needs `rule` or `damage`.
-
-  Raises:
-    ValueError: if the name is unknown.
-
-  Example:
-    >>> needs_rule('agr_tailored'), needs_rule('alie')
-    (True, False)
-  """
-  return 'rule' in _parameters(_entry(name))
-
-
-def needs_key(name: str) -> bool:
-  """Whether an attack draws random numbers in every round.
-
-  Args:
-    name: one of `NAMES`.
-
-  Returns:
-    True if `apply` needs `key`.
-
-  Raises:
-    ValueError: if the name is unknown.
-
-  Example:
-    >>> needs_key('gaussian'), needs_key('alie')
-    (True, False)
-  """
-  return 'key' in _parameters(_entry(name))
-
-
-def attack_options(name: str) -> tuple[str, ...]:
-  """The options that `make_attack` accepts for an attack.
-
-  Args:
-    name: one of `NAMES`.
-
-  Returns:
-    Their names.
-
-  Raises:
-    ValueError: if the name is unknown.
-
-  Example:
-    >>> attack_options('alie')
-    ('scale', 'sign', 'ddof', 'axis_name')
-  """
-  entry = _entry(name)
-  given = {'num_byzantine', 'key', 'rule', *dict(entry.fixed)}
-  return tuple(p for p in _parameters(entry) if p not in given)
+ATTACKS = registry.Registry(
+  'attack',
+  {
+    'none': _labels.none,
+    'label_flip': _labels.label_flip,
+    'sign_flip': _directed.sign_flip,
+    'scaled_sign_flip': _directed.scaled_sign_flip,
+    'bit_flip': _corrupt.bit_flip,
+    'reverse': _corrupt.reverse,
+    'drop_coordinates': _corrupt.drop_coordinates,
+    'zero': _corrupt.zero,
+    'nan': _corrupt.nan,
+    'inf': _corrupt.inf,
+    'gaussian': _corrupt.gaussian,
+    'uniform': _corrupt.uniform,
+    'ipm': _directed.ipm,
+    'alie': _directed.alie,
+    'min_max': _envelope.min_max,
+    'min_sum': _envelope.min_sum,
+    'mimic': _mimic.mimic,
+    'mimic_heuristic': _mimic.mimic_heuristic,
+    'fang': _fang.fang,
+    'anti_cge': _directed.anti_cge,
+    'agr_tailored': _search.agr_tailored,
+    'optimized_alie': _search.optimized_alie,
+    'optimized_ipm': _search.optimized_ipm,
+  },
+  given=(
+    'honest', 'own', 'num_byzantine', 'key', 'rule', 'damage', 'axis_name',
+  ),
+)  # fmt: skip
 
 
 def make_attack(
-  name: str,
+  spec: str,
   *,
   num_clients: int,
   num_byzantine: int,
   rule: Callable[[chex.ArrayTree], chex.ArrayTree] | None = None,
-  **options: Any,
+  damage: Callable[..., chex.Array] | None = None,
+  num_classes: int | None = None,
+  axis_name: str | None = None,
 ) -> types.Attack:
-  """Builds an attack from its name.
+  """Builds an attack from text.
 
   `apply(honest, state, *, own, key=None) -> (sent, state)` works on the
   stacked trees of one round. Attacks that send something made of the honest
   clients ignore `own`, which may then be None; 'none' and 'label_flip' send
-  `own` as it is. State is `()` except for 'mimic_heuristic'.
+  `own` as it is, the latter after `poison` has changed what `own` was trained
+  on. State is `()` except for 'mimic_heuristic'.
 
   Args:
-    name: one of `NAMES`.
+    spec: one of `ATTACKS` with its options, see `core.registry`: 'sign_flip',
+      'alie(scale=1.5)'.
     num_clients: N, attackers included (static).
     num_byzantine: F, `0 <= F < N` (static). With none, the attack sends an
       empty stack, leaves [0, ...].
     rule: what the attackers know of the server: a stacked tree [N, ...]
-      (honest rows first) to one update. Used where `needs_rule(name)`, ignored
-      elsewhere.
-    **options: those of the function of that name, see `attack_options`.
-      `damage` takes `(honest, sent)` here, since it must outlive a round.
+      (honest rows first) to one update. For the attacks with a parameter of
+      that name, ignored elsewhere.
+    damage: instead of `rule`, `damage(honest, sent) -> f32[]`.
+    num_classes: K of the data, for 'label_flip'; may also be an option of it.
+    axis_name: mapped axis over which honest clients are split, if any.
 
   Returns:
     An `Attack`.
 
   Raises:
     ValueError: if the name or an option is unknown, a count is out of range or
-      a rule is needed and missing.
+      something that the attack must know is missing.
     TypeError: if an argument has the wrong type.
 
   Example:
-    >>> attack = make_attack('ipm', num_clients=3, num_byzantine=1, scale=0.5)
+    >>> attack = make_attack('ipm(scale=0.5)', num_clients=3, num_byzantine=1)
     >>> state = attack.init(jnp.zeros(1))
     >>> sent, _ = attack.apply(jnp.array([[1.0], [3.0]]), state, own=None)
     >>> sent
     Array([[-1.]], dtype=float32)
   """
-  entry = _entry(name)
+  part = ATTACKS.part(spec)
+  name, fn = part.name, ATTACKS[part.name]
+  facts = registry.facts(fn) or _facts.Facts()
   checks.integer(num_clients, name='num_clients', low=1)
   checks.integer(num_byzantine, name='num_byzantine', low=0)
   if num_byzantine >= num_clients:
@@ -193,35 +110,45 @@ def make_attack(
       f'num_byzantine={num_byzantine} leaves no honest client: need '
       f'num_byzantine < num_clients = {num_clients}.'
     )
-  allowed = attack_options(name)
-  for option in options:
-    if option not in allowed:
-      known = ', '.join(allowed) or 'none'
-      raise ValueError(
-        f'{option!r} is not an option of attack {name!r}: known are {known}.'
-      )
-  damage = options.pop('damage', None)
-  if needs_rule(name) and rule is None and damage is None:
+  if rule is not None and damage is not None and checks.takes(fn, 'rule'):
+    raise ValueError(f'attack {name!r} takes rule or damage, not both.')
+  if checks.takes(fn, 'rule') and rule is None and damage is None:
     raise ValueError(
       f'attack {name!r} must know what it attacks: give rule (stacked tree -> '
       'update) or damage ((honest, sent) -> scalar).'
     )
-  if damage is not None and rule is not None:
-    raise ValueError(f'attack {name!r} takes rule or damage, not both.')
+  if damage is not None and not checks.takes(fn, 'damage'):
+    raise ValueError(
+      f'attack {name!r} searches nothing, so damage has no effect: leave it '
+      'out.'
+    )
+  if axis_name is not None and not checks.takes(fn, 'axis_name'):
+    raise ValueError(
+      f'attack {name!r} looks at no other client, so axis_name has no effect: '
+      'leave it out.'
+    )
+  known = num_classes is not None or 'num_classes' in part.options
+  if checks.takes(fn, 'num_classes') and not known:
+    raise ValueError(
+      f'attack {name!r} must know the number of classes: give num_classes=K, '
+      f'or write {name}(num_classes=K).'
+    )
+  told: dict[str, Any] = {'num_byzantine': num_byzantine}
+  if num_classes is not None:
+    told['num_classes'] = num_classes
+  if axis_name is not None:
+    told['axis_name'] = axis_name
   if num_byzantine == 0:
     return types.Attack(lambda params: (), _send_nothing)
-  options = {**options, **dict(entry.fixed)}
-  if entry.stateful:
-    attack = entry.fn(num_byzantine=num_byzantine, **options)
-    init, run = attack.init, attack.apply
+  bound = ATTACKS.partial(part, **told)
+  if facts.makes:
+    attack = bound()
   else:
-    init = lambda params: ()
     run = functools.partial(
-      _run, entry, name, num_byzantine, rule, damage, options
+      _run, bound, f'attack {name!r}', facts.reads_own, rule, damage
     )
-
+    attack = types.Attack(lambda params: (), run)
   num_honest = num_clients - num_byzantine
-  axis_name = options.get('axis_name')
 
   def apply(honest, state, *, own, key=None):
     count = checks.num_clients(honest, name='honest')
@@ -238,32 +165,40 @@ def make_attack(
         raise ValueError(
           f'own has {attackers} clients, but num_byzantine={num_byzantine}.'
         )
-    return run(honest, state, own=own, key=key)
+    elif facts.reads_own:
+      raise ValueError(f'attack {name!r} needs own, leaves [F, ...]; got None.')
+    return attack.apply(honest, state, own=own, key=key)
 
-  if axis_name is None:
-    _rehearse(apply, init, name, num_honest, num_byzantine, rule, damage)
-  return types.Attack(init, apply)
+  # The rule may understand updates of one structure only.
+  if axis_name is None and rule is None and damage is None:
+    _rehearse(apply, attack.init, num_honest, num_byzantine)
+  return types.Attack(attack.init, apply, attack.poison)
 
 
 def as_attack(
-  attack: types.Attack | Callable[..., Any] | None,
+  attack: types.Attack | Callable[..., Any] | str | None,
   *,
   num_byzantine: int,
+  num_clients: int | None = None,
   name: str = 'attack',
+  **context: Any,
 ) -> types.Attack | None:
   """Turns what stands for an adversary into an `Attack`.
 
-  Every algorithm with adversaries calls it, so that `sign_flip` or
-  `functools.partial(alie, scale=1.5)` may be given as they are.
+  Every algorithm with adversaries calls it, so that `sign_flip`,
+  `functools.partial(alie, scale=1.5)` or 'alie(scale=1.5)' may be given.
 
   Args:
     attack: an `Attack` (kept), None (kept: nobody attacks), or a function
       without memory, of this package or your own:
       `attack(honest, *, num_byzantine)` where its first argument is called
       `honest` or it takes `num_byzantine`, `attack(own)` where that is called
-      `own`; with a `key` where it takes one. Both return leaves [F, ...].
+      `own`; with a `key` where it takes one. Both return leaves [F, ...]. Or
+      the text that `make_attack` takes.
     num_byzantine: F >= 0 (static), given to functions that do not know it yet.
+    num_clients: N, for text.
     name: the argument's name, for messages.
+    **context: further arguments of `make_attack`, for text.
 
   Returns:
     An `Attack` or None.
@@ -283,7 +218,13 @@ def as_attack(
   others = (types.Aggregator, types.Network, types.Task, types.Algorithm)
   pair = checks.has_functions(attack, 'init', 'apply')
   if pair and not isinstance(attack, others) and not hasattr(attack, 'matrix'):
-    return types.Attack(attack.init, attack.apply)
+    return types.Attack(
+      attack.init, attack.apply, getattr(attack, 'poison', None)
+    )
+  if isinstance(attack, str) and num_clients is not None:
+    return make_attack(
+      attack, num_clients=num_clients, num_byzantine=num_byzantine, **context
+    )
   if isinstance(attack, str):
     raise TypeError(
       f'{name} must be an attack; got the text {attack!r}: call '
@@ -293,17 +234,17 @@ def as_attack(
   if not callable(attack) or isinstance(attack, type):
     raise TypeError(
       f'{name} must be an Attack or a function of the honest clients; got '
-      f'{checks.described(attack)}: see attacks.NAMES and attacks.make_attack.'
+      f'{checks.described(attack)}: see attacks.ATTACKS, attacks.make_attack.'
     )
   fn = checks.unwrapped(attack)
   label = checks.described(fn).removeprefix('the function ')
-  if label == 'flip_labels':
+  if fn is _labels.flip_labels:
     raise TypeError(
-      f'{name}=flip_labels changes data, not messages: use '
-      'flipped_classes=num_classes.'
+      f'{name}={label} changes data, not messages: use '
+      'attacks.label_flip(num_classes=K).'
     )
-  entry = next((e for e in _ENTRIES.values() if e.fn is fn), None)
-  if fn is make_attack or (entry is not None and entry.stateful):
+  facts = registry.facts(fn)
+  if fn is make_attack or (facts is not None and facts.makes):
     raise TypeError(f'{name}={label} makes an attack: call it.')
   parameters = checks.parameters(attack, name=name)
   by_place = [p for p in parameters.values() if p.kind <= p.VAR_POSITIONAL]
@@ -331,38 +272,19 @@ def as_attack(
       f'{name}={label} must know what it attacks: bind rule (stacked tree -> '
       f'update), functools.partial({label}, rule=...).'
     )
-  reads_own = entry.reads_own if entry else by_place[0].name == 'own'
-  known = reads_own or by_place[0].name == 'honest'
-  if not known and 'num_byzantine' not in keywords:
+  first = by_place[0].name
+  reads_own = first == 'own' or (facts is not None and facts.reads_own)
+  if not reads_own and first != 'honest' and 'num_byzantine' not in keywords:
     raise TypeError(
       f'{name}={label} must say what it is made of: call its first argument '
       'honest (leaves [H, ...]) or own ([F, ...]), and let it return [F, ...].'
     )
-
-  def apply(honest, state, *, own, key=None):
-    options = {}
-    if 'num_byzantine' in keywords and 'num_byzantine' not in bound:
-      options['num_byzantine'] = num_byzantine
-    if 'key' in keywords and 'key' not in bound:
-      keys.check_key(key, name=f'key of {name}={label}')
-      options['key'] = key
-    return attack(own if reads_own else honest, **options), state
-
-  return types.Attack(lambda params: (), apply)
-
-
-def _entry(name):
-  checks.choice(name, NAMES, name='attack')
-  return _ENTRIES[name]
-
-
-def _parameters(entry):
-  signature = inspect.signature(entry.fn)
-  return [
-    p.name
-    for p in signature.parameters.values()
-    if p.kind is inspect.Parameter.KEYWORD_ONLY
-  ]
+  if checks.takes(attack, 'num_byzantine'):
+    attack = functools.partial(attack, num_byzantine=num_byzantine)
+  run = functools.partial(
+    _run, attack, f'{name}={label}', reads_own, None, None
+  )
+  return types.Attack(lambda params: (), run)
 
 
 def _send_nothing(honest, state, *, own, key=None):
@@ -370,33 +292,25 @@ def _send_nothing(honest, state, *, own, key=None):
   return jax.tree.map(lambda x: x[:0], honest), state
 
 
-def _run(
-  entry, name, num_byzantine, rule, damage, options, honest, state, *, own, key
-):
-  kwargs = dict(options)
-  expected = _parameters(entry)
-  if 'key' in expected:
-    keys.check_key(key, name=f'key of attack {name!r}')
+def _run(fn, label, reads_own, rule, damage, honest, state, *, own, key=None):
+  """One round of a function without memory whose options are bound."""
+  kwargs = {}
+  if checks.takes(fn, 'key'):
+    keys.check_key(key, name=f'key of {label}')
     kwargs['key'] = key
-  if entry.reads_own:
-    if own is None:
-      raise ValueError(f'attack {name!r} needs own, leaves [F, ...]; got None.')
-    return entry.fn(own, **kwargs), state
-  if 'rule' in expected:
+  if checks.takes(fn, 'rule') and damage is not None:
+    kwargs['damage'] = functools.partial(damage, honest)
+  elif checks.takes(fn, 'rule') and rule is not None:
     kwargs['rule'] = rule
-    if damage is not None:
-      kwargs['damage'] = functools.partial(damage, honest)
-  return entry.fn(honest, num_byzantine=num_byzantine, **kwargs), state
+  return fn(own if reads_own else honest, **kwargs), state
 
 
-def _rehearse(apply, init, name, num_honest, num_byzantine, rule, damage):
+def _rehearse(apply, init, num_honest, num_byzantine):
   """Traces one round on scalars, so that bad options fail at once."""
-  if rule is not None or damage is not None:
-    return  # The rule may understand updates of one structure only.
   honest = jax.ShapeDtypeStruct((num_honest,), jnp.float32)
   own = jax.ShapeDtypeStruct((num_byzantine,), jnp.float32)
   state = jax.eval_shape(init, jax.ShapeDtypeStruct((), jnp.float32))
-  key = jax.eval_shape(lambda: jax.random.key(0)) if needs_key(name) else None
+  key = jax.eval_shape(lambda: jax.random.key(0))
   jax.eval_shape(
     lambda h, s, o, k: apply(h, s, own=o, key=k), honest, state, own, key
   )

@@ -230,7 +230,7 @@ def agr_tailored(
   _honest.check(honest, num_byzantine, axis_name)
   mean = _honest.mean(honest, axis_name)
   p = _honest.direction(honest, mean, direction, ddof=ddof, axis_name=axis_name)
-  return _optimised(
+  return _optimized(
     honest,
     mean,
     p,
@@ -245,7 +245,7 @@ def agr_tailored(
   )
 
 
-def optimised_alie(
+def optimized_alie(
   honest: chex.ArrayTree,
   *,
   num_byzantine: int,
@@ -284,7 +284,7 @@ def optimised_alie(
 
   Example:
     >>> largest = lambda x: x[jnp.argmax(jnp.abs(x[:, 0]))]
-    >>> optimised_alie(
+    >>> optimized_alie(
     ...   jnp.array([[1.0], [3.0]]),
     ...   num_byzantine=1,
     ...   rule=largest,
@@ -302,7 +302,7 @@ def optimised_alie(
   p = _honest.std(honest, mean, ddof, axis_name)
   if sign == 'minus':
     p = jax.tree.map(jnp.negative, p)
-  return _optimised(
+  return _optimized(
     honest,
     mean,
     p,
@@ -317,7 +317,7 @@ def optimised_alie(
   )
 
 
-def optimised_ipm(
+def optimized_ipm(
   honest: chex.ArrayTree,
   *,
   num_byzantine: int,
@@ -352,7 +352,7 @@ def optimised_ipm(
 
   Example:
     >>> largest = lambda x: x[jnp.argmax(jnp.abs(x[:, 0]))]
-    >>> optimised_ipm(
+    >>> optimized_ipm(
     ...   jnp.array([[1.0], [3.0]]),
     ...   num_byzantine=1,
     ...   rule=largest,
@@ -376,7 +376,7 @@ def optimised_ipm(
   )
 
 
-def _optimised(
+def _optimized(
   honest,
   mean,
   p,

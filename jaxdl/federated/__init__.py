@@ -5,17 +5,16 @@
   adversary.
 - `centralized_sgd`: one model on the pooled examples, the yardstick.
 - `batch_cohort`: one batch for every client, bound to client identities.
-- `clip_by_norm`: shortens one client's gradient.
 
 A model of yours, data [N, S, ...] of N clients, two of them adversaries:
 
     task = networks.classification(MyModule(nnx.Rngs(0)), x[0], num_classes=3)
     algorithm = federated.robust_sgd(
       task,
-      functools.partial(aggregators.trimmed_mean, num_trimmed=2),
-      num_clients=N,
+      'nnm+trimmed_mean',
+      N,
       optimizer=optax.sgd(0.3),
-      attack=attacks.sign_flip,
+      attack='alie(scale=1.5)',
       num_byzantine=2,
     )
     state = algorithm.init(jax.random.key(0))
@@ -30,7 +29,7 @@ A model of yours, data [N, S, ...] of N clients, two of them adversaries:
 """
 
 from jaxdl.federated._centralized import CentralizedState, centralized_sgd
-from jaxdl.federated._robust_sgd import RobustSgdState, clip_by_norm, robust_sgd
+from jaxdl.federated._robust_sgd import RobustSgdState, robust_sgd
 from jaxdl.local._cohorts import batch_cohort
 
 __all__ = [
@@ -38,6 +37,5 @@ __all__ = [
   'RobustSgdState',
   'batch_cohort',
   'centralized_sgd',
-  'clip_by_norm',
   'robust_sgd',
 ]

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdl import aggregators, attacks, metrics as metrics_lib
-from jaxdl.core import checks, clients, keys, trees, types
+from jaxdl import aggregators, attacks, local, metrics as metrics_lib
+from jaxdl.core import checks, clients as clients_lib, keys, trees, types
 
 
 class RobustSgdState(NamedTuple):
@@ -31,77 +31,56 @@ class RobustSgdState(NamedTuple):
   attack: chex.ArrayTree
 
 
-def clip_by_norm(tree: chex.ArrayTree, radius: chex.Numeric) -> chex.ArrayTree:
-  """Shortens one client's tree to a length.
-
-  Args:
-    tree: leaves [...], floating point.
-    radius: > 0; static or traced.
-
-  Returns:
-    The tree times min(1, radius / |tree|).
-  """
-  norm = trees.global_norm(tree)
-  long = norm > radius
-  scale = jnp.where(long, radius / jnp.where(long, norm, 1.0), 1.0)
-  return jax.tree.map(lambda x: (x * scale).astype(x.dtype), tree)
-
-
 def robust_sgd(
   task: types.Task,
-  aggregator: types.Aggregator | Callable[..., chex.ArrayTree],
+  aggregator: types.Aggregator | Callable[..., chex.ArrayTree] | str,
+  clients: clients_lib.Clients | int,
   *,
-  num_clients: int,
   optimizer: optax.GradientTransformation,
-  attack: types.Attack | Callable[..., chex.ArrayTree] | None = None,
+  attack: types.Attack | Callable[..., chex.ArrayTree] | str | None = None,
   num_byzantine: int | None = None,
   worker_momentum: chex.Numeric = 0.0,
   clip_norm: chex.Numeric | None = None,
-  flipped_classes: int | None = None,
-  mesh: jax.sharding.Mesh | None = None,
-  chunk: int | None = None,
-  reduction: str = 'psum',
   explain: bool = True,
 ) -> types.Algorithm:
   """Distributed SGD with a robust server rule and any adversary.
 
   In a round every worker takes the gradient of its batch, clips it and adds it
   to its momentum m <- beta m + (1 - beta) g; the last F workers then send what
-  the attack says instead. The rule turns the N vectors into one, the server's
-  optimiser takes a step with it. The rule was told the number of adversaries
-  when it was made; F here is how many there really are.
+  the attack says instead, after it has poisoned their batches if that is what
+  it does. The rule turns the N vectors into one, the server's optimizer takes a
+  step with it. F is how many adversaries there really are; a rule in text is
+  told the same number unless it says another, 'krum(num_byzantine=2)'.
 
   Args:
     task: parameters and loss.
-    aggregator: the server's rule: an `Aggregator`, or a rule without memory
-      such as `aggregators.median` (`aggregators.as_aggregator`).
-    num_clients: N (static).
+    aggregator: the server's rule: an `Aggregator`, a rule without memory such
+      as `aggregators.median`, or text such as 'nnm+trimmed_mean'
+      (`aggregators.as_aggregator`).
+    clients: the N workers, or N (static). With reduction 'gathered' all vectors
+      are copied to every device before the rule, which makes a run bitwise
+      equal on any number of devices.
     optimizer: the server's; its schedule counts rounds.
     attack: what the last F workers send; they are honest if None. An `Attack`,
-      or a function such as `attacks.sign_flip` (`attacks.as_attack`).
+      a function such as `attacks.sign_flip`, or text such as 'alie(scale=1.5)'
+      (`attacks.as_attack`). An attack in text that must know a rule is aimed at
+      this server with a fresh memory.
     num_byzantine: F, adversaries that take part (static), 0 <= F < N; must be
       said where there is an attack, otherwise 0 by default.
     worker_momentum: beta in [0, 1); static or traced.
     clip_norm: longest gradient a worker uses; None does not clip.
-    flipped_classes: K: adversaries train on labels K - 1 - y (static).
-    mesh: devices to split the workers over (static).
-    chunk: workers run together on a device, see `core.clients` (static).
-    reduction: 'gathered' copies all vectors to every device before the rule
-      and runs workers one by one (unless `chunk` says otherwise), which makes
-      a run bitwise equal on any number of devices (static).
     explain: whether metrics contain the weights of the workers (static).
 
   Returns:
     An `Algorithm`. `step` wants a cohort of N workers in fixed order whose
     `data` is a batch per worker. Metrics: `loss` (honest mean), `error`
     (`metrics.aggregation_error`), `update_norm`, and `weights: f32[N]` where
-    the rule explains itself: those of `make_aggregator` and the plain ones of
-    `jaxdl.aggregators` do; a `chain` or a rule of your own does not (names as
-    `make_aggregator('krum', pre=('nnm',), ...)` give the chain that does).
+    the rule explains itself: all do but functions of your own that know stacked
+    trees only.
 
   Raises:
     ValueError: if counts or options are out of range; from `step`, if the
-      cohort, the update or what the attack sends has other shapes.
+      cohort, the update or what the attack makes has other shapes.
     TypeError: if a part is of another kind; the message says what to call.
 
   Example:
@@ -111,10 +90,10 @@ def robust_sgd(
     ... )
     >>> algorithm = robust_sgd(
     ...   task,
-    ...   aggregators.median,
-    ...   num_clients=5,
+    ...   'nnm+median',
+    ...   5,
     ...   optimizer=optax.sgd(0.1),
-    ...   attack=attacks.sign_flip,
+    ...   attack='ipm(scale=0.5)',
     ...   num_byzantine=1,
     ... )
     >>> state = algorithm.init(jax.random.key(0))
@@ -137,26 +116,29 @@ def robust_sgd(
     2.
   """
   checks.task(task)
-  aggregator = aggregators.as_aggregator(aggregator)
+  clients = clients_lib.as_clients(clients)
+  n = clients.num_clients
   checks.optimizer(optimizer)
-  n = checks.integer(num_clients, name='num_clients', low=1)
   f = checks.integer(
     num_byzantine or 0, name='num_byzantine', low=0, high=n - 1
   )
   checks.number(
     worker_momentum, name='worker_momentum', low=0.0, high=1.0, open_high=True
   )
-  checks.choice(reduction, ('psum', 'gathered'), name='reduction')
   if clip_norm is not None:
     checks.number(clip_norm, name='clip_norm', low=0.0, open_low=True)
-  attack = attacks.as_attack(attack, num_byzantine=f)
+  aggregator = aggregators.as_aggregator(
+    aggregator, num_clients=n, num_byzantine=f
+  )
+  attack = attacks.as_attack(
+    attack, num_clients=n, num_byzantine=f, rule=_without_memory(aggregator)
+  )
   if num_byzantine is None and attack is not None:
     raise ValueError(
       'attack is given but num_byzantine is not: say how many of the '
       f'num_clients={n} attack (0 for none).'
     )
-  if reduction == 'gathered' and chunk is None:
-    chunk = 1  # The same small program per worker, however they are spread.
+  poison = attack.poison if attack is not None and f else None
 
   def init(key):
     params = task.init(key)
@@ -169,34 +151,25 @@ def robust_sgd(
       attack=() if attack is None else attack.init(params),
     )
 
+  loss_and_gradient = local.loss_and_gradient(task)
+
   def gradient(params, batch, key):
-    value, grads = jax.value_and_grad(task.loss)(params, batch, key=key)
+    value, grads = loss_and_gradient(params, batch, key)
     if clip_norm is not None:
-      grads = clip_by_norm(grads, clip_norm)
+      grads = local.clip_by_norm(grads, clip_norm)
     return value, grads
 
   def step(state, cohort, *, key):
     checks.cohort(cohort, n)
     train_key, attack_key, rule_key = jax.random.split(key, 3)
     data = cohort.data
-    if flipped_classes is not None and f:
-      labels = data['labels']
-      adversary = trees.expand(jnp.arange(n) >= n - f, labels)
-      flipped = attacks.flip_labels(labels, flipped_classes)
-      data = {**data, 'labels': jnp.where(adversary, flipped, labels)}
-    losses, grads = clients.map_clients(
-      gradient, mesh=mesh, chunk=chunk, in_axes=(None, 0, 0)
-    )(state.params, data, keys.client_keys(train_key, cohort.client_ids))
-    momentum = jax.tree.map(
-      lambda m, g: (worker_momentum * m + (1.0 - worker_momentum) * g).astype(
-        m.dtype
-      ),
-      state.momentum,
-      grads,
+    if poison is not None:
+      data = _poisoned(poison, data, n - f)
+    losses, grads = clients.map(gradient, in_axes=(None, 0, 0))(
+      state.params, data, keys.client_keys(train_key, cohort.client_ids)
     )
-    vectors = momentum
-    if reduction == 'gathered':
-      vectors, losses = clients.replicate((vectors, losses), mesh)
+    momentum = local.momentum(state.momentum, grads, worker_momentum)
+    vectors, losses = clients.gather((momentum, losses))
     honest = jax.tree.map(lambda x: x[: n - f], vectors)
     attack_state = state.attack
     if attack is not None and f:
@@ -238,3 +211,29 @@ def robust_sgd(
   return checks.algorithm(
     init, step, lambda state: state.params, state=RobustSgdState
   )
+
+
+def _poisoned(poison, data, first):
+  """The data with the rows from `first` on as `poison` makes them."""
+  own = jax.tree.map(lambda x: x[first:], data)
+  changed = poison(own)
+  checks.same_shapes(
+    changed, own, name='attack.poison', what='data like the data it was given'
+  )
+  return jax.tree.map(
+    lambda x, old, new: x if new is old else jnp.concatenate([x[:first], new]),
+    data,
+    own,
+    changed,
+  )
+
+
+def _without_memory(aggregator):
+  """The server as an attack may know it: a stacked tree to one update."""
+
+  def rule(updates):
+    one = jax.tree.map(lambda x: jnp.zeros_like(x[0]), updates)
+    key = jax.random.key(0)
+    return aggregator.apply(updates, aggregator.init(one), key=key)[0]
+
+  return rule

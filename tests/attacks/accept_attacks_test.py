@@ -44,7 +44,8 @@ class AsAttackTest(parameterized.TestCase):
   @parameterized.parameters(
     ('alie', r"'alie': call attacks.make_attack\('alie', num_clients=N, num_"),
     (attacks.mimic_heuristic, 'attack=mimic_heuristic makes an attack: call'),
-    (attacks.flip_labels, 'use flipped_classes=num_classes'),
+    (attacks.label_flip, 'attack=label_flip makes an attack: call it'),
+    (attacks.flip_labels, r'use attacks.label_flip\(num_classes=K\)'),
     (
       flee,
       r'attack=flee needs distance: bind with functools.partial\(flee, di',

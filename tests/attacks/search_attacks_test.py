@@ -116,7 +116,7 @@ class OptimisedTest(parameterized.TestCase):
 
     best = grid[np.argmax([damage(z) for z in grid])]
     with jax.enable_x64(True):
-      sent = attacks.optimised_alie(
+      sent = attacks.optimized_alie(
         jnp.asarray(honest),
         num_byzantine=2,
         rule=_shortest,
@@ -138,7 +138,7 @@ class OptimisedTest(parameterized.TestCase):
 
     best = reference.line_search(damage, 16, 1.0)
     with jax.enable_x64(True):
-      sent = attacks.optimised_ipm(
+      sent = attacks.optimized_ipm(
         jnp.asarray(honest), num_byzantine=3, rule=_shortest
       )
     np.testing.assert_allclose(
@@ -150,7 +150,7 @@ class OptimisedTest(parameterized.TestCase):
     rule = functools.partial(_shortest, keep=10)
     damage = jax.jit(attacks.rule_damage(rule, honest))
     for search in ('line', 'grid'):
-      found = attacks.optimised_alie(
+      found = attacks.optimized_alie(
         honest, num_byzantine=2, rule=rule, search=search
       )
       for z in (0.25, 1.0, 1.5):
@@ -173,7 +173,7 @@ class OptimisedTest(parameterized.TestCase):
   def test_general_damage_is_maximised(self):
     honest = jnp.asarray(_honest())
     target = honest.mean(axis=0) * -2.0
-    sent = attacks.optimised_ipm(
+    sent = attacks.optimized_ipm(
       honest,
       num_byzantine=2,
       damage=lambda sent: -jnp.sum((sent - target[None]) ** 2),
@@ -185,16 +185,16 @@ class OptimisedTest(parameterized.TestCase):
     honest = jnp.asarray(_honest())
     for kwargs in ({}, {'rule': _mean, 'damage': lambda sent: 0.0}):
       with self.assertRaisesRegex(ValueError, 'exactly one of rule .* damage'):
-        attacks.optimised_ipm(honest, num_byzantine=1, **kwargs)
+        attacks.optimized_ipm(honest, num_byzantine=1, **kwargs)
     with self.assertRaisesRegex(TypeError, 'rule must be callable'):
-      attacks.optimised_ipm(honest, num_byzantine=1, rule='median')
+      attacks.optimized_ipm(honest, num_byzantine=1, rule='median')
     with self.assertRaisesRegex(ValueError, "search='random' is unknown"):
-      attacks.optimised_alie(
+      attacks.optimized_alie(
         honest, num_byzantine=1, rule=_mean, search='random'
       )
     with self.assertRaisesRegex(ValueError, 'give damage instead'):
       jax.vmap(
-        lambda x: attacks.optimised_ipm(
+        lambda x: attacks.optimized_ipm(
           x, num_byzantine=1, rule=_mean, axis_name='c'
         ),
         axis_name='c',

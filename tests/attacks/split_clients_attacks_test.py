@@ -45,8 +45,8 @@ CASES = [
   (attacks.anti_cge, {}),
   (attacks.mimic, {'client_id': 5}),
   (attacks.fang, {'key': jax.random.key(0)}),
-  (attacks.optimised_alie, {'damage': _damage}),
-  (attacks.optimised_ipm, {'damage': _damage, 'search': 'grid'}),
+  (attacks.optimized_alie, {'damage': _damage}),
+  (attacks.optimized_ipm, {'damage': _damage, 'search': 'grid'}),
 ]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from jaxdl import attacks
+from jaxdl.core import checks
 
 H, F = 6, 2
 SHAPES = {'b': (4,), 'w': (2, 3)}
@@ -25,7 +26,7 @@ LEARNS = ('mimic_heuristic',)  # Its start is drawn per leaf.
 
 
 def _all_but(names):
-  return [n for n in attacks.NAMES if n not in names]
+  return [n for n in attacks.ATTACKS if n not in names]
 
 
 def _middle(stacked):
@@ -50,13 +51,12 @@ def _row(tree):
 
 @functools.cache
 def _attack(name, num_honest=H, num_byzantine=F):
-  options = {'scale': 1.2} if name == 'alie' else {}
   return attacks.make_attack(
-    name,
+    'alie(scale=1.2)' if name == 'alie' else name,
     num_clients=num_honest + num_byzantine,
     num_byzantine=num_byzantine,
     rule=_middle,
-    **options,
+    num_classes=3,
   )
 
 
@@ -89,14 +89,14 @@ def _assert_close(got, want, **tolerance):
 
 
 class AttacksContractTest(parameterized.TestCase):
-  @parameterized.parameters(*attacks.NAMES)
+  @parameterized.parameters(*attacks.ATTACKS)
   def test_jit_changes_nothing(self, name):
     honest, own = _trees()
     attack, key = _attack(name), jax.random.key(0)
     plain = attack.apply(honest, attack.init(_row(honest)), own=own, key=key)
     _assert_close(_send(name, honest, own), plain)
 
-  @parameterized.parameters(*attacks.NAMES)
+  @parameterized.parameters(*attacks.ATTACKS)
   def test_second_round_does_not_retrace(self, name):
     step, traces = _step(name)
     state, key = _attack(name).init(_row(_trees()[0])), jax.random.key(0)
@@ -108,7 +108,7 @@ class AttacksContractTest(parameterized.TestCase):
       _, state = step(honest, state, own, jax.random.fold_in(key, seed))
     self.assertLen(traces, first)
 
-  @parameterized.parameters(*attacks.NAMES)
+  @parameterized.parameters(*attacks.ATTACKS)
   def test_vmap_equals_one_by_one(self, name):
     honest, own = jax.tree.map(lambda *x: jnp.stack(x), _trees(0), _trees(1))
     attack, keys = _attack(name), jax.random.split(jax.random.key(0))
@@ -123,7 +123,7 @@ class AttacksContractTest(parameterized.TestCase):
       _assert_close(jax.tree.map(lambda x, i=i: x[i], got), want)
 
   @parameterized.product(
-    name=attacks.NAMES, dtype=['bfloat16', 'float32', 'float64']
+    name=tuple(attacks.ATTACKS), dtype=['bfloat16', 'float32', 'float64']
   )
   def test_shapes_and_dtypes_are_those_of_own(self, name, dtype):
     with jax.enable_x64(dtype == 'float64'):
@@ -138,7 +138,7 @@ class AttacksContractTest(parameterized.TestCase):
       self.assertEqual(describe(sent), describe(own))
       self.assertEqual(describe(after), describe(state))
 
-  @parameterized.parameters(*attacks.NAMES)
+  @parameterized.parameters(*attacks.ATTACKS)
   def test_half_precision_follows_single(self, name):
     honest, own = _trees(dtype='bfloat16')
     sent, _ = _send(name, honest, own)
@@ -146,7 +146,7 @@ class AttacksContractTest(parameterized.TestCase):
     want, _ = _send(name, single(honest), single(own))
     # The searched step is unstable where two do equal damage: its length is
     # left open, its direction is not.
-    if attacks.needs_rule(name):
+    if checks.takes(attacks.ATTACKS[name], 'rule'):
       self.assertTrue(all(np.isfinite(x).all() for x in single(sent).values()))
       return
     _assert_close(sent, want, rtol=0.01, atol=0.01)
@@ -167,13 +167,13 @@ class AttacksContractTest(parameterized.TestCase):
     sent, _ = _send(name, honest, own)
     _assert_close(_send(name, flat(honest), flat(own))[0], flat(sent))
 
-  @parameterized.parameters(*attacks.NAMES)
+  @parameterized.parameters(*attacks.ATTACKS)
   def test_is_finite_unless_it_says_otherwise(self, name):
     sent, _ = _send(name, *_trees())
     finite = [bool(np.isfinite(x).all()) for x in jax.tree.leaves(sent)]
     self.assertEqual(finite, [name not in NOT_FINITE] * 2)
 
-  @parameterized.parameters(*attacks.NAMES)
+  @parameterized.parameters(*attacks.ATTACKS)
   def test_attackers_agree_unless_they_say_otherwise(self, name):
     sent, _ = _send(name, *_trees())
     agree = all(
@@ -181,7 +181,7 @@ class AttacksContractTest(parameterized.TestCase):
     )
     self.assertEqual(agree, name not in ROWS_DIFFER)
 
-  @parameterized.parameters(*attacks.NAMES)
+  @parameterized.parameters(*attacks.ATTACKS)
   def test_one_honest_client_and_one_attacker_suffice(self, name):
     honest, own = _trees(num_honest=1, num_byzantine=1)
     state = _attack(name, 1, 1).init(_row(honest))
@@ -189,7 +189,7 @@ class AttacksContractTest(parameterized.TestCase):
     for x in jax.tree.leaves(sent):
       self.assertEqual(bool(np.isfinite(x).all()), name not in NOT_FINITE)
 
-  @parameterized.parameters(*attacks.NAMES)
+  @parameterized.parameters(*attacks.ATTACKS)
   def test_ignores_own_unless_it_is_made_of_it(self, name):
     honest, own = _trees()
     sent, _ = _send(name, honest, own)
@@ -205,8 +205,8 @@ class AttacksContractTest(parameterized.TestCase):
 
   def test_every_name_is_tested_as_what_it_is(self):
     special = {*NOT_FINITE, *NAMES_A_ROW, *DRAWS_PER_LEAF, *ROWS_DIFFER}
-    self.assertLessEqual({*special, *LEARNS}, set(attacks.NAMES))
-    draws = {n for n in attacks.NAMES if attacks.needs_key(n)}
+    self.assertLessEqual({*special, *LEARNS}, set(attacks.ATTACKS))
+    draws = {n for n, fn in attacks.ATTACKS.items() if checks.takes(fn, 'key')}
     self.assertEqual(draws, set(DRAWS_PER_LEAF))
 
 

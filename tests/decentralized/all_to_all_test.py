@@ -10,7 +10,7 @@ import optax
 from absl.testing import absltest, parameterized
 from reference import aggregators as reference
 
-from jaxdl import aggregators, attacks, decentralized, local
+from jaxdl import aggregators, decentralized, local
 from jaxdl.core import clients, types
 
 H, F, D = 5, 1, 4
@@ -41,8 +41,8 @@ def _run(rule, steps=4, f=F, held=H, h=H, **options):
   algorithm = decentralized.all_to_all_sgd(
     _task(),
     rule,
-    num_clients=h + f,
-    num_adversaries=f,
+    options.pop('clients', h + f),
+    num_byzantine=f,
     num_held=held,
     learning_rate=options.pop('learning_rate', 0.3),
     **options,
@@ -75,11 +75,11 @@ class ReceiverRuleTest(parameterized.TestCase):
     self.models = rng.normal(size=(H, D))
     self.sent = rng.normal(size=(F, D)) * 20
     self.received = decentralized.sample_received(
-      jax.random.key(0), num_correct=H, num_adversaries=F, num_held=4
+      jax.random.key(0), num_correct=H, num_byzantine=F, num_held=4
     )
 
-  def _mix(self, name, **options):
-    mix = decentralized.receiver_rule(name, num_byzantine=1, **options)
+  def _mix(self, spec):
+    mix = decentralized.receiver_rule(spec, num_byzantine=1)
     return jax.jit(mix)(
       jnp.asarray(self.models, jnp.float32),
       jnp.asarray(self.sent, jnp.float32),
@@ -96,7 +96,7 @@ class ReceiverRuleTest(parameterized.TestCase):
     np.testing.assert_allclose(got, want, atol=1e-5)
 
   def test_self_centred_clipping(self):
-    got = self._mix('centered_clipping', clip_radius=0.7)
+    got = self._mix('centered_clipping(clip_radius=0.7)')
     want = [_scc(self.models[i], self._held(i), 0.7, 3) for i in range(H)]
     np.testing.assert_allclose(got, want, atol=1e-5)
 
@@ -142,6 +142,16 @@ class ReceiverRuleTest(parameterized.TestCase):
       for i in range(H)
     ]
     np.testing.assert_allclose(got, want, atol=2e-4)
+
+  def test_impossible_options_fail_at_once(self):
+    for spec, message in (
+      ('centered_clipping(clip_radius=0.0)', 'clip_radius must lie in'),
+      ('geometric_median(start=middle)', "start='middle' is unknown"),
+      ('median(kind=lower)', "median has no option 'kind'"),
+      ('krum', "rule='krum' is unknown"),
+    ):
+      with self.assertRaisesRegex(ValueError, message):
+        decentralized.receiver_rule(spec, num_byzantine=1)
 
   def test_too_few_vectors(self):
     mix = decentralized.receiver_rule('trimmed_mean', num_byzantine=2)
@@ -201,7 +211,7 @@ class SampleReceivedTest(absltest.TestCase):
     draw = functools.partial(
       decentralized.sample_received,
       num_correct=6,
-      num_adversaries=2,
+      num_byzantine=2,
       num_held=5,
     )
     seen = np.zeros((6, 6), int)
@@ -244,31 +254,15 @@ class AllToAllTest(parameterized.TestCase):
     np.testing.assert_allclose(models, w, atol=1e-6)
 
   def test_far_adversaries_are_dropped_exactly(self):
-    attack = attacks.make_attack(
-      'gaussian', num_clients=H + F, num_byzantine=F, mean=1e4, scale=0.0
-    )
-    mix = decentralized.receiver_rule(
-      'nearest_neighbor_averaging', num_byzantine=1
-    )
+    attack = 'gaussian(mean=1e4, scale=0.0)'
+    mix = 'nearest_neighbor_averaging'
     got, _ = _run(mix, held=H + F, attack=attack, momentum=0.5)
-    clean, _ = _run(
-      decentralized.receiver_rule('mean', num_byzantine=0),
-      f=0,
-      momentum=0.5,
-    )
+    clean, _ = _run('mean', f=0, momentum=0.5)
     np.testing.assert_allclose(got, clean, atol=1e-5)
 
   def test_search_attack_sees_this_rounds_mixing(self):
-    mix = decentralized.receiver_rule('mean', num_byzantine=0)
-    make = lambda damage: attacks.make_attack(
-      'optimised_ipm',
-      num_clients=H + F,
-      num_byzantine=F,
-      damage=damage,
-      search='grid',
-      grid=(0.5, 8.0, 2.0),
-    )
-    _, metrics = _run(mix, steps=1, held=H + F, attack=make, momentum=0.0)
+    attack = 'optimized_ipm(search=grid, grid=(0.5, 8.0, 2.0))'
+    _, metrics = _run('mean', steps=1, held=H + F, attack=attack, momentum=0.0)
     # The mean follows blindly, so the largest factor hurts most: models move
     # by (b - mu) / 6 with b = (1 - 8) mu.
     mu = 0.3 * np.asarray(_cohort().data['target']).mean(0)
@@ -286,11 +280,11 @@ class AllToAllTest(parameterized.TestCase):
     algorithm = decentralized.all_to_all_sgd(
       task,
       lambda models, sent, received: jnp.broadcast_to(sent, models.shape),
-      num_clients=H + F,
-      num_adversaries=F,
+      H + F,
+      num_byzantine=F,
       num_held=H,
       learning_rate=0.5,
-      flipped_classes=4,
+      attack='label_flip(num_classes=4)',
     )
     state = algorithm.init(jax.random.key(0))
     state, _ = algorithm.step(state, _cohort(), key=jax.random.key(0))
@@ -310,14 +304,12 @@ class AllToAllTest(parameterized.TestCase):
     mix = decentralized.receiver_rule(
       'nearest_neighbor_averaging', num_byzantine=1
     )
-    attack = attacks.make_attack(
-      'alie', num_clients=H + F, num_byzantine=F, scale=1.5
-    )
     run = lambda k: _run(
       mix,
-      attack=attack,
-      mesh=clients.clients_mesh(k),
-      reduction='gathered',
+      attack='alie(scale=1.5)',
+      clients=clients.Clients(
+        H + F, mesh=clients.clients_mesh(k), reduction='gathered'
+      ),
     )[0]
     first = run(1)
     for devices in (2, 8):

@@ -50,11 +50,10 @@ def _gradients(cohort, w, flipped=()):
 
 
 def _make(name='mean', f=0, n=N, **options):
-  rule = aggregators.make_aggregator(name, num_clients=n, num_byzantine=f)
   return federated.robust_sgd(
     _quadratic_task(),
-    rule,
-    num_clients=n,
+    name,
+    n,
     num_byzantine=f,
     optimizer=options.pop('optimizer', optax.sgd(0.1)),
     **options,
@@ -93,14 +92,14 @@ class RobustSgdTest(parameterized.TestCase):
     np.testing.assert_allclose(state.momentum['w'], want, atol=1e-6)
 
   def test_clip_by_norm_oracle(self):
-    clip = federated.clip_by_norm
+    clip = local.clip_by_norm
     np.testing.assert_allclose(clip(jnp.array([3.0, 4.0]), 1.0), [0.6, 0.8])
     inside = jnp.array([0.3, 0.4])
     np.testing.assert_array_equal(clip(inside, 1.0), inside)
     np.testing.assert_array_equal(clip(jnp.zeros(2), 1.0), [0.0, 0.0])
 
   def test_adversaries_train_on_flipped_labels(self):
-    algorithm = _make(f=2, flipped_classes=3)
+    algorithm = _make(f=2, attack='label_flip(num_classes=3)')
     cohort = _cohort()
     state = algorithm.init(jax.random.key(0))
     state, metrics = algorithm.step(state, cohort, key=jax.random.key(0))
@@ -112,8 +111,7 @@ class RobustSgdTest(parameterized.TestCase):
     np.testing.assert_allclose(metrics['error'], error, rtol=1e-4)
 
   def test_attack_replaces_the_last_workers(self):
-    attack = attacks.make_attack('sign_flip', num_clients=N, num_byzantine=1)
-    algorithm, cohort = _make(f=1, attack=attack), _cohort()
+    algorithm, cohort = _make(f=1, attack='sign_flip'), _cohort()
     state = algorithm.init(jax.random.key(0))
     state, metrics = algorithm.step(state, cohort, key=jax.random.key(0))
     mean = _gradients(cohort, np.zeros(D))[:4].mean(0)
@@ -124,8 +122,7 @@ class RobustSgdTest(parameterized.TestCase):
 
   @parameterized.parameters('nan', 'inf')
   def test_non_finite_adversaries_cannot_hurt_a_robust_rule(self, name):
-    attack = attacks.make_attack(name, num_clients=N, num_byzantine=1)
-    algorithm = _make('multi_krum', f=1, attack=attack)
+    algorithm = _make('multi_krum', f=1, attack=name)
     state = algorithm.init(jax.random.key(0))
     cohort = _cohort()
     state, metrics = jax.jit(algorithm.step)(
@@ -140,18 +137,15 @@ class RobustSgdTest(parameterized.TestCase):
   def test_declared_and_actual_adversaries_differ(self):
     # Two adversaries against a rule that was told of one: the median of five
     # still holds, the trimmed mean with b = 1 does not.
-    attack = attacks.make_attack(
-      'gaussian', num_clients=N, num_byzantine=2, mean=1e4, scale=0.0
-    )
     moved = {}
     for name in ('median', 'trimmed_mean'):
       rule = aggregators.make_aggregator(name, num_clients=N, num_byzantine=1)
       algorithm = federated.robust_sgd(
         _quadratic_task(),
         rule,
-        num_clients=N,
+        N,
         num_byzantine=2,
-        attack=attack,
+        attack='gaussian(mean=1e4, scale=0.0)',
         optimizer=optax.sgd(1.0),
       )
       state = algorithm.init(jax.random.key(0))
@@ -165,9 +159,8 @@ class RobustSgdTest(parameterized.TestCase):
     cohort, results = _cohort(n), []
     for devices in (1, 2, 4, 8):
       mesh = clients.clients_mesh(devices)
-      algorithm = _make(
-        'trimmed_mean', 1, n, mesh=mesh, reduction='gathered', explain=False
-      )
+      some = clients.Clients(n, mesh=mesh, reduction='gathered')
+      algorithm = _make('trimmed_mean', 1, some, explain=False)
       state = algorithm.init(jax.random.key(0))
       step = jax.jit(algorithm.step)
       for t in range(3):
@@ -193,18 +186,16 @@ class RobustSgdTest(parameterized.TestCase):
       networks.mlp((16,), 3), jnp.zeros((1, 12)), num_classes=3
     )
     rule = aggregators.make_aggregator(
-      'krum', num_clients=n, num_byzantine=1, pre=('nnm',)
+      'nnm+krum', num_clients=n, num_byzantine=1
     )
     results = []
     for mesh in (None, clients.clients_mesh(2), clients.clients_mesh(8)):
       algorithm = federated.robust_sgd(
         task,
         rule,
-        num_clients=n,
+        clients.Clients(n, mesh=mesh, reduction='gathered'),
         optimizer=optax.sgd(0.1),
         worker_momentum=0.9,
-        mesh=mesh,
-        reduction='gathered',
       )
       state = algorithm.init(jax.random.key(0))
       step = jax.jit(algorithm.step)
@@ -219,7 +210,7 @@ class RobustSgdTest(parameterized.TestCase):
       federated.robust_sgd(
         _quadratic_task(),
         aggregators.stateless(aggregators.mean),
-        num_clients=N,
+        N,
         num_byzantine=5,
         optimizer=optax.sgd(0.1),
       )
@@ -229,7 +220,7 @@ class RobustSgdTest(parameterized.TestCase):
       federated.robust_sgd(
         _quadratic_task(),
         aggregators.mean,
-        num_clients=N,
+        N,
         attack=attacks.sign_flip,
         optimizer=optax.sgd(0.1),
       )
@@ -250,12 +241,13 @@ class RobustSgdTest(parameterized.TestCase):
         attacks.make_attack('sign_flip', **named),
       ),
       (aggregators.median, attacks.sign_flip),
+      ('median', 'sign_flip'),
       (mine, lambda honest: {'w': -jnp.mean(honest['w'], axis=0)[None]}),
     ]:
       algorithm = federated.robust_sgd(
         _quadratic_task(),
         rule,
-        num_clients=N,
+        N,
         num_byzantine=1,
         attack=attack,
         optimizer=optax.sgd(0.1),
@@ -279,7 +271,7 @@ class RobustSgdTest(parameterized.TestCase):
     algorithm = federated.robust_sgd(
       _quadratic_task(),
       rule,
-      num_clients=N,
+      N,
       num_byzantine=1,
       attack=attack,
       optimizer=optax.sgd(0.1),
@@ -291,14 +283,15 @@ class RobustSgdTest(parameterized.TestCase):
   def test_arguments_of_another_kind(self):
     task, rule = _quadratic_task(), aggregators.median
     make = functools.partial(
-      federated.robust_sgd, num_clients=N, optimizer=optax.sgd(0.1)
+      federated.robust_sgd, clients=N, optimizer=optax.sgd(0.1)
     )
     server = aggregators.as_aggregator(rule)
     for call, message in [
       (lambda: make(server, task), 'task must be a Task; got an Aggregator'),
-      (lambda: make(task, 'krum'), r"make_aggregator\('krum', num_clients=N"),
+      (lambda: make(task, 3), 'aggregator must be a function .*; got 3'),
+      (lambda: make(task, rule, clients='4'), 'clients must be a number of cl'),
       (lambda: make(task, rule, optimizer=0.1), r'optimizer=optax.sgd\(0.1\)'),
-      (lambda: make(task, rule, attack='alie'), r"make_attack\('alie', num_"),
+      (lambda: make(task, rule, attack=3), 'attack must be an Attack or a f'),
       (
         lambda: federated.centralized_sgd(task, optimizer=optax.sgd),
         'got the function sgd: call it',

@@ -3,14 +3,14 @@
 
 import inspect
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
 
-from jaxdl import attacks, metrics as metrics_lib
-from jaxdl.core import checks, clients, keys, trees, types
+from jaxdl import attacks, local, metrics as metrics_lib
+from jaxdl.core import checks, clients as clients_lib, keys, trees, types
 from jaxdl.decentralized.robust import _receivers
 
 Damage = Callable[[chex.ArrayTree, chex.ArrayTree], chex.Array]
@@ -34,20 +34,16 @@ class AllToAllState(NamedTuple):
 
 def all_to_all_sgd(
   task: types.Task,
-  mix: _receivers.MixFn,
+  rule: _receivers.MixFn | Callable[..., chex.ArrayTree] | str,
+  clients: clients_lib.Clients | int,
   *,
-  num_clients: int,
-  num_adversaries: int,
+  num_byzantine: int,
   num_held: int,
   learning_rate: chex.Numeric | Callable[[chex.Array], chex.Numeric],
   momentum: chex.Numeric = 0.99,
-  attack: Callable[[Damage], types.Attack] | types.Attack | None = None,
-  flipped_classes: int | None = None,
+  attack: Callable[..., Any] | types.Attack | str | None = None,
   num_mixing_rounds: int = 1,
   exchange_gradients: bool = False,
-  mesh: jax.sharding.Mesh | None = None,
-  chunk: int | None = None,
-  reduction: str = 'psum',
 ) -> types.Algorithm:
   """Momentum steps, then robust averaging of everyone's models.
 
@@ -64,28 +60,29 @@ def all_to_all_sgd(
 
   Args:
     task: parameters and loss.
-    mix: what a client makes of the vectors it holds, see `receiver_rule`; or a
-      rule without memory such as `aggregators.median`.
-    num_clients: n, adversaries included (static).
-    num_adversaries: adversaries that really take part, F (static); the rule
-      was told its own number. H = n - F clients are simulated.
+    rule: what a client makes of the vectors it holds: text such as
+      'centered_clipping(clip_radius=2.0)', see `receiver_rule`, which is told F
+      unless it says another number; or a function like those, or a rule without
+      memory such as `aggregators.median`.
+    clients: the n clients, adversaries included, or n (static). With reduction
+      'gathered' the half-step models are copied to every device before mixing,
+      which makes a run bitwise equal on any number of devices.
+    num_byzantine: adversaries that really take part, F (static).
+      H = n - F clients are simulated.
     num_held: m, vectors that a client waits for (static): n - f under
       asynchrony, n in the synchronous model.
     learning_rate: gamma, a number or a schedule of the round.
     momentum: beta in [0, 1).
     attack: an `Attack` on the half-step models, a function without memory such
-      as `attacks.sign_flip` (`attacks.as_attack`), or a function that makes one
-      from `damage(models, sent) -> f32[]`, the shift of the correct clients'
-      mean by this round's mixing.
-    flipped_classes: K: adversaries send the mean model minus gamma times its
-      mean gradient on labels K - 1 - y (static); replaces `attack`.
+      as `attacks.sign_flip`, text such as 'alie(scale=1.5)'
+      (`attacks.as_attack`), or a function that makes one from
+      `damage(models, sent) -> f32[]`, the shift of the correct clients' mean by
+      this round's mixing, which an attack in text is given if it searches.
+      Adversaries hold no data of their own: an honest one sends the mean model,
+      one that poisons data the mean model minus gamma times its mean gradient
+      on everybody's data after that.
     num_mixing_rounds: K >= 1 (static).
     exchange_gradients: whether momenta are mixed as well, before the step.
-    mesh: devices to split the clients over (static).
-    chunk: clients run together on a device (static).
-    reduction: 'gathered' copies the half-step models to every device before
-      mixing and runs clients one by one (unless `chunk` says otherwise):
-      bitwise equal on any number of devices (static).
 
   Returns:
     An `Algorithm`. `step` wants a cohort of H clients with a batch each.
@@ -102,60 +99,46 @@ def all_to_all_sgd(
     momenta into one model at the first step, which is not done here.
   """
   checks.task(task)
-  mix = _receivers.as_receiver(mix)
+  everyone = clients_lib.as_clients(clients)
+  n = everyone.num_clients
+  f = checks.integer(num_byzantine, name='num_byzantine', low=0, high=n - 1)
+  mix = _receivers.as_receiver(rule, num_byzantine=f)
   checks.rate(learning_rate, open_low=False)
-  n = checks.integer(num_clients, name='num_clients', low=1)
-  f = checks.integer(num_adversaries, name='num_adversaries', low=0, high=n - 1)
   held = checks.integer(num_held, name='num_held', low=f + 1, high=n)
   checks.number(momentum, name='momentum', low=0.0, high=1.0, open_high=True)
   checks.integer(num_mixing_rounds, name='num_mixing_rounds', low=1)
-  checks.choice(reduction, ('psum', 'gathered'), name='reduction')
   h = n - f
-  if reduction == 'gathered' and chunk is None:
-    chunk = 1  # The same small program per client, however they are spread.
+  correct = everyone.replace(num_clients=h)
 
   def rate(step):
     if isinstance(learning_rate, Callable):
       return learning_rate(step)
     return learning_rate
 
-  makes = _makes_attack(attack)
-  plain = None if makes else attacks.as_attack(attack, num_byzantine=f)
-
-  def adversary(received):
-    if not makes:
-      return plain
-    assert callable(attack)
-
-    def damage(models, sent):
-      mixed = mix(models, sent, received)
-      return trees.global_norm(_moved(models, mixed))
-
-    return attacks.as_attack(attack(damage), num_byzantine=f)
+  adversary = _adversary(attack, n, f, mix)
+  known = adversary(jnp.zeros((h, held), jnp.int32))
+  poison = known.poison if known is not None and f else None
 
   def init(key):
     params = task.init(key)
     repeat = lambda x: jnp.broadcast_to(x[None], (h, *x.shape))
     models = jax.tree.map(repeat, params)
-    received = jnp.zeros((h, held), jnp.int32)
-    made = adversary(received)
     return AllToAllState(
       models=models,
       momentum=jax.tree.map(jnp.zeros_like, models),
-      attack=() if made is None else made.init(params),
+      attack=() if known is None else known.init(params),
       step=jnp.zeros((), jnp.int32),
     )
 
-  def speak(vectors, state, received, flipped, key):
+  def speak(vectors, state, received, poisoned, key):
     """What adversaries send in answer to the correct clients' vectors."""
     if f == 0:
       return jax.tree.map(lambda x: x[:0], vectors), state
     repeat = lambda x: jnp.broadcast_to(x[None], (f, *x.shape))
-    if flipped is not None:
-      return jax.tree.map(repeat, flipped), state
-    # Adversaries hold no data of their own: an honest one would send the mean.
-    mean = trees.combine(jnp.full((h,), 1.0 / h), vectors)
-    own = jax.tree.map(repeat, mean)
+    own = poisoned
+    if own is None:
+      own = trees.combine(jnp.full((h,), 1.0 / h), vectors)
+    own = jax.tree.map(repeat, own)
     made = adversary(received)
     if made is None:
       return own, state
@@ -165,42 +148,33 @@ def all_to_all_sgd(
     return sent, state
 
   def step(state, cohort, *, key):
-    checks.cohort(cohort, h, label='num_clients - num_adversaries')
+    checks.cohort(cohort, h, label='num_clients - num_byzantine')
     train_key, round_key = jax.random.split(key)
     gamma = rate(state.step)
     client_keys = keys.client_keys(train_key, cohort.client_ids)
-    grad = jax.value_and_grad(task.loss)
-
-    def gradient(params, batch, key):
-      return grad(params, batch, key=key)
-
-    losses, grads = clients.map_clients(gradient, mesh=mesh, chunk=chunk)(
+    losses, grads = correct.map(local.loss_and_gradient(task))(
       state.models, cohort.data, client_keys
     )
-    average = jax.tree.map(
-      lambda m, g: (momentum * m + (1.0 - momentum) * g).astype(m.dtype),
-      state.momentum,
-      grads,
-    )
-    if reduction == 'gathered':
-      average, losses = clients.replicate((average, losses), mesh)
-    flipped = None
-    if flipped_classes is not None and f:
-      flipped = _flipped_model(
-        task, state.models, cohort, client_keys, gamma, flipped_classes, mesh
+    average = local.momentum(state.momentum, grads, momentum)
+    average, losses = correct.gather((average, losses))
+    poisoned = None
+    if poison is not None:
+      data = poison(cohort.data)
+      poisoned = _poisoned_model(
+        task, correct, state.models, data, client_keys, gamma
       )
     attack_state = state.attack
     descent = average
     phases = num_mixing_rounds + int(exchange_gradients)
     phase_keys = iter(jax.random.split(round_key, phases))
 
-    def exchange(vectors, attack_state, flipped):
+    def exchange(vectors, attack_state, poisoned):
       draw_key, attack_key = jax.random.split(next(phase_keys))
       received = _receivers.sample_received(
-        draw_key, num_correct=h, num_adversaries=f, num_held=held
+        draw_key, num_correct=h, num_byzantine=f, num_held=held
       )
       sent, attack_state = speak(
-        vectors, attack_state, received, flipped, attack_key
+        vectors, attack_state, received, poisoned, attack_key
       )
       return mix(vectors, sent, received), attack_state
 
@@ -209,12 +183,10 @@ def all_to_all_sgd(
     half = jax.tree.map(
       lambda t, d: (t - gamma * d).astype(t.dtype), state.models, descent
     )
-    if reduction == 'gathered':
-      half = clients.replicate(half, mesh)
-    mixed = before = half
+    mixed = before = correct.gather(half)
     for _ in range(num_mixing_rounds):
       before = mixed
-      mixed, attack_state = exchange(before, attack_state, flipped)
+      mixed, attack_state = exchange(before, attack_state, poisoned)
     spread, after = (
       metrics_lib.consensus_distance(before),
       metrics_lib.consensus_distance(mixed),
@@ -232,6 +204,29 @@ def all_to_all_sgd(
   return checks.algorithm(
     init, step, lambda state: state.models, state=AllToAllState
   )
+
+
+def _adversary(attack, n, f, mix):
+  """`adversary(received) -> Attack or None`, aimed at a mixing if it wants."""
+  makes = attack
+  if isinstance(attack, str):
+    name = attacks.ATTACKS.part(attack).name
+    if checks.takes(attacks.ATTACKS[name], 'damage'):
+      makes = lambda damage: attacks.make_attack(
+        attack, num_clients=n, num_byzantine=f, damage=damage
+      )
+  if isinstance(makes, str) or not _makes_attack(makes):
+    plain = attacks.as_attack(attack, num_clients=n, num_byzantine=f)
+    return lambda received: plain
+
+  def adversary(received):
+    def damage(models, sent):
+      mixed = mix(models, sent, received)
+      return trees.global_norm(_moved(models, mixed))
+
+    return attacks.as_attack(makes(damage), num_byzantine=f)
+
+  return adversary
 
 
 def _makes_attack(attack):
@@ -255,17 +250,14 @@ def _moved(before, after):
   return trees.combine(weights, jax.tree.map(jnp.subtract, after, before))
 
 
-def _flipped_model(task, models, cohort, client_keys, gamma, classes, mesh):
-  """The mean model after a step on everybody's batch with flipped labels."""
-  h = checks.num_clients(models)
+def _poisoned_model(task, clients, models, data, client_keys, gamma):
+  """The mean model after a step on everybody's poisoned data."""
+  h = clients.num_clients
   weights = jnp.full((h,), 1.0 / h)
   mean = trees.combine(weights, models)
-  data = {
-    **cohort.data, 'labels': attacks.flip_labels(cohort.data['labels'], classes)
-  }  # fmt: skip
-  total = clients.fold_clients(
+  total = clients_lib.fold_clients(
     lambda params, batch, key: jax.grad(task.loss)(params, batch, key=key),
-    mesh=mesh,
+    mesh=clients.mesh,
     in_axes=(None, 0, 0),
   )(weights, mean, data, client_keys)
   return jax.tree.map(lambda x, g: (x - gamma * g).astype(x.dtype), mean, total)

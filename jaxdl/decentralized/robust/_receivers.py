@@ -19,22 +19,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl import aggregators
-from jaxdl.core import checks, trees, view as view_lib
+from jaxdl.core import checks, registry, trees, view as view_lib
 
 MixFn = Callable[[chex.ArrayTree, chex.ArrayTree, chex.Array], chex.ArrayTree]
 
-RECEIVER_RULES = (
-  'nearest_neighbor_averaging',
-  'trimmed_mean',
-  'median',
-  'geometric_median',
-  'centered_clipping',
-  'mean',
-)
-
 
 def sample_received(
-  key: chex.PRNGKey, *, num_correct: int, num_adversaries: int, num_held: int
+  key: chex.PRNGKey, *, num_correct: int, num_byzantine: int, num_held: int
 ) -> chex.Array:
   """Draws whose messages arrive in time: the worst case for correct clients.
 
@@ -44,7 +35,7 @@ def sample_received(
   Args:
     key: consumed.
     num_correct: H (static).
-    num_adversaries: F (static).
+    num_byzantine: F (static).
     num_held: m, vectors held including its own (static),
       F + 1 <= m <= H + F.
 
@@ -56,16 +47,16 @@ def sample_received(
 
   Example:
     >>> sample_received(
-    ...   jax.random.key(0), num_correct=2, num_adversaries=1, num_held=3
+    ...   jax.random.key(0), num_correct=2, num_byzantine=1, num_held=3
     ... )
     Array([[0, 1, 2],
            [1, 0, 2]], dtype=int32)
 
   Source: Farhadkhani et al. 2023 (https://arxiv.org/abs/2209.10931), code.
   """
-  h, f = num_correct, num_adversaries
+  h, f = num_correct, num_byzantine
   checks.integer(h, name='num_correct', low=1)
-  checks.integer(f, name='num_adversaries', low=0)
+  checks.integer(f, name='num_byzantine', low=0)
   checks.integer(num_held, name='num_held', low=f + 1, high=h + f)
   draws = jax.random.uniform(key, (h, h))
   draws = jnp.where(jnp.eye(h, dtype=bool), -1.0, draws)
@@ -74,33 +65,135 @@ def sample_received(
   return jnp.concatenate([order, others], axis=1).astype(jnp.int32)
 
 
-def receiver_rule(
-  name: str,
+def nearest_neighbor_averaging(
+  models: chex.ArrayTree,
+  sent: chex.ArrayTree,
+  received: chex.Array,
+  *,
+  num_byzantine: int,
+) -> chex.ArrayTree:
+  """The mean of the m - f held vectors nearest to one's own."""
+  _check_held('nearest_neighbor_averaging', received, num_byzantine)
+  return _by_weights(
+    lambda view, own: aggregators.weights_of(
+      functools.partial(
+        aggregators.nearest_neighbor_averaging,
+        pivot=own,
+        num_byzantine=num_byzantine,
+      ),
+      view,
+    ),
+    models,
+    sent,
+    received,
+  )
+
+
+def trimmed_mean(
+  models: chex.ArrayTree,
+  sent: chex.ArrayTree,
+  received: chex.Array,
+  *,
+  num_byzantine: int,
+) -> chex.ArrayTree:
+  """`aggregators.trimmed_mean` of the held vectors, f entries at each end."""
+  _check_held('trimmed_mean', received, num_byzantine)
+  rule = functools.partial(aggregators.trimmed_mean, num_trimmed=num_byzantine)
+  return by_rows(rule, models, sent, received)
+
+
+def median(
+  models: chex.ArrayTree, sent: chex.ArrayTree, received: chex.Array
+) -> chex.ArrayTree:
+  """`aggregators.median` of the held vectors."""
+  return by_rows(aggregators.median, models, sent, received)
+
+
+def geometric_median(
+  models: chex.ArrayTree,
+  sent: chex.ArrayTree,
+  received: chex.Array,
+  *,
+  num_byzantine: int,
+  nu: chex.Numeric = 0.1,
+  num_iters: int = 3,
+  start: str = 'zero',
+) -> chex.ArrayTree:
+  """`aggregators.geometric_median` of the held vectors, with its options."""
+  _check_held('geometric_median', received, num_byzantine)
+  rule = functools.partial(
+    aggregators.geometric_median, nu=nu, num_iters=num_iters, start=start
+  )
+  return _by_weights(
+    lambda view, own: aggregators.weights_of(rule, view), models, sent, received
+  )
+
+
+def centered_clipping(
+  models: chex.ArrayTree,
+  sent: chex.ArrayTree,
+  received: chex.Array,
   *,
   num_byzantine: int,
   clip_radius: chex.Numeric = 1.0,
   num_iters: int = 3,
-  nu: chex.Numeric = 0.1,
-  start: str = 'zero',
-) -> MixFn:
-  """Builds a receiver rule by name.
+) -> chex.ArrayTree:
+  """Moves one's own vector by the clipped pulls of those held.
 
   Args:
-    name: one of `RECEIVER_RULES`. `centered_clipping` is self-centred: it
+    models: leaves [H, ...].
+    sent: leaves [F, ...].
+    received: i32[H, m].
+    num_byzantine: f < m / 2 (static).
+    clip_radius: tau > 0; static or traced.
+    num_iters: L >= 1 (static).
+
+  Returns:
+    Leaves [H, ...].
+  """
+  checks.number(clip_radius, name='clip_radius', low=0.0, open_low=True)
+  checks.integer(num_iters, name='num_iters', low=1)
+  _check_held('centered_clipping', received, num_byzantine)
+  kernel = lambda view, own: _self_centered(view, own, clip_radius, num_iters)
+  return _by_weights(kernel, models, sent, received)
+
+
+def mean(
+  models: chex.ArrayTree, sent: chex.ArrayTree, received: chex.Array
+) -> chex.ArrayTree:
+  """The mean of the held vectors."""
+  return by_rows(aggregators.mean, models, sent, received)
+
+
+RECEIVER_RULES = registry.Registry(
+  'rule',
+  {
+    'nearest_neighbor_averaging': nearest_neighbor_averaging,
+    'trimmed_mean': trimmed_mean,
+    'median': median,
+    'geometric_median': geometric_median,
+    'centered_clipping': centered_clipping,
+    'mean': mean,
+  },
+  given=('models', 'sent', 'received'),
+)
+
+
+def receiver_rule(spec: str, *, num_byzantine: int) -> MixFn:
+  """Builds a receiver rule from text, checked before anything compiles.
+
+  Args:
+    spec: one of `RECEIVER_RULES` with its options, see `core.registry`:
+      'median', 'centered_clipping(clip_radius=2.0)', which is self-centered: it
       starts at the client's own vector.
     num_byzantine: f, adversaries that the rule is told (static).
-    clip_radius: tau > 0 of `centered_clipping`; static or traced.
-    num_iters: iterations of `centered_clipping` and `geometric_median`
-      (static).
-    nu: smoothing of `geometric_median`.
-    start: start of `geometric_median`, see `aggregators.geometric_median`.
 
   Returns:
     `mix(models, sent, received) -> models`, pure; leaves [H, ...].
 
   Raises:
-    ValueError: if an option is out of range; from the rule, if the m held
-      vectors do not outnumber 2f.
+    ValueError: if the rule or an option is unknown or out of range; from the
+      rule, if the m held vectors do not outnumber 2f.
 
   Example:
     >>> mix = receiver_rule('nearest_neighbor_averaging', num_byzantine=1)
@@ -112,52 +205,31 @@ def receiver_rule(
     Array([[0.5],
            [0.5]], dtype=float32)
   """
-  checks.choice(name, RECEIVER_RULES, name='mixing')
+  part = RECEIVER_RULES.part(spec)
   f = checks.integer(num_byzantine, name='num_byzantine', low=0)
-  checks.number(clip_radius, name='clip_radius', low=0.0, open_low=True)
-  checks.integer(num_iters, name='num_iters', low=1)
-  if name in ('trimmed_mean', 'median'):
-    rule = aggregators.median
-    if name == 'trimmed_mean':
-      rule = functools.partial(aggregators.trimmed_mean, num_trimmed=f)
-    fn = functools.partial(_by_rows, rule)
-  elif name == 'mean':
-    fn = functools.partial(_by_rows, aggregators.mean)
-  else:
-    kernels = {
-      'nearest_neighbor_averaging': lambda view, own: (
-        aggregators.nearest_neighbor_weights(view, pivot=own, num_byzantine=f)
-      ),
-      'geometric_median': lambda view, own: (
-        aggregators.geometric_median_weights(
-          view, nu=nu, num_iters=num_iters, start=start
-        )
-      ),
-      'centered_clipping': lambda view, own: _self_centred(
-        view, own, clip_radius, num_iters
-      ),
-    }
-    fn = functools.partial(_by_weights, kernels[name])
-
-  def mix(models, sent, received):
-    held = received.shape[1]
-    if name not in ('mean', 'median') and 2 * f >= held:
-      raise ValueError(
-        f'{name} cannot tolerate f={f} with {held} received vectors: need '
-        '2f < m.'
-      )
-    return fn(models, sent, received)
-
+  mix = RECEIVER_RULES.partial(part, num_byzantine=f)
+  told = part.options.get('num_byzantine', f)
+  h = 2 * checks.integer(told, name='num_byzantine', low=0) + 1
+  shapes = [
+    jax.ShapeDtypeStruct(shape, dtype)
+    for shape, dtype in (
+      ((h, 1), jnp.float32), ((0, 1), jnp.float32), ((h, h), jnp.int32)
+    )
+  ]  # fmt: skip
+  jax.eval_shape(mix, *shapes)  # Impossible options fail now.
   return mix
 
 
-def as_receiver(mix: Any, *, name: str = 'mix') -> MixFn:
+def as_receiver(
+  rule: Any, *, num_byzantine: int = 0, name: str = 'rule'
+) -> MixFn:
   """Turns what stands for a receiver rule into one.
 
   Args:
-    mix: `mix(models, sent, received) -> models` (kept), or a rule without
-      memory such as `aggregators.median`, which each client applies to the m
-      vectors that it holds.
+    rule: `mix(models, sent, received) -> models` (kept), a rule without memory
+      such as `aggregators.median`, which each client applies to the m vectors
+      that it holds, or the text that `receiver_rule` takes.
+    num_byzantine: f that text is told.
     name: the argument's name, for messages.
 
   Returns:
@@ -165,26 +237,33 @@ def as_receiver(mix: Any, *, name: str = 'mix') -> MixFn:
 
   Raises:
     TypeError: if it is anything else; the message says what to call.
+    ValueError: as `receiver_rule`.
   """
-  if isinstance(mix, str):
-    raise TypeError(
-      f'{name} must be a function; got the text {mix!r}: call '
-      f'decentralized.receiver_rule({mix!r}, num_byzantine=f).'
-    )
-  if mix is receiver_rule:
+  if isinstance(rule, str):
+    return receiver_rule(rule, num_byzantine=num_byzantine)
+  if rule is receiver_rule:
     raise TypeError(
       f'{name}=receiver_rule makes a rule: call it with a name, one of '
       f'{", ".join(RECEIVER_RULES)}.'
     )
-  if callable(mix) and not isinstance(mix, type):
+  if callable(rule) and not isinstance(rule, type):
     wanted = [
       p
-      for p in inspect.signature(mix).parameters.values()
+      for p in inspect.signature(rule).parameters.values()
       if p.kind <= p.POSITIONAL_OR_KEYWORD and p.default is p.empty
     ]
     if len(wanted) == 3:
-      return mix
-  return functools.partial(_by_rows, checks.rule(mix, name=name))
+      return rule
+  return functools.partial(by_rows, checks.rule(rule, name=name))
+
+
+def _check_held(name, received, num_byzantine):
+  held = received.shape[1]
+  f = checks.integer(num_byzantine, name='num_byzantine', low=0)
+  if 2 * f >= held:
+    raise ValueError(
+      f'{name} cannot tolerate f={f} with {held} received vectors: need 2f < m.'
+    )
 
 
 def _by_weights(kernel, models, sent, received):
@@ -200,7 +279,8 @@ def _by_weights(kernel, models, sent, received):
   return view.combine(weights)
 
 
-def _by_rows(rule, models, sent, received):
+def by_rows(rule, models, sent, received):
+  """Lets every client apply a rule to the vectors that it holds."""
   everyone = trees.concatenate(models, sent)
   n = checks.num_clients(everyone)
   if received.shape[1] == n:  # Everyone holds the same set.
@@ -212,7 +292,7 @@ def _by_rows(rule, models, sent, received):
   )
 
 
-def _self_centred(view, own, radius, num_iters):
+def _self_centered(view, own, radius, num_iters):
   """Weights of v <- v + mean_j clip(z_j - v, radius), from v = own."""
   valid, dtype = view.valid, view.frame.dtype
   radius = radius / view.unit
