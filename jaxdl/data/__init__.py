@@ -66,7 +66,12 @@ from jaxdl.data._batching import (
   stack_clients,
   take_batch,
 )
-from jaxdl.data._bundled import load_breast_cancer, load_digits, load_wine
+from jaxdl.data._bundled import (
+  load_breast_cancer,
+  load_diabetes,
+  load_digits,
+  load_wine,
+)
 from jaxdl.data._class_mixtures import (
   ClassTable,
   choose_weighted,
@@ -155,6 +160,7 @@ __all__ = [
   'load_breast_cancer',
   'load_cifar10',
   'load_dataset',
+  'load_diabetes',
   'load_digits',
   'load_fashion_mnist',
   'load_fedjax',

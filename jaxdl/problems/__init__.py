@@ -17,13 +17,20 @@ notebook, in `experiment.train`:
 - `operator_clients`: clients that hold functions of spaces of their own.
 - `scaled_examples`: examples as vectors of a chosen length, of classes or
   numbers; `with_network` gives them to one network after another,
-  `bundled_readout` fits read-outs of random features.
+  `bundled_readout` fits read-outs of random features. `LAYER_TASKS` are
+  comparisons of such layers with others.
 - `quadratics`: a quadratic per client, whose optimum is known.
 - `text`: prompts for a small pretrained language model.
 - `vectors`: a vector per client, to be averaged.
 """
 
 from jaxdl.problems._classification import ClassificationConfig, classification
+from jaxdl.problems._feature_layers import (
+  LAYER_TASKS,
+  LayerComparison,
+  LayerFacts,
+  pretrained,
+)
 from jaxdl.problems._flows import rollout_rows, time_steps
 from jaxdl.problems._function_runs import (
   MODELS,
@@ -83,6 +90,7 @@ from jaxdl.problems._text import PRETRAININGS, TEXTS, TextConfig, text
 from jaxdl.problems._vectors import vectors
 
 __all__ = [
+  'LAYER_TASKS',
   'LOSSES',
   'MERGES',
   'MERGE_MEASURES',
@@ -98,6 +106,8 @@ __all__ = [
   'FunctionProblem',
   'Functions',
   'FunctionsConfig',
+  'LayerComparison',
+  'LayerFacts',
   'MergeTests',
   'Mixture',
   'MixtureConfig',
@@ -120,6 +130,7 @@ __all__ = [
   'make_sweep',
   'mixtures',
   'operator_clients',
+  'pretrained',
   'quadratics',
   'rollout_rows',
   'scaled',

@@ -63,6 +63,21 @@ class ClassificationConfig(config_lib.BaseConfig):
     """Whether the data set is read from local files."""
     return data_lib.needs_files(self.dataset)
 
+  @property
+  def arguments(self) -> dict[str, Any]:
+    """What a builder of labeled examples takes."""
+    return {
+      'dataset': self.dataset,
+      'data_dir': self.data_dir or None,
+      'partition': self.partition,
+      'network': self.network,
+      'num_clients': self.num_clients,
+      'batch_size': self.batch_size,
+      'l2': self.l2,
+      'eval_batch_size': self.eval_batch_size,
+      'seeds': self.seeds,
+    }
+
   def problem(self, **changes: Any) -> types.Problem:
     """Builds the problem of the knobs.
 
@@ -72,22 +87,7 @@ class ClassificationConfig(config_lib.BaseConfig):
     Returns:
       The problem.
     """
-    return classification(
-      **(
-        {
-          'dataset': self.dataset,
-          'data_dir': self.data_dir or None,
-          'partition': self.partition,
-          'network': self.network,
-          'num_clients': self.num_clients,
-          'batch_size': self.batch_size,
-          'l2': self.l2,
-          'eval_batch_size': self.eval_batch_size,
-          'seeds': self.seeds,
-        }
-        | changes
-      )
-    )
+    return classification(**(self.arguments | changes))
 
 
 def check_files(dataset: str, data_dir: str, needed: bool) -> None:
@@ -133,7 +133,11 @@ def check_size(dataset: str, num_clients: int) -> None:
 
 
 def load(
-  dataset: Any, data_dir: str | None = None, *, test_fraction: float = 0.25
+  dataset: Any,
+  data_dir: str | None = None,
+  *,
+  test_fraction: float = 0.25,
+  classes: bool = True,
 ) -> data_lib.Dataset:
   """Loads labeled examples.
 
@@ -142,6 +146,7 @@ def load(
       (inputs [n, ...], labels int[n]) of which a part is kept for tests.
     data_dir: folder of the files, for data sets that need it.
     test_fraction: share of a pair of arrays that is tested on.
+    classes: whether data sets without classes are refused.
 
   Returns:
     The data set; natural clients are pooled.
@@ -164,7 +169,7 @@ def load(
     )
   if isinstance(loaded, data_lib.FederatedDataset):
     loaded = data_lib.pool_clients(loaded)[0]
-  if loaded.num_classes < 1:
+  if classes and loaded.num_classes < 1:
     raise ValueError(
       f'dataset={dataset if isinstance(dataset, str) else loaded.name} has no '
       'classes: choose one for classification.'
