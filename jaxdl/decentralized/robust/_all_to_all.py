@@ -202,7 +202,7 @@ def all_to_all_sgd(
     return state, metrics
 
   return checks.algorithm(
-    init, step, lambda state: state.models, state=AllToAllState
+    init, step, lambda state: state.models, state=AllToAllState, per_client=True
   )
 
 
