@@ -7,9 +7,8 @@ import time
 import jax
 import numpy as np
 
-from experiments import _deeponet_pictures as pictures, deeponet, papers
-from jaxdl import pde
-from jaxdl.experiment import operator_learning as learning
+from experiments import deeponet, papers
+from jaxdl import operators, pde, plots
 
 PAPER = papers.Paper(
   title='DeepONet: branch and trunk networks',
@@ -20,10 +19,10 @@ PAPER = papers.Paper(
     'operators.stacked_branch',
     'operators.pod_deeponet',
     'operators.pod_basis',
-    'operators.physics_task',
+    'operators.physics.physics_task',
     'operators.hard_boundary',
-    'operators.fnn',
-    'operators.resnet',
+    'networks.mlp',
+    'networks.residual_mlp',
     'operators.seq2seq',
     'pde.sets.make_operator_dataset',
   ),
@@ -44,7 +43,7 @@ def _mean(rows, metric='mse', *, split='test', **labels):
   """Seed mean of the last round's metric where the labels agree."""
   found = [
     row[metric]
-    for row in learning.last_rows(rows, split=split)
+    for row in plots.last_rows(rows, split=split)
     if all(row.get(k) == v for k, v in labels.items())
   ]
   return float(np.mean(found))
@@ -58,7 +57,7 @@ def deeponet_beats_fnn(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Test error on the antiderivative against that of a dense network."""
   rows = _rows(seeds)
   mine = _mean(rows)
-  other = _mean(_rows(seeds, models=('fnn',)))
+  other = _mean(_rows(seeds, models=('mlp',)))
   figure = (
     f'{mine:.2g} against {other:.2g}, {other / mine:.0f} times; without the '
     f'worst 0.1 %: {_mean(rows, "trimmed_mse"):.2g}. Published after 46,000 '
@@ -98,7 +97,7 @@ def deeper_trunk_helps(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Three layers of trunk against two."""
   deep, shallow = (
     _mean(_rows(seeds)),
-    _mean(_rows(seeds, trunk_layers=(40, 40))),
+    _mean(_rows(seeds, models=('deeponet(trunk_layers=(40, 40))',))),
   )
   return deep <= 0.8 * shallow, f'3 layers {deep:.2g}, 2 layers {shallow:.2g}'
 
@@ -106,10 +105,10 @@ def deeper_trunk_helps(seeds: tuple[int, ...]) -> tuple[bool, str]:
 @papers.claim('Test MSE falls at least like 1 / N from 100 to 10,000 triples')
 def error_falls_with_data(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Slope of the test error against the number of training triples."""
-  sweep = _rows(seeds, sweep='num_train', sweep_values=(100.0, 1000.0))
+  sweep = _rows(seeds, sweep='num_train((100, 1000))')
   errors = [
-    _mean(sweep, num_train=100.0),
-    _mean(sweep, num_train=1000.0),
+    _mean(sweep, num_train=100),
+    _mean(sweep, num_train=1000),
     _mean(_rows(seeds)),
   ]
   slope = np.polyfit([2, 3, 4], np.log10(errors), 1)[0]
@@ -144,7 +143,7 @@ def interpolation_error_is_second_order(
   """How fast sensors resolve the inputs: second order, as in the formula."""
   counts = (6, 11, 21, 41)
   measured = [_measured_interpolation(m, seeds) for m in counts]
-  formula = [pictures.interpolation_error(m, 0.2) for m in counts]
+  formula = [pde.interpolation_error(m, 0.2) for m in counts]
   h = np.log([1 / (m - 1) for m in counts[1:]])
   order = np.polyfit(h, np.log(measured[1:]), 1)[0]
   worst = max(abs(a / b - 1) for a, b in zip(measured, formula, strict=True))
@@ -162,16 +161,15 @@ def interpolation_error_is_second_order(
 )
 def enough_sensors(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Error of the pendulum along the number of sensors, and its plateau."""
-  values = (5.0, 10.0, 20.0, 80.0)
+  values = (5, 10, 20, 80)
   rows = _rows(
     seeds,
     problem='pendulum',
-    sweep='num_sensors',
-    sweep_values=values,
+    sweep=f'num_sensors({values})',
     num_rounds=30,
   )
   errors = [_mean(rows, num_sensors=m) ** 0.5 for m in values]
-  kappa = [pictures.interpolation_error(m, 0.2) for m in values]
+  kappa = [pde.interpolation_error(m, 0.2) for m in values]
   figure = 'RMSE (interpolation error of u): ' + ', '.join(
     f'{m:g}: {e:.2g} ({k:.2g})'
     for m, e, k in zip(values, errors, kappa, strict=True)
@@ -189,19 +187,17 @@ def learns_without_labels(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Trained on the equation alone, tested on solutions."""
   rows = _rows(
     seeds,
-    problem='diffusion_reaction',
-    physics=True,
+    problem='diffusion_reaction(resolution=50)',
+    models=('deeponet(activation=tanh)',),
+    loss='equation(num_points=100)',
     hard_boundary=True,
-    activation='tanh',
     layout='aligned',
-    resolution=50,
     num_train=1000,
     num_test=100,
     batch_size=50,
-    num_collocation=100,
     eval_batch_size=50,
     eval_train=False,
-    schedule='cosine',
+    optimizer='adam(1e-3, schedule=cosine)',
   )
   error = _mean(rows, 'relative_l2')
   return error <= 0.05, f'relative L2 error {error:.2%}'
@@ -213,27 +209,25 @@ def learns_without_labels(seeds: tuple[int, ...]) -> tuple[bool, str]:
 )
 def pod_beats_plain_on_burgers(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Principal components in place of a trunk, each at its better step size."""
+  wide = (64, 64, 64)
+  specs = (
+    f'deeponet({wide}, {wide}, activation=gelu, num_harmonics=2)',
+    f'pod_deeponet({wide[:2]}, num_modes=10, activation=gelu)',
+  )
   models = ('deeponet', 'pod_deeponet')
   found = {model: {} for model in models}
   for rate in (3e-3, 5e-3):
     rows = _rows(
       seeds,
-      problem='burgers',
-      models=models,
+      problem='burgers(resolution=64)',
+      models=specs,
       layout='aligned',
-      activation='gelu',
       loss='relative_l2',
-      resolution=64,
       num_train=500,
       num_test=100,
       batch_size=50,
-      branch_layers=(64, 64, 64),
-      trunk_layers=(64, 64, 64),
-      pod_modes=10,
-      periodic_features=2,
       target_normalizer='scalar',
-      schedule='cosine',
-      learning_rate=rate,
+      optimizer=f'adam({rate}, schedule=cosine)',
       eval_batch_size=100,
     )
     for model in models:
@@ -277,9 +271,9 @@ def speed_up_over_solvers_is_small(seeds: tuple[int, ...]) -> tuple[bool, str]:
     config = deeponet.Config(
       problem=problem, num_train=1, num_test=1000, layout='aligned'
     )
-    data = deeponet.load(config)[None]
+    data = config.functions(layout='aligned')
     inputs = data.tests['']['inputs'][0].reshape(-1, 100)[:1000]
-    network = deeponet.make_network(config, 'deeponet')
+    network = operators.make_model('deeponet')
     params = network.init(jax.random.key(0), inputs, data.points)
     predict = jax.jit(lambda p, u, y, n=network: n.apply(p, u, y, aligned=True))
     times[problem] = (

@@ -15,8 +15,8 @@ PAPER = papers.Paper(
     'operators.deeponet',
     'operators.mgno',
     'operators.fno',
-    'operators.bundled_network',
-    'operators.readout_statistics',
+    'networks.features.bundled_network',
+    'networks.features.readout_statistics',
     'operators.operator_task',
     'federated.robust_sgd',
     'decentralized.gossip_sgd',
@@ -37,7 +37,9 @@ def errors(seeds: tuple[int, ...]) -> dict[str, float]:
     Error by rule, gossip over a ring included.
   """
   config = federated_operators.Config(
-    seeds=seeds, topologies=('ring', 'complete'), eval_every=600
+    seeds=seeds,
+    gossip=('gossip_sgd@ring', 'gossip_sgd@complete'),
+    eval_every=600,
   )
   rows = federated_operators.run(config).rows
   out = {}
@@ -82,7 +84,7 @@ def closed_form(seeds: tuple[int, ...]) -> dict[str, float]:
   config = federated_operators.Config(
     seeds=seeds,
     model='snnk',
-    operator_loss='mse',
+    loss='mse',
     rules=('oracle', 'mean', 'nnm+trimmed_mean'),
     eval_every=600,
   )
@@ -103,7 +105,7 @@ def closed_form(seeds: tuple[int, ...]) -> dict[str, float]:
   'that of the pooled data, to 1e-5'
 )
 def closed_form_is_exact(seeds: tuple[int, ...]) -> tuple[bool, str]:
-  """Sums over clients give the centralised read-out."""
+  """Sums over clients give the centralized read-out."""
   found = closed_form(seeds)
   figure = f'relative difference of predictions {found["difference"]:.1e}'
   return found['difference'] <= 1e-5, figure
@@ -125,6 +127,8 @@ def one_round_is_enough(seeds: tuple[int, ...]) -> tuple[bool, str]:
 def sparse_graphs_cost(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Gossip over a ring ends worse than over the complete graph."""
   found = errors(seeds)
-  ring, complete = found['gossip:ring'], found['gossip:complete']
+  ring, complete = (
+    found[f'gossip_sgd@{graph}'] for graph in ('ring', 'complete')
+  )
   figure = f'ring {ring:.3g}, complete {complete:.3g}'
   return ring >= 1.1 * complete, figure

@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import _classical_multigrid as classical, mgno, papers
-from jaxdl import operators
-from jaxdl.experiment import operator_learning as learning
+from experiments import mgno, papers
+from jaxdl import operators, plots
+from jaxdl.operators import multigrid as classical
 
 PAPER = papers.Paper(
   title='MgNO: operators as learned multigrid cycles',
@@ -25,7 +25,7 @@ PAPER = papers.Paper(
     'operators.v_cycle',
     'operators.mgno_navier_stokes',
     'operators.mgno_helmholtz',
-    'operators.rollout',
+    'operators.flows.rollout',
     'operators.relative_h1_spectral',
     'operators.mgnet',
     'pde.solve_darcy',
@@ -36,13 +36,16 @@ PAPER = papers.Paper(
 
 
 H1 = mgno.H1
+SINGLE_LEVEL = 'mgno(channels=16, num_layers=3, iterations="40")'
 
 
 @functools.cache
 def _run(seed: int, model: str):
   """Last test errors and the size of one network, trained alone."""
-  config = mgno.Config(seed=seed, models=(model,), eval_every=20, num_samples=1)
-  row = learning.last_rows(mgno.run(config).rows)[0]
+  config = mgno.Config(
+    seeds=(seed,), models=(model,), eval_every=20, num_samples=1
+  )
+  row = plots.last_rows(mgno.run(config).rows)[0]
   return row['relative_l2'], row[H1], row['parameters']
 
 
@@ -134,23 +137,22 @@ def levels_help(seeds: tuple[int, ...]) -> tuple[bool, str]:
 LEVELS = {
   'problem': 'poisson',
   'sweep': 'levels',
-  'iterations': '10,10,10,10,20',
-  'channels': 4,
-  'num_layers': 1,
-  'model_options': ('mgno.activation=identity',),
+  'models': (
+    'mgno(channels=4, num_layers=1, iterations="10,10,10,10,20", '
+    'activation=identity)',
+  ),
   'loss': 'relative_l2',
   'num_train': 400,
   'num_test': 100,
   'num_rounds': 10,
-  'learning_rate': 3e-3,
-  'weight_decay': 0.0,
+  'optimizer': 'adam(3e-3, schedule=one_cycle)',
 }
 
 
 @functools.cache
 def _levels(seed):
-  rows = mgno.run(mgno.Config(seed=seed, eval_every=20, **LEVELS)).rows
-  last = learning.last_rows(rows)
+  rows = mgno.run(mgno.Config(seeds=(seed,), eval_every=20, **LEVELS)).rows
+  last = plots.last_rows(rows)
   return [r['relative_l2'] for r in sorted(last, key=lambda r: r['levels'])]
 
 
@@ -159,7 +161,7 @@ def _levels(seed):
 )
 def multilevel_helps(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Four levels beat one level of more parameters."""
-  ours, other = darcy(seeds, 'mgno'), darcy(seeds, 'single_level')
+  ours, other = darcy(seeds, mgno.MGNO), darcy(seeds, SINGLE_LEVEL)
   held = other[0] > 1.4 * ours[0] and ours[2] < other[2]
   return held, (
     f'L2 {ours[0]:.4f} with {ours[2]:,} parameters, single level '
@@ -173,7 +175,10 @@ def multilevel_helps(seeds: tuple[int, ...]) -> tuple[bool, str]:
 )
 def h1_training_helps(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """The H1 loss more than halves the H1 error and keeps the L2 error."""
-  ours, other = darcy(seeds, 'mgno'), darcy(seeds, 'mgno@relative_l2')
+  ours, other = (
+    darcy(seeds, mgno.MGNO),
+    darcy(seeds, f'{mgno.MGNO}@relative_l2'),
+  )
   held = other[1] > 2 * ours[1] and ours[0] <= 1.1 * other[0]
   return held, (
     f'L2 / H1: {ours[0]:.4f} / {ours[1]:.4f} trained on H1, {other[0]:.4f} / '
@@ -187,7 +192,7 @@ def h1_training_helps(seeds: tuple[int, ...]) -> tuple[bool, str]:
 )
 def on_a_par_with_fno(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """With a fifth of the parameters, errors are those of an FNO."""
-  ours, other = darcy(seeds, 'mgno'), darcy(seeds, 'fno')
+  ours, other = darcy(seeds, mgno.MGNO), darcy(seeds, mgno.FNO)
   held = ours[0] <= 1.15 * other[0] and 5 * ours[2] < other[2]
   return held, (
     f'L2 / H1: {ours[0]:.4f} / {ours[1]:.4f} with {ours[2]:,} parameters, FNO '
@@ -199,5 +204,5 @@ def on_a_par_with_fno(seeds: tuple[int, ...]) -> tuple[bool, str]:
 @papers.claim('A plain CNN is > 4 times worse in L2')
 def cnn_is_far_behind(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """A plain convolutional network does not see far enough."""
-  ours, other = darcy(seeds, 'mgno'), darcy(seeds, 'cnn')
+  ours, other = darcy(seeds, mgno.MGNO), darcy(seeds, 'cnn')
   return other[0] > 4 * ours[0], f'L2 {ours[0]:.4f}, CNN {other[0]:.4f}'

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import operator_zoo, papers
-from jaxdl import operators
-from jaxdl.experiment import operator_learning as learning
+from jaxdl import operators, plots
 
 PAPER = papers.Paper(
   title='Fourier and convolutional operators, problems and losses',
@@ -48,19 +47,19 @@ def fronts(seeds: tuple[int, ...]) -> dict[tuple[str, int], float]:
   """
   config = operator_zoo.Config(
     seeds=seeds,
-    problem='burgers',
-    problem_options=('viscosity=0.01', 'num_steps=800'),
-    resolution=64,
+    problem='burgers(resolution=64, viscosity=0.01, num_steps=800)',
     eval_resolutions=tuple(g for g in GRIDS if g != 64),
-    models=('fno', 'unet', 'cnn'),
-    channels=16,
-    modes=16,
+    models=(
+      'fno(channels=16, modes=16)',
+      'unet(channels=16)',
+      'cnn(channels=16, num_layers=4)',
+    ),
     num_rounds=60,
     eval_every=60,
     eval_train=False,
   )
   out: dict[tuple[str, int], list[float]] = {}
-  for row in learning.last_rows(operator_zoo.run(config).rows):
+  for row in plots.last_rows(operator_zoo.run(config).rows):
     place = (row['variant'], row['resolution'])
     out.setdefault(place, []).append(row['relative_l2'])
   return {place: float(np.mean(values)) for place, values in out.items()}
@@ -100,12 +99,8 @@ def published_error(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """On the published setting, a small network reaches the published error."""
   config = operator_zoo.Config(
     seeds=seeds,
-    problem='burgers',
-    resolution=64,
-    eval_resolutions=(),
-    models=('fno',),
-    channels=24,
-    modes=12,
+    problem='burgers(resolution=64)',
+    models=('fno(channels=24, modes=12)',),
     num_train=1000,
     num_test=200,
     batch_size=20,
@@ -114,7 +109,7 @@ def published_error(seeds: tuple[int, ...]) -> tuple[bool, str]:
     eval_every=60,
     eval_train=False,
   )
-  rows = learning.last_rows(operator_zoo.run(config).rows)
+  rows = plots.last_rows(operator_zoo.run(config).rows)
   error = float(np.mean([row['relative_l2'] for row in rows]))
   table = ', '.join(f'{e:.4f} at {s}' for s, e in PUBLISHED.items())
   return error <= PUBLISHED[1024], f'{error:.4f} at 64; published {table}'
@@ -124,16 +119,18 @@ def published_error(seeds: tuple[int, ...]) -> tuple[bool, str]:
 def boundary_is_exact(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Outputs of networks with hard boundaries vanish there exactly."""
   config = operator_zoo.Config(
-    seed=seeds[0],
+    seeds=seeds[:1],
+    problem='darcy(resolution=17)',
     hard_boundary=True,
     target_normalizer='none',
-    models=('cnn', 'deeponet'),
+    models=(
+      'cnn(channels=8, num_layers=4)',
+      'deeponet((64, 64), (64, 64, 64), activation=gelu)',
+    ),
     num_train=16,
     num_test=4,
     num_rounds=2,
     eval_every=2,
-    eval_resolutions=(),
-    resolution=17,
   )
   worst, inner = 0.0, 0.0
   for row in operator_zoo.run(config).rows:
@@ -161,15 +158,17 @@ def parameter_counts(seeds: tuple[int, ...]) -> tuple[bool, str]:
     return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(params))
 
   found = {
-    'FNO 1-D': count(operators.fno((16,), width=64), (1, 64, 1)),
-    'FNO 2-D': count(operators.fno((12, 12), width=32), (1, 32, 32, 1)),
-    'FNO 3-D': count(operators.fno((8, 8, 8), width=20), (1, 16, 16, 16, 10)),
+    'FNO 1-D': count(operators.fno((16,), channels=64), (1, 64, 1)),
+    'FNO 2-D': count(operators.fno((12, 12), channels=32), (1, 32, 32, 1)),
+    'FNO 3-D': count(
+      operators.fno((8, 8, 8), channels=20), (1, 16, 16, 16, 10)
+    ),
     'DeepONet': count(operators.make_model('deeponet'), (1, 100), (1, 1)),
   }
   want = {
     'FNO 1-D': 549_569,
     'FNO 2-D': 2_368_001,
-    # Published with batch normalisation: 160 more.
+    # Published with batch normalization: 160 more.
     'FNO 3-D': 6_558_377,
     'DeepONet': 9_041,
   }

@@ -31,17 +31,68 @@ float32 or float64. Values are checked eagerly on concrete arrays and through
 """
 
 from jaxdl.pde import sets
-from jaxdl.pde._darcy import FACES, PRECONDITIONERS, apply_darcy, multiscale_coefficient, solve_darcy, threshold_coefficient
+from jaxdl.pde._darcy import (
+  FACES,
+  PRECONDITIONERS,
+  apply_darcy,
+  multiscale_coefficient,
+  solve_darcy,
+  threshold_coefficient,
+)
 from jaxdl.pde._elliptic import BOUNDARIES, solve_elliptic_1d, solve_poisson
 from jaxdl.pde._grid import fourier_resample, interpolate
 from jaxdl.pde._helmholtz import solve_helmholtz
-from jaxdl.pde._ode import solve_antiderivative, solve_nonlinear_ode, solve_ode, solve_pendulum, solve_stochastic_ode, stochastic_ode_moment
-from jaxdl.pde._random_fields import SPACES, FunctionSpace, chebyshev_basis, chebyshev_space, covariance_factor, exponential_kernel, function_space, grf_dense, interpolation_error, kl_basis, legendre_basis, matern_kernel, power_series_space, rbf_kernel, sample_space
-from jaxdl.pde._reaction import solve_diffusion_reaction, solve_reaction_diffusion
-from jaxdl.pde._spectral import ETDRK4, etdrk4_coefficients, etdrk4_step, navier_stokes_forcing, solve_burgers, solve_navier_stokes
+from jaxdl.pde._ode import (
+  solve_antiderivative,
+  solve_nonlinear_ode,
+  solve_ode,
+  solve_pendulum,
+  solve_stochastic_ode,
+  stochastic_ode_moment,
+)
+from jaxdl.pde._random_fields import (
+  SPACES,
+  FunctionSpace,
+  chebyshev_basis,
+  chebyshev_space,
+  covariance_factor,
+  exponential_kernel,
+  function_space,
+  grf_dense,
+  interpolation_error,
+  kl_basis,
+  legendre_basis,
+  matern_kernel,
+  power_series_space,
+  rbf_kernel,
+  sample_space,
+)
+from jaxdl.pde._reaction import (
+  solve_diffusion_reaction,
+  solve_reaction_diffusion,
+)
+from jaxdl.pde._spectral import (
+  ETDRK4,
+  etdrk4_coefficients,
+  etdrk4_step,
+  navier_stokes_forcing,
+  solve_burgers,
+  solve_navier_stokes,
+)
 from jaxdl.pde._spectral_fields import grf_dirichlet, grf_neumann, grf_periodic
-from jaxdl.pde._transforms import caputo_legendre_basis, caputo_power, legendre_transform, quadrature, solve_caputo
-from jaxdl.pde._transport import ADVECTION_CASES, solve_advection, solve_advection_case, solve_advection_diffusion
+from jaxdl.pde._transforms import (
+  caputo_legendre_basis,
+  caputo_power,
+  legendre_transform,
+  quadrature,
+  solve_caputo,
+)
+from jaxdl.pde._transport import (
+  ADVECTION_CASES,
+  solve_advection,
+  solve_advection_case,
+  solve_advection_diffusion,
+)
 
 __all__ = [
   'ADVECTION_CASES',

@@ -11,9 +11,34 @@ MgNO); `print(PROBLEMS)` shows them with their options. `SOURCES` also has
 with one sentence.
 """
 
-from jaxdl.pde.sets._files import FileError, is_hdf5, load_mat, load_npy, load_npz, mat_shapes
-from jaxdl.pde.sets._formats import FILE_FORMATS, SOURCES, FileFormat, PDEBenchArrays, StoredFunctions, file, load_deeponet_npz, load_operator_mat, load_pdebench, thinned
-from jaxdl.pde.sets._make import LAYOUTS, PROBLEMS, OperatorArrays, OperatorDataset, make_operator_dataset, operator_shapes
+from jaxdl.pde.sets._files import (
+  FileError,
+  is_hdf5,
+  load_mat,
+  load_npy,
+  load_npz,
+  mat_shapes,
+)
+from jaxdl.pde.sets._formats import (
+  FILE_FORMATS,
+  SOURCES,
+  FileFormat,
+  PDEBenchArrays,
+  StoredFunctions,
+  file,
+  load_deeponet_npz,
+  load_operator_mat,
+  load_pdebench,
+  thinned,
+)
+from jaxdl.pde.sets._make import (
+  LAYOUTS,
+  PROBLEMS,
+  OperatorArrays,
+  OperatorDataset,
+  make_operator_dataset,
+  operator_shapes,
+)
 from jaxdl.pde.sets._recipes import Recipe
 
 __all__ = [

@@ -10,7 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.core import checks
-from jaxdl.pde import _elliptic, _ode, _random_fields, _reaction, _transforms, _transport
+from jaxdl.pde import (
+  _elliptic,
+  _ode,
+  _random_fields,
+  _reaction,
+  _transforms,
+  _transport,
+)
 
 
 class Recipe(NamedTuple):

@@ -10,7 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.core import checks
-from jaxdl.pde import _darcy as _pde_darcy, _elliptic, _helmholtz, _spectral, _spectral_fields
+from jaxdl.pde import (
+  _darcy as _pde_darcy,
+  _elliptic,
+  _helmholtz,
+  _spectral,
+  _spectral_fields,
+)
 from jaxdl.pde.sets._recipes import Recipe
 
 
