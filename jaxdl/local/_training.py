@@ -42,11 +42,12 @@ def train_steps(
     num_steps: K >= 1 (static).
 
   Returns:
-    `train(params, opt_state, batch_fn, key, *, limit=None) -> Trained`, of one
-    client. `batch_fn(t) -> (batch, real)` gives step t its batch, and says
-    whether there is one, bool[] (True if always); other steps change nothing.
-    Step t uses `fold_in(key, t)`. `limit`, a traced i32[], stops after that
-    many steps and costs no more; all K if None.
+    `train(params, opt_state, batches, key, *, limit=None) -> Trained`, of one
+    client. `batches` has leaves [K, ...], a batch per step, or is a function
+    `batches(t) -> (batch, real)` that gives step t its batch and says whether
+    there is one, bool[] (True if always); other steps change nothing. Step t
+    uses `fold_in(key, t)`. `limit`, a traced i32[], stops after that many steps
+    and costs no more; all K if None.
 
   Raises:
     TypeError: if task or optimizer are something else.
@@ -56,9 +57,9 @@ def train_steps(
     >>> task = types.Task(float, lambda w, x, *, key: (w - x) ** 2 / 2, dict)
     >>> sgd = optax.sgd(0.5)
     >>> train = train_steps(task, sgd, num_steps=3)
-    >>> w, x = jnp.float32(8.0), jnp.float32(0.0)
+    >>> w, x = jnp.float32(8.0), jnp.zeros(3)
     >>> run = lambda limit: train(
-    ...   w, sgd.init(w), lambda t: (x, True), jax.random.key(0), limit=limit
+    ...   w, sgd.init(w), x, jax.random.key(0), limit=limit
     ... )
     >>> float(run(None).params), float(run(2).params)
     (1.0, 2.0)
@@ -68,10 +69,13 @@ def train_steps(
   length = checks.integer(num_steps, name='num_steps', low=1)
   slope = _gradients.loss_and_gradient(task)
 
-  def train(params, opt_state, batch_fn, key, *, limit=None):
-    def step(carry, t):
+  def train(params, opt_state, batches, key, *, limit=None):
+    given = not callable(batches)
+
+    def step(carry, turn):
       params, opt_state = carry
-      batch, real = batch_fn(t)
+      t, batch = turn
+      batch, real = (batch, True) if given else batches(t)
       loss, grads = slope(params, batch, jax.random.fold_in(key, t))
       updates, new_state = optimizer.update(grads, opt_state, params)
       new = (optax.apply_updates(params, updates), new_state)
@@ -82,14 +86,14 @@ def train_steps(
 
     start = (params, opt_state)
     if limit is None:
-      (params, opt_state), losses = jax.lax.scan(
-        step, start, jnp.arange(length)
-      )
+      turns = (jnp.arange(length), batches if given else None)
+      (params, opt_state), losses = jax.lax.scan(step, start, turns)
       return Trained(params, opt_state, losses)
 
     def body(t, both):
       carry, losses = both
-      carry, loss = step(carry, t)
+      batch = jax.tree.map(lambda x: x[t], batches) if given else None
+      carry, loss = step(carry, (t, batch))
       return carry, losses.at[t].set(loss)
 
     (params, opt_state), losses = jax.lax.fori_loop(

@@ -29,7 +29,7 @@ def as_mixer(
       mixing matrix [N, N] or a schedule [T, N, N]. Numbers that are all 0 or 1
       are a graph, unless they are the identity. Text is a topology for
       `make_mixer`, where N is known.
-    num_clients: N, or None for any.
+    num_clients: N, which text needs; what else is given is not compared.
     stochastic: 'row', or 'column' for push-sum (static): then graphs get
       `send_weights`, and the columns of a matrix sum to one.
     name: the argument's name, for messages.

@@ -158,6 +158,18 @@ class TrainingTest(parameterized.TestCase):
         got.losses, losses + [0.0] * (N - steps), rtol=1e-5
       )
     self.assertEqual(run._cache_size(), 2)  # With a limit, and without.
+    # A batch for every step, as a tree and as a function.
+    train = local.train_steps(TASK, self.optimizer, num_steps=N)
+    start = self.optimizer.init(self.params)
+    row = lambda t: (jax.tree.map(lambda x: x[t], data), True)
+    for limit in (None, 3):
+      tree, function = (
+        train(self.params, start, batches, self.key, limit=limit)
+        for batches in (data, row)
+      )
+      jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), tree, function
+      )
     jax.tree.map(np.testing.assert_array_equal, whole, got)
 
   @parameterized.parameters((2, None), (None, 5), (3, 4))

@@ -288,8 +288,7 @@ def local_then_gossip(
     run = local_lib.train_steps(
       task, optimizer, num_steps=checks.num_clients(batches, name='batches')
     )
-    batch_of = lambda t: (jax.tree.map(lambda x: x[t], batches), True)
-    steps = run(params, opt_state, batch_of, key)
+    steps = run(params, opt_state, batches, key)
     return steps.params, steps.opt_state, jnp.mean(steps.losses)
 
   def step(state, cohort, *, key):
