@@ -48,7 +48,8 @@ _OPTIONS: Mapping[str, str] = {
   'dimension': "'...(dimension={})' in the spec of a task or problem",
   'distribution': "--methods='one_byte(distribution={})'",
   'examples_per_client': (
-    "--partition='...(samples_per_client={})' or 'fixed(examples_per_client={})'"
+    "--partition='...(samples_per_client={})' or "
+    "'fixed(examples_per_client={})'"
   ),
   'feature_layers': "--model='snnk(num_layers={})'",
   'file_format': "--problem='file(..., format={})'",
