@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recurrent encoder and decoder, the sequence baseline of DeepONet."""
 
+import functools
+
 import chex
 import flax.linen as nn
 import jax.numpy as jnp
@@ -23,7 +25,8 @@ class _Seq2Seq(nn.Module):
       u = u[..., None]
     if y.ndim == 2:
       y = jnp.broadcast_to(y[None], (u.shape[0], *y.shape))
-    make = _CELLS[self.cell]
+    dtype = networks.functional.parameter_dtype(u, y)
+    make = functools.partial(_CELLS[self.cell], param_dtype=dtype)
     encoder = nn.RNN(make(self.width, name='encoder'), return_carry=True)
     decoder = nn.RNN(make(self.width, name='decoder'))
     carry, _ = encoder(u)

@@ -26,6 +26,30 @@ def _linear(params, x):
   ) + np.asarray(layer['bias'], np.float64)
 
 
+class SmoothingTest(parameterized.TestCase):
+  def test_labels_are_spread_in_the_loss_alone(self):
+    batch = _batch()
+    make = lambda s: networks.classification(
+      networks.logistic_regression(3),
+      jnp.zeros((1, 4)),
+      num_classes=3,
+      label_smoothing=s,
+    )
+    params = make(0.0).init(jax.random.key(0))
+    logits = _linear(params, batch['inputs'])
+    logs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    wanted = 0.7 * np.eye(3)[batch['labels']] + 0.3 / 3
+    want = -(wanted * logs).sum(1)[batch['mask']].mean()
+    self.assertAlmostEqual(float(make(0.3).loss(params, batch)), want, places=5)
+    np.testing.assert_array_equal(
+      make(0.3).evaluate(params, batch)['loss'], make(0.0).loss(params, batch)
+    )
+    with self.assertRaisesRegex(
+      ValueError, 'label_smoothing must be at most 1'
+    ):
+      make(1.5)
+
+
 class ClassificationTest(parameterized.TestCase):
   def setUp(self):
     super().setUp()

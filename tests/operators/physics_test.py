@@ -8,6 +8,7 @@ import optax
 from absl.testing import absltest, parameterized
 
 from jaxdl import operators
+from jaxdl.core import types
 from jaxdl.operators import physics
 
 KEY = jax.random.key(0)
@@ -169,6 +170,43 @@ class PhysicsTaskTest(parameterized.TestCase):
     want = jax.jit(jax.grad(task.loss))(params, kept)
     jax.tree.map(
       lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), grads, want
+    )
+
+
+class CollocationTest(parameterized.TestCase):
+  def test_points_are_sensors_and_equations_of_data_see_time_first(self):
+    u = jnp.asarray(np.random.default_rng(2).normal(size=(3, 6)), 'float32')
+    batch = physics.draw_points(KEY, u, num_points=50, dim=2)
+    at = np.round(np.asarray(batch['points'][:, 1]) * 5).astype(int)
+    np.testing.assert_array_equal(batch['source'], np.asarray(u)[:, at])
+    residual = physics.make_equation('diffusion_reaction(diffusion=0, rate=0)')
+    y = jnp.array([[0.5, 0.2], [0.1, 0.7]])
+    got = residual(lambda y: 3 * y[..., :1], y, jnp.ones(2))
+    np.testing.assert_allclose(got, [2.0, 2.0], atol=1e-6)
+
+  def test_the_exact_solution_has_no_loss(self):
+    u = jnp.ones((2, 5))
+    exact = types.Network(
+      lambda *_: 1.0, lambda p, u, y, aligned: p * jnp.stack([y, y])
+    )
+    task = physics.collocation_task(
+      exact,
+      {'sensors': u[:1], 'points': jnp.zeros((1, 1))},
+      'antiderivative',
+      num_points=4,
+    )
+    batch = {'inputs': u}
+    self.assertAlmostEqual(float(task.loss(1.0, batch, key=KEY)), 0.0, places=6)
+    self.assertAlmostEqual(float(task.loss(2.0, batch, key=KEY)), 1.0, places=5)
+    with self.assertRaisesRegex(ValueError, 'key is required'):
+      task.loss(1.0, batch)
+
+  @parameterized.parameters(*physics.DISTANCES)
+  def test_distances_vanish_where_solutions_do(self, name):
+    y = jnp.array([[0.0, 0.5]])
+    one = name == 'stochastic_elliptic'
+    self.assertEqual(
+      float(physics.DISTANCES[name](y[:, :1] if one else y)[0]), 0
     )
 
 
