@@ -95,7 +95,9 @@ class Config(problems.ClassificationConfig, problems.RobustConfig):
         f'num_byzantine={self.num_byzantine} messages do not fit into '
         f'{self.num_held} received vectors.'
       )
-    self.make_attack(damage=lambda models, sent: 0.0, num_classes=2)
+    self.make_attack(
+      damage=lambda models, sent: 0.0, num_classes=2, rehearse=False
+    )
 
 
 def build(config: Config) -> runner.Experiment:

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jaxdl import aggregators, attacks
-from jaxdl.core import types
+from jaxdl.core import checks, types
 from jaxdl.experiment import config as config_lib
 
 knob = config_lib.knob
@@ -68,7 +68,7 @@ class RobustConfig(config_lib.BaseConfig):
     config_lib.check_different(rules, name='rules')
     for rule in rules:
       # What an attack poisons does not matter here.
-      self.make_attack(self.make_rule(rule), num_classes=2)
+      self.make_attack(self.make_rule(rule), num_classes=2, rehearse=False)
 
   def make_rule(self, spec: str) -> types.Aggregator:
     """Builds a server rule.
@@ -107,6 +107,7 @@ class RobustConfig(config_lib.BaseConfig):
     *,
     damage: Callable[..., Any] | None = None,
     num_classes: int,
+    rehearse: bool = True,
   ) -> types.Attack:
     """Builds the attack, aimed at a rule where it needs one.
 
@@ -114,6 +115,7 @@ class RobustConfig(config_lib.BaseConfig):
       rule: the server's (its memory is not seen by the attack).
       damage: `damage(honest, sent) -> f32[]`, what it does, in place of a rule.
       num_classes: K, for attacks that flip labels; 0 where there are none.
+      rehearse: whether its options are tried, which may look for devices.
 
     Returns:
       The attack.
@@ -124,6 +126,13 @@ class RobustConfig(config_lib.BaseConfig):
       key = jax.random.key(0)
       return rule.apply(stacked, rule.init(first), key=key)[0]
 
+    part = attacks.ATTACKS.part(self.attack, name='attack')
+    told = {'rule': None if rule is None else known, 'damage': damage}
+    fn = attacks.ATTACKS[part.name]
+    told = {name: x for name, x in told.items() if checks.takes(fn, name)}
+    if not rehearse:
+      # An attack that is told of a rule is not tried.
+      told.setdefault('rule', None if told.get('damage') else known)
     with config_lib.naming(
       attack=self.attack, num_byzantine=self.num_byzantine
     ):
@@ -131,7 +140,6 @@ class RobustConfig(config_lib.BaseConfig):
         self.attack,
         num_clients=self.num_clients,
         num_byzantine=self.num_byzantine,
-        rule=None if rule is None else known,
-        damage=damage,
         num_classes=num_classes or None,
+        **told,
       )

@@ -8,8 +8,9 @@ from absl.testing import absltest, parameterized
 
 from experiments import consensus
 from jaxdl import mixing
-from jaxdl.experiment import gossip
 from jaxdl.mixing import graphs
+
+SEND, UNIFORM = 'star(weights=send)', 'star(weights=uniform)'
 
 
 def _config(**options):
@@ -27,7 +28,7 @@ def _config(**options):
 @functools.cache
 def _rows():
   """One run for all that is asked below."""
-  topologies = ('ring', 'one_peer_hypercube', 'star:send', 'star:uniform')
+  topologies = ('ring', 'one_peer_hypercube', SEND, UNIFORM)
   return consensus.run(
     _config(topologies=topologies, start='one_hot', num_rounds=40)
   ).rows
@@ -71,9 +72,9 @@ class ConsensusTest(parameterized.TestCase):
 
   def test_push_sum_keeps_the_mean_and_uniform_weights_do_not(self):
     rows = _rows()
-    self.assertLess(_of(rows, 'star:send', 'error')[-1], 1e-8)
-    self.assertGreater(_of(rows, 'star:uniform', 'error')[-1], 1e-2)
-    self.assertLess(_of(rows, 'star:uniform', 'consensus')[-1], 1e-8)
+    self.assertLess(_of(rows, SEND, 'error')[-1], 1e-8)
+    self.assertGreater(_of(rows, UNIFORM, 'error')[-1], 1e-2)
+    self.assertLess(_of(rows, UNIFORM, 'consensus')[-1], 1e-8)
 
   def test_spectrum_has_the_closed_forms(self):
     rows = _rows()
@@ -110,20 +111,27 @@ class ConsensusTest(parameterized.TestCase):
 
   @parameterized.parameters(
     ({'topologies': ('hypercube',), 'num_clients': 6}, 'power of two.*base'),
-    ({'topologies': ('ring:send', 'nope')}, "topologies='nope' is unknown"),
-    ({'topologies': ('ring:nope',)}, "has 'nope', which is unknown"),
-    ({'topologies': ()}, 'topologies is empty'),
-    ({'degree': 3}, 'degree=3 has no effect on ring, one_peer_hypercube'),
+    ({'topologies': ('ring', 'nope')}, "topologies='nope' is unknown"),
     (
-      {'topologies': ('random_regular',), 'num_clients': 7, 'degree': 3},
+      {'topologies': ('ring(weights=nope)',)},
+      r'^--topologies=ring\(weights=nope\) --num_clients=8: .*is unknown',
+    ),
+    ({'topologies': ('ring', 'ring')}, 'topologies must differ'),
+    ({'topologies': ()}, 'topologies is empty'),
+    ({'topologies': ('ring(degree=3)',)}, "ring has no option 'degree'"),
+    (
+      {'topologies': ('random_regular(degree=3)',), 'num_clients': 7},
       'product must be even',
     ),
     (
-      {'topologies': ('erdos_renyi',), 'probability': 0.01},
+      {'topologies': ('erdos_renyi(probability=0.01)',)},
       'no connected graph',
     ),
-    ({'topologies': ('file',)}, 'graph_file'),
-    ({'topologies': ('random_digraph',)}, 'random_digraph:send where'),
+    ({'topologies': ('file',)}, r'write file\(path=...\)'),
+    (
+      {'topologies': ('random_digraph',)},
+      r'random_digraph\(weights=send\) where',
+    ),
   )
   def test_says_what_to_change(self, options, message):
     with self.assertRaisesRegex(ValueError, message):
@@ -132,16 +140,20 @@ class ConsensusTest(parameterized.TestCase):
   def test_reads_graphs_and_refuses_disconnected_ones(self):
     path = pathlib.Path(tempfile.mkdtemp()) / 'links.txt'
     path.write_text('# a line\n0 1\n1 2\n2 3\n')
-    config = _config(num_clients=4, topologies=('file',), graph_file=str(path))
+    topology = f'file({str(path)!r})'
+    config = _config(num_clients=4, topologies=(topology, 'path'))
     np.testing.assert_array_equal(
-      gossip.make_graph(config, 'file'), graphs.path(4)
+      mixing.make_graph(topology, 4), graphs.path(4)
+    )
+    np.testing.assert_array_equal(
+      *(mixing.matrices(config.mixer(t)) for t in config.topologies)
     )
     path.write_text('0 1\n2 3\n')
     with self.assertRaisesRegex(ValueError, '2 components.*add links'):
-      _config(num_clients=4, topologies=('file',), graph_file=str(path))
+      _config(num_clients=4, topologies=(topology,))
     path.write_text('0 1\n1 4\n')
     with self.assertRaisesRegex(ValueError, ":2: '1 4' is no link.*0 to 3"):
-      _config(num_clients=4, topologies=('file',), graph_file=str(path))
+      _config(num_clients=4, topologies=(topology,))
 
 
 if __name__ == '__main__':

@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 import pathlib
 import tempfile
+from unittest import mock
 
+import jax
 import numpy as np
 from absl.testing import absltest, parameterized
 
 from experiments import decentralized_training as training
 
+# A step size of its own, that of the optimizer of the others.
+QUASI = 'quasi_global_momentum(learning_rate=0.1, momentum=0.5)'
+
 
 def _quadratic(**options):
   return training.Config(
     **{
-      'task': 'quadratic',
+      'task': 'quadratics',
       'num_clients': 8,
       'num_rounds': 300,
       'eval_every': 100,
@@ -46,7 +51,7 @@ class DecentralizedTrainingTest(parameterized.TestCase):
   def test_quadratics_are_those_of_float64_and_exact_methods_exact(self):
     variants = (
       'gossip_sgd@ring',
-      'd_squared@ring:lazy_metropolis',
+      'd_squared@ring(weights=lazy_metropolis)',
       'extra@ring',
       'gradient_tracking@ring',
     )
@@ -67,9 +72,10 @@ class DecentralizedTrainingTest(parameterized.TestCase):
 
   def test_every_algorithm_runs_and_counts_its_messages(self):
     want = {
-      'quasi_global_momentum@ring': 2 * 20,
+      f'{QUASI}@ring': 2 * 20,
       'choco_sgd@ring': 2 * 20,
       'push_sum@random_digraph': 3 * 20,
+      'matcha_sgd@ring': 20,
       'asynchronous_gossip@ring': 2 * 20,
       'swarm_sgd@ring': 20,
       'robust_gossip@complete': 7 * 20,
@@ -79,7 +85,10 @@ class DecentralizedTrainingTest(parameterized.TestCase):
       'gossip_sgd@alone': 0,
     }
     config = _quadratic(
-      variants=tuple(want), num_rounds=20, eval_every=20, momentum=0.5
+      variants=tuple(want),
+      num_rounds=20,
+      eval_every=20,
+      optimizer='sgd(0.1, momentum=0.5)',
     )
     rows = training.run(config).rows
     for variant, messages in want.items():
@@ -92,7 +101,7 @@ class DecentralizedTrainingTest(parameterized.TestCase):
   def test_one_model_on_the_complete_graph(self):
     config = training.Config(
       num_clients=8,
-      hidden_sizes=(8,),
+      network='mlp(8)',
       variants=('gossip_sgd@complete', 'gossip_sgd@ring'),
     ).smoked()
     rows = training.run(config).rows
@@ -106,25 +115,20 @@ class DecentralizedTrainingTest(parameterized.TestCase):
     self.assertGreater(_last(rows, 'gossip_sgd@ring', 'consensus'), 1e-4)
 
   def test_compressed_messages_are_smaller(self):
-    config = _quadratic(
-      variants=('choco_sgd@ring',),
-      compressor='top_k',
-      keep=0.2,
-      consensus_step=0.2,
-      num_rounds=200,
-    )
+    variant = 'choco_sgd(compress=top_k(keep=0.2), consensus_step=0.2)@ring'
+    config = _quadratic(variants=(variant,), num_rounds=200)
     rows = training.run(config).rows
     # One of five numbers of 32 bits, and 3 bits for its place.
     self.assertAlmostEqual(
-      _last(rows, 'choco_sgd@ring', 'megabytes'), 400 * 35 / 8 / 1e6
+      _last(rows, variant, 'megabytes'), 400 * 35 / 8 / 1e6
     )
-    self.assertLess(_last(rows, 'choco_sgd@ring', 'mean_error'), 0.5)
+    self.assertLess(_last(rows, variant, 'mean_error'), 0.5)
 
   @parameterized.parameters(
     ({'variants': ('d_squared@ring',)}, r'-0\.3333.*-1/3.*lazy_metropolis'),
     ({'variants': ('d_squared@base',)}, 'one fixed mixing matrix'),
-    ({'variants': ('gossip_sgd@ring:send',)}, 'push_sum'),
-    ({'variants': ('gradient_tracking@star:uniform',)}, 'metropolis'),
+    ({'variants': ('gossip_sgd@ring(weights=send)',)}, 'push_sum'),
+    ({'variants': ('gradient_tracking@star(weights=uniform)',)}, 'metropolis'),
     ({'variants': ('swarm_sgd@base',)}, 'no fixed graph'),
     (
       {'variants': ('gossip_sgd@hypercube',), 'num_clients': 6},
@@ -132,30 +136,33 @@ class DecentralizedTrainingTest(parameterized.TestCase):
     ),
     ({'variants': ('sgd',)}, "variants='sgd' is unknown"),
     ({'variants': ('extra@ring', 'extra@ring')}, 'variants must differ'),
-    ({'batch_size': 4}, 'batch_size=4 has no effect'),
-    ({'budget': 0.5}, 'budget=0.5 has no effect'),
-    ({'num_clients': 12}, 'does not split over 8 devices: use 16 clients'),
+    ({'variants': ('choco_sgd(compress=topk)@ring',)}, "mean 'top_k'"),
+    ({'variants': ('extra(period=2)@ring',)}, "no option 'period'"),
+    ({'task': 'quadratics(spread=-1)'}, 'spread must lie in'),
   )
   def test_says_what_to_change(self, options, message):
     with self.assertRaisesRegex(ValueError, message):
       training.run(_quadratic(**{'num_rounds': 0} | options))
 
+  def test_clients_must_split_over_the_devices(self):
+    with (
+      mock.patch.object(jax, 'device_count', return_value=8),
+      self.assertRaisesRegex(ValueError, 'over 8 devices: use 16 clients'),
+    ):
+      training.build(_quadratic(num_clients=12))
+
   def test_refuses_a_disconnected_graph(self):
     path = pathlib.Path(tempfile.mkdtemp()) / 'links.txt'
     path.write_text('0 1\n1 2\n3 4\n')
-    for variant in ('gossip_sgd@file', 'swarm_sgd@file'):
+    for algorithm in ('gossip_sgd', 'swarm_sgd'):
       with self.assertRaisesRegex(ValueError, 'components.*add links'):
-        _quadratic(variants=(variant,), graph_file=str(path))
+        _quadratic(variants=(f'{algorithm}@file({str(path)!r})',))
 
   def test_an_unstable_difference_method_diverges_if_allowed(self):
-    config = _quadratic(
-      variants=('d_squared@ring:best_constant',),
-      allow_unstable=True,
-      learning_rate=0.3,
-    )
+    variant = 'd_squared(allow_unstable=True)@ring(weights=best_constant)'
+    config = _quadratic(variants=(variant,), optimizer='sgd(0.3)')
     rows = training.run(config).rows
-    error = _last(rows, 'd_squared@ring:best_constant', 'error')
-    self.assertFalse(error < 1e3)
+    self.assertFalse(_last(rows, variant, 'error') < 1e3)
 
 
 if __name__ == '__main__':

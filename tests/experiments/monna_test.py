@@ -14,7 +14,7 @@ SMALL = {
   'num_byzantine': 1,
   'num_rounds': 4,
   'eval_every': 2,
-  'examples_per_client': 20,
+  'partition': 'overlapping_dirichlet(alpha=1.0, samples_per_client=20)',
 }
 
 
@@ -52,9 +52,11 @@ class MonnaTest(parameterized.TestCase):
       {'num_byzantine': 3},
       'num_byzantine=3 is too many: a node waits for 4 vectors',
     ),
-    ({'num_byzantine': 7}, 'leaves no correct node'),
+    ({'num_byzantine': 7}, 'leaves no honest client'),
     ({'attack': 'unknown'}, 'unknown'),
     ({'methods': ()}, 'methods is empty'),
+    ({'methods': ('nna(momentum=0.9)',)}, "nna has no option 'momentum'"),
+    ({'attack': 'nan(search=grid)'}, "nan has no option 'search'"),
   )
   def test_impossible_settings_are_refused_at_once(self, options, message):
     with self.assertRaisesRegex(ValueError, message):
@@ -63,6 +65,7 @@ class MonnaTest(parameterized.TestCase):
   def test_smoke(self):
     config = monna.Config().smoked()
     self.assertEqual(config, config.smoked())
+    self.assertEqual(config.methods, ('dsgd', 'monna'))
 
 
 if __name__ == '__main__':

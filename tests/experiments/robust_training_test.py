@@ -25,7 +25,7 @@ SMALL = {
   'rules': ('mean', 'nnm+krum'),
   'num_clients': 7,
   'num_byzantine': 1,
-  'hidden_sizes': (8,),
+  'network': 'mlp(8)',
   'num_rounds': 6,
   'eval_every': 2,
 }
@@ -67,7 +67,7 @@ class RobustTrainingTest(parameterized.TestCase):
 
   def test_seeds_side_by_side_equal_single_runs(self):
     together = _two_seeds()
-    alone = robust_training.run(_config(seed=3)).rows
+    alone = robust_training.run(_config(seeds=(3,))).rows
     pick = lambda rows: {
       (r['step'], r['variant']): r['loss']
       for r in rows
@@ -87,15 +87,26 @@ class RobustTrainingTest(parameterized.TestCase):
   @parameterized.parameters(
     ({'rules': ('krumm',)}, "rules='krumm' is unknown: .*mean 'krum'"),
     ({'rules': ('bulyan',), 'num_byzantine': 2}, r'bulyan needs n >= 4f\+3'),
-    ({'num_byzantine': 7}, 'leaves no honest worker'),
-    ({'attack': 'zero', 'attack_scale': 2.0}, 'has no scale'),
+    ({'num_byzantine': 7}, 'leaves no honest client'),
+    ({'attack': 'zero(scale=2.0)'}, "zero has no option 'scale'"),
+    ({'rules': ('krum(num_neighbours=2)',)}, "mean 'num_neighbors'"),
     ({'dataset': 'mnist'}, 'give --data_dir'),
-    ({'alpha': 0.0}, 'alpha must be positive'),
     ({'rules': ('mean', 'mean')}, 'rules must differ'),
   )
   def test_impossible_settings_are_refused_at_once(self, options, message):
     with self.assertRaisesRegex(ValueError, message):
       _config(**options)
+
+  @parameterized.parameters(
+    ({'partition': 'label_dirichlet(alpha=0)'}, 'alpha must lie in'),
+    ({'partition': 'label_dirichlet'}, r'write label_dirichlet\(alpha=...\)'),
+    ({'network': 'lenet'}, 'takes inputs'),
+    ({'optimizer': 'sgd(-1)'}, 'learning_rate must lie in'),
+    ({'optimizer': 'sgd(schedule=step)'}, "mean 'steps'"),
+  )
+  def test_parts_that_do_not_fit_are_refused_when_built(self, options, message):
+    with self.assertRaisesRegex(ValueError, message):
+      robust_training.build(_config(**options))
 
   def test_default_attack_tells_rules_apart(self):
     config = robust_training.Config()
@@ -105,8 +116,8 @@ class RobustTrainingTest(parameterized.TestCase):
 
     def step(rule, **options):
       own = dataclasses.replace(config, **options)
-      rule = robust_training.make_rule(own, rule)
-      attack = robust_training.make_attack(own, rule)
+      rule = own.make_rule(rule)
+      attack = own.make_attack(rule, num_classes=10)
       sent, _ = attack.apply(
         honest, attack.init(honest[0]), own=honest[:3], key=jax.random.key(0)
       )
@@ -118,13 +129,25 @@ class RobustTrainingTest(parameterized.TestCase):
     np.testing.assert_allclose(step('mean'), -0.8 * mean, rtol=1e-5)
     np.testing.assert_allclose(step('nnm+trimmed_mean'), mean, rtol=1e-5)
     self.assertGreater(np.abs(step('median') - mean).max(), 0.1)
-    # A scale that is given counts, and other attacks keep their own.
+    # An attack that is named has the scale of the library.
     np.testing.assert_allclose(
-      step('mean', attack_scale=1.0), 0.6 * mean, rtol=1e-5
+      step('mean', attack='sign_flip'), 0.6 * mean, rtol=1e-5
     )
     np.testing.assert_allclose(
       step('mean', attack='ipm'), (12 - 0.3) / 15 * mean, rtol=1e-5
     )
+
+  def test_flag_divides_by_its_dimension_by_default(self):
+    # As the official code does: n / m = 15 / 8 times the longer step.
+    config = robust_training.Config()
+    rule = next(r for r in config.rules if r.startswith('flag'))
+    updates = np.random.default_rng(0).normal(size=(15, 20)).astype('float32')
+
+    def apply(spec):
+      made = config.make_rule(spec)
+      return made.apply(updates, made.init(updates[0]))[0]
+
+    np.testing.assert_allclose(apply(rule), apply('flag') * 15 / 8, rtol=1e-5)
 
   def test_declared_number_reaches_the_rules(self):
     with self.assertRaisesRegex(ValueError, r'needs n >= 2f\+3 \(n=7, f=3\)'):
@@ -146,7 +169,7 @@ class RobustTrainingTest(parameterized.TestCase):
         check=False,
       )
       self.assertEqual(bad.returncode, 2, bad.stderr)
-      self.assertIn('leaves no honest worker', bad.stderr)
+      self.assertIn('leaves no honest client', bad.stderr)
       self.assertNotIn('Traceback', bad.stderr)
       self.assertFalse(os.path.exists(f'{folder}/run'))
 
@@ -157,7 +180,7 @@ class KillTest(absltest.TestCase):
   def test_killed_and_resumed_writes_the_same_rows(self):
     flags = [
       *('--rules=median', '--num_clients=4', '--num_byzantine=1'),
-      *('--hidden_sizes=4', '--batch_size=4', '--num_rounds=1500'),
+      *('--network=mlp(4)', '--batch_size=4', '--num_rounds=1500'),
       *('--eval_every=100', '--checkpoint_seconds=0.1', '--outputs='),
     ]
     with tempfile.TemporaryDirectory() as folder:
