@@ -15,17 +15,17 @@ PAPER = papers.Paper(
   source='Sehanobish et al. 2024',
   arxiv='2310.13225',
   functions=(
-    'operators.sample_urf',
-    'operators.urf_phi',
-    'operators.urf_psi',
-    'operators.relu_features',
-    'operators.feature_map',
-    'operators.snnk_dense',
-    'operators.snnk_adapter',
-    'operators.uptrain',
-    'operators.bundle',
-    'operators.bundled_network',
-    'operators.closed_form_readout',
+    'networks.features.sample_urf',
+    'networks.features.urf_phi',
+    'networks.features.urf_psi',
+    'networks.features.relu_features',
+    'networks.features.feature_map',
+    'networks.features.snnk_dense',
+    'networks.features.snnk_adapter',
+    'networks.features.uptrain',
+    'networks.features.bundle',
+    'networks.features.bundled_network',
+    'networks.features.closed_form_readout',
   ),
   binary='snnk',
 )
@@ -34,7 +34,7 @@ PAPER = papers.Paper(
 @functools.cache
 def _kernel(seeds):
   config = snnk.Config(
-    task='kernel', seeds=seeds, num_rf=(16, 64, 256), num_draws=1500
+    task='kernel(num_draws=1500)', seeds=seeds, num_rf=(16, 64, 256)
   )
   found = {}
   for row in snnk.run(config).rows:
@@ -56,7 +56,7 @@ def _final(seeds, task, step=None, **options):
   """Seed means of the last (or another) row of every variant."""
   found = {}
   for row in _rows(seeds, task, **options):
-    if 'num_trained' not in row:
+    if row['split'] == 'train':
       continue
     if step is None or row['step'] <= step:
       found[row['variant'], row['seed']] = row
@@ -244,20 +244,15 @@ def uptraining_equals_low_rank(seeds: tuple[int, ...]) -> tuple[bool, str]:
 )
 def clients_fit_the_same(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Ten clients of few classes fit the pooled optimum."""
-  options = {
-    'num_rounds': 0,
-    'num_rf': (128,),
-    'depth': 1,
-    'ridge': 0.1,
-  }
+  options = {'num_rounds': 0, 'num_rf': (128,)}
+  task = 'bundled(depth=1, ridge=0.1)'
   rule = 'closed form, depth 1, m=128'
-  alone = _final(seeds, 'bundled', **options)[rule]
+  alone = _final(seeds, task, **options)[rule]
   apart = _final(
     seeds,
-    'bundled',
+    task,
     num_clients=10,
-    partition='label_dirichlet',
-    alpha=0.1,
+    partition='label_dirichlet(alpha=0.1)',
     **options,
   )[rule]
   gap = abs(apart['mse'] - alone['mse']) / alone['mse']
