@@ -204,10 +204,8 @@ class CollocationTest(parameterized.TestCase):
   @parameterized.parameters(*physics.DISTANCES)
   def test_distances_vanish_where_solutions_do(self, name):
     y = jnp.array([[0.0, 0.5]])
-    one = name == 'stochastic_elliptic'
-    self.assertEqual(
-      float(physics.DISTANCES[name](y[:, :1] if one else y)[0]), 0
-    )
+    y = y[:, :1] if name == 'stochastic_elliptic' else y
+    self.assertEqual(float(physics.DISTANCES[name](y)[0]), 0.0)
 
 
 if __name__ == '__main__':
