@@ -47,9 +47,7 @@ class Config(problems.RobustConfig):
   unused = ()
 
   problem: str = knob(
-    'antiderivative(resolution=40)',
-    'What is learned.',
-    registry=sets.PROBLEMS,
+    'antiderivative(resolution=40)', 'Learned.', registry=sets.PROBLEMS
   )
   spread: str = knob(
     'length_scale(0.1, 0.5)',
@@ -62,9 +60,7 @@ class Config(problems.RobustConfig):
     low=0.0,
   )
   model: str = knob('deeponet', 'Operator network.', registry=MODELS)
-  loss: str = knob(
-    'relative_l2', 'What is minimized.', registry=operators.LOSSES
-  )
+  loss: str = knob('relative_l2', 'Minimized.', registry=operators.LOSSES)
   functions_per_client: int = knob(
     60, 'Training functions each.', low=1, smoke=8
   )
@@ -111,6 +107,9 @@ class Config(problems.RobustConfig):
     """Checks networks against the problem, and gossip against the clients."""
     super().validate()
     problems.make_spread(self.spread, self.problem)
+    rule = self.make_rule(self.rules[0])
+    if self.make_attack(rule, num_classes=2).poison is not None:
+      raise ValueError(f'attack={self.attack} needs class labels.')
     config_lib.check_different(self.heterogeneities, name='heterogeneities')
     if not self.is_solved:
       points = operators.model_facts(self.model).points
@@ -194,40 +193,25 @@ def _build_one(config: Config, heterogeneity: float) -> runner.Experiment:
   if not config.is_solved:
     return compare(config, problem, algorithms)
 
-  @functools.cache
-  def solved():
-    return problems.closed_form(
-      problem,
-      config.maps(),
-      config.clients(),
-      ridge=MODELS.make(config.model).ridge,
+  ridge = MODELS.make(config.model).ridge
+  solved = functools.cache(
+    lambda: problems.closed_form(
+      problem, config.maps(), config.clients(), ridge=ridge
     )
-
+  )
   # One round suffices, so the closed form is there from the start.
   extra = lambda moments: [r | {'step': moments[0].round} for r in solved()]
   return compare(config, problem, algorithms, extra_rows=extra)
 
 
 def draw(config: Config, rows, directory):
-  """Draws the error over rounds and whom the rules listened to.
-
-  Args:
-    config: knobs.
-    rows: rows of the run.
-    directory: where the pictures go.
-
-  Returns:
-    The paths written.
-  """
+  """Draws the error over rounds and whom the rules listened to."""
   title = (
     f'{config.problem}, {config.model}: {config.num_byzantine} of '
     f'{config.num_clients} clients adversarial ({config.attack})'
   )
-  look = {
-    'ylabel': 'Relative L2 error on test functions',
-    'title': title,
-    'log_y': True,
-  }
+  ylabel = 'Relative L2 error on test functions'
+  look = {'ylabel': ylabel, 'title': title, 'log_y': True}
   if len(config.heterogeneities) > 1:
     path = plots.lines(
       plots.last_rows(rows),

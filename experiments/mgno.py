@@ -52,7 +52,7 @@ class Config(problems.FunctionsConfig):
     choices=('none', 'levels'),
   )
   eval_resolutions: tuple[int, ...] = knob(
-    (), 'Further grids on which the networks are tested.', low=4, smoke=0
+    (), 'Further grids to test on.', low=4, smoke=0
   )
   loss: str = knob(H1, 'What is minimized.', registry=problems.LOSSES)
   input_normalizer: str = knob(
@@ -207,17 +207,9 @@ def draw(config: Config, rows: Sequence[runner.Row], directory) -> list:
       )
     )
   else:
-    paths.append(
-      plots.bars(
-        last,
-        directory / 'models.png',
-        'error',
-        by='norm',
-        group='network and parameters',
-        ylabel=ylabel,
-        title=title,
-      )
-    )
+    group = 'network and parameters'
+    look = {'by': 'norm', 'group': group, 'ylabel': ylabel, 'title': title}
+    paths.append(plots.bars(last, directory / 'models.png', 'error', **look))
   if any(row['split'] == 'rollout' for row in rows):
     paths.append(
       plots.lines(

@@ -5,10 +5,12 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from experiments import federated_operators
-from jaxdl import operators
+from jaxdl import problems
 from jaxdl.networks import features
 
 SMALL = {
+  'problem': 'antiderivative(resolution=8, refinement=4)',
+  'model': 'deeponet((8, 8), (8, 8, 8))',
   'num_clients': 4,
   'num_byzantine': 1,
   'rules': ('mean', 'median'),
@@ -17,73 +19,60 @@ SMALL = {
   'num_rounds': 4,
   'eval_every': 2,
   'batch_size': 4,
-  'hidden_size': 8,
-  'resolution': 8,
   'eval_batch_size': 8,
 }
 
 
 class FederatedOperatorsTest(parameterized.TestCase):
   def test_server_rules_and_gossip_share_the_task(self):
-    config = federated_operators.Config(**SMALL, topologies=('ring',))
+    config = federated_operators.Config(**SMALL, gossip=('gossip_sgd@ring',))
     rows = federated_operators.run(config).rows
     last = {
       r['variant']: r for r in rows if r['split'] == 'test' and r['step'] == 4
     }
-    self.assertEqual(set(last), {'mean', 'median', 'gossip:ring'})
+    self.assertEqual(set(last), {'mean', 'median', 'gossip_sgd@ring'})
     for row in last.values():
       self.assertTrue(np.isfinite(row['relative_l2']))
 
-  def test_smoke_is_small_unless_clients_are_asked_for(self):
-    small = federated_operators.Config().smoked()
-    self.assertEqual(small, small.smoked())
-    self.assertEqual((small.num_clients, small.num_byzantine), (5, 1))
-    for options in (
-      {'num_byzantine': 3},
-      {'num_clients': 20},
-      {'declared_byzantine': 3},
-      {'topologies': ('complete',)},
-    ):
-      config = federated_operators.Config(**options)
-      small = config.smoked()
-      self.assertEqual(
-        (small.num_clients, small.num_byzantine),
-        (config.num_clients, config.num_byzantine),
-      )
-
   def test_networks_on_grids(self):
     config = federated_operators.Config(
-      **{**SMALL, 'rules': ('median',), 'num_rounds': 1, 'eval_every': 1},
-      problem='burgers',
-      model='mgno',
-      channels=4,
-      num_layers=1,
+      **SMALL
+      | {
+        'rules': ('median',),
+        'num_rounds': 1,
+        'eval_every': 1,
+        'problem': 'burgers(resolution=8, num_steps=40)',
+        'spread': 'viscosity(0.05, 0.2)',
+        'model': 'mgno(channels=4, num_layers=1, iterations="10,10,10")',
+      }
     )
     rows = federated_operators.run(config).rows
     self.assertTrue(np.isfinite(rows[-1].get('worker_0', 0.0)))
 
   def test_closed_form_is_that_of_the_pooled_data(self):
     config = federated_operators.Config(
-      **{**SMALL, 'num_rounds': 0, 'rules': ('mean',)},
-      model='snnk',
-      num_features=12,
+      **SMALL
+      | {
+        'num_rounds': 0,
+        'rules': ('mean',),
+        'model': 'snnk(num_features=12, ridge=0.5)',
+      }
     )
-    simulation = federated_operators.simulate(config)
-    rows = federated_operators.closed_form(config, simulation)
-    maps = federated_operators.feature_maps(config)
+    problem, maps = config.learned(1.0), config.maps()
+    rows = problems.closed_form(problem, maps, config.clients(), ridge=0.5)
     split = lambda data, name: np.asarray(data[name], np.float64).reshape(-1, 8)
-    data = simulation.client_data
+    data = problem.data[0]
     h, test = (
       np.asarray(features.bundled_features(x, maps), np.float64)
       for x in (
         split(data, 'inputs').astype(np.float32),
-        split(simulation.test, 'inputs').astype(np.float32),
+        split(problem.test, 'inputs').astype(np.float32),
       )
     )
     readout = np.linalg.solve(
-      h.T @ h + config.ridge * np.eye(12), h.T @ split(data, 'targets')
+      h.T @ h + 0.5 * np.eye(12), h.T @ split(data, 'targets')
     )
-    want = split(simulation.test, 'targets')
+    want = split(problem.test, 'targets')
     errors = np.linalg.norm(test @ readout - want, axis=1)
     errors /= np.linalg.norm(want, axis=1)
     found = {row['split']: row for row in rows}
@@ -99,9 +88,7 @@ class FederatedOperatorsTest(parameterized.TestCase):
     both = federated_operators.run(
       federated_operators.Config(**small, heterogeneities=(0.0, 1.0))
     ).rows
-    alone = federated_operators.run(
-      federated_operators.Config(**small, heterogeneity=1.0)
-    ).rows
+    alone = federated_operators.run(federated_operators.Config(**small)).rows
     of_one = [
       {k: v for k, v in row.items() if k != 'heterogeneity'}
       for row in both
@@ -113,21 +100,18 @@ class FederatedOperatorsTest(parameterized.TestCase):
         if isinstance(value, float):
           np.testing.assert_allclose(got[name], value, rtol=1e-5, atol=1e-7)
 
-  def test_clients_differ_as_asked(self):
-    same = federated_operators.Config(**SMALL, heterogeneity=0.0)
-    self.assertLen(set(federated_operators.spaces(same)[1]), 1)
-    name, values = federated_operators.spaces(
-      federated_operators.Config(**SMALL)
-    )
-    self.assertEqual(name, 'length_scale')
-    np.testing.assert_allclose(values[[0, -1]], [0.1, 0.5], rtol=1e-6)
+  def test_smoke_is_small_and_stable(self):
+    small = federated_operators.Config().smoked()
+    self.assertEqual(small, small.smoked())
+    self.assertEqual((small.num_clients, small.num_byzantine), (5, 1))
 
   @parameterized.parameters(
-    ({'model': 'mgno'}, 'works on grids'),
-    ({'problem': 'darcy'}, 'needs a model on grids'),
-    ({'attack': 'label_flip'}, 'needs class labels'),
+    ({'model': 'mgno(iterations="10,10,10,10,10,10")'}, 'coarsened'),
+    ({'model': 'gno'}, "'gno'"),
+    ({'spread': 'viscosity(0.1, 0.2)'}, "'viscosity'"),
+    ({'attack': 'label_flip'}, 'num_classes'),
     ({'heterogeneities': (1.0, 1.0)}, 'heterogeneities must differ'),
-    ({'ridge': 0.0}, 'ridge must lie'),
+    ({'gossip': ('gossip_sgd@rings',)}, "'rings'"),
   )
   def test_impossible_settings_are_refused_at_once(self, options, message):
     with self.assertRaisesRegex(ValueError, message):
