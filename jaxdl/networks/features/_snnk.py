@@ -43,7 +43,8 @@ def snnk_dense(
     A `Network` from f[..., d] to f[..., o]; `params` is {'psi'}.
 
   Example:
-    >>> layer = snnk_dense(maps_lib.feature_map(jax.random.key(0), 64, 16), 128)
+    >>> layer_map = feature_map(jax.random.key(0), 64, 16)
+    >>> layer = snnk_dense(layer_map, 128)
     >>> params = layer.init(jax.random.key(1), jnp.zeros((1, 64)))
     >>> params['psi'].shape
     (128, 16)
