@@ -24,7 +24,7 @@ from jaxdl.experiment import compare, config as config_lib, runner
 
 knob = runner.knob
 
-# The method whose messages are logged.
+# The first method of this name keeps a log.
 LOGGED = 'one_byte'
 
 
@@ -92,7 +92,13 @@ class Config(problems.TextConfig):
         f'log_rounds={self.log_rounds} is below num_rounds={self.num_rounds}.'
       )
     for method in self.methods:
-      one_byte.traffic(method, (), np.zeros(0), 1)
+      one_byte.check_method(method)
+
+  @property
+  def logged(self) -> str | None:
+    """The method whose messages are logged."""
+    part = one_byte.METHODS.part
+    return next((m for m in self.methods if part(m).name == LOGGED), None)
 
   @property
   def times(self) -> tuple[np.ndarray, np.ndarray]:
@@ -129,10 +135,10 @@ def build(config: Config) -> runner.Experiment:
     for method in config.methods
   }
   equal = None
-  if LOGGED in algorithms:
-    plain = algorithms[LOGGED]
+  if config.logged:
+    plain = algorithms[config.logged]
     room = max(config.log_rounds or config.num_rounds, 1)
-    algorithms[LOGGED] = one_byte.logged(plain, room)
+    algorithms[config.logged] = one_byte.logged(plain, room)
     equal = one_byte.replays(plain)
   shapes = jax.eval_shape(problem.task.init, jax.random.key(0))
   rounds = np.arange(1, config.num_rounds + 1)[:, None]
@@ -148,7 +154,7 @@ def build(config: Config) -> runner.Experiment:
     values['test']['bytes'] = each(sent[name][round])
     every = config.verify_every
     due = moment.last or (every and round % every == 0)
-    if name == LOGGED and round and due:
+    if name == config.logged and round and due:
       model = 4 * sum(x.size for x in jax.tree.leaves(shapes))
       values['replay'] = {
         'replay_equal': equal(moment.state),

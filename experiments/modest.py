@@ -53,7 +53,7 @@ class Config(problems.ClassificationConfig):
     'none',
     'Who comes and goes.',
     registry=sampling.CHURNS,
-    smoke=functools.partial(config_lib.lowered, at=2),
+    smoke=sampling.small_churn,
   )
   target_accuracy: float = knob(
     0.9, 'Accuracy whose time and traffic the table shows.', low=0.0, high=1.0

@@ -86,7 +86,8 @@ class MixtureConfig(_classification.ClassificationConfig):
   )
   kernel_init: str = knob(
     'glorot',
-    'Variance of kernels: 2 / (fan_in + fan_out), or 1 / fan_in as in Caffe.',
+    'Variance of kernels at the start: glorot for 2 / (fan_in + fan_out), '
+    'fan_in for 1 / fan_in as in Caffe, ...',
     choices=networks.KERNEL_INITS,
   )
 

@@ -200,12 +200,7 @@ def text(
   """
   texts = TEXTS.make(dataset, data_dir=data_dir)
   train, test, length = texts.train, texts.test, texts.length
-  network = networks.transformer_lm(
-    width=texts.width,
-    depth=texts.depth,
-    num_heads=texts.num_heads,
-    max_length=length,
-  )
+  network = _reader(texts)
   options = PRETRAININGS.make(pretraining)
   corpus = _corpus(dataset, train[0], options.pop('text_bytes'))
   params = pretrained(network, corpus, length, **options)
@@ -242,6 +237,16 @@ def text(
     metric='accuracy',
     ylabel='Test accuracy',
     test=batches,
+  )
+
+
+def _reader(texts):
+  """The transformer that reads texts."""
+  return networks.transformer_lm(
+    width=texts.width,
+    depth=texts.depth,
+    num_heads=texts.num_heads,
+    max_length=texts.length,
   )
 
 
@@ -348,6 +353,17 @@ class TextConfig(_classification.ClassificationConfig):
   def num_dealt(self) -> int:
     """Text is dealt by itself."""
     return 0 if self.is_text else self.num_clients
+
+  def validate(self) -> None:
+    """Checks the language model, before it is pretrained."""
+    super().validate()
+    if not self.is_text:
+      return
+    with config_lib.naming(pretraining=self.pretraining):
+      PRETRAININGS.make(self.pretraining)
+    if not self.reads_files:
+      with config_lib.naming(dataset=self.dataset):
+        _reader(TEXTS.make(self.dataset, data_dir=None))
 
   def ineffective(self) -> dict[str, str]:
     """A language model takes the place of the network."""

@@ -12,7 +12,7 @@ from jaxdl.experiment import runner
 SMALL = {
   'methods': ('one_byte', 'sgd'),
   'num_clients': 8,
-  'hidden_sizes': (4,),
+  'network': 'mlp(4, activation=tanh)',
   'batch_size': 8,
   'num_rounds': 6,
   'eval_every': 2,
@@ -20,18 +20,13 @@ SMALL = {
   'leave_at': (4,),
 }
 TINY_TEXT = {
-  'dataset': 'sentiment',
+  'dataset': (
+    'sentiment(num_texts=64, length=48, width=8, depth=1, num_heads=2)'
+  ),
+  'pretraining': 'adam(steps=2, batch_size=4, text_bytes=3000)',
   'methods': ('one_byte',),
   'num_clients': 8,
   'batch_size': 4,
-  'width': 8,
-  'depth': 1,
-  'num_heads': 2,
-  'sequence_length': 48,
-  'num_texts': 64,
-  'text_bytes': 3000,
-  'pretrain_steps': 2,
-  'pretrain_batch_size': 4,
   'num_rounds': 2,
   'eval_every': 1,
 }
@@ -73,11 +68,24 @@ class JustOneByteTest(parameterized.TestCase):
 
   def test_a_wrong_log_is_noticed(self):
     experiment, result = _whole()
-    log = result.state['log']
+    state = result.state['one_byte']
+    log = state.log
     wrong = log._replace(codes=log.codes.at[0, 2, 3, 0].add(1))
-    rows = experiment.rows({**result.state, 'log': wrong}, None, 6)
+    changed = {**result.state, 'one_byte': state._replace(log=wrong)}
+    rows = experiment.rows(changed, None, 6)
     (row,) = _select(rows, 'replay')
     self.assertEqual(row['replay_equal'], 0.0)
+
+  def test_the_first_of_several_codes_is_logged(self):
+    methods = ('single', 'one_byte(codec=sign)', 'one_byte(codec=log9)')
+    rows = just_one_byte.run(_config(methods=methods, num_rounds=2)).rows
+    (row,) = [r for r in rows if r['split'] == 'replay']
+    self.assertEqual(row['variant'], methods[1])
+    self.assertEqual(row['replay_equal'], 1.0)
+    # Seven machines send two bits, twice.
+    self.assertEqual(row['log_bytes'], 7 * 2 * 2 / 8)
+    alone = _select(rows, 'test', 'single')
+    self.assertEqual(alone[-1]['bytes'], 0.0)
 
   def test_language_model(self):
     rows = just_one_byte.run(just_one_byte.Config(**TINY_TEXT)).rows
@@ -94,21 +102,28 @@ class JustOneByteTest(parameterized.TestCase):
     text = just_one_byte.Config(dataset='sentiment').smoked()
     self.assertEqual(text, text.smoked())
 
+  def test_a_log_may_be_longer_than_the_run(self):
+    config = _config(methods=('one_byte',), num_rounds=2, log_rounds=5)
+    result = just_one_byte.run(config)
+    self.assertLen(result.state['one_byte'].log.codes[0], 5)
+    self.assertEqual(_select(result.rows, 'replay')[0]['replay_equal'], 1.0)
+
   @parameterized.parameters(
     ({'eps': 0.0}, 'eps'),
-    ({'learning_rate': float('inf')}, 'learning_rate must be finite'),
     ({'samples_per_step': 0}, 'samples_per_step'),
-    ({'codec': 'byte'}, 'unknown'),
-    ({'codec_base': -1.0}, 'base'),
-    ({'aggregate': 'sum'}, 'unknown'),
+    ({'methods': ('one_byte(codec=byte)',)}, "codec='byte' is unknown"),
+    ({'methods': ('one_byte(codec=log_int8(base=-1.0))',)}, 'base'),
+    ({'methods': ('one_byte(aggregate=sum)',)}, 'aggregate'),
+    ({'methods': ('single(distribution=even)',)}, 'distribution'),
     ({'methods': ()}, 'methods'),
     ({'methods': ('sgd', 'sgd')}, 'methods'),
     ({'join_at': (1,) * 9}, '9 entries for 8 machines'),
     ({'join_at': (1,) * 8, 'leave_at': (1,)}, 'machine 0 would leave at 1'),
     ({'log_rounds': 5}, 'log_rounds=5'),
-    ({'dataset': 'sst2_tsv'}, 'data_dir'),
-    ({'dataset': 'sentiment', 'partition': 'shards'}, 'not for texts'),
-    ({'dataset': 'sentiment', 'width': 6, 'num_heads': 4}, 'multiple'),
+    ({'dataset': 'sst2'}, 'data_dir'),
+    ({'dataset': 'sentiment(width=6, num_heads=4)'}, 'multiple'),
+    ({'dataset': 'sentiment(num_texts=1)'}, 'num_texts'),
+    ({'dataset': 'sentiment', 'pretraining': 'adam(steps=-1)'}, 'steps'),
   )
   def test_impossible_settings_are_refused_at_once(self, options, message):
     with self.assertRaisesRegex(ValueError, message):

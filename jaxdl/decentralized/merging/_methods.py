@@ -255,6 +255,9 @@ class Fading:
     kernel_init: rule of `networks.kernel_variances` that they are drawn by.
     graph: bool[N, N].
     self_weight: β of an average.
+
+  Raises:
+    ValueError: if the models start without variance.
   """
 
   def __init__(
@@ -272,6 +275,11 @@ class Fading:
       for path, value in jax.tree_util.tree_leaves_with_path(drawn)
       if value
     }
+    if not self._wanted:
+      raise ValueError(
+        f'kernel_init={kernel_init} starts without a variance that could '
+        'fade: choose another.'
+      )
     self._matrix = gossip_matrix(graph, self_weight)
     self._run = jax.jit(lambda params: jax.lax.map(self._one, params))
 

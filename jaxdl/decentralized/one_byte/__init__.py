@@ -14,6 +14,7 @@ from jaxdl.decentralized.one_byte._log import (
 from jaxdl.decentralized.one_byte._methods import (
   METHODS,
   LoggedState,
+  check_method,
   logged,
   membership,
   replays,
@@ -30,6 +31,7 @@ from jaxdl.decentralized.one_byte._slopes import (
 __all__ = [
   'METHODS',
   'LoggedState',
+  'check_method',
   'logged',
   'membership',
   'replays',

@@ -124,6 +124,31 @@ METHODS = registry.Registry(
 )
 
 
+def check_method(spec: str) -> None:
+  """Checks the options of a method before there is anything to learn.
+
+  Args:
+    spec: a part of `METHODS`.
+
+  Raises:
+    ValueError: if one is unknown or out of range.
+
+  Example:
+    >>> check_method('single(codec=log9)')
+  """
+  nothing = types.Task(
+    lambda key: (), lambda *args, **kwargs: 0.0, lambda *args: {}
+  )
+  METHODS.make(
+    spec,
+    nothing,
+    clients_lib.Clients(1),
+    optimizer=optax.identity(),
+    num_samples=1,
+    eps=1.0,
+  )
+
+
 class LoggedState(NamedTuple):
   """State of `logged`.
 

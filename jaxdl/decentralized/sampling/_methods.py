@@ -176,6 +176,25 @@ CHURNS = registry.Registry(
 )
 
 
+def small_churn(spec: str) -> str:
+  """Lets a change come in round 2 at the latest, for short runs.
+
+  Args:
+    spec: a part of `CHURNS`.
+
+  Returns:
+    The part.
+
+  Example:
+    >>> small_churn('crash'), small_churn('join(at=1)'), small_churn('none')
+    ('crash(at=2)', 'join(at=1)', 'none')
+  """
+  part = CHURNS.part(spec)
+  if 'at' not in CHURNS.options(part.name):
+    return spec
+  return registry.changed(spec, at=min(part.options.get('at', 2), 2))
+
+
 def make_scene(world: str, churn: str, num_nodes: int, seed: int) -> Scene:
   """Draws what all methods share for a seed.
 
