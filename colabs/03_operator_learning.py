@@ -74,44 +74,24 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import optax
 
-from jaxdl import aggregators, attacks, federated, local, operators
-from jaxdl.core import types
-from jaxdl.pde import sets as sets_lib
+from jaxdl import experiment, federated, problems
 
 plt.style.use('tableau-colorblind10')
 
 
-def train(task, functions, *, steps, batch_size, learning_rate):
-  """Trains one model on one set of functions; returns it and its losses."""
-  algorithm = federated.centralized_sgd(
-    task,
-    optimizer=optax.adam(optax.cosine_decay_schedule(learning_rate, steps)),
+def train(problem, *, num_rounds, learning_rate):
+  """Trains one network on the functions of a problem."""
+  optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, num_rounds))
+  return experiment.train(
+    problems.for_task(
+      problem,
+      lambda task: federated.centralized_sgd(task, optimizer=optimizer),
+    ),
+    problem,
+    num_rounds=num_rounds,
+    key=jax.random.key(0),
+    eval_every=max(1, num_rounds // 10),
   )
-  n = len(functions['inputs'])
-
-  def step(state, key):
-    index = jax.random.randint(key, (batch_size,), 0, n)
-    cohort = types.Cohort(
-      client_ids=jnp.arange(1),
-      data={name: x[index][None] for name, x in functions.items()},
-      mask=jnp.ones(1, bool),
-      weights=jnp.ones(1),
-    )
-    state, seen = algorithm.step(state, cohort, key=key)
-    return state, seen['loss']
-
-  keys = jax.random.split(jax.random.key(1), steps)
-  start = algorithm.init(jax.random.key(0))
-  state, losses = jax.jit(lambda s: jax.lax.scan(step, s, keys))(start)
-  return algorithm.params(state), losses
-
-
-def dataset(split):
-  """One split as the arrays that tasks read."""
-  return {
-    'inputs': jnp.asarray(split.inputs),
-    'targets': jnp.asarray(split.targets),
-  }
 
 
 # %% [markdown]
@@ -120,43 +100,45 @@ def dataset(split):
 # A *branch* reads the input function at its sensors, a *trunk* the place where
 # the output is asked for; the prediction is their inner product. All functions
 # share their query points here, so the trunk runs once for all of them.
+# `problems.functions` draws and solves; any network learns from what it gives.
 
 # %%
-sets = sets_lib.make_operator_dataset(
-  'antiderivative',
-  key=jax.random.key(0),
+points = 20 if SMOKE else 100
+functions = problems.functions(
+  f'antiderivative(resolution={points})',
   num_train=50 if SMOKE else 500,
   num_test=20,
-  resolution=20 if SMOKE else 100,
-)
-points = jnp.asarray(sets.train.queries)
-deeponet = operators.deeponet(
-  (8,) if SMOKE else (40, 40),
-  (8,) if SMOKE else (40, 40, 40),
-  activation='gelu',
-)
-task = operators.operator_task(deeponet, dataset(sets.train), points=points)
-params, losses = train(
-  task,
-  dataset(sets.train),
-  steps=5 if SMOKE else 4000,
   batch_size=32,
-  learning_rate=2e-3,
 )
-print(jax.jit(task.evaluate)(params, dataset(sets.test)))
+problem = functions.problem(
+  'deeponet((8,), (8,))'
+  if SMOKE
+  else 'deeponet((40, 40), (40, 40, 40), activation=gelu)'
+)
+state, history = train(
+  problem, num_rounds=5 if SMOKE else 4000, learning_rate=2e-3
+)
+print(f'relative L2 error: {history["test_relative_l2"][-1]:.4f}')
 
 # %%
-inputs, targets = sets.test.inputs[:3], sets.test.targets[:3]
-predicted = jax.jit(lambda p: deeponet.apply(p, inputs, points, aligned=True))(
-  params
-)[..., 0]
+samples = functions.samples
+predicted = jax.jit(
+  lambda params: problem.network.apply(
+    params, *samples['arguments'], aligned=True
+  )
+)(state.params)
 figure, axes = plt.subplots(1, 4, figsize=(13, 2.8))
-axes[0].semilogy(losses)
-axes[0].set(xlabel='Step', ylabel='Relative L2 error', title='Training batches')
+axes[0].semilogy(history['loss'], label='training batches')
+axes[0].semilogy(
+  history['round'], history['test_relative_l2'], 'o-', label='test functions'
+)
+axes[0].set(xlabel='Step', ylabel='Relative L2 error')
+axes[0].legend(fontsize=8)
+place = jnp.linspace(0, 1, points)
 for i, panel in enumerate(axes[1:]):
-  panel.plot(sets.sensors[:, 0], inputs[i], color='0.7', label='input')
-  panel.plot(points[:, 0], targets[i], lw=4, alpha=0.4, label='target')
-  panel.plot(points[:, 0], predicted[i], '--', label='DeepONet')
+  panel.plot(place, samples['inputs'][i], color='0.7', label='input')
+  panel.plot(place, samples['targets'][i], lw=4, alpha=0.4, label='target')
+  panel.plot(place, predicted[i, :, 0], '--', label='DeepONet')
 axes[1].legend(fontsize=8)
 figure.tight_layout()
 
@@ -165,49 +147,39 @@ figure.tight_layout()
 #
 # Each layer is a learned multigrid cycle: convolutions on ever coarser grids,
 # linear and global at the cost of a few stencils. The coefficient of Darcy flow
-# jumps between 3 and 12; the network gives the pressure. Normalisers are part
+# jumps between 3 and 12; the network gives the pressure. Normalizers are part
 # of the network, so that the loss sees physical units.
 
 # %%
-grid = 8 if SMOKE else 32
-sets = sets_lib.make_operator_dataset(
-  'darcy',
-  key=jax.random.key(0),
+functions = problems.functions(
+  f'darcy(resolution={8 if SMOKE else 32})',
+  layout='grid',
   num_train=16 if SMOKE else 300,
   num_test=8 if SMOKE else 50,
-  resolution=grid,
-  layout='grid',
+  batch_size=10,
 )
-mgno = operators.normalized(
-  operators.mgno(
-    channels=4 if SMOKE else 8,
-    num_layers=1 if SMOKE else 3,
-    iterations='10' if SMOKE else '10,10,20',
-    method='patches',
-  ),
-  inputs=operators.fit_normalizer(jnp.asarray(sets.train.inputs)),
-  outputs=operators.fit_normalizer(jnp.asarray(sets.train.targets)),
-)
-task = operators.operator_task(
-  mgno,
-  dataset(sets.train),
+problem = functions.problem(
+  'mgno(channels=4, num_layers=1, iterations="10")'
+  if SMOKE
+  else 'mgno(channels=8, num_layers=3, iterations="10,10,20", method=patches)',
   loss='relative_h1_spectral',
+  inputs='scalar',
+  targets='scalar',
   metrics=('relative_l2', 'relative_h1_spectral'),
 )
-params, losses = train(
-  task,
-  dataset(sets.train),
-  steps=3 if SMOKE else 800,
-  batch_size=10,
-  learning_rate=3e-3,
+state, history = train(
+  problem, num_rounds=3 if SMOKE else 800, learning_rate=3e-3
 )
-print(jax.jit(task.evaluate)(params, dataset(sets.test)))
+print({k: round(float(v[-1]), 4) for k, v in history.items() if 'test' in k})
 
 # %%
+samples = functions.samples
+# Statistics belong to a seed, and so does the network: the first one's.
+network = problem.network(jax.tree.map(lambda x: x[0], problem.data))
+predicted = jax.jit(network.apply)(state.params, *samples['arguments'])
 figure, axes = plt.subplots(2, 4, figsize=(11, 5))
-predicted = jax.jit(mgno.apply)(params, jnp.asarray(sets.test.inputs[:2]))
-for line, (a, u, p) in enumerate(
-  zip(sets.test.inputs, sets.test.targets, predicted, strict=False)
+for line, a, u, p in zip(
+  axes, samples['inputs'], samples['targets'], predicted, strict=False
 ):
   shown = {'coefficient': a, 'pressure': u, 'MgNO': p, 'error': p - u}
   span = {'vmin': float(u.min()), 'vmax': float(u.max())}
@@ -218,7 +190,7 @@ for line, (a, u, p) in enumerate(
     'MgNO': span,
     'error': {'cmap': 'RdBu_r', 'vmin': -most, 'vmax': most},
   }
-  for panel, (name, field) in zip(axes[line], shown.items(), strict=True):
+  for panel, (name, field) in zip(line, shown.items(), strict=True):
     image = panel.imshow(field[..., 0], origin='lower', **looks[name])
     panel.set(title=name, xticks=[], yticks=[])
     figure.colorbar(image, ax=panel, shrink=0.8)
@@ -233,60 +205,36 @@ figure.tight_layout()
 
 # %%
 N, F = (4, 1) if SMOKE else (10, 2)
-length_scales = [0.1] if SMOKE else jnp.geomspace(0.1, 0.5, N)
-clients = [
-  sets_lib.make_operator_dataset(
-    'antiderivative',
-    key=jax.random.key(i),
-    num_train=32,
-    num_test=8,
-    resolution=20 if SMOKE else 40,
-    length_scale=float(length),
-  )
-  for i, length in enumerate(length_scales)
-]
-if SMOKE:  # Each set compiles its own solver.
-  clients = N * clients
-stacked = {
-  name: jnp.stack([dataset(c.train)[name] for c in clients])
-  for name in ('inputs', 'targets')
-}
-test = {
-  name: jnp.concatenate([dataset(c.test)[name] for c in clients])
-  for name in ('inputs', 'targets')
-}
-task = operators.operator_task(
-  deeponet,
-  dataset(clients[0].train),
-  points=jnp.asarray(clients[0].train.queries),
+problem = problems.operator_clients(
+  f'antiderivative(resolution={10 if SMOKE else 40})',
+  'deeponet((8,), (8,))'
+  if SMOKE
+  else 'deeponet((40, 40), (40, 40, 40), activation=gelu)',
+  num_clients=N,
+  spread='length_scale(0.1, 0.5)',
+  # Each length scale compiles its own solver.
+  heterogeneity=0.0 if SMOKE else 1.0,
+  functions_per_client=32,
+  num_test=8 * N,
 )
-rounds = 3 if SMOKE else 600
 compared = ('mean', 'median', 'nnm+trimmed_mean')
 for rule in compared[: 1 if SMOKE else None]:
-  *pre, name = rule.split('+')
   algorithm = federated.robust_sgd(
-    task,
-    aggregators.make_aggregator(name, num_clients=N, num_byzantine=F, pre=pre),
-    num_clients=N,
-    optimizer=optax.adam(2e-3),
-    attack=attacks.make_attack('reverse', num_clients=N, num_byzantine=F),
+    problem.task,
+    rule,
+    N,
+    attack='reverse',
     num_byzantine=F,
+    optimizer=optax.adam(2e-3),
   )
-
-  def step(state, key, algorithm=algorithm):
-    batch_key, step_key = jax.random.split(key)
-    cohort = local.batch_cohort(
-      batch_key, stacked, jnp.ones((N, 32), bool), batch_size=16
-    )
-    state, _ = algorithm.step(state, cohort, key=step_key)
-    error = task.evaluate(algorithm.params(state), test)['relative_l2']
-    return state, error
-
-  keys = jax.random.split(jax.random.key(1), rounds)
-  _, errors = jax.jit(
-    lambda s, step=step, keys=keys: jax.lax.scan(step, s, keys)
-  )(algorithm.init(jax.random.key(0)))
-  plt.semilogy(errors, label=rule)
+  _, history = experiment.train(
+    algorithm,
+    problem,
+    num_rounds=3 if SMOKE else 600,
+    key=jax.random.key(1),
+    eval_every=3 if SMOKE else 20,
+  )
+  plt.semilogy(history['round'], history['test_relative_l2'], label=rule)
 plt.xlabel('Round')
 plt.ylabel('Relative L2 error')
 plt.legend()
