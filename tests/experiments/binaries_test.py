@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 
+import binaries
 import processes
 from absl import flags
 from absl.testing import absltest, parameterized
@@ -44,9 +45,7 @@ BITWISE = ('replay_equal',)
 # One of a kind is compiled in full here, and every one with
 # `JAXDL_TEST_OPTIMIZE=1`.
 IN_FULL = ('decentralized_training', 'deeponet', 'robust_training')
-BINARIES = sorted(
-  p.stem for p in FOLDER.glob('*.py') if 'runner.binary(' in p.read_text()
-)
+BINARIES = binaries.NAMES
 
 
 def arguments(name):

@@ -9,14 +9,14 @@ import pathlib
 import subprocess
 import sys
 
-import binaries_test
+import binaries
 from absl import flags
 from absl.testing import absltest, parameterized
 
 from jaxdl.experiment import _flags
 
 ROOT = pathlib.Path(__file__).parents[2]
-BINARIES = binaries_test.BINARIES
+BINARIES = binaries.NAMES
 MOST_FLAGS = 30
 MOST_LINES = 250
 

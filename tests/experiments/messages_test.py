@@ -15,7 +15,8 @@ import tracemalloc
 import types
 from unittest import mock
 
-from absl import logging
+import binaries
+from absl import flags, logging
 from absl.testing import absltest, parameterized
 
 from experiments import (
@@ -26,18 +27,16 @@ from experiments import (
   mgno,
   modest,
   monna,
+  papers,
   reproduce,
   robust_training,
   single_merging,
   vanishing_variance,
 )
-from jaxdl import papers
-from jaxdl.experiment import _flags, config as config_lib, mixtures, supervised
+from jaxdl import problems
+from jaxdl.experiment import _flags, _main, _renamed, config as config_lib
 
-FOLDER = pathlib.Path(reproduce.__file__).parent
-BINARIES = sorted(
-  p.stem for p in FOLDER.glob('*.py') if 'runner.main(Config' in p.read_text()
-)
+BINARIES = binaries.NAMES
 
 
 class MessagesTest(parameterized.TestCase):
@@ -62,8 +61,11 @@ class MessagesTest(parameterized.TestCase):
       {'variants': ('swarm_sgd@base',)},
       '--variants=swarm_sgd@base .*no fixed graph',
     ),
-    (modest, {'min_models': 20}, '--sample_size=8 .*--min_models=20: '),
-    (just_one_byte, {'codec_base': -2.0}, '--codec_base=-2.0: '),
+    (
+      modest,
+      {'methods': ('modest(sample_size=8, min_models=20)',)},
+      r'^--methods=modest\(sample_size=8, min_models=20\) --num_clients=64: ',
+    ),
   )
   def test_flags_are_named(self, binary, options, want):
     with self.assertRaisesRegex(ValueError, want):
@@ -76,8 +78,8 @@ class MessagesTest(parameterized.TestCase):
     (decentralized_training, 'exceeds the 1347 examples'),
     (just_one_byte, 'exceeds the 1347 examples'),
     (modest, 'exceeds the 1347 examples'),
-    (monna, 'exceeds the 1347 examples'),
-    (robust_training, 'exceeds the 1347 examples'),
+    (monna, 'needs matrices of 80.0 GB each'),
+    (robust_training, 'needs matrices of 80.0 GB each'),
     (single_merging, 'exceeds the 1347 examples'),
   )
   def test_too_many_clients_are_refused_before_anything_is_built(
@@ -93,11 +95,11 @@ class MessagesTest(parameterized.TestCase):
     self.assertLess(tracemalloc.get_traced_memory()[1], 5e7)
 
   def test_as_many_clients_as_examples_are_fine(self):
-    supervised.SupervisedConfig(num_clients=1347)
-    supervised.SupervisedConfig(num_clients=133, dataset='wine')
+    problems.ClassificationConfig(num_clients=1347)
+    problems.ClassificationConfig(num_clients=133, dataset='wine')
     with self.assertRaisesRegex(ValueError, 'exceeds the 133 examples'):
-      supervised.SupervisedConfig(num_clients=134, dataset='wine')
-    mixtures.MixtureConfig(num_clients=1348, data_sampling='resample')
+      problems.ClassificationConfig(num_clients=134, dataset='wine')
+    problems.MixtureConfig(num_clients=1348, partition='resample')
 
   def test_four_matrices_must_fit_into_memory(self):
     with mock.patch.object(config_lib, '_memory', return_value=32 * 1000**2):
@@ -117,32 +119,44 @@ class MessagesTest(parameterized.TestCase):
       self.assertRegex(said, f"^--{field.name}(='no_such' is| must be written)")
       self.assertIn('no_such', said)
       for known in field.default:
-        self.assertIn(re.split('[+@:]', known)[0], said)
+        name = re.split('[@(]', known)[0].split('+')[-1]
+        self.assertIn(name, said)
 
   def test_a_wrong_part_of_an_element_is_named(self):
     for binary, flag, element, part, known in (
-      (consensus, 'topologies', 'ring:near', 'near', 'metropolis'),
       (decentralized_training, 'variants', 'sgd@ring', 'sgd', 'gossip_sgd'),
       (decentralized_training, 'variants', 'gossip_sgd@rng', 'rng', 'ring'),
       (mgno, 'models', 'mgno@l2', 'l2', 'relative_l2'),
-      (mgno, 'model_options', 'fno.chanels=3', 'chanels', 'channels'),
       (robust_training, 'rules', 'nn+krum', 'nn', 'nnm'),
       (robust_training, 'rules', 'nnm+crum', 'crum', 'krum'),
     ):
-      want = f"^{flag}='{re.escape(element)}' has '{part}', .*'{known}'"
+      want = f"^{flag}=.*'{part}'.* is unknown: .*'{known}'"
       with self.assertRaisesRegex(ValueError, want):
         binary.Config(**{flag: (element,)})
+    for binary, flag, element, part, option, known in (
+      (consensus, 'topologies', 'ring(wights=1)', 'ring', 'wights', 'weights'),
+      (mgno, 'models', 'fno(chanels=3)', 'fno', 'chanels', 'channels'),
+      (monna, 'methods', 'scc(radius=3)', 'scc', 'radius', 'clip_radius'),
+      (robust_training, 'attack', 'alie(scal=2)', 'alie', 'scal', 'scale'),
+    ):
+      want = f"^{flag}='{re.escape(element)}': {part} has no option '{option}'"
+      with self.assertRaisesRegex(ValueError, f'{want}: .*{known}'):
+        value = element if flag == 'attack' else (element,)
+        binary.Config(**{flag: value})
 
   def test_more_links_than_others_are_refused(self):
     for binary, more in (
-      (vanishing_variance, {}),
-      (vanishing_variance, {'topology': 'barabasi_albert'}),
-      (consensus, {'topologies': ('random_regular',)}),
-      (decentralized_training, {'variants': ('gossip_sgd@small_world',)}),
+      (vanishing_variance, {'topology': 'barabasi_albert(degree=50)'}),
+      (vanishing_variance, {'topology': 'random_regular(degree=50)'}),
+      (consensus, {'topologies': ('random_regular(degree=50)',)}),
+      (
+        decentralized_training,
+        {'variants': ('gossip_sgd@random_regular(degree=50)',)},
+      ),
     ):
-      want = '--degree=50 is too large for --num_clients=50: .* at most 49'
+      want = 'degree=50 is too large for num_clients=50: .* at most 49'
       with self.assertRaisesRegex(ValueError, want):
-        binary.Config(degree=50, num_clients=50, **more)
+        binary.Config(num_clients=50, **more)
 
   def test_adversaries_without_an_attack_are_explained(self):
     for binary in (robust_training, federated_operators, monna):
@@ -156,7 +170,7 @@ class MessagesTest(parameterized.TestCase):
     self.assertIn('\n  --num_rounds=', text)
     self.assertLessEqual(max(map(len, text.splitlines())), 80)
 
-  def test_operators_have_no_flags_of_labelled_data(self):
+  def test_operators_have_no_flags_of_labeled_data(self):
     names = {f.name for f in dataclasses.fields(federated_operators.Config)}
     idle = (
       *('dataset', 'data_dir', 'partition', 'alpha', 'similarity'),
@@ -166,6 +180,69 @@ class MessagesTest(parameterized.TestCase):
     )
     self.assertLen(set(idle), 17)
     self.assertEmpty(names.intersection(idle))
+
+
+class RenamedTest(parameterized.TestCase):
+  @parameterized.parameters(
+    (
+      robust_training,
+      *('pre_aggregators', 'attack_scale', 'num_components', 'flag_iters'),
+      *('flag_reg', 'flag_normalize', 'noflag_normalize', 'flag_scale'),
+      *('flag_rescale', 'clip_radius', 'bucket_size', 'num_neighbors'),
+      *('alpha', 'similarity', 'classes_per_client', 'shards_per_client'),
+      *('examples_per_client', 'hidden_sizes', 'norm', 'flatten', 'noflatten'),
+      *('learning_rate', 'lr_decay', 'lr_decay_at', 'momentum'),
+      *('weight_decay', 'seed', 'overwrite', 'csv'),
+    ),
+    (
+      monna,
+      *('attack_search', 'alpha', 'examples_per_client', 'hidden_sizes'),
+      *('lr_decay', 'lr_decay_every', 'momentum', 'clip_radius'),
+    ),
+    (
+      consensus,
+      *('weights', 'move', 'graph_file', 'rows', 'degree', 'probability'),
+      *('num_shifts', 'max_degree', 'step_size', 'budget'),
+    ),
+    (
+      decentralized_training,
+      *('weights', 'move', 'graph_file', 'rows', 'degree', 'probability'),
+      *('num_shifts', 'max_degree', 'step_size', 'budget', 'topology'),
+      *('alpha', 'hidden_sizes', 'spread', 'dimension', 'gradient_noise'),
+      *('order', 'learning_rate', 'lr_decay', 'lr_decay_at', 'momentum'),
+      *('weight_decay', 'period', 'compressor', 'keep', 'levels'),
+      *('consensus_step', 'staleness', 'local_steps', 'robust_rule'),
+      *('allow_unstable', 'noallow_unstable'),
+    ),
+  )
+  def test_flags_that_went_say_how_they_are_written_now(self, binary, *old):
+    shown = {field.name for field, _ in _flags._shown(binary.Config)}
+    for name in old:
+      self.assertNotIn(name, shown)
+      said = _renamed.remedy(name, '2')
+      self.assertStartsWith(said, f'there is no flag --{name} any more: write ')
+      self.assertNotIn('{', said)
+      # Flags of this binary, or a part of a spec that several have.
+      named = set(re.findall(r'--(\w+)=', said.partition('write ')[2]))
+      self.assertTrue(not named or named & shown, said)
+
+  @parameterized.parameters(
+    (robust_training, '--attack_scale=1.5', "--attack='...(scale=1.5)'"),
+    (robust_training, '--noflag_normalize', "'flag(normalize=False)'"),
+    (monna, '--clip_radius=5', "--methods='scc(clip_radius=5)'"),
+    (consensus, '--degree=3', "'...(degree=3)' in the spec of a topology"),
+    (decentralized_training, '--keep=0.1', 'compress=top_k(keep=0.1)'),
+  )
+  def test_the_command_says_it(self, binary, arg, want):
+    said = io.StringIO()
+    with (
+      mock.patch.object(_main.flags, 'FLAGS', flags.FlagValues()),
+      contextlib.redirect_stderr(said),
+      self.assertRaises(SystemExit) as caught,
+    ):
+      _main._parse(binary.Config, ['binary', arg], 'binary')
+    self.assertEqual(caught.exception.code, 2)
+    self.assertIn(want, ' '.join(said.getvalue().split()))
 
 
 class ReproduceTest(parameterized.TestCase):
@@ -253,13 +330,12 @@ class ReproduceTest(parameterized.TestCase):
       fake.run(fake.Config(seeds=seeds))
       self.fail('the figures of a smoke mean nothing')
 
-    paper = next(p for p in papers.PAPERS if p.claims)
+    claim.text = 'text'
+    paper = papers.load('monna')
     run = fake.run
     with (
       mock.patch.dict(sys.modules, {fake.__name__: fake}),
-      mock.patch.object(
-        reproduce, 'claims_of', return_value={'c': ('text', claim)}
-      ),
+      mock.patch.object(papers, 'claims', return_value={'c': claim}),
     ):
       self.assertIn('c runs', reproduce.smoke(paper))
     self.assertEqual([c.num_rounds for c in seen], [3])
