@@ -8,11 +8,14 @@ from experiments import vanishing_variance
 
 SMALL = {
   'num_clients': 8,
-  'degree': 3,
-  'hidden_sizes': (16, 16),
+  'topology': 'random_regular(degree=3)',
+  'network': 'mlp((16, 16))',
   'num_rounds': 4,
   'eval_every': 2,
 }
+
+
+CORRECTED = 'corrected(target=self, biases=True)'
 
 
 def _config(**options):
@@ -27,10 +30,10 @@ class VanishingVarianceTest(parameterized.TestCase):
   def test_variance_is_that_of_theory_or_kept(self):
     config = _config(
       methods=('plain', 'corrected', 'initial'),
-      hidden_sizes=(128, 128),
+      network='mlp((128, 128))',
       num_rounds=2,
       eval_every=1,
-      learning_rate=0.001,
+      optimizer='sgd(0.001, momentum=0.9)',
     )
     rows = [
       r for r in vanishing_variance.run(config).rows if r['split'] == 'variance'
@@ -45,17 +48,16 @@ class VanishingVarianceTest(parameterized.TestCase):
       np.testing.assert_allclose(ratio['corrected', t], 1.0, rtol=0.03)
       if t:
         np.testing.assert_allclose(ratio['initial', t], 1.0, rtol=1e-4)
-    layers = [n for n in rows[0] if n.startswith('params/')]
+    layers = [n for n in rows[0] if n.endswith('/kernel')]
     self.assertLen(layers, 3)
 
   def test_starts_and_seeds(self):
     config = _config(
-      methods=('federated', 'common_start', 'alone', 'corrected_self'),
+      methods=('federated', 'common_start', 'alone', CORRECTED),
       seeds=(0, 2),
-      alpha=0.5,
+      partition='resample(alpha=0.5)',
       num_rounds=1,
-      correct_biases=True,
-      kernel_start='fan_in',
+      kernel_init='fan_in',
     )
     rows = vanishing_variance.run(config).rows
     first = {
@@ -78,23 +80,32 @@ class VanishingVarianceTest(parameterized.TestCase):
     ({'methods': ()}, 'methods is empty'),
     ({'methods': ('plain', 'plain')}, 'methods must differ'),
     ({'methods': ('best',)}, "methods='best' is unknown"),
-    ({'beta': 1.5}, 'beta must lie in'),
-    ({'vc_eps': -1.0}, 'vc_eps must lie in'),
-    ({'num_clients': 9, 'degree': 3}, 'their product must be even'),
-    ({'turn_low': 3, 'turn_high': 2}, 'turn_high=2 must be at least'),
+    ({'self_weight': 1.5}, 'self_weight must lie in'),
+    ({'methods': ('corrected(eps=-1.0)',)}, 'eps must lie in'),
+    ({'methods': ('corrected(target=best)',)}, 'target'),
+    ({'methods': ('sampled(rate=0.0)',)}, 'rate'),
+    ({'num_clients': 9}, 'their product must be even'),
+    ({'turns': 'turns(low=3, high=2)'}, 'high=2 must be at least'),
     ({'topology': 'hypercube', 'num_clients': 6}, 'hypercube'),
+    ({'topology': 'random_matching'}, 'is no fixed graph'),
     (
-      {'topology': 'barabasi_albert', 'num_clients': 4, 'degree': 8},
+      {'topology': 'barabasi_albert(degree=8)', 'num_clients': 4},
       'degree=8 is too large',
     ),
-    (
-      {'data_sampling': 'partition', 'partition': 'label_dirichlet'},
-      'alpha=inf has no meaning',
-    ),
+    ({'kernel_init': 'zeros'}, 'kernel_init=zeros starts without a variance'),
   )
   def test_impossible_settings_are_refused_at_once(self, options, message):
     with self.assertRaisesRegex(ValueError, message):
-      _config(**options)
+      vanishing_variance.build(_config(**options))
+
+  def test_graphs_that_grow(self):
+    config = _config(
+      methods=('plain',), topology='barabasi_albert(degree=3)', num_rounds=1
+    )
+    rows = vanishing_variance.run(config).rows
+    # One link for each newcomer.
+    sent = [r['messages'] for r in rows if 'messages' in r]
+    self.assertEqual(sent[-1], 2 * 7)
 
 
 if __name__ == '__main__':
