@@ -174,6 +174,7 @@ def periodic(
   talk: Talk, num_clients: int, num_rounds: int, *, period: int = 10
 ) -> _mixers.Mixer:
   """The talk, and the exact average in every so many rounds."""
+  checks.integer(period, name='period', low=1)
   rate = _communication.communication_schedule(
     'fixed', num_rounds, start=talk.rate
   )
