@@ -14,7 +14,7 @@ import optax
 from absl.testing import absltest, parameterized
 
 from jaxdl import decentralized, federated
-from jaxdl.core import clients as clients_lib, types
+from jaxdl.core import clients as clients_lib, registry, types
 
 N, B, D = 8, 2, 3
 
@@ -43,6 +43,7 @@ class Case:
     spreads: whether it takes `Clients(mesh=...)`.
     masks: whether clients with `mask=False` have no effect.
     one: `make` for one client, None for `make` itself.
+    alone: whether one client is enough.
   """
 
   label: str
@@ -51,6 +52,7 @@ class Case:
   spreads: bool = True
   masks: bool = False
   one: Callable[[Any], types.Algorithm] | None = None
+  alone: bool = True
 
 
 def _robust(clients, **options):
@@ -74,6 +76,19 @@ _MONNA = functools.partial(
   num_byzantine=2,
 )  # fmt: skip
 
+
+def _over(spec, **facts):
+  """A case of `decentralized.ALGORITHMS`; one client has no link."""
+
+  def make(clients, spec=spec):
+    return decentralized.make_algorithm(
+      spec, TASK, clients, optimizer=optax.sgd(0.1)
+    )
+
+  one = functools.partial(make, spec=f'{registry.pair(spec)[0]}@complete')
+  return Case(spec, make, one=one, **({'masks': True} | facts))
+
+
 CASES = (
   Case('robust_sgd', _ATTACKED, one=functools.partial(_robust, rule='mean')),
   Case(
@@ -91,6 +106,21 @@ CASES = (
     lambda clients: federated.centralized_sgd(TASK, optimizer=optax.adam(0.1)),
     spreads=False,
   ),
+  _over('gossip_sgd'),
+  _over('gossip_sgd(order=combine_then_adapt)@base'),
+  _over('periodic_gossip(period=2)'),
+  _over('local_sgd(period=2)'),
+  _over('periodic_averaging(period=2)'),
+  _over('matcha_sgd'),
+  _over('robust_gossip', spreads=False),
+  _over('d_squared@ring(weights=lazy_metropolis)'),
+  _over('extra'),
+  _over('gradient_tracking'),
+  _over('quasi_global_momentum(0.1)'),
+  _over('choco_sgd(compress=top_k(keep=0.4))'),
+  _over('push_sum@directed_ring'),
+  _over('asynchronous_gossip', spreads=False),
+  _over('swarm_sgd', spreads=False, alone=False),
 )  # fmt: skip
 
 
@@ -200,7 +230,7 @@ class AlgorithmsContractTest(parameterized.TestCase):
         state, _ = step(state, _cohort_of(case, t), key=jax.random.key(t))
       _close(state, _two_rounds(case)[0])
 
-  @parameterized.named_parameters(_named())
+  @parameterized.named_parameters(_named(lambda case: case.alone))
   def test_one_client(self, case):
     algorithm = (case.one or case.make)(clients_lib.Clients(1))
     state = algorithm.init(jax.random.key(0))
@@ -208,10 +238,8 @@ class AlgorithmsContractTest(parameterized.TestCase):
     for leaf in jax.tree.leaves((algorithm.params(state), metrics['loss'])):
       self.assertTrue(np.isfinite(leaf).all())
 
-  @parameterized.named_parameters(_named())
+  @parameterized.named_parameters(_named(lambda case: case.masks))
   def test_padding_has_no_effect(self, case):
-    if not case.masks:
-      self.skipTest('needs all of its clients')
     _, step, _ = _program(case)
     state, _ = _two_rounds(case)
     cohort = _cohort_of(case)
