@@ -107,7 +107,7 @@ class Config(problems.ClassificationConfig):
     super().validate()
     config_lib.check_different(self.sizes, name='num_rf')
     features.FEATURES.make(self.features)
-    assert self.hidden_sizes  # Networks without any are refused.
+    _ = self.hidden_sizes  # Refuses networks without any.
 
   def smoked(self) -> 'Config':
     """Two sizes."""
@@ -193,7 +193,9 @@ def draw(config: Config, rows, directory):
   Returns:
     The paths written.
   """
-  title = f'{config.facts.title}: {config.dataset}, {config.task}'
+  title = f'{config.facts.title}: {config.dataset}'
+  transfer = TASKS.value(config.task, 'transfer')
+  title += f', {transfer}' if transfer else ''
   ended = final(rows)
   regression = 'r2' in ended[0]
   labels = {
@@ -226,13 +228,15 @@ def draw(config: Config, rows, directory):
   means = {name: float(np.mean(values)) for name, values in closed.items()}
   best = max(means, key=means.get, default=None)
   if later:
+    drawn = {r['variant'] for r in later}
+    of = f' of the {drawn.pop()}' if len(drawn) == 1 else ''
     paths.append(
       plots.lines(
         later,
         directory / 'rounds.png',
         quality,
         xlabel='Step of the optimizer',
-        ylabel=labels[quality],
+        ylabel=labels[quality] + of,
         title=title,
         reference=None if best is None else {best: means[best]},
       )

@@ -57,6 +57,26 @@ class BundledTest(parameterized.TestCase):
         column * slope + shift, want, atol=1e-5 * np.abs(want).max()
       )
 
+  def test_diabetes_is_a_regression_of_the_whole_source(self):
+    got = data.load_dataset('diabetes', seed=1)
+    self.assertEqual(got.num_classes, 0)
+    self.assertEqual(got.train_inputs.shape, (332, 10))
+    self.assertEqual(got.test_labels.shape, (110, 1))
+    self.assertAlmostEqual(float(got.train_labels.mean()), 0.0, places=5)
+    self.assertAlmostEqual(float(got.train_labels.std()), 1.0, places=5)
+    raw = sklearn_datasets.load_diabetes()
+    x = np.concatenate([got.train_inputs, got.test_inputs])
+    y = np.concatenate([got.train_labels, got.test_labels])[:, 0]
+    # One row each, with the target that belongs to it.
+    mine, theirs = np.lexsort(x.T), np.lexsort(raw.data.astype('float32').T)
+    np.testing.assert_array_equal(x[mine], raw.data.astype('float32')[theirs])
+    slope, shift = np.polyfit(y[mine], raw.target[theirs], 1)
+    np.testing.assert_allclose(
+      y[mine] * slope + shift, raw.target[theirs], rtol=1e-4, atol=1e-3
+    )
+    with self.assertRaisesRegex(ValueError, 'test_fraction must'):
+      data.load_diabetes(test_fraction=1.0)
+
   def test_split_depends_on_the_seed_alone(self):
     a, b, c = (data.load_wine(seed=s).test_inputs for s in (0, 0, 1))
     np.testing.assert_array_equal(a, b)

@@ -12,7 +12,7 @@ from jaxdl.networks import features
 
 
 def _toy(x, labels, num_classes=0):
-  return data.Dataset(x, labels, x, labels, num_classes=num_classes)
+  return data.Dataset(x, labels, x, labels, num_classes, 'toy')
 
 
 class ScaledTest(parameterized.TestCase):
