@@ -205,7 +205,16 @@ def _build_one(config: Config, heterogeneity: float) -> runner.Experiment:
 
 
 def draw(config: Config, rows, directory):
-  """Draws the error over rounds and whom the rules listened to."""
+  """Draws the error over rounds and whom the rules listened to.
+
+  Args:
+    config: knobs.
+    rows: rows of the run.
+    directory: where the pictures go.
+
+  Returns:
+    The paths written.
+  """
   title = (
     f'{config.problem}, {config.model}: {config.num_byzantine} of '
     f'{config.num_clients} clients adversarial ({config.attack})'

@@ -109,7 +109,7 @@ class FederatedOperatorsTest(parameterized.TestCase):
     ({'model': 'mgno(iterations="10,10,10,10,10,10")'}, 'coarsened'),
     ({'model': 'gno'}, "'gno'"),
     ({'spread': 'viscosity(0.1, 0.2)'}, "'viscosity'"),
-    ({'attack': 'label_flip'}, 'num_classes'),
+    ({'attack': 'label_flip'}, 'needs class labels'),
     ({'heterogeneities': (1.0, 1.0)}, 'heterogeneities must differ'),
     ({'gossip': ('gossip_sgd@rings',)}, "'rings'"),
   )
