@@ -59,9 +59,9 @@ def scratch_candidates(
     Candidates by name.
 
   Example:
-    >>> from jaxdl.networks import mlp
+    >>> from jaxdl.networks import features, mlp
     >>> found = scratch_candidates(
-    ...   mlp(16, 10), Features(), 64, (16, 10), sizes=[4]
+    ...   mlp(16, 10), features.Features(), 64, (16, 10), sizes=[4]
     ... )
     >>> list(found)
     ['dense', 'SNNK, m=4', 'low rank 1', '22 random Fourier features']
@@ -111,7 +111,9 @@ def bundle_candidates(
     Candidates by name.
 
   Example:
-    >>> list(bundle_candidates(Features(), 3, (8, 8, 2), [4], bundle_depth=1))
+    >>> from jaxdl.networks import features
+    >>> how = features.Features()
+    >>> list(bundle_candidates(how, 3, (8, 8, 2), [4], bundle_depth=1))
     ['1 of 2 layers bundled, m=4', 'deep MLP']
   """
   family = f'{bundle_depth} of {len(layers) - 1} layers bundled'
@@ -155,9 +157,9 @@ def adapter_candidates(
     Candidates by name.
 
   Example:
-    >>> from jaxdl.networks import mlp
+    >>> from jaxdl.networks import features, mlp
     >>> base = mlp(8, 2).init(jax.random.key(0), jax.numpy.zeros((1, 3)))
-    >>> found = adapter_candidates(base, Features(), 3, [4])
+    >>> found = adapter_candidates(base, features.Features(), 3, [4])
     >>> sorted({candidate.family for candidate in found.values()})
     ['BitFit', 'LoRA', 'SNNK adapter', 'bottleneck', 'everything', 'head alone']
   """
@@ -228,9 +230,10 @@ def conversion_candidates(
     ValueError: if there is none to convert, or no such.
 
   Example:
-    >>> from jaxdl.networks import mlp
+    >>> from jaxdl.networks import features, mlp
     >>> base = mlp(8, 2).init(jax.random.key(0), jax.numpy.zeros((1, 3)))
-    >>> list(conversion_candidates(base, Features(), 3, [4], mapped=[0]))
+    >>> how = features.Features()
+    >>> list(conversion_candidates(base, how, 3, [4], mapped=[0]))
     ['unchanged', 'SNNK, m=4', 'SNNK, drawn afresh, m=4', 'low rank 2']
   """
   if not mapped:
