@@ -15,7 +15,7 @@ WORKERS ?= 2
 help:
 	@echo 'make demo       install into .venv and run the main experiment'
 	@echo 'make test       install into .venv and run the whole test suite'
-	@echo 'make nightly    the suite compiled in full, without optimisation, without fusion'
+	@echo 'make nightly    the suite compiled in full, without optimization, without fusion'
 	@echo 'make lint       check format, style and types'
 	@echo 'make format     rewrite files in the house format'
 	@echo 'make reproduce  rerun the claims of all papers (hours)'

@@ -144,7 +144,7 @@ for i, (name, rule) in enumerate(compared.items()):
   value = jax.jit(functools.partial(aggregators.weights_of, rule))(updates)
   axes.bar(np.arange(15) + 0.25 * (i - 1), value, 0.25, label=name)
 axes.axvspan(11.5, 14.5, color='0.9', zorder=0)
-axes.set(xlabel='Worker (grey: adversarial)', ylabel='Weight')
+axes.set(xlabel='Worker (gray: adversarial)', ylabel='Weight')
 axes.legend()
 plt.show()
 

@@ -15,7 +15,7 @@
 # %% [markdown]
 # # Mixing matrices
 #
-# Clients without a server average with their neighbours, X ← W X. We draw
+# Clients without a server average with their neighbors, X ← W X. We draw
 # topologies, look at how fast they agree, and train over them: what decides is
 # not the number of links but how soon everybody has heard of everybody.
 
@@ -88,7 +88,7 @@ plt.style.use('tableau-colorblind10')
 #
 # A graph and a weight rule make a matrix, `W[i, j]` is the weight that i gives
 # to what it hears from j. Other families change their links every round; the
-# colours below are rounds.
+# colors below are rounds.
 
 # %%
 N = 12

@@ -25,7 +25,7 @@ from experiments import papers
 from jaxdl.experiment import runner
 
 FLAGS = flags.FLAGS
-_KEYS = ', '.join(papers.keys())
+_KEYS = ', '.join(papers.names())
 _FLAGS = {
   'papers': (['all'], f"Keys of the index, or 'all'; from {_KEYS}."),
   'seeds': (['0', '1', '2'], 'Seeds of every experiment.'),
@@ -60,7 +60,7 @@ def chosen(names: list[str]) -> list[papers.Paper]:
   Raises:
     ValueError: for unknown keys, or none.
   """
-  known = {key: papers.load(key) for key in papers.keys()}
+  known = {key: papers.load(key) for key in papers.names()}
   if names == ['all']:
     return list(known.values())
   if not names:
@@ -162,7 +162,7 @@ def merge(path: pathlib.Path, sections: dict[str, list[str]]) -> None:
     for part in path.read_text().split('\n## ')[1:]:
       old[part.split(':', 1)[0]] = ('## ' + part.rstrip()).split('\n')
   old.update(sections)
-  order = papers.keys()
+  order = papers.names()
   keys = sorted(old, key=lambda k: order.index(k) if k in order else 999)
   text = _HEADER + '\n' + '\n\n'.join('\n'.join(old[k]) for k in keys) + '\n'
   path.parent.mkdir(parents=True, exist_ok=True)

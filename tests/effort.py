@@ -2,7 +2,7 @@
 """How hard the compiler tries in a test.
 
 With an empty cache most of the time of the suite is compilation, and most of
-that is the optimiser and the emitters behind it. What tests of rules, orders,
+that is the optimizer and the emitters behind it. What tests of rules, orders,
 weights and codes ask does depend on them: a quotient that is computed twice in
 one fusion, a sum in another order. So those files are compiled as users have
 it. The other files ask how parts work together; they are compiled three to

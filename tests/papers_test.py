@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 
 class PapersTest(parameterized.TestCase):
-  @parameterized.parameters(*papers.keys())
+  @parameterized.parameters(*papers.names())
   def test_paper(self, key):
     paper = papers.load(key)
     for name in paper.functions:
@@ -33,7 +33,7 @@ class PapersTest(parameterized.TestCase):
 
   def test_every_claim_is_in_the_reproduction(self):
     text = (ROOT / 'REPRODUCTION.md').read_text()
-    for key in papers.keys():
+    for key in papers.names():
       section = text.split(f'\n## {key}:', 1)[1].split('\n## ', 1)[0]
       for name in papers.claims(key):
         self.assertIn(f'(`{name}`)', section)

@@ -14,7 +14,7 @@ def environment(*, keep_programs=True, quick=False, **more):
     keep_programs: whether compiled programs come from the cache of the tests.
       Not for programs over several devices: read back from it, their
       collectives may meet in the wrong order.
-    quick: whether to compile with little optimisation, where nothing that is
+    quick: whether to compile with little optimization, where nothing that is
       asked depends on it; see `effort`.
     **more: further variables.
 

@@ -68,7 +68,7 @@ def neojax_deeponet(u: chex.Array, y: chex.Array) -> Contender:
 
 
 def neojax_fno(f: chex.Array, modes: int, width: int) -> Contender:
-  """Four blocks, no normalisation, grid coordinates appended."""
+  """Four blocks, no normalization, grid coordinates appended."""
 
   def build(lib):
     return lib.FNO(

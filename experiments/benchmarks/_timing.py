@@ -62,7 +62,7 @@ def measure(fns: Mapping[str, Callable[[], Any]], *, rounds: int) -> Times:
   try:
     order = np.random.default_rng(0)
     for _ in range(rounds):
-      # Shuffled: nobody always follows the same neighbour.
+      # Shuffled: nobody always follows the same neighbor.
       for name in order.permutation(list(fns)).tolist():
         begin = time.perf_counter()
         jax.block_until_ready(fns[name]())

@@ -155,7 +155,7 @@ def distance_rules(n: int, d: int, rounds: int) -> list[str]:
   times = _timing.measure(
     {
       'gram': call(gram_lib.gram, x),
-      'centred_gram': call(gram_lib.centred_gram, x),
+      'centered_gram': call(gram_lib.centered_gram, x),
       'X @ X.T': call(lambda x: x @ x.T, x),
       'symmetric half': call(half_gram, x),
       'symmetric half, blocks': call(blocked_half_gram, x),
@@ -167,7 +167,7 @@ def distance_rules(n: int, d: int, rounds: int) -> list[str]:
     f'Gram matrix, N = {n}, D = {d}',
     [
       claim('gram', 'X @ X.T', faster=1),
-      claim('centred_gram', 'X @ X.T', faster=1),
+      claim('centered_gram', 'X @ X.T', faster=1),
       claim('symmetric half', 'X @ X.T'),
       claim('symmetric half, blocks', 'gram'),
     ],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Times decentralised SGD: against a loop over clients, and against N.
+"""Times decentralized SGD: against a loop over clients, and against N.
 
 Two parts: rounds of D-PSGD on digits with 64 clients, as one program per round
 and as a Python loop over clients; time and memory of one gossip step and of one

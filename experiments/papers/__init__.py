@@ -59,7 +59,7 @@ def claim(text: str) -> Callable[[Check], Check]:
 
 
 @functools.cache
-def keys() -> tuple[str, ...]:
+def names() -> tuple[str, ...]:
   """Returns the keys of all papers, by folder of their first function."""
   found = [m.name for m in pkgutil.iter_modules(__path__) if m.name[0] != '_']
   return tuple(sorted(found, key=lambda key: (load(key).functions[0], key)))
@@ -106,7 +106,7 @@ def table() -> str:
     Markdown.
   """
   lines, before = [], ''
-  for key in keys():
+  for key in names():
     paper = load(key)
     folder = paper.functions[0].split('.')[0]
     if folder != before:

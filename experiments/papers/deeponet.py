@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DeepONet: small generalisation error, and what the error is due to."""
+"""DeepONet: small generalization error, and what the error is due to."""
 
 import functools
 import time

@@ -9,7 +9,7 @@ from experiments import modest, papers
 from jaxdl import experiment
 
 PAPER = papers.Paper(
-  title='MoDeST: decentralised sampling',
+  title='MoDeST: decentralized sampling',
   source='de Vos et al. 2023',
   arxiv='2302.13837',
   functions=(
@@ -53,7 +53,7 @@ def _to_target(seeds, method, name):
 
 
 @papers.claim(
-  'Decentralised sampling makes exactly the models of federated averaging'
+  'Decentralized sampling makes exactly the models of federated averaging'
 )
 def same_models_as_a_server(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """All test losses equal those of federated averaging, bit for bit."""
@@ -86,7 +86,7 @@ def survives_a_crash(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return lowest >= 0.9 and not stalled, figure
 
 
-@papers.claim('Several times fewer bytes to 90 % than decentralised SGD')
+@papers.claim('Several times fewer bytes to 90 % than decentralized SGD')
 def fewer_bytes_than_gossip(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """To 90 %, one-peer D-SGD sends >= 3 times, on a ring >= 8 times as much."""
   ours = _to_target(seeds, 'modest', 'megabytes')

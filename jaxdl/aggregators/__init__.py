@@ -42,7 +42,7 @@ off by up to 1e-38 below.
 clients, leaves [N / P, ...], and gives every device the update of all. Cast the
 parameters first: jax sums the gradient of a value that all devices share over
 the devices unless `check_vma=False`, and clients would silently learn from
-their neighbours' gradients. And average the update over the devices, which hold
+their neighbors' gradients. And average the update over the devices, which hold
 the same one: that is how jax knows. The same lines are right for both settings
 of `check_vma` and for every rule:
 

@@ -153,10 +153,10 @@ def meamed(
 
   def kernel(x, count):
     rows = order.widen(order.sorted_rows(x))
-    centre = order.median_of(rows, count=count)
+    center = order.median_of(rows, count=count)
     kept = {'num_kept': count - f, 'max_moves': f}
-    mean = order.nearest_mean(rows, centre, **kept)
-    window = order.nearest_window(rows, centre, **kept)
+    mean = order.nearest_mean(rows, center, **kept)
+    window = order.nearest_window(rows, center, **kept)
     return _families.Average(mean, *window, count - f)
 
   return _families.coordinate_rule(
@@ -202,10 +202,10 @@ def phocas(
 
   def kernel(x, count):
     rows = order.widen(order.sorted_rows(x))
-    centre = order.window_mean(rows, f, count - f)
+    center = order.window_mean(rows, f, count - f)
     kept = {'num_kept': count - f, 'max_moves': f}
-    mean = order.nearest_mean(rows, centre, **kept)
-    window = order.nearest_window(rows, centre, **kept)
+    mean = order.nearest_mean(rows, center, **kept)
+    window = order.nearest_window(rows, center, **kept)
     return _families.Average(mean, *window, count - f)
 
   return _families.coordinate_rule(

@@ -251,10 +251,10 @@ def bulyan(
     if view.present is None:
       # The chosen number is static unless a client was not finite.
       count = theta
-    centre = order.median_of(rows, count=count)
+    center = order.median_of(rows, count=count)
     kept = {'num_kept': count - 2 * f, 'max_moves': 2 * f}
-    mean = order.nearest_mean(rows, centre, **kept)
-    window = order.nearest_window(rows, centre, **kept)
+    mean = order.nearest_mean(rows, center, **kept)
+    window = order.nearest_window(rows, center, **kept)
     return _families.Average(mean, *window, count - 2 * f)
 
   if view.coefficients is None:
@@ -439,7 +439,7 @@ def _check_pivot(pivot, n):
 
 def _nearest(updates, pivot, num_byzantine, axis_name):
   n = _families.num_vectors(updates, axis_name)
-  f = _families.check_tolerance('nearest neighbour averaging', n, num_byzantine)
+  f = _families.check_tolerance('nearest neighbor averaging', n, num_byzantine)
   _check_pivot(pivot, n)
 
   def weights_fn(view):

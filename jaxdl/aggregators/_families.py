@@ -125,7 +125,7 @@ def full_precision(fn: Callable[..., T]) -> Callable[..., T]:
   """Makes every matrix product in a function a full-precision one.
 
   Accelerators round float32 factors to 10 bits by default, which reorders
-  neighbours; the matrices here are at most N x N.
+  neighbors; the matrices here are at most N x N.
 
   Args:
     fn: any function of arrays.

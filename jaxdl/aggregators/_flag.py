@@ -211,7 +211,7 @@ def flag_aggregator(
 ) -> chex.ArrayTree:
   """Averages the updates after projecting them on the subspace they share.
 
-  The m-dimensional subspace minimises the sum of sqrt(1 - v_i), v_i the share
+  The m-dimensional subspace minimizes the sum of sqrt(1 - v_i), v_i the share
   of unit update i that it explains, by iteratively reweighted principal
   components. With unit updates (`normalize`) one client contributes at most
   1/n of the mass, which is where the robustness comes from; with raw updates
@@ -231,7 +231,7 @@ def flag_aggregator(
     normalize: average projected unit updates (default), or raw ones.
     scale: 'mean' divides by N, 'num_components' by m (official code); static.
     pair_mode: 'objective' weights pairs as the objective says, 'reference' as
-      the official code does (unnormalised differences, squared lambda);
+      the official code does (unnormalized differences, squared lambda);
       static.
     rescale: 'median_norm' multiplies the result of unit updates by the median
       norm of the raw ones, so that steps shrink with the gradients; 'none'

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules that iterate: geometric median and centred clipping.
+"""Rules that iterate: geometric median and centered clipping.
 
 Family: Gram. Every iterate is a combination of the clients, so iterations work
 on N numbers and the clients are read twice however many there are.
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxdl.aggregators import _facts, _families
 from jaxdl.core import checks, registry, trees, types, view as view_lib
 
-STARTS = ('centre', 'mean', 'zero')
+STARTS = ('center', 'mean', 'zero')
 
 
 @registry.known(_facts.Facts(family='gram', byzantine=None))
@@ -24,11 +24,11 @@ def geometric_median(
   *,
   nu: chex.Numeric = 1e-6,
   num_iters: int = 32,
-  start: str = 'centre',
+  start: str = 'center',
   mask: chex.Array | None = None,
   axis_name: str | None = None,
 ) -> chex.ArrayTree:
-  """Minimises the sum of Euclidean distances to the clients.
+  """Minimizes the sum of Euclidean distances to the clients.
 
   Smoothed Weiszfeld iteration. Breakdown point 1/2: robust while n >= 2f + 1,
   without knowing f.
@@ -39,7 +39,7 @@ def geometric_median(
       same units as the updates; static or traced. 1e-6 is close to the exact
       median of updates that differ by much more, RFA uses 0.1.
     num_iters: Weiszfeld steps (static), >= 1. RFA uses 3.
-    start: 'centre' is the mean of the half of the clients nearest to the most
+    start: 'center' is the mean of the half of the clients nearest to the most
       central one, 'mean' the mean, 'zero' the origin (RFA); static.
     mask: bool[N], false for padding rows.
     axis_name: mapped axis over which the clients are split.
@@ -89,9 +89,9 @@ def _weiszfeld(nu, num_iters, start):
       middle = jnp.sort(jnp.where(valid[None, :], distances, jnp.inf), axis=1)
       half = (jnp.sum(valid) + 1) // 2
       middle = jnp.take(middle, jnp.maximum(half - 1, 0), axis=1)
-      centre = jnp.argmin(jnp.where(valid, middle, jnp.inf))
+      center = jnp.argmin(jnp.where(valid, middle, jnp.inf))
       near = _families.smallest(
-        jnp.take(distances, centre, axis=0), half, valid
+        jnp.take(distances, center, axis=0), half, valid
       )
       first = _families.average(near, dtype)
 
@@ -114,22 +114,22 @@ def _weiszfeld(nu, num_iters, start):
 
 def centered_clipping(
   updates: _families.Updates,
-  centre: chex.ArrayTree | None = None,
+  center: chex.ArrayTree | None = None,
   *,
   clip_radius: chex.Numeric,
   num_iters: int = 1,
   mask: chex.Array | None = None,
   axis_name: str | None = None,
 ) -> chex.ArrayTree:
-  """Moves a centre by the clipped pulls of the clients.
+  """Moves a center by the clipped pulls of the clients.
 
-  Repeats v <- v + mean of clip(x_i - v, radius). Meant for `centre` = the
+  Repeats v <- v + mean of clip(x_i - v, radius). Meant for `center` = the
   previous output, see `centered_clipping_aggregator`.
 
   Args:
     updates: stacked tree, leaves [N, ...], floating point; or a view made with
-      `anchor=centre`.
-    centre: v_0, leaves [...]; zero by default.
+      `anchor=center`.
+    center: v_0, leaves [...]; zero by default.
     clip_radius: tau > 0; static or traced.
     num_iters: L >= 1 (static).
     mask: bool[N], false for padding rows.
@@ -151,7 +151,7 @@ def centered_clipping(
   Source: Karimireddy et al. 2021 (https://arxiv.org/abs/2012.10333),
     Algorithm 2.
   """
-  view, centre = _anchored(updates, centre, mask, axis_name)
+  view, center = _anchored(updates, center, mask, axis_name)
   weights = _clipping_steps(view, clip_radius, num_iters)
   moved = view.combine(weights)
   if view.reads_weights:
@@ -165,36 +165,36 @@ def centered_clipping(
       + kept * c.astype(trees.accumulator(m.dtype))
     ).astype(m.dtype),
     moved,
-    centre,
+    center,
   )
 
 
-def _anchored(updates, centre, mask, axis_name):
+def _anchored(updates, center, mask, axis_name):
   if isinstance(updates, view_lib.View):
     view_lib.check_settled(mask=mask, axis_name=axis_name)
     rows = updates.reads_weights and updates.coefficients is None
     if rows and not updates.anchored:
-      view, centre = _anchored(
-        updates.base, centre, updates.own_mask(), updates.axis_name
+      view, center = _anchored(
+        updates.base, center, updates.own_mask(), updates.axis_name
       )
-      return dataclasses.replace(view, reads_weights=True), centre
+      return dataclasses.replace(view, reads_weights=True), center
     if not updates.anchored:
       raise ValueError(
         'this rule compares clients with a reference vector: make the view '
         'with core.view.view(updates, anchor=reference).'
       )
-    if centre is None:
+    if center is None:
       raise ValueError(
-        'centre is missing: give the vector that the view was anchored at '
+        'center is missing: give the vector that the view was anchored at '
         'beside the view.'
       )
-    return updates, centre
-  if centre is None:
+    return updates, center
+  if center is None:
     updates = view_lib.check_floating(updates)
     checks.num_clients(updates)
-    centre = jax.tree.map(lambda x: jnp.zeros_like(x[0]), updates)
-  view = view_lib.view(updates, mask=mask, anchor=centre, axis_name=axis_name)
-  return view, centre
+    center = jax.tree.map(lambda x: jnp.zeros_like(x[0]), updates)
+  view = view_lib.view(updates, mask=mask, anchor=center, axis_name=axis_name)
+  return view, center
 
 
 @_families.full_precision
@@ -226,7 +226,7 @@ def _clipping_steps(view, clip_radius, num_iters):
 def centered_clipping_aggregator(
   *, clip_radius: chex.Numeric = 10.0, num_iters: int = 1
 ) -> types.Aggregator:
-  """Centred clipping around its own previous output.
+  """Centered clipping around its own previous output.
 
   Args:
     clip_radius: tau > 0; 10 (the default) or 100 are usual with worker

@@ -23,8 +23,8 @@ def nnm(
 ) -> _families.Updates:
   """Replaces every vector by the mean of its n - f nearest ones.
 
-  Nearest-neighbour mixing. Makes a robust rule optimal up to constants under
-  heterogeneous data. Row i is also what client i computes in nearest-neighbour
+  Nearest-neighbor mixing. Makes a robust rule optimal up to constants under
+  heterogeneous data. Row i is also what client i computes in nearest-neighbor
   averaging with itself as the pivot.
 
   Args:
@@ -55,7 +55,7 @@ def nnm(
 
   def matrix_fn(view):
     distances = view.sq_distances()
-    # Every vector is its own nearest neighbour, even among equal ones.
+    # Every vector is its own nearest neighbor, even among equal ones.
     distances = jnp.where(jnp.eye(n, dtype=bool), -1.0, distances)
     valid = view.valid
     # A row that is not finite is at +inf from all: it takes the first ones.

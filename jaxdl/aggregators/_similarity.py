@@ -202,7 +202,7 @@ def foolsgold(*, num_clients: int, average: bool = True) -> types.Aggregator:
   """Downweights clients whose summed updates resemble each other.
 
   Made against sybils; honest clients with equal data look like sybils too, so
-  it is no general defence.
+  it is no general defense.
 
   Args:
     num_clients: N (static); rows must mean the same client every round.
@@ -398,7 +398,7 @@ def mean_shift_labels(
   """Clusters points by mean shift with a flat kernel.
 
   The bandwidth is the mean distance to the farthest of the nearest
-  `quantile * N` neighbours (the point itself counts as one).
+  `quantile * N` neighbors (the point itself counts as one).
 
   Args:
     points: f32[N, K].

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rules that look at variance: smallest covariance, filtering, projections.
 
-Family: Gram. The spectrum of a covariance matrix is that of the centred Gram
+Family: Gram. The spectrum of a covariance matrix is that of the centered Gram
 matrix, so nothing of size D x D appears.
 """
 
@@ -18,7 +18,7 @@ PEAKS = ('remaining', 'all')
 _REST = 1e-4
 
 
-def _recentre(products, weights):
+def _recenter(products, weights):
   """Inner products around the weighted mean; weights sum to one."""
   row = products @ weights
   return products - row[:, None] - row[None, :] + weights @ row
@@ -82,12 +82,12 @@ def _smea(updates, num_byzantine, mask, axis_name):
 
   def weights_fn(view):
     _distance.no_mask('smea', view.present)
-    products, valid = view.centred_products(), view.valid
+    products, valid = view.centered_products(), view.valid
     dtype = products.dtype
     equal = jnp.full((n - f,), 1.0 / (n - f), dtype)
 
     def top(ids):
-      part = _recentre(products[ids[:, None], ids[None, :]], equal)
+      part = _recenter(products[ids[:, None], ids[None, :]], equal)
       part, unit = _to_one(part)
       value = jnp.linalg.eigvalsh(part)[-1] * (unit / (n - f))
       return jnp.where(jnp.all(valid[ids]), value, jnp.inf)
@@ -163,7 +163,7 @@ def _caf(updates, num_byzantine, peak, axis_name):
   checks.choice(peak, PEAKS, name='peak')
 
   def weights_fn(view):
-    products, valid = view.centred_products(), view.valid
+    products, valid = view.centered_products(), view.valid
     dtype = products.dtype
     mean = _families.average(valid, dtype)
     if f == 0:
@@ -178,15 +178,15 @@ def _caf(updates, num_byzantine, peak, axis_name):
     def body(carry):
       step, c, best, lowest = carry
       weights = c / jnp.sum(c)
-      centred = _recentre(products, weights)
+      centered = _recenter(products, weights)
       root = jnp.sqrt(weights)
-      scaled, unit = _to_one(root[:, None] * centred * root[None, :])
+      scaled, unit = _to_one(root[:, None] * centered * root[None, :])
       values, vectors = jnp.linalg.eigh(scaled)
       top = values[-1] * unit
       better = top < lowest
       best = jnp.where(better, weights, best)
       # Projections on the top eigenvector, up to a common factor.
-      lengths = jnp.abs(centred @ (root * vectors[:, -1]))
+      lengths = jnp.abs(centered @ (root * vectors[:, -1]))
       counted = c > 0 if peak == 'remaining' else valid
       farthest = jnp.argmax(jnp.where(counted, lengths, -1.0))
       largest = jnp.where(counted[farthest], lengths[farthest], 0.0)
@@ -274,8 +274,9 @@ def dnc(
   """Drops the clients that stick out along the top principal direction.
 
   Divide and conquer: on a random subset of coordinates, clients are projected
-  on the top right-singular vector of their centred matrix and the c · f largest
-  squared projections are marked; clients that no round marked are averaged.
+  on the top right-singular vector of their centered matrix and the c · f
+  largest squared projections are marked; clients that no round marked are
+  averaged.
 
   Args:
     updates: stacked tree, leaves [N, ...], floating point, or a view.
@@ -349,7 +350,7 @@ def _dnc(
   marked = min(int(filter_factor * f), n - 1)
 
   def weights_fn(view):
-    whole = view.centred_products()
+    whole = view.centered_products()
     valid, dtype = view.valid, whole.dtype
     size = sum(x.size // x.shape[0] for x in jax.tree.leaves(view.base))
     sampled = view.coefficients is None and b < size
@@ -363,11 +364,11 @@ def _dnc(
             lambda x: jax.lax.all_gather(x, view.axis_name, tiled=True), part
           )
         part = trees.where_rows(view.finite, part, 0.0)
-        frame = gram_lib.centred_gram(part, mask=valid).products[:n, :n]
+        frame = gram_lib.centered_gram(part, mask=valid).products[:n, :n]
         products = jnp.where(jnp.isfinite(frame), frame, 0)
-      centred = _recentre(products, _families.average(valid, dtype))
-      centred = jnp.where(valid[:, None] & valid[None, :], centred, 0)
-      _, vectors = jnp.linalg.eigh(_to_one(centred)[0])
+      centered = _recenter(products, _families.average(valid, dtype))
+      centered = jnp.where(valid[:, None] & valid[None, :], centered, 0)
+      _, vectors = jnp.linalg.eigh(_to_one(centered)[0])
       # Projections on the right-singular vector are the left one, scaled.
       scores = vectors[:, -1] ** 2
       # Clients that are not finite are the farthest: marked before any other.

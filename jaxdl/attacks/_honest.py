@@ -104,7 +104,7 @@ def mean(honest: chex.ArrayTree, axis_name: str | None) -> chex.ArrayTree:
 
 def std(
   honest: chex.ArrayTree,
-  centre: chex.ArrayTree,
+  center: chex.ArrayTree,
   ddof: int,
   axis_name: str | None,
 ) -> chex.ArrayTree:
@@ -119,13 +119,13 @@ def std(
       lambda row: jnp.square(row.astype(c.dtype) - c),
     )
 
-  sums = total(jax.tree.map(leaf, honest, centre), axis_name)
+  sums = total(jax.tree.map(leaf, honest, center), axis_name)
   return jax.tree.map(lambda x: jnp.sqrt(x / max(n - ddof, 1)), sums)
 
 
 def direction(
   honest: chex.ArrayTree,
-  centre: chex.ArrayTree,
+  center: chex.ArrayTree,
   kind: str,
   *,
   ddof: int,
@@ -135,7 +135,7 @@ def direction(
 
   Args:
     honest: leaves [H, ...].
-    centre: the honest mean, leaves [...].
+    center: the honest mean, leaves [...].
     kind: 'unit' for -mean/|mean|, 'sign' for -sign(mean), 'std' for the
       negative standard deviation, 'mean' for -mean (static).
     ddof: for 'std'.
@@ -147,20 +147,20 @@ def direction(
   checks.choice(kind, DIRECTIONS, name='direction')
   check_ddof(ddof)
   if kind == 'std':
-    p = std(honest, centre, ddof, axis_name)
+    p = std(honest, center, ddof, axis_name)
   elif kind == 'sign':
-    p = jax.tree.map(jnp.sign, centre)
+    p = jax.tree.map(jnp.sign, center)
   elif kind == 'mean':
-    p = centre
+    p = center
   else:
-    norm = trees.global_norm(centre)
+    norm = trees.global_norm(center)
     factor = jnp.where(norm > 0, 1 / jnp.where(norm > 0, norm, 1), 0)
-    p = jax.tree.map(lambda x: factor * x, centre)
+    p = jax.tree.map(lambda x: factor * x, center)
   return jax.tree.map(jnp.negative, p)
 
 
 def residuals(
-  honest: chex.ArrayTree, centre: chex.ArrayTree, vector: chex.ArrayTree
+  honest: chex.ArrayTree, center: chex.ArrayTree, vector: chex.ArrayTree
 ) -> tuple[chex.Array, chex.Array]:
   """Lengths of c - x_i and their inner products with a vector.
 
@@ -169,7 +169,7 @@ def residuals(
 
   Args:
     honest: leaves [H, ...]; this device's share inside a mapped axis.
-    centre: c, leaves [...].
+    center: c, leaves [...].
     vector: p, leaves [...].
 
   Returns:
@@ -178,7 +178,7 @@ def residuals(
   acc = trees.common_accumulator(honest)
 
   def row(x):
-    diff = jax.tree.map(lambda c, y: c.astype(acc) - y.astype(acc), centre, x)
+    diff = jax.tree.map(lambda c, y: c.astype(acc) - y.astype(acc), center, x)
     squares = trees.sum_leaves(lambda d: jnp.sum(jnp.square(d)), diff)
     products = jax.tree.map(lambda d, p: jnp.sum(d * p), diff, vector)
     return squares, trees.sum_leaves(lambda x: x, products)

@@ -36,7 +36,7 @@ def mimic(
 ) -> chex.ArrayTree:
   """Copies one honest client.
 
-  Every message is honest, so no filter can tell; a rule that favours agreement
+  Every message is honest, so no filter can tell; a rule that favors agreement
   forgets the other clients.
 
   Args:

@@ -24,7 +24,7 @@ def line_search(
   step: chex.Numeric = 1.0,
   dtype: jax.typing.DTypeLike = jnp.float32,
 ) -> chex.Array:
-  """Maximises a function of one number x >= 0 by expanding, then shrinking.
+  """Maximizes a function of one number x >= 0 by expanding, then shrinking.
 
   Starts at zero and steps away, doubling the step while the objective grows;
   then tries points around the best one with a step that shrinks by 0.8. The
@@ -76,7 +76,7 @@ def line_search(
 def grid_search(
   objective: Callable[[chex.Array], chex.Array], grid: chex.Array
 ) -> chex.Array:
-  """Maximises a function of one number over given candidates, all at once.
+  """Maximizes a function of one number over given candidates, all at once.
 
   Args:
     objective: maps [] to a scalar; is vmapped. NaN counts as infinite.

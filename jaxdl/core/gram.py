@@ -50,7 +50,7 @@ def square_range(dtype: jnp.dtype) -> Range:
 def gram(
   stacked: chex.ArrayTree,
   *,
-  centre: chex.ArrayTree | None = None,
+  center: chex.ArrayTree | None = None,
   scale: chex.Array | None = None,
 ) -> chex.Array:
   """Inner products between all client rows.
@@ -60,14 +60,14 @@ def gram(
 
   Args:
     stacked: leaves [N, ...], floating point.
-    centre: leaves [...], a row that is subtracted from every client's first
+    center: leaves [...], a row that is subtracted from every client's first
       and that becomes row N of the result; None subtracts nothing.
-    scale: f32[N] factors on the rows, applied before the centre is subtracted
-      and anything is squared; a row whose factor is zero counts as the centre
+    scale: f32[N] factors on the rows, applied before the center is subtracted
+      and anything is squared; a row whose factor is zero counts as the center
       (as zero without one), whatever it holds.
 
   Returns:
-    f32[N, N], or f32[N+1, N+1] with a centre (float64 if a leaf is float64).
+    f32[N, N], or f32[N+1, N+1] with a center (float64 if a leaf is float64).
     Entries that are not finite make products that are not, and have no slope.
 
   Cost: O(N² · D) work, one pass over `stacked`.
@@ -80,12 +80,12 @@ def gram(
   n = checks.num_clients(stacked, name='stacked')
   acc = trees.common_accumulator(stacked)
   leaves = jax.tree.leaves(stacked)
-  centres = [None] * len(leaves) if centre is None else jax.tree.leaves(centre)
+  centers = [None] * len(leaves) if center is None else jax.tree.leaves(center)
   parts = [
     _leaf_gram(
       x.reshape(n, -1), None if c is None else c.reshape(-1), scale, acc
     )
-    for x, c in zip(leaves, centres, strict=True)
+    for x, c in zip(leaves, centers, strict=True)
   ]
   total = parts[0]
   for part in parts[1:]:
@@ -326,7 +326,7 @@ def in_units(products: chex.Array, unit: chex.Array, usable: chex.Array):
   """Frame whose unit is the typical length among its rows.
 
   Args:
-    products: f32[N+1, N+1], the last row that of the centre.
+    products: f32[N+1, N+1], the last row that of the center.
     unit: f32[], what the lengths are measured in so far.
     usable: bool[N], rows that count.
 
@@ -336,7 +336,7 @@ def in_units(products: chex.Array, unit: chex.Array, usable: chex.Array):
   squares = jnp.diagonal(products)
   n = usable.shape[0]
   usable = usable & jnp.isfinite(squares[:n])
-  # Where half of the rows coincide, the length of the centre is the measure.
+  # Where half of the rows coincide, the length of the center is the measure.
   size = jnp.maximum(_median(squares[:n], usable)[1], squares[n])
   size = jnp.where(size > 0, size, typical(squares[:n], usable))
   root = trees.power_of_two(jnp.sqrt(size))
@@ -383,7 +383,7 @@ def _fits(frame, mask):
   return (size > limits.small) & fits
 
 
-def centred_gram(
+def centered_gram(
   stacked: chex.ArrayTree,
   *,
   mask: chex.Array | None = None,
@@ -397,13 +397,13 @@ def centred_gram(
   which fewer than half of the rows cannot move, is subtracted first. It is
   guessed from a small sample of coordinates and checked against the result. In
   the rare case that the guess turns out to be an outlier or not finite, or that
-  squares left the range, rows are brought to about one and the centre is chosen
+  squares left the range, rows are brought to about one and the center is chosen
   anew from all coordinates.
 
   Args:
     stacked: leaves [N, ...]; this device's share of the *coordinates* of all
       clients if `axis_name` is given.
-    mask: bool[N], rows that may serve as the centre.
+    mask: bool[N], rows that may serve as the center.
     axis_name: mapped axis over which coordinates are split, if any.
 
   Returns:
@@ -420,9 +420,9 @@ def centred_gram(
     lambda x: x.reshape(n, -1)[:, : min(_SAMPLE, x.size // n)], stacked
   )
   guess, _ = _central(_sum(gram(sample), axis_name), mask)
-  first = _sum(gram(stacked, centre=_row(stacked, guess)), axis_name)
+  first = _sum(gram(stacked, center=_row(stacked, guess)), axis_name)
   _, middle = _central(first[:n, :n], mask)
-  # Where the centre is not finite nothing is, and every distance infinite.
+  # Where the center is not finite nothing is, and every distance infinite.
   good = jnp.isfinite(first[n, n]) & (middle[guess] <= 16.0 * jnp.min(middle))
   good &= _fits(first, present)
 
@@ -432,7 +432,7 @@ def centred_gram(
     best, _ = _central(
       _sum(gram(stacked, scale=scale), axis_name), present & near
     )
-    frame = gram(stacked, centre=_scaled_row(stacked, best, unit), scale=scale)
+    frame = gram(stacked, center=_scaled_row(stacked, best, unit), scale=scale)
     return _without(_sum(frame, axis_name), near), unit
 
   products, unit = jax.lax.cond(
@@ -452,7 +452,7 @@ def _scaled_row(stacked, index, unit):
 
 
 def _without(frame, near):
-  """Marks the rows that are too far; the centre is none of them."""
+  """Marks the rows that are too far; the center is none of them."""
   lost = jnp.append(~near, False)
   return jnp.where(lost[:, None] | lost[None, :], jnp.nan, frame)
 
@@ -474,13 +474,13 @@ def anchored_gram(
     axis_name: mapped axis over which coordinates are split, if any.
 
   Returns:
-    A `Frame` as in `centred_gram` with the anchor as c.
+    A `Frame` as in `centered_gram` with the anchor as c.
 
   Cost: one pass over `stacked`, three where squares leave the range.
   """
   n = checks.num_clients(stacked, name='stacked')
   present = _present(n, mask)
-  first = _sum(gram(stacked, centre=anchor), axis_name)
+  first = _sum(gram(stacked, center=anchor), axis_name)
   good = jnp.isfinite(first[n, n]) & _fits(first, present)
 
   def again(_):
@@ -491,7 +491,7 @@ def anchored_gram(
     larger = trees.power_of_two(size[0]) / square_range(size.dtype).far * 1024
     grown = jnp.maximum(unit, larger)
     scale = jnp.where(scale > 0, 1 / grown, 0)
-    frame = gram(stacked, centre=_scaled_row(one, 0, grown), scale=scale)
+    frame = gram(stacked, center=_scaled_row(one, 0, grown), scale=scale)
     frame = _without(_sum(frame, axis_name), scale > 0)
     return jnp.where(finite[0], frame, jnp.nan), grown
 

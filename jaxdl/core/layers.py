@@ -15,7 +15,7 @@ def is_kernel(path: tuple[Any, ...], leaf: chex.Array) -> bool:
 
   Returns:
     Whether it has two axes or more and is no running statistic; biases and
-    the scales of normalisations have one.
+    the scales of normalizations have one.
 
   Example:
     >>> import jax, jax.numpy as jnp

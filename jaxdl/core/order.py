@@ -281,12 +281,12 @@ def median_of(
 
 def nearest_mean(
   rows: Rows,
-  centre: chex.Array,
+  center: chex.Array,
   num_kept: int | chex.Array,
   *,
   max_moves: int | None = None,
 ) -> chex.Array:
-  """Averages, per coordinate, the entries nearest to a centre.
+  """Averages, per coordinate, the entries nearest to a center.
 
   The kept entries are consecutive in sorted order: starting from the smallest
   ones, the window moves up past entry j while entry j + num_kept is nearer.
@@ -295,7 +295,7 @@ def nearest_mean(
 
   Args:
     rows: what `sorted_rows` returned, N rows.
-    centre: [...].
+    center: [...].
     num_kept: entries to average, 1 <= num_kept <= N; static or traced.
     max_moves: how many entries are present beyond `num_kept`, at most (static);
       N by default. A small number is faster where `num_kept` is traced.
@@ -309,8 +309,8 @@ def nearest_mean(
   if isinstance(num_kept, int) and isinstance(rows, list):
     k = num_kept
     shrink = _shrink(rows)
-    up = [_is_nearer(rows[j + k], rows[j], centre) for j in range(n - k)]
-    total = jnp.zeros(centre.shape, acc)
+    up = [_is_nearer(rows[j + k], rows[j], center) for j in range(n - k)]
+    total = jnp.zeros(center.shape, acc)
     for i in range(n):
       kept = rows[i].astype(acc) * shrink
       if i < n - k:  # Dropped once the window has moved past it.
@@ -319,20 +319,20 @@ def nearest_mean(
         kept = jnp.where(up[i - k], kept, 0)
       total = total + kept
     return (total / (k * shrink)).astype(dtype)
-  start = jnp.zeros(centre.shape, jnp.int32)
-  for up, _, _ in _moves(rows, centre, num_kept, max_moves):
+  start = jnp.zeros(center.shape, jnp.int32)
+  for up, _, _ in _moves(rows, center, num_kept, max_moves):
     start = start + up
   return window_mean(rows, start, start + num_kept)
 
 
-def _is_nearer(above, below, centre):
-  """Whether the entry above a centre is nearer; halves do not overflow."""
-  half = jnp.asarray(0.5, centre.dtype)
-  middle = centre * half
+def _is_nearer(above, below, center):
+  """Whether the entry above a center is nearer; halves do not overflow."""
+  half = jnp.asarray(0.5, center.dtype)
+  middle = center * half
   return above * half - middle < middle - below * half
 
 
-def _moves(rows, centre, num_kept, max_moves):
+def _moves(rows, center, num_kept, max_moves):
   """Whether the window moves up past entry j, and its new ends if it does."""
   n = len(rows)
   moves = n - 1 if max_moves is None else min(max_moves, n - 1)
@@ -342,10 +342,10 @@ def _moves(rows, centre, num_kept, max_moves):
     ahead = j + num_kept
     if isinstance(num_kept, int):
       above = pick(rows, ahead)
-      up = _is_nearer(above, rows[j], centre)
+      up = _is_nearer(above, rows[j], center)
     else:  # A traced window may have no room left.
       above = pick(rows, jnp.minimum(ahead, n - 1))
-      up = _is_nearer(above, rows[j], centre) & (ahead < n)
+      up = _is_nearer(above, rows[j], center) & (ahead < n)
     yield up, rows[j + 1], above
 
 
@@ -367,7 +367,7 @@ def window_of(
 
 def nearest_window(
   rows: Rows,
-  centre: chex.Array,
+  center: chex.Array,
   num_kept: int | chex.Array,
   *,
   max_moves: int | None = None,
@@ -376,7 +376,7 @@ def nearest_window(
 
   Args:
     rows: what `sorted_rows` returned, N rows.
-    centre: [...].
+    center: [...].
     num_kept: as in `nearest_mean`.
     max_moves: as in `nearest_mean`.
 
@@ -385,8 +385,8 @@ def nearest_window(
     order, each [...].
   """
   low, high = pick(rows, 0), pick(rows, num_kept - 1)
-  start = jnp.zeros(centre.shape, jnp.int32)
-  for up, below, above in _moves(rows, centre, num_kept, max_moves):
+  start = jnp.zeros(center.shape, jnp.int32)
+  for up, below, above in _moves(rows, center, num_kept, max_moves):
     low = jnp.where(up, below, low)
     high = jnp.where(up, above, high)
     start = start + up

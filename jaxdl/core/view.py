@@ -32,7 +32,7 @@ class View:
   Attributes:
     base: stacked tree, leaves [N, ...] (this device's rows of it inside a
       mapped axis).
-    frame: f32[N+1, N+1] inner products of the rows around a centre c and of c
+    frame: f32[N+1, N+1] inner products of the rows around a center c and of c
       itself, divided by the square of `unit`; rows that are not finite are
       zero.
     finite: bool[N], false for client rows that are not finite, or so far away
@@ -93,7 +93,7 @@ class View:
   def products(self) -> chex.Array:
     """f32[M, M] inner products in units²; zero for vectors that are not valid.
 
-    Where some vectors are much shorter than the centre, the rows are read once
+    Where some vectors are much shorter than the center, the rows are read once
     more: their products would be lost beside its square.
     """
     c = self.augmented()
@@ -165,7 +165,7 @@ class View:
     usable = self.valid & (squares > 0)
     return jnp.where(usable, jnp.sqrt(jnp.where(usable, squares, 1)), squares)
 
-  def centred_products(self) -> chex.Array:
+  def centered_products(self) -> chex.Array:
     """f32[M, M] inner products around a common point near the middle, units².
 
     Only differences between vectors carry meaning. The point is a vector that
@@ -191,7 +191,7 @@ class View:
     Zero diagonal, also for vectors that are not valid; those are at +inf from
     every other vector.
     """
-    out = gram_lib.squared_distances(self.centred_products())
+    out = gram_lib.squared_distances(self.centered_products())
     valid = self.valid
     out = jnp.where(valid[:, None] & valid[None, :], out, jnp.inf)
     return jnp.where(jnp.eye(self.size, dtype=bool), 0, out)
@@ -442,7 +442,7 @@ def view(
       as it is (its mask and anchor are its own).
     mask: bool[N], false for padding rows, which never move a result.
     anchor: leaves [...], a vector that rules may use beside the clients (a
-      trusted gradient, the last update); the centre of the frame.
+      trusted gradient, the last update); the center of the frame.
     axis_name: axis of an enclosing `pmap`, `shard_map` or `vmap`; leaves (and
       `mask`) are then this device's share of the clients, and the view is of
       all clients. Data moves by one all-to-all and one sum of N x N numbers.
@@ -471,7 +471,7 @@ def view(
       mask = jax.lax.all_gather(mask, axis_name, tiled=True)
   mask = check_mask(mask, n)
   if anchor is None:
-    frame = gram_lib.centred_gram(shared, mask=mask, axis_name=axis_name)
+    frame = gram_lib.centered_gram(shared, mask=mask, axis_name=axis_name)
   else:
     anchor = check_anchor(anchor, updates)
     if axis_name is not None:

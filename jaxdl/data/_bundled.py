@@ -55,7 +55,7 @@ def load_breast_cancer(
 ) -> _dataset.Dataset:
   """Returns 569 tumours with 30 features, two classes.
 
-  Features are standardised with the mean and deviation of the train part.
+  Features are standardized with the mean and deviation of the train part.
   Needs scikit-learn.
 
   Args:
@@ -75,7 +75,7 @@ def load_breast_cancer(
   """
   datasets = _reading.require('sklearn.datasets', purpose='load_breast_cancer')
   raw = datasets.load_breast_cancer()
-  return _standardise(
+  return _standardize(
     _split(
       raw.data, raw.target, 2, 'breast_cancer', seed, test_fraction, stratify
     )
@@ -87,7 +87,7 @@ def load_wine(
 ) -> _dataset.Dataset:
   """Returns 178 wines with 13 features, three classes.
 
-  Features are standardised with the mean and deviation of the train part.
+  Features are standardized with the mean and deviation of the train part.
   Needs scikit-learn.
 
   Args:
@@ -107,7 +107,7 @@ def load_wine(
   """
   datasets = _reading.require('sklearn.datasets', purpose='load_wine')
   raw = datasets.load_wine()
-  return _standardise(
+  return _standardize(
     _split(raw.data, raw.target, 3, 'wine', seed, test_fraction, stratify)
   )
 
@@ -117,7 +117,7 @@ def load_diabetes(
 ) -> _dataset.Dataset:
   """Returns 442 patients with 10 features, and how their illness went on.
 
-  Targets are standardised with the mean and deviation of the train part. Needs
+  Targets are standardized with the mean and deviation of the train part. Needs
   scikit-learn.
 
   Args:
@@ -176,7 +176,7 @@ def _split(
   )
 
 
-def _standardise(dataset: _dataset.Dataset) -> _dataset.Dataset:
+def _standardize(dataset: _dataset.Dataset) -> _dataset.Dataset:
   mean = dataset.train_inputs.mean(axis=0, keepdims=True)
   std = dataset.train_inputs.std(axis=0, keepdims=True)
   std = np.where(std > 0, std, 1.0)

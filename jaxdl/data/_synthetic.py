@@ -13,12 +13,12 @@ from jaxdl.data import _dataset
 class Quadratics(NamedTuple):
   """One strongly convex quadratic per client.
 
-  Client k minimises `0.5 * (x - center_k)ᵀ matrix_k (x - center_k)`.
+  Client k minimizes `0.5 * (x - center_k)ᵀ matrix_k (x - center_k)`.
 
   Attributes:
     matrices: f32[N, D, D], symmetric positive definite.
     centers: f32[N, D].
-    optimum: f32[D], the minimiser of the plain average over clients.
+    optimum: f32[D], the minimizer of the plain average over clients.
   """
 
   matrices: np.ndarray

@@ -16,7 +16,7 @@ or a robust rule:
   `jaxdl.federated`.
 - Exact under heterogeneous data: `d_squared`, `extra`, `gradient_tracking`.
 - Against adversaries: `all_to_all_sgd` with a `receiver_rule` is MoNNA (nearest
-  neighbor averaging), BRIDGE, LEARN, self-centred clipping and more.
+  neighbor averaging), BRIDGE, LEARN, self-centered clipping and more.
 - One merge at the end: `local_then_gossip` trains while the clients talk as
   much as a mixer of `mixing.scheduled` says; `decentralized.merging` averages
   and looks at what that does.

@@ -53,7 +53,7 @@ class Signals:
   """Answers SIGINT and SIGTERM, also while compiled code keeps Python out.
 
   While a round may be finished the first signal is remembered in `received`;
-  any other raises `Stopped`. Python drops what is raised inside a finaliser or
+  any other raises `Stopped`. Python drops what is raised inside a finalizer or
   a callback of C code, so it is raised again there, and by `check`. A thread
   says so at once, and ends the process if the main thread does not come back to
   Python soon.

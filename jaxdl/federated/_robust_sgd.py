@@ -19,7 +19,7 @@ class RobustSgdState(NamedTuple):
   Attributes:
     params: the server's model.
     momentum: stacked tree [N, ...], each worker's average gradient.
-    opt_state: of the server's optimiser.
+    opt_state: of the server's optimizer.
     aggregator: the rule's memory.
     attack: the adversaries' memory.
   """

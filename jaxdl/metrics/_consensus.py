@@ -43,8 +43,8 @@ def consensus_distance(
       mean = jax.lax.pmean(mean, axis_name)
     return x - mean[None]
 
-  centred = jax.tree.map(leaf, stacked)
-  result = jnp.mean(trees.sq_norms(centred))
+  centered = jax.tree.map(leaf, stacked)
+  result = jnp.mean(trees.sq_norms(centered))
   return result if axis_name is None else jax.lax.pmean(result, axis_name)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decomposition of a graph into matchings with optimised activation."""
+"""Decomposition of a graph into matchings with optimized activation."""
 
 import contextlib
 from typing import NamedTuple
@@ -34,7 +34,7 @@ class Matcha(NamedTuple):
 
 
 def matchings(graph: _weights.Graph) -> np.ndarray:
-  """Splits the links into few matchings (a greedy edge colouring).
+  """Splits the links into few matchings (a greedy edge coloring).
 
   Args:
     graph: undirected.
@@ -54,11 +54,11 @@ def matchings(graph: _weights.Graph) -> np.ndarray:
   if not graphs.is_undirected(adj):
     raise ValueError('matchings need an undirected graph: symmetrize it.')
   line = networkx.line_graph(networkx.from_numpy_array(adj))
-  colours = networkx.greedy_color(line, strategy='DSATUR')
-  count = max(colours.values(), default=-1) + 1
+  colors = networkx.greedy_color(line, strategy='DSATUR')
+  count = max(colors.values(), default=-1) + 1
   partners = np.tile(np.arange(len(adj), dtype=np.int32), (max(count, 1), 1))
-  for (i, j), colour in colours.items():
-    partners[colour, i], partners[colour, j] = j, i
+  for (i, j), color in colors.items():
+    partners[color, i], partners[color, j] = j, i
   return partners
 
 
@@ -96,9 +96,9 @@ def decompose(
 ) -> Matcha:
   """Finds matchings, activation probabilities and the link weight.
 
-  The probabilities maximise the algebraic connectivity of the expected graph
+  The probabilities maximize the algebraic connectivity of the expected graph
   (projected supergradient ascent), so links that hold the graph together are
-  used more often; the weight then minimises the bound on the expected rate.
+  used more often; the weight then minimizes the bound on the expected rate.
 
   Args:
     graph: undirected and connected.

@@ -80,7 +80,7 @@ def merge(
   """Averages all models into one.
 
   Sums are taken in float32 or wider whatever the dtype. Running statistics of
-  batch normalisation are averaged along and should be estimated afresh:
+  batch normalization are averaged along and should be estimated afresh:
   `networks.recalibrate(network, merge(models), batches)`.
 
   Args:

@@ -9,9 +9,9 @@ folder needs to know how ours are written.
 Networks, all channel-last:
 
 - `logistic_regression`, `mlp`: any inputs [B, ...], flattened.
-- `lenet`, `monna_mnist_cnn`, `fedjax_emnist_cnn`: small grey images.
-- `monna_cifar_cnn`: with batch normalisation and dropout.
-- `resnet18`: with group or batch normalisation.
+- `lenet`, `monna_mnist_cnn`, `fedjax_emnist_cnn`: small gray images.
+- `monna_cifar_cnn`: with batch normalization and dropout.
+- `resnet18`: with group or batch normalization.
 - `transformer_lm`: a causal language model on tokens [B, L], e.g. bytes, made
   of `causal_attention`.
 - `make_network` builds one of `NETWORKS` by name, with options:
@@ -23,13 +23,13 @@ Networks, all channel-last:
 Parameters take the dtype of the floating-point example inputs and outputs the
 common dtype of parameters and inputs; statistics and losses are at least
 float32. All kernels of a network are cut from one random draw, so that
-initialisation compiles in the same fraction of a second at any depth. They have
+initialization compiles in the same fraction of a second at any depth. They have
 variance 1 / fan_in; `with_kernel_init` scales them to another of
 `KERNEL_INITS`, `kernel_variances` tells which.
 
 `functional` holds what layers are made of, `features` random features.
 
-Statistics. A network with batch normalisation keeps its running statistics in
+Statistics. A network with batch normalization keeps its running statistics in
 `params['statistics']` (`has_statistics`). Its `apply` takes two more keywords:
 `mask: bool[B]`, rows that the statistics leave out, and `mutable=True`, which
 returns `(outputs, statistics of the batch)`. Training uses the batch's
@@ -37,7 +37,7 @@ statistics, evaluation the running ones. Those learn through
 `statistics_surrogate`, a term of value zero whose gradient is
 `statistics - batch`, so that any gradient method and any aggregation handles
 them; gradient norms and momentum see that entry too. After averaging models, or
-to end a training with an adaptive optimiser, `recalibrate` estimates them
+to end a training with an adaptive optimizer, `recalibrate` estimates them
 exactly. `training_outputs` is what a loss of your own should call.
 
 Tasks. `classification` and `regression` turn a network into a `Task` on

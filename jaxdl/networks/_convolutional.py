@@ -81,7 +81,7 @@ def monna_cifar_cnn(num_outputs: int = 10, *, dropout: float = 0.25) -> Network:
   """Builds the network of the MoNNA experiments on CIFAR-10.
 
   Padded 3x3 convolutions with 64, 64 | 128, 128 channels, each followed by a
-  relu and then batch normalisation; 2x2 max pooling and dropout after each
+  relu and then batch normalization; 2x2 max pooling and dropout after each
   pair; dense 128, relu, dropout, dense K. Inputs [B, 32, 32, 3] give 1,310,922
   trainable parameters for ten classes, and 768 running statistics.
 

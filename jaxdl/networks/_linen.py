@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From flax.linen modules to pairs of pure functions, and our own layers.
 
-Layers find out by themselves what is asked of them: a batch normalisation uses
+Layers find out by themselves what is asked of them: a batch normalization uses
 the batch's statistics exactly if their collection is mutable, and records them.
 """
 
@@ -27,11 +27,11 @@ NEEDS_KEY = (
 
 
 class BatchNorm(nn.Module):
-  """Normalises each channel over the batch, without its masked rows.
+  """Normalizes each channel over the batch, without its masked rows.
 
   The variance is the biased one, about the mean, in float32 (float64 for
   float64 inputs). Running statistics live in the collection 'statistics';
-  when it is mutable, the statistics of the batch are used for normalising and
+  when it is mutable, the statistics of the batch are used for normalizing and
   written there, not averaged with the old ones. A batch without any unmasked
   row uses and keeps the running ones. A negative running variance (possible
   after a momentum step, or under attack) counts as zero.
@@ -172,7 +172,7 @@ def from_linen(
     module: the module.
     kernel_init: a name in `functional.KERNEL_INITS`, for variables called
       kernel; all variables then come from one draw, and are called kernel,
-      bias, scale, mean or var. None lets the module initialise itself.
+      bias, scale, mean or var. None lets the module initialize itself.
     check: `check(*inputs)`, run before anything else; raises on bad ones.
 
   Returns:
@@ -208,7 +208,7 @@ def from_linen(
     if unknown:
       raise ValueError(
         f'the module keeps collections {unknown}: only params and {STATISTICS} '
-        'are supported (normalise with jaxdl.networks.BatchNorm).'
+        'are supported (normalize with jaxdl.networks.BatchNorm).'
       )
     if kernel_init is not None:
       leaves = functional.leaves_of(shapes, kernel_init=kernel_init)

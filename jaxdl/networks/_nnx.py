@@ -76,8 +76,8 @@ def from_nnx(
   """Turns a flax.nnx module into a `Network`.
 
   `params` is a nested dict of arrays: 'params' and, where the module has batch
-  normalisation, 'statistics'; the object itself is never changed. In training
-  mode batch normalisations record the statistics of the batch (their momentum
+  normalization, 'statistics'; the object itself is never changed. In training
+  mode batch normalizations record the statistics of the batch (their momentum
   is set to zero), which `classification` and `recalibrate` rely on.
 
   Args:
@@ -87,7 +87,7 @@ def from_nnx(
 
   Returns:
     `Network(init, apply)`, with `mask` and `mutable` as in `from_linen`; the
-    module's `__call__` takes the inputs and, if it normalises over the batch
+    module's `__call__` takes the inputs and, if it normalizes over the batch
     and data is padded, the keyword `mask`.
 
   Raises:

@@ -14,7 +14,7 @@ NORMS = ('group', 'batch')
 
 
 class _Norm(nn.Module):
-  """The chosen normalisation, called in one way."""
+  """The chosen normalization, called in one way."""
 
   kind: str
   num_groups: int
@@ -67,14 +67,14 @@ def resnet18(
   Four stages of two basic blocks with `width * (1, 2, 4, 8)` channels and
   strides 1, 2, 2, 2; 1x1 projections where shapes change; global average
   pooling. RGB inputs give 11,173,962 trainable parameters for ten classes.
-  Group normalisation has no statistics and treats examples apart: prefer it
+  Group normalization has no statistics and treats examples apart: prefer it
   where clients have different data.
 
   Args:
     num_outputs: number of classes K.
     norm: 'group' or 'batch'.
     width: channels of the first stage, >= 1.
-    num_groups: groups per normalisation, at most one per channel; must divide
+    num_groups: groups per normalization, at most one per channel; must divide
       the channels ('group' only).
 
   Returns:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Running statistics of batch normalisation, as ordinary parameters.
+"""Running statistics of batch normalization, as ordinary parameters.
 
 They live inside `params`, under 'statistics', so that averaging, attacking,
 compressing and checkpointing treat them like everything else. They learn
@@ -22,7 +22,7 @@ def has_statistics(params: chex.ArrayTree) -> bool:
   """Tells whether parameters contain running statistics.
 
   Args:
-    params: what a `Network` of this folder initialises.
+    params: what a `Network` of this folder initializes.
 
   Returns:
     Whether there is an entry 'statistics'; a Python bool, static.
@@ -172,8 +172,8 @@ def recalibrate(
   merged model are not the average of statistics. Each batch is run with its
   own statistics and without dropout; means and variances are then pooled as
   moments of the union, weighted by the numbers of unmasked examples. This is
-  exact for a single batch, and always for the first normalisation; deeper ones
-  see inputs normalised batch by batch.
+  exact for a single batch, and always for the first normalization; deeper ones
+  see inputs normalized batch by batch.
 
   Args:
     network: a network with statistics.

@@ -120,7 +120,7 @@ def classification(
   Args:
     network: gives logits [B, ..., K]; a `Network`, or a flax module.
     example_inputs: array (or tuple of arrays) [B, ...] whose shapes and dtypes
-      initialise the network; `jax.ShapeDtypeStruct` will do.
+      initialize the network; `jax.ShapeDtypeStruct` will do.
     num_classes: number of classes K, >= 1.
     l2: coefficient of the penalty, >= 0.
     label_smoothing: share s of every label that is spread over all classes, in
@@ -200,7 +200,7 @@ def regression(
   Args:
     network: gives predictions [B, ...]; a `Network`, or a flax module.
     example_inputs: array (or tuple of arrays) [B, ...] whose shapes and dtypes
-      initialise the network.
+      initialize the network.
     l2: coefficient of the penalty, >= 0.
 
   Returns:

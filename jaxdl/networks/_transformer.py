@@ -130,9 +130,9 @@ def transformer_lm(
 ) -> Network:
   """Builds a causal language model; with 256 tokens it reads bytes.
 
-  Blocks normalise before attention and before the perceptron (four times as
+  Blocks normalize before attention and before the perceptron (four times as
   wide, tanh-approximated GELU). Positions are learned. The output layer is the
-  token embedding (tied), after a last normalisation. It has
+  token embedding (tied), after a last normalization. It has
   `width (num_tokens + max_length + 2) + depth width (12 width + 13)`
   parameters.
 
@@ -207,7 +207,7 @@ def language_modeling(
 
   Args:
     network: tokens i[B, L] to logits f[B, L, V], causal.
-    example_inputs: tokens [B, L] (or a `jax.ShapeDtypeStruct`) that initialise
+    example_inputs: tokens [B, L] (or a `jax.ShapeDtypeStruct`) that initialize
       the network.
     num_tokens: size of the vocabulary V (static).
     label_tokens: tokens that may be predicted; all if None (static).

@@ -243,7 +243,7 @@ def box_distance(y: chex.Array) -> chex.Array:
     y: f[..., d].
 
   Returns:
-    f[...], one at the centre.
+    f[...], one at the center.
   """
   return jnp.prod(4 * y * (1 - y), -1)
 

@@ -36,7 +36,7 @@ def mgno(
 
   Every layer is `u <- act(W u + B u)`, W a V-cycle (see `v_cycle`) and B a
   pointwise affine map; the output is linear in the last u. Without layer
-  normalisation the parameters serve every resolution that coarsens alike.
+  normalization the parameters serve every resolution that coarsens alike.
 
   `apply(params, f[B, *grid, I]) -> f[B, *grid, out_channels]`, one to three
   grid axes. `params` is {'layers': [{'cycle', 'skip', 'norm'}], 'head'}.
@@ -52,7 +52,7 @@ def mgno(
     channel_growth: whether level l has (l + 1) times the channels.
     skip: whether layers have the pointwise affine map.
     bias: whether the stencils S and A carry a bias (breaks linearity).
-    norm: 'none', 'sum' (layer normalisation of every upward sum) or 'layer'
+    norm: 'none', 'sum' (layer normalization of every upward sum) or 'layer'
       (of every layer's output); both tie the parameters to one resolution.
     head: 'linear' (pointwise) or 'cycle' (one more V-cycle).
     head_bias: whether a linear head has a bias.

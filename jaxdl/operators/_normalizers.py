@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Affine normalisers of functions, as pytrees."""
+"""Affine normalizers of functions, as pytrees."""
 
 from typing import NamedTuple
 
@@ -40,7 +40,7 @@ class Normalizer(NamedTuple):
       for n, m in zip(self.shift.shape[::-1], x.shape[:0:-1], strict=False)
     ):
       raise ValueError(
-        f'the normaliser was fitted to samples {self.shift.shape}; got '
+        f'the normalizer was fitted to samples {self.shift.shape}; got '
         f'{x.shape[1:]}: fit it at this resolution or use kind="scalar".'
       )
     shape = (1,) * (x.ndim - self.shift.ndim) + self.shift.shape
@@ -53,7 +53,7 @@ class Normalizer(NamedTuple):
 def fit_normalizer(
   x: chex.Array, *, kind: str = 'scalar', epsilon: float = 1e-5
 ) -> Normalizer:
-  """Fits a normaliser; use training data only.
+  """Fits a normalizer; use training data only.
 
   Args:
     x: f[B, *grid, C].
@@ -107,7 +107,7 @@ def normalized(
 ) -> Network:
   """Encodes the first input of a network and decodes its output.
 
-  The loss then sees physical units, and callers no normalisation.
+  The loss then sees physical units, and callers no normalization.
 
   Args:
     network: any network.

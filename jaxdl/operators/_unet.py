@@ -37,7 +37,7 @@ def unet(
   """Builds a U-Net with strided convolutions instead of pooling.
 
   Every level halves the grid and doubles the channels. Blocks are two 3-point
-  convolutions, each followed by group normalisation and an activation; up- and
+  convolutions, each followed by group normalization and an activation; up- and
   downsampling are 3-point too. Odd sizes are rounded up and cropped back.
 
   Args:
@@ -45,8 +45,8 @@ def unet(
     num_levels: number of times the grid is halved.
     out_channels: number of output functions.
     padding: boundary condition, see `v_cycle`.
-    norm: whether blocks normalise.
-    num_groups: groups of the normalisation; must divide `channels`.
+    norm: whether blocks normalize.
+    num_groups: groups of the normalization; must divide `channels`.
     activation: name or function.
     method: see `v_cycle`.
 

@@ -138,11 +138,11 @@ def v_cycle_leaves(
 def layer_norm(
   x: chex.Array, params: dict[str, chex.Array], epsilon: float = 1e-5
 ) -> chex.Array:
-  """Normalises every sample over its grid and channels."""
+  """Normalizes every sample over its grid and channels."""
   shape = params['scale'].shape
   if x.shape[1:] != shape:
     raise ValueError(
-      f'layer normalisation was made for a grid and channels {shape}; got '
+      f'layer normalization was made for a grid and channels {shape}; got '
       f'{x.shape[1:]}: these parameters are tied to one resolution, use '
       "norm='none' to change it."
     )
@@ -178,7 +178,7 @@ def v_cycle(
   Args:
     params: one dict per level, finest first: 'pre' and 'post' lists of
       {'S', 'A'}, and but for the coarsest level 'Pi', 'R', 'P', 'A' (residual
-      transfer) and 'norm' (normalised sums). Stencils are {'kernel', 'bias'}
+      transfer) and 'norm' (normalized sums). Stencils are {'kernel', 'bias'}
       with kernels [*k, I, O]; 'P' scatters, see Notes.
     f: f[B, *grid, I], one, two or three grid axes.
     padding: boundary condition: 'zeros', 'circular', 'reflect', 'replicate'.

@@ -150,7 +150,7 @@ def _jacobi(n, damping):
 
 
 def _transfers():
-  """Full weighting and bilinear interpolation, centred on fine cell 2 i."""
+  """Full weighting and bilinear interpolation, centered on fine cell 2 i."""
   return {
     'R': _stencil(np.outer([1, 2, 1], [1, 2, 1]) / 16),
     'P': _stencil(np.outer([0.5, 1, 0.5, 0], [0.5, 1, 0.5, 0])),

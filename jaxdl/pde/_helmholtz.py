@@ -13,7 +13,7 @@ from jaxdl.pde import _grid as grid
 def _second_difference(num, spacing, boundary):
   """-d^2/dx^2 as a dense matrix over the unknowns of one axis."""
   matrix = 2 * np.eye(num) - np.eye(num, k=1) - np.eye(num, k=-1)
-  if boundary == 'neumann':  # A mirrored ghost point doubles the neighbour.
+  if boundary == 'neumann':  # A mirrored ghost point doubles the neighbor.
     matrix[0, 1] *= 2
     matrix[-1, -2] *= 2
   return matrix / spacing**2

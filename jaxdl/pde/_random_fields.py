@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Gaussian random functions from a covariance kernel, and series spaces.
 
-Everything that depends only on concrete points is factorised on the host in
+Everything that depends only on concrete points is factorized on the host in
 float64; what is left inside `jit` is one matrix-vector product per sample.
 """
 
@@ -206,7 +206,7 @@ def grf_dense(
 ) -> jax.Array:
   """Samples one mean-zero Gaussian random function at given points.
 
-  Map it over keys with `jax.vmap`: the factorisation happens once per trace.
+  Map it over keys with `jax.vmap`: the factorization happens once per trace.
 
   Args:
     x: f[P] or f[P, d] points.

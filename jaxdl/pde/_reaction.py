@@ -75,7 +75,7 @@ def solve_reaction_diffusion(
   dx, dt = jnp.asarray(dx, dtype), jnp.asarray(dt, dtype)
   lower = diffusion / dx**2 + velocity / (2 * dx)
   upper = diffusion / dx**2 - velocity / (2 * dx)
-  centre = -2 * diffusion / dx**2
+  center = -2 * diffusion / dx**2
   place = jnp.arange(inner)
   sub = jnp.where(place > 0, -lower / 2, 0).astype(dtype)
   sup = jnp.where(place < inner - 1, -upper / 2, 0).astype(dtype)
@@ -84,8 +84,8 @@ def solve_reaction_diffusion(
     s, lost = carry
     value, slope = jax.jvp(reaction, (s,), (jnp.ones_like(s),))
     wide = jnp.pad(s, 1)
-    change = lower * wide[:-2] + centre * s + upper * wide[2:] + value + force
-    diagonal = 1 / dt - centre / 2 - slope / 2
+    change = lower * wide[:-2] + center * s + upper * wide[2:] + value + force
+    diagonal = 1 / dt - center / 2 - slope / 2
     # In delta form: the increment carries the rounding, not the state.
     update = jax.lax.linalg.tridiagonal_solve(
       sub, diagonal.astype(dtype), sup, change.astype(dtype)[:, None]

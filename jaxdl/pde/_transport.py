@@ -47,7 +47,7 @@ def solve_advection(
     TypeError: if an array is not floating point.
     ValueError: if sizes disagree or the speed is not positive.
 
-  Cost: O(T X) sequential updates, each vectorised over a vmapped batch.
+  Cost: O(T X) sequential updates, each vectorized over a vmapped batch.
 
   Example:
     >>> s = solve_advection(

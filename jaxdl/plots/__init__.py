@@ -7,8 +7,8 @@ Each function draws one PNG and returns its path, so an experiment lists them as
       lambda rows, out: plots.lines(rows, out / 'accuracy.png', 'accuracy'),
     )
 
-Seeds are averaged; bands and bars are one standard deviation (N - 1). Colours
-are told apart with any colour vision.
+Seeds are averaged; bands and bars are one standard deviation (N - 1). Colors
+are told apart with any color vision.
 """
 
 from jaxdl.plots._curves import aligned, bars, lines, log_log, paces
@@ -17,7 +17,15 @@ from jaxdl.plots._functions import functions
 from jaxdl.plots._graphs import draw_topologies
 from jaxdl.plots._heat_maps import heat_map, weights_heat_map
 from jaxdl.plots._polygons import polygon
-from jaxdl.plots._training import last_functions, last_rows, resolutions, side_by_side, spectrum, sweep, training
+from jaxdl.plots._training import (
+  last_functions,
+  last_rows,
+  resolutions,
+  side_by_side,
+  spectrum,
+  sweep,
+  training,
+)
 
 __all__ = [
   'aligned',

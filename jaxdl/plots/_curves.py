@@ -7,8 +7,8 @@ Each function draws one PNG and returns its path, so an experiment lists them as
       lambda rows, out: plots.lines(rows, out / 'accuracy.png', 'accuracy'),
     )
 
-Seeds are averaged; bands and bars are one standard deviation (N - 1). Colours
-are told apart with any colour vision.
+Seeds are averaged; bands and bars are one standard deviation (N - 1). Colors
+are told apart with any color vision.
 """
 
 import os

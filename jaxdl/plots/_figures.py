@@ -17,7 +17,7 @@ from jaxdl.core import extras
 
 Row = dict[str, Any]
 
-# Okabe and Ito's colours, told apart with any colour vision; yellow is last
+# Okabe and Ito's colors, told apart with any color vision; yellow is last
 # since it is faint on white.
 COLOURS = (
   '#0072B2',
@@ -171,7 +171,7 @@ def series(
 
 
 def look(index: int) -> dict[str, Any]:
-  """Returns colour, dash and marker number `index`, all different up to 36."""
+  """Returns color, dash and marker number `index`, all different up to 36."""
   n = len(COLOURS)
   return {
     'color': COLOURS[index % n],
@@ -197,7 +197,7 @@ def looks(
     ylim: ends of the ordinate; of the data where None.
 
   Returns:
-    Options of `Axes.plot` per curve; colours and dashes differ up to 36.
+    Options of `Axes.plot` per curve; colors and dashes differ up to 36.
   """
   found = [look(n) for n in range(len(curves))]
   used = set()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Input functions, targets and predictions as curves or colours."""
+"""Input functions, targets and predictions as curves or colors."""
 
 import os
 import pathlib
@@ -23,7 +23,7 @@ def functions(
   """Draws sampled functions: input, target, predictions and errors.
 
   Curves share a panel; fields on a plane have one panel each, predictions in
-  the colours of their target and errors in colours of their own.
+  the colors of their target and errors in colors of their own.
 
   Args:
     rows: rows of a run; those of split 'function' have the labels kind

@@ -23,7 +23,7 @@ def draw_topologies(
 ) -> pathlib.Path:
   """Draws who receives from whom, one panel per topology.
 
-  Links of different rounds have different colours; one-way links are arrows.
+  Links of different rounds have different colors; one-way links are arrows.
   Grids are drawn as such; a torus has stubs on both sides for the links that
   lead around.
 
@@ -62,11 +62,11 @@ def draw_topologies(
 
 
 def _legend(fig, rounds, arrows):
-  """Says which colour is which round, and what an arrow is."""
+  """Says which color is which round, and what an arrow is."""
   from matplotlib import lines
 
   handles = [
-    lines.Line2D([], [], color=_colour(t), label=f'round {t + 1}')
+    lines.Line2D([], [], color=_color(t), label=f'round {t + 1}')
     for t in range(rounds if rounds > 1 else 0)
   ]
   if handles:
@@ -85,7 +85,7 @@ def _legend(fig, rounds, arrows):
     fig.legend(handles=handles, loc='outside lower center', ncols=4)
 
 
-def _colour(t):
+def _color(t):
   return _figures.COLOURS[t % (len(_figures.COLOURS) - 1)]
 
 
@@ -110,12 +110,12 @@ def _panel(axes, name, schedule, max_rounds):
   for t, matrix in enumerate(schedule[:max_rounds]):
     links = (matrix != 0) & ~np.eye(n, dtype=bool)
     one_way = links & ~links.T
-    look = {'edge_color': _colour(t), 'ax': axes, 'node_size': size}
+    look = {'edge_color': _color(t), 'ax': axes, 'node_size': size}
     # A link that comes back is broad, so that its later rounds are seen on it.
     again = width * (1 + 1.2 * (schedule[t + 1 : max_rounds] != 0).sum(axis=0))
     both = networkx.from_numpy_array(links & links.T)
     if shape is not None:
-      both = _open(axes, both, where, shape, color=_colour(t), linewidth=width)
+      both = _open(axes, both, where, shape, color=_color(t), linewidth=width)
     widths = [float(again[edge]) for edge in both.edges]
     networkx.draw_networkx_edges(both, where, width=widths, **look)
     if one_way.any():
@@ -185,7 +185,7 @@ def _open(axes, graph, where, shape, **look):
   around, stubs = [], []
   for a, b in graph.edges:
     way = where[b] - where[a]
-    # With two rows the way around ends at the same neighbour.
+    # With two rows the way around ends at the same neighbor.
     if np.abs(way).max() <= 1.5 * step:
       continue
     around.append((a, b))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Matrices as colours."""
+"""Matrices as colors."""
 
 import os
 import pathlib
@@ -28,18 +28,18 @@ def heat_map(
   ylabel: str | None = None,
   title: str | None = None,
 ) -> pathlib.Path:
-  """Draws a matrix as colours.
+  """Draws a matrix as colors.
 
   Args:
-    matrix: f[rows, columns]; what is not finite is left grey.
+    matrix: f[rows, columns]; what is not finite is left gray.
     row_labels: one per row.
     column_labels: one per column.
     path: the picture.
     annotate: whether to write the numbers; by default up to 150 cells.
-    diverging: whether zero is a middle that colours should show.
-    low: value of the first colour; the smallest if None.
-    high: value of the last colour; the largest if None.
-    label: caption of the colours, with the unit.
+    diverging: whether zero is a middle that colors should show.
+    low: value of the first color; the smallest if None.
+    high: value of the last color; the largest if None.
+    label: caption of the colors, with the unit.
     xlabel: caption of the columns.
     ylabel: caption of the rows.
     title: caption of the picture.
@@ -132,7 +132,7 @@ def weights_heat_map(
     by: the label that tells panels apart.
     prefix: what the metrics' names start with.
     title: caption of the picture.
-    label: caption of the colours.
+    label: caption of the colors.
 
   Returns:
     The path written.
@@ -217,10 +217,10 @@ def _share(axes, weights, byzantine):
   total = size.sum()
   share = float(size[byzantine].sum() / total) if total else 0.0
   if share < 0.005:
-    text, colour = 'adversaries: nothing', _figures.MUTED
+    text, color = 'adversaries: nothing', _figures.MUTED
   else:
     text = f'adversaries: {share:.0%} of the weight'
-    colour = _figures.ALERT if share >= 0.05 else _figures.MUTED
+    color = _figures.ALERT if share >= 0.05 else _figures.MUTED
   axes.text(
     0.0,
     1.02,
@@ -229,18 +229,18 @@ def _share(axes, weights, byzantine):
     ha='left',
     va='bottom',
     fontsize=8.5,
-    color=colour,
+    color=color,
   )
 
 
-def _image(axes, matrix, diverging, low, high, colours='RdBu_r'):
+def _image(axes, matrix, diverging, low, high, colors='RdBu_r'):
   import matplotlib
 
   if diverging and low is None and high is None:
     finite = matrix[np.isfinite(matrix)]
     high = float(np.max(np.abs(finite))) if finite.size else 1.0
     low = -high
-  cmap = matplotlib.colormaps[colours if diverging else 'cividis']
+  cmap = matplotlib.colormaps[colors if diverging else 'cividis']
   return axes.imshow(
     matrix,
     aspect='auto',

@@ -33,7 +33,7 @@ def polygon(
     metric: what to draw.
     split: rows to take.
     by: the label that tells panels apart.
-    label: caption of the colours, with the unit; made of `metric` if None.
+    label: caption of the colors, with the unit; made of `metric` if None.
     title: caption of the picture.
 
   Returns:

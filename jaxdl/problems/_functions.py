@@ -538,9 +538,10 @@ class FunctionProblem(types.Problem):
     Returns:
       The network.
     """
-    if isinstance(self.network, types.Network):
-      return self.network
-    return self.network({'seed': seed})
+    network: Any = self.network
+    if isinstance(network, types.Network):
+      return network
+    return network({'seed': seed})
 
 
 def for_task(

@@ -138,7 +138,7 @@ class ChainTest(parameterized.TestCase):
       aggregators.chain()
 
 
-class CentredClippingTest(parameterized.TestCase):
+class CenteredClippingTest(parameterized.TestCase):
   PRE = {
     'nnm': (
       functools.partial(aggregators.nnm, num_byzantine=F),
@@ -158,17 +158,17 @@ class CentredClippingTest(parameterized.TestCase):
   def test_after_a_pre_aggregator_around_an_anchor(self, pre, num_iters):
     ours, theirs = self.PRE[pre]
     x = 2 * _updates(3)
-    centre = np.linspace(-2, 2, D).astype(np.float32)
+    center = np.linspace(-2, 2, D).astype(np.float32)
 
     @jax.jit
-    def run(x, centre):
-      view = ours(view_lib.view(x, anchor=centre))
+    def run(x, center):
+      view = ours(view_lib.view(x, anchor=center))
       return aggregators.centered_clipping(
-        view, centre, clip_radius=0.7, num_iters=num_iters
+        view, center, clip_radius=0.7, num_iters=num_iters
       )
 
-    want = reference.centered_clipping(theirs(x), centre, 0.7, num_iters)
-    np.testing.assert_allclose(run(x, centre), want, atol=1e-5)
+    want = reference.centered_clipping(theirs(x), center, 0.7, num_iters)
+    np.testing.assert_allclose(run(x, center), want, atol=1e-5)
 
   def test_remembers_its_last_output(self):
     rule = aggregators.centered_clipping_aggregator(

@@ -160,7 +160,7 @@ class TreeTest(parameterized.TestCase):
       rule(X, axis_name='clients', mask=np.ones(10, bool))
     view = _seen()
     if isinstance(rule, functools.partial) and 'clip_radius' in rule.keywords:
-      rule = functools.partial(rule, centre=X[0])
+      rule = functools.partial(rule, center=X[0])
     with self.assertRaisesRegex(ValueError, 'axis_name comes with a view'):
       rule(view, axis_name='clients')
 
@@ -255,7 +255,7 @@ class OptionTest(parameterized.TestCase):
     (aggregators.fltrust, {'trusted': np.ones(4, np.float32)},
      r'must look like one update'),
     (aggregators.centered_clipping,
-     {'centre': {'w': np.ones(3)}, 'clip_radius': 1.0}, 'another structure'),
+     {'center': {'w': np.ones(3)}, 'clip_radius': 1.0}, 'another structure'),
   )  # fmt: skip
   def test_message(self, rule, options, message):
     with self.assertRaisesRegex((ValueError, TypeError), message):

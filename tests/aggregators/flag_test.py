@@ -109,7 +109,7 @@ class FlagReferenceTest(parameterized.TestCase):
       _run(_update, x), _run(_update, x, num_components=4), rtol=1e-9
     )
 
-  def test_flag_mean_is_uncentred_principal_components(self):
+  def test_flag_mean_is_uncentered_principal_components(self):
     x = _updates(5)
     y = _basis(x, 3)
     peer = decomposition.TruncatedSVD(n_components=3, algorithm='arpack')

@@ -201,7 +201,7 @@ class CoefficientTest(parameterized.TestCase):
 
 class ContractionTest(parameterized.TestCase):
   @parameterized.parameters((12, 1), (22, 2))
-  def test_one_round_of_nearest_neighbour_averaging(self, n, f):
+  def test_one_round_of_nearest_neighbor_averaging(self, n, f):
     """Each honest node averages its n - f nearest: drift shrinks."""
     draw = np.random.default_rng(n)
     h, trials = n - f, 250

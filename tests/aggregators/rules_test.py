@@ -227,8 +227,8 @@ def _central_start(x):
   """Mean of the half of the vectors nearest to the most central one."""
   distances = reference.pairwise_sq(x)
   half = (len(x) + 1) // 2
-  centre = np.argmin(np.sort(distances, axis=1)[:, half - 1])
-  return x[np.argsort(distances[centre], kind='stable')[:half]].mean(axis=0)
+  center = np.argmin(np.sort(distances, axis=1)[:, half - 1])
+  return x[np.argsort(distances[center], kind='stable')[:half]].mean(axis=0)
 
 
 @functools.cache
@@ -358,11 +358,11 @@ class WorkedNumbersTest(parameterized.TestCase):
     want[[3, 0, 7, 6, 8, 4, 9]] = range(7)
     np.testing.assert_array_equal(order, want)
 
-  def test_nearest_neighbour_mixing(self):
+  def test_nearest_neighbor_mixing(self):
     got = _run('nnm')[0][SLICES['set_a']][0]
     np.testing.assert_allclose(got[9, :2], (2.95555556, -1.24444444), atol=1e-8)
 
-  def test_three_steps_of_centred_clipping(self):
+  def test_three_steps_of_centered_clipping(self):
     run = functools.partial(
       aggregators.centered_clipping, clip_radius=1.0, num_iters=3
     )
@@ -413,8 +413,8 @@ class WorkedNumbersTest(parameterized.TestCase):
     np.testing.assert_array_equal(np.sort(alone, axis=0), updates)
 
 
-class NearestNeighbourTest(parameterized.TestCase):
-  """Guarantees of nearest-neighbour averaging as a node's own rule."""
+class NearestNeighborTest(parameterized.TestCase):
+  """Guarantees of nearest-neighbor averaging as a node's own rule."""
 
   def _all(self, vectors, f):
     run = jax.jit(aggregators.nnm, static_argnames='num_byzantine')

@@ -161,8 +161,8 @@ class MeanShiftTest(parameterized.TestCase):
   @parameterized.parameters(range(6))
   def test_same_clusters_as_scikit_learn(self, seed):
     draw = np.random.default_rng(seed)
-    centres = draw.normal(size=(3, 3)) * 4
-    points = centres[draw.choice(3, 20, p=[0.6, 0.25, 0.15])]
+    centers = draw.normal(size=(3, 3)) * 4
+    points = centers[draw.choice(3, 20, p=[0.6, 0.25, 0.15])]
     points = points + draw.normal(size=points.shape)
     bandwidth = cluster.estimate_bandwidth(points, quantile=0.5)
     want = cluster.MeanShift(bandwidth=bandwidth).fit(points).labels_

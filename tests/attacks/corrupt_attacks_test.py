@@ -111,8 +111,8 @@ class FangTest(parameterized.TestCase):
   def test_fills_the_published_intervals(self, scale):
     rng = np.random.default_rng(0)
     # All four cases: mean and opposite extreme of either sign.
-    centres = np.array([3.0, 0.3, -0.3, -3.0, 0.5])
-    honest = rng.normal(size=(6, 5)) * 0.5 + centres
+    centers = np.array([3.0, 0.3, -0.3, -3.0, 0.5])
+    honest = rng.normal(size=(6, 5)) * 0.5 + centers
     low, high = reference.fang_interval(honest, scale)
     sent = attacks.fang(
       jnp.asarray(honest), num_byzantine=400, key=KEY, scale=scale

@@ -88,7 +88,7 @@ class GridSearchTest(absltest.TestCase):
       attacks.grid_search(lambda x: x, jnp.zeros((0,)))
 
 
-class OptimisedTest(parameterized.TestCase):
+class OptimizedTest(parameterized.TestCase):
   @parameterized.parameters('unit', 'sign', 'std', 'mean')
   def test_mean_invites_the_farthest_step(self, direction):
     honest = _honest()
@@ -170,7 +170,7 @@ class OptimisedTest(parameterized.TestCase):
     want = np.linalg.norm(np.mean(mixed, axis=0) - rows[:8].mean(axis=0))
     self.assertAlmostEqual(float(damage(sent)), want, delta=1e-6)
 
-  def test_general_damage_is_maximised(self):
+  def test_general_damage_is_maximized(self):
     honest = jnp.asarray(_honest())
     target = honest.mean(axis=0) * -2.0
     sent = attacks.optimized_ipm(

@@ -14,11 +14,11 @@ from jaxdl.core import gram as gram_lib, trees
 
 @functools.cache
 def _program():
-  return jax.jit(gram_lib.centred_gram)
+  return jax.jit(gram_lib.centered_gram)
 
 
 def _frame(x, mask=None):
-  """Inner products around the centre in the units of the data."""
+  """Inner products around the center in the units of the data."""
   frame = _program()(x, mask=mask)
   return np.asarray(frame.products, np.float64) * np.float64(frame.unit) ** 2
 
@@ -49,9 +49,9 @@ class GramTest(parameterized.TestCase):
     np.testing.assert_allclose(
       jax.jit(gram_lib.gram)(x), exact @ exact.T, rtol=1e-4, atol=1e-2
     )
-    centre = x[1] + 1
-    rows = np.concatenate([exact - centre, centre[None]])
-    got = jax.jit(lambda x, c: gram_lib.gram(x, centre=c))(x, centre)
+    center = x[1] + 1
+    rows = np.concatenate([exact - center, center[None]])
+    got = jax.jit(lambda x, c: gram_lib.gram(x, center=c))(x, center)
     np.testing.assert_allclose(got, rows @ rows.T, rtol=1e-4, atol=1e-1)
 
   def test_sums_over_leaves(self):
@@ -80,7 +80,7 @@ class GramTest(parameterized.TestCase):
     self.assertEqual(int(_medoid(distances, mask=mask)), 0)
 
 
-class CentredGramTest(parameterized.TestCase):
+class CenteredGramTest(parameterized.TestCase):
   @parameterized.parameters(300, 5000)
   def test_nearly_equal_updates(self, size):
     """Common part 1e3, differences 1e-2: a plain Gram matrix sees nothing."""
@@ -123,7 +123,7 @@ class CentredGramTest(parameterized.TestCase):
     x[1:, :1024] += 0.01 * _draw(6, 1024, seed=3)
     x[0, 1024:] = 1e6
     frame = _frame(x)
-    # The centre is an ordinary row after all.
+    # The center is an ordinary row after all.
     self.assertLess(frame[7, 7], 1e5)
     self.assertTrue(_rare_branch_taken(x))
     np.testing.assert_allclose(
@@ -225,7 +225,7 @@ def _rare_branch_taken(x, mask=None):
 
   jax.lax.cond = spy
   try:
-    gram_lib.centred_gram(jnp.asarray(x), mask=mask)
+    gram_lib.centered_gram(jnp.asarray(x), mask=mask)
   finally:
     jax.lax.cond = plain
   return taken[0]

@@ -129,15 +129,15 @@ class StatisticsTest(parameterized.TestCase):
   def test_nearest_mean(self, n):
     x = _rows(n, seed=n)
     x[:, 4] = np.round(x[:, 4])
-    centre = np.array([0.0, 0.3, -5.0, 5.0, 0.0], np.float32)
+    center = np.array([0.0, 0.3, -5.0, 5.0, 0.0], np.float32)
     middle = (n + 1) // 2
 
     @jax.jit
     def run(x, kept):
       rows = order.sorted_rows(x)
       return (
-        order.nearest_mean(rows, centre, kept),
-        order.nearest_window(rows, centre, kept),
+        order.nearest_mean(rows, center, kept),
+        order.nearest_window(rows, center, kept),
       )
 
     for kept in sorted({1, middle, n}):
@@ -146,7 +146,7 @@ class StatisticsTest(parameterized.TestCase):
         out.append(jax.jit(functools.partial(run.__wrapped__, kept=kept))(x))
       want = np.zeros((3, 5))
       for d in range(5):
-        near = np.lexsort((x[:, d], np.abs(x[:, d] - centre[d])))[:kept]
+        near = np.lexsort((x[:, d], np.abs(x[:, d] - center[d])))[:kept]
         values = x[near, d].astype(np.float64)
         want[:, d] = values.mean(), values.min(), values.max()
       order_of = np.sort(x.astype(np.float64), axis=0)
@@ -163,8 +163,8 @@ class StatisticsTest(parameterized.TestCase):
 
     def run(x, count):
       rows = order.sorted_rows(x)
-      centre = order.median_of(rows, count=count)
-      return order.nearest_mean(rows, centre, count - 2, max_moves=2)
+      center = order.median_of(rows, count=count)
+      return order.nearest_mean(rows, center, count - 2, max_moves=2)
 
     jaxpr = str(jax.make_jaxpr(run)(jnp.ones((20, 4)), 20))
     self.assertIn(' min ', jaxpr)

@@ -32,7 +32,7 @@ def _read(view, weights):
     'norms': view.norms(),
     'sq_distances': view.sq_distances(),
     'rows': view.materialize(),
-    'middle': view.centred_products(),
+    'middle': view.centered_products(),
     'valid': view.valid,
     'sum': view.combine(weights),
     'unit': view.unit,
@@ -140,7 +140,7 @@ class ViewTest(parameterized.TestCase):
       got['sq_distances'] * float(got['unit']) ** 2, want, rtol=1e-4
     )
 
-  def test_short_vectors_beside_a_long_centre(self):
+  def test_short_vectors_beside_a_long_center(self):
     rows = _rows() + 10
     rows[2] *= 1e-6
     got = _read(_view(rows), np.zeros(N, np.float32))

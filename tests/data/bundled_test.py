@@ -38,7 +38,7 @@ class BundledTest(parameterized.TestCase):
   @parameterized.parameters(
     ('breast_cancer', (426, 30), (143, 30), 2), ('wine', (133, 13), (45, 13), 3)
   )
-  def test_tables_are_standardised_by_their_train_part(
+  def test_tables_are_standardized_by_their_train_part(
     self, name, train, test, num_classes
   ):
     got = data.load_dataset(name, seed=1)

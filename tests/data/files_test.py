@@ -201,7 +201,7 @@ class CifarTest(FileCase):
     self.write_python(protocol, keys)
     self.check(data.load_cifar10(self.dir, normalize=False))
 
-  def test_normalised_channels(self):
+  def test_normalized_channels(self):
     self.write_binary('')
     raw = data.load_cifar10(self.dir, normalize=False).test_inputs
     got = data.load_cifar10(self.dir, flatten=True).test_inputs

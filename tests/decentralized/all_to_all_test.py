@@ -90,12 +90,12 @@ class ReceiverRuleTest(parameterized.TestCase):
     everyone = np.concatenate([self.models, self.sent])
     return everyone[np.asarray(self.received[i])]
 
-  def test_nearest_neighbours(self):
+  def test_nearest_neighbors(self):
     got = self._mix('nearest_neighbor_averaging')
     want = [_nna(self.models[i], self._held(i), 1) for i in range(H)]
     np.testing.assert_allclose(got, want, atol=1e-5)
 
-  def test_self_centred_clipping(self):
+  def test_self_centered_clipping(self):
     got = self._mix('centered_clipping(clip_radius=0.7)')
     want = [_scc(self.models[i], self._held(i), 0.7, 3) for i in range(H)]
     np.testing.assert_allclose(got, want, atol=1e-5)
@@ -291,7 +291,7 @@ class AllToAllTest(parameterized.TestCase):
     # Labels 0 become 3: gradient 3, models 1 - 0.5 * 3.
     np.testing.assert_allclose(state.models, np.full((H, D), -0.5))
 
-  def test_exchanged_gradients_equalise_momenta(self):
+  def test_exchanged_gradients_equalize_momenta(self):
     mix = decentralized.receiver_rule('mean', num_byzantine=0)
     models, _ = _run(mix, f=0, momentum=0.0, exchange_gradients=True)
     target = np.asarray(_cohort().data['target'])

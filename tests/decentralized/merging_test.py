@@ -28,11 +28,11 @@ def _cohort(data, n):
 
 
 def _quadratic(seed=0):
-  """Clients share a Hessian and differ in their centres."""
+  """Clients share a Hessian and differ in their centers."""
   rng = np.random.default_rng(seed)
   root = rng.normal(size=(D, D))
   hessian = root @ root.T / D + np.eye(D)
-  centres = 3 * rng.normal(size=(8, D))
+  centers = 3 * rng.normal(size=(8, D))
   starts = rng.normal(size=(8, D))
 
   def loss(params, batch, *, key=None):
@@ -43,7 +43,7 @@ def _quadratic(seed=0):
   task = types.Task(
     lambda key: jax.random.normal(key, (D,)), loss, lambda params, batch: {}
   )
-  return task, hessian, centres, starts
+  return task, hessian, centers, starts
 
 
 def _classification():
@@ -322,17 +322,17 @@ class MeasureTest(parameterized.TestCase):
     np.testing.assert_allclose(again.gap, 0.0, atol=1e-5)
 
   def test_quartic_expansion_is_exact(self):
-    centre, delta = 1.3, 0.4
-    agents = jnp.array([centre - delta, centre + delta])
+    center, delta = 1.3, 0.4
+    agents = jnp.array([center - delta, center + delta])
     found = merging.sharpness_alignment(lambda x: x**4 / 4, agents)
     np.testing.assert_allclose(found.consensus, delta**2, rtol=1e-5)
-    np.testing.assert_allclose(found.gradient_norm, centre**3, rtol=1e-5)
+    np.testing.assert_allclose(found.gradient_norm, center**3, rtol=1e-5)
     np.testing.assert_allclose(
-      found.sharpness, 3 * centre**2 * delta**2, rtol=1e-5
+      found.sharpness, 3 * center**2 * delta**2, rtol=1e-5
     )
     # The mean of the agents' gradients, from first principles.
-    mean = np.mean([(centre - delta) ** 3, (centre + delta) ** 3])
-    np.testing.assert_allclose(mean, centre**3 + 3 * centre * delta**2)
+    mean = np.mean([(center - delta) ** 3, (center + delta) ** 3])
+    np.testing.assert_allclose(mean, center**3 + 3 * center * delta**2)
     bend = found.alignment / found.gradient_norm
     np.testing.assert_allclose(
       found.gradient_norm + 0.5 * bend, mean, rtol=1e-5
@@ -369,13 +369,13 @@ class MeasureTest(parameterized.TestCase):
 class TrainingTest(parameterized.TestCase):
   def _merged(self, mixer, rounds=4, rate=0.1):
     """Averages after each round, and those of gradient descent."""
-    task, hessian, centres, _ = _quadratic()
+    task, hessian, centers, _ = _quadratic()
     algorithm = decentralized.local_then_gossip(
       task, mixer, clients=8, optimizer=optax.sgd(rate)
     )
     steps = 2
     cohort = _cohort(
-      jnp.asarray(np.repeat(centres[:, None], steps, axis=1), jnp.float32), 8
+      jnp.asarray(np.repeat(centers[:, None], steps, axis=1), jnp.float32), 8
     )
     state = algorithm.init(KEYS[0])
     x = np.asarray(state.params, np.float64).mean(axis=0)
@@ -385,7 +385,7 @@ class TrainingTest(parameterized.TestCase):
       state, _ = step(state, cohort, key=KEYS[t])
       got.append(np.asarray(state.params).mean(axis=0))
       for _ in range(steps):
-        x = x - rate * hessian @ (x - centres.mean(axis=0))
+        x = x - rate * hessian @ (x - centers.mean(axis=0))
       want.append(x)
     return np.array(got), np.array(want)
 

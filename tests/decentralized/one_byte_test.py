@@ -258,7 +258,7 @@ class OneByteTest(parameterized.TestCase):
     slopes = np.random.default_rng(2).normal(size=(3, M, S)).astype(np.float32)
     receive = jax.jit(algorithm.receive)
     draw = jax.jit(jax.vmap(lambda k: local.perturbation(k, state.params)))
-    want, travelled = start(None), 0.0
+    want, traveled = start(None), 0.0
     want = jax.tree.map(lambda x: np.asarray(x, np.float64), want)
     for t, slope in enumerate(slopes):
       keys = local.direction_keys(state.key, t, num_machines=M, num_samples=S)
@@ -267,11 +267,11 @@ class OneByteTest(parameterized.TestCase):
         lambda z, g=slope: 0.02 / divisor * np.tensordot(g.reshape(-1), z, 1), z
       )
       want = jax.tree.map(np.subtract, want, step)
-      travelled += 0.02 / divisor * np.abs(slope).sum() * np.abs(z['w']).max()
+      traveled += 0.02 / divisor * np.abs(slope).sum() * np.abs(z['w']).max()
       state = receive(state, slope, np.ones((M, S), bool))
     # A product and a sum per direction, three roundings per step, of numbers
     # no larger than the start and all that was added to it.
-    largest = np.abs(start(None)['w']).max() + travelled
+    largest = np.abs(start(None)['w']).max() + traveled
     bound = 3 * (2 * M * S + 3) * np.finfo(np.float32).eps / 2 * largest
     np.testing.assert_allclose(state.params['w'], want['w'], rtol=0, atol=bound)
     self.assertLess(bound, 5e-5)

@@ -435,8 +435,8 @@ class ProtocolTest(parameterized.TestCase):
         variance = np.mean([k.var() for k in kernels])
         if target == 'beta':
           variance = beta * before[i].var() + (1 - beta) * variance
-        centre = mean.mean()
-        models[i] = (mean - centre) * np.sqrt(variance / mean.var()) + centre
+        center = mean.mean()
+        models[i] = (mean - center) * np.sqrt(variance / mean.var()) + center
         biases[i] = beta * biases[i] + (1 - beta) * np.mean(others, axis=0)
         buffers[i] = []
       state, _ = step(state, _cohort(data), key=KEYS[t])

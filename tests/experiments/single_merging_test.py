@@ -116,7 +116,6 @@ class SingleMergingTest(parameterized.TestCase):
     ({'variants': ()}, 'variants is empty'),
     ({'variants': ('early', 'early')}, 'variants must differ'),
     ({'variants': ('windows', 'window(k=2)')}, 'variants must differ'),
-    ({'partition': 'resample(alpha=0.0)'}, 'alpha must lie in'),
     ({'final_merge': 'exact(rounds=2)'}, 'rounds'),
     ({'dataset': 'cifar10'}, 'give --data_dir'),
   )
@@ -125,9 +124,12 @@ class SingleMergingTest(parameterized.TestCase):
       _config(**options)
 
   def test_too_large_fixed_sets_are_refused_before_training(self):
-    config = _config(partition='fixed(examples_per_client=5000)')
-    with self.assertRaisesRegex(ValueError, 'num_examples=5000 .* examples'):
-      single_merging.build(config)
+    for partition, message in (
+      ('fixed(examples_per_client=5000)', 'num_examples=5000 .* examples'),
+      ('resample(alpha=0.0)', 'alpha must lie in'),
+    ):
+      with self.assertRaisesRegex(ValueError, message):
+        single_merging.build(_config(partition=partition))
 
 
 if __name__ == '__main__':

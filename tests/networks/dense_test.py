@@ -96,7 +96,7 @@ class MlpTest(parameterized.TestCase):
     first, second = (np.asarray(a['kernel']).ravel() for a in _layers(params))
     self.assertLess(abs(np.corrcoef(first[:60000], second)[0, 1]), 0.02)
 
-  def test_initialises_alike_under_jit_and_vmap(self):
+  def test_initializes_alike_under_jit_and_vmap(self):
     network = networks.mlp((4,), 2)
     keys = jax.random.split(jax.random.key(0), 3)
     x = jnp.zeros((1, 5))

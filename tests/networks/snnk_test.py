@@ -45,7 +45,7 @@ class LayerTest(parameterized.TestCase):
     slope = np.log(rmse(512) / rmse(16)) / np.log(32)
     self.assertLess(abs(slope + 0.5), 0.1)
 
-  def test_relu_layer_is_homogeneous_and_normalisation_undoes_scale(self):
+  def test_relu_layer_is_homogeneous_and_normalization_undoes_scale(self):
     x = normal(0, 5, 4)
     plain = features.feature_map(KEY, 4, 8, bias=False)
     layer = features.snnk_dense(plain, 3)

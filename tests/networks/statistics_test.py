@@ -12,7 +12,7 @@ from jaxdl.core.types import Network
 
 
 class _Net(nn.Module):
-  """A normalised linear map: small enough for closed forms."""
+  """A normalized linear map: small enough for closed forms."""
 
   @nn.compact
   def __call__(self, x, *, train=False, mask=None):
@@ -116,7 +116,7 @@ class BatchNormTest(parameterized.TestCase):
     )
 
   def test_gradient_flows_through_the_statistics_of_the_batch(self):
-    # sum of squares of a normalised column is constant: gradient zero.
+    # sum of squares of a normalized column is constant: gradient zero.
     x = jnp.asarray(_data(5, 8, 2))
     params = NORM.init(jax.random.key(0), x)
     slope = jax.jit(

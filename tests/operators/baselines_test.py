@@ -47,7 +47,7 @@ class UNetTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'num_groups=3 must divide'):
       operators.unet(channels=2, num_groups=3)
 
-  def test_normalisation_removes_the_scale_of_the_input(self):
+  def test_normalization_removes_the_scale_of_the_input(self):
     net = operators.unet(channels=2, num_levels=1)
     f = jax.random.normal(jax.random.key(1), (2, 8, 1))
     params = net.init(KEY, f)

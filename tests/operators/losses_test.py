@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors, normalisers and schedules against NumPy."""
+"""Errors, normalizers and schedules against NumPy."""
 
 import math
 
@@ -168,7 +168,7 @@ class MetricTest(parameterized.TestCase):
     got = operators.trimmed_mse(p, 0 * p, fraction=0.11)
     self.assertAlmostEqual(float(got), float(np.mean(np.arange(8.0) ** 2)), 5)
 
-  def test_normalised_error_is_a_ratio_of_means(self):
+  def test_normalized_error_is_a_ratio_of_means(self):
     p, y = fields(4, 5), fields(4, 5, seed=1)
     got = operators.normalized_mse(p, y).mean()
     want = ((p - y) ** 2).mean() / (y**2).mean()

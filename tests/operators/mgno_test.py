@@ -124,7 +124,7 @@ class VariantTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'tied to one resolution'):
       net.apply(params, jnp.ones((1, 16, 16, 1)))
 
-  def test_normalised_sums_have_mean_zero_and_variance_one(self):
+  def test_normalized_sums_have_mean_zero_and_variance_one(self):
     net = operators.mgno_navier_stokes(
       channels=3,
       num_layers=1,
@@ -141,7 +141,7 @@ class VariantTest(parameterized.TestCase):
     np.testing.assert_allclose(u.mean((1, 2, 3)), 0.0, atol=1e-5)
     np.testing.assert_allclose(u.var((1, 2, 3)), 1.0, atol=1e-3)
 
-  def test_helmholtz_network_grows_and_normalises(self):
+  def test_helmholtz_network_grows_and_normalizes(self):
     net = operators.mgno_helmholtz(channels=2, num_layers=2)
     params = shapes(net, (1, 101, 101, 1))
     cycle = params['layers'][1]['cycle']

@@ -41,7 +41,7 @@ def laplacian(n):
 def transfers():
   return {
     'R': stencil(np.outer([1, 2, 1], [1, 2, 1]) / 16),
-    # Bilinear, centred on fine cell 2 i.
+    # Bilinear, centered on fine cell 2 i.
     'P': stencil(np.outer([0.5, 1, 0.5, 0], [0.5, 1, 0.5, 0])),
     'Pi': stencil(np.zeros((3, 3))),
   }

@@ -10,7 +10,7 @@ from jax.experimental import checkify
 from jaxdl import pde
 
 
-class BehaviourTest(parameterized.TestCase):
+class BehaviorTest(parameterized.TestCase):
   """What every solver on the line promises, in float32."""
 
   SOLVERS = (

@@ -75,7 +75,7 @@ class PoissonTest(DoubleTest):
   @parameterized.parameters(
     (17, 0.0734458), (33, 0.0736147), (65, 0.0736572), (129, 0.0736678)
   )
-  def test_centre_of_the_torsion_problem(self, n, want):
+  def test_center_of_the_torsion_problem(self, n, want):
     u = jitted.solve_poisson(jnp.ones((n, n)))
     self.assertAlmostEqual(float(u[n // 2, n // 2]), want, delta=6e-8)
 
@@ -160,8 +160,8 @@ class DarcyTest(DoubleTest):
     a = jnp.asarray(self.coefficient(16))
     u = jitted.solve_darcy(a)
     np.testing.assert_allclose(jitted.solve_darcy(2 * a), u / 2, atol=1e-11)
-    centre = jitted.solve_darcy(jnp.full((129, 129), 12.0))[64, 64]
-    self.assertAlmostEqual(float(centre), 0.00613928, delta=5e-7)
+    center = jitted.solve_darcy(jnp.full((129, 129), 12.0))[64, 64]
+    self.assertAlmostEqual(float(center), 0.00613928, delta=5e-7)
     rng = np.random.default_rng(0)
     v, w = (np.pad(rng.normal(size=(14, 14)), 1) for _ in range(2))
     inner = lambda p, q: float(jnp.sum(pde.apply_darcy(a, p) * q[1:-1, 1:-1]))
@@ -177,13 +177,13 @@ class DarcyTest(DoubleTest):
   @parameterized.parameters('poisson', 'multigrid')
   def test_gradient_equals_differences(self, preconditioner):
     a = jnp.asarray(self.coefficient(9))
-    centre = lambda a: jitted.solve_darcy(
+    center = lambda a: jitted.solve_darcy(
       a, preconditioner=preconditioner, tolerance=1e-13
     )[4, 4]
-    slope = jax.grad(centre)(a)
+    slope = jax.grad(center)(a)
     for place in ((4, 3), (0, 4), (2, 2)):
       step = 1e-4
-      up, down = (centre(a.at[place].add(s)) for s in (step, -step))
+      up, down = (center(a.at[place].add(s)) for s in (step, -step))
       self.assertAlmostEqual(
         float(slope[place]), float(up - down) / (2 * step), delta=1e-9
       )

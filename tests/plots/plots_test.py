@@ -294,7 +294,7 @@ class OthersTest(PlotCase):
     a, b, bar = draw(rows)
     self.assertEqual(a.images[0].get_clim(), (-0.6, 0.6))
     self.assertEqual(bar.get_ylim(), (-0.2, 0.6))
-    # Zero is the one pale colour, and there is a mark at it.
+    # Zero is the one pale color, and there is a mark at it.
     self.assertGreater(min(a.images[0].cmap(a.images[0].norm(0.0))), 0.95)
     self.assertIn([0.0, 0.0], [list(line.get_ydata()) for line in bar.lines])
     self.assertIn('red: subtracted', bar.get_ylabel())
@@ -358,7 +358,7 @@ class TopologiesTest(PlotCase):
     self.assertLen(stubs.get_segments(), 2 * (3 + 4))
     self.assertLen(links.get_segments(), 3 * 3 + 2 * 4)
 
-  def test_colours_and_arrows_are_told_where_there_are_any(self):
+  def test_colors_and_arrows_are_told_where_there_are_any(self):
     ring = np.roll(np.eye(5), 1, 0)
     two = np.stack([ring, ring + ring.T])
     (axes,) = self.axes(plots.draw_topologies, {'two': two}, self.out / 'a.png')

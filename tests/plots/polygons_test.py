@@ -51,7 +51,7 @@ class PolygonTest(parameterized.TestCase):
     (lambda x, y: 2.0, 'linear'),
     (lambda x, y: x if x else np.nan, 'linear'),
   )
-  def test_colours_span_the_last_step(self, loss, scale):
+  def test_colors_span_the_last_step(self, loss, scale):
     path = plots.polygon(_rows(loss), self.path, 'loss')
     self.assertGreater(path.stat().st_size, 5000)
     axes, bar = self.seen[0].axes
@@ -68,7 +68,7 @@ class PolygonTest(parameterized.TestCase):
     texts = [t.get_text() for t in self.seen[0].legends[0].get_texts()]
     self.assertEqual(texts, ['model, with its number', 'average of all'])
 
-  def test_ticks_of_the_colours_are_round(self):
+  def test_ticks_of_the_colors_are_round(self):
     plots.polygon(_rows(lambda x, y: 2.3 + x), self.path, 'loss')
     bar = self.seen[0].axes[1]
     # The last step has twice the loss: 2 (2.3 - cos 36 degrees) = 2.98 to 6.6.

@@ -53,12 +53,12 @@ def trimmed_mean(x, f):
   return s[f : len(s) - f].mean(axis=0)
 
 
-def _mean_around(x, centre, keep):
+def _mean_around(x, center, keep):
   """Per coordinate, the mean of the nearest values; ties: the smaller one."""
   s = _column_sorted(x)
   out = np.zeros(s.shape[1])
   for d in range(s.shape[1]):
-    nearest = np.lexsort((s[:, d], np.abs(s[:, d] - centre[d])))[:keep]
+    nearest = np.lexsort((s[:, d], np.abs(s[:, d] - center[d])))[:keep]
     out[d] = s[nearest, d].mean()
   return out
 
@@ -164,11 +164,11 @@ def caf(x, f, peak='remaining', return_steps=False):
   c, best, lowest, steps = np.ones(len(x)), x.mean(axis=0), np.inf, 0
   while f and c.sum() > n - 2 * f:
     mean = c @ x / c.sum()
-    centred = x - mean
-    values, vectors = np.linalg.eigh((centred.T * c) @ centred / c.sum())
+    centered = x - mean
+    values, vectors = np.linalg.eigh((centered.T * c) @ centered / c.sum())
     if values[-1] < lowest:
       best, lowest = mean, values[-1]
-    tau = (centred @ vectors[:, -1]) ** 2
+    tau = (centered @ vectors[:, -1]) ** 2
     steps += 1
     largest = tau[c > 0].max() if peak == 'remaining' else tau.max()
     if largest <= 0:
@@ -186,9 +186,9 @@ def cge(x, f):
 def dnc(x, f, factor=1.0):
   x = _f64(x)
   good = np.flatnonzero(finite_rows(x))
-  centred = x[good] - x[good].mean(axis=0)
-  _, _, right = np.linalg.svd(centred, full_matrices=False)
-  scores = (centred @ right[0]) ** 2
+  centered = x[good] - x[good].mean(axis=0)
+  _, _, right = np.linalg.svd(centered, full_matrices=False)
+  scores = (centered @ right[0]) ** 2
   keep = len(x) - int(factor * f)
   return x[good[np.argsort(scores, kind='stable')[:keep]]].mean(axis=0)
 
@@ -215,8 +215,8 @@ def sum_of_distances(x, z):
   return np.linalg.norm(_f64(x) - z, axis=1).sum()
 
 
-def centered_clipping(x, centre, radius, steps=1):
-  x, v = _f64(x), _f64(centre)
+def centered_clipping(x, center, radius, steps=1):
+  x, v = _f64(x), _f64(center)
   for _ in range(steps):
     pulls = []
     for row in x:

@@ -113,8 +113,8 @@ def mimic_heuristic(rounds, start, num_warmup):
   for t, x in enumerate(rounds):
     if t < num_warmup:
       mean = (t * mean + x.mean(axis=0)) / (t + 1)
-      centred = x - mean
-      u = centred.T @ (centred @ z)
+      centered = x - mean
+      u = centered.T @ (centered @ z)
       z = t / (t + 1) * z + u / np.linalg.norm(u) / (t + 1)
       z = z / np.linalg.norm(z)
       chosen = int(np.argmax(x @ z))

@@ -153,7 +153,7 @@ def partition_client_dirichlet(
     mix[drawn] = _sizes.dirichlet(rng, float(alpha) * weights[drawn])
     while (need := sizes[k] - table[k].sum()) > 0:
       # Draws that hit an empty class are repeated, which is the same as
-      # drawing one by one from the renormalised mix.
+      # drawing one by one from the renormalized mix.
       taken = np.minimum(rng.multinomial(need, _without(mix, left == 0)), left)
       table[k] += taken
       left -= taken
@@ -425,7 +425,7 @@ def _from_counts(
 
 
 def _without(shares: np.ndarray, closed: np.ndarray) -> np.ndarray:
-  """Renormalises shares over what is not closed, evenly if none is left."""
+  """Renormalizes shares over what is not closed, evenly if none is left."""
   shares = np.where(closed, 0.0, shares)
   if not shares.sum() > 0:
     shares = (~closed).astype(np.float64)

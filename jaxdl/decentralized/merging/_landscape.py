@@ -2,8 +2,8 @@
 """The loss between many models, as a picture in the plane.
 
 The models sit on the corners of a regular polygon. A point inside stands for
-the convex combination with its generalised barycentric coordinates, so corners
-are the models and the centre is their average.
+the convex combination with its generalized barycentric coordinates, so corners
+are the models and the center is their average.
 """
 
 from collections.abc import Callable
@@ -47,14 +47,14 @@ def _edge_distances(points: np.ndarray, num_vertices: int) -> np.ndarray:
 
 
 def polygon_grid(num_vertices: int, resolution: int) -> np.ndarray:
-  """Points of a square lattice inside a polygon, with its corners and centre.
+  """Points of a square lattice inside a polygon, with its corners and center.
 
   Args:
     num_vertices: N >= 3.
     resolution: lattice points along the diameter, >= 2.
 
   Returns:
-    float64[G, 2]; the N corners first, then the centre, then the lattice.
+    float64[G, 2]; the N corners first, then the center, then the lattice.
 
   Raises:
     ValueError: if an argument is out of range.
@@ -72,7 +72,7 @@ def wachspress_weights(points: np.ndarray, num_vertices: int) -> np.ndarray:
 
   The weight of corner k is proportional to the product of the distances to all
   edges that do not touch it. Weights are not negative inside, sum to one,
-  are one-hot at the corners, equal in the centre, and reproduce the point.
+  are one-hot at the corners, equal in the center, and reproduce the point.
 
   Args:
     points: [G, 2], inside the polygon or on its border; host.

@@ -87,6 +87,8 @@ def _buffering(task, graph, clients, optimizer, self_weight, turns, **options):
 
 
 def _corrections(eps, strength, biases):
+  checks.number(eps, name='eps', low=0.0)
+  checks.number(strength, name='strength', low=0.0, high=1.0)
   return {
     'eps': eps,
     'strength': strength,

@@ -47,7 +47,7 @@ def all_to_all_sgd(
 ) -> types.Algorithm:
   """Momentum steps, then robust averaging of everyone's models.
 
-  With nearest-neighbour averaging this is MoNNA; with momentum 0 and a trimmed
+  With nearest-neighbor averaging this is MoNNA; with momentum 0 and a trimmed
   mean BRIDGE; with `exchange_gradients` LEARN; with the mean and no adversary
   D-SGD with exact averaging. Each correct client i
 

@@ -214,7 +214,7 @@ def _solve_on_host(gram, cross, ridge, epsilon):
 def closed_form_readout(
   statistics: ReadoutStatistics, *, ridge: chex.Numeric
 ) -> chex.Array:
-  """Minimises |H W^T - Y|^2 + ridge |W|^2.
+  """Minimizes |H W^T - Y|^2 + ridge |W|^2.
 
   Sums in float32 hold a direction's square to 1e-7 of the largest one only, so
   a smaller ridge than that, which would blow up rounding, is raised to it.
@@ -276,7 +276,7 @@ def fit_readout(
   """Fits a linear read-out of features: min |H W^T - Y|^2 + ridge |W|^2.
 
   Concrete arrays are solved in float64 on the host, by the smaller one of the
-  M x M and the n x n system; traced ones by a QR factorisation of the features
+  M x M and the n x n system; traced ones by a QR factorization of the features
   themselves, whose squares a small ridge would drown in.
 
   Args:

@@ -32,7 +32,7 @@ class FeatureMap(NamedTuple):
   size: int
 
 
-def _normalise(x, scale):
+def _normalize(x, scale):
   # Squared in units of its size, so that nothing over- or underflows.
   x = x / trees.power_of_two(jnp.max(jnp.abs(x), axis=-1, keepdims=True))
   square = jnp.sum(x * x, axis=-1, keepdims=True)
@@ -63,7 +63,7 @@ def urf_map(
 
   def inputs(x):
     if normalize:
-      x = _normalise(x, dim**0.25)
+      x = _normalize(x, dim**0.25)
     z = features.urf_phi(urf, x, split=split, a=a)
     return jnp.concatenate([z.real, z.imag], -1)
 
@@ -105,7 +105,7 @@ def relu_map(
         f'{x.shape[-1]} entries.'
       )
     if normalize:
-      x = _normalise(x, dim**0.25)
+      x = _normalize(x, dim**0.25)
     if bias:
       x = jnp.concatenate([x, jnp.ones_like(x[..., :1])], -1)
     return features.relu_features(g, x, kappa=kappa, order=order)

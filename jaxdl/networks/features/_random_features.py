@@ -39,7 +39,7 @@ def gaussian_projection(
   Returns:
     f[m, d].
 
-  Cost: m d normals; orthogonal: m / d factorisations of d x d.
+  Cost: m d normals; orthogonal: m / d factorizations of d x d.
 
   Source: Yu et al. 2016 (https://arxiv.org/abs/1610.09072).
   """
@@ -51,7 +51,7 @@ def gaussian_projection(
   blocks = -(-num_features // dim)
   frames = jax.random.normal(frame_key, (blocks, dim, dim))
   q, r = jnp.linalg.qr(frames)
-  # Signs make the frame uniform (Haar), whatever the factorisation does.
+  # Signs make the frame uniform (Haar), whatever the factorization does.
   signs = jnp.where(jnp.diagonal(r, axis1=-2, axis2=-1) < 0, -1.0, 1.0)
   q = q * signs[:, None, :].astype(q.dtype)
   rows = jnp.swapaxes(q, 1, 2).reshape(-1, dim)[:num_features]
