@@ -101,7 +101,6 @@ class Config(problems.RobustConfig):
     'Of the server, or of every client in gossip.',
     registry=local.OPTIMIZERS,
   )
-  eval_batch_size: int = knob(32, 'Functions per evaluation batch.', low=1)
 
   def validate(self) -> None:
     """Checks networks against the problem, and gossip against the clients."""
@@ -147,7 +146,6 @@ class Config(problems.RobustConfig):
       num_test=self.num_test_functions,
       loss=self.loss,
       batch_size=self.batch_size,
-      eval_batch_size=self.eval_batch_size,
       seeds=self.seeds,
     )
 

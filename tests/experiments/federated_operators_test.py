@@ -19,7 +19,6 @@ SMALL = {
   'num_rounds': 4,
   'eval_every': 2,
   'batch_size': 4,
-  'eval_batch_size': 8,
 }
 
 
