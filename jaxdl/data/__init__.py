@@ -8,7 +8,7 @@ The usual path, all on the host until the last line:
    it into a `Dataset` and its parts). Loaders read local files only, check
    everything before they return anything and never unpickle objects. A
    broken one raises `FileError`, a ValueError that names the file; what a
-   small file may unpack to is limited by `MAX_BYTES`, or `max_bytes` of the
+   small file may unpack to is limited by `files.MAX_BYTES`, or `max_bytes` of the
    loader.
 2. `make_partition(name, rng, labels, num_clients, ...)` says who gets which
    examples; `class_table` shows the result.
@@ -105,7 +105,6 @@ from jaxdl.data._text import (
   sentiment_reviews,
 )
 from jaxdl.data.files import (
-  MAX_BYTES,
   FileError,
   load_cifar10,
   load_fashion_mnist,
@@ -114,7 +113,6 @@ from jaxdl.data.files import (
   load_mnist,
   load_npz,
   load_tff,
-  read_idx,
 )
 from jaxdl.data.partition import (
   PARTITIONERS,
@@ -141,7 +139,6 @@ __all__ = [
   'needs_files',
   'FederatedDataset',
   'FileError',
-  'MAX_BYTES',
   'NO_CLIENT',
   'PARTITIONERS',
   'Quadratics',
@@ -189,7 +186,6 @@ __all__ = [
   'prompt_tokens',
   'python_text',
   'quadratics',
-  'read_idx',
   'rotate_by_client',
   'sample_batch',
   'sample_by_class',

@@ -94,7 +94,7 @@ class IdxTest(FileCase):
   )
   def test_every_type_of_the_format(self, code, dtype):
     array = np.array([[1, 2, 3], [-4, 100, 6]]).astype(dtype)
-    got = data.read_idx(self.write('a.idx', idx_bytes(array, code)))
+    got = data.files.read_idx(self.write('a.idx', idx_bytes(array, code)))
     self.assertEqual(got.dtype, np.dtype(dtype))
     np.testing.assert_array_equal(got, array)
 

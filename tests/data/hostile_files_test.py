@@ -67,22 +67,22 @@ class GzipTest(HostileCase):
     self, shape, size, message
   ):
     path = self.write(shape, bytes(size))
-    load = lambda: data.read_idx(path, max_bytes=_MIB)
+    load = lambda: data.files.read_idx(path, max_bytes=_MIB)
     self.refused(load, path, message)
 
   def test_the_limit_can_be_raised(self):
     path = self.write((4, _MIB), bytes(4 * _MIB))
     with self.assertRaisesRegex(ValueError, 'max_bytes'):
-      data.read_idx(path, max_bytes=4 * _MIB - 1)
-    got = data.read_idx(path, max_bytes=4 * _MIB)
+      data.files.read_idx(path, max_bytes=4 * _MIB - 1)
+    got = data.files.read_idx(path, max_bytes=4 * _MIB)
     self.assertEqual(got.shape, (4, _MIB))
     with self.assertRaisesRegex(TypeError, 'max_bytes must be an integer'):
-      data.read_idx(path, max_bytes=1e9)
+      data.files.read_idx(path, max_bytes=1e9)
 
   def test_files_may_hold_what_they_are_large_enough_for(self):
     path = self.dir / 'plain'
     path.write_bytes(bytes([0, 0, 8, 1]) + struct.pack('>I', 500) + bytes(500))
-    self.assertEqual(data.read_idx(path, max_bytes=1).shape, (500,))
+    self.assertEqual(data.files.read_idx(path, max_bytes=1).shape, (500,))
 
   def test_no_image_is_no_data_set(self):
     for name, shape in (('train', (0, 28, 28)), ('t10k', (2, 28, 28))):
