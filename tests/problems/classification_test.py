@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Labeled examples and texts that are dealt to clients."""
+
+import jax
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from jaxdl import data, problems
+
+LABELS = np.arange(40) % 4
+INPUTS = np.stack([np.arange(40.0), np.ones(40)], axis=1)
+
+
+def _make(dataset=(INPUTS, LABELS), **options):
+  options = {'network': 'mlp(2)', 'num_clients': 3, **options}
+  return problems.classification(dataset, **options)
+
+
+class ArraysTest(parameterized.TestCase):
+  def test_a_part_of_them_is_kept_for_tests(self):
+    problem = _make()
+    held, mask = problem.data
+    train = np.asarray(held['inputs'][..., 0])[np.asarray(mask)]
+    test = np.asarray(problem.test['inputs'][..., 0])[
+      np.asarray(problem.test['mask'])
+    ]
+    self.assertLen(test, 10)
+    np.testing.assert_array_equal(
+      np.sort(np.concatenate([train, test])), np.arange(40)
+    )
+    labels = np.asarray(held['labels'])[np.asarray(mask)]
+    np.testing.assert_array_equal(labels, train % 4)
+    self.assertEqual(problem.num_classes, 4)
+
+  def test_partitions_are_those_of_the_library(self):
+    loaded = data.load_dataset('wine')
+    problem = _make('wine', partition='shards(2)', seeds=(3, 8))
+    for k, seed in enumerate(problem.seeds):
+      parts = data.make_partition(
+        'shards(2)', np.random.default_rng(seed), loaded.train_labels, 3
+      )
+      for i, part in enumerate(parts):
+        real = np.asarray(problem.data[1][k, i])
+        self.assertEqual(real.sum(), len(part))
+        np.testing.assert_array_equal(
+          np.asarray(problem.data[0]['inputs'][k, i])[real],
+          loaded.train_inputs[part],
+        )
+
+  @parameterized.parameters((None, (3, 5)), (2, (3, 2, 5)))
+  def test_batches(self, num_batches, shape):
+    problem = _make(batch_size=5, num_batches=num_batches)
+    own = jax.tree.map(lambda x: x[0], problem.data)
+    cohort = problem.cohort(jax.random.key(0), own, 1)
+    self.assertEqual(cohort.data['labels'].shape, shape)
+    inputs = np.asarray(cohort.data['inputs'][..., 0])
+    np.testing.assert_array_equal(cohort.data['labels'], inputs % 4)
+
+  @parameterized.parameters(
+    ((INPUTS, LABELS[:-1]), ValueError, r'shape \(40,\)'),
+    ((INPUTS, LABELS - 1), ValueError, 'integers from 0'),
+    ((INPUTS, LABELS / 2), ValueError, 'integers from 0'),
+    (3, TypeError, 'dataset must be a spec'),
+    ('diabetes', ValueError, 'has no classes'),
+  )
+  def test_says_what_is_wrong(self, dataset, error, message):
+    with self.assertRaisesRegex(error, message):
+      _make(dataset)
+
+  def test_metrics_of_clients_are_known(self):
+    with self.assertRaisesRegex(ValueError, 'client_metrics'):
+      _make(client_metrics=('best',))
+
+
+class TextTest(parameterized.TestCase):
+  def test_prompts_are_dealt_and_the_model_is_the_same_for_all(self):
+    problem = problems.text(
+      'sentiment(num_texts=30, length=16, width=4, depth=1, num_heads=1)',
+      pretraining='adam(steps=0, text_bytes=100)',
+      num_clients=3,
+      batch_size=2,
+    )
+    held, mask = problem.data
+    self.assertEqual(int(mask.sum()), 30)
+    self.assertEqual(held['inputs'].shape[-1], 16)
+    self.assertEqual(int(problem.test['mask'].sum()), 400)
+    one, other = (problem.task.init(jax.random.key(k)) for k in (0, 1))
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+  @parameterized.parameters(
+    ('sentiment(num_texts=1)', 'adam(steps=0)', 'num_texts'),
+    ('sentiment(length=3)', 'adam(steps=0)', 'length'),
+    ('sentiment', 'adam(steps=-1)', 'steps'),
+    ('sentiment', 'sgd', "pretraining='sgd' is unknown"),
+    ('novels', 'adam', "dataset='novels' is unknown"),
+  )
+  def test_says_what_is_wrong(self, dataset, pretraining, message):
+    with self.assertRaisesRegex(ValueError, message):
+      problems.text(dataset, pretraining=pretraining)
+
+
+if __name__ == '__main__':
+  absltest.main()
