@@ -8,8 +8,8 @@ The usual path, all on the host until the last line:
    it into a `Dataset` and its parts). Loaders read local files only, check
    everything before they return anything and never unpickle objects. A
    broken one raises `FileError`, a ValueError that names the file; what a
-   small file may unpack to is limited by `files.MAX_BYTES`, or `max_bytes` of the
-   loader.
+   small file may unpack to is limited by `files.MAX_BYTES`, or `max_bytes` of
+   the loader.
 2. `make_partition(name, rng, labels, num_clients, ...)` says who gets which
    examples; `class_table` shows the result.
 3. `stack_clients(arrays, parts)` pads clients to one size, with a mask.
