@@ -169,9 +169,15 @@ def make_attack(
       raise ValueError(f'attack {name!r} needs own, leaves [F, ...]; got None.')
     return attack.apply(honest, state, own=own, key=key)
 
-  # The rule may understand updates of one structure only.
-  if axis_name is None and rule is None and damage is None:
-    _rehearse(apply, attack.init, num_honest, num_byzantine)
+  if axis_name is None:
+    tried = apply
+    if rule is not None or damage is not None:
+      # They may understand updates of one structure only.
+      nothing = lambda honest, sent: jnp.zeros(())
+      tried = functools.partial(
+        _run, bound, f'attack {name!r}', facts.reads_own, None, nothing
+      )
+    _rehearse(tried, attack.init, num_honest, num_byzantine)
   return types.Attack(attack.init, apply, attack.poison)
 
 

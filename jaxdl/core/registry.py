@@ -453,7 +453,13 @@ class Registry(Mapping[str, Callable[..., Any]]):
 
   def bound(self, part: Part, /, *args: Any, **context: Any) -> Any:
     """Calls the function of a part that has been read, as `make` does."""
-    return self.partial(part, **context)(*args)
+    function = self.partial(part, **context)
+    for k, p in inspect.signature(function).parameters.items():
+      if p.kind is p.KEYWORD_ONLY and p.default is p.empty:
+        raise ValueError(
+          f'{self.kind}={part.text!r} needs {k!r}, which is not known here.'
+        )
+    return function(*args)
 
   def partial(self, part: Part, /, **context: Any) -> Callable[..., Any]:
     """Binds the options of a part that has been read, without a call.

@@ -138,6 +138,16 @@ class MessagesTest(parameterized.TestCase):
         spec, **{'num_clients': 7, 'num_byzantine': 2, **kwargs}
       )
 
+  @parameterized.parameters('optimized_alie', 'optimized_ipm', 'agr_tailored')
+  def test_refuses_an_unknown_search(self, name):
+    with self.assertRaisesRegex(ValueError, "^search='lines' is unknown"):
+      attacks.make_attack(
+        f'{name}(search=lines)',
+        num_clients=5,
+        num_byzantine=1,
+        damage=lambda honest, sent: 0.0,
+      )
+
   def test_refuses_rule_and_damage_together(self):
     with self.assertRaisesRegex(ValueError, 'rule or damage, not both'):
       _send('agr_tailored', rule=_mean, damage=lambda honest, sent: 0.0)

@@ -215,6 +215,12 @@ class QuantityTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, r'alpha must lie in \(0'):
       data.partition_quantity_dirichlet(rng(), np.zeros(50), 5, alpha=0.0)
 
+  def test_natural_needs_owners(self):
+    with self.assertRaisesRegex(
+      ValueError, "^partition='natural' needs 'client_ids'"
+    ):
+      data.make_partition('natural', rng(), np.zeros(5), 2)
+
   def test_natural_owners(self):
     owners = ['b', 'a', 'b', 'c', 'a']
     parts = data.partition_natural(rng(), np.zeros(5), client_ids=owners)

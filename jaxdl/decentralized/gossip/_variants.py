@@ -42,6 +42,7 @@ def periodic_gossip(
   Returns:
     An `Algorithm`, see `gossip_sgd`.
   """
+  checks.integer(period, name='period', low=1)
   clients = clients_lib.as_clients(clients)
   mixer = mixing.as_mixer(mixer, clients.num_clients)
   return _sgd.gossip_sgd(
@@ -120,6 +121,7 @@ def periodic_averaging(
 
   Source: Chen et al. 2021 (https://arxiv.org/abs/2105.09080), algorithm 1.
   """
+  checks.integer(period, name='period', low=1)
   clients = clients_lib.as_clients(clients)
   mean = mixing.make_mixer('complete', clients.num_clients)
   mixer = mixing.as_mixer(mixer, clients.num_clients)
