@@ -54,7 +54,7 @@ class Variant:
     Returns:
       The algorithm.
     """
-    made = self.make
+    made: Any = self.make
     whole = checks.has_functions(made, 'init', 'step', 'params')
     return made if whole else made(data)
 
@@ -448,7 +448,7 @@ class _Device:
   def _run(self, fn):
     return over_seeds(fn, len(self.seeds), loop=self.problem.one_by_one)
 
-  def init(self):
+  def init(self) -> dict[str, Any]:
     starts = jax.vmap(lambda key: jax.random.fold_in(key, 0))(self.root)
     return {
       v.name: jax.jit(
@@ -485,7 +485,7 @@ class _Device:
       )
     return states, seen
 
-  def advance(self, state, done, length):
+  def advance(self, state: Any, done: int, length: int) -> tuple[Any, Any]:
     """Several rounds of the only variant as one program, with all metrics."""
     return self._scan(state, done, length)
 
@@ -560,7 +560,7 @@ class _Host(_Device):
       v.name: [v.algorithm(data) for data in self.data] for v in variants
     }
 
-  def init(self):
+  def init(self) -> dict[str, Any]:
     start = [jax.random.fold_in(key, 0) for key in self.root]
     return {
       name: [a.init(k) for a, k in zip(of_seed, start, strict=True)]
@@ -579,7 +579,7 @@ class _Host(_Device):
         seen[name].append(metrics)
     return done, seen
 
-  def advance(self, state, done, length):
+  def advance(self, state: Any, done: int, length: int) -> tuple[Any, Any]:
     name, seen = self.variants[0].name, []
     for number in range(done + 1, done + length + 1):
       states, found = self.step({name: state}, number)

@@ -161,7 +161,8 @@ def load(
   elif isinstance(dataset, (data_lib.Dataset, data_lib.FederatedDataset)):
     loaded = dataset
   elif isinstance(dataset, (tuple, list)) and len(dataset) == 2:
-    loaded = _of_arrays(*dataset, test_fraction)
+    inputs, labels = dataset
+    loaded = _of_arrays(inputs, labels, test_fraction)
   else:
     raise TypeError(
       'dataset must be a spec such as "digits", a data.Dataset or a pair '
