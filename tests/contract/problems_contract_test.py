@@ -62,7 +62,7 @@ CASES = {
   'operator_clients': drawn(
     problems.operator_clients,
     OPERATORS,
-    operators.deeponet((4,), (4,)),
+    'deeponet((4,), (4,))',
     functions_per_client=4,
     num_test=3,
     batch_size=2,
@@ -101,7 +101,7 @@ def descent(problem):
     def step(state, cohort, *, key):
       params, opt_state = state
       batch = first(cohort.data)
-      if name_of_shape(problem, batch):
+      if has_several(problem, batch):
         batch = first(batch)
       loss, grads = jax.value_and_grad(lambda p: task.loss(p, batch, key=key))(
         params
@@ -114,7 +114,7 @@ def descent(problem):
   return make
 
 
-def name_of_shape(problem, batch):
+def has_several(problem, batch):
   """Whether a client's data are several batches."""
   return isinstance(batch, dict) and batch.get('labels', jnp.ones(1)).ndim == 2
 
