@@ -171,8 +171,8 @@ def make_attack(
 
   if axis_name is None:
     tried = apply
-    if rule is not None or damage is not None:
-      # They may understand updates of one structure only.
+    if checks.takes(fn, 'rule'):
+      # Rule and damage may understand updates of one structure only.
       nothing = lambda honest, sent: jnp.zeros(())
       tried = functools.partial(
         _run, bound, f'attack {name!r}', facts.reads_own, None, nothing

@@ -116,7 +116,7 @@ def descent(problem):
 
 def has_several(problem, batch):
   """Whether a client's data are several batches."""
-  return isinstance(batch, dict) and batch.get('labels', jnp.ones(1)).ndim == 2
+  return isinstance(batch, dict) and batch.get('mask', jnp.ones(1)).ndim == 2
 
 
 class ProblemsTest(parameterized.TestCase):

@@ -83,7 +83,8 @@ def recording(config, read):
       busy.pop()
 
   copy = object.__new__(Recorded)
-  copy.__dict__.update(vars(config))
+  kept = {f.name for f in dataclasses.fields(config)}  # Nothing cached.
+  copy.__dict__.update({k: v for k, v in vars(config).items() if k in kept})
   return copy
 
 

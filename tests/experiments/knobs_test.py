@@ -66,7 +66,7 @@ def others(field, kind):
   if kind.base is str:
     return []
   number = 1 if first in (None, ()) else first
-  return [str(number + 1) if kind.base is int else str(number / 2)]
+  return [str(number + 1) if kind.base is int else str(number / 2 or 0.5)]
 
 
 _STARTS_NOTHING = """

@@ -6,7 +6,7 @@ returns N sorted int64 index arrays. Partitioners by label are in
 `_partition_labels.py`.
 """
 
-import sys
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -334,8 +334,14 @@ def check_finite(
     TypeError: if it is no number.
     ValueError: if it is infinite, NaN or too low.
   """
-  top = sys.float_info.max
-  checks.number(value, name=name, low=low, open_low=open_low, high=top)
+  checks.number(
+    value,
+    name=name,
+    low=low,
+    open_low=open_low,
+    high=math.inf,
+    open_high=True,
+  )
 
 
 def dirichlet(
