@@ -22,6 +22,7 @@ from jaxdl.aggregators import (
 from jaxdl.core import checks, registry, types, view as view_lib
 
 _GIVEN = ('updates', 'weights', 'key', 'mask', 'axis_name', 'num_clients')
+_TOLD = ('num_byzantine', 'num_trimmed')
 
 PRE_RULES = registry.Registry(
   'pre_aggregator',
@@ -32,6 +33,7 @@ PRE_RULES = registry.Registry(
     'arc': _pre.arc,
   },
   given=_GIVEN,
+  told=_TOLD,
 )
 
 RULES = registry.Registry(
@@ -57,6 +59,7 @@ RULES = registry.Registry(
     'foolsgold': _similarity.foolsgold,
   },
   given=_GIVEN,
+  told=_TOLD,
   before=PRE_RULES,
 )
 

@@ -51,6 +51,7 @@ ATTACKS = registry.Registry(
   given=(
     'honest', 'own', 'num_byzantine', 'key', 'rule', 'damage', 'axis_name',
   ),
+  told=('num_classes',),
 )  # fmt: skip
 
 

@@ -248,6 +248,7 @@ class Registry(Mapping[str, Callable[..., Any]]):
     entries: Mapping[str, Callable[..., Any]],
     *,
     given: Iterable[str] = (),
+    told: Iterable[str] = (),
     before: 'Registry | None' = None,
   ):
     """Collects functions.
@@ -257,12 +258,15 @@ class Registry(Mapping[str, Callable[..., Any]]):
       entries: functions by name.
       given: parameters that whoever calls them passes, so that they are no
         options.
+      told: options that whoever calls them fills in where a part does not set
+        them; shown in brackets.
       before: entries of a chain but for its last.
     """
     self.kind = kind
     self.before = before
     self._entries = dict(entries)
     self._given = frozenset(given)
+    self._told = frozenset(told)
     self.__doc__ = f'Every {kind} with its options.\n\n{self}'
 
   def __getitem__(self, name: str) -> Callable[..., Any]:
@@ -279,6 +283,7 @@ class Registry(Mapping[str, Callable[..., Any]]):
       self.kind,
       self._entries | dict(entries),
       given=self._given,
+      told=self._told,
       before=self.before,
     )
 
@@ -294,7 +299,11 @@ class Registry(Mapping[str, Callable[..., Any]]):
     for name in self:
       options = self.options(name)
       shown = [
-        k if p.default is p.empty else f'{k}={_written(p.default)}'
+        f'[{k}]'
+        if k in self._told
+        else k
+        if p.default is p.empty
+        else f'{k}={_written(p.default)}'
         for k, p in options.items()
       ]
       out.append(f'{name}({", ".join(shown)})' if shown else name)

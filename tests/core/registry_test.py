@@ -469,6 +469,13 @@ class RegistryTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, message):
       RULES.check(text, name='--r')
 
+  def test_options_that_are_filled_in_stand_in_brackets(self):
+    known = registry.Registry(
+      'cut', {'cut': lambda x, n, m, p=2: x}, given=('x',), told=('n',)
+    )
+    self.assertEqual(known.lines(), ['cut([n], m, p=2)'])
+    self.assertEqual((known | {}).lines(), known.lines())
+
   def test_a_missing_option_and_a_chain_that_is_none(self):
     with self.assertRaisesRegex(
       ValueError,

@@ -176,6 +176,7 @@ RECEIVER_RULES = registry.Registry(
     'mean': mean,
   },
   given=('models', 'sent', 'received'),
+  told=('num_byzantine',),
 )
 
 
