@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Optimizers and step sizes by name, for specs: thin recipes of optax."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -186,7 +187,7 @@ def make_schedule(
 def _scheduled(spec, rate, num_steps):
   part = SCHEDULES.part(spec)
   size = part.options.get('learning_rate', rate.get('learning_rate', 0.1))
-  checks.number(size, name='learning_rate', low=0.0)
+  _check_rate(size)
   # All but these follow the length of the run.
   function = SCHEDULES[part.name]
   if num_steps is None and checks.takes(function, 'num_steps'):
@@ -194,8 +195,14 @@ def _scheduled(spec, rate, num_steps):
   return SCHEDULES.bound(part, **rate, num_steps=num_steps)
 
 
+def _check_rate(value):
+  checks.number(
+    value, name='learning_rate', low=0.0, high=math.inf, open_high=True
+  )
+
+
 def _rate(learning_rate, schedule, num_steps):
-  checks.number(learning_rate, name='learning_rate', low=0.0)
+  _check_rate(learning_rate)
   if schedule == 'constant':
     return learning_rate
   return _scheduled(schedule, {'learning_rate': learning_rate}, num_steps)

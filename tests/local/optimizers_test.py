@@ -107,6 +107,7 @@ class OptimizersTest(parameterized.TestCase):
     ('sgd(lr=0.1)', "sgd has no option 'lr': its options are learning_rate"),
     ('sgd(momentum=1)', r'momentum must lie in \[0.0, 1.0\); got 1'),
     ('sgd(-1)', 'learning_rate must lie in'),
+    ('sgd(1e999)', 'learning_rate must lie in'),
     ('adam(schedule=cosin)', "schedule='cosin' is unknown.*'cosine'"),
     ('adam(schedule=cosine)', 'schedule=cosine needs num_steps'),
     ('adam(clip=0)', 'clip must lie in'),
