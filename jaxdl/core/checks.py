@@ -6,6 +6,7 @@ here looks at the values of traced arrays.
 """
 
 import difflib
+import dis
 import functools
 import inspect
 import numbers
@@ -94,6 +95,56 @@ def integer(
   return value
 
 
+def raised_here(error: BaseException) -> bool:
+  """Whether an error was raised on purpose, by a `raise` of this library.
+
+  Args:
+    error: that was caught.
+
+  Returns:
+    Whether; if not, Python or another library stumbled over a value, and the
+    message names no argument.
+  """
+  trace = error.__traceback__
+  if trace is None:
+    return False
+  while trace.tb_next is not None:
+    trace = trace.tb_next
+  name = trace.tb_frame.f_globals.get('__name__', '')
+  did = trace.tb_frame.f_code.co_code[trace.tb_lasti]
+  return name.startswith('jaxdl.') and dis.opname[did] == 'RAISE_VARARGS'
+
+
+def seeds(values: Any, *, name: str = 'seeds') -> tuple[int, ...]:
+  """Checks the seeds of runs side by side.
+
+  Args:
+    values: whole numbers from 0, all different.
+    name: the argument's name, for the message.
+
+  Returns:
+    A tuple of them.
+
+  Raises:
+    TypeError: if it is no sequence of integers.
+    ValueError: if there is none, one is negative or stands twice.
+
+  Example:
+    >>> seeds([0, 3])
+    (0, 3)
+  """
+  if isinstance(values, str) or not hasattr(values, '__len__'):
+    raise TypeError(
+      f'{name} must be a sequence of integers, as (0,); got {values!r}.'
+    )
+  found = tuple(integer(v, name=name, low=0) for v in values)
+  if not found:
+    raise ValueError(f'{name} is empty: give at least one, as (0,).')
+  if len(set(found)) < len(found):
+    raise ValueError(f'{name}={found} has one twice: all must differ.')
+  return found
+
+
 def number(
   value: Any,
   *,
@@ -179,8 +230,9 @@ def choice(
   if value in allowed:
     return
   part = f' has {value!r}, which' if spec not in (None, value) else ''
-  near = difflib.get_close_matches(str(value), map(str, allowed), n=1)
-  hint = f' Did you mean {near[0]!r}?' if near else ''
+  lower = {str(a).lower(): str(a) for a in reversed(tuple(allowed))}
+  near = difflib.get_close_matches(str(value).lower(), lower, n=1)
+  hint = f' Did you mean {lower[near[0]]!r}?' if near else ''
   raise ValueError(
     f'{name}={value if spec is None else spec!r}{part} is unknown: choose one '
     f'of {", ".join(map(repr, allowed))}.{hint}'

@@ -468,7 +468,15 @@ class Registry(Mapping[str, Callable[..., Any]]):
         raise ValueError(
           f'{self.kind}={part.text!r} needs {k!r}, which is not known here.'
         )
-    return function(*args)
+    try:
+      return function(*args)
+    except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
+      # What Python says of an option of a wrong kind does not name the part.
+      if not part.options or checks.raised_here(error):
+        raise
+      raise ValueError(
+        f'{self.kind}={part.text!r} cannot be made with these options: {error}.'
+      ) from error
 
   def partial(self, part: Part, /, **context: Any) -> Callable[..., Any]:
     """Binds the options of a part that has been read, without a call.
@@ -498,6 +506,12 @@ class Registry(Mapping[str, Callable[..., Any]]):
       for k, v in context.items()
       if k not in part.options and checks.takes(function, k)
     }
+    for k, value in part.options.items():
+      if isinstance(value, int) and abs(value) >= 2**63:
+        raise ValueError(
+          f'{self.kind}={_shown(part.text)} has an option {k!r} that is too '
+          'large for an integer: write it as 1e30.'
+        )
     kwargs = taken | part.options
     for k, p in list(self.options(part.name).items()):
       if p.default is p.empty and k not in kwargs:

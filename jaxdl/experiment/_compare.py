@@ -246,6 +246,19 @@ def train(
   checks.integer(num_rounds, name='num_rounds', low=0)
   checks.integer(eval_every, name='eval_every', low=1)
   keys.check_key(key)
+  if np.shape(key):
+    raise ValueError(f'key must be one key; got keys of shape {np.shape(key)}.')
+  if not isinstance(problem, types.Problem):
+    raise TypeError(
+      f'problem must be a Problem of `jaxdl.problems`; got '
+      f'{checks.described(problem)}.'
+    )
+  made = checks.has_functions(algorithm, 'init', 'step', 'params')
+  if not made and not callable(algorithm):
+    raise TypeError(
+      'algorithm must be an Algorithm, as `federated` and `decentralized` make '
+      f'them, or make one of data; got {checks.described(algorithm)}.'
+    )
   problem = _first(problem)
   variant = Variant('', problem, algorithm)
   machine = _machine([variant], 1, key=key)

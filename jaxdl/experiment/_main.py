@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from absl import app, flags, logging
 
-from jaxdl.core import extras
+from jaxdl.core import checks, extras
 from jaxdl.experiment import (
   _checkpoint,
   _flags,
@@ -432,6 +432,8 @@ def _is_refusal(error, config_class, place) -> bool:
     return False
   if _is_memory(error):
     return True
+  if isinstance(error, TypeError):
+    return checks.raised_here(error)
   if not isinstance(error, (ValueError, ImportError, OSError)):
     return False
   if isinstance(error, FileNotFoundError):

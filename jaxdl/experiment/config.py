@@ -218,6 +218,8 @@ class BaseConfig:
       raise ValueError('seeds is empty: name at least one.')
     if len(set(self.seeds)) != len(self.seeds):
       raise ValueError(f'seeds must differ; got {self.seeds}.')
+    if self.outputs:
+      check_different(self.outputs, name='outputs')
     parse_process(self.process)
     for name in self.unused:
       default = type(self).__dataclass_fields__[name].default
@@ -743,7 +745,9 @@ def _checked(field: dataclasses.Field, kind: Kind, value: Any) -> Any:
 def _checked_item(name: str, spec: _Knob, base: type, value: Any) -> Any:
   if base is int:
     low = None if spec.low is None else math.ceil(spec.low)
-    high = None if spec.high is None else math.floor(spec.high)
+    # Rounds, sizes and places are counted in 32 bits.
+    most = 2**63 - 1 if name == 'seeds' else 2**31 - 1
+    high = most if spec.high is None else min(most, math.floor(spec.high))
     value = checks.integer(value, name=name, low=low, high=high)
   elif base is float:
     checks.number(

@@ -167,6 +167,10 @@ def fedjax_emnist_cnn(
 
   Source: Ro et al. 2021 (https://arxiv.org/abs/2108.02117), experiments.
   """
+  if not isinstance(dropout, (tuple, list)) or len(dropout) != 2:
+    raise ValueError(
+      f'dropout must be two numbers, as (0.25, 0.5); got {dropout!r}.'
+    )
   for rate in dropout:
     checks.number(rate, name='dropout', low=0.0, high=1.0, open_high=True)
   module = _FedjaxEmnist(num_outputs, tuple(dropout))

@@ -19,6 +19,8 @@ knob = config_lib.knob
 # So many clients have an example each in every data set that comes along.
 _FEW = 100
 # What may be said of the models of all clients besides their means.
+# Labels above the number of examples are taken for classes up to here.
+_MANY_CLASSES = 1000
 CLIENT_METRICS = ('worst', 'first', 'mean_model')
 
 
@@ -191,10 +193,27 @@ def _of_arrays(inputs, labels, test_fraction):
       'labels must be integers from 0: number the classes, '
       'np.unique(labels, return_inverse=True).'
     )
+  if inputs.ndim < 2 or 0 in inputs.shape:
+    raise ValueError(
+      'inputs must have examples and features, shape [n, ...] (inputs[:, None] '
+      f'for one feature); got {inputs.shape}.'
+    )
+  if labels.max() >= max(len(labels), _MANY_CLASSES):
+    raise ValueError(
+      f'labels go up to {labels.max()}, but there are {len(labels)} examples: '
+      'number the classes, np.unique(labels, return_inverse=True).'
+    )
   train, test = data_lib.train_test_split(
     np.random.default_rng(0), labels, test_fraction=test_fraction
   )
-  inputs = inputs.astype(np.float32)
+  with np.errstate(over='ignore'):
+    inputs = inputs.astype(np.float32)
+  broken = inputs.size - np.isfinite(inputs).sum()
+  if broken:
+    raise ValueError(
+      f'inputs must be finite in float32; {broken} of {inputs.size} numbers '
+      'are not.'
+    )
   return data_lib.Dataset(
     inputs[train],
     labels[train].astype(np.int32),
@@ -253,9 +272,28 @@ def classification(
     >>> problem.data[0]['inputs'].shape[:2], problem.num_classes
     ((1, 5), 10)
   """
+  if isinstance(client_metrics, str):
+    raise TypeError(
+      f'client_metrics must be a sequence of names; got {client_metrics!r}.'
+    )
   for name in client_metrics:
     checks.choice(name, CLIENT_METRICS, name='client_metrics')
+  checks.integer(batch_size, name='batch_size', low=1)
+  if num_batches is not None:
+    checks.integer(num_batches, name='num_batches', low=1)
+  seeds = checks.seeds(seeds)
+  if data_dir is not None and not isinstance(dataset, str):
+    raise ValueError(
+      f'data_dir={data_dir!r} has no effect on data that are given: leave it '
+      'out.'
+    )
   loaded = load(dataset, data_dir)
+  found, tests = len(loaded.train_labels), len(loaded.test_labels)
+  if checks.integer(num_clients, name='num_clients', low=1) > found:
+    raise ValueError(
+      f'num_clients={num_clients} exceeds the {found} training examples '
+      f'({tests} more are kept for tests).'
+    )
   arrays = {'inputs': loaded.train_inputs, 'labels': loaded.train_labels}
   dealt = deal(arrays, loaded.train_labels, partition, num_clients, seeds)
   task, made = make_task(loaded, network, l2=l2, smoothing=label_smoothing)
@@ -275,7 +313,7 @@ def classification(
     evaluate=evaluate,
     evaluate_clients=clients_evaluator(evaluate, client_metrics),
     network=made,
-    seeds=tuple(seeds),
+    seeds=seeds,
     num_clients=num_clients,
     num_classes=loaded.num_classes,
     metric='accuracy',

@@ -91,7 +91,7 @@ def functions(
   checks.integer(batch_size, name='batch_size', low=0)
   checks.integer(eval_batch_size, name='eval_batch_size', low=1)
   checks.integer(num_samples, name='num_samples', low=1)
-  seeds = tuple(seeds)
+  seeds = checks.seeds(seeds)
   part = sets.SOURCES.part(problem)
   if part.name not in sets.PROBLEMS:
     if eval_resolutions:

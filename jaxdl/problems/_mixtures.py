@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import data as data_lib, local, networks
-from jaxdl.core import keys, types
+from jaxdl.core import checks, keys, types
 from jaxdl.experiment import config as config_lib
 from jaxdl.problems import _classification
 
@@ -164,6 +164,7 @@ def mixtures(
     >>> cohort.data['inputs'].shape, problem.shares.shape
     ((4, 32, 64), (1, 4, 10))
   """
+  seeds = checks.seeds(seeds)
   loaded = _classification.load(dataset, data_dir)
   task, made = _classification.make_task(
     loaded, network, l2=l2, smoothing=label_smoothing
@@ -194,7 +195,7 @@ def mixtures(
       evaluate, ('worst', 'mean_model')
     ),
     network=made,
-    seeds=tuple(seeds),
+    seeds=seeds,
     num_clients=num_clients,
     num_classes=loaded.num_classes,
     metric='accuracy',

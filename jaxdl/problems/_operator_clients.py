@@ -139,6 +139,7 @@ def operator_clients(
     >>> problem.data[0]['inputs'].shape
     (1, 2, 4, 8)
   """
+  seeds = checks.seeds(seeds)
   known = sets.PROBLEMS.part(problem)
   what = make_spread(spread, problem)
   values = spread_over(what, num_clients, heterogeneity)
@@ -210,7 +211,7 @@ def operator_clients(
     evaluate=evaluate,
     evaluate_clients=evaluate_clients,
     network=network,
-    seeds=tuple(seeds),
+    seeds=seeds,
     num_clients=num_clients,
     metric='relative_l2',
     ylabel='Relative L2 error on test functions',

@@ -41,6 +41,7 @@ def quadratics(
     >>> problem.evaluate(start)['error'].shape
     (2,)
   """
+  seeds = checks.seeds(seeds)
   n = checks.integer(num_clients, name='num_clients', low=1)
   d = checks.integer(dimension, name='dimension', low=1)
   checks.number(spread, name='spread', low=0.0)
@@ -95,7 +96,7 @@ def quadratics(
     cohort=cohort,
     evaluate=evaluate,
     evaluate_clients=evaluate_clients,
-    seeds=tuple(seeds),
+    seeds=seeds,
     num_clients=n,
     metric='error',
     ylabel='Distance to the optimum',

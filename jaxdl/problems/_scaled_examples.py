@@ -154,6 +154,7 @@ def scaled_examples(
     >>> problem.data[0]['inputs'].shape
     (1, 2, 67, 13)
   """
+  seeds = checks.seeds(seeds)
   loaded = scaled(
     _classification.load(dataset, data_dir, classes=False),
     input_length=input_length,
@@ -185,7 +186,7 @@ def scaled_examples(
     ),
     cohort=cohort,
     evaluate=None,
-    seeds=tuple(seeds),
+    seeds=seeds,
     num_clients=num_clients,
     num_classes=loaded.num_classes,
     metric='r2' if regression else 'accuracy',

@@ -198,6 +198,7 @@ def text(
   Raises:
     ValueError: if an option is out of range or files are wrong.
   """
+  seeds = checks.seeds(seeds)
   texts = TEXTS.make(dataset, data_dir=data_dir)
   train, test, length = texts.train, texts.test, texts.length
   network = _reader(texts)
@@ -231,7 +232,7 @@ def text(
     evaluate=evaluate,
     evaluate_clients=_classification.clients_evaluator(evaluate, ('worst',)),
     network=network,
-    seeds=tuple(seeds),
+    seeds=seeds,
     num_clients=num_clients,
     num_classes=2,
     metric='accuracy',

@@ -42,6 +42,7 @@ def vectors(
     >>> float(problem.evaluate_clients(problem.data)['consensus'][0])
     1.0
   """
+  seeds = checks.seeds(seeds)
   n = checks.integer(num_clients, name='num_clients', low=1)
   d = checks.integer(dimension, name='dimension', low=1)
   checks.choice(start, STARTS, name='start')
@@ -88,7 +89,7 @@ def vectors(
     cohort=cohort,
     evaluate=lambda params: measure(params[:, None]),
     evaluate_clients=lambda held: jax.device_get(measure(held)),
-    seeds=tuple(seeds),
+    seeds=seeds,
     num_clients=n,
     metric='consensus',
     ylabel='Squared distance to consensus / start',

@@ -15,7 +15,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 from hypothesis import strategies as st
 
-from jaxdl.core import registry
+from jaxdl.core import checks, registry
 
 
 def mean(updates):
@@ -468,6 +468,22 @@ class RegistryTest(parameterized.TestCase):
   ):
     with self.assertRaisesRegex(ValueError, message):
       RULES.check(text, name='--r')
+
+  def test_options_of_a_wrong_kind_are_said_with_their_part(self):
+    sizes = registry.Registry('net', {'net': lambda sizes=(1,): tuple(sizes)})
+    with self.assertRaisesRegex(
+      ValueError, r"^net='net\(sizes=0.5\)' cannot be made with these options"
+    ):
+      sizes.make('net(sizes=0.5)')
+    checked = registry.Registry(
+      'net', {'net': lambda size=1: checks.integer(size, name='size')}
+    )
+    with self.assertRaisesRegex(TypeError, '^size must be an integer; got 0.5'):
+      checked.make('net(size=0.5)')
+    with self.assertRaisesRegex(ValueError, 'too large for an integer'):
+      checked.make(f'net(size={10**22})')
+    with self.assertRaisesRegex(ValueError, "Did you mean 'net'"):
+      checked.make('NET')
 
   def test_options_that_are_filled_in_stand_in_brackets(self):
     known = registry.Registry(

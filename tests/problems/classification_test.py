@@ -60,12 +60,46 @@ class ArraysTest(parameterized.TestCase):
     ((INPUTS, LABELS[:-1]), ValueError, r'shape \(40,\)'),
     ((INPUTS, LABELS - 1), ValueError, 'integers from 0'),
     ((INPUTS, LABELS / 2), ValueError, 'integers from 0'),
+    (
+      (INPUTS, LABELS * 10**6),
+      ValueError,
+      'labels go up to 3000000, but there',
+    ),
+    ((INPUTS[:, 0], LABELS), ValueError, r'inputs.:, None. for one feature'),
+    ((INPUTS[:, :0], LABELS), ValueError, 'inputs must have examples and feat'),
+    ((INPUTS * 1e300, LABELS), ValueError, 'inputs must be finite in float32'),
+    (
+      (INPUTS[:5], LABELS[:5]),
+      ValueError,
+      '=4 exceeds the 3 training examples',
+    ),
     (3, TypeError, 'dataset must be a spec'),
     ('diabetes', ValueError, 'has no classes'),
   )
   def test_says_what_is_wrong(self, dataset, error, message):
     with self.assertRaisesRegex(error, message):
       _make(dataset)
+
+  @parameterized.parameters(
+    ({'batch_size': 0}, ValueError, '^batch_size must be at least 1; got 0'),
+    ({'batch_size': 2.5}, TypeError, '^batch_size must be an integer'),
+    ({'num_batches': 0}, ValueError, '^num_batches must be at least 1'),
+    ({'seeds': ()}, ValueError, '^seeds is empty'),
+    ({'seeds': 3}, TypeError, '^seeds must be a sequence of integers'),
+    ({'seeds': (-1,)}, ValueError, '^seeds must be at least 0; got -1'),
+    ({'seeds': (1, 1)}, ValueError, r'^seeds=\(1, 1\) has one twice'),
+    ({'client_metrics': 'worst'}, TypeError, '^client_metrics must be a seq'),
+    ({'data_dir': '/x'}, ValueError, "^data_dir='/x' has no effect"),
+    ({'network': 'mlp(0.5)'}, ValueError, r"^network='mlp\(0.5\)' cannot be"),
+    (
+      {'network': 'fedjax_emnist_cnn(dropout=0.5)'},
+      ValueError,
+      '^dropout must be two numbers',
+    ),
+  )
+  def test_arguments_are_checked_at_once(self, options, error, message):
+    with self.assertRaisesRegex(error, message):
+      _make(**options)
 
   def test_metrics_of_clients_are_known(self):
     with self.assertRaisesRegex(ValueError, 'client_metrics'):

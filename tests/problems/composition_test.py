@@ -234,6 +234,25 @@ def problem_for(name, several, labeled):
   )
 
 
+class TrainTest(parameterized.TestCase):
+  def test_says_what_is_wrong(self):
+    problem = problems.quadratics(num_clients=N)
+    algorithm = federated.robust_sgd(problem.task, 'mean', N, optimizer=SGD)
+    key = jax.random.key(0)
+    for args, of_run, error, message in (
+      ((problem, algorithm), key, TypeError, '^problem must be a Problem'),
+      (('krum', problem), key, TypeError, '^algorithm must be an Algorithm'),
+      (
+        (algorithm, problem),
+        jax.random.split(key, 3),
+        ValueError,
+        r'^key must be one key; got keys of shape \(3,\)',
+      ),
+    ):
+      with self.assertRaisesRegex(error, message):
+        experiment.train(*args, num_rounds=1, key=of_run)
+
+
 class CompositionTest(parameterized.TestCase):
   @parameterized.named_parameters((f'{a}_on_{p}', a, p) for a, p in PAIRS)
   def test_runs(self, algorithm, problem):

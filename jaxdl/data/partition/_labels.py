@@ -132,7 +132,10 @@ def partition_client_dirichlet(
   _sizes.check_finite(alpha, name='alpha', open_low=True)
   buckets = _buckets(rng, labels)
   left = np.array([len(bucket) for bucket in buckets], np.int64)
-  weights = left / n if prior is None else np.asarray(prior, np.float64)
+  try:
+    weights = left / n if prior is None else np.asarray(prior, np.float64)
+  except (TypeError, ValueError):
+    raise ValueError(f'prior must be numbers; got {prior!r}.') from None
   good = np.isfinite(weights) & (weights >= 0)
   if weights.shape != left.shape or not good.all():
     raise ValueError(
