@@ -69,9 +69,9 @@ class ArraysTest(parameterized.TestCase):
     ((INPUTS[:, :0], LABELS), ValueError, 'inputs must have examples and feat'),
     ((INPUTS * 1e300, LABELS), ValueError, 'inputs must be finite in float32'),
     (
-      (INPUTS[:5], LABELS[:5]),
+      (INPUTS[:3], LABELS[:3]),
       ValueError,
-      '=4 exceeds the 3 training examples',
+      '=3 exceeds the 2 training examples',
     ),
     (3, TypeError, 'dataset must be a spec'),
     ('diabetes', ValueError, 'has no classes'),
