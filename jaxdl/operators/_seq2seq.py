@@ -14,6 +14,12 @@ from jaxdl.core.types import Network
 _CELLS = {'lstm': nn.OptimizedLSTMCell, 'gru': nn.GRUCell}
 
 
+def _orthogonal(key, shape, dtype):
+  """Orthogonal kernels in half precision too, which has no decomposition."""
+  full = jnp.promote_types(dtype, jnp.float32)
+  return nn.initializers.orthogonal()(key, shape, full).astype(dtype)
+
+
 class _Seq2Seq(nn.Module):
   width: int
   cell: str
@@ -26,7 +32,9 @@ class _Seq2Seq(nn.Module):
     if y.ndim == 2:
       y = jnp.broadcast_to(y[None], (u.shape[0], *y.shape))
     dtype = networks.functional.parameter_dtype(u, y)
-    make = functools.partial(_CELLS[self.cell], param_dtype=dtype)
+    make = functools.partial(
+      _CELLS[self.cell], param_dtype=dtype, recurrent_kernel_init=_orthogonal
+    )
     encoder = nn.RNN(make(self.width, name='encoder'), return_carry=True)
     decoder = nn.RNN(make(self.width, name='decoder'))
     carry, _ = encoder(u)
