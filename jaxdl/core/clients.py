@@ -494,6 +494,8 @@ def fold_clients(
       rows, aux = map_clients(one, mesh=mesh, chunk=chunk, in_axes=axes)(*args)
       rows, weights = replicate((rows, weights), mesh)
       rows = trees.where_rows(weights != 0, rows, 0.0)
+      # Fused with what made the rows, the sum would round as that is spread.
+      weights, rows = jax.lax.optimization_barrier((weights, rows))
       total = trees.combine(weights, rows)
       return (total, aux) if has_aux else total
 
