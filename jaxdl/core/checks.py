@@ -95,7 +95,7 @@ def integer(
   return value
 
 
-def raised_here(error: BaseException) -> bool:
+def raised_on_purpose(error: BaseException) -> bool:
   """Whether an error was raised on purpose, by a `raise` of this library.
 
   Args:

@@ -472,7 +472,7 @@ class Registry(Mapping[str, Callable[..., Any]]):
       return function(*args)
     except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
       # What Python says of an option of a wrong kind does not name the part.
-      if not part.options or checks.raised_here(error):
+      if not part.options or checks.raised_on_purpose(error):
         raise
       raise ValueError(
         f'{self.kind}={part.text!r} cannot be made with these options: {error}.'

@@ -433,7 +433,7 @@ def _is_refusal(error, config_class, place) -> bool:
   if _is_memory(error):
     return True
   if isinstance(error, TypeError):
-    return checks.raised_here(error)
+    return checks.raised_on_purpose(error)
   if not isinstance(error, (ValueError, ImportError, OSError)):
     return False
   if isinstance(error, FileNotFoundError):

@@ -1,49 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Transport and reaction on an interval: exact solutions and orders."""
 
-import functools
-import math
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.integrate
-from absl.testing import absltest, parameterized
-
-from jaxdl import pde
-
-
-class Jitted:
-  """The module with every call compiled as one cached program."""
-
-  def __getattr__(self, name):
-    def call(*arrays, **options):
-      key = options.pop('key', None)
-      solve = functools.partial(getattr(pde, name), **options)
-      if key is not None:
-        return jax.jit(lambda key: solve(*arrays, key=key))(key)
-      return jax.jit(solve)(*arrays)
-
-    return call
-
-
-jitted = Jitted()
-
-
-def order(errors):
-  return math.log2(errors[-2] / errors[-1])
-
-
-def largest(x):
-  return float(np.abs(np.asarray(x)).max())
-
-
-class DoubleTest(parameterized.TestCase):
-  """Everything in float64."""
-
-  def setUp(self):
-    super().setUp()
-    self.enter_context(jax.enable_x64(True))
+from absl.testing import absltest
+from solvers import DoubleTest, jitted, largest, order
 
 
 class TransportTest(DoubleTest):
