@@ -331,7 +331,10 @@ class Clients:
 
   def gather(self, tree: chex.ArrayTree) -> chex.ArrayTree:
     """Copies a stacked tree to every device if `reduction` is 'gathered'."""
-    return replicate(tree, self.mesh) if self.reduction == 'gathered' else tree
+    if self.reduction != 'gathered':
+      return tree
+    # What reads it is compiled alike, however it was made.
+    return jax.lax.optimization_barrier(replicate(tree, self.mesh))
 
   def replicate(self, tree: chex.ArrayTree) -> chex.ArrayTree:
     """Gives every device of the mesh a full copy, see `replicate`."""
@@ -494,7 +497,7 @@ def fold_clients(
       rows, aux = map_clients(one, mesh=mesh, chunk=chunk, in_axes=axes)(*args)
       rows, weights = replicate((rows, weights), mesh)
       rows = trees.where_rows(weights != 0, rows, 0.0)
-      # Fused with what made the rows, the sum would round as that is spread.
+      # What reads them is compiled alike, however they were made.
       weights, rows = jax.lax.optimization_barrier((weights, rows))
       total = trees.combine(weights, rows)
       return (total, aux) if has_aux else total

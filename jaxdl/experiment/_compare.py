@@ -212,7 +212,8 @@ def train(
   The rounds between two evaluations are one compiled scan.
 
   Args:
-    algorithm: any.
+    algorithm: any, or what makes it of the data of a seed, see
+      `problems.for_task`.
     problem: what it learns; of several seeds the first is taken.
     num_rounds: rounds, >= 0.
     key: of the run, as `jax.random.key(seed)`.
