@@ -3,7 +3,7 @@
 
 Every partitioner takes `(rng, labels, num_clients)` and keyword options and
 returns N sorted int64 index arrays. Partitioners by label are in
-`_partition_labels.py`.
+`_labels.py`.
 """
 
 import math
