@@ -287,7 +287,7 @@ def dnc(
       coefficients.
     filter_factor: c > 0 (static); floor(c · f) clients are marked per round,
       non-finite ones first.
-    num_iters: rounds (static).
+    num_iters: rounds, at most 1000 (static).
     mask: bool[N], false for padding rows.
     axis_name: mapped axis over which the clients are split; every device must
       hold the same key.
@@ -345,7 +345,7 @@ def _dnc(
     open_low=True,
     open_high=True,
   )
-  checks.integer(num_iters, name='num_iters', low=1)
+  checks.num_layers(num_iters, name='num_iters')
   keys.check_key(key)
   marked = min(int(filter_factor * f), n - 1)
 

@@ -109,7 +109,7 @@ def drop_coordinates(
 
   def draw(k, shape, dtype):
     del dtype
-    return jax.random.bernoulli(k, fraction, shape)
+    return jax.random.bernoulli(k, jnp.asarray(fraction, float), shape)
 
   lost = draw_rows(draw, own, key, count)
   return jax.tree.map(

@@ -20,6 +20,8 @@ import numpy as np
 
 from jaxdl.core import keys, types
 
+_MOST_LAYERS = 1000
+
 
 def num_clients(stacked: chex.ArrayTree, *, name: str = 'updates') -> int:
   """Returns the common leading axis of a stacked tree.
@@ -113,6 +115,24 @@ def raised_on_purpose(error: BaseException) -> bool:
   name = trace.tb_frame.f_globals.get('__name__', '')
   did = trace.tb_frame.f_code.co_code[trace.tb_lasti]
   return name.startswith('jaxdl.') and dis.opname[did] == 'RAISE_VARARGS'
+
+
+def num_layers(value: Any, *, name: str = 'num_layers', low: int = 1) -> int:
+  """As `integer`, for what is written out one after another in a program.
+
+  Args:
+    value: layers, cycles or rounds.
+    name: the argument's name, for the message.
+    low: smallest allowed value.
+
+  Returns:
+    The value as an int, at most 1000.
+
+  Raises:
+    TypeError: if it is not an integer.
+    ValueError: if it is out of range.
+  """
+  return integer(value, name=name, low=low, high=_MOST_LAYERS)
 
 
 def seeds(values: Any, *, name: str = 'seeds') -> tuple[int, ...]:

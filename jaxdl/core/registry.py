@@ -37,7 +37,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from jaxdl.core import checks
+from jaxdl.core import checks, kinds
 
 _MAX_LENGTH = 10_000
 # Of a text in a message.
@@ -55,6 +55,9 @@ _FORMULAS = {
 _INSIDE = (
   *(ast.Name, ast.Constant, ast.Call, ast.keyword, ast.Tuple, ast.List),
   *(ast.BinOp, ast.UnaryOp, ast.operator, ast.USub, ast.Load),
+)
+_STUMBLES = (
+  *(ArithmeticError, AttributeError, LookupError, TypeError, ValueError),
 )
 _HOW = 'write name or name(option=value, ...)'
 
@@ -250,6 +253,7 @@ class Registry(Mapping[str, Callable[..., Any]]):
     given: Iterable[str] = (),
     told: Iterable[str] = (),
     before: 'Registry | None' = None,
+    tried: Mapping[str, Any] | None = None,
   ):
     """Collects functions.
 
@@ -261,12 +265,15 @@ class Registry(Mapping[str, Callable[..., Any]]):
       told: options that whoever calls them fills in where a part does not set
         them; shown in brackets.
       before: entries of a chain but for its last.
+      tried: context in which `check` makes a part, so that it finds wrong
+        values too; for what costs nothing and touches no device. None does not.
     """
     self.kind = kind
     self.before = before
     self._entries = dict(entries)
     self._given = frozenset(given)
     self._told = frozenset(told)
+    self._tried = tried
     self.__doc__ = f'Every {kind} with its options.\n\n{self}'
 
   def __getitem__(self, name: str) -> Callable[..., Any]:
@@ -285,6 +292,7 @@ class Registry(Mapping[str, Callable[..., Any]]):
       given=self._given,
       told=self._told,
       before=self.before,
+      tried=self._tried,
     )
 
   def __str__(self) -> str:
@@ -340,7 +348,8 @@ class Registry(Mapping[str, Callable[..., Any]]):
       The part; values without a name have got theirs.
 
     Raises:
-      ValueError: naming the option, the part, what exists and the nearest.
+      ValueError: naming the option, the part, what exists and the nearest, or
+        of what kind the option must be.
     """
     name = name or self.kind
     _check_text(text, name)
@@ -365,7 +374,12 @@ class Registry(Mapping[str, Callable[..., Any]]):
         )
       if option in ordered:
         raise ValueError(f'{where} gets the option {option!r} twice.')
-    return part._replace(args=(), options=ordered | part.options)
+    options = ordered | part.options
+    for option, value in options.items():
+      must = kinds.wanted_by(known[option], value)
+      if must:
+        raise ValueError(f'{where}: {option} must be {must}; got {value!r}.')
+    return part._replace(args=(), options=options)
 
   def parts(self, text: str, *, name: str | None = None) -> tuple[Part, ...]:
     """Reads a chain: entries of `before`, then one of this registry.
@@ -394,7 +408,9 @@ class Registry(Mapping[str, Callable[..., Any]]):
 
   def check(self, text: str, *, name: str | None = None) -> None:
     """Raises ValueError unless the text is a part, or a chain of them."""
-    self.parts(text, name=name)
+    *_, last = self.parts(text, name=name)
+    if self._tried is not None:
+      self.bound(last, **self._tried)
 
   def value(self, text: str, option: str) -> Any:
     """Returns what an option of a part is set to, or else its default.
@@ -470,13 +486,18 @@ class Registry(Mapping[str, Callable[..., Any]]):
         )
     try:
       return function(*args)
-    except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
-      # What Python says of an option of a wrong kind does not name the part.
-      if not part.options or checks.raised_on_purpose(error):
+    except _STUMBLES as error:
+      # Neither a rule about an option nor what Python says names the part.
+      if not part.options or part.text in str(error):
         raise
-      raise ValueError(
-        f'{self.kind}={part.text!r} cannot be made with these options: {error}.'
-      ) from error
+      where = f'{self.kind}={_shown(part.text)}'
+      if not checks.raised_on_purpose(error):
+        raise ValueError(
+          f'{where} cannot be made with these options: {error}.'
+        ) from error
+      if type(error) not in (TypeError, ValueError):
+        raise
+      raise type(error)(f'{where}: {error}') from error
 
   def partial(self, part: Part, /, **context: Any) -> Callable[..., Any]:
     """Binds the options of a part that has been read, without a call.

@@ -252,6 +252,8 @@ class _Parser(flags.ArgumentParser):
     if not self._kind.many:
       return self._item(argument)
     parts = registry.split(argument, ',')
+    if '' in parts[:-1]:
+      raise ValueError(f'has nothing between two commas; got {argument!r}.')
     return tuple(self._item(part) for part in parts if part)
 
   def _item(self, text: str) -> Any:

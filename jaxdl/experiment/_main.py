@@ -188,10 +188,13 @@ def _parse(config_class, args, name) -> list[str]:
   try:
     _flags.check_values(args[1:], flags.FLAGS)
     rest = flags.FLAGS(args)
-  except (flags.Error, OSError, UnicodeDecodeError) as error:
+  except (flags.Error, OSError, ValueError) as error:
     # What was not known is kept as it was written.
     _, _, value = getattr(error, 'flagvalue', '').partition('=')
-    old = _renamed.remedy(getattr(error, 'flagname', ''), value)
+    unknown = getattr(error, 'flagname', '')
+    old = _renamed.remedy(unknown, value, known=set(flags.FLAGS))
+    if not old and 'Did you mean' not in str(error):
+      old = _renamed.remedy(unknown, value, known=set(flags.FLAGS), near=True)
     _refuse(name, old or f'{_sentence(error)} (--help lists the flags)')
     sys.exit(2)
   except SystemExit:

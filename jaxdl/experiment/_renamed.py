@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Flags of earlier versions, and how what they said is written now."""
 
-from collections.abc import Mapping
+import difflib
+import re
+from collections.abc import Container, Mapping
 
 # Flags of every binary; `{}` stands for the old value.
 _EVERYWHERE = {
@@ -22,6 +24,7 @@ _OPTIONS: Mapping[str, str] = {
   'activity_window': "--methods='...(activity_window={})'",
   'adapter': "--task='adapter(kind={})'",
   'aggregate': "--methods='one_byte(aggregate={})'",
+  'aggregator': '--rules={}',
   'aggregation_timeout_s': "--methods='...(aggregation_timeout_s={})'",
   'allow_unstable': "--variants='d_squared(allow_unstable=True)@ring'",
   'alpha': "--partition='...(alpha={})'",
@@ -126,7 +129,7 @@ _OPTIONS: Mapping[str, str] = {
   'num_collocation': "--loss='equation(num_points={})'",
   'num_components': "--rules='flag(num_components={})'",
   'num_draws': "--task='kernel(num_draws={})'",
-  'num_features': "--model='snnk(num_features={})'",
+  'num_features': "--model='snnk(num_features={})' or --num_rf={}",
   'num_heads': "--dataset='sentiment(num_heads={})'",
   'num_layers': "--models='...(num_layers={})'",
   'num_neighbors': '--rules=\'krum(num_neighbors="{}")\'',
@@ -206,12 +209,21 @@ _OPTIONS: Mapping[str, str] = {
 }
 
 
-def remedy(name: str, value: str = '') -> str:
+def remedy(
+  name: str,
+  value: str = '',
+  *,
+  known: Container[str] = (),
+  near: bool = False,
+) -> str:
   """Says how a flag of an earlier version is written now.
 
   Args:
     name: of the flag, without dashes.
     value: what it was given, if known.
+    known: flags that there are; of several ways, those of other flags are left
+      out.
+    near: whether a name that is nearly one will do.
 
   Returns:
     One sentence, or nothing for a name that never was a flag.
@@ -221,9 +233,20 @@ def remedy(name: str, value: str = '') -> str:
     'there is no flag --overwrite any more: write --if_exists=overwrite.'
     >>> remedy('seed', '3')
     'there is no flag --seed any more: write --seeds=3.'
+    >>> remedy('flag_iter', '3', near=True)
+    "there is no flag --flag_iters any more: write --rules='flag(num_iters=3)'."
   """
-  new = _EVERYWHERE.get(name) or _OPTIONS.get(name)
-  if not new:
+  ways = {**_OPTIONS, **_EVERYWHERE}
+  if near and name not in ways:
+    name, *_ = [*difflib.get_close_matches(name, ways, 1, cutoff=0.85), '']
+  if name not in ways:
     return ''
+  new = ways[name]
+  here = [
+    way
+    for way in new.split(' or ')
+    if all(flag in known for flag in re.findall(r'--(\w+)', way))
+  ]
+  new = ' or '.join(here) if here and known else new
   new = new.replace('{}', value or '...')
   return f'there is no flag --{name} any more: write {new}.'

@@ -47,6 +47,9 @@ def one_cycle(
 
   Source: He, Liu and Xu 2024 (https://arxiv.org/abs/2310.19809), appendix.
   """
+  checks.number(warmup, name='warmup', low=0.0, high=1.0)
+  for name, value in (('start', start), ('end', end)):
+    checks.number(value, name=name, low=0.0, open_low=True)
   return optax.cosine_onecycle_schedule(
     max(num_steps, 1),
     learning_rate,
@@ -60,7 +63,7 @@ def steps(
   learning_rate: float = 0.1,
   *,
   num_steps: int,
-  at: tuple[float, ...] = (1 / 3, 2 / 3),
+  at: float | tuple[float, ...] = (1 / 3, 2 / 3),
   factor: float = 0.2,
 ) -> Schedule:
   """Drops by a factor at fractions of the run."""
@@ -77,8 +80,8 @@ def steps(
 def halving(
   learning_rate: float = 0.1, *, num_steps: int, times: int = 4
 ) -> Schedule:
-  """Halves so many times, in equal distances."""
-  checks.integer(times, name='times', low=1)
+  """Halves so many times (1000 at most), in equal distances."""
+  checks.num_layers(times, name='times')
   total = max(num_steps, 1)
   return optax.piecewise_constant_schedule(
     learning_rate,
@@ -156,6 +159,7 @@ SCHEDULES = registry.Registry(
     'warmup': warmup,
   },
   given=('num_steps',),
+  tried={'num_steps': 1},
 )
 
 
@@ -206,6 +210,14 @@ def _rate(learning_rate, schedule, num_steps):
   if schedule == 'constant':
     return learning_rate
   return _scheduled(schedule, {'learning_rate': learning_rate}, num_steps)
+
+
+def _moments(eps, b1=0.0, b2=0.0):
+  """Checks decay rates, and what is added to a denominator."""
+  for name, value in (('b1', b1), ('b2', b2)):
+    checks.number(value, name=name, low=0.0, high=1.0, open_high=True)
+  checks.number(eps, name='eps', low=0.0)
+  return {'b1': b1, 'b2': b2, 'eps': eps}
 
 
 def _decays(params):
@@ -277,7 +289,7 @@ def adam(
   """Adam; its weight decay enters the gradient, before the moments."""
   rate = _rate(learning_rate, schedule, num_steps)
   return optax.chain(
-    *_before(weight_decay, clip), optax.adam(rate, b1=b1, b2=b2, eps=eps)
+    *_before(weight_decay, clip), optax.adam(rate, **_moments(eps, b1, b2))
   )
 
 
@@ -297,7 +309,8 @@ def adamw(
   checks.number(weight_decay, name='weight_decay', low=0.0)
   decay = {'weight_decay': weight_decay, 'mask': _decays}
   return optax.chain(
-    *_before(0.0, clip), optax.adamw(rate, b1=b1, b2=b2, eps=eps, **decay)
+    *_before(0.0, clip),
+    optax.adamw(rate, **_moments(eps, b1, b2), **decay),
   )
 
 
@@ -312,6 +325,8 @@ def adagrad(
 ) -> optax.GradientTransformation:
   """Adagrad."""
   rate = _rate(learning_rate, schedule, num_steps)
+  checks.number(initial, name='initial', low=0.0)
+  checks.number(eps, name='eps', low=0.0)
   return optax.chain(
     *_before(0.0, clip),
     optax.adagrad(rate, initial_accumulator_value=initial, eps=eps),
@@ -331,7 +346,7 @@ def yogi(
   """Yogi."""
   rate = _rate(learning_rate, schedule, num_steps)
   return optax.chain(
-    *_before(0.0, clip), optax.yogi(rate, b1=b1, b2=b2, eps=eps)
+    *_before(0.0, clip), optax.yogi(rate, **_moments(eps, b1, b2))
   )
 
 
@@ -339,6 +354,7 @@ OPTIMIZERS = registry.Registry(
   'optimizer',
   {'adagrad': adagrad, 'adam': adam, 'adamw': adamw, 'sgd': sgd, 'yogi': yogi},
   given=('num_steps',),
+  tried={'num_steps': 1},
 )
 
 

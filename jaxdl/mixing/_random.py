@@ -38,7 +38,9 @@ def random_matching(
     first, second = order[: n // 2], order[n // 2 : n // 2 * 2]
     ids = jnp.arange(n)
     partner = ids.at[first].set(second).at[second].set(first)
-    active = jax.random.bernoulli(active_key, probability, (n // 2,))
+    active = jax.random.bernoulli(
+      active_key, jnp.asarray(probability, float), (n // 2,)
+    )
     share = jnp.where(active, 0.5, 0.0)
     give = jnp.zeros(n).at[first].set(share).at[second].set(share)
     return jnp.stack([ids, partner], 1), jnp.stack([1 - give, give], 1)
@@ -285,7 +287,7 @@ def unreliable(mixer: _mixers.Mixer, *, offline: chex.Numeric) -> _mixers.Mixer:
     w = mixer.matrix(round, key=inner_key)
     n = w.shape[0]
     online = ~jax.random.bernoulli(
-      jax.random.fold_in(online_key, round), offline, (n,)
+      jax.random.fold_in(online_key, round), jnp.asarray(offline, float), (n,)
     )
     off_diagonal = ~jnp.eye(n, dtype=bool)
     kept = jnp.where(online[:, None] & online[None, :] & off_diagonal, w, 0.0)

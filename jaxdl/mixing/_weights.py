@@ -249,7 +249,7 @@ def fastest(
   Source: Boyd, Diaconis & Xiao 2004, Fastest mixing Markov chain on a graph,
     sections 5 and 6.
   """
-  checks.integer(num_steps, name='num_steps', low=0)
+  checks.integer(num_steps, name='num_steps', low=0, high=10**6)
   adj = _prepare(graph, 'fastest', allow_disconnected)
   n = len(adj)
   rows, cols = np.nonzero(np.triu(adj))

@@ -174,7 +174,7 @@ def residual_mlp(
   """
   checks.integer(num_outputs, name='num_outputs', low=1)
   checks.integer(channels, name='channels', low=1)
-  checks.integer(num_layers, name='num_layers', low=0)
+  checks.num_layers(num_layers, low=0)
   act = functional.activation(activation)
 
   def leaves(c_in, c_out):

@@ -161,7 +161,7 @@ def transformer_lm(
   """
   checks.integer(num_tokens, name='num_tokens', low=1)
   checks.integer(width, name='width', low=1)
-  checks.integer(depth, name='depth', low=1)
+  checks.num_layers(depth, name='depth')
   checks.integer(num_heads, name='num_heads', low=1)
   checks.integer(max_length, name='max_length', low=1)
   checks.number(dropout, name='dropout', low=0.0, high=1.0, open_high=True)

@@ -59,7 +59,7 @@ def cnn(
     21289
   """
   checks.integer(channels, name='channels', low=1)
-  checks.integer(num_layers, name='num_layers', low=2)
+  checks.num_layers(num_layers, low=2)
   checks.choice(padding, functional.PADDINGS, name='padding')
   act = functional.activation(activation)
 

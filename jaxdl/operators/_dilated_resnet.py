@@ -40,7 +40,7 @@ def dilated_resnet(
   Source: Stachenfeld et al. 2022 (https://arxiv.org/abs/2112.15275).
   """
   checks.integer(channels, name='channels', low=1)
-  checks.integer(num_layers, name='num_layers', low=0)
+  checks.num_layers(num_layers, low=0)
   checks.choice(padding, functional.PADDINGS, name='padding')
   dilations = functional.check_sizes(dilations, 'dilations')
   act = functional.activation(activation)

@@ -295,7 +295,7 @@ def fno(
   checks.choice(transform, METHODS, name='transform')
   ks = kept_wavenumbers(modes, convention=convention)
   checks.integer(channels, name='channels', low=1)
-  checks.integer(num_layers, name='num_layers', low=1)
+  checks.num_layers(num_layers)
   checks.integer(out_channels, name='out_channels', low=1)
   checks.number(domain_padding, name='domain_padding', low=0)
   act = functional.activation(activation)

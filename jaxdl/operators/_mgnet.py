@@ -44,7 +44,7 @@ def mgnet(
     transfers; the upward half is the one of `v_cycle`.
   """
   checks.integer(channels, name='channels', low=1)
-  checks.integer(num_cycles, name='num_cycles', low=1)
+  checks.num_layers(num_cycles, name='num_cycles')
   checks.integer(out_channels, name='out_channels', low=1)
   checks.choice(padding, functional.PADDINGS, name='padding')
   checks.choice(transfer, v_cycles.TRANSFERS, name='transfer')

@@ -77,7 +77,7 @@ def mgno(
     kernels start uniform on +-1/sqrt(fan_in), as in the authors' code.
   """
   checks.integer(channels, name='channels', low=1)
-  checks.integer(num_layers, name='num_layers', low=1)
+  checks.num_layers(num_layers)
   checks.integer(out_channels, name='out_channels', low=1)
   checks.choice(padding, functional.PADDINGS, name='padding')
   checks.choice(transfer, v_cycles.TRANSFERS, name='transfer')

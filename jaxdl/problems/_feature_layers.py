@@ -113,7 +113,7 @@ def bundled(
   Raises:
     ValueError: if a number is out of range or a system singular.
   """
-  checks.integer(depth, name='depth', low=1)
+  checks.num_layers(depth, name='depth')
   checks.integer(bundle_depth, name='bundle_depth', low=0, high=depth)
   checks.number(ridge, name='ridge', low=0.0)
   problem = make_problem()

@@ -242,7 +242,7 @@ class RandomFeatures(NamedTuple):
     Returns:
       A map per layer, for `features.bundled_network`.
     """
-    checks.integer(self.num_layers, name='num_layers', low=1)
+    checks.num_layers(self.num_layers)
     checks.number(self.ridge, name='ridge', low=0.0, open_low=True)
     maps = []
     for layer in range(self.num_layers):

@@ -6,10 +6,12 @@ import functools
 import math
 import pathlib
 import pydoc
+import re
 import string
 import tempfile
 from unittest import mock
 
+import chex
 import hypothesis
 import numpy as np
 from absl.testing import absltest, parameterized
@@ -478,12 +480,49 @@ class RegistryTest(parameterized.TestCase):
     checked = registry.Registry(
       'net', {'net': lambda size=1: checks.integer(size, name='size')}
     )
-    with self.assertRaisesRegex(TypeError, '^size must be an integer; got 0.5'):
+    with self.assertRaisesRegex(
+      TypeError, r"^net='net\(size=0.5\)': size must be an integer; got 0.5"
+    ):
       checked.make('net(size=0.5)')
     with self.assertRaisesRegex(ValueError, 'too large for an integer'):
       checked.make(f'net(size={10**22})')
     with self.assertRaisesRegex(ValueError, "Did you mean 'net'"):
       checked.make('NET')
+
+  @parameterized.parameters(
+    ('flag=false', "flag must be True or False; got 'false'"),
+    ('flag=0', 'flag must be True or False; got 0'),
+    ('count=2.0', 'count must be an integer or None; got 2.0'),
+    ('count=True', 'count must be an integer or None; got True'),
+    ('size=abc', "size must be a number; got 'abc'"),
+    ('sizes=(1, x)', 'sizes must be a tuple of integers; got'),
+    ('pair=(1, 2, 3)', 'pair must be a tuple of 2 numbers; got'),
+    ('name=3', 'name must be text; got 3'),
+    ('plain=abc', "plain must be a number; got 'abc'"),
+  )
+  def test_options_are_of_the_kind_of_their_annotation(self, option, message):
+    def part(
+      flag: bool = True,
+      count: int | None = None,
+      size: chex.Numeric = 1.0,
+      sizes: tuple[int, ...] = (1,),
+      pair: tuple[float, float] = (1.0, 2.0),
+      name: str = 'a',
+      plain=0.5,
+      free=None,
+    ):
+      return flag, count, size, sizes, pair, name, plain, free
+
+    parts = registry.Registry('part', {'part': part})
+    with self.assertRaisesRegex(ValueError, re.escape(f': part: {message}')):
+      parts.part(f'part({option})')
+    good = (
+      'flag=False, count=2, size=1, sizes=(3,), pair=(0, 1), name=b, free=c'
+    )
+    self.assertEqual(
+      parts.make(f'part({good})'), (False, 2, 1, (3,), (0, 1), 'b', 0.5, 'c')
+    )
+    self.assertIsNone(parts.part('part(count=None)').options['count'])
 
   def test_options_that_are_filled_in_stand_in_brackets(self):
     known = registry.Registry(

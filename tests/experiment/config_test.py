@@ -6,6 +6,7 @@ import json
 import math
 import pathlib
 import tempfile
+from typing import Any
 from unittest import mock
 
 import jax
@@ -330,7 +331,7 @@ def mean(updates):
   return updates
 
 
-def krum(updates, num_neighbors=None, *, tolerance=0.1):
+def krum(updates, num_neighbors=None, *, tolerance: Any = 0.1):
   return updates
 
 

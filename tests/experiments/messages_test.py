@@ -31,6 +31,7 @@ from experiments import (
   reproduce,
   robust_training,
   single_merging,
+  snnk,
   vanishing_variance,
 )
 from jaxdl import problems
@@ -232,6 +233,11 @@ class RenamedTest(parameterized.TestCase):
     (monna, '--clip_radius=5', "--methods='scc(clip_radius=5)'"),
     (consensus, '--degree=3', "'...(degree=3)' in the spec of a topology"),
     (decentralized_training, '--keep=0.1', 'compress=top_k(keep=0.1)'),
+    (robust_training, '--flag_iter=3', "'flag(num_iters=3)'"),
+    (robust_training, '--num_client=3', 'Did you mean: num_clients'),
+    (snnk, '--num_features=8', 'write --num_rf=8.'),
+    (robust_training, '--nosmoke=1', '--nosmoke=1 does not take an argument'),
+    (robust_training, '--seeds=0,,1', 'has nothing between two commas'),
   )
   def test_the_command_says_it(self, binary, arg, want):
     said = io.StringIO()

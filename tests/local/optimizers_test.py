@@ -111,10 +111,23 @@ class OptimizersTest(parameterized.TestCase):
     ('adam(schedule=cosin)', "schedule='cosin' is unknown.*'cosine'"),
     ('adam(schedule=cosine)', 'schedule=cosine needs num_steps'),
     ('adam(clip=0)', 'clip must lie in'),
+    ('adam(b1=1)', r"^optimizer='adam\(b1=1\)': b1 must lie in \[0.0, 1.0\)"),
+    ('adamw(b2=-1)', 'b2 must lie in'),
+    ('yogi(eps=-1)', 'eps must lie in'),
+    ('adagrad(initial=nan)', 'initial must lie in'),
+    ('adam(b1=abc)', "b1 must be a number; got 'abc'"),
+    ('sgd(nesterov=false)', "nesterov must be True or False; got 'false'"),
   )
   def test_says_what_is_wrong(self, spec, message):
     with self.assertRaisesRegex(ValueError, message):
       local.make_optimizer(spec)
+
+  def test_a_flag_is_checked_without_a_run_or_a_device(self):
+    local.OPTIMIZERS.check('sgd(0.1, schedule=cosine)')
+    with self.assertRaisesRegex(
+      ValueError, "^optimizer='sgd.-1.': learning_rate must"
+    ):
+      local.OPTIMIZERS.check('sgd(-1)')
 
   def test_schedules_alone(self):
     halves = local.make_schedule('halving(1.0)', num_steps=10)

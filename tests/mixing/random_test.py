@@ -228,7 +228,7 @@ class MatchaTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'degree must be at least 1; got 0'):
       mixing.make_mixer('matcha(degree=0)', 8)
     with self.assertRaisesRegex(
-      TypeError, "degree must be an integer; got 'a'"
+      ValueError, "degree must be an integer or None; got 'a'"
     ):
       mixing.make_mixer('epidemic_local(degree=a)', 8)
     with self.assertRaisesRegex(ValueError, 'components'):

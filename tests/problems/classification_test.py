@@ -90,11 +90,15 @@ class ArraysTest(parameterized.TestCase):
     ({'seeds': (1, 1)}, ValueError, r'^seeds=\(1, 1\) has one twice'),
     ({'client_metrics': 'worst'}, TypeError, '^client_metrics must be a seq'),
     ({'data_dir': '/x'}, ValueError, "^data_dir='/x' has no effect"),
-    ({'network': 'mlp(0.5)'}, ValueError, r"^network='mlp\(0.5\)' cannot be"),
+    (
+      {'network': 'mlp(0.5)'},
+      ValueError,
+      r"^network='mlp\(0.5\)': mlp: hidden_sizes must be an integer or a tuple",
+    ),
     (
       {'network': 'fedjax_emnist_cnn(dropout=0.5)'},
       ValueError,
-      '^dropout must be two numbers',
+      ': dropout must be a tuple of 2 numbers; got 0.5',
     ),
   )
   def test_arguments_are_checked_at_once(self, options, error, message):

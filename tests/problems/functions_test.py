@@ -359,8 +359,8 @@ class NamesTest(parameterized.TestCase):
 
   @parameterized.parameters(
     ('num_train', 'needs the option'),
-    ('num_train(5)', 'needs values'),
-    ('num_train((2.5,))', 'integer'),
+    ('num_train(5)', 'values must be a tuple of integers; got 5'),
+    ('num_train((2.5,))', 'values must be a tuple of integers'),
     ('num_train((4, 4))', 'values that differ'),
     ('num_sensors((3,))', 'at least 4'),
     ('length_scale((0.1,))', 'has no length_scale'),
