@@ -180,7 +180,7 @@ class ErrorsTest(parameterized.TestCase):
 
   def test_switches_are_switches(self):
     with self.assertRaisesRegex(
-      TypeError, 'unbiased must be True or False; got the text'
+      ValueError, "unbiased must be True or False; got 'yes'"
     ):
       compression.make_compressor('qsgd(unbiased=yes)')
 

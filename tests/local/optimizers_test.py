@@ -124,10 +124,13 @@ class OptimizersTest(parameterized.TestCase):
 
   def test_a_flag_is_checked_without_a_run_or_a_device(self):
     local.OPTIMIZERS.check('sgd(0.1, schedule=cosine)')
-    with self.assertRaisesRegex(
-      ValueError, "^optimizer='sgd.-1.': learning_rate must"
+    for spec, message in (
+      ('sgd(-1)', "^optimizer='sgd.-1.': learning_rate must"),
+      ('sgd(schedule=one_cycle(warmup=2))', 'warmup must lie in'),
+      ('sgd(schedule=halving(times=1001))', 'times must be at most 1000'),
     ):
-      local.OPTIMIZERS.check('sgd(-1)')
+      with self.assertRaisesRegex(ValueError, message):
+        local.OPTIMIZERS.check(spec)
 
   def test_schedules_alone(self):
     halves = local.make_schedule('halving(1.0)', num_steps=10)
