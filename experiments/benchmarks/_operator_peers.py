@@ -8,16 +8,14 @@ dependency of the project:
 """
 
 import importlib
-import json
-import os
-import pathlib
-import subprocess
 from collections.abc import Callable
 from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
+
+from experiments.benchmarks import _timing
 
 PACKAGES = ('neojax-operators', 'pdequinox', 'foundax', 'exponax', 'equinox')
 # The same memory as `operators.keep_memory` gives this process.
@@ -150,13 +148,6 @@ def exponax_solver(
   return jax.vmap(lambda x: repeated(x[None])[0]), (fields,)
 
 
-def threads() -> int:
-  """Returns how many cores this process may use."""
-  if hasattr(os, 'sched_getaffinity'):
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1
-
-
 def torch(python: str, part: str, *, keep: bool, **sizes: int) -> dict:
   """Runs `_torch_operators.py` in another environment, on as many threads.
 
@@ -172,15 +163,11 @@ def torch(python: str, part: str, *, keep: bool, **sizes: int) -> dict:
   Raises:
     RuntimeError: if it failed.
   """
-  script = pathlib.Path(__file__).with_name('_torch_operators.py')
-  flags = [f'--{k}={v}' for k, v in sizes.items()]
-  done = subprocess.run(
-    [python, str(script), part, f'--threads={threads()}', *flags],
-    capture_output=True,
-    text=True,
-    check=False,
-    env=os.environ | (_KEPT if keep else {}),
+  return _timing.elsewhere(
+    python,
+    '_torch_operators',
+    part,
+    env=_KEPT if keep else {},
+    threads=_timing.threads(),
+    **sizes,
   )
-  if done.returncode:
-    raise RuntimeError(f'{python} failed: {done.stderr[-2000:]}')
-  return json.loads(done.stdout)

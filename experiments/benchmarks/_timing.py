@@ -7,11 +7,13 @@ them, and writes its section of `RESULTS.md` with `write_section`.
 
 import dataclasses
 import gc
+import json
 import os
 import pathlib
 import platform
 import re
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -88,26 +90,82 @@ class Claim:
   faster: float | None = None
   within: float | None = None
 
-  def row(self, times: Times) -> dict[str, str]:
-    """One line of the table of a group."""
+  def row(self, times: Times, its_ms: float | None = None) -> dict[str, str]:
+    """One line of the table of a group.
+
+    Args:
+      times: of the group.
+      its_ms: the rival's milliseconds, if another process measured it.
+
+    Returns:
+      The line.
+    """
+    if its_ms is None:
+      its_ms = times.ms(self.rival)
+      ratio = times.ratio(self.rival, self.ours)
+    else:
+      ratio = its_ms / times.ms(self.ours)
     if self.faster is not None:
-      value = times.ratio(self.rival, self.ours)
+      value = ratio
       target, held = f'>= {self.faster:g}x faster', value >= self.faster
     elif self.within is not None:
-      value = times.ratio(self.ours, self.rival)
+      value = 1 / ratio
       target, held = f'<= {self.within:g}x', value <= self.within
     else:
-      value = times.ratio(self.rival, self.ours)
-      target, held = 'told only', None
+      value, target, held = ratio, 'told only', None
     return {
       'ours': self.ours,
       'ms': digits(times.ms(self.ours)),
       'compared with': self.rival,
-      'its ms': digits(times.ms(self.rival)),
+      'its ms': digits(its_ms),
       'ratio': digits(value),
       'target': target,
       'held': '-' if held is None else 'yes' if held else '**no**',
     }
+
+
+def elsewhere(
+  python: str,
+  script: str,
+  *args: str,
+  env: Mapping[str, str] | None = None,
+  **options: int,
+) -> dict[str, Any]:
+  """Runs a script of this folder in another process.
+
+  Args:
+    python: its interpreter.
+    script: name of the module.
+    *args: what it is given.
+    env: variables that differ from those here.
+    **options: its flags.
+
+  Returns:
+    The JSON object that it printed.
+
+  Raises:
+    RuntimeError: if it failed.
+  """
+  path = pathlib.Path(__file__).with_name(f'{script}.py')
+  flags = [f'--{k}={v}' for k, v in options.items()]
+  root = str(path.parents[2])
+  done = subprocess.run(
+    [python, str(path), *args, *flags],
+    capture_output=True,
+    text=True,
+    check=False,
+    env=os.environ | {'PYTHONPATH': root} | dict(env or {}),
+  )
+  if done.returncode:
+    raise RuntimeError(f'{python} failed: {done.stderr[-2000:]}')
+  return json.loads(done.stdout)
+
+
+def threads() -> int:
+  """Cores that this process may use, which peers get as threads."""
+  if hasattr(os, 'sched_getaffinity'):
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
 
 
 def fact(what: str, value: float, unit: str, *, below: float) -> dict[str, str]:

@@ -1,10 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Times the rules against NumPy, SciPy, jax.numpy and the passes they make.
+r"""Times the rules against NumPy, SciPy, byzfl and the passes they make.
 
-Example: python -m experiments.benchmarks.aggregation --quick
+A product that rules are compared with is the best of several processes: this
+version of jax and others (`--pythons`), each with its default flags and without
+the fusion of products. byzfl runs in an environment of its own:
+
+  python -m venv other
+  other/bin/pip install torch byzfl torchvision matplotlib seaborn
+
+Example: python -m experiments.benchmarks.aggregation --quick \
+  --torch_python=other/bin/python
 """
 
 import functools
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -15,20 +24,23 @@ import numpy as np
 from absl import app, flags
 from scipy import stats
 
-from experiments.benchmarks import _timing
-from jaxdl import aggregators, plots
+from experiments.benchmarks import _naive_forms as naive, _timing
+from jaxdl import _versions, aggregators, plots
 from jaxdl.core import gram as gram_lib
 
 FLAGS = flags.FLAGS
 flags.DEFINE_bool('quick', False, 'A hundredth of the coordinates, 3 rounds.')
 flags.DEFINE_bool('write', False, 'Write the section of RESULTS.md, and plots.')
 flags.DEFINE_integer('rounds', 15, 'Turns of every contender.')
+flags.DEFINE_list('pythons', [], 'Interpreters with other versions of jax.')
+flags.DEFINE_string('torch_python', '', 'Interpreter that has torch and byzfl.')
 flags.DEFINE_list(
   'parts', ['coordinate', 'gram', 'large', 'scaling'], 'What to measure.'
 )
 
 F = 3
-PASSES = 'X @ X.T and w @ X'
+PASSES = 'best X @ X.T + best w @ X'
+MIXED = 'best X @ X.T + best W @ X'
 Rule = Callable[[chex.Array], chex.Array]
 
 
@@ -42,7 +54,20 @@ def gram_rules() -> dict[str, Rule]:
       f(aggregators.nnm, num_byzantine=F), aggregators.mean
     ),
     'mda': f(aggregators.mda, num_byzantine=F),
+    'caf': f(aggregators.caf, num_byzantine=F),
     'flag': aggregators.flag_aggregator,
+  }
+
+
+def other_rules() -> dict[str, Rule]:
+  """Rules that make more than two passes, or look at subsets."""
+  f = functools.partial
+  dnc = f(aggregators.dnc, key=jax.random.key(0), num_byzantine=F)
+  return {
+    'nnm as trees': f(aggregators.nnm, num_byzantine=F),
+    'bulyan': f(aggregators.bulyan, num_byzantine=F),
+    'dnc': dnc,
+    'smea': f(aggregators.smea, num_byzantine=F),
   }
 
 
@@ -57,8 +82,33 @@ def long_chain() -> Rule:
   return lambda x: rule(x, key=jax.random.key(0))
 
 
-def passes(x: chex.Array) -> tuple[chex.Array, chex.Array]:
-  return x @ x.T, jnp.ones(x.shape[0], x.dtype) @ x
+def baselines(n: int, d: int, rounds: int) -> tuple[dict[str, float], str]:
+  """Times the plain products in processes of several kinds.
+
+  Args:
+    n: rows.
+    d: columns.
+    rounds: turns.
+
+  Returns:
+    The best milliseconds of every form, and a table of all.
+  """
+  settings = {'default flags': {}, 'no fusion': {'XLA_FLAGS': _versions.REMEDY}}
+  rows: dict[str, dict[str, str]] = {}
+  best: dict[str, float] = {}
+  for python in (sys.executable, *FLAGS.pythons):
+    for setting, env in settings.items():
+      found = _timing.elsewhere(
+        python, '_naive_forms', env=env, n=n, d=d, rounds=rounds
+      )
+      version = found.pop('jax')
+      for form, ms in found.items():
+        row = rows.setdefault(form, {'ms': form})
+        row[f'jax {version}, {setting}'] = _timing.digits(ms)
+        best[form] = min(best.get(form, ms), ms)
+  for form, row in rows.items():
+    row['best'] = _timing.digits(best[form])
+  return best, _timing.table(list(rows.values()))
 
 
 def half_gram(x: chex.Array) -> chex.Array:
@@ -95,29 +145,74 @@ def coordinate_rules(n: int, d: int, rounds: int) -> list[str]:
   x = data(n, d)
   host = np.asarray(x)
   f = functools.partial
+  ours = {
+    'median': call(aggregators.median, x),
+    'trimmed mean': call(f(aggregators.trimmed_mean, num_trimmed=F), x),
+    'meamed': call(f(aggregators.meamed, num_byzantine=F), x),
+    'phocas': call(f(aggregators.phocas, num_byzantine=F), x),
+  }
+  w = jnp.full((n,), 1 / n)
+  alone = _timing.measure(
+    ours | {'w @ X': functools.partial(jax.jit(jnp.matmul), w, x)},
+    rounds=2 * rounds,
+  )
+  claim = _timing.Claim
+  out = show(
+    f'Coordinate rules, N = {n}, D = {d}, float32, f = {F}',
+    [
+      claim('median', 'w @ X', within=2),
+      claim('trimmed mean', 'w @ X'),
+      claim('meamed', 'median', within=4),
+      claim('phocas', 'median', within=4),
+    ],
+    alone,
+  )
+  others, claims, told = {}, [], ''
+  if FLAGS.torch_python:
+    found = _timing.elsewhere(
+      FLAGS.torch_python,
+      '_byzfl_rules',
+      n=n,
+      d=d,
+      rounds=max(rounds // 3, 3),
+      threads=_timing.threads(),
+    )
+    told = found.pop('versions', f'Not installed: {found.get("missing")}')
+    told += ', in a process of its own.'
+    others = {name: row['ms'] for name, row in found.items() if 'ms' in row}
+    claims = [
+      claim('median', 'byzfl.Median, torch', faster=80),
+      claim('median', 'byzfl.Median, NumPy'),
+      claim('trimmed mean', 'byzfl.TrMean, torch', faster=60),
+      claim('trimmed mean', 'byzfl.TrMean, NumPy'),
+    ]
+  # What libraries allocate in between slows everybody else, ours too.
   times = _timing.measure(
-    {
-      'median': call(aggregators.median, x),
-      'trimmed mean': call(f(aggregators.trimmed_mean, num_trimmed=F), x),
-      'meamed': call(f(aggregators.meamed, num_byzantine=F), x),
-      'phocas': call(f(aggregators.phocas, num_byzantine=F), x),
+    ours
+    | {
       'np.median': lambda: np.median(host, axis=0),
       'jnp.median': call(lambda x: jnp.median(x, axis=0), x),
       'scipy.stats.trim_mean': lambda: stats.trim_mean(host, F / n, axis=0),
     },
     rounds=max(rounds // 3, 3),
   )
-  claim = _timing.Claim
-  return show(
-    f'Coordinate rules, N = {n}, D = {d}, float32, f = {F}',
+  out += show(
+    'The same rules beside libraries in one process',
     [
       claim('median', 'np.median', faster=30),
       claim('median', 'jnp.median', faster=100),
       claim('trimmed mean', 'scipy.stats.trim_mean', faster=30),
-      claim('meamed', 'median', within=4),
-      claim('phocas', 'median', within=4),
     ],
     times,
+  )
+  if not others:
+    return out
+  return out + show(
+    'The same rules and byzfl',
+    claims,
+    alone,
+    others,
+    told,
   )
 
 
@@ -126,6 +221,15 @@ def distance_rules(n: int, d: int, rounds: int) -> list[str]:
   x = data(n, d)
   w = jnp.full((n,), 1 / n)
   claim = _timing.Claim
+  best, text = baselines(n, d, rounds)
+  others = {
+    PASSES: best[naive.GRAM] + best[naive.SUM],
+    MIXED: best[naive.GRAM] + best[naive.MIX],
+    'best X @ X.T': best[naive.GRAM],
+    'best w @ X': best[naive.SUM],
+  }
+  text = f'### Plain products, N = {n}, D = {d}\n\n{text}'
+  print(f'\n{text}', flush=True)
   means = _timing.measure(
     {
       'mean': call(aggregators.mean, x),
@@ -136,21 +240,44 @@ def distance_rules(n: int, d: int, rounds: int) -> list[str]:
   )
   out = show(
     f'Means, N = {n}, D = {d}',
-    [claim('mean', 'w @ X', within=1.5), claim('mean', 'X.mean(0)')],
+    [
+      claim('mean', 'w @ X', within=1.5),
+      claim('mean', 'best w @ X'),
+      claim('mean', 'X.mean(0)'),
+    ],
     means,
+    others,
   )
   rules = gram_rules()
   chain = 'bucketing -> arc -> nnm -> krum'
   times = _timing.measure(
     {name: call(rule, x) for name, rule in rules.items()}
-    | {chain: call(long_chain(), x), PASSES: call(passes, x)},
+    | {chain: call(long_chain(), x)},
     rounds=2 * rounds,
   )
   out += show(
     f'Gram rules, N = {n}, D = {d}',
-    [claim(name, PASSES, within=1.5) for name in rules]
+    [claim(name, PASSES, within=1.2) for name in (*rules, chain)]
     + [claim(chain, 'krum', within=1.3)],
     times,
+    others,
+  )
+  more = other_rules()
+  times = _timing.measure(
+    {name: call(rule, x) for name, rule in more.items()}
+    | {'krum': call(rules['krum'], x)},
+    rounds=rounds,
+  )
+  out += show(
+    f'Rules of more passes or subsets, N = {n}, D = {d}',
+    [
+      claim('nnm as trees', MIXED, within=1.5),
+      claim('dnc', 'krum', within=3),
+      claim('smea', 'krum', within=3),
+      claim('bulyan', 'krum'),
+    ],
+    times,
+    others,
   )
   times = _timing.measure(
     {
@@ -163,22 +290,24 @@ def distance_rules(n: int, d: int, rounds: int) -> list[str]:
     },
     rounds=2 * rounds,
   )
-  return out + show(
+  return [text, *out] + show(
     f'Gram matrix, N = {n}, D = {d}',
     [
       claim('gram', 'X @ X.T', faster=1),
       claim('centered_gram', 'X @ X.T', faster=1),
+      claim('centered_gram', 'best X @ X.T'),
       claim('symmetric half', 'X @ X.T'),
       claim('symmetric half, blocks', 'gram'),
     ],
     times,
+    others,
   )
 
 
 def large_cohorts(d: int, rounds: int) -> list[str]:
   """Many clients: run time and first call."""
   out, facts = [], []
-  for n in (64, 256):
+  for n in (64, 80, 128, 256):
     x = data(n, d)
     seconds = _timing.first_call_seconds(aggregators.median, x)
     facts.append(
@@ -217,7 +346,7 @@ def scaling(quick: bool, rounds: int, write: bool) -> list[str]:
   }
   shrink = 100 if quick else 1
   sweeps = {
-    'N': [(n, 100_000 // shrink) for n in (5, 10, 20, 40, 80, 160)],
+    'N': [(n, 100_000 // shrink) for n in (5, 10, 20, 40, 80, 160, 256)],
     'D': [(20, d // shrink) for d in (10_000, 100_000, 1_000_000, 4_000_000)],
   }
   lines = []
@@ -275,9 +404,16 @@ def scaling(quick: bool, rounds: int, write: bool) -> list[str]:
 
 
 def show(
-  title: str, claims: list[_timing.Claim], times: _timing.Times
+  title: str,
+  claims: list[_timing.Claim],
+  times: _timing.Times,
+  others: dict[str, float] | None = None,
+  told: str = '',
 ) -> list[str]:
-  text = f'### {title}\n\n' + _timing.table([c.row(times) for c in claims])
+  """Prints a table; `others` are milliseconds of other processes."""
+  rows = [c.row(times, (others or {}).get(c.rival)) for c in claims]
+  text = f'### {title}\n\n' + _timing.table(rows)
+  text += f'\n\n{told}' if told else ''
   print(f'\n{text}', flush=True)
   return [text]
 

@@ -141,7 +141,8 @@ def compare(
         'temporaries, MiB': '-',
       }
     for mine, rival, factor in torch_claims:
-      lines.append(_torch_row(mine, times.ms(mine), rival, torch, factor))
+      claim = _timing.Claim(mine, rival, faster=factor)
+      lines.append(claim.row(times, its_ms=torch[rival]['ms']))
   text = f'### {title}\n\n{_timing.table(list(rows.values()))}'
   if lines:
     text += '\n\n' + _timing.table(lines)
@@ -151,19 +152,6 @@ def compare(
     text += f'\n\nNot installed: {", ".join(missing)}.'
   print(f'\n{text}', flush=True)
   return [text]
-
-
-def _torch_row(mine, ms, rival, torch, factor):
-  value = torch[rival]['ms'] / ms
-  return {
-    'ours': mine,
-    'ms': _timing.digits(ms),
-    'compared with': rival,
-    'its ms': _timing.digits(torch[rival]['ms']),
-    'ratio': _timing.digits(value),
-    'target': f'>= {factor:g}x faster' if factor else 'told only',
-    'held': ('yes' if value >= factor else '**no**') if factor else '-',
-  }
 
 
 def run_torch(part: str, **sizes: int) -> dict[str, Any] | None:
@@ -456,7 +444,7 @@ def main(argv):
   text = [
     f'Large free blocks are {"" if kept else "not "}kept by malloc. Peers: '
     f'{_versions()}. Times are medians of gradients with respect to '
-    f'parameters, or of whole solutions, on {peers.threads()} core(s).'
+    f'parameters, or of whole solutions, on {_timing.threads()} core(s).'
   ]
   print(text[0], flush=True)
   for part in FLAGS.parts:

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import networkx
 import numpy as np
-import scipy.linalg
 
 from jaxdl.core import checks
 from jaxdl.mixing import _mixers, _weights, graphs
@@ -81,10 +80,12 @@ def _project(values: np.ndarray, total: float) -> np.ndarray:
 
 def _second(matrix: np.ndarray) -> tuple[float, np.ndarray]:
   """The second smallest eigenvalue and its vector."""
+  from scipy import linalg  # Slow to import.
+
   # LAPACK's search for single eigenvalues fails, or finds none, where many are
   # equal, as those of complete graphs are.
   with contextlib.suppress(np.linalg.LinAlgError):
-    values, vectors = scipy.linalg.eigh(matrix, subset_by_index=[1, 1])
+    values, vectors = linalg.eigh(matrix, subset_by_index=[1, 1])
     if len(values):
       return values[0], vectors[:, 0]
   values, vectors = np.linalg.eigh(matrix)

@@ -10,7 +10,6 @@ import dataclasses
 
 import networkx
 import numpy as np
-import scipy.linalg
 
 from jaxdl.core import checks, registry
 from jaxdl.mixing import graphs, spectra
@@ -287,8 +286,10 @@ def fastest(
   best = int(np.argmin(factors))
   links, best_factor = starts[best], factors[best]
   best_links = links
+  from scipy import linalg  # Slow to import.
+
   for k in range(num_steps):
-    values, vectors = scipy.linalg.eigh(matrix(links) - 1.0 / n)
+    values, vectors = linalg.eigh(matrix(links) - 1.0 / n)
     low, high = -values[0], values[-1]
     factor = max(low, high)
     if factor < best_factor:
