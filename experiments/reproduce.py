@@ -15,6 +15,7 @@ import pathlib
 import platform
 import signal
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 
@@ -28,6 +29,7 @@ FLAGS = flags.FLAGS
 _KEYS = ', '.join(papers.names())
 _FLAGS = {
   'papers': (['all'], f"Keys of the index, or 'all'; from {_KEYS}."),
+  'claims': ([], 'Claims to rerun, all if none; rows of others are kept.'),
   'seeds': (['0', '1', '2'], 'Seeds of every experiment.'),
   'output': ('REPRODUCTION.md', 'Table of claims; other papers are kept.'),
   'plots': ('runs/reproduce', 'Folder of the pictures.'),
@@ -118,12 +120,56 @@ def check_place(flag: str, path: pathlib.Path) -> None:
     raise ValueError(f'--{error}') from error
 
 
-def check(paper: papers.Paper, seeds: tuple[int, ...]) -> list[str]:
+def check_claims(
+  names: list[str], chosen: list[papers.Paper], seeds: tuple[int, ...]
+) -> None:
+  """Sees to it that rows that are kept are of the same seeds and versions.
+
+  Args:
+    names: of `--claims`.
+    chosen: papers.
+    seeds: seeds of the experiments.
+
+  Raises:
+    ValueError: if a claim is that of none, or the table cannot be kept.
+  """
+  known = {name for paper in chosen for name in papers.claims(paper.key)}
+  for name in names:
+    if name not in known:
+      near = difflib.get_close_matches(name, known, n=1)
+      hint = f' Did you mean {near[0]}?' if near else ''
+      raise ValueError(f'--claims={name} is no claim of --papers.{hint}')
+  old = read(pathlib.Path(FLAGS.output)) if names else {}
+  for paper in chosen if names else ():
+    lines = old.get(paper.key, [])
+    if _conditions(paper, seeds) not in lines:
+      raise ValueError(
+        f'--claims keeps other rows of {paper.key} in --output={FLAGS.output}, '
+        'which are of other seeds or versions, or not there: rerun all.'
+      )
+
+
+def _conditions(paper, seeds):
+  return (
+    f'Seeds {", ".join(map(str, seeds))}; jax {jax.__version__}, Python '
+    f'{platform.python_version()}, {jax.default_backend()}. Command: `python '
+    f'-m experiments.reproduce --papers={paper.key}`'
+  )
+
+
+def check(
+  paper: papers.Paper,
+  seeds: tuple[int, ...],
+  only: list[str] | None = None,
+  old: list[str] | None = None,
+) -> list[str]:
   """Runs one paper's claims.
 
   Args:
     paper: what to check.
     seeds: seeds of the experiments.
+    only: claims to run; all if there are none.
+    old: lines of before, whose rows of other claims are kept.
 
   Returns:
     Lines of markdown.
@@ -131,14 +177,16 @@ def check(paper: papers.Paper, seeds: tuple[int, ...]) -> list[str]:
   lines = [
     f'## {paper.key}: {paper.title}',
     '',
-    f'Seeds {", ".join(map(str, seeds))}; jax {jax.__version__}, Python '
-    f'{platform.python_version()}, {jax.default_backend()}. Command: `python '
-    f'-m experiments.reproduce --papers={paper.key}`',
+    _conditions(paper, seeds),
     '',
     '| claim | held | figure | seconds |',
     '|---|---|---|---|',
   ]
-  for name, claim in papers.claims(paper.key).items():
+  claims = papers.claims(paper.key)
+  for name, claim in claims.items():
+    if only and name not in only:
+      lines += [line for line in old or () if f' (`{name}`) | ' in line]
+      continue
     start = time.monotonic()
     held, figure = claim(seeds)
     seconds = time.monotonic() - start
@@ -147,7 +195,24 @@ def check(paper: papers.Paper, seeds: tuple[int, ...]) -> list[str]:
     lines.append(
       f'| {claim.text} (`{name}`) | {verdict} | {figure} | {seconds:.0f} |'
     )
-  return lines
+  notes = [
+    line
+    for name, claim in claims.items()
+    if claim.note
+    for line in textwrap.wrap(
+      f'- `{name}`: {claim.note}', 80, subsequent_indent='  '
+    )
+  ]
+  return [*lines, '', *notes] if notes else lines
+
+
+def read(path: pathlib.Path) -> dict[str, list[str]]:
+  """Returns the sections of a table: lines per key."""
+  found = {}
+  if path.exists():
+    for part in path.read_text().split('\n## ')[1:]:
+      found[part.split(':', 1)[0]] = ('## ' + part.rstrip()).split('\n')
+  return found
 
 
 def merge(path: pathlib.Path, sections: dict[str, list[str]]) -> None:
@@ -157,11 +222,7 @@ def merge(path: pathlib.Path, sections: dict[str, list[str]]) -> None:
     path: the table.
     sections: lines per key.
   """
-  old = {}
-  if path.exists():
-    for part in path.read_text().split('\n## ')[1:]:
-      old[part.split(':', 1)[0]] = ('## ' + part.rstrip()).split('\n')
-  old.update(sections)
+  old = read(path) | sections
   order = papers.names()
   keys = sorted(old, key=lambda k: order.index(k) if k in order else 999)
   text = _HEADER + '\n' + '\n\n'.join('\n'.join(old[k]) for k in keys) + '\n'
@@ -230,6 +291,7 @@ def _parse(args: list[str]) -> list[str]:
       raise ValueError(f'{rest[1]!r} is no flag: write --name=value.')
     chosen(FLAGS.papers)
     seeds_of(FLAGS.seeds)
+    check_claims(FLAGS.claims, chosen(FLAGS.papers), seeds_of(FLAGS.seeds))
     if not FLAGS.smoke:
       check_place('output', pathlib.Path(FLAGS.output))
       check_place('plots', pathlib.Path(FLAGS.plots))
@@ -264,13 +326,15 @@ def _reproduce(seeds: tuple[int, ...], signals) -> int:
       if FLAGS.smoke:
         print(smoke(paper), flush=True)
         continue
-      lines = check(paper, seeds)
+      output = pathlib.Path(FLAGS.output)
+      old = read(output).get(paper.key)
+      lines = check(paper, seeds, FLAGS.claims, old)
       draw = papers.picture(paper.key)
-      if draw is not None:
+      if draw is not None and not FLAGS.claims:
         folder = pathlib.Path(FLAGS.plots) / paper.key
         folder.mkdir(parents=True, exist_ok=True)
         draw(seeds, folder)
-      merge(pathlib.Path(FLAGS.output), {paper.key: lines})
+      merge(output, {paper.key: lines})
       print('\n'.join(lines), flush=True)
   except KeyboardInterrupt as error:
     signals.settle()

@@ -6,7 +6,8 @@ apart. Tasks: `kernel` measures the error of the estimate; `bundled` merges all
 layers into one matrix fitted in closed form, beside a network trained by
 gradients; `scratch` trains such layers, beside low-rank and random Fourier ones
 of equal size; `adapter` moves a frozen network to turned or inverted images;
-`uptrain` converts trained layers and trains on.
+`uptrain` converts trained layers and trains on; `language` puts adapters into a
+pretrained transformer (`--dataset=sentiment`).
 
 Example: python -m experiments.snnk --task='adapter(transfer=invert)' \
   --num_rf=4,16
@@ -41,7 +42,7 @@ def small(task: str) -> str:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(problems.ClassificationConfig):
+class Config(problems.TextConfig):
   """Knobs of random-feature layers."""
 
   task: str = knob('bundled', 'What is done.', registry=TASKS, smoke=small)
@@ -96,9 +97,10 @@ class Config(problems.ClassificationConfig):
     return 0
 
   def ineffective(self) -> dict[str, str]:
-    """Kernels are estimated without data and rounds."""
+    """Kernels are estimated without data and rounds, texts have no length."""
     if self.facts.trains:
-      return {}
+      why = {'input_length': 'texts are read as they are'}
+      return super().ineffective() | (why if self.is_text else {})
     names = {*config_lib.own_names(Config), 'num_rounds', 'eval_every'}
     return dict.fromkeys(names - {'task', 'num_rf'}, 'kernels need no data')
 
@@ -106,6 +108,7 @@ class Config(problems.ClassificationConfig):
     """Checks sizes, features and layers."""
     super().validate()
     config_lib.check_different(self.sizes, name='num_rf')
+    self.facts.check(self.task, self.dataset)
     features.FEATURES.make(self.features)
     _ = self.hidden_sizes  # Refuses networks without any.
 
@@ -115,6 +118,8 @@ class Config(problems.ClassificationConfig):
 
   def problem(self, **changes):
     """Builds the problem of the knobs, with scaled inputs."""
+    if self.is_text:
+      return super().problem(**changes)
     own = self.arguments | {'input_length': self.input_length}
     return problems.scaled_examples(**(own | changes))
 
@@ -151,7 +156,7 @@ def build(config: Config) -> runner.Experiment:
     local.make_optimizer(config.optimizer, num_steps=config.num_rounds)
   )
   own = {
-    name: problems.with_network(made.problem, c.network, l2=config.l2)
+    name: made.fit(made.problem, c.network, l2=config.l2)
     for name, c in made.candidates.items()
   }
   return compare(
@@ -164,22 +169,8 @@ def build(config: Config) -> runner.Experiment:
     extra_rows=made.rows,
     columns=made.columns,
     plots=(functools.partial(draw, config),),
-    table=lambda rows: runner.table_by('num_trained')(final(rows)),
+    table=lambda rows: runner.table_by('num_trained')(made.final(rows)),
   )
-
-
-def final(rows):
-  """The last row of every variant and seed, all under one split.
-
-  Args:
-    rows: rows of the run.
-
-  Returns:
-    Rows of split 'final'.
-  """
-  tested = [r for r in rows if r['split'] != 'train']
-  last = {(r['variant'], r['seed']): r | {'split': 'final'} for r in tested}
-  return list(last.values())
 
 
 def draw(config: Config, rows, directory):
@@ -196,7 +187,7 @@ def draw(config: Config, rows, directory):
   title = f'{config.facts.title}: {config.dataset}'
   transfer = TASKS.value(config.task, 'transfer')
   title += f', {transfer}' if transfer else ''
-  ended = final(rows)
+  ended = problems.LayerComparison.final(rows)
   regression = 'r2' in ended[0]
   labels = {
     'accuracy': 'Test accuracy',

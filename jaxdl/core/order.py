@@ -143,8 +143,8 @@ def _staged(x: chex.Array) -> chex.Array:
       # Two strides at once where there are two: half as many passes.
       width = min(4, 2 * stride)
       y = x.reshape(total // (2 * stride), width, -1, *rest)
-      x = _halved([y[:, i] for i in range(width)])
-      x = jnp.stack(x, axis=1).reshape(total, *rest)
+      rows = _halved([y[:, i] for i in range(width)])
+      x = jnp.stack(rows, axis=1).reshape(total, *rest)
       stride //= width
     size *= 2
   return x[:n]

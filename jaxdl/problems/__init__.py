@@ -86,7 +86,13 @@ from jaxdl.problems._sweeps import (
   small_sweep,
   swept,
 )
-from jaxdl.problems._text import PRETRAININGS, TEXTS, TextConfig, text
+from jaxdl.problems._text import (
+  PRETRAININGS,
+  TEXTS,
+  TextConfig,
+  text,
+  with_reader,
+)
 from jaxdl.problems._vectors import vectors
 
 __all__ = [
@@ -149,4 +155,5 @@ __all__ = [
   'vector_sizes',
   'vectors',
   'with_network',
+  'with_reader',
 ]

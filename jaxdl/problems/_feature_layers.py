@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxdl import experiment, federated, local, plots
 from jaxdl.core import checks, registry, types
 from jaxdl.networks import features as features_lib, functional
-from jaxdl.problems import _scaled_examples as scaled_examples
+from jaxdl.problems import _scaled_examples as scaled_examples, _text as texts
 
 # Makes a problem of vectors, with changes: `scaled_examples` of a setting.
 MakeProblem = Callable[..., types.Problem]
@@ -28,38 +28,61 @@ class LayerFacts:
     title: what it is about.
     num_features: numbers m of random features to try.
     trains: whether it makes a `LayerComparison`; an `Experiment` otherwise.
+    reads: whether it is about texts.
   """
 
   title: str
   num_features: tuple[int, ...]
   trains: bool = True
+  reads: bool = False
+
+  def check(self, task: str, dataset: str) -> None:
+    """Raises ValueError unless a task is about such data."""
+    if self.trains and texts.is_text(dataset) != self.reads:
+      kind = 'texts: sentiment or sst2' if self.reads else 'examples'
+      raise ValueError(
+        f'dataset={dataset} does not fit task={task}, which is about {kind}.'
+      )
 
 
 class LayerComparison(NamedTuple):
   """Networks to be trained side by side, and read-outs to be fitted.
 
   Attributes:
-    problem: from `scaled_examples`.
-    candidates: networks by name, for `with_network`.
+    problem: from `scaled_examples` or `text`.
+    candidates: networks by name.
     readouts: by family and number of features, 0 if there are none.
+    fit: gives the problem to a network.
+    example: an input or its shape; of vectors, their length.
   """
 
   problem: types.Problem
   candidates: dict[str, features_lib.Candidate]
   readouts: Mapping[tuple[str, int], scaled_examples.Readout] = {}
+  fit: Callable[..., types.Problem] = scaled_examples.with_network
+  example: Any = None
 
   @property
   def columns(self) -> dict[str, dict[str, Any]]:
     """Family, size and trained numbers of every candidate, for its rows."""
-    dim, _ = scaled_examples.vector_sizes(self.problem)
+    example = self.example
+    if example is None:
+      example, _ = scaled_examples.vector_sizes(self.problem)
     return {
       name: {
         'family': c.family,
         'size': c.size,
-        'num_trained': features_lib.num_trained(c.network, dim),
+        'num_trained': features_lib.num_trained(c.network, example),
       }
       for name, c in self.candidates.items()
     }
+
+  @staticmethod
+  def final(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The last row of every variant and seed, all of split 'final'."""
+    tested = [r for r in rows if r['split'] != 'train']
+    last = {(r['variant'], r['seed']): r | {'split': 'final'} for r in tested}
+    return list(last.values())
 
   def rows(self, moments: Sequence[Any]) -> list[dict[str, Any]]:
     """Fits the read-outs, once; `extra_rows` of `experiment.compare`."""
@@ -227,6 +250,57 @@ def adapter(
   return LayerComparison(problem, candidates)
 
 
+@registry.known(
+  LayerFacts('A frozen transformer with adapters', (4, 8), reads=True)
+)
+def language(
+  make_problem: MakeProblem,
+  features: features_lib.Features,
+  sizes: Sequence[int],
+  *,
+  kind: str = 'gate',
+  kernel_init: str = 'normal',
+  larger: float = 5.0,
+) -> LayerComparison:
+  """Ways to teach a pretrained transformer to answer prompts.
+
+  Args:
+    make_problem: makes the problem, that of texts.
+    features: how maps are drawn.
+    sizes: numbers m of random features.
+    kind: of SNNK adapters, as of `adapter`.
+    kernel_init: W_0 of SNNK adapters.
+    larger: one more bottleneck trains so many times the numbers of the smallest
+      SNNK adapter.
+
+  Returns:
+    What is compared.
+  """
+  checks.choice(kind, ('gate', 'up'), name='kind')
+  functional.KERNEL_INITS.check(kernel_init, name='kernel_init')
+  checks.number(larger, name='larger', low=0.0, open_low=True)
+  problem = make_problem()
+  example = jax.ShapeDtypeStruct(
+    (1, problem.test['inputs'].shape[-1]), jnp.int32
+  )
+  candidates = features_lib.language_candidates(
+    problem.network,
+    problem.task.init(jax.random.key(0)),
+    features,
+    example,
+    sizes,
+    kind=kind,
+    kernel_init=kernel_init,
+    larger=larger,
+  )
+  return LayerComparison(
+    problem,
+    candidates,
+    fit=lambda p, network, l2=0.0: texts.with_reader(p, network),
+    example=example,
+  )
+
+
 @registry.known(LayerFacts('Converted layers, trained on', (8, 32, 128)))
 def uptrain(
   make_problem: MakeProblem,
@@ -344,6 +418,7 @@ LAYER_TASKS = registry.Registry(
     'adapter': adapter,
     'bundled': bundled,
     'kernel': kernel,
+    'language': language,
     'scratch': scratch,
     'uptrain': uptrain,
   },

@@ -205,12 +205,7 @@ def text(
   options = PRETRAININGS.make(pretraining)
   corpus = _corpus(dataset, train[0], options.pop('text_bytes'))
   params = pretrained(network, corpus, length, **options)
-  tokens = jax.ShapeDtypeStruct((1, length), jnp.int32)
-  task = networks.language_modeling(
-    network,
-    tokens,
-    label_tokens=[word[0] for word in data_lib.SENTIMENT_LABELS],
-  )._replace(init=lambda key: params)
+  task = _prompting(network, length)._replace(init=lambda key: params)
   arrays = data_lib.prompt_tokens(*train, length=length)
   batches = data_lib.eval_batches(
     data_lib.prompt_tokens(*test, length=length),
@@ -238,6 +233,37 @@ def text(
     metric='accuracy',
     ylabel='Test accuracy',
     test=batches,
+  )
+
+
+def _prompting(network, length):
+  return networks.language_modeling(
+    network,
+    jax.ShapeDtypeStruct((1, length), jnp.int32),
+    label_tokens=[word[0] for word in data_lib.SENTIMENT_LABELS],
+  )
+
+
+def with_reader(
+  problem: types.Problem, network: types.Network
+) -> types.Problem:
+  """Gives a problem of prompts to another network, from the start it draws.
+
+  Args:
+    problem: from `text`.
+    network: tokens to logits.
+
+  Returns:
+    The problem: the same data, batches and tests.
+  """
+  task = _prompting(network, problem.test['inputs'].shape[-1])
+  evaluate = _classification.evaluator(task, problem.test)
+  return dataclasses.replace(
+    problem,
+    task=task,
+    network=network,
+    evaluate=evaluate,
+    evaluate_clients=_classification.clients_evaluator(evaluate, ('worst',)),
   )
 
 

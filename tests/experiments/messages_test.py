@@ -271,6 +271,47 @@ class ReproduceTest(parameterized.TestCase):
         ):
           reproduce.check_place(flag, path)
 
+  def test_some_claims_are_rerun_and_other_rows_kept(self):
+    paper = papers.load('monna')
+    told = []
+
+    def claims(key):
+      del key
+
+      def first(seeds):
+        told.append(seeds)
+        return True, f'run {len(told)}'
+
+      second = lambda seeds: (False, f'two {first(seeds)[1]}')
+      return {
+        'one': papers.claim('One')(first),
+        'two': papers.claim('Two', note='It is hard. ' * 9)(second),
+      }
+
+    output = pathlib.Path(tempfile.mkdtemp()) / 'table.md'
+    with (
+      mock.patch.object(papers, 'claims', claims),
+      mock.patch.object(reproduce, 'FLAGS', mock.Mock(output=str(output))),
+    ):
+      with self.assertRaisesRegex(ValueError, '--claims=ome .* mean one?'):
+        reproduce.check_claims(['ome'], [paper], (0,))
+      with self.assertRaisesRegex(ValueError, 'other seeds or versions, or no'):
+        reproduce.check_claims(['one'], [paper], (0,))
+      whole = reproduce.check(paper, (0,))
+      reproduce.merge(output, {'monna': whole})
+      reproduce.check_claims(['one'], [paper], (0,))
+      with self.assertRaisesRegex(ValueError, 'other seeds or versions, or no'):
+        reproduce.check_claims(['one'], [paper], (1,))
+      old = reproduce.read(output)['monna']
+      self.assertEqual(old, whole)
+      again = reproduce.check(paper, (0,), ['two'], old)
+    self.assertEqual(told, [(0,)] * 3)
+    rows = [line for line in again if line.startswith('| ')][1:]
+    self.assertStartsWith(rows[0], '| One (`one`) | yes | run 1 |')
+    self.assertStartsWith(rows[1], '| Two (`two`) | **no** | two run 3 |')
+    self.assertStartsWith(again[-2], '- `two`: It is hard.')
+    self.assertLessEqual(max(map(len, again[-2:])), 80)
+
   def test_help_fits_a_terminal(self):
     out = io.StringIO()
     with contextlib.redirect_stdout(out), self.assertRaises(SystemExit):

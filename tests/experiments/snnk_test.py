@@ -10,6 +10,8 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from experiments import snnk
+from jaxdl import problems
+from jaxdl.networks import features
 
 SMALL = {
   'num_rf': (4,),
@@ -72,7 +74,7 @@ class KernelTest(parameterized.TestCase):
     said = snnk.Config(task='kernel').ineffective()
     self.assertContainsSubset(('dataset', 'num_rounds', 'features'), said)
     self.assertNoCommonElements(('task', 'num_rf', 'seeds'), said)
-    self.assertEmpty(snnk.Config().ineffective())
+    self.assertEqual(list(snnk.Config().ineffective()), ['pretraining'])
 
 
 class BundledTest(parameterized.TestCase):
@@ -203,6 +205,8 @@ class ConfigTest(parameterized.TestCase):
       'n=133 examples of 200 features',
     ),
     ({'dataset': 'wine', 'task': 'adapter'}, 'choose transfer=invert'),
+    ({'task': 'language'}, 'dataset=digits does not fit task=language'),
+    ({'dataset': 'sentiment'}, 'which is about examples'),
   )
   def test_options_are_checked_before_anything_is_compiled(
     self, options, message
@@ -212,9 +216,44 @@ class ConfigTest(parameterized.TestCase):
 
   @parameterized.parameters(*snnk.TASKS)
   def test_smoke_is_small(self, task):
-    config = snnk.Config(task=task).smoked()
+    dataset = 'sentiment' if task == 'language' else 'digits'
+    config = snnk.Config(task=task, dataset=dataset).smoked()
     self.assertEqual(config, config.smoked())
     self.assertLen(config.sizes, 2)
+
+  def test_a_transformer_learns_a_verdict_by_adapters(self):
+    made = snnk.TASKS.make(
+      'language(larger=3.0)',
+      make_problem=lambda: problems.text(
+        'sentiment(num_texts=64, width=8, depth=1, num_heads=2)',
+        pretraining='adam(steps=0, text_bytes=2000)',
+        num_clients=1,
+      ),
+      features=features.FEATURES.make('relu'),
+      sizes=(2,),
+    )
+    counts = {k: c['num_trained'] for k, c in made.columns.items()}
+    # Two places of 8 channels: Psi and the gate; D, U and both biases.
+    self.assertEqual(counts['SNNK adapter, m=2'], 2 * (2 * 8 + 8))
+    self.assertEqual(counts['bottleneck 1'], 2 * (2 * 8 + 1 + 8))
+    self.assertEqual(counts['bottleneck 4'], 2 * (4 * (2 * 8 + 1) + 8))
+    self.assertEqual(counts['everything'], 256 * 8 + 64 * 8 + 2 * 8 + 8 * 109)
+    network = made.candidates['SNNK adapter, m=2'].network
+    own = made.fit(made.problem, network, l2=0.0)
+    params = own.task.init(jax.random.key(1))
+    first, start = (
+      p.evaluate(jax.tree.map(lambda x: x[None], at))['loss'][0]
+      for p, at in (
+        (made.problem, made.problem.task.init(jax.random.key(0))),
+        (own, params),
+      )
+    )
+    self.assertAlmostEqual(float(start), float(first), places=5)
+    batch = jax.tree.map(lambda x: x[0], own.test)
+    slope = jax.grad(own.task.loss)(params, batch)['trained']
+    self.assertGreater(
+      float(jnp.abs(slope['block_0/attention_out']['v']).max()), 0
+    )
 
   def test_smoke_lowers_options_and_keeps_low_ones(self):
     self.assertEqual(

@@ -14,11 +14,15 @@
   `trained_only` optimizes: `snnk_network`, `partly_bundled`, `random_fourier`,
   `low_rank_network`, `adapted`, and `fine_tuned` by one of `FINE_TUNINGS`;
   `matched` finds the one of a given size.
+- Inside of any trained flax network, at modules by name: `adapted_at`,
+  `tuned_at`.
 - What they are compared with: `scratch_candidates`, `bundle_candidates`,
-  `adapter_candidates`, `conversion_candidates`. `kernel_errors` measures the
-  estimate itself, `fit_over_clients` fits a read-out to what clients hold.
+  `adapter_candidates`, `language_candidates`, `conversion_candidates`.
+  `kernel_errors` measures the estimate itself, `fit_over_clients` fits a
+  read-out to what clients hold.
 
-Layers are those of `networks.mlp`, {'kernel', 'bias'}.
+Layers are those of `networks.mlp`, {'kernel', 'bias'}, unless modules are
+named.
 """
 
 from jaxdl.networks.features._bundling import (
@@ -35,6 +39,7 @@ from jaxdl.networks.features._candidates import (
   adapter_candidates,
   bundle_candidates,
   conversion_candidates,
+  language_candidates,
   scratch_candidates,
 )
 from jaxdl.networks.features._constants import (
@@ -65,6 +70,11 @@ from jaxdl.networks.features._networks import (
   snnk_network,
 )
 from jaxdl.networks.features._over_clients import fit_over_clients
+from jaxdl.networks.features._places import (
+  adapted_at,
+  module_widths,
+  tuned_at,
+)
 from jaxdl.networks.features._random_features import (
   SPECTRA,
   SPLITS,
@@ -100,6 +110,7 @@ __all__ = [
   'SPLITS',
   'URF',
   'adapted',
+  'adapted_at',
   'adapter_candidates',
   'arccos_kernel',
   'bottleneck_adapter',
@@ -118,9 +129,11 @@ __all__ = [
   'gerf',
   'identity_map',
   'kernel_errors',
+  'language_candidates',
   'low_rank_dense',
   'low_rank_network',
   'matched',
+  'module_widths',
   'num_trained',
   'one_sample_variance',
   'partly_bundled',
@@ -137,6 +150,7 @@ __all__ = [
   'snnk_mlp',
   'snnk_network',
   'trained_only',
+  'tuned_at',
   'uptrain',
   'urf_map',
   'urf_phi',

@@ -14,6 +14,7 @@ from jaxdl.networks.features import (
   _constants as constants,
   _maps as maps_lib,
   _networks as networks,
+  _places as places,
   _snnk as snnk,
 )
 
@@ -199,6 +200,83 @@ def adapter_candidates(
   if train_head:
     out['head alone'] = Candidate(adapted(lambda _: []), 'head alone')
   out['everything'] = Candidate(tuned(method='full'), 'everything')
+  return out
+
+
+def language_candidates(
+  network: Network,
+  base: Any,
+  features: maps_lib.Features,
+  example: Any,
+  sizes: Sequence[int],
+  *,
+  at: Sequence[str] = ('attention_out', 'perceptron_out'),
+  activation: functional.Activation = 'relu',
+  kind: str = 'gate',
+  kernel_init: str = 'normal',
+  larger: float = 5.0,
+) -> dict[str, Candidate]:
+  """Ways to teach a trained transformer, or any flax network, something new.
+
+  Args:
+    network: of a flax.linen module.
+    base: its parameters.
+    features: how maps are drawn.
+    example: an input or its shape.
+    sizes: numbers m of random features; for each there is an SNNK adapter, and
+      a bottleneck and LoRA that train about as many numbers.
+    at: names of the modules whose outputs adapters change.
+    activation: of bottlenecks.
+    kind: see `snnk_adapter`.
+    kernel_init: see `snnk_adapter`.
+    larger: times the numbers of the smallest SNNK adapter that one more
+      bottleneck trains.
+
+  Returns:
+    Candidates by name.
+  """
+  widths = places.module_widths(network, base, example, at)
+
+  def snnk_parts(frozen):
+    make = functools.partial(
+      snnk.snnk_adapter, kind=kind, kernel_init=kernel_init
+    )
+    return {path: make(features.map(c)) for path, c in frozen.items()}
+
+  def bottleneck(size):
+    parts = {
+      path: snnk.bottleneck_adapter(width, size, activation=activation)
+      for path, width in widths.items()
+    }
+    return places.adapted_at(network, base, lambda _: parts)
+
+  def lora(rank):
+    return places.tuned_at(network, base, method=f'lora(rank={rank})')
+
+  out, counts = {}, []
+  for m in sizes:
+
+    def draw(key, m=m):
+      keys = jax.random.split(key, len(widths))
+      return {
+        path: features.draw(k, width, m)
+        for k, (path, width) in zip(keys, widths.items(), strict=True)
+      }
+
+    own = places.adapted_at(network, base, snnk_parts, draw=draw)
+    out[f'SNNK adapter, m={m}'] = Candidate(own, 'SNNK adapter', m)
+    counts.append(constants.num_trained(own, example))
+    for family, make in (('bottleneck', bottleneck), ('LoRA', lora)):
+      size, other = constants.matched(make, counts[-1], example)
+      out[f'{family} {size}'] = Candidate(other, family, size)
+  size, other = constants.matched(
+    bottleneck, round(larger * min(counts)), example
+  )
+  out[f'bottleneck {size}'] = Candidate(other, 'bottleneck', size)
+  out['bottleneck 1'] = Candidate(bottleneck(1), 'bottleneck', 1)
+  for name, method in (('BitFit', 'bitfit'), ('everything', 'full')):
+    own = places.tuned_at(network, base, method=method)
+    out[name] = Candidate(own, name)
   return out
 
 

@@ -8,6 +8,7 @@ them. `trained_only` leaves the frozen part alone.
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import chex
 import jax
@@ -90,29 +91,31 @@ def trained_only(
   )
 
 
-def num_trained(network: Network, dim: int) -> int:
+def num_trained(network: Network, example: Any) -> int:
   """Counts the numbers that are trained.
 
   Args:
     network: with parameters {'frozen', 'trained'}.
-    dim: length of its inputs.
+    example: an input or its shape; of vectors, their length will do.
 
   Returns:
     The count; nothing is computed.
   """
-  shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, dim)))
+  if isinstance(example, int):
+    example = jax.ShapeDtypeStruct((1, example), jnp.float32)
+  shapes = jax.eval_shape(network.init, jax.random.key(0), example)
   return sum(math.prod(x.shape) for x in jax.tree.leaves(shapes['trained']))
 
 
 def matched(
-  make: Callable[[int], Network], target: int, dim: int
+  make: Callable[[int], Network], target: int, example: Any
 ) -> tuple[int, Network]:
   """Finds the size at which a network trains as many numbers as another.
 
   Args:
     make: network of a size >= 1; its count must be affine in the size.
     target: the other's count, >= 1.
-    dim: length of the inputs.
+    example: see `num_trained`.
 
   Returns:
     The size (at least 1) whose count is nearest, and the network.
@@ -121,7 +124,7 @@ def matched(
     ValueError: if the count does not grow with the size.
   """
   checks.integer(target, name='target', low=1)
-  one, two = (num_trained(make(size), dim) for size in (1, 2))
+  one, two = (num_trained(make(size), example) for size in (1, 2))
   if two <= one:
     raise ValueError(
       f'make gives {one} numbers at size 1 and {two} at size 2: the count must '
