@@ -10,16 +10,14 @@ byzfl takes NumPy arrays and tensors; both are timed. Prints one JSON object:
 """
 
 import argparse
-import gc
 import importlib.metadata
 import json
-import random
-import statistics
 import sys
-import time
 from unittest import mock
 
 import torch
+
+from experiments.benchmarks import _torch_operators
 
 F = 3
 # byzfl imports it for data sets alone; a build for other devices fails.
@@ -61,19 +59,9 @@ def main() -> None:
   except ImportError as error:
     print(json.dumps({'missing': f'byzfl ({error.name})'}), file=real)
     return
-  times = {name: [] for name in calls}
-  names, order = list(calls), random.Random(0)
-  for call in calls.values():
-    call()
-  gc.collect()
-  gc.disable()
-  for _ in range(args.rounds):
-    order.shuffle(names)
-    for name in names:
-      begin = time.perf_counter()
-      calls[name]()
-      times[name].append(1e3 * (time.perf_counter() - begin))
-  out = {name: {'ms': statistics.median(ms)} for name, ms in times.items()}
+  contenders = {name: (0, call) for name, call in calls.items()}
+  times = _torch_operators.measure(contenders, args.rounds)
+  out: dict = {name: {'ms': ms} for name, ms in times.items()}
   version = importlib.metadata.version('byzfl')
   out['versions'] = f'torch {torch.__version__}, byzfl {version}'
   print(json.dumps(out), file=real)

@@ -41,6 +41,10 @@ flags.DEFINE_list(
 F = 3
 PASSES = 'best X @ X.T + best w @ X'
 MIXED = 'best X @ X.T + best W @ X'
+HOW = (
+  'Other versions of jax are those of `--pythons`, byzfl that of '
+  '`--torch_python`.'
+)
 Rule = Callable[[chex.Array], chex.Array]
 
 
@@ -429,7 +433,7 @@ def main(argv):
     'large': lambda: large_cohorts(10**5 // shrink, rounds),
     'scaling': lambda: scaling(quick, rounds, FLAGS.write),
   }
-  loads, text = [_timing.load()], []
+  loads, text = [_timing.load()], [HOW]
   for part in FLAGS.parts:
     text += steps[part]()
     loads.append(_timing.load())

@@ -208,7 +208,7 @@ def _language(seeds):
 
 
 @papers.claim(
-  'In a pretrained transformer an SNNK adapter (m = 8) with 4.5x fewer numbers '
+  'In a pretrained transformer an SNNK adapter (m = 8) with 5x fewer numbers '
   'than a bottleneck adapter is within a point of it',
   note='The setting of the paper: a frozen byte-level transformer, residual '
   'adapters that start as the identity, each at the better of two step sizes. '
@@ -217,12 +217,12 @@ def _language(seeds):
   'SNNK that makes it so: a bottleneck of width 1 is as good here.',
 )
 def five_times_fewer(seeds: tuple[int, ...]) -> tuple[bool, str]:
-  """Some five times fewer numbers lose at most a point."""
+  """Five times fewer numbers lose at most a point."""
   found = _language(seeds)
   own = _family(found, 'SNNK adapter')[0]
   one, *_, large = _family(found, 'bottleneck')
   held = own['accuracy'] >= large['accuracy'] - 0.01
-  held &= 4.5 * own['num_trained'] <= large['num_trained']
+  held &= 5 * own['num_trained'] <= large['num_trained']
   return bool(held), (
     f'SNNK {_say(own)}, bottleneck {_say(large)}, of width 1 {_say(one)}, '
     f'everything {_say(found["everything"])}'

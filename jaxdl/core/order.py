@@ -116,7 +116,7 @@ def _halved(rows: list[chex.Array]) -> list[chex.Array]:
 
 
 def _staged(x: chex.Array) -> chex.Array:
-  """Bitonic merge sort; each stage is one minimum and one maximum.
+  """Bitonic merge sort; a pass over the block compares along two strides.
 
   The first runs of eight are sorted in one fused pass instead of six stages.
   """

@@ -191,10 +191,12 @@ def _parse(config_class, args, name) -> list[str]:
   except (flags.Error, OSError, ValueError) as error:
     # What was not known is kept as it was written.
     _, _, value = getattr(error, 'flagvalue', '').partition('=')
-    unknown = getattr(error, 'flagname', '')
-    old = _renamed.remedy(unknown, value, known=set(flags.FLAGS))
-    if not old and 'Did you mean' not in str(error):
-      old = _renamed.remedy(unknown, value, known=set(flags.FLAGS), near=True)
+    old = _renamed.remedy(
+      getattr(error, 'flagname', ''),
+      value,
+      known=set(flags.FLAGS),
+      near='Did you mean' not in str(error),
+    )
     _refuse(name, old or f'{_sentence(error)} (--help lists the flags)')
     sys.exit(2)
   except SystemExit:

@@ -119,6 +119,16 @@ class PlacesTest(parameterized.TestCase):
       np.abs(gradient['trained']['first']['up']['bias']).min(), 0
     )
 
+  def test_paths_that_are_none_are_refused(self):
+    part = features.bottleneck_adapter(3, 2)
+    net = features.adapted_at(
+      self.network, self.base, lambda _: {'block/first': part}
+    )
+    with self.assertRaisesRegex(
+      ValueError, "adapters='block/first' is unknown"
+    ):
+      net.init(KEY, X)
+
   def test_modules_are_found_by_name(self):
     found = features.module_widths(
       self.network, self.base, X, ['last', 'first']

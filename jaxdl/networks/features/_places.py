@@ -115,6 +115,8 @@ def adapted_at(
     def init(key, x):
       places = {path.rpartition('/')[2] for path in parts}
       widths = module_widths(network, base, x, sorted(places))
+      for path in parts:
+        checks.choice(path, list(widths), name='adapters')
       keys = jax.random.split(key, max(len(parts), 1))
       return {
         path: part.init(k, jnp.zeros((1, widths[path])))
