@@ -87,7 +87,7 @@ class MessagesTest(parameterized.TestCase):
     self, binary, want
   ):
     # Libraries that are imported on first use are not what is measured.
-    problems.ClassificationConfig(num_clients=1)
+    problems.ClassificationConfig(num_clients=1347)
     tracemalloc.start()
     self.addCleanup(tracemalloc.stop)
     with (
