@@ -9,13 +9,14 @@ is what algorithms take.
 The default mode, when neither `chunk` nor `mesh` is given:
 
 - on GPU and TPU: `vmap`, all clients in one program;
-- on CPU: one client at a time if the function contains a convolution (a
-  convolution with per-client weights runs as a slow grouped one) or touches
-  more than `LOOP_BYTES` of arguments and results per client (the working set
-  of one client then fills the cache by itself); `vmap` otherwise. Networks of
-  `jaxdl.networks` train their convolutions as matrix products there and come
-  under the second half; both halves were measured against `vmap` and chunks of
-  1, 2 and 4 (`experiments/benchmarks/federated_round.py`).
+- on CPU: one client at a time if the function contains a convolution whose
+  weights are the client's own (`vmap` makes it a slow grouped one), or if the
+  client's arguments and its largest activation take more than `LOOP_BYTES` (it
+  then fills a core's cache by itself); `vmap` otherwise. An activation is an
+  intermediate value unlike any argument or result. Networks of `jaxdl.networks`
+  train their convolutions as matrix products there and come under the second
+  half; both halves were measured against `vmap` and chunks of 1, 2 and 4
+  (`experiments/benchmarks/federated_round.py`).
 
 Inside `jax.shard_map` the gradient of a replicated value is summed over the
 mesh, so that every client would silently train on its neighbors' gradients;
@@ -35,7 +36,7 @@ import jax.numpy as jnp
 
 from jaxdl.core import checks, trees, types
 
-LOOP_BYTES = 1 << 18
+LOOP_BYTES = 3 << 19
 AXIS = 'clients'
 REDUCTIONS = ('psum', 'gathered')
 
@@ -177,18 +178,38 @@ def _bytes(tree):
   )
 
 
-def _has_convolution(jaxpr) -> bool:
+def _equations(jaxpr):
+  """All equations of a program, those of inner programs too."""
   for equation in jaxpr.eqns:
-    if equation.primitive.name == 'conv_general_dilated':
-      return True
+    yield equation
     for inner in jax.tree.leaves(
       list(equation.params.values()),
       is_leaf=lambda p: hasattr(p, 'eqns') or hasattr(p, 'jaxpr'),
     ):
       inner = getattr(inner, 'jaxpr', inner)
-      if hasattr(inner, 'eqns') and _has_convolution(inner):
-        return True
-  return False
+      if hasattr(inner, 'eqns'):
+        yield from _equations(inner)
+
+
+def _has_convolution(jaxpr) -> bool:
+  return _groups(jaxpr) > 0
+
+
+def _groups(jaxpr) -> int:
+  """Groups of all convolutions: at least one each."""
+  return sum(
+    e.params['feature_group_count'] * e.params['batch_group_count']
+    for e in _equations(jaxpr)
+    if e.primitive.name == 'conv_general_dilated'
+  )
+
+
+def _largest_activation(jaxpr, known) -> int:
+  """Bytes of the largest value whose shape no argument or result has."""
+  shapes = {x.shape for x in jax.tree.leaves(known)}
+  values = [v.aval for e in _equations(jaxpr) for v in e.outvars]
+  inner = [v for v in values if getattr(v, 'shape', ()) not in shapes]
+  return max((_bytes(v) for v in inner), default=0)
 
 
 def default_chunk(
@@ -213,9 +234,21 @@ def default_chunk(
     for a, axis in zip(args, axes, strict=True)
   ]
   jaxpr, out = jax.make_jaxpr(fn, return_shape=True)(*one)
-  if _bytes(one) + _bytes(out) > LOOP_BYTES or _has_convolution(jaxpr.jaxpr):
+  jaxpr = jaxpr.jaxpr
+  own = _bytes([a for a, axis in zip(one, axes, strict=True) if axis == 0])
+  activation = _largest_activation(jaxpr, (one, out))
+  if own + activation > LOOP_BYTES:
     return 1
-  return None
+  if not _has_convolution(jaxpr):
+    return None
+  two = [
+    jax.tree.map(lambda x: jax.ShapeDtypeStruct((2, *x.shape), x.dtype), a)
+    if axis == 0
+    else a
+    for a, axis in zip(one, axes, strict=True)
+  ]
+  both = jax.make_jaxpr(jax.vmap(fn, in_axes=axes))(*two).jaxpr
+  return 1 if _groups(both) > _groups(jaxpr) else None
 
 
 def _run(fn, axes, chunk, args):
@@ -458,7 +491,7 @@ def fold_clients(
     fn: pure function of one client, returns a tree, or `(tree, aux)`.
     mesh: devices to split the clients over (static).
     chunk: clients run together (static); None takes a few at a time on CPU
-      (the largest divisor of N up to 4, or 1 for convolutions) and up to 32 on
+      (the largest divisor of N up to 10, or 1 for convolutions) and up to 32 on
       accelerators.
     in_axes: 0 for arguments with a client axis, None for shared ones.
     has_aux: whether `fn` also returns a small tree that is kept per client.
@@ -531,7 +564,7 @@ def _fold(one, axes, chunk, weights, args):
   """Weighted sum in the accumulator's dtype, aux rows, dtypes of one row."""
   n = weights.shape[0]
   if chunk is None:
-    limit = 4 if jax.default_backend() == 'cpu' else 32
+    limit = 10 if jax.default_backend() == 'cpu' else 32
     if default_chunk(one, axes, args) == 1 and _convolves(one, axes, args):
       limit = 1
     chunk = max(c for c in range(1, min(limit, n) + 1) if n % c == 0)

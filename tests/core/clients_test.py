@@ -139,7 +139,11 @@ class MapTest(parameterized.TestCase):
 
 
 def _convolve(x):
-  kernel = jnp.ones((1, 1, 3))
+  # The kernel is the client's own.
+  return _convolve_with(x, x[None, None, :3])
+
+
+def _convolve_with(x, kernel):
   return jax.lax.conv_general_dilated(x[None, None], kernel, (1,), 'SAME')
 
 
@@ -169,10 +173,26 @@ class DefaultTest(absltest.TestCase):
     )
     self.assertEqual(self._rule(branched, x), 1)
 
+  def test_convolutions_with_shared_weights_are_vmapped(self):
+    x, kernel = jnp.ones((N, 8)), jnp.ones((1, 1, 3))
+    self.assertIsNone(
+      clients.default_chunk(_convolve_with, (0, None), (x, kernel))
+    )
+    # Their gradients are every client's own, and grouped.
+    gradient = jax.grad(lambda x, k: jnp.sum(_convolve_with(x, k) ** 2), 1)
+    self.assertEqual(clients.default_chunk(gradient, (0, None), (x, kernel)), 1)
+
   def test_large_working_sets_loop(self):
     size = clients.LOOP_BYTES // 4
-    self.assertEqual(self._rule(lambda x: x, jnp.ones((2, size))), 1)
+    self.assertEqual(self._rule(lambda x: x, jnp.ones((2, size + 1))), 1)
     self.assertIsNone(self._rule(jnp.sum, jnp.ones((2, size - 1))))
+
+  def test_activations_count_and_results_do_not(self):
+    x = jnp.ones((N, 8))
+    wide = clients.LOOP_BYTES // 32
+    self.assertEqual(self._rule(lambda x: jnp.sum(jnp.tile(x, wide)), x), 1)
+    self.assertIsNone(self._rule(lambda x: jnp.tile(x, wide), x))
+    self.assertIsNone(self._rule(lambda x: jnp.sum(jnp.tile(x, 8)), x))
 
 
 class FoldTest(parameterized.TestCase):
