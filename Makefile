@@ -43,6 +43,7 @@ nightly: $(DEV_STAMP)
 	JAXDL_TEST_OPTIMIZE=1 $(MAKE) test
 	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(MAKE) test
 	JAXDL_TEST_OPTIMIZE=1 JAXDL_TEST_FUSION=0 $(MAKE) test
+	$(MAKE) bench BENCH=--quick
 
 lint: $(DEV_STAMP)
 	$(BIN)/ruff format --check .
@@ -57,11 +58,11 @@ reproduce: $(STAMP)
 	$(BIN)/python -m experiments.reproduce --papers=all
 
 bench: $(STAMP)
-	$(BIN)/python -m experiments.benchmarks.aggregation
-	$(BIN)/python -m experiments.benchmarks.federated_round
-	$(BIN)/python -m experiments.benchmarks.mixing
-	$(BIN)/python -m experiments.benchmarks.gossip
-	$(BIN)/python -m experiments.benchmarks.operators
+	$(BIN)/python -m experiments.benchmarks.aggregation $(BENCH)
+	$(BIN)/python -m experiments.benchmarks.federated_round $(BENCH)
+	$(BIN)/python -m experiments.benchmarks.mixing $(BENCH)
+	$(BIN)/python -m experiments.benchmarks.gossip $(BENCH)
+	$(BIN)/python -m experiments.benchmarks.operators $(BENCH)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache build dist *.egg-info

@@ -21,6 +21,7 @@ from typing import Any
 import jax
 import numpy as np
 
+LINE = '0.10'
 RESULTS = pathlib.Path(__file__).parent / 'RESULTS.md'
 PLOTS = pathlib.Path(__file__).parent / 'plots'
 
@@ -320,6 +321,8 @@ def report(
 ) -> None:
   """Prints the end of a run, and writes the section if asked.
 
+  Sections of other lines of jax than `LINE` stand apart and are named after it.
+
   Args:
     name: the benchmark's module.
     parts: Markdown, printed by the benchmark as it went.
@@ -331,4 +334,6 @@ def report(
   if write:
     command = f'`python -m experiments.benchmarks.{name} --write`'
     body = '\n\n'.join([f'{command}: {told}', *parts])
-    print(f'wrote {write_section(name, body)}')
+    line = '.'.join(jax.__version__.split('.')[:2])
+    title = name if line == LINE else f'{name}, jax {line}'
+    print(f'wrote {write_section(title, body)}')

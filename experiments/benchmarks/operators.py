@@ -247,7 +247,7 @@ def fno_part(quick: bool, rounds: int) -> list[str]:
     if quick and shape != (10, 32, 32):
       continue
     f = jax.random.normal(KEY, (*shape, 1))
-    net = functools.partial(operators.fno, (modes,) * rank, width=width)
+    net = functools.partial(operators.fno, (modes,) * rank, channels=width)
     torch = None
     if rank == 2:
       torch = run_torch(
@@ -262,7 +262,7 @@ def fno_part(quick: bool, rounds: int) -> list[str]:
       f'FNO, {" x ".join(map(str, shape))}, m = {modes}, w = {width}',
       {
         'fno': lambda net=net, f=f: ours(net(), f),
-        'fno, fft': lambda net=net, f=f: ours(net(method='fft'), f),
+        'fno, fft': lambda net=net, f=f: ours(net(transform='fft'), f),
         'pdequinox': lambda f=f, s=(modes, width): peers.pdequinox_fno(f, *s),
         'neojax': lambda f=f, s=(modes, width): peers.neojax_fno(f, *s),
       },
