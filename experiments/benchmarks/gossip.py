@@ -20,6 +20,7 @@ from jaxdl.core import keys
 from jaxdl.mixing import graphs
 
 FLAGS = flags.FLAGS
+flags.DEFINE_bool('quick', False, 'Few rounds, small sizes.')
 flags.DEFINE_integer('num_rounds', 1000, 'Rounds of D-PSGD.')
 flags.DEFINE_integer('loop_rounds', 40, 'Rounds of the loop, scaled up.')
 flags.DEFINE_integer('turns', 5, 'Turns of every contender.')
@@ -134,6 +135,8 @@ def against_a_loop() -> tuple[str, list[float]]:
     raise ValueError(f'the contenders differ by {gap}: nothing is compared.')
   loads = [_timing.load()]
   rounds, few = FLAGS.num_rounds, FLAGS.loop_rounds
+  if FLAGS.quick:
+    rounds, few = 10, 2
   times = _timing.measure(
     {
       'one program per round': lambda: setting.together(rounds),
@@ -158,7 +161,7 @@ def against_a_loop() -> tuple[str, list[float]]:
 def against_size() -> tuple[str, list[float]]:
   """The table of the second part, and loads; draws it with --write."""
   rows, cells, loads = [], [], []
-  for n in map(int, FLAGS.sizes):
+  for n in map(int, FLAGS.sizes[:1] if FLAGS.quick else FLAGS.sizes):
     setting = Setting(n)
     params = setting.state.params
     fns, memory = {}, {}

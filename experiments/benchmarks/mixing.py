@@ -21,6 +21,7 @@ from jaxdl.core import registry
 
 FLAGS = flags.FLAGS
 flags.DEFINE_bool('write', False, 'Write plots and the section of RESULTS.md.')
+flags.DEFINE_bool('quick', False, 'The smallest sizes alone.')
 flags.DEFINE_list('sizes', ['32', '256', '1024'], 'Numbers of clients.')
 flags.DEFINE_integer('num_parameters', 10_000, 'Model size D.')
 flags.DEFINE_integer(
@@ -92,7 +93,7 @@ def make_step(topology: str, n: int, d: int) -> Step:
 def against_rivals() -> tuple[str, list[float]]:
   """The table of the first part, and loads."""
   d, cells, loads = FLAGS.num_parameters, [], []
-  for n in map(int, FLAGS.sizes):
+  for n in map(int, FLAGS.sizes[:1] if FLAGS.quick else FLAGS.sizes):
     # Short programs need more calls before their median is stable.
     repeats = int(np.clip(FLAGS.repeats * 256 // n, 5, 200))
     for topology in FLAGS.topologies:
@@ -127,7 +128,8 @@ def against_rivals() -> tuple[str, list[float]]:
 def against_size() -> tuple[str, list[float]]:
   """The table of the second part, and loads; draws it with --write."""
   d, rows, cells, loads = FLAGS.scaling_parameters, [], [], []
-  for n in map(int, FLAGS.scaling_sizes):
+  sizes = FLAGS.scaling_sizes
+  for n in map(int, sizes[:1] if FLAGS.quick else sizes):
     for topology in ('ring', 'exponential', 'random_regular'):
       step = make_step(topology, n, d)
       names = ('chosen',) if topology != 'ring' else tuple(step.fns)
