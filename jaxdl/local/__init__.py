@@ -3,7 +3,7 @@
 
 First order: `gradients` and `client_updates` are one step of all clients,
 `train_steps` and `local_training` several steps of one, by number or by epochs
-over its own examples. `clip_by_norm` bounds what a client contributes.
+over its own examples; `LocalWork` says how many, once for every algorithm. `clip_by_norm` bounds what a client contributes.
 
 Zeroth order: `projected_gradient` measures the slope along directions drawn
 from keys, `estimated_gradient` and `apply_projected` put them to use.
@@ -53,11 +53,13 @@ from jaxdl.local._samplers import (
   sample_uniform,
 )
 from jaxdl.local._training import Trained, local_training, train_steps
+from jaxdl.local._work import LocalWork, loss_gradient, real_rows
 
 __all__ = [
   'ClientSample',
   'DIRECTIONS',
   'DIVISORS',
+  'LocalWork',
   'OPTIMIZERS',
   'SAMPLERS',
   'SCHEDULES',
@@ -74,11 +76,13 @@ __all__ = [
   'gradients',
   'local_training',
   'loss_and_gradient',
+  'loss_gradient',
   'make_optimizer',
   'make_schedule',
   'momentum',
   'perturbation',
   'projected_gradient',
+  'real_rows',
   'sample_cyclic',
   'sample_full',
   'sample_multinomial',

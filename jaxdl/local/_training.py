@@ -193,8 +193,6 @@ def local_training(
 
     run = train_steps(task, optimizer, num_steps=indices.shape[0], **options)
     start = optimizer.init(params) if opt_state is None else opt_state
-    return run(
-      params, start, batch_of, loss_key, limit=limit, correct=correct
-    )
+    return run(params, start, batch_of, loss_key, limit=limit, correct=correct)
 
   return train

@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs a method over a channel: the rounds of every federated algorithm."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from jaxdl.core import checks, clients as clients_lib, keys, trees, types
+from jaxdl.federated.server import _channel, _method, _store
+
+
+class FederatedState(NamedTuple):
+  """Everything that training needs to go on.
+
+  Attributes:
+    params: the server's model; leaves [K, ...] of methods with K groups.
+    memory: what else the server remembers.
+    own: the clients' states, leaves [N, ...].
+    wire: what the channel remembers.
+  """
+
+  params: chex.ArrayTree
+  memory: chex.ArrayTree
+  own: chex.ArrayTree
+  wire: _channel.WireState
+
+
+class Exchange(NamedTuple):
+  """One exchange between a server and a cohort, as functions.
+
+  `federate` calls it once per round; schedules and clusters call it their way.
+
+  Attributes:
+    init: `init(key) -> FederatedState`.
+    new: `new(params) -> own`, state of a client that never took part.
+    share: `share(params, memory, cohort, key) -> shared`, all that clients get.
+    work: `work(shared, rows, cohort, memory, wire, key, shared_axis=None) ->
+      (update, rows, wire, round, metrics)`; `rows` are the states of the M
+      clients; with `shared_axis=0` each has got something of its own.
+    bits: `bits(params) -> (up, down)`, of one client.
+    num_clients: N.
+    cohort_size: M.
+    method: whose exchange it is.
+  """
+
+  init: Callable[..., FederatedState]
+  new: Callable[..., chex.ArrayTree]
+  share: Callable[..., chex.ArrayTree]
+  work: Callable[..., Any]
+  bits: Callable[[chex.ArrayTree], tuple[int, int]]
+  num_clients: int
+  cohort_size: int
+  method: _method.Method
+
+
+def make_exchange(
+  method: _method.Method,
+  clients: clients_lib.Clients | int,
+  channel: _channel.Channel | Any = None,
+  *,
+  cohort_size: int | None = None,
+) -> Exchange:
+  """Builds the exchange of a method over a channel.
+
+  Args:
+    method: what clients and server do.
+    clients: the N clients there are, or N (static).
+    channel: how messages travel, or a rule for `Channel(aggregator=rule)`.
+    cohort_size: M, rows of a cohort (static); N if None.
+
+  Returns:
+    The exchange.
+
+  Raises:
+    ValueError: if the channel's parts do not fit M or each other.
+  """
+  if not isinstance(method, _method.Method):
+    raise TypeError(
+      'method must be a federated.Method, such as fedavg(task, work); got '
+      f'{checks.described(method)}.'
+    )
+  clients = clients_lib.as_clients(clients)
+  n = clients.num_clients
+  m = n if cohort_size is None else cohort_size
+  m = checks.integer(m, name='cohort_size', low=1)
+  channel = _channel.as_channel(channel)
+  wire = channel.wire(m, num_groups=method.num_groups)
+  f = wire.num_byzantine
+  if channel.privacy is not None and method.told:
+    raise ValueError(
+      f'privacy={channel.privacy!r} covers messages alone, but {method.name} '
+      f'also reads {", ".join(method.told)} of every client: choose another '
+      'algorithm.'
+    )
+
+  def one_params(params):
+    if method.num_groups is None:
+      return params
+    return jax.tree.map(lambda x: x[0], params)
+
+  def message(params):
+    """A message of zeros."""
+    form = jax.eval_shape(method.message, one_params(params))
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), form)
+
+  def new(params):
+    return {'method': method.own(params), 'wire': wire.own(message(params))}
+
+  def init(key):
+    params = method.start(key)
+    return FederatedState(
+      params=params,
+      memory=method.init(params, n),
+      own=_store.fill(new(params), n),
+      wire=wire.init(message(params)),
+    )
+
+  def share(params, memory, cohort, key):
+    shared = method.share(params, memory)
+    if method.prepare is None:
+      return shared
+    counts = _counts(cohort, memory)
+    client_keys = keys.client_keys(key, cohort.client_ids)
+    fold = clients.fold(method.prepare, in_axes=(None, 0, 0))
+    total = fold(counts, shared, cohort.data, client_keys)
+    weight = jnp.sum(counts)
+    mean = jax.tree.map(
+      lambda x: x / jnp.where(weight > 0, weight, 1.0).astype(x.dtype), total
+    )
+    return method.share(params, memory, mean)
+
+  def _counts(cohort, memory):
+    weigh = method.weigh
+    weights = cohort.weights if weigh is None else weigh(memory, cohort)
+    return wire.counts(weights, cohort.mask)
+
+  def work(shared, rows, cohort, memory, state, key, shared_axis=None):
+    train_key, wire_key = jax.random.split(key)
+    client_keys = keys.client_keys(train_key, cohort.client_ids)
+    data = cohort.data
+    if wire.poison is not None:
+      data = _poisoned(wire.poison, data, m - f)
+    counts = _counts(cohort, memory)
+
+    def one(shared, own, data, key, state):
+      work_key, send_key = jax.random.split(key)
+      sent = method.train(shared, own['method'], data, work_key)
+      message, remembered, aux = wire.send(
+        sent.message, own['wire'], state, send_key
+      )
+      own = {'method': sent.own, 'wire': remembered}
+      return message, (own, sent.facts, aux)
+
+    axes = (shared_axis, 0, 0, 0, None)
+    args = (shared, rows, data, client_keys, state)
+    if wire.streams:
+      fold = clients.fold(one, in_axes=axes, has_aux=True)
+      update, (rows, facts, aux) = fold(counts, *args)
+      found = {}
+      update, state = wire.settle(
+        update, jnp.sum(aux * cohort.mask), state, wire_key
+      )
+    else:
+      out = clients.map(one, in_axes=axes)(*args)
+      stacked, (rows, facts, aux) = clients.gather(out)
+      update, state, found = wire.meet(
+        stacked, aux, counts, cohort.mask, state, wire_key, facts.get('group')
+      )
+    facts = {
+      name: jnp.where(cohort.mask, x, jnp.zeros_like(x))
+      for name, x in facts.items()
+    }
+    round = _method.Round(
+      counts,
+      cohort.mask,
+      cohort.client_ids,
+      facts,
+      n,
+      shared if shared_axis is None else None,
+    )
+    honest = cohort.mask.at[m - f :].set(False) if f else cohort.mask
+    count = jnp.maximum(jnp.sum(honest), 1)
+    metrics = {
+      'loss': jnp.sum(jnp.where(honest, facts['loss'], 0.0)) / count,
+      'update_norm': (
+        trees.global_norm(update) if jax.tree.leaves(update) else jnp.zeros(())
+      ),
+      **found,
+    }
+    return update, rows, state, round, metrics
+
+  def bits(params):
+    form = jax.eval_shape(message, params)
+    down = jax.eval_shape(lambda p: method.share(p, method.init(p, n)), params)
+    return wire.bits(form), sum(map(_bits, jax.tree.leaves(down)))
+
+  return Exchange(init, new, share, work, bits, n, m, method)
+
+
+def _bits(leaf):
+  dtype = leaf.dtype
+  if jnp.issubdtype(dtype, jax.dtypes.prng_key):
+    return 64
+  return 8 * jnp.dtype(dtype).itemsize * math.prod(leaf.shape)
+
+
+def federate(
+  method: _method.Method,
+  clients: clients_lib.Clients | int,
+  channel: _channel.Channel | Any = None,
+  *,
+  cohort_size: int | None = None,
+) -> types.Algorithm:
+  """Makes an algorithm of a method: rounds of a server with its clients.
+
+  In a round the server shares its state with the M clients of the cohort, each
+  works on its data and sends a message, the channel makes one update of them,
+  the server absorbs it. What clients remember lies in one tree over all N; a
+  round reads and writes the rows of its cohort by their numbers. Absent clients
+  (mask False) neither move a result nor remember anything; a round without any
+  leaves the model as it is wherever the method's update of zero does.
+
+  Args:
+    method: what clients and server do, of `METHODS` or your own.
+    clients: the N clients there are, or N (static). With a mesh the cohort is
+      split over its devices; with reduction 'gathered' runs are bitwise equal
+      on any number of them.
+    channel: how messages travel, or a rule for `Channel(aggregator=rule)`.
+    cohort_size: M, rows of a cohort (static); N if None. With an attack the
+      last F rows are the adversaries.
+
+  Returns:
+    An `Algorithm`; `step` wants a cohort of M clients whose `data` is each
+    client's share, as `local.gather_cohort` or `local.batch_cohort` makes.
+    Metrics: `loss` (mean over honest clients), `update_norm`, `num_clients`,
+    `megabytes_up`, `megabytes_down` of the round; `error` under an attack. It
+    is `per_client` if the method gives clients models of their own.
+
+  Raises:
+    ValueError: if the channel's parts do not fit M or each other; from `step`,
+      if the cohort has another form.
+    TypeError: if a part is of another kind.
+
+  Cost: O(M) client works; memory of the weighted sum only, where the channel
+    is plain, otherwise of M messages; the store's rows are moved in place if
+    the state is donated.
+
+  Example:
+    >>> from jaxdl import federated, local, networks
+    >>> task = networks.regression(
+    ...   networks.logistic_regression(1), jnp.ones((1, 2))
+    ... )
+    >>> work = local.LocalWork('sgd(0.1)', num_steps=2)
+    >>> algorithm = federate(federated.scaffold(task, work), 5, 'mean')
+    >>> state = algorithm.init(jax.random.key(0))
+    >>> cohort = types.Cohort(
+    ...   client_ids=jnp.arange(5),
+    ...   data={
+    ...     'inputs': jnp.ones((5, 4, 2)), 'labels': jnp.ones((5, 4, 1))
+    ...   },
+    ...   mask=jnp.ones(5, bool),
+    ...   weights=jnp.full(5, 0.2),
+    ... )
+    >>> state, metrics = jax.jit(algorithm.step)(
+    ...   state, cohort, key=jax.random.key(1)
+    ... )
+    >>> sorted(metrics)[:3]
+    ['loss', 'megabytes_down', 'megabytes_up']
+  """
+  exchange = make_exchange(method, clients, channel, cohort_size=cohort_size)
+  n, m = exchange.num_clients, exchange.cohort_size
+
+  def step(state, cohort, *, key):
+    checks.cohort(cohort, m, label='cohort_size')
+    share_key, work_key = jax.random.split(key)
+    shared = exchange.share(state.params, state.memory, cohort, share_key)
+    remembers = bool(jax.tree.leaves(state.own))
+    rows = state.own
+    if remembers:
+      rows = _store.gather(state.own, cohort.client_ids, cohort.mask)
+    update, rows, wire, round, metrics = exchange.work(
+      shared, rows, cohort, state.memory, state.wire, work_key
+    )
+    params, memory = method.absorb(state.params, state.memory, update, round)
+    own = state.own
+    if remembers:
+      at = _store.places(cohort.client_ids, cohort.mask, n)
+      own = _store.scatter(state.own, at, rows)
+    return FederatedState(params, memory, own, wire), metrics | traffic(
+      exchange, state.params, cohort.mask
+    )
+
+  def params(state):
+    if method.model is None:
+      return state.params
+    return jax.vmap(method.model, in_axes=(None, None, 0))(
+      state.params, state.memory, state.own['method']
+    )
+
+  return checks.algorithm(
+    exchange.init,
+    step,
+    params,
+    state=FederatedState,
+    per_client=method.model is not None,
+  )
+
+
+def traffic(
+  exchange: Exchange, params: chex.ArrayTree, mask: chex.Array
+) -> dict[str, chex.Array]:
+  """What a round moved.
+
+  Args:
+    exchange: whose.
+    params: the server's; shapes and dtypes count.
+    mask: bool[M], who took part.
+
+  Returns:
+    `num_clients`, and `megabytes_up` and `megabytes_down` of all of them,
+    f32[].
+  """
+  up, down = exchange.bits(params)
+  count = jnp.sum(mask, dtype=jnp.float32)
+  return {
+    'num_clients': count,
+    'megabytes_up': count * (up / 8e6),
+    'megabytes_down': count * (down / 8e6),
+  }
+
+
+def _poisoned(poison, data, first):
+  """The data with the rows from `first` on as `poison` makes them."""
+  own = jax.tree.map(lambda x: x[first:], data)
+  changed = poison(own)
+  checks.same_shapes(
+    changed, own, name='attack.poison', what='data like the data it was given'
+  )
+  return jax.tree.map(
+    lambda x, old, new: x if new is old else jnp.concatenate([x[:first], new]),
+    data,
+    own,
+    changed,
+  )
