@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Learning with a server.
 
+- `make_algorithm`: any of `METHODS` (FedAvg, FedProx, SCAFFOLD, FedNova, Mime,
+  FedDyn, q-FedAvg, APFL, ...) over a `Channel` with any rule, attack,
+  compressor, privacy and secure sums; see `federated.server`.
 - `robust_sgd`: distributed SGD with worker momentum, any robust rule and any
   adversary.
 - `centralized_sgd`: one model on the pooled examples, the yardstick.
@@ -28,14 +31,33 @@ A model of yours, data [N, S, ...] of N clients, two of them adversaries:
     task.evaluate(algorithm.params(state), {'inputs': x_test, 'labels': y_test})
 """
 
+from jaxdl.federated import server
 from jaxdl.federated._centralized import CentralizedState, centralized_sgd
-from jaxdl.federated._robust_sgd import RobustSgdState, robust_sgd
+from jaxdl.federated._robust_sgd import robust_sgd
+from jaxdl.federated.server import (
+  METHODS,
+  SERVER_OPTIMIZERS,
+  Channel,
+  FederatedState,
+  Method,
+  federate,
+  make_algorithm,
+  make_method,
+)
 from jaxdl.local._cohorts import batch_cohort
 
 __all__ = [
   'CentralizedState',
-  'RobustSgdState',
+  'Channel',
+  'FederatedState',
+  'METHODS',
+  'Method',
+  'SERVER_OPTIMIZERS',
   'batch_cohort',
   'centralized_sgd',
+  'federate',
+  'make_algorithm',
+  'make_method',
   'robust_sgd',
+  'server',
 ]

@@ -3,7 +3,8 @@
 
 First order: `gradients` and `client_updates` are one step of all clients,
 `train_steps` and `local_training` several steps of one, by number or by epochs
-over its own examples; `LocalWork` says how many, once for every algorithm. `clip_by_norm` bounds what a client contributes.
+over its own examples; `LocalWork` says how many, once for every algorithm.
+`clip_by_norm` bounds what a client contributes.
 
 Zeroth order: `projected_gradient` measures the slope along directions drawn
 from keys, `estimated_gradient` and `apply_projected` put them to use.

@@ -17,9 +17,9 @@ makes an `Algorithm` of the two:
       cohort_size=10,
     )
 
-Methods (`METHODS`): `fedsgd`, `fedavg`, `fedavgm`, `fedprox`, `fednova`,
-`fedopt` (FedAdagrad, FedYogi, FedAdam); `scaffold`, `feddyn`, `mime`,
-`mime_lite`; `q_fedavg`, `agnostic`; `apfl`, `ditto`, `fedbn`, `ifca`,
+Methods (`METHODS`): `centralized`, `fedsgd`, `fedavg`, `fedavgm`, `fedprox`,
+`fednova`, `fedopt` (FedAdagrad, FedYogi, FedAdam); `scaffold`, `feddyn`,
+`mime`, `mime_lite`; `q_fedavg`, `agnostic`; `apfl`, `ditto`, `fedbn`, `ifca`,
 `local_only`, which leave clients models of their own.
 """
 
@@ -30,6 +30,7 @@ from jaxdl.federated.server._adaptive import (
   make_server_optimizer,
 )
 from jaxdl.federated.server._averaging import (
+  centralized,
   effective_steps,
   fedavg,
   fedavgm,
@@ -87,6 +88,7 @@ __all__ = [
   'agnostic',
   'apfl',
   'as_channel',
+  'centralized',
   'ditto',
   'effective_steps',
   'equally',

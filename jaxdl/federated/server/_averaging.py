@@ -212,6 +212,7 @@ def fedsgd(
   *,
   momentum: float = 0.0,
   clip_norm: float | None = None,
+  equal: bool = False,
   server_optimizer: Optimizer = None,
 ) -> _method.Method:
   """Sends gradients: x ← x - η Σ p_k m_k, m_k ← β m_k + (1 - β) g_k.
@@ -224,10 +225,12 @@ def fedsgd(
     work: see above.
     momentum: β in [0, 1), of every client (static or traced).
     clip_norm: longest gradient of a client; None does not clip.
-    server_optimizer: takes the step; its schedule counts rounds.
+    equal: whether clients count equally, whatever the weights of the cohort.
+    server_optimizer: takes the step along the gradient; its schedule counts
+      rounds.
 
   Returns:
-    The method; messages are -m_k, so that a plain server adds them.
+    The method; messages are m_k.
 
   Source: McMahan et al. 2017 (https://arxiv.org/abs/1602.05629), section 2;
     Karimireddy et al. 2021 (https://arxiv.org/abs/2012.10333) for momentum.
@@ -237,9 +240,11 @@ def fedsgd(
   if clip_norm is not None:
     checks.number(clip_norm, name='clip_norm', low=0.0, open_low=True)
   slope = local.loss_gradient(task)
-  init, move = server_step(
-    work.optimizer if server_optimizer is None else server_optimizer
-  )
+  optimizer = server_optimizer
+  if isinstance(optimizer, str):
+    optimizer = _adaptive.make_server_optimizer(optimizer)
+  optimizer = work.optimizer if optimizer is None else optimizer
+  checks.optimizer(optimizer, name='server_optimizer')
   remembers = isinstance(momentum, jax.Array) or momentum > 0
 
   def train(shared, own, data, key):
@@ -249,18 +254,23 @@ def fedsgd(
     if remembers:
       grads = local.momentum(own, grads, momentum)
       own = grads
-    message = jax.tree.map(jnp.negative, grads)
-    return _method.Sent(message, own, {'loss': loss, 'num_steps': jnp.ones(())})
+    return _method.Sent(grads, own, {'loss': loss, 'num_steps': jnp.ones(())})
+
+  def absorb(params, memory, update, round):
+    del round
+    change, memory = optimizer.update(update, memory, params)
+    return optax.apply_updates(params, change), memory
 
   return _method.Method(
     start=task.init,
-    init=lambda params, n: init(params),
+    init=lambda params, n: optimizer.init(params),
     own=lambda params: (
       jax.tree.map(jnp.zeros_like, params) if remembers else ()
     ),
     share=lambda params, memory: params,
     train=train,
-    absorb=lambda params, memory, update, round: move(params, memory, update),
+    absorb=absorb,
+    weigh=_method.equally if equal else None,
     name='fedsgd',
   )
 
@@ -312,6 +322,41 @@ def fednova(
   return base._replace(
     train=train, absorb=absorb, told=('length',), name='fednova'
   )
+
+
+def centralized(
+  task: types.Task,
+  work: local.LocalWork,
+  *,
+  server_optimizer: Optimizer = None,
+) -> _method.Method:
+  """Takes the gradient of all examples of a round, as if they lay in one place.
+
+  Clients count by their examples, whatever the weights of the cohort.
+
+  Args:
+    task: parameters and a loss that is a mean over examples.
+    work: of it the optimizer is used, see `fedsgd`.
+    server_optimizer: takes the step.
+
+  Returns:
+    The method.
+  """
+
+  def weigh(memory, cohort):
+    del memory
+    masked = isinstance(cohort.data, dict) and 'mask' in cohort.data
+    if masked:
+      mask = cohort.data['mask'] != 0
+      counts = jnp.sum(mask, axis=range(1, mask.ndim), dtype=jnp.float32)
+    else:
+      counts = jnp.ones(cohort.mask.shape)
+    counts = jnp.where(cohort.mask, counts, 0.0)
+    total = jnp.sum(counts)
+    return counts / jnp.where(total > 0, total, 1.0)
+
+  base = fedsgd(task, work, server_optimizer=server_optimizer)
+  return base._replace(weigh=weigh, name='centralized')
 
 
 def effective_steps(

@@ -46,7 +46,8 @@ class Wire(NamedTuple):
     counts: `counts(weights, mask) -> f32[M]`, what messages count in a sum.
     settle: `settle(total, aux_total, state, key) -> (update, state)` of a sum.
     meet: `meet(stacked, aux, counts, mask, state, key, groups) -> (update,
-      state, metrics)` of all messages, leaves [M, ...].
+      state, metrics)` of all messages, leaves [M, ...]; `mask` is None where
+      all are there.
     poison: changes what the last F clients of a cohort train on; or None.
     bits: `bits(message) -> int`, what one client sends.
     num_byzantine: F.
@@ -86,8 +87,8 @@ class Channel:
       the ones before.
     privacy: text of `privacy.MECHANISMS` or a `Mechanism`; None for none.
     secure: text of `privacy.SECURE_SUMS` or a `SecureSum`; None for plain sums.
-    explain: whether metrics contain the weights of clients, where the rule
-      explains itself.
+    explain: whether metrics contain the `error` of the update and, where the
+      rule explains itself, the `weights` of clients.
 
   Raises:
     ValueError: if the parts do not fit each other.
@@ -129,17 +130,17 @@ must be 'mean'; got 'median'.
     f = checks.integer(
       self.num_byzantine or 0, name='num_byzantine', low=0, high=m - 1
     )
-    if self.num_byzantine is None and self.attack is not None:
-      raise ValueError(
-        'attack is given but num_byzantine is not: say how many of the '
-        f'{m} clients of a cohort attack (0 for none).'
-      )
     rule = aggregators.as_aggregator(
       self.aggregator, num_clients=m, num_byzantine=f
     )
     attack = attacks.as_attack(
       self.attack, num_clients=m, num_byzantine=f, rule=_without_memory(rule)
     )
+    if self.num_byzantine is None and self.attack is not None:
+      raise ValueError(
+        'attack is given but num_byzantine is not: say how many of the '
+        f'num_clients={m} attack (0 for none).'
+      )
     attack = attack if f else None
     mechanism, secure = self.privacy, self.secure
     if mechanism is not None:
@@ -230,47 +231,49 @@ def _build(
     total, memory = mechanism.release(total, aux_total, state.privacy, key=key)
     return total, state._replace(privacy=memory)
 
-  def attacked(stacked, mask, state, key):
+  def honest_of(stacked, mask):
+    """What honest clients sent; their mean in place of padding."""
     honest = jax.tree.map(lambda x: x[: m - f], stacked)
+    if mask is None:
+      return honest
     present = mask[: m - f]
     share = present / jnp.maximum(jnp.sum(present), 1)
     mean = trees.combine(share.astype(jnp.float32), honest)
-    # An adversary sees no padding.
-    honest = jax.tree.map(
+    return jax.tree.map(
       lambda x, y: jnp.where(trees.expand(present, x), x, y[None]), honest, mean
     )
+
+  def attacked(stacked, honest, state, key):
     theirs = jax.tree.map(lambda x: x[m - f :], stacked)
     sent, memory = attack.apply(honest, state.attack, own=theirs, key=key)
     checks.same_shapes(
       sent, theirs, name='attack', what='one message per attacker, [F, ...]'
     )
-    return (
-      trees.concatenate(honest, sent),
-      honest,
-      state._replace(attack=memory),
-    )
+    return trees.concatenate(honest, sent), state._replace(attack=memory)
 
   def meet(stacked, aux, weights, mask, state, key, groups=None):
     attack_key, rule_key, sum_key = jax.random.split(key, 3)
     found = {}
-    honest = stacked
+    honest = honest_of(stacked, mask) if channel.explain or attack else stacked
     if attack is not None:
-      stacked, honest, state = attacked(stacked, mask, state, attack_key)
+      stacked, state = attacked(stacked, honest, state, attack_key)
     if num_groups is not None:
       return *_grouped(stacked, weights, mask, state, rule_key, groups), found
+    present = {} if mask is None else {'mask': mask}
+    if channel.explain and rule.explain is not None:
+      found['weights'] = rule.explain(stacked, state.aggregator, key=rule_key)
     if channel.is_plain:
       rows = trees.where_rows(weights != 0, stacked, 0.0)
       if secure is None:
         total = trees.combine(weights, rows)
       else:
         total = secure.apply(trees.scale_rows(weights, rows), mask, key=sum_key)
-      update, state = settle(total, jnp.sum(aux * mask), state, rule_key)
+      inside = aux if mask is None else aux * mask
+      update, state = settle(total, jnp.sum(inside), state, rule_key)
     else:
       update, memory = rule.apply(
-        stacked, state.aggregator, key=rule_key, mask=mask
+        stacked, state.aggregator, key=rule_key, **present
       )
-      if channel.explain and rule.explain is not None:
-        found['weights'] = rule.explain(stacked, state.aggregator, key=rule_key)
       state = state._replace(aggregator=memory)
     checks.same_shapes(
       update,
@@ -278,7 +281,7 @@ def _build(
       name='aggregator',
       what='one update like a message',
     )
-    if attack is not None:
+    if channel.explain or attack is not None:
       found['error'] = metrics_lib.aggregation_error(update, honest)
     return update, state, found
 
@@ -315,7 +318,8 @@ def _build(
   poison = None
   if attack is not None and attack.poison is not None:
     poison = attack.poison
-  streams = channel.is_plain and attack is None and secure is None
+  streams = channel.is_plain and not channel.explain
+  streams &= attack is None and secure is None
   return Wire(
     init,
     own,

@@ -63,6 +63,7 @@ def make_exchange(
   channel: _channel.Channel | Any = None,
   *,
   cohort_size: int | None = None,
+  padded: bool = True,
 ) -> Exchange:
   """Builds the exchange of a method over a channel.
 
@@ -71,6 +72,7 @@ def make_exchange(
     clients: the N clients there are, or N (static).
     channel: how messages travel, or a rule for `Channel(aggregator=rule)`.
     cohort_size: M, rows of a cohort (static); N if None.
+    padded: whether rows may be absent (static).
 
   Returns:
     The exchange.
@@ -168,7 +170,13 @@ def make_exchange(
       out = clients.map(one, in_axes=axes)(*args)
       stacked, (rows, facts, aux) = clients.gather(out)
       update, state, found = wire.meet(
-        stacked, aux, counts, cohort.mask, state, wire_key, facts.get('group')
+        stacked,
+        aux,
+        counts,
+        cohort.mask if padded else None,
+        state,
+        wire_key,
+        facts.get('group'),
       )
     facts = {
       name: jnp.where(cohort.mask, x, jnp.zeros_like(x))
@@ -214,6 +222,7 @@ def federate(
   channel: _channel.Channel | Any = None,
   *,
   cohort_size: int | None = None,
+  everybody: bool = False,
 ) -> types.Algorithm:
   """Makes an algorithm of a method: rounds of a server with its clients.
 
@@ -232,6 +241,8 @@ def federate(
     channel: how messages travel, or a rule for `Channel(aggregator=rule)`.
     cohort_size: M, rows of a cohort (static); N if None. With an attack the
       last F rows are the adversaries.
+    everybody: whether all N clients take part in every round, row k being
+      client k (static); spares the search for their states.
 
   Returns:
     An `Algorithm`; `step` wants a cohort of M clients whose `data` is each
@@ -250,12 +261,13 @@ def federate(
     the state is donated.
 
   Example:
-    >>> from jaxdl import federated, local, networks
+    >>> from jaxdl import local, networks
+    >>> from jaxdl.federated import server
     >>> task = networks.regression(
     ...   networks.logistic_regression(1), jnp.ones((1, 2))
     ... )
     >>> work = local.LocalWork('sgd(0.1)', num_steps=2)
-    >>> algorithm = federate(federated.scaffold(task, work), 5, 'mean')
+    >>> algorithm = federate(server.scaffold(task, work), 5)
     >>> state = algorithm.init(jax.random.key(0))
     >>> cohort = types.Cohort(
     ...   client_ids=jnp.arange(5),
@@ -271,14 +283,21 @@ def federate(
     >>> sorted(metrics)[:3]
     ['loss', 'megabytes_down', 'megabytes_up']
   """
-  exchange = make_exchange(method, clients, channel, cohort_size=cohort_size)
+  exchange = make_exchange(
+    method, clients, channel, cohort_size=cohort_size, padded=not everybody
+  )
   n, m = exchange.num_clients, exchange.cohort_size
+  if everybody and n != m:
+    raise ValueError(
+      f'everybody=True needs cohort_size = num_clients = {n}; got {m}.'
+    )
+  label = 'num_clients' if cohort_size is None else 'cohort_size'
 
   def step(state, cohort, *, key):
-    checks.cohort(cohort, m, label='cohort_size')
+    checks.cohort(cohort, m, label=label)
     share_key, work_key = jax.random.split(key)
     shared = exchange.share(state.params, state.memory, cohort, share_key)
-    remembers = bool(jax.tree.leaves(state.own))
+    remembers = bool(jax.tree.leaves(state.own)) and not everybody
     rows = state.own
     if remembers:
       rows = _store.gather(state.own, cohort.client_ids, cohort.mask)
@@ -286,7 +305,7 @@ def federate(
       shared, rows, cohort, state.memory, state.wire, work_key
     )
     params, memory = method.absorb(state.params, state.memory, update, round)
-    own = state.own
+    own = rows
     if remembers:
       at = _store.places(cohort.client_ids, cohort.mask, n)
       own = _store.scatter(state.own, at, rows)

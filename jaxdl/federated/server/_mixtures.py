@@ -12,7 +12,7 @@ from jaxdl.federated.server import _averaging, _method
 def ifca(
   task: types.Task, work: local.LocalWork, *, num_models: int = 2
 ) -> _method.Method:
-  """Trains K models; every client trains the one of the lowest loss on its data.
+  """Trains K models; a client trains the one that fits its data best.
 
   Ties go to the lower number. A model that nobody takes stays as it is.
 

@@ -18,6 +18,7 @@ from jaxdl.federated.server import (
 METHODS = registry.Registry(
   'algorithm',
   {
+    'centralized': _averaging.centralized,
     'fedsgd': _averaging.fedsgd,
     'fedavg': _averaging.fedavg,
     'fedavgm': _averaging.fedavgm,

@@ -117,7 +117,7 @@ class HostStore:
     return sum(x.nbytes for shard in self._shards.values() for x in shard)
 
   def gather(self, client_ids: np.ndarray) -> chex.ArrayTree:
-    """Rows of some clients, leaves [M, ...]; a number outside gets a new one."""
+    """Rows of some clients, leaves [M, ...]; others get new ones."""
     rows = [np.empty((len(client_ids), *x.shape), x.dtype) for x in self._own]
     for row, client in enumerate(client_ids):
       shard, place = divmod(int(client), self._size)
