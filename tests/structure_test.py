@@ -21,6 +21,7 @@ FLOORS = {
   'metrics': 2,
   'mixing': 2,
   'networks': 2,
+  'privacy': 2,
   'local': 3,
   'operators': 3,
   'pde': 3,
