@@ -37,12 +37,14 @@ from jaxdl.federated._robust_sgd import robust_sgd
 from jaxdl.federated.server import (
   METHODS,
   SERVER_OPTIMIZERS,
+  VARIANTS,
   Channel,
   FederatedState,
   Method,
   federate,
   make_algorithm,
   make_method,
+  make_variant,
 )
 from jaxdl.local._cohorts import batch_cohort
 
@@ -51,6 +53,7 @@ __all__ = [
   'Channel',
   'FederatedState',
   'METHODS',
+  'VARIANTS',
   'Method',
   'SERVER_OPTIMIZERS',
   'batch_cohort',
@@ -58,6 +61,7 @@ __all__ = [
   'federate',
   'make_algorithm',
   'make_method',
+  'make_variant',
   'robust_sgd',
   'server',
 ]

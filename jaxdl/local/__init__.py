@@ -47,11 +47,13 @@ from jaxdl.local._samplers import (
   ClientSample,
   client_sampler,
   gather_cohort,
+  sample_available,
   sample_cyclic,
   sample_full,
   sample_multinomial,
   sample_poisson,
   sample_uniform,
+  sample_weighted,
 )
 from jaxdl.local._training import Trained, local_training, train_steps
 from jaxdl.local._work import LocalWork, loss_gradient, real_rows
@@ -84,11 +86,13 @@ __all__ = [
   'perturbation',
   'projected_gradient',
   'real_rows',
+  'sample_available',
   'sample_cyclic',
   'sample_full',
   'sample_multinomial',
   'sample_poisson',
   'sample_uniform',
+  'sample_weighted',
   'start_models',
   'stepped_inverse',
   'train_steps',

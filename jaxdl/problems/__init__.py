@@ -10,6 +10,8 @@ notebook, in `experiment.train`:
     state, history = experiment.train(algorithm, problem, num_rounds=100, ...)
 
 - `classification`: labeled examples dealt to clients by any partition.
+- `clients`: labeled examples that clients hold, some of whom are drawn for a
+  round; natural clients, tests of their own.
 - `functions`: maps between functions, solved or read; `Functions.problem` gives
   them to a network. Flows are learned as `time_steps`.
 - `mixtures`: labeled examples that clients draw by mixtures of classes;
@@ -31,6 +33,7 @@ from jaxdl.problems._feature_layers import (
   LayerFacts,
   pretrained,
 )
+from jaxdl.problems._federated import FederatedConfig, clients
 from jaxdl.problems._flows import rollout_rows, time_steps
 from jaxdl.problems._function_runs import (
   MODELS,
@@ -109,6 +112,7 @@ __all__ = [
   'TEXTS',
   'TRANSFERS',
   'ClassificationConfig',
+  'FederatedConfig',
   'FunctionProblem',
   'Functions',
   'FunctionsConfig',
@@ -125,6 +129,7 @@ __all__ = [
   'bundled_readout',
   'check_equation',
   'classification',
+  'clients',
   'closed_form',
   'fit_table',
   'for_task',

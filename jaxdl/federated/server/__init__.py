@@ -65,13 +65,19 @@ from jaxdl.federated.server._personal import (
   local_only,
 )
 from jaxdl.federated.server._registry import (
+  CHANNELS,
   METHODS,
+  VARIANTS,
   make_algorithm,
   make_method,
+  make_variant,
 )
 from jaxdl.federated.server._store import HostStore
 
 __all__ = [
+  'CHANNELS',
+  'VARIANTS',
+  'make_variant',
   'AdaptiveState',
   'Channel',
   'Exchange',

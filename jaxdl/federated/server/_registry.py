@@ -7,6 +7,7 @@ from jaxdl import local
 from jaxdl.core import clients as clients_lib, registry, types
 from jaxdl.federated.server import (
   _averaging,
+  _channel,
   _control,
   _engine,
   _fair,
@@ -39,6 +40,72 @@ METHODS = registry.Registry(
   },
   given=('task', 'work'),
 )
+
+
+def _channel_of(
+  *,
+  aggregator: str = 'mean',
+  attack: str | None = None,
+  num_byzantine: int | None = None,
+  compressor: str | None = None,
+  error_feedback: bool = False,
+  privacy: str | None = None,
+  secure: str | None = None,
+  explain: bool = False,
+) -> _channel.Channel:
+  """Messages by rule, attack, compressor, privacy and secure sums."""
+  return _channel.Channel(
+    aggregator=aggregator,
+    attack=attack,
+    num_byzantine=num_byzantine,
+    compressor=compressor,
+    error_feedback=error_feedback,
+    privacy=privacy,
+    secure=secure,
+    explain=explain,
+  )
+
+
+CHANNELS = registry.Registry('channel', {'channel': _channel_of})
+
+# The grammar of `make_variant`, for flags.
+VARIANTS = registry.Pair(METHODS, CHANNELS)
+
+
+def make_variant(
+  spec: str, task: types.Task, work: local.LocalWork, **channel: Any
+) -> tuple[_method.Method, _channel.Channel]:
+  """Makes a method and its channel from text.
+
+  Args:
+    spec: 'scaffold', or 'fedavg@channel(compressor=top_k(keep=0.1),
+      error_feedback=True)': a part of `METHODS` and one of `CHANNELS`.
+    task: parameters and loss.
+    work: what a client does.
+    **channel: attributes of `Channel` where the spec says nothing else.
+
+  Returns:
+    The method and the channel, for `federate`.
+
+  Raises:
+    ValueError: if a name or an option is unknown or out of range.
+
+  Example:
+    >>> from jaxdl import networks
+    >>> import jax.numpy as jnp
+    >>> task = networks.regression(
+    ...   networks.logistic_regression(1), jnp.ones((1, 2))
+    ... )
+    >>> method, channel = make_variant(
+    ...   'fedprox@channel(aggregator=median)', task, local.LocalWork()
+    ... )
+    >>> method.name, channel.aggregator
+    ('fedprox', 'median')
+  """
+  first, second = registry.pair(spec, name='algorithm')
+  method = make_method(first, task, work)
+  part = CHANNELS.part('channel' if second is None else second)
+  return method, _channel.Channel(**(channel | part.options))
 
 
 def make_method(
