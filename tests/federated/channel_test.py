@@ -16,7 +16,7 @@ N, D = 6, 3
 
 def _loss(params, batch, *, key=None):
   del key
-  square = jnp.sum((params['w'] - batch['inputs']) ** 2, axis=-1)
+  square = jnp.sum((params['w'][None] - batch['inputs']) ** 2, axis=-1)
   return jnp.sum(batch['mask'] * square) / jnp.sum(batch['mask']) / 2
 
 

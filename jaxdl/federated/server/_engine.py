@@ -90,14 +90,14 @@ def make_exchange(
   m = n if cohort_size is None else cohort_size
   m = checks.integer(m, name='cohort_size', low=1)
   channel = _channel.as_channel(channel)
-  wire = channel.wire(m, num_groups=method.num_groups)
-  f = wire.num_byzantine
   if channel.privacy is not None and method.told:
     raise ValueError(
       f'privacy={channel.privacy!r} covers messages alone, but {method.name} '
       f'also reads {", ".join(method.told)} of every client: choose another '
       'algorithm.'
     )
+  wire = channel.wire(m, num_groups=method.num_groups)
+  f = wire.num_byzantine
 
   def one_params(params):
     if method.num_groups is None:
