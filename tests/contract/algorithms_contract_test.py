@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from absl.testing import absltest, parameterized
 
-from jaxdl import decentralized, federated
+from jaxdl import decentralized, federated, local
 from jaxdl.core import clients as clients_lib, registry, types
 
 N, B, D = 8, 2, 3
@@ -77,6 +77,19 @@ _MONNA = functools.partial(
 )  # fmt: skip
 
 
+def _federated(spec, label=None, channel=None, **facts):
+  """A case of `federated.METHODS`, two steps on each batch."""
+  work = local.LocalWork(optax.sgd(0.1), num_steps=2)
+
+  def make(clients, channel=channel):
+    return federated.make_algorithm(
+      spec, TASK, clients, work=work, channel=channel
+    )
+
+  one = functools.partial(make, channel=None)
+  return Case(label or spec, make, one=one, **({'masks': True} | facts))
+
+
 def _over(spec, **facts):
   """A case of `decentralized.ALGORITHMS`; one client has no link."""
 
@@ -105,6 +118,31 @@ CASES = (
     'centralized_sgd',
     lambda clients: federated.centralized_sgd(TASK, optimizer=optax.adam(0.1)),
     spreads=False,
+  ),
+  _federated('fedavg'),
+  _federated('fedopt(learning_rate=0.1)'),
+  _federated('fedsgd(momentum=0.9)'),
+  _federated('fednova'),
+  _federated('scaffold'),
+  _federated('feddyn'),
+  _federated('mime'),
+  _federated('mime_lite'),
+  _federated('q_fedavg'),
+  _federated('agnostic'),
+  _federated('apfl'),
+  _federated('ditto'),
+  _federated('ifca'),
+  _federated('local_only'),
+  _federated(
+    'scaffold', 'scaffold_attacked',
+    federated.Channel(
+      aggregator='nnm+median', attack='alie(scale=1.0)', num_byzantine=2,
+      explain=True,
+    ),
+  ),
+  _federated(
+    'fedavg', 'fedavg_private',
+    federated.Channel(privacy='adaptive(count_noise=1.0)', secure='pairwise'),
   ),
   _over('gossip_sgd'),
   _over('gossip_sgd(order=combine_then_adapt)@base'),

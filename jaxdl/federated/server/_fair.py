@@ -141,7 +141,7 @@ def agnostic(
     return params, moved
 
   return base._replace(
-    init=lambda params, n: jnp.full((n,), 1 / n),
+    init=lambda params, n: jnp.full((n,), 1 / n, jnp.float32),
     train=train,
     absorb=absorb,
     weigh=weigh,
