@@ -66,10 +66,9 @@ class Config(problems.FederatedConfig):
     low=0,
   )
   compressor: str | None = knob(
-    None, 'Makes messages small.', registry=compression.COMPRESSORS
-  )
-  error_feedback: bool = knob(
-    False, 'Whether clients send later what compression took.'
+    None,
+    'Makes messages small; ef+... sends later what it took.',
+    registry=compression.MESSENGERS,
   )
   privacy: str | None = knob(
     None, 'Clips and blurs updates.', registry=privacy_lib.MECHANISMS
@@ -98,8 +97,6 @@ class Config(problems.FederatedConfig):
         f'attack={self.attack} needs num_byzantine >= 1 of num_clients='
         f'{self.num_clients}.'
       )
-    if self.error_feedback and self.compressor is None:
-      raise ValueError('error_feedback needs a compressor: give --compressor.')
     self.work()
 
   def work(self) -> local.LocalWork:
@@ -136,7 +133,6 @@ def build(config: Config) -> runner.Experiment:
         attack=config.attack,
         num_byzantine=adversaries,
         compressor=config.compressor,
-        error_feedback=config.error_feedback,
         privacy=config.privacy,
         secure=config.secure,
       )
