@@ -15,6 +15,7 @@ FLOORS = {
   'plots': 1,
   'aggregators': 2,
   'attacks': 2,
+  'coding': 2,
   'compression': 2,
   'data': 2,
   'experiment': 2,
