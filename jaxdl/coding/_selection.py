@@ -177,7 +177,7 @@ def select(
     >>> rng = np.random.default_rng(0)
     >>> delays = _delays.gilbert_elliott_delays(rng, 16, 40)
     >>> select(candidates('gc', 16), delays, 100, load_slope=1.0).text
-    'gc(1)'
+    'gc(2)'
 
   Source: Krishnan et al. 2023 (https://arxiv.org/abs/2211.13802), selection of
   parameters.
