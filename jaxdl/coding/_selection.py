@@ -138,17 +138,15 @@ def estimated_times(
     ValueError: if shapes or numbers are wrong.
   """
   jobs = checks.integer(num_jobs, name='num_jobs', low=1)
-  out = np.zeros(len(schemes))
-  for delay in sorted({s.delay for s in schemes}):
-    places = [i for i, s in enumerate(schemes) if s.delay == delay]
-    group = [schemes[i] for i in places]
-    found = _delays.check_delays(delays, group[0].num_workers, delay + 1)
-    probed = found.shape[1] - delay
-    totals = _simulation.total_times(group, found, probed, **options)
-    # SR-SGC needs its last rounds only where something is repeated.
-    more = np.array([delay if s.name == 'm_sgc' else 0 for s in group])
-    out[places] = totals / (probed + more) * (jobs + more)
-  return out
+  if not schemes:
+    raise ValueError('schemes is empty: name at least one.')
+  longest = max(s.delay for s in schemes)
+  found = _delays.check_delays(delays, schemes[0].num_workers, longest + 1)
+  totals = _simulation.probe_times(schemes, found, **options)
+  delay = np.array([s.delay for s in schemes])
+  # SR-SGC needs its last rounds only where something is repeated.
+  more = np.where([s.name == 'm_sgc' for s in schemes], delay, 0)
+  return totals / (found.shape[1] - delay + more) * (jobs + more)
 
 
 def select(

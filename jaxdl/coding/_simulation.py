@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """How long jobs take: rounds, deadlines and waits, without any gradient."""
 
-import collections
 import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import chex
 import numpy as np
@@ -104,14 +104,9 @@ def simulate(
   coding, where the authors' code has < s.
   """
   jobs = _check(num_jobs, mu, load_slope, probe_load, wait_policy)
-  need = jobs + scheme.delay
-  delays = _delays.check_delays(delays, scheme.num_workers, need)
-  shift = _shift([scheme], load_slope, probe_load)
-  _check_shift(delays[:, :need], shift)
-  rounds = list(_rounds([scheme], delays, jobs, mu, shift, wait_policy))
-  durations, waited, late = (
-    np.array([r[i][0] for r in rounds]) for i in range(3)
-  )
+  delays = _delays.check_delays(delays, scheme.num_workers, jobs + scheme.delay)
+  ask = _Question(delays, mu, load_slope, probe_load, wait_policy)
+  durations, waited, late = (x[:, 0] for x in ask.rounds([scheme], [jobs]))
   if scheme.name == 'no_wait':
     arrived, done = ~late[:jobs], np.arange(jobs)
   else:
@@ -160,21 +155,26 @@ def total_times(
     [15.0, 6.0, 6.0]
   """
   jobs = _check(num_jobs, mu, load_slope, probe_load, wait_policy)
-  out = np.zeros(len(schemes))
-  groups: dict[tuple, list[int]] = {}
-  for i, s in enumerate(schemes):
-    same = (s.name, s.model, s.num_workers, s.burst_length, s.window)
-    # Groups of workers differ in size.
-    groups.setdefault((*same, s.code == 'repetition' and i), []).append(i)
-  for places in groups.values():
-    group = [schemes[i] for i in places]
-    need = jobs + group[0].delay
-    found = _delays.check_delays(delays, group[0].num_workers, need)
-    shift = _shift(group, load_slope, probe_load)
-    _check_shift(found[:, :need], shift)
-    rounds = _rounds(group, found, jobs, mu, shift, wait_policy)
-    out[places] = sum(r[0] for r in rounds)
-  return out
+  longest = max((s.delay for s in schemes), default=0)
+  n = schemes[0].num_workers if schemes else 1
+  delays = _delays.check_delays(delays, n, jobs + longest)
+  ask = _Question(delays, mu, load_slope, probe_load, wait_policy)
+  return ask.totals(schemes, [jobs] * len(schemes))
+
+
+def probe_times(
+  schemes: Sequence[Scheme],
+  delays: np.ndarray,
+  *,
+  mu: float = 1.0,
+  load_slope: float = 0.0,
+  probe_load: float = 0.0,
+  wait_policy: str = 'all',
+) -> np.ndarray:
+  """As `total_times`, each scheme with as many jobs as fit into the delays."""
+  _check(1, mu, load_slope, probe_load, wait_policy)
+  ask = _Question(delays, mu, load_slope, probe_load, wait_policy)
+  return ask.totals(schemes, [delays.shape[1] - s.delay for s in schemes])
 
 
 def _check(num_jobs, mu, load_slope, probe_load, wait_policy):
@@ -186,110 +186,180 @@ def _check(num_jobs, mu, load_slope, probe_load, wait_policy):
   return jobs
 
 
-def _shift(group, load_slope, probe_load):
-  """Seconds that the load of each scheme adds."""
-  return np.array([load_slope * (float(s.load) - probe_load) for s in group])
+class _Question(NamedTuple):
+  """What is asked about schemes."""
+
+  delays: np.ndarray
+  mu: float
+  load_slope: float
+  probe_load: float
+  wait_policy: str
+
+  def totals(self, schemes, jobs):
+    """Seconds of each scheme with its number of jobs."""
+    out = np.zeros(len(schemes))
+    groups: dict[tuple, list[int]] = {}
+    for i, s in enumerate(schemes):
+      # Groups of workers differ in size.
+      alone = i if s.model == 'groups' else -1
+      groups.setdefault((s.name, s.model, alone), []).append(i)
+    for places in groups.values():
+      group = [schemes[i] for i in places]
+      durations, *_ = self.rounds(group, [jobs[i] for i in places])
+      out[places] = durations.sum(axis=0)
+    return out
+
+  def rounds(self, group, jobs):
+    """Durations [R, C], put off [R, C] and late workers [R, C, n].
+
+    All schemes of the group have the same name and model.
+    """
+    loads = np.array([float(s.load) for s in group])
+    shift = self.load_slope * (loads - self.probe_load)
+    least = self.delays.min() + shift.min()
+    if least <= 0:
+      raise ValueError(
+        f'probe_load leaves {least:.3g} s for the fastest worker: delays at '
+        'this load must exceed load_slope * probe_load.'
+      )
+    if group[0].window == 1:
+      return _independent(self, group, jobs, shift)
+    return _windowed(self, group, np.asarray(jobs), shift)
 
 
-def _check_shift(delays, shift):
-  if delays.min() + shift.min() <= 0:
-    raise ValueError(
-      f'probe_load leaves {delays.min() + shift.min():.3g} s for the fastest '
-      'worker: delays at this load must exceed load_slope * probe_load.'
-    )
+def _independent(ask, group, jobs, shift):
+  """Rounds that do not depend on the ones before, all at once.
 
-
-def _rounds(group, delays, jobs, mu, shift, wait_policy):
-  """Yields durations [C], waited [C] and late workers [C, n] of each round.
-
-  All schemes of the group have the same name, model, B and W. What is compared
-  with a delay is another delay, or the deadline less the shift.
+  What is compared with a delay is another delay, or the deadline less the
+  shift.
   """
-  first = group[0]
-  n, b, w = first.num_workers, first.burst_length, first.window
-  few = np.array([s.tolerance for s in group])
-  # Distinct late workers in a window; no_wait lets all be late.
-  quota = np.array([s.num_stragglers for s in group])
-  repeats = first.name == 'sr_sgc'
-  span = w + b - 1 if first.model == 'arbitrary' else w
-  none = np.zeros((len(group), n), bool)
-  past = collections.deque([none] * (span - 1), maxlen=span - 1)
-  missing = collections.deque([none] * b, maxlen=b)
-  wait = _wait_for_all if wait_policy == 'all' else _wait_until_fine
-  for r in range(jobs + first.delay):
-    d = delays[:, r]
-    busy, here = none, ~none
+  d = ask.delays[:, : max(jobs)].T  # [R, n].
+  n = d.shape[1]
+  fastest, slowest = d.min(axis=1)[:, None], d.max(axis=1)[:, None]
+  deadline = fastest + ask.mu * (fastest + shift)
+  if group[0].model == 'groups':
+    size = group[0].tolerance + 1
+    groups = d.reshape(len(d), -1, size).min(axis=2)
+    end = groups.max(axis=1)[:, None]
+  else:
+    # The first that may be late is waited for, if it is.
+    ordered = np.pad(np.sort(d, axis=1), ((0, 0), (1, 0)))
+    end = ordered[:, [n - s.num_stragglers for s in group]]
+  if ask.wait_policy == 'all':
+    end = np.where(end <= deadline, deadline, np.inf)
+  end = np.maximum(end, deadline)
+  late = d[:, None] > end[..., None] if len(group) == 1 else None
+  return np.minimum(end, slowest) + shift, end > deadline, late
+
+
+def _windowed(ask, group, jobs, shift):
+  """Rounds that depend on the patterns before.
+
+  Few workers are late, so that patterns are looked at in few columns.
+  """
+  first, count, n = group[0], len(group), len(ask.delays)
+  rows = np.arange(count)
+  of = lambda name: np.array([getattr(s, name) for s in group])
+  burst, few, delay = of('burst_length'), of('tolerance'), of('delay')
+  quota = of('num_stragglers')
+  arbitrary, repeats = first.model == 'arbitrary', first.name == 'sr_sgc'
+  span = of('window') + (burst - 1 if arbitrary else 0)
+  # How often who was late in the window, and long enough ago.
+  seen = np.zeros((count, n), np.int16)
+  banned = np.zeros((count, n), np.int16)
+  past = np.zeros((span.max(), count, n), bool)
+  missing = np.zeros((burst.max(), count, n), bool)
+  num_missing = np.zeros((burst.max(), count), int)
+  num_rounds = int((jobs + delay).max())
+  durations = np.zeros((num_rounds, count))
+  waited = np.zeros((num_rounds, count), bool)
+  patterns = np.zeros((num_rounds, count, n), bool) if count == 1 else None
+  for r in range(num_rounds):
+    d = ask.delays[:, r]
+    fastest, slowest = np.full(count, d.min()), np.full(count, d.max())
+    active = r < jobs + delay
+    again, here = np.zeros(count, bool), None
     if repeats:
-      busy = _deliveries.repeaters(missing[0], few)
-      here = here if r < jobs else busy
-    fastest = np.where(here, d, np.inf).min(axis=1)
-    slowest = np.where(here, d, -np.inf).max(axis=1)
-    idle = ~here.any(axis=1)
-    fastest[idle] = slowest[idle] = 1.0
-    deadline = fastest + mu * (fastest + shift)
-    late = here & (d > deadline[:, None])
-    if first.model == 'groups':
-      end = _wait_for_groups(d, late, deadline, few[0], wait_policy)
-    else:
-      end = wait(d, late, deadline, quota, *_window(past, first, none))
-      if repeats:
-        # A round without repeats may miss s results for good.
-        light = wait(d, late, deadline, few, none, none)
-        end = np.where(busy.any(axis=1), end, np.minimum(end, light))
-    kept = late & (d > end[:, None])
-    yield (
-      np.where(idle, 0.0, np.minimum(np.maximum(end, deadline), slowest))
-      + np.where(idle, 0.0, shift),
-      (late & ~kept).any(axis=1),
-      kept,
-    )
-    counted = kept
+      # Who repeats a job, and who takes part at all.
+      old = (r - burst) % len(missing)
+      again = num_missing[old, rows] > few
+      busy = _busy(missing[old, rows], few, again)
+      over = r >= jobs
+      if over.any():
+        active = ~over | again
+        here = busy | ~over[:, None]
+        fastest = np.where(here, d, np.inf).min(axis=1, initial=d.max())
+        slowest = np.where(here, d, 0.0).max(axis=1, initial=d.min())
+    deadline = fastest + ask.mu * (fastest + shift)
+    cols = np.flatnonzero(d > deadline.min())
+    cols = cols[np.argsort(-d[cols], kind='stable')]
+    some = d[cols]
+    late = some > deadline[:, None]
+    if here is not None:
+      late &= here[:, cols]
+    # When the round ends.
+    before = seen[:, cols] > 0
+    ban = seen[:, cols] >= burst[:, None] if arbitrary else banned[:, cols] > 0
+    spare = quota - _count(seen > 0)
+    wait = _wait_for_all if ask.wait_policy == 'all' else _wait_until_fine
+    end = wait(some, late, spare, late & ~before, late & ban)
     if repeats:
-      missing.append((kept | busy) if r < jobs else none)
-      light = ~busy.any(axis=1) & (kept.sum(axis=1) <= few)
-      counted = kept & ~light[:, None]
-    past.append(counted)
+      # A round without repeats may miss s results for good.
+      light = wait(some, late, few, late, late & False)
+      end = np.where(again, end, np.minimum(end, light))
+    end = np.maximum(end, deadline)
+    kept = late & (some > end[:, None])
+    durations[r] = np.where(active, np.minimum(end, slowest) + shift, 0.0)
+    waited[r] = active & (end > deadline)
+    if patterns is not None:
+      patterns[r][:, cols] = kept
+    if repeats:
+      lost = busy
+      lost[:, cols] |= kept
+      lost[over] = False
+      missing[r % len(missing)] = lost
+      num_missing[r % len(missing)] = _count(lost)
+      kept = kept & (again | (kept.sum(axis=1) > few))[:, None]
+    # The window moves on.
+    seen -= past[(r + 1 - span) % len(past), rows]
+    if not arbitrary:
+      banned -= past[(r + 1 - span) % len(past), rows]
+    past[r % len(past)] = False
+    past[r % len(past)][:, cols] = kept
+    seen[:, cols] += kept
+    if not arbitrary:
+      banned += past[(r + 1 - burst) % len(past), rows]
+  return durations, waited, patterns
 
 
-def _window(past, scheme, none):
-  """Who was late in the window, and who must not be late again: bool[C, n]."""
-  seen, banned = none, none
-  if scheme.model == 'arbitrary':
-    if past:
-      times = np.sum(past, axis=0)
-      seen, banned = times > 0, times >= scheme.burst_length
-    return seen, banned
-  for age, pattern in enumerate(reversed(past), start=1):
-    seen = seen | pattern
-    if age >= scheme.burst_length:
-      banned = banned | pattern
-  return seen, banned
+def _busy(missing, few, again):
+  """Who repeats a job, bool[C, n]; columns where nothing is missing are few."""
+  busy = np.zeros_like(missing)
+  cols = np.flatnonzero(missing[again].any(axis=0))
+  if len(cols):
+    busy[:, cols] = _deliveries.repeaters(missing[:, cols], few)
+  return busy
 
 
-def _wait_for_all(d, late, deadline, quota, seen, banned):
+def _count(flags):
+  """Sums bool[C, n] over workers; faster than `sum`, and as exact."""
+  ones = np.ones(flags.shape[1], np.float32)
+  return (flags.astype(np.float32) @ ones).astype(int)
+
+
+def _wait_for_all(some, late, spare, new, banned):
   """When rounds end [C]: at the deadline if the pattern conforms, or never."""
-  del d
-  fine = ~(late & banned).any(axis=1) & ((late | seen).sum(axis=1) <= quota)
-  return np.where(fine, deadline, np.inf)
+  del some, late
+  fine = ~banned.any(axis=1) & (new.sum(axis=1) <= spare)
+  return np.where(fine, 0.0, np.inf)
 
 
-def _wait_until_fine(d, late, deadline, quota, seen, banned):
+def _wait_until_fine(some, late, spare, new, banned):
   """When rounds end [C]: as soon as those who are still late conform."""
-  must = np.where(late & banned, d, -np.inf).max(axis=1)
+  del late
+  must = np.where(banned, some, 0.0).max(axis=1, initial=0.0)
   # Of those who are new in the window, the slowest may stay away.
-  order = np.argsort(-d, kind='stable')
-  new = np.cumsum((late & ~seen)[:, order], axis=1)
-  spare = quota - seen.sum(axis=1)
-  over = new == spare[:, None] + 1
-  first = d[order][over.argmax(axis=1)]
-  too_many = np.where(over.any(axis=1), first, -np.inf)
-  return np.maximum(deadline, np.maximum(must, too_many))
-
-
-def _wait_for_groups(d, late, deadline, tolerance, wait_policy):
-  """When rounds end [C]: as soon as one worker of each group is there."""
-  fastest = d.reshape(-1, tolerance + 1).min(axis=1).max()
-  if wait_policy == 'conform':
-    return np.maximum(deadline, fastest)
-  groups = late.reshape(len(late), -1, tolerance + 1)
-  return np.where(groups.all(axis=2).any(axis=1), np.inf, deadline)
+  first = np.where(
+    np.cumsum(new, axis=1) == spare[:, None] + 1, new * some, 0.0
+  )
+  return np.maximum(must, first.max(axis=1, initial=0.0))
