@@ -50,12 +50,19 @@ from jaxdl.coding._loads import (
   load_m_sgc,
   load_sr_sgc,
 )
-from jaxdl.coding._plans import SELECTIONS, Plan, Selection, plan_run
+from jaxdl.coding._plans import (
+  SELECTIONS,
+  Plan,
+  Selection,
+  plan_run,
+  small_selection,
+)
 from jaxdl.coding._schemes import (
   SCHEMES,
   Scheme,
   m_sgc_assignment,
   make_scheme,
+  small_scheme,
 )
 from jaxdl.coding._selection import (
   candidates,
@@ -111,5 +118,7 @@ __all__ = [
   'plan_run',
   'select',
   'simulate',
+  'small_scheme',
+  'small_selection',
   'total_times',
 ]

@@ -55,6 +55,25 @@ SELECTIONS = registry.Registry(
 )
 
 
+def small_selection(spec: str) -> str:
+  """Lets a probe take ten rounds at most, for short runs.
+
+  Args:
+    spec: a part of `SELECTIONS`.
+
+  Returns:
+    The part.
+
+  Example:
+    >>> small_selection('probe(80)'), small_selection('hindsight')
+    ('probe(num_rounds=10)', 'hindsight')
+  """
+  rounds = SELECTIONS.value(spec, 'num_rounds')
+  if rounds is None or rounds <= 10:
+    return spec
+  return SELECTIONS.changed(spec, num_rounds=10)
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
   """Runs that follow one another, as one sequence of J jobs.
@@ -109,6 +128,16 @@ class Plan:
       parts.append(start + run.job_done_s)
       start += run.total_s
     return np.concatenate(parts)
+
+  def summary(self) -> dict[str, float | str]:
+    """Returns what to report: the scheme that was found, times and waits."""
+    return {
+      'found': self.scheme.text,
+      'load': float(self.scheme.load),
+      'total_s': self.total_s,
+      'wait_outs': self.num_wait_outs,
+      'late_per_round': self.stragglers_per_round,
+    }
 
   def place(self, job: int) -> tuple[int, int]:
     """Returns the run of a job, by number, and the job's number in it."""

@@ -292,6 +292,25 @@ def make_scheme(spec: str, num_workers: int) -> Scheme:
   return SCHEMES.make(spec, num_workers=num_workers)
 
 
+def small_scheme(spec: str) -> str:
+  """Lowers the stragglers of a scheme, for runs with eight workers.
+
+  Args:
+    spec: a part of `SCHEMES`.
+
+  Returns:
+    The part with three at most.
+
+  Example:
+    >>> small_scheme('gc(15)'), small_scheme('m_sgc(1, 2)')
+    ('gc(num_stragglers=3)', 'm_sgc(1, 2)')
+  """
+  most = SCHEMES.value(spec, 'num_stragglers')
+  if most is None or most <= 3:
+    return spec
+  return SCHEMES.changed(spec, num_stragglers=3)
+
+
 def _check_closed(name, **numbers):
   missing = [k for k, v in numbers.items() if v is None]
   if missing:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several models that take turns, trained on gradients that were decoded."""
 
+import functools
 from typing import Any
 
 import jax
@@ -75,9 +76,10 @@ def coded_training(
     change, opt = optimizer.update(gradient, opt, params)
     return optax.apply_updates(params, change), opt
 
-  def start(params):
-    """The state of the optimizer, of parameters in float64."""
-    return optimizer.init(params)
+  @functools.cache
+  def shape():
+    """The structure of the state of the optimizer."""
+    return jax.tree.structure(jax.eval_shape(optimizer.init, like))
 
   def host(tree):
     return [np.asarray(x) for x in jax.tree.leaves(tree)]
@@ -86,7 +88,7 @@ def coded_training(
     drawn = [task.init(jax.random.fold_in(key, m)) for m in range(models)]
     leaves = [[x.astype(np.float64) for x in host(p)] for p in drawn]
     with jax.enable_x64(True):
-      opts = [host(start(jax.tree.unflatten(tree, x))) for x in leaves]
+      opts = [host(optimizer.init(jax.tree.unflatten(tree, x))) for x in leaves]
     return {'job': 0, 'params': leaves, 'opt': opts}
 
   def step(state, cohort, *, key):
@@ -100,10 +102,9 @@ def coded_training(
     batch = jax.tree.map(lambda x: np.asarray(x)[0], cohort.data)
     with jax.enable_x64(True):
       params = jax.tree.unflatten(tree, state['params'][m])
-      shape = jax.tree.structure(jax.eval_shape(start, params))
       chunks = gradients(params, batch, run.scheme)
       whole, gap = decoded(run, codes[at], chunks, local)
-      opt = jax.tree.unflatten(shape, state['opt'][m])
+      opt = jax.tree.unflatten(shape(), state['opt'][m])
       params, opt = map(host, update(params, opt, whole))
     swap = lambda old, new: [*old[:m], new, *old[m + 1 :]]
     state = {
@@ -185,6 +186,7 @@ def _chunk_gradients(task):
   return gradients
 
 
+@functools.lru_cache(maxsize=64)
 def _places(scheme: _schemes.Scheme, num_examples: int):
   """Which examples chunks hold: int[C, E] and bool[C, E]."""
   ends = scheme.chunk_bounds(num_examples)
