@@ -297,16 +297,27 @@ def _contract(weights, stacked, *, name):
       f'weight; got {n}.'
     )
 
+  traced = isinstance(weights, jax.core.Tracer)
+  w = weights if traced else np.asarray(weights, np.float64)
+
+  @functools.cache
+  def matrix():
+    """Only s + 1 of n weights of a row differ from zero."""
+    from scipy import sparse
+
+    return sparse.csr_array(w)
+
   def leaf(x):
-    if isinstance(x, jax.Array):
-      w = jnp.asarray(weights)
-      if w.ndim == 1:
-        x = jnp.where(trees.expand(w != 0, x), x, 0)
-      return trees.combine(w, x)
-    x, w = np.asarray(x, np.float64), np.asarray(weights, np.float64)
+    if traced or isinstance(x, jax.Array):
+      v = jnp.asarray(weights)
+      if v.ndim == 1:
+        x = jnp.where(trees.expand(v != 0, x), x, 0)
+      return trees.combine(v, x)
+    x = np.asarray(x, np.float64)
+    flat, shape = x.reshape(n, -1), x.shape[1:]
     if w.ndim == 1:
       used = np.flatnonzero(w)
-      x, w = x[used], w[used]
-    return np.tensordot(w, x, axes=1)
+      return np.einsum('i,ij->j', w[used], flat[used]).reshape(shape)
+    return (matrix() @ flat).reshape(len(w), *shape)
 
   return jax.tree.map(leaf, stacked)

@@ -71,10 +71,7 @@ def coded_training(
   tree = jax.tree.structure(like)
   gradients = _chunk_gradients(task)
 
-  @jax.jit
-  def update(params, opt, gradient):
-    change, opt = optimizer.update(gradient, opt, params)
-    return optax.apply_updates(params, change), opt
+  update = _update(optimizer)
 
   @functools.cache
   def shape():
@@ -157,6 +154,19 @@ def decoded(
   return whole, float(gap / largest) if largest else 0.0
 
 
+@functools.lru_cache(maxsize=8)
+def _update(optimizer):
+  """One step of an optimizer; the same program for all schemes and seeds."""
+
+  @jax.jit
+  def run(params, opt, gradient):
+    change, opt = optimizer.update(gradient, opt, params)
+    return optax.apply_updates(params, change), opt
+
+  return run
+
+
+@functools.lru_cache(maxsize=8)
 def _chunk_gradients(task):
   """Gradients of all chunks of a batch, as shares of its mean."""
 
