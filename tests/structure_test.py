@@ -136,6 +136,7 @@ class StructureTest(parameterized.TestCase):
 
 
 HEAVY = {
+  'jaxdl.coding': ('flax', 'scipy.optimize', 'matplotlib'),
   'jaxdl.core': ('flax', 'scipy.optimize', 'matplotlib', 'networkx'),
   'jaxdl.experiment': ('flax', 'scipy.optimize', 'matplotlib', 'orbax'),
   'jaxdl.mixing': ('flax', 'scipy.optimize', 'matplotlib'),

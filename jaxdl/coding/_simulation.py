@@ -145,7 +145,8 @@ def total_times(
   Raises:
     ValueError: if shapes or numbers are wrong.
 
-  Cost: about 0.3 s for 350 candidates of 64 workers over 200 rounds.
+  Cost: some tenths of a second for 460 candidates of 64 workers and 200
+  rounds.
 
   Example:
     >>> schemes = [_schemes.make_scheme(f'gc({s})', 4) for s in range(3)]
@@ -274,6 +275,7 @@ def _windowed(ask, group, jobs, shift):
   durations = np.zeros((num_rounds, count))
   waited = np.zeros((num_rounds, count), bool)
   patterns = np.zeros((num_rounds, count, n), bool) if count == 1 else None
+  busy = over = np.zeros((count, n), bool)
   for r in range(num_rounds):
     d = ask.delays[:, r]
     fastest, slowest = np.full(count, d.min()), np.full(count, d.max())
