@@ -6,11 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from absl.testing import absltest, parameterized
+from reference import fedjax_models
 
 from jaxdl import local
 from jaxdl.core import types
 from jaxdl.federated import server
-from reference import fedjax_models
 
 N, SIZE, SIZES, RATE = 8, 12, (5, 3), 0.1
 
