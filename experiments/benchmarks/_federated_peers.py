@@ -81,7 +81,8 @@ def fedjax(setting):
   ]
   keys = jax.random.split(jax.random.PRNGKey(0), len(sets))
   clients = [
-    (b'%d' % k, data, key) for k, (data, key) in enumerate(zip(sets, keys))
+    (b'%d' % k, data, key)
+    for k, (data, key) in enumerate(zip(sets, keys, strict=True))
   ]
   algorithms = {
     'fedavg': fed_avg.federated_averaging(grad_fn, sgd(rate), sgd(1.0), hparams)
