@@ -12,11 +12,13 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxdl.core import checks, layers
+from jaxdl.core import bits, checks, layers
 from jaxdl.core.types import Network
 from jaxdl.networks import _as_network, _statistics
 
 MASK_SCORES = ('raw', 'abs')
+# Counted at once: columns, and rows whose number fits into a byte.
+_LANES, _DEPTH = 128, 255
 
 
 def num_kept(size: int, keep: float) -> int:
@@ -48,8 +50,8 @@ def topk_mask(scores: chex.Array, keep: float) -> chex.Array:
   """Marks the largest scores, exactly `num_kept` of them.
 
   No sort: a threshold that separates the entries is searched between the
-  extremes, by interpolation of ranks and bisection of the numbers' bits in
-  turn. Where none exists because entries are equal, those of higher index are
+  extremes, by interpolation of ranks and, every third time, bisection of the
+  numbers' bits. Where none exists because entries are equal, those of higher index are
   kept, which is what a stable ascending argsort puts last. NaN counts as larger
   than infinity, zeros of both signs are equal.
 
@@ -64,7 +66,7 @@ def topk_mask(scores: chex.Array, keep: float) -> chex.Array:
     ValueError: if `keep` is out of range or there is no entry.
     TypeError: if the scores are no floating-point numbers.
 
-  Cost: some 8 passes over the scores, 64 at worst; no gradient.
+  Cost: some 10 passes over the scores, 100 at worst; no gradient.
 
   Example:
     >>> topk_mask(jnp.array([0.3, -0.2, 0.9, 0.1]), 0.5).tolist()
@@ -86,7 +88,7 @@ def topk_mask(scores: chex.Array, keep: float) -> chex.Array:
     return jnp.ones(scores.shape, bool)
   wide = jnp.promote_types(scores.dtype, jnp.float32)
   values = scores.astype(wide).reshape(-1)
-  keys = _ordered_bits(values)
+  keys = bits.ordered_bits(values)
   low, below, high = _threshold(keys, dropped, wide)
   exact = below == dropped
   # Of entries equal to `low`, the first `dropped - below` go as well.
@@ -96,24 +98,19 @@ def topk_mask(scores: chex.Array, keep: float) -> chex.Array:
   return kept.reshape(scores.shape)
 
 
-def _ordered_bits(values):
-  """Signed integers in the order of the numbers; NaN last."""
-  bits = jnp.finfo(values.dtype).bits
-  whole = jnp.int32 if bits == 32 else jnp.int64
-  values = jnp.where(values == 0, jnp.zeros_like(values), values)
-  values = jnp.where(jnp.isnan(values), jnp.full_like(values, jnp.nan), values)
-  raw = jax.lax.bitcast_convert_type(values, whole)
-  return jnp.where(raw < 0, raw ^ jnp.iinfo(whole).max, raw)
-
-
-def _of_bits(keys, dtype):
-  raw = jnp.where(keys < 0, keys ^ jnp.iinfo(keys.dtype).max, keys)
-  return jax.lax.bitcast_convert_type(raw, dtype)
-
-
 def _threshold(keys, dropped, dtype):
   """Key t with `dropped` keys below it; else the largest with fewer below."""
   size = keys.shape[0]
+  width = _LANES * min(_DEPTH, -(-size // _LANES))
+  # Filled up with the largest key, which is below no pivot.
+  filled = jnp.pad(
+    keys, (0, -size % width), constant_values=jnp.iinfo(keys.dtype).max
+  ).reshape(-1, width // _LANES, _LANES)
+
+  def count_below(pivot):
+    # Sums of bytes down the columns: on CPU twice as fast as those of int32.
+    small = jnp.sum(filled < pivot, axis=1, dtype=jnp.uint8)
+    return jnp.sum(small, dtype=jnp.int32)
 
   def middle(low, high):
     # No overflow, whatever the signs.
@@ -121,14 +118,17 @@ def _threshold(keys, dropped, dtype):
 
   def search(carry):
     low, below, high, under, turn = carry
-    left, right = _of_bits(low, dtype), _of_bits(high - 1, dtype)
+    left, right = (
+      bits.of_ordered_bits(low, dtype),
+      bits.of_ordered_bits(high - 1, dtype),
+    )
     share = (dropped - below).astype(dtype) / (under - below).astype(dtype)
     guess = left + share * (right - left)
-    usable = (turn % 2 == 0) & jnp.isfinite(guess)
-    guess = _ordered_bits(jnp.where(usable, guess, 0))
+    usable = (turn % 3 != 2) & jnp.isfinite(guess)
+    guess = bits.ordered_bits(jnp.where(usable, guess, 0))
     pivot = jnp.where(usable, guess, middle(low, high))
     pivot = jnp.clip(pivot, low + 1, high - 1)
-    count = jnp.sum(keys < pivot, dtype=jnp.int32)
+    count = count_below(pivot)
     down = count > dropped
     return (
       jnp.where(down, low, pivot),

@@ -188,7 +188,7 @@ def rank_learning(
       )
       for k, v in out.params.items()
     }
-    steps = _num_steps(count, size, epochs)
+    steps = num_steps(count, size, epochs)
     return positions, jnp.sum(out.losses) / jnp.maximum(steps, 1)
 
   axes = (None, None, None, None, None, 0, 0, 0)
@@ -198,7 +198,7 @@ def rank_learning(
     clients.check(cohort, why='M voters, then C advisors, absent ones masked')
     train_key, attack_key = jax.random.split(key)
     ids, present = cohort.client_ids, cohort.mask
-    data, real = _examples(cohort)
+    data, real = examples(cohort)
     voters = present & (jnp.arange(rows) < rows - advisors)
     malicious = present & (ids < bad)
     counts = jnp.sum(real, axis=1, dtype=jnp.int32)
@@ -208,7 +208,7 @@ def rank_learning(
       scores_of(state),
       old,
       decay ** state.round.astype(jnp.float32),
-      _num_steps(jnp.max(counts), size, epochs),
+      num_steps(jnp.max(counts), size, epochs),
       data,
       real,
       keys.client_keys(train_key, ids),
@@ -229,10 +229,10 @@ def rank_learning(
       order = _rankings.rank_edges(rule(sent, voters))
       ranking[k] = jnp.where(jnp.any(voters), order, state.ranking[k])
       new = _rankings.reputations(ranking[k])
-      spread.append(_mean(_rules.footrules(work, new), honest))
+      spread.append(mean(_rules.footrules(work, new), honest))
       moved.append(_rules.footrules(old[k][None], new)[0])
     metrics = {
-      'loss': _mean(losses, honest & (counts > 0)),
+      'loss': mean(losses, honest & (counts > 0)),
       'num_malicious': jnp.sum(voters & malicious, dtype=jnp.int32),
       'spread': sum(spread) / len(spread),
       'moved': sum(moved) / len(moved),
@@ -245,17 +245,17 @@ def rank_learning(
   return checks.algorithm(init, step, params, state=RankState)
 
 
-def _num_steps(count, batch_size, num_epochs):
+def num_steps(count, batch_size, num_epochs):
   """Batches of a client with so many examples."""
   return -(-num_epochs * count // batch_size)
 
 
-def _mean(values, mask):
+def mean(values, mask):
   total = jnp.sum(jnp.where(mask, values, 0.0))
   return total / jnp.maximum(jnp.sum(mask, dtype=total.dtype), 1.0)
 
 
-def _examples(cohort):
+def examples(cohort):
   """Data without their mask, and which are real; none of absent clients."""
   data = cohort.data
   if not isinstance(data, dict) or not {k for k in data if k != 'mask'}:
