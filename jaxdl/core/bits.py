@@ -15,7 +15,8 @@ def ordered_bits(values: chex.Array) -> chex.Array:
     values: f32 or f64[...].
 
   Returns:
-    i32 or i64[...]: zeros of both signs are equal, NaN is the largest.
+    i32 or i64[...]: numbers below the smallest normal one, and zeros of both
+    signs, are equal, NaN is the largest.
 
   Example:
     >>> ordered_bits(jnp.array([-1.0, 0.0])).tolist()
@@ -23,10 +24,14 @@ def ordered_bits(values: chex.Array) -> chex.Array:
   """
   bits = jnp.finfo(values.dtype).bits
   whole = jnp.int32 if bits == 32 else jnp.int64
-  values = jnp.where(values == 0, jnp.zeros_like(values), values)
-  values = jnp.where(jnp.isnan(values), jnp.full_like(values, jnp.nan), values)
-  raw = jax.lax.bitcast_convert_type(values, whole)
-  return jnp.where(raw < 0, raw ^ jnp.iinfo(whole).max, raw)
+  of = lambda x: jax.lax.bitcast_convert_type(jnp.asarray(x, dtype), whole)
+  dtype, most = values.dtype, jnp.iinfo(whole).max
+  raw = of(values)
+  size = raw & most
+  # Told by their bits, so that every device agrees on them.
+  raw = jnp.where(size < of(jnp.finfo(dtype).tiny), 0, raw)
+  raw = jnp.where(size > of(jnp.inf), of(jnp.nan), raw)
+  return jnp.where(raw < 0, raw ^ most, raw)
 
 
 def of_ordered_bits(

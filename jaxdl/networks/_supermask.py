@@ -51,9 +51,9 @@ def topk_mask(scores: chex.Array, keep: float) -> chex.Array:
 
   No sort: a threshold that separates the entries is searched between the
   extremes, by interpolation of ranks and, every third time, bisection of the
-  numbers' bits. Where none exists because entries are equal, those of higher index are
-  kept, which is what a stable ascending argsort puts last. NaN counts as larger
-  than infinity, zeros of both signs are equal.
+  numbers' bits. Where none exists because entries are equal, those of higher
+  index are kept, which is what a stable ascending argsort puts last. NaN counts
+  as larger than infinity, zeros of both signs are equal.
 
   Args:
     scores: f[...], floating point.
