@@ -9,7 +9,8 @@ notebook, in `experiment.train`:
     algorithm = federated.robust_sgd(problem.task, 'nnm+krum', 10, ...)
     state, history = experiment.train(algorithm, problem, num_rounds=100, ...)
 
-- `classification`: labeled examples dealt to clients by any partition.
+- `classification`: labeled examples dealt to clients by any partition;
+  `for_network` gives them to another network.
 - `functions`: maps between functions, solved or read; `Functions.problem` gives
   them to a network. Flows are learned as `time_steps`.
 - `mixtures`: labeled examples that clients draw by mixtures of classes;
@@ -24,7 +25,11 @@ notebook, in `experiment.train`:
 - `vectors`: a vector per client, to be averaged.
 """
 
-from jaxdl.problems._classification import ClassificationConfig, classification
+from jaxdl.problems._classification import (
+  ClassificationConfig,
+  classification,
+  for_network,
+)
 from jaxdl.problems._feature_layers import (
   LAYER_TASKS,
   LayerComparison,
@@ -127,6 +132,7 @@ __all__ = [
   'classification',
   'closed_form',
   'fit_table',
+  'for_network',
   'for_task',
   'functions',
   'interpolation_rows',

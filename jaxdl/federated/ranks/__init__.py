@@ -11,6 +11,8 @@ layer, a permutation of the edges, and `rank_learning` counts.
 - `sparse_reputations`, `communication_bits`: sending the top only, and what
   that costs.
 - `sample_minority`: who votes, redrawn until most of them are honest.
+- `averaging` of whole models under attack, to compare with; `make_method` reads
+  `METHODS`: 'frl(sparse=0.5)@trimmed', 'fedavg@multi_krum'.
 """
 
 from jaxdl.federated.ranks._attacks import (
@@ -20,7 +22,16 @@ from jaxdl.federated.ranks._attacks import (
   rank_reversal,
   swap_halves,
 )
+from jaxdl.federated.ranks._baselines import AVERAGING_RULES, averaging
 from jaxdl.federated.ranks._learning import RankState, rank_learning
+from jaxdl.federated.ranks._methods import (
+  METHOD_SPECS,
+  METHODS,
+  SERVER_RULES,
+  Method,
+  check_method,
+  make_method,
+)
 from jaxdl.federated.ranks._rankings import (
   check_rankings,
   communication_bits,
@@ -41,15 +52,23 @@ from jaxdl.federated.ranks._rules import (
 from jaxdl.federated.ranks._samples import num_malicious, sample_minority
 
 __all__ = [
+  'AVERAGING_RULES',
+  'METHODS',
+  'METHOD_SPECS',
+  'Method',
   'RANK_ATTACKS',
   'RANK_RULES',
   'RankState',
+  'SERVER_RULES',
   'as_rank_attack',
   'as_rank_rule',
+  'averaging',
   'borda',
+  'check_method',
   'check_rankings',
   'communication_bits',
   'footrules',
+  'make_method',
   'median',
   'num_malicious',
   'random_rank',

@@ -136,7 +136,7 @@ def rank_learning(
     num_advisors, name='num_advisors', low=0, high=rows - 1
   )
   _rankings.num_sent(1, top_fraction)
-  shapes = _score_shapes(task)
+  shapes = score_shapes(task)
   for layer, x in shapes.items():
     _rankings.check_overflow(rows - advisors, x.size, layer)
 
@@ -275,7 +275,7 @@ def examples(cohort):
   return rest, real.astype(bool) & cohort.mask[:, None]
 
 
-def _score_shapes(task):
+def score_shapes(task):
   """Shapes of the scores by layer."""
   params = jax.eval_shape(task.init, jax.random.key(0))
   scores = params.get('trained') if isinstance(params, dict) else None
