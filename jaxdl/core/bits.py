@@ -5,7 +5,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxdl.core import checks
+# Sorted as pairs, whose program is smaller.
+_FEW = 1024
 
 
 def ordered_bits(values: chex.Array) -> chex.Array:
@@ -53,10 +54,10 @@ def of_ordered_bits(
 def argsort(x: chex.Array) -> chex.Array:
   """Sorts a vector, ascending; equal entries keep their order, NaN is last.
 
-  On CPU, entries of 32 bits or fewer are sorted in passes: each packs as many
-  bits of an entry as fit beside its place into one integer. XLA sorts such
-  integers four times as fast as pairs (12 800 entries, two passes: 1.5 against
-  3.0 ms).
+  On CPU, more than 1024 entries of 32 bits at most are sorted in passes: each
+  packs as many bits of an entry as fit beside its place into one integer. XLA
+  sorts such integers four times as fast as pairs (12 800 entries, two passes:
+  1.5 against 3.0 ms).
 
   Args:
     x: f[n] or an integer dtype of 32 bits at most.
@@ -79,8 +80,8 @@ def argsort(x: chex.Array) -> chex.Array:
     keys = ordered_bits(x)
   else:
     keys = x.astype(jnp.int32) if x.dtype.itemsize < 4 else x
-  n = checks.integer(x.shape[0], name='n', low=0)
-  small = keys.dtype == jnp.int32 and 1 < n <= 1 << 24
+  n = x.shape[0]
+  small = keys.dtype == jnp.int32 and _FEW < n <= 1 << 24
   if jax.default_backend() != 'cpu' or not small:
     return jnp.argsort(keys, stable=True).astype(jnp.int32)
   width = (n - 1).bit_length()

@@ -17,6 +17,8 @@ from jaxdl.core.types import Network
 from jaxdl.networks import _as_network, _statistics
 
 MASK_SCORES = ('raw', 'abs')
+# Sorted, whose program is smaller.
+_FEW = 256
 # Counted at once: columns, and rows whose number fits into a byte.
 _LANES, _DEPTH = 128, 255
 
@@ -49,11 +51,12 @@ def num_kept(size: int, keep: float) -> int:
 def topk_mask(scores: chex.Array, keep: float) -> chex.Array:
   """Marks the largest scores, exactly `num_kept` of them.
 
-  No sort: a threshold that separates the entries is searched between the
-  extremes, by interpolation of ranks and, every third time, bisection of the
-  numbers' bits. Where none exists because entries are equal, those of higher
-  index are kept, which is what a stable ascending argsort puts last. NaN counts
-  as larger than infinity, zeros of both signs are equal.
+  Without a sort (but for few entries): a threshold that separates the entries
+  is searched between the extremes, by interpolation of ranks and, every third
+  time, bisection of the numbers' bits. Where none exists because entries are
+  equal, those of higher index are kept, which is what a stable ascending
+  argsort puts last. NaN counts as larger than infinity, zeros of both signs are
+  equal.
 
   Args:
     scores: f[...], floating point.
@@ -89,6 +92,10 @@ def topk_mask(scores: chex.Array, keep: float) -> chex.Array:
   wide = jnp.promote_types(scores.dtype, jnp.float32)
   values = scores.astype(wide).reshape(-1)
   keys = bits.ordered_bits(values)
+  if size <= _FEW:
+    order = jnp.argsort(keys, stable=True)
+    kept = jnp.zeros(size, bool).at[order[dropped:]].set(True)
+    return kept.reshape(scores.shape)
   low, below, high = _threshold(keys, dropped, wide)
   exact = below == dropped
   # Of entries equal to `low`, the first `dropped - below` go as well.

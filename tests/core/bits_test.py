@@ -29,17 +29,17 @@ class BitsTest(parameterized.TestCase):
       self.assertGreater(nan, keys.max())
 
   @parameterized.product(
-    case=['normal', 'ties', 'special', 'counts', 'one', 'many'],
+    case=['normal', 'ties', 'special', 'counts', 'few', 'many'],
     vmapped=[False, True],
   )
   def test_argsort_is_numpys_stable_one(self, case, vmapped):
     rng = np.random.default_rng(0)
     x = {
-      'normal': rng.normal(size=300).astype(np.float32),
-      'ties': rng.integers(-2, 3, size=257).astype(np.float32),
-      'special': SPECIAL.astype(np.float32),
-      'counts': rng.integers(-(2**31), 2**31, size=100).astype(np.int32),
-      'one': np.ones(1, np.float32),
+      'normal': rng.normal(size=3000).astype(np.float32),
+      'ties': rng.integers(-2, 3, size=1500).astype(np.float32),
+      'special': rng.choice(SPECIAL, 1200).astype(np.float32),
+      'counts': rng.integers(-(2**31), 2**31, size=1100).astype(np.int32),
+      'few': rng.choice(SPECIAL, 30).astype(np.float32),
       # Three passes.
       'many': rng.integers(0, 9, size=70_000).astype(np.float32),
     }[case]

@@ -25,19 +25,20 @@ def by_sorting(scores, keep):
 
 class TopkMaskTest(parameterized.TestCase):
   @parameterized.product(
-    case=['normal', 'ties', 'equal', 'special', 'far', 'wide'],
+    case=['normal', 'ties', 'equal', 'special', 'far', 'wide', 'few'],
     keep=[0.01, 0.3, 0.5, 0.9, 1.0],
   )
   def test_equals_a_stable_sort(self, case, keep):
     rng = np.random.default_rng(1)
     x = {
-      'normal': rng.normal(size=(11, 13)),
-      'ties': rng.integers(-1, 2, size=(11, 13)),
-      'equal': np.zeros((11, 13)),
+      'normal': rng.normal(size=(23, 29)),
+      'ties': rng.integers(-1, 2, size=(23, 29)),
+      'equal': np.zeros((23, 29)),
       'special': rng.choice(
-        [np.nan, np.inf, -np.inf, -0.0, 0.0, 2.0], (11, 13)
+        [np.nan, np.inf, -np.inf, -0.0, 0.0, 2.0], (23, 29)
       ),
-      'far': rng.normal(size=(11, 13)) ** 21,
+      'far': rng.normal(size=(23, 29)) ** 21,
+      'few': rng.choice([np.nan, 1.0, 0.0, -0.0, 3.0], (5, 7)),
       # More than the bytes of one block can count.
       'wide': rng.normal(size=40_000),
     }[case].astype(np.float32)
