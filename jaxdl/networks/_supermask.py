@@ -234,7 +234,7 @@ def supermask(
     keep: share of each kernel's edges that count, in (0, 1] (static), k in the
       paper.
     mask_scores: 'raw' keeps the largest scores, 'abs' the largest in size
-      (static).
+      (static), as the code of Mozaffari et al. does where their text does not.
 
   Returns:
     A `Network` with parameters {'frozen', 'trained'}: the network's own, and

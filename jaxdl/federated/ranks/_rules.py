@@ -68,8 +68,9 @@ def trimmed(
   Args:
     reputations: i32[U, n].
     mask: bool[U].
-    share: of the voters that is left out, rounded down, in [0, 1); those of the
-      largest footrules, of equal ones the last.
+    share: of the voters that is left out, in [0, 1), read to three decimals;
+      their number is rounded down. Those of the largest footrules go, of equal
+      ones the last.
 
   Returns:
     i32[n].
