@@ -96,7 +96,10 @@ def rank_learning(
     TypeError: if a part is of another kind.
 
   Cost: per client a training of the masked network and a sort of every layer;
-    clients keep i32[M, n]. Over devices, one sum of i32[n] per layer.
+    clients keep i32[M, n]. On CPU clients run one by one unless `chunk` says
+    otherwise (20 clients with 14,800 edges: 68 against 128 ms side by side,
+    where searches of thresholds wait for each other). Over devices, one sum of
+    i32[n] per layer.
 
   Example:
     >>> from jaxdl import networks
@@ -192,7 +195,10 @@ def rank_learning(
     return positions, jnp.sum(out.losses) / jnp.maximum(steps, 1)
 
   axes = (None, None, None, None, None, 0, 0, 0)
-  trained = clients.map(client, in_axes=axes)
+  one_by_one = clients.chunk is None and jax.default_backend() == 'cpu'
+  trained = clients.replace(chunk=1 if one_by_one else clients.chunk).map(
+    client, in_axes=axes
+  )
 
   def step(state, cohort, *, key):
     clients.check(cohort, why='M voters, then C advisors, absent ones masked')
