@@ -14,6 +14,9 @@ Networks, all channel-last:
 - `resnet18`: with group or batch normalization.
 - `transformer_lm`: a causal language model on tokens [B, L], e.g. bytes, made
   of `causal_attention`.
+- `frl_lenet`, `conv8`: without biases.
+- `supermask` freezes the weights of any of them and learns which to keep, by
+  the masks of `topk_mask`.
 - `make_network` builds one of `NETWORKS` by name, with options:
   'resnet18(norm=batch)'; `residual_mlp` is the fully connected relative.
 - `from_linen`, `from_nnx` adapt flax modules (tasks take modules as they are,
@@ -51,6 +54,7 @@ plain evaluation, which needs less memory.
 
 from jaxdl.networks import features, functional
 from jaxdl.networks._as_network import as_network
+from jaxdl.networks._bias_free import conv8, frl_lenet
 from jaxdl.networks._convolutional import (
   fedjax_emnist_cnn,
   lenet,
@@ -72,6 +76,12 @@ from jaxdl.networks._statistics import (
   training_outputs,
   with_statistics,
 )
+from jaxdl.networks._supermask import (
+  masked_weights,
+  num_kept,
+  supermask,
+  topk_mask,
+)
 from jaxdl.networks._tasks import classification, regression
 from jaxdl.networks._transformer import (
   causal_attention,
@@ -90,10 +100,12 @@ __all__ = [
   'as_network',
   'causal_attention',
   'classification',
+  'conv8',
   'features',
   'fedjax_emnist_cnn',
   'from_linen',
   'from_nnx',
+  'frl_lenet',
   'functional',
   'has_statistics',
   'kernel_variances',
@@ -101,16 +113,20 @@ __all__ = [
   'lenet',
   'logistic_regression',
   'make_network',
+  'masked_weights',
   'max_pool',
   'mlp',
   'monna_cifar_cnn',
   'monna_mnist_cnn',
+  'num_kept',
   'recalibrate',
   'regression',
   'residual_mlp',
   'resnet18',
   'split_statistics',
   'statistics_surrogate',
+  'supermask',
+  'topk_mask',
   'training_outputs',
   'transformer_lm',
   'with_kernel_init',

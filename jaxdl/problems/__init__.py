@@ -9,7 +9,8 @@ notebook, in `experiment.train`:
     algorithm = federated.robust_sgd(problem.task, 'nnm+krum', 10, ...)
     state, history = experiment.train(algorithm, problem, num_rounds=100, ...)
 
-- `classification`: labeled examples dealt to clients by any partition.
+- `classification`: labeled examples dealt to clients by any partition;
+  `for_network` gives them to another network.
 - `clients`: labeled examples that clients hold, some of whom are drawn for a
   round; natural clients, tests of their own.
 - `functions`: maps between functions, solved or read; `Functions.problem` gives
@@ -26,7 +27,11 @@ notebook, in `experiment.train`:
 - `vectors`: a vector per client, to be averaged.
 """
 
-from jaxdl.problems._classification import ClassificationConfig, classification
+from jaxdl.problems._classification import (
+  ClassificationConfig,
+  classification,
+  for_network,
+)
 from jaxdl.problems._feature_layers import (
   LAYER_TASKS,
   LayerComparison,
@@ -132,6 +137,7 @@ __all__ = [
   'clients',
   'closed_form',
   'fit_table',
+  'for_network',
   'for_task',
   'functions',
   'interpolation_rows',

@@ -13,8 +13,9 @@ import numpy as np
 import optax
 from absl.testing import absltest, parameterized
 
-from jaxdl import decentralized, federated, local
+from jaxdl import decentralized, federated, local, networks
 from jaxdl.core import clients as clients_lib, registry, types
+from jaxdl.federated import ranks
 
 N, B, D = 8, 2, 3
 
@@ -28,6 +29,20 @@ def _loss(params, batch, *, key=None):
 
 TASK = types.Task(
   lambda key: {'w': jax.random.normal(key, (D,))}, _loss, lambda p, b: {}
+)
+
+
+# Scores of a layer whose weights never change.
+SCORES = types.Task(
+  lambda key: {
+    'frozen': {'w': jnp.arange(1.0, D + 1)},
+    'trained': {'w': jax.random.normal(key, (D,))},
+  },
+  lambda p, batch, key=None: _loss(
+    {'w': networks.masked_weights(p['frozen']['w'], p['trained']['w'], 0.5)},
+    batch,
+  ),
+  lambda p, b: {},
 )
 
 
@@ -143,6 +158,14 @@ CASES = (
   _federated(
     'fedavg', 'fedavg_private',
     federated.Channel(privacy='adaptive(count_noise=1.0)', secure='pairwise'),
+  ),
+  Case(
+    'rank_learning',
+    lambda clients: ranks.rank_learning(
+      SCORES, clients, optimizer=optax.sgd(0.1, momentum=0.9),
+      attack='rank_reversal', num_malicious=1,
+    ),
+    masks=True,
   ),
   _over('gossip_sgd'),
   _over('gossip_sgd(order=combine_then_adapt)@base'),
@@ -294,7 +317,8 @@ class AlgorithmsContractTest(parameterized.TestCase):
   def test_params_say_whether_they_are_per_client(self, case):
     algorithm, _, _ = _program(case)
     state = jax.eval_shape(algorithm.init, jax.random.key(0))
-    shape = jax.eval_shape(algorithm.params, state)['w'].shape
+    shape = jax.eval_shape(algorithm.params, state)
+    shape = shape.get('trained', shape)['w'].shape
     want = (N - case.absent, D) if algorithm.per_client else (D,)
     self.assertEqual(shape, want)
 
