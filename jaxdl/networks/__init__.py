@@ -14,6 +14,8 @@ Networks, all channel-last:
 - `resnet18`: with group or batch normalization.
 - `transformer_lm`: a causal language model on tokens [B, L], e.g. bytes, made
   of `causal_attention`.
+- `conv_embedding`: the four-block encoder of few-shot learning. Encoders give a
+  vector per example and are the `EMBEDDINGS` of `make_embedding`.
 - `make_network` builds one of `NETWORKS` by name, with options:
   'resnet18(norm=batch)'; `residual_mlp` is the fully connected relative.
 - `from_linen`, `from_nnx` adapt flax modules (tasks take modules as they are,
@@ -42,7 +44,9 @@ exactly. `training_outputs` is what a loss of your own should call.
 
 Tasks. `classification` and `regression` turn a network into a `Task` on
 batches `{'inputs', 'labels', 'mask'}`; `language_modeling` predicts tokens, all
-or only those that name a class.
+or only those that name a class; `episodic` tells the classes of an episode
+apart, `{'support', 'query'}`, by distance (`prototypical_logits`,
+`squared_distances`).
 
 On CPU, training mode computes convolutions as matrix products, whose gradients
 are fast inside loops and with one kernel per client; keep `train=False` for
@@ -58,6 +62,16 @@ from jaxdl.networks._convolutional import (
   monna_mnist_cnn,
 )
 from jaxdl.networks._dense import logistic_regression, mlp, residual_mlp
+from jaxdl.networks._embeddings import (
+  EMBEDDINGS,
+  conv_embedding,
+  make_embedding,
+)
+from jaxdl.networks._episodic import (
+  episodic,
+  prototypical_logits,
+  squared_distances,
+)
 from jaxdl.networks._kernels import kernel_variances, with_kernel_init
 from jaxdl.networks._layers import Conv, Dense
 from jaxdl.networks._linen import BatchNorm, from_linen, max_pool
@@ -85,11 +99,14 @@ __all__ = [
   'BatchNorm',
   'Conv',
   'Dense',
+  'EMBEDDINGS',
   'KERNEL_INITS',
   'NETWORKS',
   'as_network',
   'causal_attention',
   'classification',
+  'conv_embedding',
+  'episodic',
   'features',
   'fedjax_emnist_cnn',
   'from_linen',
@@ -100,6 +117,7 @@ __all__ = [
   'language_modeling',
   'lenet',
   'logistic_regression',
+  'make_embedding',
   'make_network',
   'max_pool',
   'mlp',
@@ -110,6 +128,7 @@ __all__ = [
   'residual_mlp',
   'resnet18',
   'split_statistics',
+  'squared_distances',
   'statistics_surrogate',
   'training_outputs',
   'transformer_lm',
