@@ -74,8 +74,8 @@ def load_dataset(
   Args:
     spec: a part of `DATASETS`, e.g. 'synthetic(num_features=3)'. `digits`,
       `breast_cancer`, `wine`, `diabetes` come with scikit-learn; `synthetic`,
-      `linear_regression`, `synthetic_images`, `skewed_logistic` and `glyphs` are
-      drawn; the others are read from local files.
+      `linear_regression`, `synthetic_images`, `skewed_logistic` and `glyphs`
+      are drawn; the others are read from local files.
     data_dir: folder of the files (for `npz` the file itself); unused
       otherwise.
     seed: chooses the split of bundled sets and draws the synthetic ones;

@@ -123,6 +123,7 @@ __all__ = [
   'mlp',
   'monna_cifar_cnn',
   'monna_mnist_cnn',
+  'prototypical_logits',
   'recalibrate',
   'regression',
   'residual_mlp',

@@ -123,7 +123,7 @@ def episodic(network: Network, example_inputs: chex.ArrayTree) -> Task:
   def init(key):
     return network.init(key, example_inputs)
 
-  def errors(support, query, shapes):
+  def errors(shapes, support, query):
     (ways, shots), (_, queries) = shapes
     logits = prototypical_logits(support.reshape(ways, shots, -1), query)
     labels = jnp.repeat(jnp.arange(ways), queries)
@@ -141,12 +141,12 @@ def episodic(network: Network, example_inputs: chex.ArrayTree) -> Task:
       )
       outputs.append(embedded)
       more = more + 0.5 * surrogate
-    value = errors(*outputs, shapes)['loss']
+    value = errors(shapes, *outputs)['loss']
     return value + jnp.asarray(more).astype(value.dtype)
 
   def evaluate(params, batch):
     flat, shapes = _unpack(batch)
-    return errors(*(network.apply(params, x) for x in flat), shapes)
+    return errors(shapes, *[network.apply(params, x) for x in flat])
 
   return Task(init, loss, evaluate)
 

@@ -10,6 +10,8 @@ notebook, in `experiment.train`:
     state, history = experiment.train(algorithm, problem, num_rounds=100, ...)
 
 - `classification`: labeled examples dealt to clients by any partition.
+- `episodes`: an embedding learned from few-shot episodes of clients' classes;
+  `reconnaissance` sends clients on missions among new ones, with it.
 - `functions`: maps between functions, solved or read; `Functions.problem` gives
   them to a network. Flows are learned as `time_steps`.
 - `mixtures`: labeled examples that clients draw by mixtures of classes;
@@ -25,6 +27,7 @@ notebook, in `experiment.train`:
 """
 
 from jaxdl.problems._classification import ClassificationConfig, classification
+from jaxdl.problems._episodes import episodes, reconnaissance
 from jaxdl.problems._feature_layers import (
   LAYER_TASKS,
   LayerComparison,
@@ -126,6 +129,7 @@ __all__ = [
   'check_equation',
   'classification',
   'closed_form',
+  'episodes',
   'fit_table',
   'for_task',
   'functions',
@@ -138,6 +142,7 @@ __all__ = [
   'operator_clients',
   'pretrained',
   'quadratics',
+  'reconnaissance',
   'rollout_rows',
   'scaled',
   'scaled_examples',

@@ -108,6 +108,7 @@ def sample_episode(
   the turns are those of Hendryx et al. 2021 (https://arxiv.org/abs/2109.00150).
   """
   keys.check_key(key)
+  table = jax.tree.map(jnp.asarray, table)
   num_classes = table.count.shape[0]
   ways = checks.integer(ways, name='ways', low=1, high=num_classes)
   shots = checks.integer(shots, name='shots', low=1)

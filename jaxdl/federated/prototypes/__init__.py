@@ -22,7 +22,7 @@ and nobody trains in the field.
   `upper`).
 """
 
-from jaxdl.federated.prototypes._encoder import train_encoder
+from jaxdl.federated.prototypes._encoder import TRAININGS, train_encoder
 from jaxdl.federated.prototypes._field import (
   Field,
   FieldMethod,
@@ -69,6 +69,7 @@ __all__ = [
   'PROTOCOLS',
   'PrototypeMemory',
   'Prototypes',
+  'TRAININGS',
   'accuracy_of',
   'class_distances',
   'class_schedule',

@@ -10,8 +10,9 @@ import numpy as np
 import optax
 
 from jaxdl import data as data_lib, networks
-from jaxdl.core import checks, keys, types
+from jaxdl.core import checks, keys, registry, types
 from jaxdl.data import episodes as episodes_lib
+from jaxdl.local import make_optimizer
 
 # Examples whose statistics are those of the encoder in the end.
 _STATISTICS = 64
@@ -172,3 +173,67 @@ def _scorer(task, validation, sizes, key):
     return jnp.mean(jax.lax.map(one, jax.random.split(key, 10)))
 
   return score
+
+
+def none(
+  network: types.Network, inputs: chex.Array, labels: np.ndarray
+) -> chex.ArrayTree:
+  """Leaves the encoder as it starts, with statistics of some examples."""
+  return train_encoder(
+    network,
+    inputs,
+    labels,
+    key=jax.random.key(0),
+    num_episodes=0,
+    ways=1,
+    shots=1,
+    queries=1,
+  )[0]
+
+
+def episodic(
+  network: types.Network,
+  inputs: chex.Array,
+  labels: np.ndarray,
+  *,
+  episodes: int = 200,
+  ways: int = 20,
+  shots: int = 5,
+  queries: int = 5,
+  optimizer: str = 'adam(0.001)',
+  turned: bool = False,
+  validation: int = 0,
+  patience: int = 20,
+  seed: int = 0,
+) -> chex.ArrayTree:
+  """Trains on episodes; so many last base classes validate."""
+  seed = checks.integer(seed, name='seed', low=0)
+  num_classes = int(np.max(labels)) + 1
+  held = checks.integer(
+    validation, name='validation', low=0, high=num_classes - 1
+  )
+  apart = labels >= num_classes - held
+  return train_encoder(
+    network,
+    inputs[~apart],
+    labels[~apart],
+    key=jax.random.key(seed),
+    num_episodes=episodes,
+    ways=ways,
+    shots=shots,
+    queries=queries,
+    optimizer=make_optimizer(optimizer, num_steps=episodes),
+    num_turns=4 if turned else 1,
+    validation=(inputs[apart], labels[apart] - (num_classes - held))
+    if held
+    else None,
+    patience=patience,
+  )[0]
+
+
+# How an encoder comes about: `make(spec, network, inputs, labels) -> params`.
+TRAININGS = registry.Registry(
+  'training',
+  {'episodic': episodic, 'none': none},
+  given=('network', 'inputs', 'labels'),
+)

@@ -70,7 +70,7 @@ class Head:
 
   def start(self, key: chex.PRNGKey) -> HeadModel:
     """A model that knows nothing; consumes the key."""
-    params = {'head': self.rows(key)}
+    params: dict[str, Any] = {'head': self.rows(key)}
     if self.whole:
       params['body'] = self.field.params
     return HeadModel(params, jnp.zeros((self.field.capacity,), bool))

@@ -316,12 +316,18 @@ def classify(memory: PrototypeMemory, x: chex.Array) -> chex.Array:
 
   Source: Snell et al. 2017 (https://arxiv.org/abs/1703.05175), section 2.2.
   """
-  distances = class_distances(memory, x)
+  check_memory(memory, name='memory')
   if is_concrete(memory.count) and not (np.asarray(memory.count) > 0).any():
     raise ValueError(
       'memory is empty: no class is known, so nothing can be classified; add '
       'examples by update_memory first.'
     )
+  return nearest_known(memory, x)
+
+
+def nearest_known(memory: PrototypeMemory, x: chex.Array) -> chex.Array:
+  """As `classify`, but an empty memory always gives -1."""
+  distances = class_distances(memory, x)
   nearest = jnp.argmin(distances, axis=1).astype(jnp.int32)
   finite = jnp.isfinite(jnp.min(distances, axis=1))
   return jnp.where(finite, nearest, UNKNOWN)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import networks
-from jaxdl.core import checks, registry, trees
+from jaxdl.core import checks, registry
 from jaxdl.federated.prototypes import _field, _heads, _memory, _merging
 from jaxdl.federated.prototypes._field import Field, FieldMethod
 from jaxdl.federated.prototypes._memory import PrototypeMemory
@@ -72,7 +72,7 @@ def protonet(field: Field, *, merge: str = 'exact') -> FieldMethod:
 
   def predict(model):
     memory = model.memory if isinstance(model, Prototypes) else model
-    return _memory.classify(memory, test)
+    return _memory.nearest_known(memory, test)
 
   def num_bytes(known, data):
     met = jax.vmap(lambda d: _field.met_classes(d, capacity))(data)
@@ -270,22 +270,23 @@ def icarl(
       'labels': data['labels'],
       'mask': data['mask'],
     }
-    examples = trees.concatenate(
-      exemplars(state.ids, state.count, model.known), own
-    )
+    kept = exemplars(state.ids, state.count, model.known)
+    examples = {k: jnp.concatenate([kept[k], own[k]]) for k in own}
     old = head.scores(model.params, examples['x'])
     start = _heads.fresh_rows(head, model, row_key)
     errors = _heads.distillation(known, model.known, temperature)
-    params = fit(start, {**examples, 'old': old}, fit_key, errors)
+    examples['old'] = old
+    params = fit(start, examples, fit_key, errors)
     trained = _heads.HeadModel(params, known)
-    kept = _heads.keep_examples(state.ids, state.count, data)
-    return _heads.IcarlModel(trained, *kept), (trained, met)
+    ids, count = _heads.keep_examples(state.ids, state.count, data)
+    return _heads.IcarlModel(trained, ids, count), (trained, met)
 
   def merge(state, messages, data, key):
     merged = _heads.merge_heads(state.model, *messages)
 
     def file(kept, data):
-      return _heads.keep_examples(*kept, data), None
+      ids, count = kept
+      return _heads.keep_examples(ids, count, data), None
 
     (ids, count), _ = jax.lax.scan(file, (state.ids, state.count), data)
     params = refine(
@@ -311,7 +312,7 @@ def icarl(
       mask=kept['mask'],
     )
     features = unit(head.features(params, head.test))
-    return _memory.classify(memory, features)
+    return _memory.nearest_known(memory, features)
 
   size = float(np.prod(np.shape(field.inputs)[1:]))
 
