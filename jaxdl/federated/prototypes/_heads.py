@@ -260,6 +260,8 @@ def merge_heads(
     return jnp.where(jnp.any(active), mean, old)
 
   params = jax.tree.map(average, clients.params, model.params)
+  common = jnp.broadcast_to(model.known[:, None], params['head'].shape)
+  params['head'] = jnp.where(common, params['head'], model.params['head'])
 
   def append(carry, found):
     head, known = carry

@@ -98,7 +98,8 @@ def protonet(field: Field, *, merge: str = 'exact') -> FieldMethod:
 def pixels(field: Field, *, merge: str = 'exact') -> FieldMethod:
   """Prototypes of the examples themselves, without an encoder."""
   return protonet(
-    field._replace(network=networks.pixels(), params={}), merge=merge
+    field._replace(network=networks.EMBEDDINGS.make('pixels'), params={}),
+    merge=merge,
   )
 
 
