@@ -29,7 +29,7 @@ class Config(config_lib.BaseConfig):
   """Knobs of federated reconnaissance; a round is a mission."""
 
   num_rounds: int = knob(
-    24, 'Missions; those after the last example are empty.', low=1, smoke=3
+    22, 'Missions; those after the last example are empty.', low=1, smoke=3
   )
   eval_every: int = knob(1, 'Missions between evaluations.', low=1)
   dataset: str = knob(
@@ -205,6 +205,11 @@ def draw(config: Config, rows, directory):
         rows,
         'overall_accuracy',
         mission | share | {'ylabel': 'Accuracy, all classes'},
+      ),
+      (
+        rows,
+        'base_accuracy',
+        mission | share | {'ylabel': 'Accuracy, base classes'},
       ),
       (
         tested,
