@@ -186,7 +186,8 @@ def reconnaissance(
     The problem, for `prototypes.field_learning`: cohorts hold the examples that
     each client meets, and what is evaluated are predictions of the test
     examples, i32[S, Q]: `overall_accuracy`, over all classes, also those that
-    nobody has met yet. `field` is what methods need. Classes are numbered anew:
+    nobody has met yet, and `base_accuracy` where base classes are known ("eval
+    0" before the first mission). `field` is what methods need. Classes are numbered anew:
     base classes, if they are known, then field classes. The task is that of the
     encoder (`networks.episodic`).
 
@@ -258,7 +259,10 @@ def reconnaissance(
 
   def evaluate(predicted):
     right = np.asarray(predicted) == test_labels
-    return {'overall_accuracy': right.mean(axis=1)}
+    found = {'overall_accuracy': right.mean(axis=1)}
+    if base_memory:
+      found['base_accuracy'] = right[:, is_base[test_labels]].mean(axis=1)
+    return found
 
   return Reconnaissance(
     task=networks.episodic(network, _example(loaded)),

@@ -108,6 +108,15 @@ class ReconnaissanceTest(parameterized.TestCase):
     rows = np.isin(loaded.train_labels, [0, 1, 2, 3, 7, 8, 9])
     np.testing.assert_array_equal(field.inputs, loaded.train_inputs[rows])
     self.assertEqual(field.base_examples.tolist(), list(range(24)))
+    # What is known before the first mission ("eval 0").
+    problem = missions(base_memory=True, num_field=3)
+    method = prototypes.METHODS.make('protonet', field)
+    predicted = method.predict(method.init(jax.random.key(0)))
+    found = problem.evaluate(np.stack([predicted] * 2))
+    base = field.test_labels < 4
+    right = (np.asarray(predicted) == field.test_labels)[base].mean()
+    np.testing.assert_allclose(found['base_accuracy'], [right] * 2)
+    self.assertGreater(right, 0.3)
     # Missions never meet a base class.
     plan = missions(base_memory=True, num_field=3).data
     met = np.asarray(plan['labels'])[np.asarray(plan['mask'])]

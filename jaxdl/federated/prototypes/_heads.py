@@ -247,6 +247,14 @@ def merge_heads(
   Returns:
     The model.
 
+  Example:
+    >>> server = HeadModel({'head': jnp.zeros((2, 1))}, jnp.array([True, False]))
+    >>> met = jnp.array([[True, False], [True, True]])
+    >>> rows = jnp.array([[[1.0], [0.0]], [[3.0], [7.0]]])
+    >>> merged = merge_heads(server, HeadModel({'head': rows}, met), met)
+    >>> merged.params['head'].tolist(), merged.known.tolist()
+    ([[2.0], [7.0]], [True, True])
+
   Source: Hendryx et al. 2021 (https://arxiv.org/abs/2109.00150), the merge of
   their lower baseline, from its code.
   """

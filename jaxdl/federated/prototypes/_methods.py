@@ -17,6 +17,8 @@ from jaxdl.local import make_optimizer
 
 # What iCaRL tests by.
 RULES = ('softmax', 'means')
+# Rows that compete while a head is trained on a mission.
+OUTPUTS = ('known', 'new')
 
 
 class Prototypes(NamedTuple):
@@ -175,8 +177,10 @@ def lower(
   optimizer: str = 'sgd(0.01, momentum=0.9, weight_decay=0.001)',
   epochs: int = 30,
   batch_size: int = 16,
+  outputs: str = 'known',
 ) -> FieldMethod:
-  """A softmax head trained on the mission's examples alone."""
+  """A softmax head trained on the mission's examples; outputs=known, new."""
+  checks.choice(outputs, OUTPUTS, name='outputs')
   head = _heads.Head(field, train)
   fit = _fitter(head, optimizer, epochs, batch_size)
 
@@ -190,7 +194,8 @@ def lower(
       'mask': data['mask'],
     }
     start = _heads.fresh_rows(head, model, row_key)
-    params = fit(start, examples, fit_key, _heads.cross_entropy(known))
+    rows = met if outputs == 'new' else known
+    params = fit(start, examples, fit_key, _heads.cross_entropy(rows))
     own = _heads.HeadModel(params, known)
     return own, (own, met)
 
