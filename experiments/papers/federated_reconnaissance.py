@@ -28,7 +28,8 @@ PAPER = papers.Paper(
 )
 
 REFERENCE = 'protonet(merge=reference)'
-APART = 'lower(outputs=new)'
+# A mission's 75 images are one batch.
+APART = 'lower(outputs=new, batch_size=75)'
 
 
 @functools.cache
@@ -64,7 +65,9 @@ def _say(values):
   return ', '.join(f'{v:.3f}' for v in values)
 
 
-@papers.claim('Merging equals pooling: 0.964 with 100 classes, for every seed.')
+@papers.claim(
+  'Merging equals pooling: about 0.96 with 100 classes, for every seed.'
+)
 def merging_is_pooling(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """After all missions accuracy is that of one pass over all examples."""
   rows = _missions(seeds)
@@ -103,7 +106,7 @@ def encoder_beats_pixels(seeds: tuple[int, ...]) -> tuple[bool, str]:
     _at(rows, m).mean() for m in ('protonet', 'pixels', 'random')
   )
   figure = f'trained {ours:.3f}, pixels {raw:.3f}, untrained {random:.3f}'
-  return min(ours - raw, ours - random) >= 0.15, figure
+  return bool(min(ours - raw, ours - random) >= 0.15), figure
 
 
 @papers.claim('The trained encoder beats raw pixels by 0.25 at one shot.')
@@ -116,14 +119,15 @@ def encoder_beats_pixels_at_one_shot(
     _at(rows, m).mean() for m in ('protonet', 'pixels', 'random')
   )
   figure = f'trained {ours:.3f}, pixels {raw:.3f}, untrained {random:.3f}'
-  return min(ours - raw, ours - random) >= 0.25, figure
+  return bool(min(ours - raw, ours - random) >= 0.25), figure
 
 
 @papers.claim(
   'A head trained on each mission alone falls to 0.41 to 0.55.',
   note='Only if the outputs of old classes do not compete while new ones are '
   'trained; if they do, as a growing softmax classifier has it, only the last '
-  'five classes are ever answered, which the figure shows too.',
+  'five classes are ever answered, which the figure shows too. Batches of 16 '
+  'gave 0.49, 0.63 and 0.49.',
 )
 def sequential_training_forgets(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """At 100 classes 0.35 to 0.6, prototypes on the same features above 0.9."""

@@ -187,9 +187,9 @@ def reconnaissance(
     each client meets, and what is evaluated are predictions of the test
     examples, i32[S, Q]: `overall_accuracy`, over all classes, also those that
     nobody has met yet, and `base_accuracy` where base classes are known ("eval
-    0" before the first mission). `field` is what methods need. Classes are numbered anew:
-    base classes, if they are known, then field classes. The task is that of the
-    encoder (`networks.episodic`).
+    0" before the first mission). `field` is what methods need. Classes are
+    numbered anew: base classes, if they are known, then field classes. The task
+    is that of the encoder (`networks.episodic`).
 
   Raises:
     ValueError: if base and field classes overlap or an option is out of range.

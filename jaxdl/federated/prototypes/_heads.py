@@ -248,7 +248,8 @@ def merge_heads(
     The model.
 
   Example:
-    >>> server = HeadModel({'head': jnp.zeros((2, 1))}, jnp.array([True, False]))
+    >>> known = jnp.array([True, False])
+    >>> server = HeadModel({'head': jnp.zeros((2, 1))}, known)
     >>> met = jnp.array([[True, False], [True, True]])
     >>> rows = jnp.array([[[1.0], [0.0]], [[3.0], [7.0]]])
     >>> merged = merge_heads(server, HeadModel({'head': rows}, met), met)
