@@ -9,7 +9,6 @@ from absl.testing import absltest, parameterized
 from PIL import Image
 
 from experiments import reconnaissance
-from jaxdl.experiment import runner
 
 SMALL = {
   'dataset': 'glyphs(num_classes=10, train_per_class=6, test_per_class=2, '
@@ -95,13 +94,6 @@ class ReconnaissanceTest(parameterized.TestCase):
   def test_overlapping_classes_are_refused_before_anything_is_trained(self):
     with self.assertRaisesRegex(ValueError, 'num_base=4 and num_field=9 over'):
       reconnaissance.build(config_of(num_field=9))
-
-  def test_rows_are_read_back(self):
-    with tempfile.TemporaryDirectory() as folder:
-      path = pathlib.Path(folder) / 'metrics.jsonl'
-      config = config_of(methods=('protonet',), num_rounds=2)
-      rows = reconnaissance.run(config, sinks=[runner.Jsonl(path)]).rows
-      np.testing.assert_equal(runner.read_rows(path), rows)
 
 
 if __name__ == '__main__':
