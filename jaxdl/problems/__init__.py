@@ -13,6 +13,8 @@ notebook, in `experiment.train`:
   `for_network` gives them to another network.
 - `clients`: labeled examples that clients hold, some of whom are drawn for a
   round; natural clients, tests of their own.
+- `episodes`: an embedding learned from few-shot episodes of clients' classes;
+  `reconnaissance` sends clients on missions among new ones, with it.
 - `functions`: maps between functions, solved or read; `Functions.problem` gives
   them to a network. Flows are learned as `time_steps`.
 - `mixtures`: labeled examples that clients draw by mixtures of classes;
@@ -32,6 +34,7 @@ from jaxdl.problems._classification import (
   classification,
   for_network,
 )
+from jaxdl.problems._episodes import episodes, reconnaissance
 from jaxdl.problems._feature_layers import (
   LAYER_TASKS,
   LayerComparison,
@@ -136,6 +139,7 @@ __all__ = [
   'classification',
   'clients',
   'closed_form',
+  'episodes',
   'fit_table',
   'for_network',
   'for_task',
@@ -149,6 +153,7 @@ __all__ = [
   'operator_clients',
   'pretrained',
   'quadratics',
+  'reconnaissance',
   'rollout_rows',
   'scaled',
   'scaled_examples',

@@ -67,6 +67,16 @@ CASES = {
     num_test=3,
     batch_size=2,
   ),
+  'episodes': drawn(
+    problems.episodes,
+    'glyphs(num_classes=12, size=8)',
+    embedding='mlp((), 3)',
+    num_base=8,
+    ways=2,
+    shots=2,
+    queries=2,
+    test_episodes=2,
+  ),
   'functions': functions,
   'text': texts,
 }
@@ -123,6 +133,7 @@ class ProblemsTest(parameterized.TestCase):
   def test_every_builder_is_here(self):
     builders = {
       'classification',
+      'episodes',
       'functions',
       'mixtures',
       'operator_clients',
