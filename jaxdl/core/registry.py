@@ -31,8 +31,10 @@ import ast
 import difflib
 import functools
 import inspect
+import keyword
 import math
 import operator
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -645,9 +647,14 @@ def _read(text: str, name: str, whole: str) -> Part:
   where = f'{name}={_shown(whole)}'
   if text != whole:
     where += f' has {_shown(text)}, which'
-  node = _tree(text, where)
+  # A part may be called as a word of Python is: async.
+  word, *_ = re.split(r'\W', text.strip(), maxsplit=1)
+  reserved = keyword.iskeyword(word)
+  source = text.replace(word, word.capitalize(), 1) if reserved else text
+  node = _tree(source, where)
+  called = lambda found: word if reserved else found
   if isinstance(node, ast.Name):
-    return Part(node.id, (), {}, text)
+    return Part(called(node.id), (), {}, text)
   if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
     raise ValueError(f'{where} is no part: {_HOW}.')
   if any(k.arg is None for k in node.keywords):
@@ -656,10 +663,10 @@ def _read(text: str, name: str, whole: str) -> Part:
   for option in names:
     if names.count(option) > 1:
       raise ValueError(f'{where} gets the option {option!r} twice.')
-  value = lambda x: _value(x, text.strip(), where)
+  value = lambda x: _value(x, source.strip(), where)
   try:
     return Part(
-      node.func.id,
+      called(node.func.id),
       tuple(value(x) for x in node.args),
       {str(k.arg): value(k.value) for k in node.keywords},
       text,
