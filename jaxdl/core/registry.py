@@ -31,7 +31,6 @@ import ast
 import difflib
 import functools
 import inspect
-import keyword
 import math
 import operator
 import re
@@ -44,6 +43,8 @@ from jaxdl.core import checks, kinds
 _MAX_LENGTH = 10_000
 # Of a text in a message.
 _MAX_SHOWN = 200
+# Words of Python that a part may be called all the same.
+_RESERVED = ('async',)
 _OPEN, _CLOSE = '([{', ')]}'
 _NUMBERS = {'inf': math.inf, 'nan': math.nan}
 # Of two plain numbers, such as 1/3.
@@ -203,7 +204,7 @@ def write(name: str, /, *args: Any, **options: Any) -> str:
     "mgno(channels=8, iterations='10,20', padding=zeros)"
   """
   for word in (name, *options):
-    if not _is_word(word):
+    if not _is_word(word) and not (word is name and name in _RESERVED):
       raise ValueError(f'{word!r} is no name of a part or an option.')
   values = [(f'value {i + 1}', v) for i, v in enumerate(args)]
   for label, value in [*values, *options.items()]:
@@ -647,9 +648,8 @@ def _read(text: str, name: str, whole: str) -> Part:
   where = f'{name}={_shown(whole)}'
   if text != whole:
     where += f' has {_shown(text)}, which'
-  # A part may be called as a word of Python is: async.
   word, *_ = re.split(r'\W', text.strip(), maxsplit=1)
-  reserved = keyword.iskeyword(word)
+  reserved = word in _RESERVED
   source = text.replace(word, word.capitalize(), 1) if reserved else text
   node = _tree(source, where)
   called = lambda found: word if reserved else found

@@ -152,8 +152,8 @@ def asynchronous(
     if repeated and jax.tree.leaves(start.own):
       raise ValueError(
         f'{schedule.name} brings two jobs of a client to one aggregation, but '
-        f"{method.name}'s clients remember the job before: choose restart=flush "
-        'or a method without memory at the clients.'
+        f'clients of {method.name} or of the channel remember the job before: '
+        'choose restart=flush or what needs no memory at the clients.'
       )
     shared = method.share(start.params, start.memory)
     if schedule.mixes:

@@ -58,12 +58,29 @@ class _Book:
     """Whether somebody comes back by then."""
     return self.next_tick is not None and self.next_tick <= tick
 
-  def too_late(self, most: int | None) -> bool:
-    """Whether someone under way would be too stale after an aggregation."""
-    if most is None or not self.clock.under_way:
+  def too_late(
+    self, most: int | None, batch: list[_Slot], ready: list[_Slot]
+  ) -> bool:
+    """Whether to go on waiting, lest a message becomes too stale.
+
+    Args:
+      most: largest staleness; None for any.
+      batch: what would be aggregated now.
+      ready: all that is there.
+
+    Returns:
+      Whether somebody who is not in the batch could not be in time any more,
+      if the next aggregations took as many messages, the oldest first.
+    """
+    if most is None:
       return False
-    oldest = min(self.clock.under_way.values())
-    return len(self.rows) + 1 - oldest > most
+    size = max(len(batch), 1)
+    others = [slot.version for slot in ready[len(batch) :]]
+    others = sorted([*others, *self.clock.under_way.values()])
+    turn = len(self.rows) + 1
+    return any(
+      turn + k // size - version > most for k, version in enumerate(others)
+    )
 
   def add(self, tick: int, slots: list[_Slot], *, restart: bool = True) -> None:
     """Aggregates, and lets who waited for it go on."""
@@ -193,8 +210,9 @@ def one_by_one(
   weights: str = 'weight',
   max_staleness: int | None = None,
 ) -> _schedule.Schedule:
-  """Aggregates every message alone as it arrives; of several at once the lowest
-  client first.
+  """Aggregates every message alone, as it arrives.
+
+  Of several that arrive at once the lowest client is first.
 
   Args:
     timing: of N clients.
@@ -202,8 +220,8 @@ def one_by_one(
     importance: f[N], p_i; None for 1 / N.
     weights: 'weight' for p_i over how often the client comes, which exceeds one
       for slow ones; 'identical' for 1, as asynchronous FedAvg is known.
-    max_staleness: the server holds messages back as long as one that is under
-      way would become staler; None never waits.
+    max_staleness: the server holds messages back as long as another one would
+      become staler, and then takes the oldest first; None never waits.
 
   Returns:
     The schedule.
@@ -274,12 +292,24 @@ def _arrivals(
 ):
   """Aggregates the first `size` messages as soon as there are so many."""
   most = _bound(max_staleness)
+  behind = (timing.num_clients - 1) // size
+  if most is not None and most < behind:
+    raise ValueError(
+      f'max_staleness={most} cannot be kept: {timing.num_clients} messages of '
+      f'which {size} {"is" if size == 1 else "are"} used at a time are up to '
+      f'{behind} behind; choose at least that.'
+    )
   book, ready = _Book(timing, horizon), []
   while book.comes_by(book.end):
     tick, client, version = book.clock.pop()
     ready.append(_Slot(client, version))
-    while len(ready) >= size and not book.too_late(most):
-      book.add(tick, sorted(ready[:size]))
+    if most is not None:
+      ready.sort(key=lambda slot: slot.version)
+    while len(ready) >= size:
+      batch = ready[:size]
+      if book.too_late(most, batch, ready):
+        break
+      book.add(tick, sorted(batch))
       del ready[:size]
   return book.schedule(name, weigh, mixes=mixes)
 
@@ -338,7 +368,7 @@ def fedfix(
     while book.comes_by(tick):
       _, client, version = book.clock.pop()
       ready.append(_Slot(client, version))
-    if len(ready) >= least and not book.too_late(most):
+    if len(ready) >= least and not book.too_late(most, ready, ready):
       book.add(tick, sorted(ready))
       ready = []
   return book.schedule('fedfix', weigh)

@@ -205,7 +205,7 @@ def lognormal(
   num_jobs: int = 64,
   drop_rate: float = 0.0,
 ) -> Timing:
-  """exp of a normal per client plus one per job: few are very slow.
+  """Draws exp of a normal per client plus one per job: few are very slow.
 
   Args:
     num_clients: N.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What messages count, so that in the long run clients count what they should."""
+"""What messages count, so that clients count what they should in the end."""
 
 from typing import Any
 
@@ -87,8 +87,8 @@ def aggregation_weights(
   Example:
     >>> aggregation_weights('async', 'weight', [1.0, 0.5]).tolist()
     [1.5, 0.75]
-    >>> aggregation_weights('fedfix', 'weight', [1.0, 0.5], delta_t=0.5).tolist()
-    [1.0, 0.5]
+    >>> aggregation_weights('fedavg', 'weight', [1.0, 0.5]).tolist()
+    [0.5, 0.5]
 
   Source: Fraboni et al. 2023 (https://arxiv.org/abs/2206.10189), section 5.
   """

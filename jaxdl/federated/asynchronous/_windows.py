@@ -93,6 +93,6 @@ def in_windows(
 
 
 def window_ends(schedule: _schedule.Schedule, num_windows: int) -> np.ndarray:
-  """Aggregations done at the end of each of W windows of the horizon, i32[W]."""
+  """Aggregations done at the end of each of W windows, i32[W]."""
   w = num_windows
   return schedule.done_by(schedule.horizon * np.arange(1, w + 1) / w)
