@@ -192,13 +192,14 @@ def fedavg(
   weigh = _weigher('fedavg', weights, timing, importance)
   book = _Book(timing, horizon)
   while book.clock.queue:
-    ready = []
+    last = max(book.clock.queue)[0]
+    if last > book.end:
+      break
+    slots = []
     while book.clock.queue:
-      tick, client, version = book.clock.pop()
-      ready.append(_Slot(client, version))
-      if tick > book.end:
-        return book.schedule('fedavg', weigh)
-    book.add(tick, sorted(ready))
+      _, client, version = book.clock.pop()
+      slots.append(_Slot(client, version))
+    book.add(last, sorted(slots))
   return book.schedule('fedavg', weigh)
 
 
