@@ -72,6 +72,11 @@ class Config(problems.ClassificationConfig):
     200.0, 'Virtual time of the run.', low=0.0, open_low=True, smoke=4.0
   )
   task: str = knob('classification', 'What is learned.', registry=TASKS)
+  dataset: str = knob(
+    'digits(pixels=unit)',
+    'Data set; those of files need --data_dir.',
+    registry=data.DATASETS,
+  )
   partition: str = knob(
     'classes(1, assignment=cyclic)',
     'How training examples are dealt; by default client i has class i.',
@@ -253,7 +258,7 @@ def build(config: Config) -> runner.Experiment:
     algorithms,
     measure=measure,
     extra_rows=shares,
-    plots=(functools.partial(draw, config),),
+    plots=(functools.partial(draw, config, problem.test),),
     table=functools.partial(table, config),
   )
 
@@ -285,9 +290,8 @@ def table(config: Config, rows):
           *(f'{x:.4g}' for x in numbers),
         )
       )
-  last = 'last fifth: mean'
   columns = ['scheme', 'aggregations', 'jobs', 'staleness']
-  return [*columns, f'{name}, {last}', 'std'], cells
+  return [*columns, f'{name} (end)', 'std over time'], cells
 
 
 def tail(rows, scheme, name, *, share=0.2):
@@ -316,11 +320,12 @@ def _metric(config):
   return 'x' if config.is_known else 'train_loss'
 
 
-def draw(config: Config, rows, directory):
+def draw(config: Config, best, rows, directory):
   """Draws loss over virtual time and jobs, and the shares of the clients.
 
   Args:
     config: knobs.
+    best: the optimum of parabolas.
     rows: rows of the run.
     directory: where the pictures go.
 
@@ -331,10 +336,10 @@ def draw(config: Config, rows, directory):
   title = f'{what}: {config.num_clients} clients, times {config.times}'
   if config.num_byzantine:
     title += f', {config.num_byzantine} adversarial'
-  known = config.is_known
-  name = 'error' if known else 'train_loss'
-  look = {'title': title, 'log_y': True}
-  look['ylabel'] = 'Distance to the optimum' if known else 'Loss of the clients'
+  name, known = _metric(config), config.is_known
+  look = {'title': title, 'ylabel': 'Loss of the clients', 'log_y': True}
+  if known:
+    look = {'title': title, 'ylabel': 'x', 'reference': {'optimum': best}}
   time = {'x': 'time', 'xlabel': 'Virtual time'}
   line = functools.partial(plots.lines, rows)
   paths = [

@@ -28,7 +28,8 @@ def parabolas(
 
   Returns:
     The problem. It measures `x`, `error`, the distance to the optimum of the
-    mean, and `loss`, what the mean exceeds its least value by.
+    mean, and `loss`, what the mean exceeds its least value by; `test` is the
+    optimum.
 
   Raises:
     ValueError: if a number is out of range or there are not N of them.
@@ -104,4 +105,5 @@ def parabolas(
     num_clients=n,
     metric='error',
     ylabel='Distance to the optimum',
+    test=best,
   )
