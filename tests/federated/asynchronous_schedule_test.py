@@ -358,6 +358,11 @@ class ScheduleTest(parameterized.TestCase):
       'async', TAU, 0.1,
       'horizon 0.1 ends before the first client returns at 0.2',
     ),
+    ('fedfix(1e-6)', TAU, 100.0, 'holds more than 10000000 aggregations'),
+    (
+      'async', lib.timing([1.0, 2.0], leave=0.5), 9.0,
+      'no client ever returns',
+    ),
     ('fedfix(0.5)', TAU, 0.3, 'ends before the first aggregation at 0.5'),
     ('fedavg', TAU, 0.5, 'horizon 0.5 ends before fedavg aggregates anything'),
     ('async', TAU, -1.0, r'horizon must lie in \(0.0, inf\]; got -1.0'),

@@ -2,13 +2,13 @@
 """When the server aggregates and whom: schemes on an exact clock."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from jaxdl.core import checks, registry
 from jaxdl.federated.asynchronous import (
+  _book,
   _clock,
   _schedule,
   _times,
@@ -17,124 +17,6 @@ from jaxdl.federated.asynchronous import (
 
 RESTARTS = ('flush', 'immediate')
 DISCOUNTS = ('none', 'sqrt')
-# A longer list would fill the memory before anything is trained.
-_MOST = 10_000_000
-
-
-class _Slot(NamedTuple):
-  """A message that an aggregation uses."""
-
-  client: int
-  version: int
-  send: int = _schedule.AFTER
-
-
-class _Book:
-  """Aggregations as they happen."""
-
-  def __init__(self, timing: _times.Timing, horizon: float, *others: float):
-    checks.number(horizon, name='horizon', low=0.0, open_low=True)
-    if not np.isfinite(horizon):
-      raise ValueError(f'horizon must be finite; got {horizon}.')
-    self.clock = _clock.Clock(timing, others)
-    self.horizon = horizon
-    self.end = self.clock.ticks(horizon)
-    self.num_clients = timing.num_clients
-    self.ticks: list[int] = []
-    self.rows: list[list[_Slot]] = []
-    first = self.next_tick
-    if first is None or first > self.end:
-      when = 'ever' if first is None else f'at {self.clock.time(first):g}'
-      raise ValueError(
-        f'horizon {horizon:g} ends before the first client returns {when}.'
-      )
-
-  @property
-  def next_tick(self) -> int | None:
-    """When somebody comes back next, if anybody does."""
-    return self.clock.queue[0][0] if self.clock.queue else None
-
-  def comes_by(self, tick: int) -> bool:
-    """Whether somebody comes back by then."""
-    return self.next_tick is not None and self.next_tick <= tick
-
-  def too_late(
-    self, most: int | None, batch: list[_Slot], ready: list[_Slot]
-  ) -> bool:
-    """Whether to go on waiting, lest a message becomes too stale.
-
-    Args:
-      most: largest staleness; None for any.
-      batch: what would be aggregated now.
-      ready: all that is there.
-
-    Returns:
-      Whether somebody who is not in the batch could not be in time any more,
-      if the next aggregations took as many messages, the oldest first.
-    """
-    if most is None:
-      return False
-    size = max(len(batch), 1)
-    others = [slot.version for slot in ready[len(batch) :]]
-    others = sorted([*others, *self.clock.under_way.values()])
-    turn = len(self.rows) + 1
-    return any(
-      turn + k // size - version > most for k, version in enumerate(others)
-    )
-
-  def add(self, tick: int, slots: list[_Slot], *, restart: bool = True) -> None:
-    """Aggregates, and lets who waited for it go on."""
-    self.ticks.append(tick)
-    self.rows.append(slots)
-    if len(self.rows) > _MOST:
-      raise ValueError(
-        f'horizon {self.horizon:g} holds more than {_MOST} aggregations: '
-        'choose a shorter one.'
-      )
-    if restart:
-      for slot in slots:
-        self.clock.start(slot.client, tick, len(self.rows))
-
-  def schedule(
-    self, name: str, weigh: Callable[..., Any], *, mixes: bool = False
-  ) -> _schedule.Schedule:
-    """Makes arrays of it; `weigh(unweighted schedule) -> f[T, P] or f[N]`."""
-    width = max((len(row) for row in self.rows), default=0)
-    if not width:
-      raise ValueError(
-        f'horizon {self.horizon:g} ends before {name} aggregates anything: '
-        'choose a longer one.'
-      )
-    shape = len(self.rows), width
-    lengths = np.array([len(row) for row in self.rows])
-    mask = np.arange(width) < lengths[:, None]
-    flat = np.array([slot for row in self.rows for slot in row], np.int64)
-    filled = []
-    for column, empty, dtype in (
-      (0, -1, np.int32),
-      (1, -1, np.int32),
-      (2, _schedule.AFTER, np.int8),
-    ):
-      table = np.full(shape, empty, dtype)
-      table[mask] = flat[:, column]
-      filled.append(table)
-    participants, version, sends = filled
-    made = _schedule.Schedule(
-      times=np.array([self.clock.time(t) for t in self.ticks]),
-      participants=participants,
-      mask=mask,
-      version=version,
-      weights=np.zeros(shape),
-      sends=sends,
-      num_clients=self.num_clients,
-      horizon=self.horizon,
-      mixes=mixes,
-      name=name,
-    )
-    weights = np.asarray(weigh(made), np.float64)
-    if weights.ndim == 1:
-      weights = weights[np.where(mask, participants, 0)]
-    return dataclasses.replace(made, weights=np.where(mask, weights, 0.0))
 
 
 def _weigher(scheme, kind, timing, importance, *, counted=False, **options):
@@ -190,7 +72,7 @@ def fedavg(
     The schedule.
   """
   weigh = _weigher('fedavg', weights, timing, importance)
-  book = _Book(timing, horizon)
+  book = _book.Book(timing, horizon)
   while book.clock.queue:
     last = max(book.clock.queue)[0]
     if last > book.end:
@@ -198,7 +80,7 @@ def fedavg(
     slots = []
     while book.clock.queue:
       _, client, version = book.clock.pop()
-      slots.append(_Slot(client, version))
+      slots.append(_book.Slot(client, version))
     book.add(last, sorted(slots))
   return book.schedule('fedavg', weigh)
 
@@ -300,10 +182,10 @@ def _arrivals(
       f'which {size} {"is" if size == 1 else "are"} used at a time are up to '
       f'{behind} behind; choose at least that.'
     )
-  book, ready = _Book(timing, horizon), []
+  book, ready = _book.Book(timing, horizon), []
   while book.comes_by(book.end):
     tick, client, version = book.clock.pop()
-    ready.append(_Slot(client, version))
+    ready.append(_book.Slot(client, version))
     if most is not None:
       ready.sort(key=lambda slot: slot.version)
     while len(ready) >= size:
@@ -359,16 +241,17 @@ def fedfix(
     counted=least > 1 or most is not None,
     delta_t=delta_t,
   )
-  book, ready = _Book(timing, horizon, delta_t), []
+  book, ready = _book.Book(timing, horizon, delta_t), []
   period = int(_clock.fraction(delta_t) * book.clock.per_unit)
   if period > book.end:
     raise ValueError(
       f'horizon {horizon:g} ends before the first aggregation at {delta_t:g}.'
     )
+  book.check_count(book.end // period)
   for tick in range(period, book.end + 1, period):
     while book.comes_by(tick):
       _, client, version = book.clock.pop()
-      ready.append(_Slot(client, version))
+      ready.append(_book.Slot(client, version))
     if len(ready) >= least and not book.too_late(most, ready, ready):
       book.add(tick, sorted(ready))
       ready = []
@@ -441,7 +324,7 @@ def fedbuff(
       f'max_staleness={max_staleness} needs restart=flush: with immediate the '
       'clients do not wait for the server.'
     )
-  book, buffer = _Book(timing, horizon), []
+  book, buffer = _book.Book(timing, horizon), []
   while book.comes_by(book.end):
     tick, client, version = book.clock.pop()
     buffer = [
@@ -450,7 +333,7 @@ def fedbuff(
     ]
     full = len(buffer) + 1 == buffer_size
     send = _schedule.AFTER if full else _schedule.BEFORE
-    buffer.append(_Slot(client, version, send))
+    buffer.append(_book.Slot(client, version, send))
     if full:
       book.add(tick, buffer, restart=False)
       buffer = []
