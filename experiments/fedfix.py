@@ -274,7 +274,7 @@ def table(config: Config, rows):
     Columns and cells; means over the seeds, and over the last fifth of the run
     with the standard deviation there.
   """
-  name = _metric(config)
+  name = _metric(config, rows)
   cells = []
   for scheme in config.schemes:
     found = tail(rows, scheme, name)
@@ -316,8 +316,10 @@ def tail(rows, scheme, name, *, share=0.2):
   return values[:, -max(1, round(share * values.shape[1])) :]
 
 
-def _metric(config):
-  return 'x' if config.is_known else 'train_loss'
+def _metric(config, rows):
+  """What to look at; of models of the clients there is less to say."""
+  names = ('x', 'error') if config.is_known else ('train_loss', 'loss')
+  return names[0] if any(names[0] in r for r in rows) else names[1]
 
 
 def draw(config: Config, best, rows, directory):
@@ -336,9 +338,10 @@ def draw(config: Config, best, rows, directory):
   title = f'{what}: {config.num_clients} clients, times {config.times}'
   if config.num_byzantine:
     title += f', {config.num_byzantine} adversarial'
-  name, known = _metric(config), config.is_known
-  look = {'title': title, 'ylabel': 'Loss of the clients', 'log_y': True}
-  if known:
+  name, known = _metric(config, rows), config.is_known
+  caption = 'Loss of the clients' if name == 'train_loss' else None
+  look = {'title': title, 'ylabel': caption, 'log_y': True}
+  if name == 'x':
     look = {'title': title, 'ylabel': 'x', 'reference': {'optimum': best}}
   time = {'x': 'time', 'xlabel': 'Virtual time'}
   line = functools.partial(plots.lines, rows)

@@ -142,8 +142,8 @@ def unstable_without_periods(seeds: tuple[int, ...]) -> tuple[bool, str]:
 
 @papers.claim(
   'FedFix-.5 with a robust rule keeps learning while the fastest client sends '
-  'its message reversed and enlarged: final accuracy at least 0.85 with the '
-  'median, and not more than 0.5 with the mean.',
+  'its message reversed and enlarged: final accuracy at least 0.9 with the '
+  'median, and at least 0.15 above that with the mean.',
   note='Beyond the paper. Digits dealt evenly. What arrives at once must hold '
   'an honest majority: FedFix-.2 needs min_arrivals for that.',
 )
@@ -160,7 +160,7 @@ def robust_rules_compose(seeds: tuple[int, ...]) -> tuple[bool, str]:
       horizon=100.0,
       num_rounds=10,
     )
-    accuracy = fedfix.tail(rows, 'fedfix(0.5)', 'accuracy')
-    found[rule] = float(accuracy[:, -1].mean())
-  held = found['median'] >= 0.85 and found['mean'] <= 0.5
+    accuracy = fedfix.tail(rows, 'fedfix(0.5)', 'accuracy', share=0.01)
+    found[rule] = float(accuracy.mean())
+  held = found['median'] >= max(0.9, found['mean'] + 0.15)
   return held, ', '.join(f'{rule} {x:.3f}' for rule, x in found.items())

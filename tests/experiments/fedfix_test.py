@@ -79,6 +79,22 @@ class FedFixTest(parameterized.TestCase):
     self.assertEqual(len(columns), len(cells[0]))
     self.assertEqual(cells[0][:3], (config.schemes[0], '5', '5'))
 
+  def test_models_of_the_clients(self):
+    folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
+    config = fedfix.Config(
+      schemes=('fedfix(0.5)',),
+      method='ditto',
+      horizon=1.0,
+      num_rounds=2,
+      workdir=str(folder),
+      **PARABOLAS,
+    )
+    rows = fedfix.run(config).rows
+    self.assertLen(_test(rows, 'fedfix(0.5)', 'mean_error'), 3)
+    _, cells = fedfix.table(config, rows)
+    self.assertLen(cells, 1)
+    self.assertTrue((folder / 'plots' / 'error.png').exists())
+
   @parameterized.parameters(
     ({'schemes': ('fedfix(0)',)}, 'fedfix needs delta_t > 0, got 0'),
     ({'schemes': ('async', 'async')}, 'schemes must differ'),
