@@ -68,7 +68,6 @@ class FedFixTest(parameterized.TestCase):
       schemes=('async(weights=identical)',),
       horizon=3.0,
       num_rounds=3,
-      workdir=str(folder / 'run'),
       **PARABOLAS | {'times': f'trace("{path}")'},
     )
     rows = fedfix.run(config).rows
@@ -86,14 +85,14 @@ class FedFixTest(parameterized.TestCase):
       method='ditto',
       horizon=1.0,
       num_rounds=2,
-      workdir=str(folder),
       **PARABOLAS,
     )
     rows = fedfix.run(config).rows
     self.assertLen(_test(rows, 'fedfix(0.5)', 'mean_error'), 3)
     _, cells = fedfix.table(config, rows)
     self.assertLen(cells, 1)
-    self.assertTrue((folder / 'plots' / 'error.png').exists())
+    names = [p.name for p in fedfix.draw(config, 0.5, rows, folder)]
+    self.assertEqual(names, ['error.png', 'error_over_jobs.png', 'shares.png'])
 
   @parameterized.parameters(
     ({'schemes': ('fedfix(0)',)}, 'fedfix needs delta_t > 0, got 0'),
