@@ -24,6 +24,7 @@ notebook, in `experiment.train`:
   numbers; `with_network` gives them to one network after another,
   `bundled_readout` fits read-outs of random features. `LAYER_TASKS` are
   comparisons of such layers with others.
+- `parabolas`: a parabola per client, in one dimension.
 - `quadratics`: a quadratic per client, whose optimum is known.
 - `text`: prompts for a small pretrained language model.
 - `vectors`: a vector per client, to be averaged.
@@ -78,6 +79,7 @@ from jaxdl.problems._operator_clients import (
   operator_clients,
   spread_over,
 )
+from jaxdl.problems._parabolas import parabolas
 from jaxdl.problems._quadratics import quadratics
 from jaxdl.problems._robust import RULES, RobustConfig
 from jaxdl.problems._scaled_examples import (
@@ -151,6 +153,7 @@ __all__ = [
   'make_sweep',
   'mixtures',
   'operator_clients',
+  'parabolas',
   'pretrained',
   'quadratics',
   'reconnaissance',

@@ -15,7 +15,7 @@ from absl.testing import absltest, parameterized
 
 from jaxdl import decentralized, federated, local, networks
 from jaxdl.core import clients as clients_lib, registry, types
-from jaxdl.federated import ranks
+from jaxdl.federated import asynchronous, ranks, server
 
 N, B, D = 8, 2, 3
 
@@ -117,6 +117,20 @@ def _over(spec, **facts):
   return Case(spec, make, one=one, **({'masks': True} | facts))
 
 
+def _scheduled(clients, spec):
+  n = clients_lib.as_clients(clients).num_clients
+  return asynchronous.asynchronous(
+    server.scaffold(TASK, local.LocalWork('sgd(0.1)', num_steps=2)),
+    clients,
+    asynchronous.make_schedule(spec, np.linspace(1, 0.25, n), horizon=20.0),
+  )
+
+
+def _scheme(spec):
+  """A case of `asynchronous.SCHEMES`."""
+  return Case(spec, functools.partial(_scheduled, spec=spec), masks=True)
+
+
 CASES = (
   Case('robust_sgd', _ATTACKED, one=functools.partial(_robust, rule='mean')),
   Case(
@@ -182,6 +196,8 @@ CASES = (
   _over('push_sum@directed_ring'),
   _over('asynchronous_gossip', spreads=False),
   _over('swarm_sgd', spreads=False, alone=False),
+  _scheme('fedfix(0.5)'),
+  _scheme('async'),
 )  # fmt: skip
 
 

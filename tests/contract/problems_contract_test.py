@@ -58,6 +58,7 @@ CASES = {
     problems.mixtures, 'wine', sampling='fixed(examples_per_client=9)', **SMALL
   ),
   'quadratics': drawn(problems.quadratics, gradient_noise=0.1),
+  'parabolas': drawn(problems.parabolas, start=3.0),
   'vectors': drawn(problems.vectors, dimension=4),
   'operator_clients': drawn(
     problems.operator_clients,
