@@ -16,7 +16,8 @@ notebook, in `experiment.train`:
 - `episodes`: an embedding learned from few-shot episodes of clients' classes;
   `reconnaissance` sends clients on missions among new ones, with it.
 - `functions`: maps between functions, solved or read; `Functions.problem` gives
-  them to a network. Flows are learned as `time_steps`.
+  them to a network. Flows are learned as `time_steps`. `function_runs` and
+  `sweeps` have what binaries of them share.
 - `mixtures`: labeled examples that clients draw by mixtures of classes;
   `MergeTests` measures models that may be merged.
 - `operator_clients`: clients that hold functions of spaces of their own.
@@ -30,6 +31,7 @@ notebook, in `experiment.train`:
 - `vectors`: a vector per client, to be averaged.
 """
 
+from jaxdl.problems import function_runs, sweeps
 from jaxdl.problems._classification import (
   ClassificationConfig,
   classification,
@@ -44,18 +46,6 @@ from jaxdl.problems._feature_layers import (
 )
 from jaxdl.problems._federated import FederatedConfig, clients
 from jaxdl.problems._flows import rollout_rows, time_steps
-from jaxdl.problems._function_runs import (
-  MODELS,
-  FunctionsConfig,
-  check_equation,
-  fit_table,
-  labeled,
-  size_rows,
-  small_models,
-  smaller,
-  spectrum_rows,
-  trace,
-)
 from jaxdl.problems._functions import (
   LOSSES,
   NORMALIZERS,
@@ -91,14 +81,6 @@ from jaxdl.problems._scaled_examples import (
   vector_sizes,
   with_network,
 )
-from jaxdl.problems._sweeps import (
-  SWEEPS,
-  Sweep,
-  interpolation_rows,
-  make_sweep,
-  small_sweep,
-  swept,
-)
 from jaxdl.problems._text import (
   PRETRAININGS,
   TEXTS,
@@ -107,6 +89,7 @@ from jaxdl.problems._text import (
   with_reader,
 )
 from jaxdl.problems._vectors import vectors
+from jaxdl.problems.function_runs import MODELS, FunctionsConfig
 
 __all__ = [
   'LAYER_TASKS',
@@ -118,7 +101,6 @@ __all__ = [
   'PRETRAININGS',
   'RULES',
   'SAMPLINGS',
-  'SWEEPS',
   'TEXTS',
   'TRANSFERS',
   'ClassificationConfig',
@@ -134,23 +116,18 @@ __all__ = [
   'Readout',
   'RandomFeatures',
   'RobustConfig',
-  'Sweep',
   'TextConfig',
   'bundled_readout',
-  'check_equation',
   'classification',
   'clients',
   'closed_form',
   'episodes',
-  'fit_table',
   'for_network',
   'for_task',
+  'function_runs',
   'functions',
-  'interpolation_rows',
-  'labeled',
   'landscape_of',
   'make_spread',
-  'make_sweep',
   'mixtures',
   'operator_clients',
   'parabolas',
@@ -160,17 +137,11 @@ __all__ = [
   'rollout_rows',
   'scaled',
   'scaled_examples',
-  'size_rows',
   'small_landscape',
-  'small_models',
-  'small_sweep',
-  'smaller',
-  'spectrum_rows',
   'spread_over',
-  'swept',
+  'sweeps',
   'text',
   'time_steps',
-  'trace',
   'vector_sizes',
   'vectors',
   'with_network',
