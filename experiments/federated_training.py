@@ -147,9 +147,7 @@ def build(config: Config) -> runner.Experiment:
 
   def measure(values, moment):
     name = moment.variant.name
-    if 'train' in values and moment.round:
-      per_round = values['train']['megabytes_up']
-      values['test']['megabytes'] = np.asarray(per_round) * moment.round
+    values['test']['megabytes'] = np.asarray(moment.state.megabytes)[:, 0]
     if spent[name] is not None:
       at = spent[name][moment.round]
       values['test']['epsilon'] = np.full(len(config.seeds), at)

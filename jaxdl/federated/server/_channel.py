@@ -292,8 +292,12 @@ def _build(
       share = jnp.where(members, weights[None], 0.0)
       total = jnp.sum(share, axis=1, keepdims=True)
       share /= jnp.where(total > 0, total, 1.0)
-      rows = trees.where_rows(weights != 0, stacked, 0.0)
-      return trees.combine(share, rows), state
+      # A row that is not finite reaches its own group alone.
+      finite = jnp.isfinite(trees.norms(stacked))
+      rows = trees.where_rows((weights != 0) & finite, stacked, 0.0)
+      broken = jnp.any((share > 0) & ~finite[None], axis=1)
+      spoil = lambda x: jnp.where(trees.expand(broken, x), jnp.nan, x)
+      return jax.tree.map(spoil, trees.combine(share, rows)), state
 
     def one(turn):
       memory, mask, number = turn

@@ -21,12 +21,14 @@ class FederatedState(NamedTuple):
     memory: what else the server remembers.
     own: the clients' states, leaves [N, ...].
     wire: what the channel remembers.
+    megabytes: f32[2], sent up and down in all rounds so far.
   """
 
   params: chex.ArrayTree
   memory: chex.ArrayTree
   own: chex.ArrayTree
   wire: _channel.WireState
+  megabytes: chex.ArrayTree = ()
 
 
 class Exchange(NamedTuple):
@@ -119,6 +121,7 @@ def make_exchange(
       memory=method.init(params, n),
       own=_store.fill(new(params), n),
       wire=wire.init(message(params)),
+      megabytes=jnp.zeros(2, jnp.float32),
     )
 
   def share(params, memory, cohort, key):
@@ -309,9 +312,12 @@ def federate(
     if remembers:
       at = _store.places(cohort.client_ids, cohort.mask, n)
       own = _store.scatter(state.own, at, rows)
-    return FederatedState(params, memory, own, wire), metrics | traffic(
-      exchange, state.params, cohort.mask
+    moved = traffic(exchange, state.params, cohort.mask)
+    megabytes = state.megabytes + jnp.stack(
+      [moved['megabytes_up'], moved['megabytes_down']]
     )
+    state = FederatedState(params, memory, own, wire, megabytes)
+    return state, metrics | moved
 
   def params(state):
     if method.model is None:

@@ -41,7 +41,7 @@ class Round(NamedTuple):
   client_ids: chex.Array
   facts: dict[str, chex.Array]
   num_clients: int
-  shared: chex.ArrayTree = None
+  shared: Any = None
 
 
 class Method(NamedTuple):
