@@ -52,6 +52,7 @@ Partitioners, all `(rng, labels, num_clients, *, ...) -> list of indices`:
 | `similarity` | a fraction is iid, the rest sorted by label | yes |
 | `shards` | few shards of sorted labels | yes |
 | `classes` | exactly C classes | yes |
+| `clusters` | groups of clients have classes of their own | no |
 | `natural` | the owner | yes, if all owners are kept |
 """
 
@@ -120,6 +121,7 @@ from jaxdl.data.partition import (
   make_partition,
   partition_classes,
   partition_client_dirichlet,
+  partition_clusters,
   partition_iid,
   partition_label_dirichlet,
   partition_lognormal,
@@ -173,6 +175,7 @@ __all__ = [
   'partition',
   'partition_classes',
   'partition_client_dirichlet',
+  'partition_clusters',
   'partition_iid',
   'partition_label_dirichlet',
   'partition_lognormal',

@@ -10,6 +10,7 @@ notebook, in `experiment.train`:
     state, history = experiment.train(algorithm, problem, num_rounds=100, ...)
 
 - `classification`: labeled examples dealt to clients by any partition.
+- `clustered`: groups of clients with like data, each client with its own tests.
 - `functions`: maps between functions, solved or read; `Functions.problem` gives
   them to a network. Flows are learned as `time_steps`.
 - `mixtures`: labeled examples that clients draw by mixtures of classes;
@@ -25,6 +26,7 @@ notebook, in `experiment.train`:
 """
 
 from jaxdl.problems._classification import ClassificationConfig, classification
+from jaxdl.problems._clustered import ClusteredConfig, clustered
 from jaxdl.problems._feature_layers import (
   LAYER_TASKS,
   LayerComparison,
@@ -109,6 +111,7 @@ __all__ = [
   'TEXTS',
   'TRANSFERS',
   'ClassificationConfig',
+  'ClusteredConfig',
   'FunctionProblem',
   'Functions',
   'FunctionsConfig',
@@ -126,6 +129,7 @@ __all__ = [
   'check_equation',
   'classification',
   'closed_form',
+  'clustered',
   'fit_table',
   'for_task',
   'functions',
