@@ -161,7 +161,9 @@ def clustered(
     _deal(loaded, num_clients, samples_per_client, test_share, options, seed)
     for seed in seeds
   ]
-  examples, tests = (_stacked(loaded, parts) for parts in zip(*dealt))
+  examples, tests = (
+    _stacked(loaded, parts) for parts in zip(*dealt, strict=True)
+  )
   labels = loaded.train_labels
   blueprint = np.array(
     [data_lib.class_table(labels, own, loaded.num_classes) for own, _ in dealt]

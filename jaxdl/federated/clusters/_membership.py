@@ -71,9 +71,12 @@ def clustered_aggregate(
   Source: Zuziak et al. 2025 (https://arxiv.org/abs/2509.01587).
   """
   mean = trees.combine(weights, deltas)
-  return jax.tree.map(
-    lambda x, u: x + (server_lr * u).astype(x.dtype), cluster_params, mean
-  )
+
+  def move(x, u):
+    x = jnp.asarray(x)
+    return x + (server_lr * u).astype(x.dtype)
+
+  return jax.tree.map(move, cluster_params, mean)
 
 
 def cluster_directions(
