@@ -60,7 +60,9 @@ from jaxdl.federated.clusters._policies import (
 )
 from jaxdl.federated.clusters._scores import (
   SCORES,
+  blueprint_rows,
   clustering_scores,
+  history_rows,
   mean_scores,
 )
 from jaxdl.federated.clusters._temperature import (
@@ -88,6 +90,7 @@ __all__ = [
   'assign',
   'at_round',
   'bipartition',
+  'blueprint_rows',
   'briggs',
   'cluster_directions',
   'cluster_labels',
@@ -98,6 +101,7 @@ __all__ = [
   'clustering_temperature',
   'cosine_distance_matrix',
   'fedavg',
+  'history_rows',
   'ifca',
   'label_history',
   'local_only',

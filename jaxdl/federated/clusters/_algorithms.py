@@ -139,9 +139,9 @@ class Ifca:
 
   num_models: int
 
-  def check(self, num_clients: int, *, cohort_size: int | None = None) -> None:
-    """Nothing depends on the numbers of clients, see `Recipe.check`."""
-    del cohort_size
+  def check(self, num_clients: int, *, everybody: bool = True) -> None:
+    """Nothing depends on who takes part, see `Recipe.check`."""
+    del everybody
     checks.integer(num_clients, name='num_clients', low=2)
 
   def __call__(self, setting: _engine.Setting) -> types.Algorithm:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxdl.core import checks, extras
+from jaxdl.federated.clusters import _training
 
 SCORES = ('ari', 'ami', 'completeness')
 
@@ -72,3 +73,53 @@ def mean_scores(
       for name, value in clustering_scores(labels, truth).items():
         total[name] += (end - begin) * value
   return {name: x / max(num_rounds, 1) for name, x in total.items()}
+
+
+def blueprint_rows(
+  tests: dict[str, Any], seeds: Sequence[int]
+) -> list[dict[str, Any]]:
+  """Rows that say who holds what, a row per client and seed.
+
+  Args:
+    tests: `test` of a problem of `problems.clustered`.
+    seeds: S seeds.
+
+  Returns:
+    Rows of split 'blueprint' with `client`, its true `group` and its training
+    examples by class, `class_0`, ...
+  """
+  return [
+    {
+      'step': 0,
+      'split': 'blueprint',
+      'variant': '',
+      'seed': seed,
+      'client': client,
+      'group': int(group),
+      **{f'class_{c}': int(x) for c, x in enumerate(counts)},
+    }
+    for seed, table in zip(seeds, tests['blueprint'], strict=True)
+    for client, (group, counts) in enumerate(
+      zip(tests['groups'], table, strict=True)
+    )
+  ]
+
+
+def history_rows(state: Any) -> list[dict[str, Any]]:
+  """Rows that say who was in which cluster since when.
+
+  Args:
+    state: a `ClusteredState`.
+
+  Returns:
+    Rows of split 'labels' with `since`, a round t from 0, and a cluster for
+    each client, `client_0`, ...
+  """
+  return [
+    {
+      'split': 'labels',
+      'since': round,
+      **{f'client_{i}': int(k) for i, k in enumerate(labels)},
+    }
+    for round, labels in _training.label_history(state)
+  ]

@@ -81,12 +81,12 @@ class Recipe:
         'allow_partial.'
       )
 
-  def check(self, num_clients: int, *, cohort_size: int | None = None) -> None:
-    """Checks what depends on the number of clients.
+  def check(self, num_clients: int, *, everybody: bool = True) -> None:
+    """Checks what depends on who takes part.
 
     Args:
       num_clients: N.
-      cohort_size: M, rows of a cohort; N if None.
+      everybody: whether all take part in every round.
 
     Raises:
       ValueError: if there are too few, or some may be absent when all are
@@ -94,13 +94,12 @@ class Recipe:
     """
     checks.integer(num_clients, name='num_clients', low=2)
     self.policy.check(num_clients)
-    if cohort_size in (None, num_clients) or self.allow_partial:
+    if everybody or self.allow_partial:
       return
     if self.gossip is not None or self.policy.needs_all is not None:
       raise ValueError(
-        f'cohort_size={cohort_size} of {num_clients} clients: '
-        f'{_why(self.policy, self.gossip)}; say allow_partial=True to do '
-        'without, or take everybody.'
+        f'some of the {num_clients} clients may be absent, but '
+        f'{_why(self.policy, self.gossip)}: {_remedy(self.gossip)}.'
       )
 
   def __call__(self, setting: _engine.Setting) -> types.Algorithm:
@@ -133,7 +132,7 @@ def clustered(setting: _engine.Setting, recipe: Recipe) -> types.Algorithm:
     models.
   """
   n = setting.num_clients
-  recipe.check(n, cohort_size=setting.cohort_size)
+  recipe.check(n, everybody=setting.cohort_size == n)
   policy, gossip = recipe.policy, recipe.gossip
   if gossip is not None and setting.channel != server.Channel():
     raise ValueError(
@@ -260,7 +259,6 @@ def of_choices(
     names = ('loss', 'num_clients', 'megabytes_up', 'megabytes_down')
     return state, {
       **{name: np.float32(metrics[name]) for name in names},
-      'temperature': np.float32(np.nan),
       **facts_of(state),
     }
 
@@ -346,6 +344,12 @@ def _why(policy, gossip):
   return f'{policy.name} clusters everybody at once'
 
 
+def _remedy(gossip):
+  if gossip is not None:
+    return 'take everybody'
+  return 'say allow_partial=True to do without, or take everybody'
+
+
 def _check_present(recipe, state, ids, mask, n):
   """Raises if somebody is absent whom the policy needs."""
   policy, gossip = recipe.policy, recipe.gossip
@@ -358,7 +362,7 @@ def _check_present(recipe, state, ids, mask, n):
   if needed and absent.size:
     raise ValueError(
       f'client {absent[0]} is absent in round {state.round}, but '
-      f'{_why(policy, gossip)}: say allow_partial=True to do without.'
+      f'{_why(policy, gossip)}: {_remedy(gossip)}.'
     )
 
 
