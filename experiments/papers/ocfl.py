@@ -71,11 +71,10 @@ def _shots(rows, variant):
 
 
 _OTHER_ROUND = (
-  'The first rise is in round t = 1 here, not t = 2: it moves between 1 and 3 '
-  'with the scale of the pixels, the start and the step size (tried: pixels in '
-  '[0, 1] and standardized; variances 1 / fan_in, 2 / fan_in and those of '
-  'PyTorch; steps of .05, .1, .2 and .3), and the groups are found whenever it '
-  'comes.'
+  'In which round the temperature first rises hangs on details: t = 1 to 3 '
+  'for pixels in [0, 1] or standardized, starts of variance 1 / fan_in, 2 / '
+  'fan_in and that of PyTorch, steps of .05, .1, .2 and .3. The groups were '
+  'found in all of them.'
 )
 
 
@@ -94,9 +93,11 @@ def fires_once_and_finds_the_groups(
   return bool(held), f'rounds t = {text}; least ARI {ari.min():.3f}'
 
 
-@papers.claim('Clusters are worth .03 more than one model on clients own tests')
+@papers.claim(
+  "Clusters are worth .04 more than one model on clients' own tests"
+)
 def better_than_one_model(seeds: tuple[int, ...]) -> tuple[bool, str]:
-  """Final PA >= .98, >= .02 above FedAvg's; the means of rounds .08 apart."""
+  """Final PA >= .98, >= .04 above FedAvg's; the means of rounds .08 apart."""
   rows = _run(seeds)
   ours, one = (
     float(_last(rows, name, 'personal_accuracy').mean())
@@ -105,7 +106,7 @@ def better_than_one_model(seeds: tuple[int, ...]) -> tuple[bool, str]:
   means = [
     _mean(rows, name, 'personal_accuracy') for name in ('ocfl', 'fedavg')
   ]
-  held = ours >= 0.98 and ours - one >= 0.02 and means[0] - means[1] >= 0.08
+  held = ours >= 0.98 and ours - one >= 0.04 and means[0] - means[1] >= 0.08
   return held, (
     f'final {ours:.3f} against {one:.3f}; mean over rounds {means[0]:.3f} '
     f'against {means[1]:.3f}'

@@ -27,7 +27,7 @@ class ClusteredConfig(config_lib.BaseConfig):
 
   num_clients: int = knob(15, 'Simulated clients.', low=2)
   dataset: str = knob(
-    'digits',
+    'digits(pixels=unit)',
     'Data set of ten classes; those of files need --data_dir.',
     registry=data_lib.DATASETS,
   )

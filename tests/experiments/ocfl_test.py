@@ -8,7 +8,7 @@ from experiments import ocfl
 from jaxdl.federated import clusters
 
 SMALL = {
-  'algorithms': ('ocfl(clusterer=agglomerative)', 'fedavg'),
+  'algorithms': ('ocfl(clusterer=kmeans(n_clusters=3))', 'fedavg'),
   'num_clients': 9,
   'samples_per_client': 24,
   'num_rounds': 6,
@@ -40,7 +40,9 @@ class OcflTest(parameterized.TestCase):
           want = clusters.mean_scores(done, truth, row['step'])
           self.assertAlmostEqual(row['mean_ari'], want['ari'], places=6)
       last = [r for r in mine if r['split'] == 'test'][-1]
-      self.assertEqual(last['ari'], 1.0)
+      now = clusters.clustering_scores(history[-1][1], truth)
+      self.assertEqual(last['ari'], now['ari'])
+      self.assertGreater(last['ari'], 0.5)
       held = [
         r for r in rows if r['split'] == 'blueprint' and r['seed'] == seed
       ]
