@@ -136,8 +136,10 @@ def clustered(
 
   Example:
     >>> problem = clustered('digits', num_clients=6)
-    >>> problem.test['groups'].tolist(), problem.test['blueprint'][0, 2, 3:8]
-    ([0, 0, 1, 1, 2, 2], array([ 0, 46, 47, 46,  0]))
+    >>> problem.test['groups'].tolist()
+    [0, 0, 1, 1, 2, 2]
+    >>> problem.test['blueprint'][0, 2, 3:8].tolist()
+    [0, 46, 46, 46, 0]
 
   Source: Zuziak et al. 2025 (https://arxiv.org/abs/2509.01587), experiments.
   """
