@@ -54,6 +54,7 @@ Partitioners, all `(rng, labels, num_clients, *, ...) -> list of indices`:
 | `similarity` | a fraction is iid, the rest sorted by label | yes |
 | `shards` | few shards of sorted labels | yes |
 | `classes` | exactly C classes | yes |
+| `clusters` | groups of clients have classes of their own | no |
 | `natural` | the owner | yes, if all owners are kept |
 """
 

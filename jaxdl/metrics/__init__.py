@@ -8,8 +8,10 @@
   their mean.
 - `aggregation_error`: how far an update is from the honest mean, in units of
   the honest spread.
+- `confusion_matrix`, and `macro_f1` of it.
 """
 
+from jaxdl.metrics._confusion import confusion_matrix, macro_f1
 from jaxdl.metrics._consensus import aggregation_error, consensus_distance
 from jaxdl.metrics._evaluation import evaluate
 from jaxdl.metrics._fairness import spread_over_clients
@@ -19,4 +21,6 @@ __all__ = [
   'consensus_distance',
   'evaluate',
   'spread_over_clients',
+  'confusion_matrix',
+  'macro_f1',
 ]

@@ -15,6 +15,8 @@ notebook, in `experiment.train`:
   round; natural clients, tests of their own.
 - `episodes`: an embedding learned from few-shot episodes of clients' classes;
   `reconnaissance` sends clients on missions among new ones, with it.
+- `classification`: labeled examples dealt to clients by any partition.
+- `clustered`: groups of clients with like data, each client with its own tests.
 - `functions`: maps between functions, solved or read; `Functions.problem` gives
   them to a network. Flows are learned as `time_steps`. `function_runs` and
   `sweeps` have what binaries of them share.
@@ -37,6 +39,7 @@ from jaxdl.problems._classification import (
   classification,
   for_network,
 )
+from jaxdl.problems._clustered import ClusteredConfig, clustered
 from jaxdl.problems._episodes import episodes, reconnaissance
 from jaxdl.problems._feature_layers import (
   LAYER_TASKS,
@@ -105,6 +108,7 @@ __all__ = [
   'TRANSFERS',
   'ClassificationConfig',
   'FederatedConfig',
+  'ClusteredConfig',
   'FunctionProblem',
   'Functions',
   'FunctionsConfig',
@@ -123,6 +127,8 @@ __all__ = [
   'closed_form',
   'episodes',
   'for_network',
+  'clustered',
+  'fit_table',
   'for_task',
   'function_runs',
   'functions',

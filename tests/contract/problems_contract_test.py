@@ -53,6 +53,9 @@ CASES = {
   'classification_steps': drawn(
     problems.classification, 'wine', num_batches=2, batch_size=4, **SMALL
   ),
+  'clustered': drawn(
+    problems.clustered, 'wine', split=((0,), (1,), (2,)), **SMALL
+  ),
   'mixtures': drawn(problems.mixtures, 'wine', batch_shape=(2, 3), **SMALL),
   'mixtures_held': drawn(
     problems.mixtures, 'wine', sampling='fixed(examples_per_client=9)', **SMALL
@@ -135,6 +138,7 @@ class ProblemsTest(parameterized.TestCase):
     builders = {
       'classification',
       'episodes',
+      'clustered',
       'functions',
       'mixtures',
       'operator_clients',
