@@ -26,7 +26,7 @@ PAPER = papers.Paper(
     'compression.as_messenger',
   ),
   binary='federated_training',
-  colab='05_federated_learning',
+  colab='04_federated_learning',
 )
 
 

@@ -128,7 +128,6 @@ __all__ = [
   'episodes',
   'for_network',
   'clustered',
-  'fit_table',
   'for_task',
   'function_runs',
   'functions',

@@ -149,11 +149,13 @@ def clients(
 
   @jax.jit
   def shared_spread(params, tests, counts):
-    return jax.lax.map(lambda x: spread(*x, None), (params, tests, counts))
+    one = lambda x: spread(x[0], x[1], x[2], None)
+    return jax.lax.map(one, (params, tests, counts))
 
   @jax.jit
   def own_spread(models, tests, counts):
-    return jax.lax.map(lambda x: spread(*x, 0), (models, tests, counts))
+    one = lambda x: spread(x[0], x[1], x[2], 0)
+    return jax.lax.map(one, (models, tests, counts))
 
   def measure(params):
     found = jax.device_get(shared_spread(params, own_test, own_counts))

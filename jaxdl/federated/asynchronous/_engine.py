@@ -223,13 +223,18 @@ def asynchronous(
     if remembers:
       held = _store.scatter(held, jnp.where(mask, ids, n), rows)
     count = jnp.maximum(jnp.sum(mask), 1)
-    metrics |= server.traffic(exchange, own.params, mask)
-    metrics |= {
+    traffic = server.traffic(exchange, own.params, mask)
+    megabytes = own.megabytes + jnp.stack(
+      [traffic['megabytes_up'], traffic['megabytes_down']]
+    )
+    metrics |= traffic | {
       'time': slots.times,
       'turn': (turn + 1).astype(jnp.float32),
       'staleness': jnp.sum(jnp.where(mask, slots.lag, 0)) / count,
     }
-    moved = server.FederatedState(params, memory, held, keep(wire, own.wire))
+    moved = server.FederatedState(
+      params, memory, held, keep(wire, own.wire), megabytes
+    )
     after = jnp.minimum(turn + 1, len(schedule.times))
     return AsynchronousState(moved, sent, after), metrics
 
