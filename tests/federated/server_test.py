@@ -365,6 +365,40 @@ class ParticipationTest(parameterized.TestCase):
     np.testing.assert_allclose(found, [1.5 * 0.64], atol=1e-6)
 
 
+class HostTest(absltest.TestCase):
+  def test_shards_on_the_host_are_the_store_on_the_device(self):
+    method = server.scaffold(TASK, _work(2))
+    ours = server.federate(method, 10, cohort_size=3, shard_size=4)
+    theirs = server.federate(method, 10, cohort_size=3)
+    self.assertTrue(ours.on_host)
+    a, b = (x.init(jax.random.key(0)) for x in (ours, theirs))
+    step = jax.jit(theirs.step)
+    for t, ids in enumerate(([1, 9, 1], [8, 9, 0], [1, 2, 9])):
+      cohort = _cohort((1.0, 4.0, 1.0), (0.0, 1.0, 0.0))
+      cohort = cohort.replace(
+        client_ids=jnp.array(ids), mask=jnp.array([True, True, t > 0])
+      )
+      a, seen = ours.step(a, cohort, key=jax.random.key(t))
+      b, want = step(b, cohort, key=jax.random.key(t))
+      jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-6), seen, want
+      )
+    np.testing.assert_allclose(a.server.params, b.params, rtol=1e-6)
+    held = np.asarray(b.own['method'])
+    self.assertEqual(set(a.shards), {'0', '2'})
+    np.testing.assert_allclose(a.shards['0'][0], held[:4], rtol=1e-6)
+    np.testing.assert_allclose(a.shards['2'][0][:2], held[8:], rtol=1e-6)
+    np.testing.assert_array_equal(held[4:8], np.zeros(4))
+
+  def test_says_what_is_wrong(self):
+    with self.assertRaisesRegex(ValueError, 'ditto gives every client a model'):
+      server.federate(server.ditto(TASK, _work(1)), 3, shard_size=2)
+    with self.assertRaisesRegex(ValueError, 'leave shard_size out'):
+      server.federate(
+        server.fedavg(TASK, _work(1)), 3, shard_size=2, everybody=True
+      )
+
+
 class DevicesTest(parameterized.TestCase):
   @parameterized.parameters('fedavg', 'scaffold', 'mime', 'ifca', 'ditto')
   def test_eight_devices(self, name):

@@ -44,6 +44,7 @@ from jaxdl.federated.server._control import feddyn, mime, mime_lite, scaffold
 from jaxdl.federated.server._engine import (
   Exchange,
   FederatedState,
+  HostedState,
   federate,
   make_exchange,
   traffic,
@@ -72,7 +73,6 @@ from jaxdl.federated.server._registry import (
   make_method,
   make_variant,
 )
-from jaxdl.federated.server._store import HostStore
 
 __all__ = [
   'CHANNELS',
@@ -82,7 +82,7 @@ __all__ = [
   'Channel',
   'Exchange',
   'FederatedState',
-  'HostStore',
+  'HostedState',
   'METHODS',
   'Method',
   'Round',

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxdl.core import checks, clients as clients_lib, keys, trees, types
 from jaxdl.federated.server import _channel, _method, _store
@@ -226,6 +227,7 @@ def federate(
   *,
   cohort_size: int | None = None,
   everybody: bool = False,
+  shard_size: int | None = None,
 ) -> types.Algorithm:
   """Makes an algorithm of a method: rounds of a server with its clients.
 
@@ -246,6 +248,11 @@ def federate(
       last F rows are the adversaries.
     everybody: whether all N clients take part in every round, row k being
       client k (static); spares the search for their states.
+    shard_size: where the states of all clients do not fit the device: clients
+      per shard in the host's memory, made when the first of them takes part.
+      The algorithm then runs on the host (`Algorithm.on_host`), its rounds on
+      the device; a state must not be used again after a step, which writes into
+      the shards.
 
   Returns:
     An `Algorithm`; `step` wants a cohort of M clients whose `data` is each
@@ -296,28 +303,39 @@ def federate(
     )
   label = 'num_clients' if cohort_size is None else 'cohort_size'
 
-  def step(state, cohort, *, key):
-    checks.cohort(cohort, m, label=label)
+  def turn(state, rows, cohort, key):
+    """One round, given the states of the cohort."""
     share_key, work_key = jax.random.split(key)
     shared = exchange.share(state.params, state.memory, cohort, share_key)
-    remembers = bool(jax.tree.leaves(state.own)) and not everybody
-    rows = state.own
-    if remembers:
-      rows = _store.gather(state.own, cohort.client_ids, cohort.mask)
     update, rows, wire, round, metrics = exchange.work(
       shared, rows, cohort, state.memory, state.wire, work_key
     )
     params, memory = method.absorb(state.params, state.memory, update, round)
-    own = rows
-    if remembers:
-      at = _store.places(cohort.client_ids, cohort.mask, n)
-      own = _store.scatter(state.own, at, rows)
     moved = traffic(exchange, state.params, cohort.mask)
     megabytes = state.megabytes + jnp.stack(
       [moved['megabytes_up'], moved['megabytes_down']]
     )
-    state = FederatedState(params, memory, own, wire, megabytes)
-    return state, metrics | moved
+    state = state._replace(
+      params=params, memory=memory, wire=wire, megabytes=megabytes
+    )
+    return state, rows, metrics | moved
+
+  if shard_size is not None:
+    if everybody:
+      raise ValueError(
+        'everybody=True reads all states in every round: leave shard_size out.'
+      )
+    return _hosted(exchange, turn, shard_size, label)
+
+  def step(state, cohort, *, key):
+    checks.cohort(cohort, m, label=label)
+    if everybody or not jax.tree.leaves(state.own):
+      state, rows, metrics = turn(state, state.own, cohort, key)
+      return state._replace(own=rows), metrics
+    rows = _store.gather(state.own, cohort.client_ids, cohort.mask)
+    state, rows, metrics = turn(state, rows, cohort, key)
+    at = _store.places(cohort.client_ids, cohort.mask, n)
+    return state._replace(own=_store.scatter(state.own, at, rows)), metrics
 
   def params(state):
     if method.model is None:
@@ -333,6 +351,55 @@ def federate(
     state=FederatedState,
     per_client=method.model is not None,
   )
+
+
+class HostedState(NamedTuple):
+  """State of an algorithm whose clients lie on the host.
+
+  Attributes:
+    server: all but the clients; its `own` is ().
+    shards: leaves [shard_size, ...] by number of the shard, NumPy.
+  """
+
+  server: FederatedState
+  shards: dict[str, Any]
+
+
+def _hosted(exchange, turn, shard_size, label) -> types.Algorithm:
+  """The same rounds with the states of clients in shards on the host."""
+  checks.integer(shard_size, name='shard_size', low=1)
+  method, m = exchange.method, exchange.cohort_size
+  if method.model is not None:
+    raise ValueError(
+      f'{method.name} gives every client a model of its own, and all of them '
+      'are evaluated: leave shard_size out.'
+    )
+  run = jax.jit(turn)
+  fresh = jax.jit(exchange.new)
+
+  def init(key):
+    state = jax.jit(lambda key: exchange.init(key)._replace(own=()))(key)
+    return HostedState(state, {})
+
+  def step(state, cohort, *, key):
+    checks.cohort(cohort, m, label=label)
+    # States of clients that are new do not depend on what the model is.
+    own = jax.device_get(fresh(state.server.params))
+    mask = np.asarray(cohort.mask)
+    ids = np.where(mask, np.asarray(cohort.client_ids), -1)
+    rows = _store.host_gather(state.shards, own, ids, shard_size)
+    server, rows, metrics = run(state.server, rows, cohort, key)
+    at = np.asarray(
+      _store.places(cohort.client_ids, cohort.mask, exchange.num_clients)
+    )
+    at = np.where(at < exchange.num_clients, at, -1)
+    _store.host_scatter(state.shards, own, at, jax.device_get(rows), shard_size)
+    return HostedState(server, state.shards), metrics
+
+  made = checks.algorithm(
+    init, step, lambda state: state.server.params, state=HostedState
+  )
+  return made._replace(on_host=True)
 
 
 def traffic(

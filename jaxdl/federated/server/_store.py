@@ -90,55 +90,66 @@ def scatter(
   return jax.tree.map(lambda x, y: x.at[at].set(y, mode='drop'), store, rows)
 
 
-class HostStore:
-  """States of clients in the host's memory, in shards of equal size.
+Shards = dict[str, list[np.ndarray]]
 
-  Nothing is held for a client that never took part: a shard is made when the
-  first of its clients does. For numbers of clients whose states do not fit the
-  device.
+
+def host_gather(
+  shards: Shards, own: chex.ArrayTree, client_ids: np.ndarray, shard_size: int
+) -> chex.ArrayTree:
+  """The rows of a cohort from shards in the host's memory.
 
   Args:
+    shards: leaves [shard_size, ...] by number of the shard, in text; one that
+      is not there holds clients that never took part.
     own: state of a client that never took part.
-    num_clients: N.
+    client_ids: i32[M]; a number below zero is one.
+    shard_size: clients per shard.
+
+  Returns:
+    NumPy leaves [M, ...].
+
+  Example:
+    >>> shards = {}
+    >>> host_scatter(shards, np.zeros(2), np.array([7]), np.ones((1, 2)), 4)
+    >>> list(shards), host_gather(shards, np.zeros(2), [7, 0], 4).tolist()
+    (['1'], [[1.0, 1.0], [0.0, 0.0]])
+  """
+  leaves, structure = jax.tree.flatten(own)
+  fresh = [np.asarray(x) for x in leaves]
+  rows = [np.empty((len(client_ids), *x.shape), x.dtype) for x in fresh]
+  for row, client in enumerate(np.asarray(client_ids)):
+    shard, place = divmod(int(client), shard_size)
+    held = shards.get(str(shard)) if client >= 0 else None
+    for k, out in enumerate(rows):
+      out[row] = fresh[k] if held is None else held[k][place]
+  return jax.tree.unflatten(structure, rows)
+
+
+def host_scatter(
+  shards: Shards,
+  own: chex.ArrayTree,
+  at: np.ndarray,
+  rows: chex.ArrayTree,
+  shard_size: int,
+) -> None:
+  """Writes rows of a cohort into shards, in place; new ones are made.
+
+  Args:
+    shards: see `host_gather`; changed.
+    own: state of a client that never took part.
+    at: i32[M], where rows go; those below zero nowhere.
+    rows: leaves [M, ...].
     shard_size: clients per shard.
   """
-
-  def __init__(
-    self, own: chex.ArrayTree, num_clients: int, *, shard_size: int = 1024
-  ):
-    leaves, self._structure = jax.tree.flatten(jax.device_get(own))
-    self._own = [np.asarray(x) for x in leaves]
-    self.num_clients, self._size = num_clients, shard_size
-    self._shards: dict[int, list[np.ndarray]] = {}
-
-  @property
-  def num_bytes(self) -> int:
-    """Bytes that the shards take."""
-    return sum(x.nbytes for shard in self._shards.values() for x in shard)
-
-  def gather(self, client_ids: np.ndarray) -> chex.ArrayTree:
-    """Rows of some clients, leaves [M, ...]; others get new ones."""
-    rows = [np.empty((len(client_ids), *x.shape), x.dtype) for x in self._own]
-    for row, client in enumerate(client_ids):
-      shard, place = divmod(int(client), self._size)
-      held = self._shards.get(shard)
-      for leaf, new, out in zip(
-        held or self._own, self._own, rows, strict=True
-      ):
-        out[row] = leaf[place] if held else new
-    return jax.tree.unflatten(self._structure, rows)
-
-  def scatter(self, at: np.ndarray, rows: chex.ArrayTree) -> None:
-    """Writes rows back; numbers from N on are dropped."""
-    leaves = [np.asarray(x) for x in jax.tree.leaves(rows)]
-    for row, client in enumerate(at):
-      if not 0 <= client < self.num_clients:
-        continue
-      shard, place = divmod(int(client), self._size)
-      if shard not in self._shards:
-        count = min(self._size, self.num_clients - shard * self._size)
-        self._shards[shard] = [
-          np.broadcast_to(x, (count, *x.shape)).copy() for x in self._own
-        ]
-      for leaf, new in zip(self._shards[shard], leaves, strict=True):
-        leaf[place] = new[row]
+  fresh = [np.asarray(x) for x in jax.tree.leaves(own)]
+  values = [np.asarray(x) for x in jax.tree.leaves(rows)]
+  for row, client in enumerate(np.asarray(at)):
+    if client < 0:
+      continue
+    shard, place = divmod(int(client), shard_size)
+    if str(shard) not in shards:
+      shards[str(shard)] = [
+        np.broadcast_to(x, (shard_size, *x.shape)).copy() for x in fresh
+      ]
+    for leaf, new in zip(shards[str(shard)], values, strict=True):
+      leaf[place] = new[row]
