@@ -238,13 +238,17 @@ def draw(config: Config, rows, directory):
       ylim=(0.0, 1.0),
     ),
   ]
-  if any('epsilon' in row for row in rows):
+  spent = [r for r in rows if 0 < r.get('epsilon', 0) < np.inf]
+  if spent:
     paths.append(
-      line(
+      plots.lines(
+        spent,
         directory / 'accuracy_by_epsilon.png',
         'accuracy',
+        title=title,
         x='epsilon',
         xlabel=f'Epsilon (delta = {config.delta:g})',
+        log_x=True,
         ylabel='Test accuracy',
         ylim=(0.0, 1.0),
       )

@@ -151,8 +151,8 @@ def drift_grows_with_unevenness(seeds: tuple[int, ...]) -> tuple[bool, str]:
 
 
 @papers.claim(
-  'Sending one entry in a hundred costs <= .03 of accuracy with error feedback, '
-  'at least twice that cost without it'
+  'Sending one entry in a hundred costs <= .03 of accuracy with error '
+  'feedback, at least twice that cost without it'
 )
 def error_feedback_matters(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Top-k messages with and without memory."""
