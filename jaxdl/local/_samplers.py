@@ -369,7 +369,7 @@ def sample_available(
     ...   jax.random.key(0), 1, jnp.ones(3), 2, trace=there
     ... )
     >>> sample.client_ids.tolist(), sample.mask.tolist()
-    ([1, -1], [True, False])
+    ([1, 2147483647], [True, False])
   """
   shares = _shares(num_examples)
   checks.choice(weighting, ('ratio', 'uniform'), name='weighting')

@@ -3,6 +3,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from jaxdl import data
+from jaxdl.data import partition
 from jaxdl.core import registry
 
 OPTIONS = {
@@ -158,7 +159,7 @@ class EveryPartitionTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, "needs the option 'alpha'"):
       make('label_dirichlet', rng(), labels_of(), 3)
     functions = {f.__name__ for f in data.PARTITIONERS.values()}
-    self.assertContainsSubset(functions, data.__all__)
+    self.assertContainsSubset(functions, partition.__all__)
 
 
 class QuantityTest(parameterized.TestCase):
