@@ -3,8 +3,8 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from jaxdl import data
-from jaxdl.data import partition
 from jaxdl.core import registry
+from jaxdl.data import partition
 
 OPTIONS = {
   'iid': {},
