@@ -258,7 +258,8 @@ def adapter_equals_bottleneck(seeds: tuple[int, ...]) -> tuple[bool, str]:
   'subspace of rank 21, and nothing below can adapt. Steps of .003, .01, .03: '
   '.900, .890, .884; orthogonal features .899, on normalized inputs .894, with '
   'kappa = -5 .930; cosines on inputs of length 1 .947, with 9,482 numbers. '
-  'Conversion of layers inside of a transformer was not tried.',
+  'Inside of the pretrained transformer (both perceptrons, 300 rounds, one '
+  'seed) it is no other: m = 8 .712, drawn afresh .887, low rank .967.',
 )
 def uptraining_equals_low_rank(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """A converted layer, trained on, is within a point of a low-rank one."""
