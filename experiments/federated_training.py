@@ -14,6 +14,7 @@ Example: python -m experiments.federated_training \
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -27,10 +28,32 @@ from jaxdl import (
   privacy as privacy_lib,
   problems,
 )
+from jaxdl.core import registry, types
 from jaxdl.experiment import compare, config as config_lib, runner
-from jaxdl.federated import server
+from jaxdl.federated import ranks, server
 
 knob = runner.knob
+
+
+def frl(
+  make: Callable[..., ranks.Method],
+  *,
+  learning_rate: float = 0.4,
+  keep: float = 0.5,
+  mask_scores: str = 'raw',
+  sparse: float = 1.0,
+) -> ranks.Method:
+  """Votes on rankings of the edges of a random network."""
+  optimizer = local.make_optimizer(
+    f'sgd({learning_rate}, momentum=0.9, weight_decay=1e-4)'
+  )
+  return make(
+    optimizer=optimizer, keep=keep, mask_scores=mask_scores, sparse=sparse
+  )
+
+
+RANKED = registry.Registry('algorithm', {'frl': frl}, given=('make',))
+VARIANTS = registry.Pair(federated.METHODS | {'frl': frl}, server.CHANNELS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,8 +64,9 @@ class Config(problems.FederatedConfig):
   eval_every: int = knob(5, 'Rounds between evaluations.', low=1)
   variants: tuple[str, ...] = knob(
     ('fedavg', 'fedprox(mu=0.1)', 'scaffold', 'fedopt(learning_rate=0.01)'),
-    'What to compare, algorithm[@channel(...)].',
-    registry=federated.VARIANTS,
+    'What to compare, algorithm[@channel(...)]; frl has rankings for messages '
+    'and takes no channel.',
+    registry=VARIANTS,
     smoke=2,
   )
   optimizer: str = knob('sgd(0.1)', "The clients'.", registry=local.OPTIMIZERS)
@@ -122,8 +146,14 @@ def build(config: Config) -> runner.Experiment:
   problem = config.problem(num_byzantine=config.num_byzantine)
   rows, adversaries = problem.test['cohort_size'], problem.test['num_byzantine']
   clients = config.clients(even=False).replace(num_clients=problem.num_clients)
-  algorithms, channels = {}, {}
+  algorithms, channels, learned, ranked = {}, {}, {}, {}
   for spec in config.variants:
+    learned[spec] = problem
+    if registry.parse(registry.pair(spec)[0]).name in RANKED:
+      ranked[spec] = rank_method(config, spec, problem)
+      learned[spec] = ranked[spec].problem
+      algorithms[spec] = ranked[spec].algorithm
+      continue
     with config_lib.naming(variants=spec):
       method, channel = server.make_variant(
         spec,
@@ -147,6 +177,10 @@ def build(config: Config) -> runner.Experiment:
 
   def measure(values, moment):
     name = moment.variant.name
+    if name in ranked:
+      bits = ranked[name].upload_bits * rows * moment.round
+      values['test']['megabytes'] = np.full(len(config.seeds), bits / 8e6)
+      return values
     values['test']['megabytes'] = np.asarray(moment.state.megabytes)[:, 0]
     if spent[name] is not None:
       at = spent[name][moment.round]
@@ -155,12 +189,49 @@ def build(config: Config) -> runner.Experiment:
 
   return compare(
     config,
-    problem,
+    learned,
     algorithms,
     measure=measure,
     table=table,
     plots=(functools.partial(draw, config),),
   )
+
+
+def rank_method(
+  config: Config, spec: str, problem: types.Problem
+) -> ranks.Method:
+  """Builds the variant whose clients send rankings.
+
+  Args:
+    config: knobs.
+    spec: a part of `RANKED`.
+    problem: of the others; it says the network and the rows of a cohort.
+
+  Returns:
+    The method, which learns masks of the same network, without biases.
+
+  Raises:
+    ValueError: if it is on a channel, which rankings do not take.
+  """
+  first, channel = registry.pair(spec, name='variants')
+  if channel is not None or config.num_byzantine or config.num_steps:
+    raise ValueError(
+      f'variants={spec}: rankings take no channel, no num_byzantine and no '
+      'num_steps here: see the binary frl for attacks on them.'
+    )
+  make = functools.partial(
+    ranks.METHODS['frl'],
+    problem.network,
+    lambda network: config.problem(network=network),
+    config.clients(problem.test['cohort_size']),
+    rule=None,
+    batch_size=config.batch_size,
+    num_epochs=config.num_epochs or 1,
+    attack='none',
+    num_malicious=0,
+    num_advisors=0,
+  )
+  return RANKED.make(first, make)
 
 
 COLUMNS = (

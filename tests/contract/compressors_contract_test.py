@@ -25,10 +25,11 @@ SPECS = {
     'uniform(num_levels=4, rotate=True)',
   ),
   'drive': ('drive(scale=nearest)', 'drive(scale=projection)'),
+  'slopes': ('slopes(num_directions=8)',),
 }
 ALL = tuple(spec for specs in SPECS.values() for spec in specs)
 # Decoded by sums, which a program may take in any order.
-SUMS = SPECS['uniform'] + SPECS['drive']
+SUMS = SPECS['uniform'] + SPECS['drive'] + SPECS['slopes']
 # Bits of a leaf of D = 24 entries of 32 bits, and of 7 of 16, counted by hand.
 BITS = {
   'identity': (24 * 32, 7 * 16),
@@ -47,7 +48,10 @@ BITS = {
   'uniform(num_levels=4, rotate=True)': (64 + 32 * 2, 64 + 8 * 2),
   'drive(scale=nearest)': (32 + 32, 32 + 8),
   'drive(scale=projection)': (32 + 32, 32 + 8),
+  'slopes(num_directions=8)': (32 + 8 * 8, 32 + 8 * 8),
 }
+# Half a step of exp(1 / 8).
+_CODE = math.exp(1 / 16) - 1
 _OMEGA = min(D / 9, math.sqrt(D) / 3)
 DELTAS = {
   'identity': 1.0,
@@ -63,6 +67,7 @@ DELTAS = {
   'uniform(num_levels=4, rotate=True)': 1 - (2 + 2 * math.log(32)) / 9,
   'drive(scale=nearest)': 0.5,
   'drive(scale=projection)': 2 - 32,
+  'slopes(num_directions=8)': (1 - 4 * _CODE - _CODE**2) * 8 / (8 + D + 1),
 }
 
 
