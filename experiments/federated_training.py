@@ -5,7 +5,7 @@ Trains one model per variant on the same clients, cohorts and seeds. A variant
 is `algorithm[@channel(...)]`; what a channel does not say is said by
 `--aggregator`, `--attack`, `--compressor`, `--privacy`, `--secure`. Rows tell
 accuracy on the common test set and how it is spread over clients, megabytes
-sent, virtual time, and epsilon where updates are private.
+sent, and epsilon where updates are private.
 
 Example: python -m experiments.federated_training \
   --variants='fedavg,scaffold,fedavg@channel(compressor=top_k(keep=0.1))' \
@@ -95,7 +95,10 @@ class Config(problems.FederatedConfig):
     registry=compression.MESSENGERS,
   )
   privacy: str | None = knob(
-    None, 'Clips and blurs updates.', registry=privacy_lib.MECHANISMS
+    None,
+    'Clips and blurs updates; epsilon counts on chance for poisson sampling '
+    'alone.',
+    registry=privacy_lib.MECHANISMS,
   )
   delta: float = knob(
     1e-5,
@@ -120,6 +123,15 @@ class Config(problems.FederatedConfig):
       raise ValueError(
         f'attack={self.attack} needs num_byzantine >= 1 of num_clients='
         f'{self.num_clients}.'
+      )
+    kept = ('fedsgd', 'centralized')
+    late = [v for v in self.variants if not v.startswith(kept)]
+    part = local.OPTIMIZERS.part(self.optimizer, name='optimizer')
+    if 'schedule' in part.options and late:
+      raise ValueError(
+        f'optimizer={self.optimizer}: that of a client starts afresh in '
+        f'every round, so {late[0]} never sees its schedule move: leave it '
+        'out, or schedule the server, server_optimizer=....'
       )
     self.work()
 
@@ -165,13 +177,14 @@ def build(config: Config) -> runner.Experiment:
         compressor=config.compressor,
         privacy=config.privacy,
         secure=config.secure,
+        num_expected=problem.test['num_expected'],
       )
       algorithms[spec] = federated.federate(
         method, clients, channel, cohort_size=rows
       )
     channels[spec] = channel
   spent = {
-    spec: _epsilons(config, channel, rows, problem.num_clients)
+    spec: _epsilons(config, channel, problem)
     for spec, channel in channels.items()
   }
 
@@ -246,29 +259,23 @@ def table(rows):
   return runner.table_by()(short)
 
 
-def _epsilons(config, channel, rows, num_clients):
+def _epsilons(config, channel, problem):
   """Epsilon after each round, or None where nothing is private."""
   if channel.privacy is None:
     return None
-  mechanism = privacy_lib.make_mechanism(channel.privacy, num_expected=rows)
-  poisson = config.sampling.startswith('poisson')
+  expected = problem.test['num_expected']
+  mechanism = privacy_lib.make_mechanism(channel.privacy, num_expected=expected)
+  # Only Poisson cohorts hide who took part.
+  poisson = local.SAMPLERS.part(config.sampling).name == 'poisson'
   rate = 1.0
   if mechanism.is_central and poisson:
-    rate = privacy_rate(config.sampling, num_clients)
+    rate = min(expected / problem.num_clients, 1.0)
   return privacy_lib.epsilon_curve(
     range(config.num_rounds + 1),
     noise_multiplier=mechanism.noise_multiplier,
     rate=rate,
     delta=config.delta,
   )
-
-
-def privacy_rate(sampling: str, num_clients: int) -> float:
-  """The probability of a client to take part, of a Poisson sampler."""
-  options = local.SAMPLERS.partial(local.SAMPLERS.part(sampling)).keywords
-  if options.get('rate') is not None:
-    return float(options['rate'])
-  return options['num_sampled'] / num_clients
 
 
 def draw(config: Config, rows, directory):

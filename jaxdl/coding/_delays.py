@@ -132,7 +132,7 @@ def load_delays(
   path = pathlib.Path(path)
   try:
     if path.suffix == '.npy':
-      matrix = np.load(path, allow_pickle=False)
+      matrix = checks.load_npy(path)
     else:
       lines = path.read_text().replace(',', ' ').splitlines()
       matrix = np.array(

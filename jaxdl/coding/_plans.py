@@ -199,9 +199,20 @@ def plan_run(
   if how.kind == 'hindsight':
     times = _simulation.total_times(found, delays, jobs, **options)
     return Plan((run(found[int(np.argmin(times))], delays, jobs),))
-  pick = lambda probed, rest: _selection.select(
-    [s for s in found if s.delay < probed.shape[1]], probed, rest, **options
-  )
+
+  def pick(probed, rest):
+    if len(found) == 1:  # Nothing to look for.
+      return found[0]
+    few = probed.shape[1]
+    known = [s for s in found if s.delay < few]
+    if not known:
+      least = min(s.delay for s in found)
+      raise ValueError(
+        f'select={select!r} probes {few} rounds; {found[0].name} needs more '
+        f'than {least} to be simulated.'
+      )
+    return _selection.select(known, probed, rest, **options)
+
   if how.kind == 'probe':
     scheme = pick(delays[:, :before], jobs)
     return Plan((run(scheme, delays[:, before:], jobs),))

@@ -388,8 +388,8 @@ def _trace(trace, n):
   """bool[R, N] of an array or a file."""
   if isinstance(trace, (str, os.PathLike)):
     try:
-      read = np.load if str(trace).endswith('.npy') else _read_lines
-      values = read(trace)
+      npy = str(trace).endswith('.npy')
+      values = checks.load_npy(trace) if npy else _read_lines(trace)
     except (OSError, ValueError) as error:
       raise ValueError(
         f'trace={str(trace)!r} cannot be read: {error}'

@@ -17,6 +17,8 @@ from jaxdl.problems import _classification
 knob = config_lib.knob
 
 NATURAL = 'natural'
+# Samplers whose cohorts have as many clients in every round.
+STRATIFIED = ('full', 'uniform', 'weighted', 'cyclic')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,7 +105,8 @@ def clients(
     i32[S, N] examples). It is measured by `accuracy` and `loss` on the test set
     of all, and by how `accuracy` on their own tests is spread over clients
     (`metrics.spread_over_clients`); with a model per client those are of its
-    own model. `network`, and `cohort_size` M in `test['cohort_size']`.
+    own model. `test` has the `cohort_size` M, the `num_byzantine` F of its last
+    rows, and `num_expected`, clients of a round on average.
 
   Raises:
     ValueError: if data, partition, sampling or network do not fit.
@@ -179,7 +182,12 @@ def clients(
     num_classes=loaded.num_classes,
     metric='accuracy',
     ylabel='Test accuracy',
-    test={'cohort_size': rows[0], 'num_byzantine': rows[1], 'pooled': pooled},
+    test={
+      'cohort_size': rows[0],
+      'num_byzantine': rows[1],
+      'num_expected': rows[2],
+      'pooled': pooled,
+    },
   )
 
 
@@ -251,7 +259,7 @@ def _stacked(arrays, parts):
 
 
 def _drawing(sampling, counts, num_byzantine):
-  """`((M, F), draw(key, round, counts) -> sample)`, adversaries last."""
+  """`((M, F, m), draw(key, round, counts) -> sample)`, adversaries last."""
   n = counts.shape[1]
   part = local.SAMPLERS.part(sampling, name='sampling')
   sample = local.SAMPLERS.partial(part)
@@ -259,8 +267,19 @@ def _drawing(sampling, counts, num_byzantine):
   with config_lib.naming(sampling=sampling, num_clients=n):
     local.client_sampler(sampling, np.asarray(counts[0]))
   m = jax.eval_shape(sample, key, 0, counts[0]).mask.shape[0]
+  options = dict(sample.keywords)
+  expected = float(m)
+  if part.name == 'poisson':
+    q = options.get('rate')
+    expected = float(options['num_sampled'] if q is None else q * n)
   if not num_byzantine:
-    return (m, 0), sample
+    return (m, 0, expected), sample
+  if part.name not in STRATIFIED:
+    raise ValueError(
+      f'sampling={sampling} cannot keep a fixed share of num_byzantine='
+      f'{num_byzantine} adversaries in every cohort: choose one of '
+      f'{", ".join(STRATIFIED)}.'
+    )
   f = max(1, round(m * num_byzantine / n))
   if f >= m:
     raise ValueError(
@@ -268,7 +287,6 @@ def _drawing(sampling, counts, num_byzantine):
       'for some to be honest.'
     )
   honest = n - num_byzantine
-  options = dict(sample.keywords)
   if options.get('num_sampled'):
     options['num_sampled'] = min(options['num_sampled'] - f, honest)
 
@@ -286,4 +304,4 @@ def _drawing(sampling, counts, num_byzantine):
     )
 
   rows = jax.eval_shape(stratified, key, 0, counts[0]).mask.shape[0]
-  return (rows, f), stratified
+  return (rows, f, float(rows)), stratified

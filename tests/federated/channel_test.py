@@ -154,6 +154,74 @@ class ChannelTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'privacy=.* covers messages alone'):
       server.federate(method, N, server.Channel(privacy='central'))
 
+  @parameterized.parameters('privacy', 'aggregator', 'attack')
+  def test_an_exchange_before_the_work_is_plain(self, name):
+    value = {'privacy': 'local', 'aggregator': 'median', 'attack': 'alie'}[name]
+    channel = server.Channel(num_byzantine=1, **{name: value})
+    with self.assertRaisesRegex(ValueError, f'{name}=.* a plain mean before'):
+      server.federate(server.mime(TASK, WORK), N, channel)
+
+  def test_compressed_messages_stay_in_the_ball(self):
+    for compressor in ('terngrad', 'random_k(keep=0.34, unbiased=True)'):
+      channel = server.Channel(
+        privacy='central(clip=0.1, noise_multiplier=0.0)',
+        compressor=compressor,
+      )
+      for seed in range(3):
+        algorithm = server.federate(server.fedavg(TASK, WORK), N, channel)
+        alone = _cohort(np.arange(N) == seed)
+        state = algorithm.init(jax.random.key(0))
+        state, _ = algorithm.step(state, alone, key=jax.random.key(seed))
+        moved = np.linalg.norm(state.params['w']) * N
+        self.assertLessEqual(moved, 0.1 * (1 + 1e-5))
+    with self.assertRaisesRegex(ValueError, 'sends later what it kept'):
+      server.Channel(privacy='central', compressor='ef+top_k(keep=0.5)').wire(N)
+
+  def test_a_private_client_counts_once_and_the_number_is_fixed(self):
+    spec = 'central(clip=0.1, noise_multiplier=0.0)'
+    channel = server.Channel(privacy=spec, num_expected=2.0)
+    cohort = _cohort().replace(client_ids=jnp.full(N, 3))
+    state, _ = _round(channel, cohort)
+    moved = np.linalg.norm(state.params['w']) * 2
+    np.testing.assert_allclose(moved, 0.1, rtol=1e-5)
+    # What SCAFFOLD adds up says nothing of how many came.
+    method = server.scaffold(TASK, WORK)
+    for mask in (np.ones(N, bool), np.arange(N) < 1):
+      state, _ = _round(channel, _cohort(mask), method)
+      found = np.abs(state.memory['control']['w']).max()
+      self.assertLessEqual(found, 0.1 * mask.sum() / N)
+
+  def test_masked_sums_are_dense(self):
+    channel = server.Channel(secure='pairwise', compressor='top_k(keep=0.34)')
+    _, metrics = _round(channel)
+    np.testing.assert_allclose(metrics['megabytes_up'], N * D * 4 / 1e6)
+
+  def test_nothing_sent_needs_no_channel(self):
+    method = server.local_only(TASK, WORK)
+    _, metrics = _round(server.Channel(aggregator='median'), method=method)
+    self.assertEqual(float(metrics['megabytes_up']), 0.0)
+
+  def test_groups_without_padding(self):
+    method = server.ifca(TASK, WORK, num_models=2)
+    algorithm = server.federate(method, N, everybody=True)
+    state = algorithm.init(jax.random.key(0))
+    state, _ = algorithm.step(state, _cohort(), key=jax.random.key(1))
+    self.assertEqual(state.params['w'].shape, (2, D))
+
+  def test_a_broken_client_stays_in_its_group(self):
+    cohort = _cohort()
+    broken = cohort.data['inputs'].at[0].set(jnp.nan)
+    cohort = cohort.replace(data=cohort.data | {'inputs': broken})
+    channel = server.Channel().wire(N, num_groups=2)
+    x = {'w': jnp.asarray(DELTAS).at[0].set(jnp.nan)}
+    groups = jnp.array([0, 0, 0, 1, 1, 1])
+    update, *_ = channel.meet(
+      x, jnp.zeros(N), jnp.full(N, 1 / N), jnp.ones(N, bool),
+      channel.init({'w': jnp.zeros(D)}), jax.random.key(0), groups,
+    )  # fmt: skip
+    np.testing.assert_allclose(update['w'][1], DELTAS[3:].mean(0), atol=1e-6)
+    self.assertTrue(np.isnan(update['w'][0]).all())
+
   def test_text_of_a_variant(self):
     method, channel = server.make_variant(
       'scaffold(option=1)@channel(aggregator=nnm+median, explain=True)',

@@ -344,8 +344,8 @@ class ParticipationTest(parameterized.TestCase):
     own = np.asarray(state.own['method'])
     np.testing.assert_array_equal(own[[0, 2, 3, 5]], np.zeros(4))
     np.testing.assert_allclose(own[[4, 1]], [0.0, -3.2], atol=1e-6)
-    # Whoever was drawn twice counts twice.
-    np.testing.assert_allclose(state.params, 0.64 / 3, atol=1e-6)
+    # Whoever was drawn twice counts once.
+    np.testing.assert_allclose(state.params, 0.64 / 2, atol=1e-6)
     np.testing.assert_allclose(state.memory['control'], -3.2 / 6, atol=1e-6)
 
   def test_stragglers_do_a_part(self):

@@ -105,6 +105,10 @@ class ClientsTest(parameterized.TestCase):
     (dict(partition='natural'), 'needs a data set with natural clients'),
     (dict(num_byzantine=8), 'num_byzantine'),
     (dict(local_test=1.0), 'local_test'),
+    (
+      dict(sampling='poisson(num_sampled=3)', num_byzantine=2),
+      'poisson.* cannot keep a fixed share of num_byzantine=2',
+    ),
     (dict(sampling='uniform(num_sampled=9)'), 'num_sampled=9 exceeds'),
     (
       dict(sampling='uniform(num_sampled=1)', num_byzantine=2),

@@ -359,12 +359,12 @@ def load_times(
   path = pathlib.Path(path)
   try:
     if path.suffix == '.npy':
-      made = timing(np.load(path, allow_pickle=False), seed=seed)
+      made = timing(checks.load_npy(path), seed=seed)
     else:
-      with path.open(newline='') as file:
+      with path.open(newline='', encoding='utf-8-sig') as file:
         reader = csv.DictReader(file)
         made = _read(reader.fieldnames or (), list(reader), seed)
-  except (OSError, ValueError, TypeError) as error:
+  except (OSError, ValueError, TypeError, csv.Error) as error:
     raise ValueError(f'{path}: {error}') from None
   if num_clients is not None and made.num_clients != num_clients:
     raise ValueError(

@@ -11,6 +11,9 @@ import numpy as np
 from jaxdl.core import checks, types
 from jaxdl.federated.asynchronous import _engine, _schedule
 
+# Means over all aggregations, empty ones too.
+_PER_TURN = ('num_clients', 'megabytes_up', 'megabytes_down', 'turn', 'time')
+
 
 class WindowState(NamedTuple):
   """State of `in_windows`.
@@ -64,21 +67,27 @@ def in_windows(
     first = state.run.turn
 
     def one(turn, carry):
-      run, total = carry
+      run, total, busy = carry
       run, found = algorithm.step(
         run, cohort, key=jax.random.fold_in(key, turn)
       )
-      return run, jax.tree.map(jnp.add, total, found)
+      came = (found['num_clients'] > 0).astype(jnp.float32)
+      return run, jax.tree.map(jnp.add, total, found), busy + came
 
     form = jax.eval_shape(
       lambda s: algorithm.step(s, cohort, key=key)[1], state.run
     )
     zero = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), form)
-    run, total = jax.lax.fori_loop(first, last, one, (state.run, zero))
-    count = jnp.maximum(last - first, 0).astype(jnp.float32)
-    metrics: dict[str, Any] = jax.tree.map(
-      lambda x: x / jnp.maximum(count, 1.0).astype(x.dtype), total
+    run, total, busy = jax.lax.fori_loop(
+      first, last, one, (state.run, zero, jnp.zeros(()))
     )
+    count = jnp.maximum(last - first, 0).astype(jnp.float32)
+    # An aggregation to which nobody came has no loss.
+    metrics: dict[str, Any] = {
+      name: x
+      / jnp.maximum(count if name in _PER_TURN else busy, 1.0).astype(x.dtype)
+      for name, x in total.items()
+    }
     metrics |= {'aggregations': count, 'time': jnp.asarray(moments)[window]}
     metrics.pop('turn')
     return WindowState(run, state.window + 1), metrics

@@ -285,7 +285,15 @@ def _build(setting, all_state) -> Programs:
     def absorb(params, memory, update, weights, mask, size):
       own = {name: jnp.where(mask, x, 0) for name, x in facts.items()}
       shared = base.share(params, memory)
-      round = server.Round(weights, mask, cohort.client_ids, own, size, shared)
+      round = server.Round(
+        weights,
+        mask,
+        cohort.client_ids,
+        own,
+        size,
+        jnp.sum(mask) / size,
+        shared,
+      )
       return base.absorb(params, memory, update, round)
 
     # To a method, the clients of a cluster are all there are.

@@ -108,13 +108,15 @@ def one_shot(
     return {'temperature': np.float32(np.inf), 'fired': np.bool_(False)}
 
   def decide(seen, labels, memory):
+    if np.count_nonzero(seen.mask) < 2:  # There is no temperature of one.
+      return labels, memory
     fires = bool(
       _temperature.temperature_trigger(
         memory['temperature'], seen.temperature, memory['fired']
       )
     )
     memory = memory | {'temperature': np.float32(seen.temperature)}
-    if not fires or np.count_nonzero(seen.mask) < 2:
+    if not fires:
       return labels, memory
     found = clustered(seen, run, len(labels), official_quirks)
     spent = not rearm_if_trivial or len(np.unique(found[found >= 0])) > 1

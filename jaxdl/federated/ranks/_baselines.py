@@ -187,6 +187,10 @@ def averaging(
     baselines of its experiments and code.
   """
   checks.task(task)
+  checks.number(decay, name='decay', low=0.0, high=1.0, open_low=True)
+  checks.integer(batch_size, name='batch_size', low=1)
+  checks.integer(num_epochs, name='num_epochs', low=1)
+  checks.integer(num_malicious, name='num_malicious', low=0)
   clients = clients_lib.as_clients(clients)
   rows = clients.num_clients
   voters = rows - checks.integer(

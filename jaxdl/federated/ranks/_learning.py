@@ -131,7 +131,7 @@ def rank_learning(
   checks.optimizer(optimizer)
   size = checks.integer(batch_size, name='batch_size', low=1)
   epochs = checks.integer(num_epochs, name='num_epochs', low=1)
-  checks.number(decay, name='decay', low=0.0, open_low=True)
+  checks.number(decay, name='decay', low=0.0, high=1.0, open_low=True)
   rule = _rules.as_rank_rule(aggregator)
   attack = _attacks.as_rank_attack(attack)
   bad = checks.integer(num_malicious, name='num_malicious', low=0)

@@ -396,4 +396,5 @@ def effective_steps(
   last, _ = jax.lax.fori_loop(
     0, jnp.asarray(num_steps).astype(jnp.int32), step, start
   )
-  return last / first
+  # Whose first step is none is measured in plain numbers.
+  return last / jnp.where(first == 0, -1.0, first)

@@ -51,6 +51,7 @@ class Wire(NamedTuple):
     poison: changes what the last F clients of a cohort train on; or None.
     bits: `bits(message) -> int`, what one client sends.
     num_byzantine: F.
+    num_expected: m of a mean that is released privately, else None.
   """
 
   init: Callable[[chex.ArrayTree], WireState]
@@ -63,6 +64,7 @@ class Wire(NamedTuple):
   poison: Callable[[chex.ArrayTree], chex.ArrayTree] | None
   bits: Callable[[chex.ArrayTree], int]
   num_byzantine: int
+  num_expected: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,6 +89,8 @@ class Channel:
       the ones before.
     privacy: text of `privacy.MECHANISMS` or a `Mechanism`; None for none.
     secure: text of `privacy.SECURE_SUMS` or a `SecureSum`; None for plain sums.
+    num_expected: m, clients that a private round divides by, qN for Poisson
+      cohorts; None for the rows of a cohort.
     explain: whether metrics contain the `error` of the update and, where the
       rule explains itself, the `weights` of clients.
 
@@ -107,6 +111,7 @@ must be 'mean'; got 'median'.
   error_feedback: bool = False
   privacy: Any = None
   secure: Any = None
+  num_expected: float | None = None
   explain: bool = False
 
   @property
@@ -144,7 +149,8 @@ must be 'mean'; got 'median'.
     attack = attack if f else None
     mechanism, secure = self.privacy, self.secure
     if mechanism is not None:
-      mechanism = privacy.make_mechanism(mechanism, num_expected=m)
+      expected = m if self.num_expected is None else self.num_expected
+      mechanism = privacy.make_mechanism(mechanism, num_expected=expected)
     if secure is not None:
       secure = privacy.make_secure_sum(secure, num_clients=m)
     central = mechanism is not None and mechanism.release is not None
@@ -170,6 +176,14 @@ must be 'mean'; got 'median'.
       messenger = compression.as_messenger(
         self.compressor, error_feedback=self.error_feedback
       )
+    if central and messenger is not None:
+      form = {'x': jax.ShapeDtypeStruct((8, 8), jnp.float32)}
+      if jax.tree.leaves(jax.eval_shape(messenger.init, form)):
+        raise ValueError(
+          f'privacy={self.privacy!r} bounds what a client sends in a round, '
+          f'but compressor={self.compressor!r} sends later what it kept: say '
+          'one without memory.'
+        )
     if self.error_feedback and self.compressor is None:
       raise ValueError(
         'error_feedback=True needs a compressor: nothing is lost without one.'
@@ -218,6 +232,8 @@ def _build(
       message, aux = mechanism.client(message, state.privacy, key=noise_key)
     if messenger is not None:
       message, own = messenger.send(code_key, message, own)
+      if central:  # What is decoded may lie outside of the ball.
+        message, _ = mechanism.client(message, state.privacy, key=noise_key)
     return message, own, aux
 
   def counts(weights, mask):
@@ -268,8 +284,8 @@ def _build(
         total = trees.combine(weights, rows)
       else:
         total = secure.apply(trees.scale_rows(weights, rows), mask, key=sum_key)
-      inside = aux if mask is None else aux * mask
-      update, state = settle(total, jnp.sum(inside), state, rule_key)
+      inside = jnp.sum(aux * (weights != 0))
+      update, state = settle(total, inside, state, rule_key)
     else:
       update, memory = rule.apply(
         stacked, state.aggregator, key=rule_key, **present
@@ -287,7 +303,8 @@ def _build(
 
   def _grouped(stacked, weights, mask, state, key, groups):
     members = groups[None] == jnp.arange(num_groups)[:, None]
-    members &= mask[None]
+    if mask is not None:
+      members &= mask[None]
     if channel.is_plain:
       share = jnp.where(members, weights[None], 0.0)
       total = jnp.sum(share, axis=1, keepdims=True)
@@ -317,6 +334,8 @@ def _build(
     return update, state._replace(aggregator=memory)
 
   def bits(message):
+    if secure is not None:
+      return secure.bits(message)
     return (plain if messenger is None else messenger).bits(message)
 
   poison = None
@@ -335,6 +354,7 @@ def _build(
     poison,
     bits,
     f,
+    mechanism.num_expected if central else None,
   )
 
 

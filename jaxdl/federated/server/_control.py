@@ -11,11 +11,6 @@ from jaxdl.federated.server import _averaging, _method
 _zeros = lambda tree: jax.tree.map(jnp.zeros_like, tree)
 
 
-def _present_share(round):
-  """|S| / N."""
-  return jnp.sum(round.mask) / round.num_clients
-
-
 def scaffold(
   task: types.Task,
   work: local.LocalWork,
@@ -77,7 +72,7 @@ def scaffold(
     return _method.Sent(message, control, _averaging.facts_of(trained))
 
   def absorb(params, memory, update, round):
-    share = _present_share(round)
+    share = round.share
     control = jax.tree.map(
       lambda c, u: c + u * share.astype(u.dtype),
       memory['control'],
@@ -144,7 +139,7 @@ def feddyn(
     return _method.Sent(message, own, _averaging.facts_of(trained))
 
   def absorb(params, memory, update, round):
-    share = alpha * _present_share(round)
+    share = alpha * round.share
     some = jnp.any(round.mask)
     memory = jax.tree.map(
       lambda h, u: h - u * share.astype(u.dtype), memory, update

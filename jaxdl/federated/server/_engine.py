@@ -93,6 +93,9 @@ def make_exchange(
   m = n if cohort_size is None else cohort_size
   m = checks.integer(m, name='cohort_size', low=1)
   channel = _channel.as_channel(channel)
+  form = jax.eval_shape(method.start, jax.eval_shape(lambda: jax.random.key(0)))
+  if not jax.tree.leaves(jax.eval_shape(method.message, form)):
+    channel = _channel.Channel()  # Nothing is sent.
   if channel.privacy is not None and method.told:
     raise ValueError(
       f'privacy={channel.privacy!r} covers messages alone, but {method.name} '
@@ -101,6 +104,20 @@ def make_exchange(
     )
   wire = channel.wire(m, num_groups=method.num_groups)
   f = wire.num_byzantine
+
+  if method.prepare is not None:
+    for name, there in (
+      ('privacy', channel.privacy is not None),
+      ('secure', channel.secure is not None),
+      ('aggregator', not channel.is_plain),
+      ('attack', channel.attack is not None),
+    ):
+      if there:
+        raise ValueError(
+          f'{name}={getattr(channel, name)!r} is of the way of messages, but '
+          f'{method.name} also takes a plain mean before the work: choose '
+          'another algorithm.'
+        )
 
   def one_params(params):
     if method.num_groups is None:
@@ -142,7 +159,10 @@ def make_exchange(
   def _counts(cohort, memory):
     weigh = method.weigh
     weights = cohort.weights if weigh is None else weigh(memory, cohort)
-    return wire.counts(weights, cohort.mask)
+    mask = cohort.mask
+    if wire.num_expected is not None:  # A client is bounded once.
+      mask = _store.distinct(cohort.client_ids, mask)
+    return wire.counts(weights, mask)
 
   def work(shared, rows, cohort, memory, state, key, shared_axis=None):
     train_key, wire_key = jax.random.split(key)
@@ -168,7 +188,7 @@ def make_exchange(
       update, (rows, facts, aux) = fold(counts, *args)
       found = {}
       update, state = wire.settle(
-        update, jnp.sum(aux * cohort.mask), state, wire_key
+        update, jnp.sum(aux * (counts > 0)), state, wire_key
       )
     else:
       out = clients.map(one, in_axes=axes)(*args)
@@ -183,15 +203,20 @@ def make_exchange(
         facts.get('group'),
       )
     facts = {
-      name: jnp.where(cohort.mask, x, jnp.zeros_like(x))
+      name: jnp.where(cohort.mask & jnp.isfinite(x), x, jnp.zeros_like(x))
       for name, x in facts.items()
     }
+    present = _store.distinct(cohort.client_ids, cohort.mask)
+    there = jnp.sum(present, dtype=jnp.float32)
+    if wire.num_expected is not None:
+      there = jnp.float32(wire.num_expected)
     round = _method.Round(
       counts,
       cohort.mask,
       cohort.client_ids,
       facts,
       n,
+      there / n,
       shared if shared_axis is None else None,
     )
     honest = cohort.mask.at[m - f :].set(False) if f else cohort.mask
@@ -208,7 +233,10 @@ def make_exchange(
   def bits(params):
     form = jax.eval_shape(message, params)
     down = jax.eval_shape(lambda p: method.share(p, method.init(p, n)), params)
-    return wire.bits(form), sum(map(_bits, jax.tree.leaves(down)))
+    up = wire.bits(form)
+    if method.prepare is not None:  # A gradient, before the work.
+      up += sum(map(_bits, jax.tree.leaves(one_params(params))))
+    return up, sum(map(_bits, jax.tree.leaves(down)))
 
   return Exchange(init, new, share, work, bits, n, m, method)
 

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import chex
 import jax.numpy as jnp
 
+from jaxdl.federated.server import _store
+
 
 class Sent(NamedTuple):
   """What one client comes back with.
@@ -33,6 +35,8 @@ class Round(NamedTuple):
     facts: dict of f32[M], what clients said beside their messages; of absent
       clients zero.
     num_clients: N, all there are (static).
+    share: f32[], |S| / N: who took part, each once; of a private round the
+      number that was expected in place of |S|.
     shared: what all clients got; None where each got something of its own.
   """
 
@@ -41,6 +45,7 @@ class Round(NamedTuple):
   client_ids: chex.Array
   facts: dict[str, chex.Array]
   num_clients: int
+  share: chex.Array
   shared: Any = None
 
 
@@ -71,7 +76,8 @@ class Method(NamedTuple):
       has leaves [K, ...].
     message: `message(params) -> tree`, the form of a message; by default that
       of one model.
-    told: names of facts that `absorb` or `weigh` read of every client.
+    told: names of facts that `absorb` or `weigh` read of every client, past
+      rules, attacks and privacy; those that are not finite count as zero.
     name: of the algorithm.
   """
 
@@ -97,7 +103,8 @@ def no_state(params: chex.ArrayTree, num_clients: int = 0) -> tuple[()]:
 
 
 def equally(memory: Any, cohort: Any) -> chex.Array:
-  """Weights 1 / M over the M clients that take part, zero for others."""
+  """Weights 1 / |S| over the clients that take part, each of them once."""
   del memory
-  present = cohort.mask.astype(jnp.float32)
+  present = _store.distinct(cohort.client_ids, cohort.mask)
+  present = present.astype(jnp.float32)
   return present / jnp.maximum(jnp.sum(present), 1.0)

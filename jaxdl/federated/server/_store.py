@@ -57,6 +57,25 @@ def places(
   return ids.at[order].set(jnp.where(again, num_clients, ranked))
 
 
+def distinct(client_ids: chex.Array, mask: chex.Array) -> chex.Array:
+  """Tells the first row of every client that takes part.
+
+  Args:
+    client_ids: i32[M].
+    mask: bool[M], which are real.
+
+  Returns:
+    bool[M].
+
+  Example:
+    >>> ids = jnp.array([3, 1, 3, 0])
+    >>> distinct(ids, jnp.array([True, True, True, False])).tolist()
+    [True, True, False, False]
+  """
+  none = np.iinfo(np.int32).max
+  return places(client_ids, mask, none) != none
+
+
 def gather(
   store: chex.ArrayTree, client_ids: chex.Array, mask: chex.Array
 ) -> chex.ArrayTree:
