@@ -161,9 +161,13 @@ class Config(problems.ClassificationConfig):
 
     @jax.jit
     def losses(params, held):
-      one = lambda pair: jnp.mean(
-        jax.lax.map(lambda own: dealt.task.loss(pair[0], own), pair[1])
-      )
+      def one(pair):
+        loss = lambda own: dealt.task.loss(pair[0], own)
+        # Clients without examples have no loss.
+        some = jnp.any(pair[1]['mask'] != 0, axis=1)
+        total = jnp.sum(jnp.where(some, jax.lax.map(loss, pair[1]), 0.0))
+        return total / jnp.sum(some)
+
       return jax.lax.map(one, (params, held))
 
     def evaluate(params):

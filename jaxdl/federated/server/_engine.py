@@ -220,6 +220,8 @@ def make_exchange(
       shared if shared_axis is None else None,
     )
     honest = cohort.mask.at[m - f :].set(False) if f else cohort.mask
+    if 'num_steps' in facts:
+      honest &= facts['num_steps'] > 0
     count = jnp.maximum(jnp.sum(honest), 1)
     metrics = {
       'loss': jnp.sum(jnp.where(honest, facts['loss'], 0.0)) / count,
