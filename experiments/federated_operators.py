@@ -4,8 +4,7 @@ r"""Operator learning over clients that hold different input functions.
 Every client draws its input functions at its own length scale (or viscosity,
 or smoothness, `--spread`), and all of them train one DeepONet, MgNO, Fourier or
 random-feature network through the same algorithms as any classifier: any rule,
-any attack, gossip in place of the server, or several steps per client
-(`--algorithm=scaffold,feddyn`). Test functions come from all
+any attack, or gossip in place of the server. Test functions come from all
 clients' spaces.
 
 With `--model=snnk` the network is one matrix on fixed random features, whose
@@ -35,7 +34,6 @@ from jaxdl.core import types
 from jaxdl.experiment import compare, config as config_lib, runner
 from jaxdl.networks import features
 from jaxdl.pde import sets
-from jaxdl.problems import function_runs
 
 knob = runner.knob
 
@@ -89,21 +87,6 @@ class Config(problems.RobustConfig):
     'Also train without a server and adversaries, algorithm@topology.',
     registry=decentralized.VARIANTS,
   )
-  algorithm: tuple[str, ...] = knob(
-    (),
-    'Also train by federated algorithms whose clients take several steps, '
-    'algorithm[@channel(...)], without adversaries.',
-    registry=federated.VARIANTS,
-  )
-  num_steps: int = knob(
-    4, 'Steps of a client and round there.', low=1, needs={'algorithm': True}
-  )
-  client_optimizer: str = knob(
-    'sgd(0.02)',
-    "The clients' there.",
-    registry=local.OPTIMIZERS,
-    needs={'algorithm': True},
-  )
   num_rounds: int = knob(600, 'Rounds.', low=0)
   eval_every: int = knob(50, 'Rounds between evaluations.', low=1)
   batch_size: int = knob(16, 'Functions per client and round.', low=1)
@@ -131,7 +114,7 @@ class Config(problems.RobustConfig):
       points = operators.model_facts(self.model).points
       layout = 'aligned' if points else 'grid'
       with config_lib.naming(model=self.model, problem=self.problem):
-        function_runs.trace(self.model, self.problem, layout)
+        problems.trace(self.model, self.problem, layout)
     for variant in self.gossip:
       with config_lib.naming(gossip=variant, num_clients=self.num_clients):
         decentralized.make_link(variant, self.num_clients)
@@ -200,12 +183,6 @@ def _build_one(config: Config, heterogeneity: float) -> runner.Experiment:
       num_byzantine=config.num_byzantine,
       worker_momentum=config.worker_momentum,
       clip_norm=config.clip_norm,
-    )
-  work = local.LocalWork(config.client_optimizer, num_steps=config.num_steps)
-  for variant in config.algorithm:
-    method, channel = federated.make_variant(variant, problem.task, work)
-    algorithms[variant] = federated.federate(
-      method, config.clients(), channel, everybody=True
     )
   for variant in config.gossip:
     algorithms[variant] = decentralized.make_algorithm(

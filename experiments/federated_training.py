@@ -2,10 +2,9 @@
 r"""Learning with a server and many clients: algorithm x channel x data.
 
 Trains one model per variant on the same clients, cohorts and seeds. A variant
-is `algorithm[@channel(...)]`; what a channel does not say is said by
-`--aggregator`, `--attack`, `--compressor`, `--privacy`, `--secure`. Rows tell
-accuracy on the common test set and how it is spread over clients, megabytes
-sent, and epsilon where updates are private.
+is `algorithm[@channel(...)]`; what it does not say, `--channel` does. Rows tell
+accuracy, how it is spread over clients, megabytes sent, and epsilon where
+updates are private.
 
 Example: python -m experiments.federated_training \
   --variants='fedavg,scaffold,fedavg@channel(compressor=top_k(keep=0.1))' \
@@ -14,46 +13,24 @@ Example: python -m experiments.federated_training \
 
 import dataclasses
 import functools
-from collections.abc import Callable
 
 import numpy as np
 
 from jaxdl import (
-  aggregators,
-  attacks,
-  compression,
   federated,
   local,
   plots,
   privacy as privacy_lib,
   problems,
 )
-from jaxdl.core import registry, types
+from jaxdl.core import registry
 from jaxdl.experiment import compare, config as config_lib, runner
 from jaxdl.federated import ranks, server
 
 knob = runner.knob
 
 
-def frl(
-  make: Callable[..., ranks.Method],
-  *,
-  learning_rate: float = 0.4,
-  keep: float = 0.5,
-  mask_scores: str = 'raw',
-  sparse: float = 1.0,
-) -> ranks.Method:
-  """Votes on rankings of the edges of a random network."""
-  optimizer = local.make_optimizer(
-    f'sgd({learning_rate}, momentum=0.9, weight_decay=1e-4)'
-  )
-  return make(
-    optimizer=optimizer, keep=keep, mask_scores=mask_scores, sparse=sparse
-  )
-
-
-RANKED = registry.Registry('algorithm', {'frl': frl}, given=('make',))
-VARIANTS = registry.Pair(federated.METHODS | {'frl': frl}, server.CHANNELS)
+VARIANTS = registry.Pair(federated.METHODS | ranks.RANKED, server.CHANNELS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,35 +47,21 @@ class Config(problems.FederatedConfig):
     smoke=2,
   )
   optimizer: str = knob('sgd(0.1)', "The clients'.", registry=local.OPTIMIZERS)
-  num_epochs: int | None = knob(
-    None, 'Passes of a client over its examples; 1 without num_steps.', low=1
+  work: str = knob(
+    'work',
+    'How much a client does: passes or steps, share of stragglers.',
+    registry=local.WORKS,
   )
-  num_steps: int | None = knob(None, 'Steps of a client at most.', low=1)
-  stragglers: float = knob(
-    0.0, 'Share of a cohort that does a part of its steps.', low=0.0, high=1.0
-  )
-  aggregator: str = knob(
-    'mean', 'What the server makes of messages.', registry=aggregators.RULES
-  )
-  attack: str | None = knob(
-    None, 'What adversaries send.', registry=attacks.ATTACKS
+  channel: str = knob(
+    'channel',
+    'How messages travel, where a variant does not say it.',
+    registry=server.CHANNELS,
   )
   num_byzantine: int = knob(
     0,
     'Adversaries among all clients, the last by number; cohorts have as large '
     'a share of them.',
     low=0,
-  )
-  compressor: str | None = knob(
-    None,
-    'Makes messages small; ef+... sends later what it took.',
-    registry=compression.MESSENGERS,
-  )
-  privacy: str | None = knob(
-    None,
-    'Clips and blurs updates; epsilon counts on chance for poisson sampling '
-    'alone.',
-    registry=privacy_lib.MECHANISMS,
   )
   delta: float = knob(
     1e-5,
@@ -107,9 +70,7 @@ class Config(problems.FederatedConfig):
     high=1.0,
     open_low=True,
     open_high=True,
-  )
-  secure: str | None = knob(
-    None, 'Sums under pairwise masks.', registry=privacy_lib.SECURE_SUMS
+    needs={'variants|channel': ('*privacy*',)},
   )
   chunk: int = knob(
     0, 'Clients run together on a device; 0 follows the default rule.', low=0
@@ -119,10 +80,10 @@ class Config(problems.FederatedConfig):
     """Builds work and channels of every variant."""
     super().validate()
     config_lib.check_different(self.variants, name='variants')
-    if self.attack is not None and not self.num_byzantine:
+    if self.num_byzantine and any(v.startswith('frl') for v in self.variants):
       raise ValueError(
-        f'attack={self.attack} needs num_byzantine >= 1 of num_clients='
-        f'{self.num_clients}.'
+        f'num_byzantine={self.num_byzantine}: frl takes no adversaries here, '
+        'see the binary frl.'
       )
     kept = ('fedsgd', 'centralized')
     late = [v for v in self.variants if not v.startswith(kept)]
@@ -133,36 +94,39 @@ class Config(problems.FederatedConfig):
         f'every round, so {late[0]} never sees its schedule move: leave it '
         'out, or schedule the server, server_optimizer=....'
       )
-    self.work()
+    self.make_work()
+    attacked = [v for v in (*self.variants, self.channel) if 'attack=' in v]
+    if attacked and not self.num_byzantine:
+      raise ValueError(
+        f'{attacked[0]} attacks, but num_byzantine=0: say how many of the '
+        f'num_clients={self.num_clients} do.'
+      )
 
-  def work(self) -> local.LocalWork:
+  def make_work(self) -> local.LocalWork:
     """What a client does between messages."""
-    return local.LocalWork(
+    return local.WORKS.make(
+      self.work,
       local.make_optimizer(self.optimizer, num_steps=self.num_rounds),
-      batch_size=self.batch_size,
-      num_epochs=self.num_epochs,
-      num_steps=self.num_steps,
-      stragglers=self.stragglers,
+      self.batch_size,
     )
 
 
 def build(config: Config) -> runner.Experiment:
-  """Builds the experiment; reads data files but writes nothing.
-
-  Args:
-    config: knobs.
-
-  Returns:
-    The experiment.
-  """
+  """Builds the experiment; reads data files but writes nothing."""
   problem = config.problem(num_byzantine=config.num_byzantine)
   rows, adversaries = problem.test['cohort_size'], problem.test['num_byzantine']
   clients = config.clients(even=False).replace(num_clients=problem.num_clients)
   algorithms, channels, learned, ranked = {}, {}, {}, {}
   for spec in config.variants:
     learned[spec] = problem
-    if registry.parse(registry.pair(spec)[0]).name in RANKED:
-      ranked[spec] = rank_method(config, spec, problem)
+    if registry.parse(registry.pair(spec)[0]).name in ranks.RANKED:
+      ranked[spec] = ranks.make_ranked(
+        spec,
+        problem.network,
+        lambda network: config.problem(network=network),
+        config.clients(rows),
+        config.make_work(),
+      )
       learned[spec] = ranked[spec].problem
       algorithms[spec] = ranked[spec].algorithm
       continue
@@ -170,14 +134,10 @@ def build(config: Config) -> runner.Experiment:
       method, channel = server.make_variant(
         spec,
         problem.task,
-        config.work(),
-        aggregator=config.aggregator,
-        attack=config.attack,
+        config.make_work(),
         num_byzantine=adversaries,
-        compressor=config.compressor,
-        privacy=config.privacy,
-        secure=config.secure,
         num_expected=problem.test['num_expected'],
+        **server.CHANNELS.part(config.channel).options,
       )
       algorithms[spec] = federated.federate(
         method, clients, channel, cohort_size=rows
@@ -210,43 +170,6 @@ def build(config: Config) -> runner.Experiment:
   )
 
 
-def rank_method(
-  config: Config, spec: str, problem: types.Problem
-) -> ranks.Method:
-  """Builds the variant whose clients send rankings.
-
-  Args:
-    config: knobs.
-    spec: a part of `RANKED`.
-    problem: of the others; it says the network and the rows of a cohort.
-
-  Returns:
-    The method, which learns masks of the same network, without biases.
-
-  Raises:
-    ValueError: if it is on a channel, which rankings do not take.
-  """
-  first, channel = registry.pair(spec, name='variants')
-  if channel is not None or config.num_byzantine or config.num_steps:
-    raise ValueError(
-      f'variants={spec}: rankings take no channel, no num_byzantine and no '
-      'num_steps here: see the binary frl for attacks on them.'
-    )
-  make = functools.partial(
-    ranks.METHODS['frl'],
-    problem.network,
-    lambda network: config.problem(network=network),
-    config.clients(problem.test['cohort_size']),
-    rule=None,
-    batch_size=config.batch_size,
-    num_epochs=config.num_epochs or 1,
-    attack='none',
-    num_malicious=0,
-    num_advisors=0,
-  )
-  return RANKED.make(first, make)
-
-
 COLUMNS = (
   *('step', 'split', 'seed', 'variant', 'accuracy', 'loss', 'client_accuracy'),
   *('worst_tenth_accuracy', 'p10_accuracy', 'megabytes', 'epsilon'),
@@ -264,31 +187,17 @@ def _epsilons(config, channel, problem):
   if channel.privacy is None:
     return None
   expected = problem.test['num_expected']
-  mechanism = privacy_lib.make_mechanism(channel.privacy, num_expected=expected)
-  # Only Poisson cohorts hide who took part.
   poisson = local.SAMPLERS.part(config.sampling).name == 'poisson'
-  rate = 1.0
-  if mechanism.is_central and poisson:
-    rate = min(expected / problem.num_clients, 1.0)
-  return privacy_lib.epsilon_curve(
-    range(config.num_rounds + 1),
-    noise_multiplier=mechanism.noise_multiplier,
-    rate=rate,
+  return privacy_lib.spent_by(
+    privacy_lib.make_mechanism(channel.privacy, num_expected=expected),
+    config.num_rounds,
     delta=config.delta,
+    rate=min(expected / problem.num_clients, 1.0) if poisson else 1.0,
   )
 
 
 def draw(config: Config, rows, directory):
-  """Draws accuracy over rounds, megabytes and epsilon, and its spread.
-
-  Args:
-    config: knobs.
-    rows: rows of the run.
-    directory: where the pictures go.
-
-  Returns:
-    The paths written.
-  """
+  """Draws accuracy over rounds, megabytes and epsilon, and its spread."""
   title = (
     f'{config.dataset}: {config.num_clients} clients, {config.partition}, '
     f'{config.sampling}'

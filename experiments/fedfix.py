@@ -16,11 +16,9 @@ Example: python -m experiments.fedfix --times='lognormal(sigma=1.0)' \
 import dataclasses
 import functools
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import aggregators, attacks, data, local, plots, problems
+from jaxdl import data, local, plots, problems
 from jaxdl.core import registry, types
 from jaxdl.experiment import compare, config as config_lib, runner
 from jaxdl.federated import asynchronous, server
@@ -64,10 +62,10 @@ class Config(problems.ClassificationConfig):
   )
   times: str = knob(
     'F-80',
-    "How long clients take for their work: 'F-80' for 1 down to 0.2.",
+    "How long clients take for their work: 'F-80' for 1 down to 0.2; drawn "
+    'ones by the first seed.',
     registry=asynchronous.TIMES,
   )
-  times_seed: int = knob(0, 'Seed of times that are drawn.', low=0)
   horizon: float = knob(
     200.0, 'Virtual time of the run.', low=0.0, open_low=True, smoke=4.0
   )
@@ -86,17 +84,11 @@ class Config(problems.ClassificationConfig):
   optimizer: str = knob('sgd(0.1)', "The clients'; begins afresh in every job.")
   num_steps: int = knob(5, 'Local steps of a job.', low=1)
   batch_size: int = knob(32, 'Examples per local step.', low=1)
-  aggregator: str = knob(
-    'mean', 'What is made of all that has arrived.', registry=aggregators.RULES
+  channel: str = knob(
+    'channel', 'How messages travel.', registry=server.CHANNELS
   )
   num_byzantine: int = knob(
     0, 'Adversaries: the clients of highest numbers.', low=0
-  )
-  attack: str = knob(
-    'sign_flip(scale=8.0)',
-    'What adversaries send.',
-    registry=attacks.ATTACKS,
-    needs={'num_byzantine': True},
   )
   chunk: int = knob(
     0, 'Clients run together on a device; 0 follows the default rule.', low=0
@@ -131,50 +123,15 @@ class Config(problems.ClassificationConfig):
     """Who arrives when."""
     with config_lib.naming(schemes=scheme, times=self.times):
       return _schedule(
-        scheme, self.times, self.horizon, self.num_clients, self.times_seed
+        scheme, self.times, self.horizon, self.num_clients, self.seeds[0]
       )
 
   def problem(self, **changes) -> types.Problem:
-    """Builds the problem of the knobs; its cohorts hold all that clients have.
-
-    Args:
-      **changes: see `ClassificationConfig.problem`.
-
-    Returns:
-      The problem, which also measures `train_loss`, the mean of the clients'.
-    """
+    """Builds the problem; its cohorts hold all that clients have."""
     if self.is_known:
       options = {'num_clients': self.num_clients, 'seeds': self.seeds}
       return TASKS.make(self.task, **options)
-    n = self.num_clients
-    dealt = super().problem(**changes)
-    held = {**dealt.data[0], 'mask': dealt.data[1]}
-
-    def cohort(key, own, round):
-      del key, round
-      return types.Cohort(
-        client_ids=jnp.arange(n),
-        data=own,
-        mask=jnp.ones(n, bool),
-        weights=jnp.full(n, 1.0 / n),
-      )
-
-    @jax.jit
-    def losses(params, held):
-      def one(pair):
-        loss = lambda own: dealt.task.loss(pair[0], own)
-        # Clients without examples have no loss.
-        some = jnp.any(pair[1]['mask'] != 0, axis=1)
-        total = jnp.sum(jnp.where(some, jax.lax.map(loss, pair[1]), 0.0))
-        return total / jnp.sum(some)
-
-      return jax.lax.map(one, (params, held))
-
-    def evaluate(params):
-      train = {'train_loss': jax.device_get(losses(params, held))}
-      return dealt.evaluate(params) | train
-
-    return dealt.replace(data=held, cohort=cohort, evaluate=evaluate)
+    return problems.everybody(super().problem(**changes))
 
 
 @functools.lru_cache(maxsize=64)
@@ -185,35 +142,26 @@ def _schedule(scheme, times, horizon, num_clients, seed):
 
 
 def build(config: Config) -> runner.Experiment:
-  """Builds the experiment; reads data files but writes nothing.
-
-  Args:
-    config: knobs.
-
-  Returns:
-    The experiment.
-  """
+  """Builds the experiment; reads data files but writes nothing."""
   problem = config.problem()
   work = local.LocalWork(
     local.make_optimizer(config.optimizer, num_steps=config.num_steps),
     batch_size=None if config.is_known else config.batch_size,
     num_steps=config.num_steps,
   )
-  f = config.num_byzantine
   channel = server.Channel(
-    aggregator=config.aggregator,
-    attack=config.attack if f else None,
-    num_byzantine=f,
+    **server.CHANNELS.part(config.channel).options,
+    num_byzantine=config.num_byzantine,
   )
-  algorithms, ends = {}, {}
+  algorithms, ends, schedules = {}, {}, {}
   for scheme in config.schemes:
-    schedule = config.schedule(scheme)
+    schedule = schedules[scheme] = config.schedule(scheme)
     ends[scheme] = asynchronous.window_ends(schedule, config.num_rounds)
     with config_lib.naming(
       schemes=scheme,
       method=config.method,
-      aggregator=config.aggregator,
-      num_byzantine=f or None,
+      channel=config.channel,
+      num_byzantine=config.num_byzantine or None,
     ):
       algorithm = asynchronous.asynchronous(
         server.make_method(config.method, problem.task, work),
@@ -240,21 +188,8 @@ def build(config: Config) -> runner.Experiment:
       del values['train']
 
   def shares(moments):
-    if not moments[0].last:
-      return []
-    return [
-      {
-        'step': moments[0].round,
-        'split': 'clients',
-        'variant': scheme,
-        'client': client,
-        'share': float(share),
-      }
-      for scheme in config.schemes
-      for client, share in enumerate(
-        asynchronous.surrogate_importance(config.schedule(scheme))
-      )
-    ]
+    last = moments[0].last
+    return asynchronous.share_rows(schedules, moments[0].round) if last else []
 
   return compare(
     config,
@@ -263,61 +198,14 @@ def build(config: Config) -> runner.Experiment:
     measure=measure,
     extra_rows=shares,
     plots=(functools.partial(draw, config, problem.test),),
-    table=functools.partial(table, config),
+    table=lambda rows: table(config, rows),
   )
 
 
 def table(config: Config, rows):
-  """Compares the schemes at the end of the run.
-
-  Args:
-    config: knobs.
-    rows: rows of a run.
-
-  Returns:
-    Columns and cells; means over the seeds, and over the last fifth of the run
-    with the standard deviation there.
-  """
-  name = _metric(config, rows)
-  cells = []
-  for scheme in config.schemes:
-    found = tail(rows, scheme, name)
-    own = config.schedule(scheme)
-    if len(found):
-      numbers = found.mean(), found.std(axis=1).mean()
-      cells.append(
-        (
-          scheme,
-          str(own.num_aggregations),
-          str(own.num_jobs),
-          f'{asynchronous.staleness(own)[own.mask].mean():.2f}',
-          *(f'{x:.4g}' for x in numbers),
-        )
-      )
-  columns = ['scheme', 'aggregations', 'jobs', 'staleness']
-  return [*columns, f'{name} (end)', 'std over time'], cells
-
-
-def tail(rows, scheme, name, *, share=0.2):
-  """A metric in the last part of a run.
-
-  Args:
-    rows: rows of a run.
-    scheme: whose.
-    name: of the metric.
-    share: how large the part is.
-
-  Returns:
-    f[S, E], by seed and evaluation.
-  """
-  found = {}
-  for r in rows:
-    if (r['split'], r['variant']) == ('test', scheme) and name in r:
-      found.setdefault(r['seed'], []).append(r[name])
-  values = np.array(list(found.values()))
-  if not values.size:
-    return values
-  return values[:, -max(1, round(share * values.shape[1])) :]
+  """Compares the schemes at the end of the run."""
+  schedules = {scheme: config.schedule(scheme) for scheme in config.schemes}
+  return asynchronous.scheme_table(rows, schedules, _metric(config, rows))
 
 
 def _metric(config, rows):
@@ -327,62 +215,30 @@ def _metric(config, rows):
 
 
 def draw(config: Config, best, rows, directory):
-  """Draws loss over virtual time and jobs, and the shares of the clients.
-
-  Args:
-    config: knobs.
-    best: the optimum of parabolas.
-    rows: rows of the run.
-    directory: where the pictures go.
-
-  Returns:
-    The paths written.
-  """
+  """Draws loss over virtual time and jobs, and the shares of the clients."""
   what = config.task if config.is_known else config.dataset
   title = f'{what}: {config.num_clients} clients, times {config.times}'
   if config.num_byzantine:
     title += f', {config.num_byzantine} adversarial'
-  name, known = _metric(config, rows), config.is_known
-  caption = 'Loss of the clients' if name == 'train_loss' else None
-  look = {'title': title, 'ylabel': caption, 'log_y': True}
+  name = _metric(config, rows)
+  look = {'title': title, 'log_y': name != 'x'}
   if name == 'x':
-    look = {'title': title, 'ylabel': 'x', 'reference': {'optimum': best}}
-  time = {'x': 'time', 'xlabel': 'Virtual time'}
+    look |= {'ylabel': 'x', 'reference': {'optimum': best}}
   line = functools.partial(plots.lines, rows)
+  time = {'x': 'time', 'xlabel': 'Virtual time'}
+  jobs = {'x': 'jobs', 'xlabel': 'Jobs of clients whose messages were used'}
   paths = [
     line(directory / f'{name}.png', name, **time, **look),
-    line(
-      directory / f'{name}_over_jobs.png',
-      name,
-      x='jobs',
-      xlabel='Jobs of clients whose messages were used',
-      **look,
-    ),
+    line(directory / f'{name}_over_jobs.png', name, **jobs, **look),
   ]
-  if not known:
-    paths.append(
-      line(
-        directory / 'accuracy.png',
-        'accuracy',
-        ylabel='Test accuracy',
-        title=title,
-        ylim=(0.0, 1.0),
-        **time,
-      )
-    )
+  look = {'title': title, 'ylim': (0.0, None)}
+  if not config.is_known:
+    look |= {'ylabel': 'Test accuracy'}
+    paths.append(line(directory / 'accuracy.png', 'accuracy', **time, **look))
   if any(r['split'] == 'clients' for r in rows):
-    paths.append(
-      line(
-        directory / 'shares.png',
-        'share',
-        split='clients',
-        x='client',
-        xlabel='Client',
-        ylabel='Share in the loss that is minimized',
-        title=title,
-        ylim=(0.0, None),
-      )
-    )
+    look |= {'split': 'clients', 'x': 'client', 'xlabel': 'Client'}
+    look |= {'ylabel': 'Share in the loss that is minimized'}
+    paths.append(line(directory / 'shares.png', 'share', **look))
   return paths
 
 

@@ -6,6 +6,7 @@ import functools
 import numpy as np
 
 from experiments import fedfix, papers
+from jaxdl.federated import asynchronous
 
 PAPER = papers.Paper(
   title='FedFix: aggregation at a fixed period',
@@ -37,8 +38,8 @@ def _rows(seeds, schemes, **options):
 
 def _curves(rows, scheme, name):
   """A metric over time, f[S, E], and the times."""
-  values = fedfix.tail(rows, scheme, name, share=1.0)
-  times = fedfix.tail(rows, scheme, 'time', share=1.0)
+  values = asynchronous.tail(rows, scheme, name, share=1.0)
+  times = asynchronous.tail(rows, scheme, 'time', share=1.0)
   return values, times[0]
 
 
@@ -53,7 +54,7 @@ def _parabolas(scheme):
     num_rounds=2000,
     horizon=200.0,
   )
-  found = fedfix.tail(rows, scheme, 'x')
+  found = asynchronous.tail(rows, scheme, 'x')
   return float(found.mean()), float(found.std())
 
 
@@ -129,7 +130,7 @@ def unstable_without_periods(seeds: tuple[int, ...]) -> tuple[bool, str]:
   peak, swing = {}, {}
   for scheme in schemes:
     peak[scheme] = np.median(_curves(rows, scheme, 'train_loss')[0].max(axis=1))
-    last = fedfix.tail(rows, scheme, 'train_loss')
+    last = asynchronous.tail(rows, scheme, 'train_loss')
     swing[scheme] = np.median(last.max(axis=1) / last.min(axis=1))
   held = (
     peak['async'] >= 3 * peak['fedfix(0.2)']
@@ -155,12 +156,12 @@ def robust_rules_compose(seeds: tuple[int, ...]) -> tuple[bool, str]:
       seeds,
       ('fedfix(0.5)',),
       partition='iid',
-      aggregator=rule,
+      channel=f'channel(aggregator={rule}, attack=sign_flip(scale=8.0))',
       num_byzantine=1,
       horizon=100.0,
       num_rounds=10,
     )
-    accuracy = fedfix.tail(rows, 'fedfix(0.5)', 'accuracy', share=0.01)
+    accuracy = asynchronous.tail(rows, 'fedfix(0.5)', 'accuracy', share=0.01)
     found[rule] = float(accuracy.mean())
   held = found['median'] >= max(0.9, found['mean'] + 0.15)
   return held, ', '.join(f'{rule} {x:.3f}' for rule, x in found.items())

@@ -56,13 +56,14 @@ from jaxdl.local._samplers import (
   sample_weighted,
 )
 from jaxdl.local._training import Trained, local_training, train_steps
-from jaxdl.local._work import LocalWork, loss_gradient, real_rows
+from jaxdl.local._work import WORKS, LocalWork, loss_gradient, real_rows
 
 __all__ = [
   'ClientSample',
   'DIRECTIONS',
   'DIVISORS',
   'LocalWork',
+  'WORKS',
   'OPTIMIZERS',
   'SAMPLERS',
   'SCHEDULES',

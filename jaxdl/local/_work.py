@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdl.core import checks, types
+from jaxdl.core import checks, registry, types
 from jaxdl.local import _optimizers, _training
 
 
@@ -138,6 +138,22 @@ class LocalWork:
     late = jax.random.bernoulli(late_key, self.stragglers)
     part = jax.random.randint(share_key, (), 1, jnp.maximum(most, 1) + 1)
     return jnp.where(late, part, most)
+
+
+def work(
+  optimizer: optax.GradientTransformation,
+  batch_size: int | None,
+  num_epochs: int | None = None,
+  num_steps: int | None = None,
+  stragglers: float = 0.0,
+) -> LocalWork:
+  """Passes over the examples (one if nothing is said), or steps at most."""
+  return LocalWork(optimizer, batch_size, num_epochs, num_steps, stragglers)
+
+
+WORKS = registry.Registry(
+  'work', {'work': work}, given=('optimizer', 'batch_size')
+)
 
 
 def real_rows(data: Any) -> chex.Array:

@@ -27,6 +27,7 @@ from jaxdl.privacy._accounting import (
   epsilon,
   epsilon_curve,
   noise_for,
+  spent_by,
 )
 from jaxdl.privacy._mechanisms import (
   MECHANISMS,
@@ -50,6 +51,7 @@ from jaxdl.privacy._pairwise import (
 from jaxdl.privacy._secure_sums import SECURE_SUMS, SecureSum, make_secure_sum
 
 __all__ = [
+  'spent_by',
   # Mechanisms.
   'MECHANISMS',
   'Mechanism',

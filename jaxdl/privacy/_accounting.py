@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxdl.core import checks, extras
-from jaxdl.privacy import _noise
+from jaxdl.privacy import _mechanisms, _noise
 
 ACCOUNTANTS = ('rdp', 'pld')
 # Less hides nothing, and losses grow beyond what can be composed.
@@ -192,6 +192,32 @@ def epsilon_curve(
       past = t
       spent.append(float(total.get_epsilon(delta)) if t else 0.0)
   return np.array(spent)
+
+
+def spent_by(
+  mechanism: _mechanisms.Mechanism,
+  num_rounds: int,
+  *,
+  delta: float,
+  rate: float = 1.0,
+) -> np.ndarray:
+  """What a mechanism has spent after each of T rounds.
+
+  Args:
+    mechanism: of `make_mechanism`; a local one is accounted for without chance.
+    num_rounds: T.
+    delta: δ in (0, 1).
+    rate: q of Poisson cohorts; 1 for others, which do not hide who took part.
+
+  Returns:
+    f64[T + 1] of ε.
+  """
+  return epsilon_curve(
+    range(num_rounds + 1),
+    noise_multiplier=mechanism.noise_multiplier,
+    rate=rate if mechanism.is_central else 1.0,
+    delta=delta,
+  )
 
 
 def _checked(

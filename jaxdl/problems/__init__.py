@@ -47,7 +47,7 @@ from jaxdl.problems._feature_layers import (
   LayerFacts,
   pretrained,
 )
-from jaxdl.problems._federated import FederatedConfig, clients
+from jaxdl.problems._federated import FederatedConfig, clients, everybody
 from jaxdl.problems._flows import rollout_rows, time_steps
 from jaxdl.problems._functions import (
   LOSSES,
@@ -126,6 +126,7 @@ __all__ = [
   'clients',
   'closed_form',
   'episodes',
+  'everybody',
   'for_network',
   'clustered',
   'for_task',

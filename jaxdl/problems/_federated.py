@@ -305,3 +305,44 @@ def _drawing(sampling, counts, num_byzantine):
 
   rows = jax.eval_shape(stratified, key, 0, counts[0]).mask.shape[0]
   return (rows, f, float(rows)), stratified
+
+
+def everybody(problem: types.Problem) -> types.Problem:
+  """Gives each client all that it has, in every round, in order.
+
+  Args:
+    problem: from `classification`.
+
+  Returns:
+    The problem with `data` a dict of leaves [S, N, E, ...] with a `mask`, and
+    cohorts of all clients with it; also measured by `train_loss`, the mean over
+    the clients that have examples.
+  """
+  n, task = problem.num_clients, problem.task
+  arrays, real = problem.data
+  held = dict(arrays) | {'mask': real}
+
+  def cohort(key, own, round):
+    del key, round
+    return types.Cohort(
+      client_ids=jnp.arange(n),
+      data=own,
+      mask=jnp.ones(n, bool),
+      weights=jnp.full(n, 1.0 / n),
+    )
+
+  @jax.jit
+  def losses(params, held):
+    def one(pair):
+      loss = lambda own: task.loss(pair[0], own)
+      some = jnp.any(pair[1]['mask'] != 0, axis=1)
+      total = jnp.sum(jnp.where(some, jax.lax.map(loss, pair[1]), 0.0))
+      return total / jnp.sum(some)
+
+    return jax.lax.map(one, (params, held))
+
+  def evaluate(params):
+    train = {'train_loss': jax.device_get(losses(params, held))}
+    return problem.evaluate(params) | train
+
+  return problem.replace(data=held, cohort=cohort, evaluate=evaluate)

@@ -8,6 +8,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from experiments import fedfix
+from jaxdl.federated import asynchronous
 
 PARABOLAS = {
   'task': 'parabolas(curvatures=(1.0, 1.0), centers=(0.0, 1.0))',
@@ -119,9 +120,9 @@ class FedFixTest(parameterized.TestCase):
       for t in range(5)
       for s in (0, 1)
     ]
-    got = fedfix.tail(rows, 'a', 'x', share=0.4)
+    got = asynchronous.tail(rows, 'a', 'x', share=0.4)
     np.testing.assert_array_equal(got, [[3, 4], [13, 14]])
-    self.assertEqual(fedfix.tail(rows, 'b', 'x').size, 0)
+    self.assertEqual(asynchronous.tail(rows, 'b', 'x').size, 0)
 
 
 if __name__ == '__main__':

@@ -25,6 +25,11 @@ how often and how late. `in_windows` brings schemes to the same moments.
 
 from jaxdl.federated.asynchronous._clock import waiting_periods
 from jaxdl.federated.asynchronous._engine import AsynchronousState, asynchronous
+from jaxdl.federated.asynchronous._reports import (
+  scheme_table,
+  share_rows,
+  tail,
+)
 from jaxdl.federated.asynchronous._schedule import (
   Schedule,
   participation_fraction,
@@ -51,6 +56,9 @@ from jaxdl.federated.asynchronous._windows import (
 )
 
 __all__ = [
+  'scheme_table',
+  'share_rows',
+  'tail',
   'AsynchronousState',
   'SCHEMES',
   'Schedule',

@@ -27,10 +27,12 @@ from jaxdl.federated.ranks._learning import RankState, rank_learning
 from jaxdl.federated.ranks._methods import (
   METHOD_SPECS,
   METHODS,
+  RANKED,
   SERVER_RULES,
   Method,
   check_method,
   make_method,
+  make_ranked,
 )
 from jaxdl.federated.ranks._rankings import (
   check_rankings,
@@ -52,6 +54,8 @@ from jaxdl.federated.ranks._rules import (
 from jaxdl.federated.ranks._samples import num_malicious, sample_minority
 
 __all__ = [
+  'RANKED',
+  'make_ranked',
   'AVERAGING_RULES',
   'METHODS',
   'METHOD_SPECS',

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is compared: rankings and averages, by spec."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import optax
 
-from jaxdl import networks
+from jaxdl import local, networks
 from jaxdl.core import clients as clients_lib, registry, types
 from jaxdl.federated.ranks import _baselines, _learning, _rankings, _rules
 
@@ -167,3 +168,66 @@ def check_method(spec: str, *, name: str = 'method') -> None:
         f'{name}={spec!r}: {kind} takes the rules {", ".join(of_kind)}; got '
         f'{found!r}.'
       )
+
+
+def ranked(
+  make: Callable[..., Method],
+  *,
+  learning_rate: float = 0.4,
+  keep: float = 0.5,
+  mask_scores: str = 'raw',
+  sparse: float = 1.0,
+) -> Method:
+  """Votes on rankings of the edges of a random network."""
+  optimizer = local.make_optimizer(
+    f'sgd({learning_rate}, momentum=0.9, weight_decay=1e-4)'
+  )
+  return make(
+    optimizer=optimizer, keep=keep, mask_scores=mask_scores, sparse=sparse
+  )
+
+
+# What may stand beside methods of a server, see `make_ranked`.
+RANKED = registry.Registry('algorithm', {'frl': ranked}, given=('make',))
+
+
+def make_ranked(
+  spec: str,
+  network: types.Network,
+  make_problem: MakeProblem,
+  clients: clients_lib.Clients | int,
+  work: local.LocalWork,
+) -> Method:
+  """Builds rank learning without adversaries, to stand beside others.
+
+  Args:
+    spec: a part of `RANKED`: 'frl(sparse=0.5)'.
+    network: without masks.
+    make_problem: the problem for a network.
+    clients: rows of a cohort.
+    work: batch size and passes of a client are heeded.
+
+  Returns:
+    The method, which learns masks of the same network, without biases.
+
+  Raises:
+    ValueError: if the text is no part, or it is on a channel.
+  """
+  first, channel = registry.pair(spec, name='algorithm')
+  if channel is not None:
+    raise ValueError(
+      f'algorithm={spec!r}: rankings take no channel: leave it out.'
+    )
+  make = functools.partial(
+    frl,
+    network,
+    make_problem,
+    clients,
+    rule=None,
+    batch_size=work.batch_size or 8,
+    num_epochs=work.num_epochs or 1,
+    attack='none',
+    num_malicious=0,
+    num_advisors=0,
+  )
+  return RANKED.make(first, make)
