@@ -18,9 +18,8 @@ from jaxdl import local, operators, plots, problems
 from jaxdl.experiment import runner
 from jaxdl.operators import flows
 from jaxdl.pde import sets
-from jaxdl.problems import function_runs
 
-knob = runner.knob
+knob, function_runs = runner.knob, problems.function_runs
 
 H1 = 'relative_h1_spectral'
 MGNO = 'mgno(channels=8, num_layers=3, iterations="10,10,10,20")'
