@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from jaxdl import plots, problems
 from jaxdl.experiment import runner
 from jaxdl.operators import physics
+from jaxdl.problems import function_runs
 
 knob = runner.knob
 
@@ -43,7 +44,7 @@ class Config(problems.FunctionsConfig):
     ('deeponet', 'stacked_deeponet', 'mlp'),
     'Networks to compare, each perhaps with a loss of its own, model@loss.',
     registry=problems.MODELS,
-    smoke=problems.small_models(2, num_modes=8),
+    smoke=function_runs.small_models(2, num_modes=8),
   )
   layout: str = knob(
     'unaligned',
@@ -63,8 +64,8 @@ class Config(problems.FunctionsConfig):
   sweep: str = knob(
     'none',
     'What is varied.',
-    registry=problems.SWEEPS,
-    smoke=problems.small_sweep,
+    registry=problems.sweeps.SWEEPS,
+    smoke=problems.sweeps.small_sweep,
   )
   num_train: int = knob(10_000, 'Training functions.', low=1)
   num_test: int = knob(10_000, 'Test functions.', low=1)
@@ -100,14 +101,14 @@ class Config(problems.FunctionsConfig):
         'hard_boundary needs a problem with zero data: '
         f'{", ".join(physics.DISTANCES)}.'
       )
-    sweep = problems.make_sweep(self.sweep, self.problem)
-    for model, loss in problems.labeled(self.models, self.loss).values():
+    sweep = problems.sweeps.make_sweep(self.sweep, self.problem)
+    for model, loss in function_runs.labeled(self.models, self.loss).values():
       for value in sweep.values:
         self.check(
           model, self.layout, problem=sweep.problem_at(self.problem, value)
         )
       if problems.LOSSES.value(loss, 'num_points') is not None:
-        problems.check_equation(
+        function_runs.check_equation(
           self,
           model,
           layout=self.layout,
@@ -124,11 +125,11 @@ def build(config: Config) -> runner.Experiment:
   Returns:
     The experiment.
   """
-  sweep = problems.make_sweep(config.sweep, config.problem)
+  sweep = problems.sweeps.make_sweep(config.sweep, config.problem)
   distance = None
   if config.hard_boundary:
     distance = physics.DISTANCES[config.part.name]
-  drawn = problems.swept(
+  drawn = problems.sweeps.swept(
     config,
     sweep,
     layout=config.layout,
@@ -137,7 +138,7 @@ def build(config: Config) -> runner.Experiment:
   found, columns = {}, {}
   for value, functions in drawn.items():
     aligned = ('relative_l2',) if functions.points is not None else ()
-    for name, (model, loss) in problems.labeled(
+    for name, (model, loss) in function_runs.labeled(
       config.models, config.loss
     ).items():
       label, own = name, {'model': name}
@@ -155,13 +156,13 @@ def build(config: Config) -> runner.Experiment:
         distance=distance,
       )
 
-  resolved = problems.interpolation_rows(sweep, config.problem)
+  resolved = problems.sweeps.interpolation_rows(sweep, config.problem)
   return config.compare(
     found,
     draw=draw,
-    extra_rows=lambda m: problems.size_rows(m) + resolved(m),
+    extra_rows=lambda m: function_runs.size_rows(m) + resolved(m),
     columns=columns,
-    table=functools.partial(problems.fit_table, trim=TRIM),
+    table=functools.partial(function_runs.fit_table, trim=TRIM),
   )
 
 
@@ -176,7 +177,7 @@ def draw(config: Config, rows: Sequence[runner.Row], directory) -> list:
   Returns:
     The paths written.
   """
-  sweep = problems.make_sweep(config.sweep, config.problem)
+  sweep = problems.sweeps.make_sweep(config.sweep, config.problem)
   if sweep.column:
     shown = plots.last_functions(rows, sweep.column)
   else:

@@ -114,7 +114,7 @@ class Config(problems.RobustConfig):
       points = operators.model_facts(self.model).points
       layout = 'aligned' if points else 'grid'
       with config_lib.naming(model=self.model, problem=self.problem):
-        problems.trace(self.model, self.problem, layout)
+        problems.function_runs.trace(self.model, self.problem, layout)
     for variant in self.gossip:
       with config_lib.naming(gossip=variant, num_clients=self.num_clients):
         decentralized.make_link(variant, self.num_clients)

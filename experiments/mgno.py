@@ -19,7 +19,7 @@ from jaxdl.experiment import runner
 from jaxdl.operators import flows
 from jaxdl.pde import sets
 
-knob = runner.knob
+knob, function_runs = runner.knob, problems.function_runs
 
 H1 = 'relative_h1_spectral'
 MGNO = 'mgno(channels=8, num_layers=3, iterations="10,10,10,20")'
@@ -35,13 +35,13 @@ class Config(problems.FunctionsConfig):
     'darcy_smooth',
     'What is learned: functions that are solved, or read from a file.',
     registry=sets.SOURCES,
-    smoke=problems.smaller(16),
+    smoke=function_runs.smaller(16),
   )
   models: tuple[str, ...] = knob(
     (MGNO, f'{MGNO}@relative_l2', FNO),
     'Networks to compare, each perhaps with a loss of its own, model@loss.',
     registry=problems.MODELS,
-    smoke=problems.small_models(
+    smoke=function_runs.small_models(
       1, channels=4, num_layers=1, iterations='10,20'
     ),
   )
@@ -109,8 +109,10 @@ class Config(problems.FunctionsConfig):
   def plan(self) -> dict[str, tuple[str, str]]:
     """Returns what is trained: (model, loss) by label."""
     if self.sweep == 'none':
-      return problems.labeled(self.models, self.loss)
-    spec, loss = next(iter(problems.labeled(self.models, self.loss).values()))
+      return function_runs.labeled(self.models, self.loss)
+    spec, loss = next(
+      iter(function_runs.labeled(self.models, self.loss).values())
+    )
     counts = operators.parse_iterations(
       operators.MODELS.value(spec, 'iterations')
     )
@@ -159,7 +161,7 @@ def build(config: Config) -> runner.Experiment:
 
   def extra_rows(moments):
     rows = [] if roll is None else roll(moments)
-    return rows + problems.spectrum_rows(moments)
+    return rows + function_runs.spectrum_rows(moments)
 
   return config.compare(
     found, draw=draw, extra_rows=extra_rows, columns=columns

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jaxdl import local, operators, plots, problems
 from jaxdl.experiment import runner
 from jaxdl.pde import sets
+from jaxdl.problems import function_runs
 
 knob = runner.knob
 
@@ -31,7 +32,7 @@ class Config(problems.FunctionsConfig):
     'darcy(resolution=33)',
     'What is learned: functions that are solved, or read from a file.',
     registry=sets.SOURCES,
-    smoke=problems.smaller(17),
+    smoke=function_runs.smaller(17),
   )
   models: tuple[str, ...] = knob(
     (
@@ -43,7 +44,7 @@ class Config(problems.FunctionsConfig):
     ),
     'Networks to compare, each perhaps with a loss of its own, model@loss.',
     registry=problems.MODELS,
-    smoke=problems.small_models(
+    smoke=function_runs.small_models(
       2, channels=4, num_layers=2, modes=4, num_modes=8, iterations='10,20'
     ),
   )
@@ -90,7 +91,7 @@ class Config(problems.FunctionsConfig):
         'normalizer=point is tied to one grid: use scalar with '
         'eval_resolutions.'
       )
-    for spec, loss in problems.labeled(self.models, self.loss).values():
+    for spec, loss in function_runs.labeled(self.models, self.loss).values():
       points = operators.model_facts(spec).points
       if points and loss.startswith('relative_h1'):
         raise ValueError(
@@ -115,7 +116,7 @@ def make_problems(config: Config) -> dict[str, problems.FunctionProblem]:
     Problems by name of the network; all show the same functions.
   """
   drawn, out = {}, {}
-  for label, (spec, loss) in problems.labeled(
+  for label, (spec, loss) in function_runs.labeled(
     config.models, config.loss
   ).items():
     layout, resolutions = config.grids(spec)
@@ -155,7 +156,7 @@ def build(config: Config) -> runner.Experiment:
   """
   return config.compare(
     make_problems(config),
-    extra_rows=problems.spectrum_rows,
+    extra_rows=function_runs.spectrum_rows,
     draw=draw,
   )
 

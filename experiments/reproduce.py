@@ -46,7 +46,8 @@ for _name, (_default, _text) in _FLAGS.items():
 _HEADER = """# Reproduction
 
 Claims of the papers at CPU scale, rerun by `python -m experiments.reproduce`.
-A claim that does not hold is listed as such.
+A claim that does not hold is listed as such. Seconds are those of the run, some
+of which had to share the machine.
 """
 
 

@@ -15,12 +15,14 @@ FLOORS = {
   'plots': 1,
   'aggregators': 2,
   'attacks': 2,
+  'coding': 2,
   'compression': 2,
   'data': 2,
   'experiment': 2,
   'metrics': 2,
   'mixing': 2,
   'networks': 2,
+  'privacy': 2,
   'local': 3,
   'operators': 3,
   'pde': 3,
@@ -135,6 +137,7 @@ class StructureTest(parameterized.TestCase):
 
 
 HEAVY = {
+  'jaxdl.coding': ('flax', 'scipy.optimize', 'matplotlib'),
   'jaxdl.core': ('flax', 'scipy.optimize', 'matplotlib', 'networkx'),
   'jaxdl.experiment': ('flax', 'scipy.optimize', 'matplotlib', 'orbax'),
   'jaxdl.mixing': ('flax', 'scipy.optimize', 'matplotlib'),

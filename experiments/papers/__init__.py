@@ -89,7 +89,7 @@ def claims(key: str) -> dict[str, Check]:
     Functions; `text` says what is claimed, `note` what else is to be said.
   """
   found = vars(_module(key)).items()
-  return {name: fn for name, fn in found if hasattr(fn, 'text')}
+  return {name: fn for name, fn in found if hasattr(fn, 'note')}
 
 
 def picture(key: str) -> Callable[..., Any] | None:

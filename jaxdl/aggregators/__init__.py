@@ -14,7 +14,7 @@ f32[N]: `krum`, `multi_krum`, `bulyan`, `geometric_median`, `mda`,
 `nearest_neighbor_averaging`, `centered_clipping`.
 
 Coordinate rules look at one coordinate at a time: `median`, `trimmed_mean`,
-`meamed`, `phocas`.
+`meamed`, `phocas`, `sign_majority`.
 
 Pre-aggregators map n vectors to n or fewer: `nnm`, `bucketing`, `clipping`,
 `arc`; `chain(nnm, krum)` composes, also with functions of your own.
@@ -72,7 +72,13 @@ from jaxdl.aggregators._combinators import (
   stateless,
   weights_of,
 )
-from jaxdl.aggregators._coordinate import meamed, median, phocas, trimmed_mean
+from jaxdl.aggregators._coordinate import (
+  meamed,
+  median,
+  phocas,
+  sign_majority,
+  trimmed_mean,
+)
 from jaxdl.aggregators._distance import (
   bulyan,
   bulyan_selection,
@@ -152,6 +158,7 @@ __all__ = [
   'phocas',
   'reconstruction_values',
   'server_momentum',
+  'sign_majority',
   'signguard',
   'smea',
   'stateless',

@@ -44,6 +44,7 @@ RULES = registry.Registry(
     'trimmed_mean': _coordinate.trimmed_mean,
     'meamed': _coordinate.meamed,
     'phocas': _coordinate.phocas,
+    'sign_majority': _coordinate.sign_majority,
     'krum': _distance.krum,
     'multi_krum': _distance.multi_krum,
     'bulyan': _distance.bulyan,

@@ -9,7 +9,17 @@ Compressors of whole messages, for methods with a `compress` slot
   how many bits a message takes and how much of it is lost at most:
   E|C(x) - x|² <= (1 - δ)|x|².
 - Its parts, on one array: `top_k`, `random_k`, `stochastic_quantize` (QSGD),
-  `scaled_sign`.
+  `scaled_sign`, `ternary_quantize` (TernGrad), `uniform_quantize`, and after a
+  random rotation (`rotate`, `rotate_back`, `hadamard_transform`) `rotated_sign`
+  (DRIVE).
+
+Messages of clients with a memory:
+
+- `as_messenger`: a `Messenger(init, send, bits, name)` of one client from a
+  spec, a part of `MESSENGERS`: any compressor, or 'powersgd(rank=2)', whose
+  factors start from the last ones; 'ef+top_k(keep=0.01)' adds to each message
+  what the ones before have lost (error feedback).
+- `power_sgd` on one matrix.
 
 Codes for single numbers, for methods that send one scalar per gradient
 (`decentralized.one_byte_sgd`):
@@ -25,12 +35,27 @@ from jaxdl.compression._arrays import (
   random_k,
   scaled_sign,
   stochastic_quantize,
+  ternary_quantize,
   top_k,
+  uniform_quantize,
 )
 from jaxdl.compression._compressors import (
   COMPRESSORS,
   Compressor,
   make_compressor,
+)
+from jaxdl.compression._low_rank import power_sgd
+from jaxdl.compression._messengers import (
+  MESSENGERS,
+  FeedbackState,
+  Messenger,
+  as_messenger,
+)
+from jaxdl.compression._rotations import (
+  hadamard_transform,
+  rotate,
+  rotate_back,
+  rotated_sign,
 )
 from jaxdl.compression._scalar import SCALAR_CODECS, ScalarCodec, make_codec
 
@@ -38,11 +63,23 @@ __all__ = [
   # Messages.
   'COMPRESSORS',
   'Compressor',
+  'hadamard_transform',
   'make_compressor',
   'random_k',
+  'rotate',
+  'rotate_back',
+  'rotated_sign',
   'scaled_sign',
   'stochastic_quantize',
+  'ternary_quantize',
   'top_k',
+  'uniform_quantize',
+  # Messages with a memory.
+  'MESSENGERS',
+  'FeedbackState',
+  'Messenger',
+  'as_messenger',
+  'power_sgd',
   # Single numbers.
   'SCALAR_CODECS',
   'ScalarCodec',

@@ -131,8 +131,7 @@ def stochastic_quantize(
     return x
   wide = x.astype(trees.accumulator(x.dtype))
   # Relative to the largest entry, squares neither overflow nor vanish.
-  largest = jnp.max(jnp.abs(wide))
-  unit = wide / jnp.where(largest > 0, largest, 1.0)
+  unit, largest, power = _relative(wide)
   length = jnp.maximum(jnp.sqrt(jnp.sum(unit * unit)), 1.0)
   draw = jax.random.uniform(key, x.shape, wide.dtype)
   exact = jnp.abs(unit) * (levels / length)
@@ -141,18 +140,100 @@ def stochastic_quantize(
   level = below + (draw >= 1 - (exact - below))
   scale = 1.0 if unbiased else 1.0 / (1.0 + omega(x.size, levels))
   step = length * (scale / levels)
-  return (jnp.sign(unit) * level * step * largest).astype(x.dtype)
+  return (jnp.sign(unit) * level * step * largest * power).astype(x.dtype)
 
 
-def scaled_sign(x: chex.Array) -> chex.Array:
-  """Sends signs and the mean magnitude: C(x) = (|x|₁ / D) sign(x).
+def ternary_quantize(x: chex.Array, *, key: chex.PRNGKey) -> chex.Array:
+  """Sends a sign or nothing of each entry, at random.
 
-  |C(x) - x|² = |x|² - |x|₁² / D, so δ = |x|₁² / (D |x|²), which is at least
-  1 / D and 2 / π for Gaussian entries. Biased. Zeros count as positive, so
-  that a sign is one bit; a zero message stays zero.
+  C(x)_i = m sign(x_i) with probability |x_i| / m, else 0, m = max |x_i|. E C(x)
+  = x and E|C(x) - x|² = m |x|₁ - |x|² <= (√D - 1) / 2 |x|². Zero stays zero;
+  what is not finite spoils the message.
 
   Args:
     x: f[...], D entries.
+    key: consumed.
+
+  Returns:
+    Same shape and dtype.
+
+  Raises:
+    TypeError: if x is not floating point.
+
+  Example:
+    >>> ternary_quantize(jnp.array([0.0, 5.0, -5.0]), key=jax.random.key(0))
+    Array([ 0.,  5., -5.], dtype=float32)
+
+  Source: Wen et al. 2017 (https://arxiv.org/abs/1705.07878), equation 3.
+  """
+  x = floating(x)
+  if not x.size:
+    return x
+  wide = x.astype(trees.accumulator(x.dtype))
+  unit, largest, power = _relative(wide)
+  draw = jax.random.uniform(key, x.shape, wide.dtype)
+  kept = draw < jnp.abs(unit)  # Not at zero, and always at one.
+  sent = jnp.where(kept, jnp.sign(unit) * largest * power, 0)
+  return jnp.where(jnp.isfinite(largest), sent, jnp.nan).astype(x.dtype)
+
+
+def uniform_quantize(
+  x: chex.Array, *, num_levels: int, key: chex.PRNGKey
+) -> chex.Array:
+  """Rounds entries at random to evenly spaced levels from least to largest.
+
+  Each entry becomes one of the two levels around it, so that E C(x) = x and
+  E|C(x) - x|² <= (D - 2) / (2 (L - 1)²) |x|². The least and the largest entry,
+  and a message of equal entries, are sent as they are; what is not finite
+  spoils it.
+
+  Args:
+    x: f[...], D entries.
+    num_levels: L >= 2 (static).
+    key: consumed.
+
+  Returns:
+    Same shape and dtype.
+
+  Raises:
+    TypeError: if x is not floating point or L no integer.
+    ValueError: if L is out of range.
+
+  Example:
+    >>> x = jnp.array([-1.0, 0.0, 1.0])
+    >>> uniform_quantize(x, num_levels=3, key=jax.random.key(0))
+    Array([-1.,  0.,  1.], dtype=float32)
+
+  Source: Suresh et al. 2017 (https://arxiv.org/abs/1611.00429), section 2.2.
+  """
+  last = checks.integer(num_levels, name='num_levels', low=2) - 1
+  x = floating(x)
+  if not x.size:
+    return x
+  wide = x.astype(trees.accumulator(x.dtype))
+  # Of its own size, the range is finite, and so is its inverse.
+  unit = trees.power_of_two(jnp.max(jnp.abs(wide)))
+  y = wide * (1 / unit)
+  low, high = jnp.min(y), jnp.max(y)
+  span = high - low
+  exact = (y - low) / jnp.where(span > 0, span, 1) * last
+  below = jnp.floor(exact)
+  draw = jax.random.uniform(key, x.shape, wide.dtype)
+  level = below + (draw >= 1 - (exact - below))
+  value = jnp.where(level >= last, high, low + span * (level / last))
+  return jnp.where(span > 0, value * unit, wide).astype(x.dtype)
+
+
+def scaled_sign(x: chex.Array, *, keep_zeros: bool = False) -> chex.Array:
+  """Sends signs and the mean magnitude: C(x) = (|x|₁ / D) sign(x).
+
+  |C(x) - x|² <= |x|² - |x|₁² / D, so δ = |x|₁² / (D |x|²), which is at least
+  1 / D and 2 / π for Gaussian entries. Biased. Zeros count as positive, so
+  that a sign is one bit, unless they are kept; a zero message stays zero.
+
+  Args:
+    x: f[...], D entries.
+    keep_zeros: whether sign(0) = 0, which takes a third value (static).
 
   Returns:
     Same shape and dtype.
@@ -163,6 +244,8 @@ def scaled_sign(x: chex.Array) -> chex.Array:
   Example:
     >>> scaled_sign(jnp.array([1.0, -3.0]))
     Array([ 2., -2.], dtype=float32)
+    >>> scaled_sign(jnp.array([3.0, -1.0, 0.5, 0.0]), keep_zeros=True)
+    Array([ 1.125, -1.125,  1.125,  0.   ], dtype=float32)
 
   Source: Karimireddy et al. 2019 (https://arxiv.org/abs/1901.09847), lemma 8.
   """
@@ -172,7 +255,10 @@ def scaled_sign(x: chex.Array) -> chex.Array:
   size = jnp.abs(x.astype(trees.accumulator(x.dtype)))
   unit = trees.power_of_two(jnp.max(size))  # Sums of units stay finite.
   mean = jnp.mean(size / unit) * unit
-  return jnp.where(x < 0, -mean, mean).astype(x.dtype)
+  sent = jnp.where(x < 0, -mean, mean)
+  if keep_zeros:
+    sent = jnp.where(x == 0, 0, sent)
+  return sent.astype(x.dtype)
 
 
 def floating(x: Any) -> chex.Array:
@@ -194,6 +280,18 @@ def _only(flat: chex.Array, score: chex.Array, k: int) -> chex.Array:
   """The k entries of highest score, zeros elsewhere."""
   _, ids = jax.lax.top_k(score, k)
   return jnp.zeros_like(flat).at[ids].set(flat[ids])
+
+
+def _relative(x: chex.Array) -> tuple[chex.Array, chex.Array, chex.Array]:
+  """A message over its largest magnitude; that over a power of two; the power.
+
+  By way of the power, because the inverse of a large number is none of the
+  dtype.
+  """
+  power = trees.power_of_two(jnp.max(jnp.abs(x)))
+  y = x * (1 / power)
+  largest = jnp.max(jnp.abs(y))
+  return y / jnp.where(largest > 0, largest, 1), largest, power
 
 
 def omega(size: int, levels: int) -> float:

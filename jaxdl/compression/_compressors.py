@@ -7,12 +7,19 @@ from typing import Any, NamedTuple
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.compression import _arrays
-from jaxdl.core import checks, registry
+from jaxdl.compression import _arrays, _rotations, _scalar
+from jaxdl.core import checks, registry, trees
 
 _NORM_BITS = 32
+# Relative error of codes of single numbers: half a step.
+_CODE_ERRORS = {
+  'log_int8': math.expm1(1 / 16),
+  'log9': math.expm1(1 / 32),
+  'float32': 0.0,
+}
 
 
 class Compressor(NamedTuple):
@@ -69,11 +76,11 @@ def _leafwise(
     return jax.tree.unflatten(structure, sent)
 
   def all_bits(tree):
-    forms = map(_form, jax.tree.leaves(tree))
+    forms = map(form, jax.tree.leaves(tree))
     return sum(bits(size, width) for size, width in forms if size)
 
   def worst_delta(tree):
-    forms = map(_form, jax.tree.leaves(tree))
+    forms = map(form, jax.tree.leaves(tree))
     return min((delta(size) for size, _ in forms if size), default=1.0)
 
   return Compressor(compress, all_bits, worst_delta, unbiased, name)
@@ -163,23 +170,144 @@ def _qsgd(*, num_levels: int = 127, unbiased: bool = False) -> Compressor:
   )
 
 
-def _sign() -> Compressor:
-  """Sends signs and one scale: 32 + D bits; δ = 1 / D at worst."""
+def _sign(*, keep_zeros: bool = False) -> Compressor:
+  """Sends signs and one scale: 32 + D bits; δ = 1 / D at worst.
+
+  Zeros count as positive unless they are kept, at 2 D bits.
+  """
+  keep_zeros = _switch(keep_zeros, 'keep_zeros')
   return _leafwise(
     'sign',
-    lambda key, x: _arrays.scaled_sign(x),
-    bits=lambda size, width: _NORM_BITS + size,
+    lambda key, x: _arrays.scaled_sign(x, keep_zeros=keep_zeros),
+    bits=lambda size, width: _NORM_BITS + size * (2 if keep_zeros else 1),
     delta=lambda size: 1.0 / size,
     unbiased=False,
   )
 
 
-def _switch(unbiased: Any) -> bool:
-  if not isinstance(unbiased, (bool, np.bool_)):
+def _terngrad() -> Compressor:
+  """Sends a sign or nothing at random: 32 + 2 D bits; δ = (3 - √D) / 2."""
+  return _leafwise(
+    'terngrad',
+    lambda key, x: _arrays.ternary_quantize(x, key=key),
+    bits=lambda size, width: _NORM_BITS + 2 * size,
+    delta=lambda size: (3.0 - math.sqrt(size)) / 2,
+    unbiased=True,
+  )
+
+
+def _uniform(*, num_levels: int = 256, rotate: bool = False) -> Compressor:
+  """Rounds entries at random to L levels from the least to the largest.
+
+  ⌈D log₂ L⌉ + 64 bits; δ = 1 - (D - 2) / (2 (L - 1)²). After a random rotation
+  of P >= D entries, a power of two, δ = 1 - (2 + 2 ln P) / (L - 1)² if that is
+  more.
+  """
+  levels = checks.integer(num_levels, name='num_levels', low=2)
+  rotate = _switch(rotate, 'rotate')
+  sent_size = _rotations.padded_size if rotate else lambda size: size
+
+  def send(key, x):
+    if not rotate:
+      return _arrays.uniform_quantize(x, num_levels=levels, key=key)
+    turn, draw = jax.random.split(key)
+    y = _rotations.rotate(x, key=turn)
+    y = _arrays.uniform_quantize(y, num_levels=levels, key=draw)
+    return _rotations.rotate_back(y, key=turn, like=x)
+
+  def delta(size):
+    entries = sent_size(size)
+    worst = max(entries - 2, 0) / 2
+    if rotate:
+      worst = min(worst, 2 + 2 * math.log(entries))
+    return 1.0 - worst / (levels - 1) ** 2
+
+  return _leafwise(
+    'uniform',
+    send,
+    bits=lambda size, width: (
+      2 * _NORM_BITS + _digits_bits(sent_size(size), levels)
+    ),
+    delta=delta,
+    unbiased=True,
+  )
+
+
+def _drive(*, scale: str = 'projection') -> Compressor:
+  """Sends the signs of a rotated message and one scale: 32 + P bits.
+
+  P >= D is a power of two. δ = 1 / 2 with scale=nearest and 2 - P at worst with
+  scale=projection, which nearly is unbiased, see `rotated_sign`.
+  """
+  checks.choice(scale, _rotations.SCALES, name='scale')
+
+  def delta(size):
+    entries = _rotations.padded_size(size)
+    if entries == 1:
+      return 1.0
+    return 0.5 if scale == 'nearest' else 2.0 - entries
+
+  return _leafwise(
+    'drive',
+    lambda key, x: _rotations.rotated_sign(x, key=key, scale=scale),
+    bits=lambda size, width: _NORM_BITS + _rotations.padded_size(size),
+    delta=delta,
+    unbiased=False,
+  )
+
+
+def _slopes(*, num_directions: int = 16, codec: str = 'log_int8') -> Compressor:
+  """Sends slopes along random directions, a byte each.
+
+  The norm and S codes of the unit vector's slopes; the directions follow from
+  the key, which all share. 32 + 8 S bits; δ = (1 - 4 r - r²) S / (S + D + 1), r
+  being the relative error of a code. What one-byte training sends of a
+  gradient, of any message.
+  """
+  count = checks.integer(num_directions, name='num_directions', low=1)
+  checks.choice(codec, tuple(_CODE_ERRORS), name='codec')
+  code, error = _scalar.make_codec(codec), _CODE_ERRORS[codec]
+
+  def send(key, x):
+    y = x.astype(trees.accumulator(x.dtype))
+    norm = trees.global_norm(y)
+    unit = y / jnp.where(norm > 0, norm, 1.0)
+
+    def add(total, key):
+      z = jax.random.normal(key, y.shape, y.dtype)
+      back = code.decode(code.encode(jnp.sum(unit * z)))
+      return total + back.astype(y.dtype) * z, None
+
+    keys = jax.random.split(key, count)
+    total, _ = jax.lax.scan(add, jnp.zeros_like(y), keys)
+    return (total * (norm / (count + x.size + 1))).astype(x.dtype)
+
+  def delta(size):
+    return (1 - 4 * error - error**2) * count / (count + size + 1)
+
+  return _leafwise(
+    'slopes',
+    send,
+    bits=lambda size, width: _NORM_BITS + count * code.bits,
+    delta=delta,
+    unbiased=False,
+  )
+
+
+def _digits_bits(size: int, levels: int) -> int:
+  """Bits of so many digits of base `levels`, written as one number."""
+  exact = size * (levels - 1).bit_length()
+  return (
+    exact if levels & (levels - 1) == 0 else math.ceil(size * math.log2(levels))
+  )
+
+
+def _switch(value: Any, name: str = 'unbiased') -> bool:
+  if not isinstance(value, (bool, np.bool_)):
     raise TypeError(
-      f'unbiased must be True or False; got {checks.described(unbiased)}.'
+      f'{name} must be True or False; got {checks.described(value)}.'
     )
-  return bool(unbiased)
+  return bool(value)
 
 
 COMPRESSORS = registry.Registry(
@@ -190,6 +318,10 @@ COMPRESSORS = registry.Registry(
     'random_k': _random_k,
     'qsgd': _qsgd,
     'sign': _sign,
+    'terngrad': _terngrad,
+    'uniform': _uniform,
+    'drive': _drive,
+    'slopes': _slopes,
   },
 )
 
@@ -208,7 +340,16 @@ def make_compressor(spec: str) -> Compressor:
   - `qsgd(num_levels, unbiased)`: 32 for the norm and D ⌈log₂(2 s + 1)⌉;
     δ = 1 / (1 + ω), unbiased 1 - ω, see `stochastic_quantize`. 127 levels take
     a byte per entry.
-  - `sign`: 32 for the scale and D; δ = 1 / D at worst, see `scaled_sign`.
+  - `sign(keep_zeros)`: 32 for the scale and D; δ = 1 / D at worst, see
+    `scaled_sign`. 2 D if zeros are kept.
+  - `terngrad`: 32 for the scale and 2 D; unbiased, δ = (3 - √D) / 2, see
+    `ternary_quantize`.
+  - `uniform(num_levels, rotate)`: 64 for the ends and ⌈D log₂ L⌉; unbiased,
+    δ = 1 - (D - 2) / (2 (L - 1)²), see `uniform_quantize`. After a random
+    rotation, see `rotate`, with P, the least power of two from D, in place of
+    D, and δ at least 1 - (2 + 2 ln P) / (L - 1)².
+  - `drive(scale)`: 32 for the scale and P; δ = 1 / 2 with scale=nearest, see
+    `rotated_sign`, 2 - P at worst with scale=projection.
 
   k is `keep` times D, rounded, and at least one. The δ of a tree is that of its
   worst leaf. `unbiased` is right on average instead of a contraction.
@@ -235,7 +376,14 @@ def make_compressor(spec: str) -> Compressor:
   return COMPRESSORS.make(spec)
 
 
-def _form(x: Any) -> tuple[int, int]:
-  """Number of entries and bits of each."""
+def form(x: Any) -> tuple[int, int]:
+  """Number of entries and bits of each.
+
+  Args:
+    x: an array, or its shape and dtype.
+
+  Returns:
+    Both as ints.
+  """
   dtype = np.dtype(getattr(x, 'dtype', np.float32))
   return math.prod(np.shape(x)), 8 * dtype.itemsize

@@ -10,6 +10,7 @@ import dis
 import functools
 import inspect
 import numbers
+import zipfile
 from collections.abc import Callable
 from typing import Any
 
@@ -294,6 +295,32 @@ def host_array(value: Any, *, name: str) -> np.ndarray:
     what = kinds.get(array.dtype.kind, described(value))
     raise TypeError(f'{name} must hold real numbers; got {what}.')
   return array
+
+
+def load_npy(path: Any) -> np.ndarray:
+  """Reads one array of numbers from a `.npy` file.
+
+  Args:
+    path: of the file.
+
+  Returns:
+    The array.
+
+  Raises:
+    ValueError: if the file is missing, damaged, or no array of numbers; the
+      message does not name it.
+  """
+  try:
+    values = np.load(path, allow_pickle=False)
+  except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+    raise ValueError(f'no array can be read: {error}') from None
+  if not isinstance(values, np.ndarray):
+    raise ValueError('it is an archive (.npz), not an array (.npy).')
+  if values.dtype.kind not in 'iuf':
+    raise ValueError(
+      f'it must hold real numbers; got an array of {values.dtype}.'
+    )
+  return values
 
 
 def described(value: Any) -> str:

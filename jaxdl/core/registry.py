@@ -33,6 +33,7 @@ import functools
 import inspect
 import math
 import operator
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -42,6 +43,8 @@ from jaxdl.core import checks, kinds
 _MAX_LENGTH = 10_000
 # Of a text in a message.
 _MAX_SHOWN = 200
+# Words of Python that a part may be called all the same.
+_RESERVED = ('async',)
 _OPEN, _CLOSE = '([{', ')]}'
 _NUMBERS = {'inf': math.inf, 'nan': math.nan}
 # Of two plain numbers, such as 1/3.
@@ -201,7 +204,7 @@ def write(name: str, /, *args: Any, **options: Any) -> str:
     "mgno(channels=8, iterations='10,20', padding=zeros)"
   """
   for word in (name, *options):
-    if not _is_word(word):
+    if not _is_word(word) and not (word is name and name in _RESERVED):
       raise ValueError(f'{word!r} is no name of a part or an option.')
   values = [(f'value {i + 1}', v) for i, v in enumerate(args)]
   for label, value in [*values, *options.items()]:
@@ -645,9 +648,13 @@ def _read(text: str, name: str, whole: str) -> Part:
   where = f'{name}={_shown(whole)}'
   if text != whole:
     where += f' has {_shown(text)}, which'
-  node = _tree(text, where)
+  word, *_ = re.split(r'\W', text.strip(), maxsplit=1)
+  reserved = word in _RESERVED
+  source = text.replace(word, word.capitalize(), 1) if reserved else text
+  node = _tree(source, where)
+  called = lambda found: word if reserved else found
   if isinstance(node, ast.Name):
-    return Part(node.id, (), {}, text)
+    return Part(called(node.id), (), {}, text)
   if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
     raise ValueError(f'{where} is no part: {_HOW}.')
   if any(k.arg is None for k in node.keywords):
@@ -656,10 +663,10 @@ def _read(text: str, name: str, whole: str) -> Part:
   for option in names:
     if names.count(option) > 1:
       raise ValueError(f'{where} gets the option {option!r} twice.')
-  value = lambda x: _value(x, text.strip(), where)
+  value = lambda x: _value(x, source.strip(), where)
   try:
     return Part(
-      node.func.id,
+      called(node.func.id),
       tuple(value(x) for x in node.args),
       {str(k.arg): value(k.value) for k in node.keywords},
       text,

@@ -21,6 +21,8 @@ Where clients share one data set, each through its own mixture of classes,
 nothing is copied: `index_classes` once, then `class_mixtures` and
 `sample_by_class` inside a round (`choose_weighted` deals fixed sets instead).
 
+`episodes` draws the episodes of few-shot learning, and classes for them.
+
 Example:
   >>> import jax
   >>> import numpy as np
@@ -52,10 +54,11 @@ Partitioners, all `(rng, labels, num_clients, *, ...) -> list of indices`:
 | `similarity` | a fraction is iid, the rest sorted by label | yes |
 | `shards` | few shards of sorted labels | yes |
 | `classes` | exactly C classes | yes |
+| `clusters` | groups of clients have classes of their own | no |
 | `natural` | the owner | yes, if all owners are kept |
 """
 
-from jaxdl.data import files, partition
+from jaxdl.data import episodes, files, partition
 from jaxdl.data._batching import (
   NO_CLIENT,
   epoch_batches,
@@ -148,6 +151,7 @@ __all__ = [
   'choose_weighted',
   'class_mixtures',
   'class_table',
+  'episodes',
   'epoch_batches',
   'eval_batches',
   'files',

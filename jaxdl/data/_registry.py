@@ -7,7 +7,16 @@ import numpy as np
 
 from jaxdl.core import checks, registry
 from jaxdl.data import _bundled, _dataset, _synthetic
-from jaxdl.data.files import _cifar, _idx, _leaf, _npz, _sqlite, _tff
+from jaxdl.data.episodes import _glyphs
+from jaxdl.data.files import (
+  _cifar,
+  _idx,
+  _image_folders,
+  _leaf,
+  _npz,
+  _sqlite,
+  _tff,
+)
 
 DATASETS = registry.Registry(
   'dataset',
@@ -20,6 +29,7 @@ DATASETS = registry.Registry(
     'linear_regression': _synthetic.linear_regression,
     'synthetic_images': _synthetic.synthetic_images,
     'skewed_logistic': _synthetic.skewed_logistic,
+    'glyphs': _glyphs.glyphs,
     'mnist': _idx.load_mnist,
     'fashion_mnist': _idx.load_fashion_mnist,
     'cifar10': _cifar.load_cifar10,
@@ -27,6 +37,8 @@ DATASETS = registry.Registry(
     'leaf': _leaf.load_leaf,
     'tff': _tff.load_tff,
     'fedjax': _sqlite.load_fedjax,
+    'omniglot': _image_folders.load_omniglot,
+    'mini_imagenet': _image_folders.load_mini_imagenet,
   },
   given=('data_dir', 'rng'),
 )
@@ -62,8 +74,8 @@ def load_dataset(
   Args:
     spec: a part of `DATASETS`, e.g. 'synthetic(num_features=3)'. `digits`,
       `breast_cancer`, `wine`, `diabetes` come with scikit-learn; `synthetic`,
-      `linear_regression`, `synthetic_images` and `skewed_logistic` are drawn;
-      the others are read from local files.
+      `linear_regression`, `synthetic_images`, `skewed_logistic` and `glyphs`
+      are drawn; the others are read from local files.
     data_dir: folder of the files (for `npz` the file itself); unused
       otherwise.
     seed: chooses the split of bundled sets and draws the synthetic ones;

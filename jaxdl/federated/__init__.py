@@ -1,6 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Learning with a server.
 
+- `make_algorithm`: any of `METHODS` (FedAvg, FedProx, SCAFFOLD, FedNova, Mime,
+  FedDyn, q-FedAvg, APFL, ...) over a `Channel` with any rule, attack,
+  compressor, privacy and secure sums; see `federated.server`.
+- `asynchronous`: servers that do not wait; any method on an exact schedule.
+- `clusters`: groups of clients with like data, found once; a model per group.
+- `prototypes`: class means that clients merge exactly, and missions.
+- `ranks`: votes on rankings of the edges of a random network.
 - `robust_sgd`: distributed SGD with worker momentum, any robust rule and any
   adversary.
 - `centralized_sgd`: one model on the pooled examples, the yardstick.
@@ -28,14 +35,41 @@ A model of yours, data [N, S, ...] of N clients, two of them adversaries:
     task.evaluate(algorithm.params(state), {'inputs': x_test, 'labels': y_test})
 """
 
+from jaxdl.federated import asynchronous, clusters, prototypes, ranks, server
 from jaxdl.federated._centralized import CentralizedState, centralized_sgd
-from jaxdl.federated._robust_sgd import RobustSgdState, robust_sgd
+from jaxdl.federated._robust_sgd import robust_sgd
+from jaxdl.federated.server import (
+  METHODS,
+  SERVER_OPTIMIZERS,
+  VARIANTS,
+  Channel,
+  FederatedState,
+  Method,
+  federate,
+  make_algorithm,
+  make_method,
+  make_variant,
+)
 from jaxdl.local._cohorts import batch_cohort
 
 __all__ = [
   'CentralizedState',
-  'RobustSgdState',
+  'Channel',
+  'FederatedState',
+  'METHODS',
+  'VARIANTS',
+  'Method',
+  'SERVER_OPTIMIZERS',
+  'asynchronous',
   'batch_cohort',
   'centralized_sgd',
+  'clusters',
+  'federate',
+  'make_algorithm',
+  'make_method',
+  'make_variant',
+  'prototypes',
+  'ranks',
   'robust_sgd',
+  'server',
 ]

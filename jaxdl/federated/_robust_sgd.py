@@ -2,33 +2,13 @@
 """Server-based training with adversarial workers."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import chex
-import jax
-import jax.numpy as jnp
 import optax
 
-from jaxdl import aggregators, attacks, local, metrics as metrics_lib
-from jaxdl.core import checks, clients as clients_lib, keys, trees, types
-
-
-class RobustSgdState(NamedTuple):
-  """Everything that training needs to go on.
-
-  Attributes:
-    params: the server's model.
-    momentum: stacked tree [N, ...], each worker's average gradient.
-    opt_state: of the server's optimizer.
-    aggregator: the rule's memory.
-    attack: the adversaries' memory.
-  """
-
-  params: chex.ArrayTree
-  momentum: chex.ArrayTree
-  opt_state: chex.ArrayTree
-  aggregator: chex.ArrayTree
-  attack: chex.ArrayTree
+from jaxdl import local
+from jaxdl.core import checks, clients as clients_lib, types
+from jaxdl.federated import server
 
 
 def robust_sgd(
@@ -69,14 +49,16 @@ def robust_sgd(
       said where there is an attack, otherwise 0 by default.
     worker_momentum: beta in [0, 1); static or traced.
     clip_norm: longest gradient a worker uses; None does not clip.
-    explain: whether metrics contain the weights of the workers (static).
+    explain: whether metrics contain `error` and the weights of the workers
+      (static).
 
   Returns:
-    An `Algorithm`. `step` wants a cohort of N workers in fixed order whose
-    `data` is a batch per worker. Metrics: `loss` (honest mean), `error`
-    (`metrics.aggregation_error`), `update_norm`, and `weights: f32[N]` where
-    the rule explains itself: all do but functions of your own that know stacked
-    trees only.
+    An `Algorithm`: `server.fedsgd` over a `server.Channel`, with a
+    `server.FederatedState`, whose `own` are the momenta. `step` wants a cohort
+    of N workers in fixed order whose `data` is a batch per worker. Metrics:
+    `loss` (honest mean), `update_norm`, traffic, and with `explain` `error`
+    (`metrics.aggregation_error`) and `weights: f32[N]` where the rule explains
+    itself: all do but functions of your own that know stacked trees only.
 
   Raises:
     ValueError: if counts or options are out of range; from `step`, if the
@@ -109,131 +91,37 @@ def robust_sgd(
     ...   state, cohort, key=jax.random.key(1)
     ... )
     >>> sorted(metrics)
-    ['error', 'loss', 'update_norm', 'weights']
+    ['error', 'loss', 'megabytes_down', 'megabytes_up', 'num_clients', \
+'update_norm', 'weights']
 
   Source: Karimireddy et al. 2021 (https://arxiv.org/abs/2012.10333) for worker
     momentum; Allouah et al. 2023 (https://arxiv.org/abs/2302.01772), Algorithm
     2.
   """
-  checks.task(task)
   clients = clients_lib.as_clients(clients)
-  n = clients.num_clients
   checks.optimizer(optimizer)
-  f = checks.integer(
-    num_byzantine or 0, name='num_byzantine', low=0, high=n - 1
+  checks.integer(
+    num_byzantine or 0,
+    name='num_byzantine',
+    low=0,
+    high=clients.num_clients - 1,
   )
   checks.number(
     worker_momentum, name='worker_momentum', low=0.0, high=1.0, open_high=True
   )
-  if clip_norm is not None:
-    checks.number(clip_norm, name='clip_norm', low=0.0, open_low=True)
-  aggregator = aggregators.as_aggregator(
-    aggregator, num_clients=n, num_byzantine=f
+  method = server.fedsgd(
+    task,
+    local.LocalWork(optimizer),
+    momentum=worker_momentum,
+    clip_norm=clip_norm,
+    equal=True,
   )
-  attack = attacks.as_attack(
-    attack, num_clients=n, num_byzantine=f, rule=_without_memory(aggregator)
+  channel = server.Channel(
+    aggregator=aggregator,
+    attack=attack,
+    num_byzantine=num_byzantine,
+    explain=explain,
   )
-  if num_byzantine is None and attack is not None:
-    raise ValueError(
-      'attack is given but num_byzantine is not: say how many of the '
-      f'num_clients={n} attack (0 for none).'
-    )
-  poison = attack.poison if attack is not None and f else None
-
-  def init(key):
-    params = task.init(key)
-    momentum = jax.tree.map(lambda x: jnp.zeros((n, *x.shape), x.dtype), params)
-    return RobustSgdState(
-      params=params,
-      momentum=momentum,
-      opt_state=optimizer.init(params),
-      aggregator=aggregator.init(params),
-      attack=() if attack is None else attack.init(params),
-    )
-
-  loss_and_gradient = local.loss_and_gradient(task)
-
-  def gradient(params, batch, key):
-    value, grads = loss_and_gradient(params, batch, key)
-    if clip_norm is not None:
-      grads = local.clip_by_norm(grads, clip_norm)
-    return value, grads
-
-  def step(state, cohort, *, key):
-    checks.cohort(cohort, n)
-    train_key, attack_key, rule_key = jax.random.split(key, 3)
-    data = cohort.data
-    if poison is not None:
-      data = _poisoned(poison, data, n - f)
-    losses, grads = clients.map(gradient, in_axes=(None, 0, 0))(
-      state.params, data, keys.client_keys(train_key, cohort.client_ids)
-    )
-    momentum = local.momentum(state.momentum, grads, worker_momentum)
-    vectors, losses = clients.gather((momentum, losses))
-    honest = jax.tree.map(lambda x: x[: n - f], vectors)
-    attack_state = state.attack
-    if attack is not None and f:
-      own = jax.tree.map(lambda x: x[n - f :], vectors)
-      sent, attack_state = attack.apply(
-        honest, state.attack, own=own, key=attack_key
-      )
-      checks.same_shapes(
-        sent, own, name='attack', what='one vector per attacker, [F, ...]'
-      )
-      vectors = trees.concatenate(honest, sent)
-    update, rule_state = aggregator.apply(
-      vectors, state.aggregator, key=rule_key
-    )
-    checks.same_shapes(
-      update, state.params, name='aggregator', what='one update like params'
-    )
-    change, opt_state = optimizer.update(update, state.opt_state, state.params)
-    metrics = {
-      'loss': jnp.mean(losses[: n - f]),
-      'error': metrics_lib.aggregation_error(update, honest),
-      'update_norm': trees.global_norm(update),
-    }
-    if explain and aggregator.explain is not None:
-      metrics['weights'] = aggregator.explain(
-        vectors, state.aggregator, key=rule_key
-      )
-    return (
-      RobustSgdState(
-        params=optax.apply_updates(state.params, change),
-        momentum=momentum,
-        opt_state=opt_state,
-        aggregator=rule_state,
-        attack=attack_state,
-      ),
-      metrics,
-    )
-
-  return checks.algorithm(
-    init, step, lambda state: state.params, state=RobustSgdState
+  return server.federate(
+    method._replace(name='robust_sgd'), clients, channel, everybody=True
   )
-
-
-def _poisoned(poison, data, first):
-  """The data with the rows from `first` on as `poison` makes them."""
-  own = jax.tree.map(lambda x: x[first:], data)
-  changed = poison(own)
-  checks.same_shapes(
-    changed, own, name='attack.poison', what='data like the data it was given'
-  )
-  return jax.tree.map(
-    lambda x, old, new: x if new is old else jnp.concatenate([x[:first], new]),
-    data,
-    own,
-    changed,
-  )
-
-
-def _without_memory(aggregator):
-  """The server as an attack may know it: a stacked tree to one update."""
-
-  def rule(updates):
-    one = jax.tree.map(lambda x: jnp.zeros_like(x[0]), updates)
-    key = jax.random.key(0)
-    return aggregator.apply(updates, aggregator.init(one), key=key)[0]
-
-  return rule

@@ -3,7 +3,8 @@
 
 First order: `gradients` and `client_updates` are one step of all clients,
 `train_steps` and `local_training` several steps of one, by number or by epochs
-over its own examples. `clip_by_norm` bounds what a client contributes.
+over its own examples; `LocalWork` says how many, once for every algorithm.
+`clip_by_norm` bounds what a client contributes.
 
 Zeroth order: `projected_gradient` measures the slope along directions drawn
 from keys, `estimated_gradient` and `apply_projected` put them to use.
@@ -46,18 +47,23 @@ from jaxdl.local._samplers import (
   ClientSample,
   client_sampler,
   gather_cohort,
+  sample_available,
   sample_cyclic,
   sample_full,
   sample_multinomial,
   sample_poisson,
   sample_uniform,
+  sample_weighted,
 )
 from jaxdl.local._training import Trained, local_training, train_steps
+from jaxdl.local._work import WORKS, LocalWork, loss_gradient, real_rows
 
 __all__ = [
   'ClientSample',
   'DIRECTIONS',
   'DIVISORS',
+  'LocalWork',
+  'WORKS',
   'OPTIMIZERS',
   'SAMPLERS',
   'SCHEDULES',
@@ -74,16 +80,20 @@ __all__ = [
   'gradients',
   'local_training',
   'loss_and_gradient',
+  'loss_gradient',
   'make_optimizer',
   'make_schedule',
   'momentum',
   'perturbation',
   'projected_gradient',
+  'real_rows',
+  'sample_available',
   'sample_cyclic',
   'sample_full',
   'sample_multinomial',
   'sample_poisson',
   'sample_uniform',
+  'sample_weighted',
   'start_models',
   'stepped_inverse',
   'train_steps',

@@ -6,6 +6,7 @@ a resumed run repeats its cohorts.
 """
 
 import math
+import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -286,6 +287,131 @@ def sample_cyclic(
   return _pad(ids, mask, weights, size)
 
 
+def sample_weighted(
+  key: chex.PRNGKey,
+  round_index: chex.Numeric,
+  num_examples: chex.Array,
+  num_sampled: int,
+  *,
+  weighting: str = 'uniform',
+  size: int | None = None,
+) -> ClientSample:
+  """Draws clients without replacement, one after the other by their examples.
+
+  Args:
+    key: the run's key; round r uses `fold_in(key, r)`.
+    round_index: r, an integer (traced).
+    num_examples: [N], examples per client, or any other weight; a client of
+      weight zero comes last.
+    num_sampled: m clients, `1 <= m <= N` (static).
+    weighting: `'uniform'` for `1 / m`, `'ratio'` for `n_k / sum of n over the
+      cohort`.
+    size: rows M >= m after padding (static); m if None.
+
+  Returns:
+    The sample.
+
+  Raises:
+    ValueError: if the cohort is larger than N or an argument is out of range.
+
+  Example:
+    >>> ids = sample_weighted(
+    ...   jax.random.key(0), 0, jnp.array([0, 2, 3]), 2
+    ... ).client_ids
+    >>> sorted(ids.tolist())
+    [1, 2]
+
+  Source: Efraimidis and Spirakis 2006, algorithm A (the largest keys).
+  """
+  shares = _shares(num_examples)
+  checks.choice(weighting, ('uniform', 'ratio'), name='weighting')
+  m = _cohort_size(num_sampled, len(shares))
+  draw = jax.random.gumbel(jax.random.fold_in(key, round_index), shares.shape)
+  scores = jnp.where(shares > 0, jnp.log(shares) + draw, -jnp.inf)
+  _, ids = jax.lax.top_k(scores, m)
+  mask = jnp.ones((m,), bool)
+  weights = _weights(shares[ids], mask, weighting, 1.0)
+  return _pad(ids.astype(jnp.int32), mask, weights, size)
+
+
+def sample_available(
+  key: chex.PRNGKey,
+  round_index: chex.Numeric,
+  num_examples: chex.Array,
+  num_sampled: int,
+  *,
+  trace: Any,
+  weighting: str = 'ratio',
+  size: int | None = None,
+) -> ClientSample:
+  """Draws uniformly among the clients that are there in a round.
+
+  Args:
+    key: the run's key; round r uses `fold_in(key, r)`.
+    round_index: r, an integer (traced).
+    num_examples: [N], examples per client.
+    num_sampled: m clients at most, `1 <= m <= N` (static).
+    trace: who is there: bool[R, N] or a file of that, `.npy` or text of zeros
+      and ones, a line per round; round r has line r mod R.
+    weighting: `'ratio'` for `n_k / sum of n over the cohort`, `'uniform'` for
+      one over the size of the cohort.
+    size: rows M >= m after padding (static); m if None.
+
+  Returns:
+    The sample; rows are masked where fewer than m clients are there.
+
+  Raises:
+    ValueError: if the trace has another form, or as `sample_uniform`.
+
+  Example:
+    >>> there = np.array([[1, 0, 1], [0, 1, 0]], bool)
+    >>> sample = sample_available(
+    ...   jax.random.key(0), 1, jnp.ones(3), 2, trace=there
+    ... )
+    >>> sample.client_ids.tolist(), sample.mask.tolist()
+    ([1, 2147483647], [True, False])
+  """
+  shares = _shares(num_examples)
+  checks.choice(weighting, ('ratio', 'uniform'), name='weighting')
+  n = len(shares)
+  m = _cohort_size(num_sampled, n)
+  there = _trace(trace, n)
+  line = jnp.asarray(there)[jnp.asarray(round_index) % len(there)]
+  draw = jax.random.uniform(jax.random.fold_in(key, round_index), (n,))
+  _, ids = jax.lax.top_k(jnp.where(line, draw, -1.0), m)
+  mask = jnp.arange(m) < jnp.sum(line)  # By rank.
+  weights = _weights(shares[ids], mask, weighting, 1.0)
+  return _pad(ids.astype(jnp.int32), mask, weights, size)
+
+
+def _trace(trace, n):
+  """bool[R, N] of an array or a file."""
+  if isinstance(trace, (str, os.PathLike)):
+    try:
+      npy = str(trace).endswith('.npy')
+      values = checks.load_npy(trace) if npy else _read_lines(trace)
+    except (OSError, ValueError) as error:
+      raise ValueError(
+        f'trace={str(trace)!r} cannot be read: {error}'
+      ) from None
+  else:
+    values = np.asarray(trace)
+  if values.ndim != 2 or values.shape[1] != n or not len(values):
+    raise ValueError(
+      f'trace must say of {n} clients who is there, a line per round, shape '
+      f'[R, {n}]; got {values.shape}.'
+    )
+  if not np.isin(values, (0, 1)).all():
+    raise ValueError('trace must hold zeros and ones.')
+  return values.astype(bool)
+
+
+def _read_lines(path):
+  with open(path) as lines:
+    rows = [line.replace(',', ' ').split() for line in lines if line.strip()]
+  return np.array(rows, float)
+
+
 SAMPLERS = registry.Registry(
   'sampling',
   {
@@ -294,6 +420,8 @@ SAMPLERS = registry.Registry(
     'multinomial': sample_multinomial,
     'poisson': sample_poisson,
     'cyclic': sample_cyclic,
+    'weighted': sample_weighted,
+    'available': sample_available,
   },
   given=('key', 'round_index', 'num_examples'),
 )

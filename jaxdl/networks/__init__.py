@@ -14,6 +14,11 @@ Networks, all channel-last:
 - `resnet18`: with group or batch normalization.
 - `transformer_lm`: a causal language model on tokens [B, L], e.g. bytes, made
   of `causal_attention`.
+- `frl_lenet`, `conv8`: without biases.
+- `supermask` freezes the weights of any of them and learns which to keep, by
+  the masks of `topk_mask`.
+- `conv_embedding`: the four-block encoder of few-shot learning. Encoders give a
+  vector per example and are the `EMBEDDINGS` of `make_embedding`.
 - `make_network` builds one of `NETWORKS` by name, with options:
   'resnet18(norm=batch)'; `residual_mlp` is the fully connected relative.
 - `from_linen`, `from_nnx` adapt flax modules (tasks take modules as they are,
@@ -42,7 +47,9 @@ exactly. `training_outputs` is what a loss of your own should call.
 
 Tasks. `classification` and `regression` turn a network into a `Task` on
 batches `{'inputs', 'labels', 'mask'}`; `language_modeling` predicts tokens, all
-or only those that name a class.
+or only those that name a class; `episodic` tells the classes of an episode
+apart, `{'support', 'query'}`, by distance (`prototypical_logits`,
+`squared_distances`).
 
 On CPU, training mode computes convolutions as matrix products, whose gradients
 are fast inside loops and with one kernel per client; keep `train=False` for
@@ -51,6 +58,7 @@ plain evaluation, which needs less memory.
 
 from jaxdl.networks import features, functional
 from jaxdl.networks._as_network import as_network
+from jaxdl.networks._bias_free import conv8, frl_lenet
 from jaxdl.networks._convolutional import (
   fedjax_emnist_cnn,
   lenet,
@@ -58,6 +66,16 @@ from jaxdl.networks._convolutional import (
   monna_mnist_cnn,
 )
 from jaxdl.networks._dense import logistic_regression, mlp, residual_mlp
+from jaxdl.networks._embeddings import (
+  EMBEDDINGS,
+  conv_embedding,
+  make_embedding,
+)
+from jaxdl.networks._episodic import (
+  episodic,
+  prototypical_logits,
+  squared_distances,
+)
 from jaxdl.networks._kernels import kernel_variances, with_kernel_init
 from jaxdl.networks._layers import Conv, Dense
 from jaxdl.networks._linen import BatchNorm, from_linen, max_pool
@@ -72,6 +90,12 @@ from jaxdl.networks._statistics import (
   training_outputs,
   with_statistics,
 )
+from jaxdl.networks._supermask import (
+  masked_weights,
+  num_kept,
+  supermask,
+  topk_mask,
+)
 from jaxdl.networks._tasks import classification, regression
 from jaxdl.networks._transformer import (
   causal_attention,
@@ -85,32 +109,44 @@ __all__ = [
   'BatchNorm',
   'Conv',
   'Dense',
+  'EMBEDDINGS',
   'KERNEL_INITS',
   'NETWORKS',
   'as_network',
   'causal_attention',
   'classification',
+  'conv8',
+  'conv_embedding',
+  'episodic',
   'features',
   'fedjax_emnist_cnn',
   'from_linen',
   'from_nnx',
+  'frl_lenet',
   'functional',
   'has_statistics',
   'kernel_variances',
   'language_modeling',
   'lenet',
   'logistic_regression',
+  'make_embedding',
   'make_network',
+  'masked_weights',
   'max_pool',
   'mlp',
   'monna_cifar_cnn',
   'monna_mnist_cnn',
+  'num_kept',
+  'prototypical_logits',
   'recalibrate',
   'regression',
   'residual_mlp',
   'resnet18',
   'split_statistics',
+  'squared_distances',
   'statistics_surrogate',
+  'supermask',
+  'topk_mask',
   'training_outputs',
   'transformer_lm',
   'with_kernel_init',

@@ -51,6 +51,7 @@ def mlp(
   activation: functional.Activation = 'relu',
   activate_last: bool = False,
   kernel_init: str = 'fan_in',
+  bias: bool = True,
   flatten: bool = True,
 ) -> Network:
   """Builds a multilayer perceptron.
@@ -73,6 +74,7 @@ def mlp(
       between layers.
     activate_last: whether the output is activated too.
     kernel_init: a name in `functional.KERNEL_INITS`.
+    bias: whether layers have one.
     flatten: see above.
 
   Returns:
@@ -113,7 +115,9 @@ def mlp(
       total = sum(x.shape[-1] for x in inputs)
     widths = (total, *sizes)
     leaves = [
-      functional.layer_leaves(pair, kernel_init=kernel_init)
+      functional.layer_leaves(
+        pair, kernel_init=kernel_init, bias_init='zeros' if bias else None
+      )
       for pair in zip(widths[:-1], sizes, strict=True)
     ]
     # Uniform kernels alone come from the key as it is.

@@ -14,9 +14,11 @@ class Dense(nn.Module):
 
   Attributes:
     features: number of outputs.
+    use_bias: whether to add a bias.
   """
 
   features: int
+  use_bias: bool = True
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -29,8 +31,11 @@ class Dense(nn.Module):
       f[..., features].
     """
     kernel = self.param('kernel', _START, (x.shape[-1], self.features))
-    bias = self.param('bias', nn.initializers.zeros, (self.features,))
-    return functional.dense({'kernel': kernel, 'bias': bias}, x, flat=False)
+    params = {'kernel': kernel}
+    if self.use_bias:
+      zeros = nn.initializers.zeros
+      params['bias'] = self.param('bias', zeros, (self.features,))
+    return functional.dense(params, x, flat=False)
 
 
 class Conv(nn.Module):

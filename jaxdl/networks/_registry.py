@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxdl.core import checks, registry
 from jaxdl.core.types import Network
-from jaxdl.networks import _convolutional, _dense, _resnet
+from jaxdl.networks import _bias_free, _convolutional, _dense, _resnet
 
 
 def _mlp(
@@ -17,17 +17,24 @@ def _mlp(
   *,
   activation: str = 'relu',
   kernel_init: str = 'fan_in',
+  bias: bool = True,
 ) -> Network:
   """A multilayer perceptron, see `mlp`."""
   return _dense.mlp(
-    hidden_sizes, num_outputs, activation=activation, kernel_init=kernel_init
+    hidden_sizes,
+    num_outputs,
+    activation=activation,
+    kernel_init=kernel_init,
+    bias=bias,
   )
 
 
 NETWORKS = registry.Registry(
   'network',
   {
+    'conv8': _bias_free.conv8,
     'fedjax_emnist_cnn': _convolutional.fedjax_emnist_cnn,
+    'frl_lenet': _bias_free.frl_lenet,
     'lenet': _convolutional.lenet,
     'logistic_regression': _dense.logistic_regression,
     'mlp': _mlp,

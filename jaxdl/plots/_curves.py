@@ -127,8 +127,7 @@ def lines(
       _figures.log_ticks(axes.yaxis)
     axes.set_xlabel(xlabel or ('Round' if x == 'step' else _figures.nice(x)))
     axes.set_ylabel(ylabel or _figures.nice(metric))
-    if title:
-      axes.set_title(title)
+    _figures.title(axes, title)
     _figures.legend(fig, axes)
     return _figures.save(fig, path)
 
@@ -235,8 +234,7 @@ def bars(
       axes.set_ylim(*ylim)
     _figures.references(axes, reference)
     axes.set_ylabel(ylabel or _figures.nice(metric))
-    if title:
-      axes.set_title(title)
+    _figures.title(axes, title)
     return _figures.save(fig, path)
 
 
@@ -325,8 +323,7 @@ def log_log(
     _figures.log_ticks(axes.yaxis)
     axes.set_xlabel(xlabel or _figures.nice(x))
     axes.set_ylabel(ylabel or _figures.nice(metric))
-    if title:
-      axes.set_title(title)
+    _figures.title(axes, title)
     _figures.legend(fig, axes)
     if len(found) == 1 and fit:
       axes.legend()

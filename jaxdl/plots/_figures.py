@@ -8,6 +8,7 @@ in any thread.
 import math
 import os
 import pathlib
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -59,6 +60,11 @@ _STYLE = {
   'lines.markersize': 4.5,
   'svg.hashsalt': 'jaxdl',
 }
+
+
+# Characters of a label that is long, and of a line of text.
+_LONG_LABEL = 34
+_LINE = 72
 
 
 def style() -> Any:
@@ -257,17 +263,33 @@ def _clusters(curves, log_y, ylim):
 def legend(
   fig: Any, axes: Any, title: str | None = None, *, most: int = 6
 ) -> None:
-  """Adds a legend: none for one curve, beside the axes for more than `most`."""
+  """Adds a legend: none for one curve, beside the axes for more than `most`.
+
+  Long labels go below the axes, on lines of their own.
+  """
   handles, labels = axes.get_legend_handles_labels()
   if len(labels) < 2:
     return
   options = {'title': title, 'handlelength': 2.6}
-  if len(labels) > most:
+  if max(map(len, labels)) > _LONG_LABEL:
+    labels = [textwrap.fill(x, _LINE) for x in labels]
+    lines = sum(x.count('\n') + 1 for x in labels)
+    fig.set_figheight(fig.get_figheight() + 0.2 * lines)
+    fig.legend(
+      handles, labels, loc='outside lower center', fontsize='small', **options
+    )
+  elif len(labels) > most:
     # Not level with the title, which may be longer than the axes.
     fig.legend(handles, labels, loc='outside right center', **options)
   else:
     # Over a curve it stays readable, and the curve is seen.
     axes.legend(frameon=True, framealpha=0.75, edgecolor='none', **options)
+
+
+def title(axes: Any, text: str | None) -> None:
+  """Captions a picture, on several lines if it is long."""
+  if text:
+    axes.set_title(textwrap.fill(text, _LINE))
 
 
 def references(axes: Any, values: Mapping[str, float] | None) -> None:

@@ -101,8 +101,7 @@ def heat_map(
       axes.set_xlabel(xlabel)
     if ylabel:
       axes.set_ylabel(ylabel)
-    if title:
-      axes.set_title(title)
+    _figures.title(axes, title)
     return _figures.save(fig, path)
 
 

@@ -9,9 +9,17 @@ notebook, in `experiment.train`:
     algorithm = federated.robust_sgd(problem.task, 'nnm+krum', 10, ...)
     state, history = experiment.train(algorithm, problem, num_rounds=100, ...)
 
+- `classification`: labeled examples dealt to clients by any partition;
+  `for_network` gives them to another network.
+- `clients`: labeled examples that clients hold, some of whom are drawn for a
+  round; natural clients, tests of their own.
+- `episodes`: an embedding learned from few-shot episodes of clients' classes;
+  `reconnaissance` sends clients on missions among new ones, with it.
 - `classification`: labeled examples dealt to clients by any partition.
+- `clustered`: groups of clients with like data, each client with its own tests.
 - `functions`: maps between functions, solved or read; `Functions.problem` gives
-  them to a network. Flows are learned as `time_steps`.
+  them to a network. Flows are learned as `time_steps`. `function_runs` and
+  `sweeps` have what binaries of them share.
 - `mixtures`: labeled examples that clients draw by mixtures of classes;
   `MergeTests` measures models that may be merged.
 - `operator_clients`: clients that hold functions of spaces of their own.
@@ -19,31 +27,28 @@ notebook, in `experiment.train`:
   numbers; `with_network` gives them to one network after another,
   `bundled_readout` fits read-outs of random features. `LAYER_TASKS` are
   comparisons of such layers with others.
+- `parabolas`: a parabola per client, in one dimension.
 - `quadratics`: a quadratic per client, whose optimum is known.
 - `text`: prompts for a small pretrained language model.
 - `vectors`: a vector per client, to be averaged.
 """
 
-from jaxdl.problems._classification import ClassificationConfig, classification
+from jaxdl.problems import function_runs, sweeps
+from jaxdl.problems._classification import (
+  ClassificationConfig,
+  classification,
+  for_network,
+)
+from jaxdl.problems._clustered import ClusteredConfig, clustered
+from jaxdl.problems._episodes import episodes, reconnaissance
 from jaxdl.problems._feature_layers import (
   LAYER_TASKS,
   LayerComparison,
   LayerFacts,
   pretrained,
 )
+from jaxdl.problems._federated import FederatedConfig, clients, everybody
 from jaxdl.problems._flows import rollout_rows, time_steps
-from jaxdl.problems._function_runs import (
-  MODELS,
-  FunctionsConfig,
-  check_equation,
-  fit_table,
-  labeled,
-  size_rows,
-  small_models,
-  smaller,
-  spectrum_rows,
-  trace,
-)
 from jaxdl.problems._functions import (
   LOSSES,
   NORMALIZERS,
@@ -67,6 +72,7 @@ from jaxdl.problems._operator_clients import (
   operator_clients,
   spread_over,
 )
+from jaxdl.problems._parabolas import parabolas
 from jaxdl.problems._quadratics import quadratics
 from jaxdl.problems._robust import RULES, RobustConfig
 from jaxdl.problems._scaled_examples import (
@@ -78,14 +84,6 @@ from jaxdl.problems._scaled_examples import (
   vector_sizes,
   with_network,
 )
-from jaxdl.problems._sweeps import (
-  SWEEPS,
-  Sweep,
-  interpolation_rows,
-  make_sweep,
-  small_sweep,
-  swept,
-)
 from jaxdl.problems._text import (
   PRETRAININGS,
   TEXTS,
@@ -94,6 +92,7 @@ from jaxdl.problems._text import (
   with_reader,
 )
 from jaxdl.problems._vectors import vectors
+from jaxdl.problems.function_runs import MODELS, FunctionsConfig
 
 __all__ = [
   'LAYER_TASKS',
@@ -105,10 +104,11 @@ __all__ = [
   'PRETRAININGS',
   'RULES',
   'SAMPLINGS',
-  'SWEEPS',
   'TEXTS',
   'TRANSFERS',
   'ClassificationConfig',
+  'FederatedConfig',
+  'ClusteredConfig',
   'FunctionProblem',
   'Functions',
   'FunctionsConfig',
@@ -120,38 +120,34 @@ __all__ = [
   'Readout',
   'RandomFeatures',
   'RobustConfig',
-  'Sweep',
   'TextConfig',
   'bundled_readout',
-  'check_equation',
   'classification',
+  'clients',
   'closed_form',
-  'fit_table',
+  'episodes',
+  'everybody',
+  'for_network',
+  'clustered',
   'for_task',
+  'function_runs',
   'functions',
-  'interpolation_rows',
-  'labeled',
   'landscape_of',
   'make_spread',
-  'make_sweep',
   'mixtures',
   'operator_clients',
+  'parabolas',
   'pretrained',
   'quadratics',
+  'reconnaissance',
   'rollout_rows',
   'scaled',
   'scaled_examples',
-  'size_rows',
   'small_landscape',
-  'small_models',
-  'small_sweep',
-  'smaller',
-  'spectrum_rows',
   'spread_over',
-  'swept',
+  'sweeps',
   'text',
   'time_steps',
-  'trace',
   'vector_sizes',
   'vectors',
   'with_network',

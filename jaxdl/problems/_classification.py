@@ -322,6 +322,41 @@ def classification(
   )
 
 
+def for_network(
+  problem: types.Problem, network: str | types.Network
+) -> types.Problem:
+  """Gives labeled examples to another network: the same data and cohorts.
+
+  Args:
+    problem: from `classification`.
+    network: a part of `networks.NETWORKS`, or a network that gives logits.
+
+  Returns:
+    The problem, without a penalty in its loss.
+
+  Raises:
+    ValueError: if the network does not fit.
+
+  Example:
+    >>> first = classification('digits', num_clients=5)
+    >>> second = for_network(first, 'logistic_regression')
+    >>> second.data is first.data
+    True
+  """
+  inputs = problem.test['inputs']
+  shape = inputs.shape[2:]
+  if isinstance(network, str):
+    network = networks.make_network(network, shape, problem.num_classes)
+  network = networks.as_network(network)
+  task = networks.classification(
+    network,
+    jax.ShapeDtypeStruct((1, *shape), inputs.dtype),
+    num_classes=problem.num_classes,
+  )
+  evaluate = evaluator(task, problem.test)
+  return problem.replace(task=task, network=network, evaluate=evaluate)
+
+
 def deal(
   arrays: Mapping[str, np.ndarray],
   labels: np.ndarray,

@@ -100,6 +100,7 @@ RULES = {
   ),
   'meamed': _pair('meamed'),
   'phocas': _pair('phocas', ties=False),
+  'sign_majority': Rule(aggregators.sign_majority, reference.sign_majority),
   'krum': _pair('krum'),
   'krum_n_f_1': _pair(
     'krum',

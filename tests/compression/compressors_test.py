@@ -93,6 +93,26 @@ class ValuesTest(parameterized.TestCase):
     got = compression.scaled_sign(jnp.array([0.0, 3.0, -6.0]))
     np.testing.assert_array_equal(got, [3.0, 3.0, -3.0])
 
+  def test_scaled_sign_that_keeps_zeros(self):
+    x = jnp.array([3.0, -1.0, 0.5, 0.0])
+    got = compression.scaled_sign(x, keep_zeros=True)
+    np.testing.assert_array_equal(got, 1.125 * np.array([1, -1, 1, 0]))
+
+  def test_variance_of_quantization(self):
+    x = np.random.default_rng(0).normal(size=100)
+    compressor = compression.make_compressor(
+      'qsgd(num_levels=4, unbiased=True)'
+    )
+    keys = jax.random.split(jax.random.key(2), 2000)
+    send = jax.jit(jax.vmap(compressor.compress, (0, None)))
+    error = errors(np.asarray(send(keys, jnp.asarray(x, 'float32'))), x)
+    # Exactly, per entry p (1 - p) of the step |x| / 4.
+    part = 4 * np.abs(x) / np.linalg.norm(x) % 1
+    want = (part * (1 - part)).sum() / 16
+    self.assertLess(abs(error.mean() - want), 4 * error.std() / 2000**0.5)
+    self.assertAlmostEqual(want, 1.06, delta=0.1)
+    self.assertEqual(1 - compressor.delta(x), 2.5)
+
   def test_scaled_sign_of_large_entries_is_finite(self):
     got = compression.scaled_sign(jnp.array([3e38, -3e38, 3e38]))
     np.testing.assert_array_equal(got, np.float32([3e38, -3e38, 3e38]))
@@ -109,7 +129,7 @@ class ValuesTest(parameterized.TestCase):
       )
     np.testing.assert_array_equal(got, x)
 
-  @parameterized.parameters(1e-30, 1e30)
+  @parameterized.parameters(1e-30, 1e30, 8e37)
   def test_quantization_neither_overflows_nor_vanishes(self, size):
     x = jnp.array([3.0, -4.0, 0.0]) * size
     got = compression.stochastic_quantize(
@@ -142,6 +162,10 @@ class BitsTest(parameterized.TestCase):
     ('qsgd(num_levels=7)', 32 + 4 * 1000 + 32 + 4 * 5),
     ('qsgd(num_levels=1)', 32 + 2 * 1000 + 32 + 2 * 5),
     ('sign', 32 + 1000 + 32 + 5),
+    ('uniform', 64 + 8 * 1000 + 64 + 8 * 5),
+    # 5^1000 < 2^2322 and 5^5 < 2^12.
+    ('uniform(num_levels=5)', 64 + 2322 + 64 + 12),
+    ('drive', 32 + 1024 + 32 + 8),
   )
   def test_size_on_the_wire(self, spec, want):
     tree = {'w': jnp.zeros((10, 100)), 'b': jnp.zeros(5)}

@@ -30,10 +30,11 @@ ROTATION = frozenset({
 })  # fmt: skip
 NOT_ROBUST = frozenset({'mean'})
 BY_DIRECTION = frozenset({'flag', 'foolsgold'})
-NO_GRADIENT = frozenset({'caf'})  # As many steps as the data ask for.
+# As many steps as the data ask for; no slope.
+NO_GRADIENT = frozenset({'caf', 'sign_majority'})
 NO_MASK = frozenset({'mda', 'smea'})
 # Rules that give the update itself back if there is only one.
-NOT_IDENTITY = frozenset({'flag'})
+NOT_IDENTITY = frozenset({'flag', 'sign_majority'})
 
 
 @dataclasses.dataclass(frozen=True)

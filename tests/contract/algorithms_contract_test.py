@@ -13,8 +13,9 @@ import numpy as np
 import optax
 from absl.testing import absltest, parameterized
 
-from jaxdl import decentralized, federated
+from jaxdl import decentralized, federated, local, networks
 from jaxdl.core import clients as clients_lib, registry, types
+from jaxdl.federated import asynchronous, ranks, server
 
 N, B, D = 8, 2, 3
 
@@ -28,6 +29,20 @@ def _loss(params, batch, *, key=None):
 
 TASK = types.Task(
   lambda key: {'w': jax.random.normal(key, (D,))}, _loss, lambda p, b: {}
+)
+
+
+# Scores of a layer whose weights never change.
+SCORES = types.Task(
+  lambda key: {
+    'frozen': {'w': jnp.arange(1.0, D + 1)},
+    'trained': {'w': jax.random.normal(key, (D,))},
+  },
+  lambda p, batch, key=None: _loss(
+    {'w': networks.masked_weights(p['frozen']['w'], p['trained']['w'], 0.5)},
+    batch,
+  ),
+  lambda p, b: {},
 )
 
 
@@ -77,6 +92,19 @@ _MONNA = functools.partial(
 )  # fmt: skip
 
 
+def _federated(spec, label=None, channel=None, **facts):
+  """A case of `federated.METHODS`, two steps on each batch."""
+  work = local.LocalWork(optax.sgd(0.1), num_steps=2)
+
+  def make(clients, channel=channel):
+    return federated.make_algorithm(
+      spec, TASK, clients, work=work, channel=channel
+    )
+
+  one = functools.partial(make, channel=None)
+  return Case(label or spec, make, one=one, **({'masks': True} | facts))
+
+
 def _over(spec, **facts):
   """A case of `decentralized.ALGORITHMS`; one client has no link."""
 
@@ -87,6 +115,20 @@ def _over(spec, **facts):
 
   one = functools.partial(make, spec=f'{registry.pair(spec)[0]}@complete')
   return Case(spec, make, one=one, **({'masks': True} | facts))
+
+
+def _scheduled(clients, spec):
+  n = clients_lib.as_clients(clients).num_clients
+  return asynchronous.asynchronous(
+    server.scaffold(TASK, local.LocalWork('sgd(0.1)', num_steps=2)),
+    clients,
+    asynchronous.make_schedule(spec, np.linspace(1, 0.25, n), horizon=20.0),
+  )
+
+
+def _scheme(spec):
+  """A case of `asynchronous.SCHEMES`."""
+  return Case(spec, functools.partial(_scheduled, spec=spec), masks=True)
 
 
 CASES = (
@@ -106,6 +148,39 @@ CASES = (
     lambda clients: federated.centralized_sgd(TASK, optimizer=optax.adam(0.1)),
     spreads=False,
   ),
+  _federated('fedavg'),
+  _federated('fedopt(learning_rate=0.1)'),
+  _federated('fedsgd(momentum=0.9)'),
+  _federated('fednova'),
+  _federated('scaffold'),
+  _federated('feddyn'),
+  _federated('mime'),
+  _federated('mime_lite'),
+  _federated('q_fedavg'),
+  _federated('agnostic'),
+  _federated('apfl'),
+  _federated('ditto'),
+  _federated('ifca'),
+  _federated('local_only'),
+  _federated(
+    'scaffold', 'scaffold_attacked',
+    federated.Channel(
+      aggregator='nnm+median', attack='alie(scale=1.0)', num_byzantine=2,
+      explain=True,
+    ),
+  ),
+  _federated(
+    'fedavg', 'fedavg_private',
+    federated.Channel(privacy='adaptive(count_noise=1.0)', secure='pairwise'),
+  ),
+  Case(
+    'rank_learning',
+    lambda clients: ranks.rank_learning(
+      SCORES, clients, optimizer=optax.sgd(0.1, momentum=0.9),
+      attack='rank_reversal', num_malicious=1,
+    ),
+    masks=True,
+  ),
   _over('gossip_sgd'),
   _over('gossip_sgd(order=combine_then_adapt)@base'),
   _over('periodic_gossip(period=2)'),
@@ -121,6 +196,8 @@ CASES = (
   _over('push_sum@directed_ring'),
   _over('asynchronous_gossip', spreads=False),
   _over('swarm_sgd', spreads=False, alone=False),
+  _scheme('fedfix(0.5)'),
+  _scheme('async'),
 )  # fmt: skip
 
 
@@ -256,7 +333,8 @@ class AlgorithmsContractTest(parameterized.TestCase):
   def test_params_say_whether_they_are_per_client(self, case):
     algorithm, _, _ = _program(case)
     state = jax.eval_shape(algorithm.init, jax.random.key(0))
-    shape = jax.eval_shape(algorithm.params, state)['w'].shape
+    shape = jax.eval_shape(algorithm.params, state)
+    shape = shape.get('trained', shape)['w'].shape
     want = (N - case.absent, D) if algorithm.per_client else (D,)
     self.assertEqual(shape, want)
 

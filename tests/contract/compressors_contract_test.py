@@ -18,9 +18,18 @@ SPECS = {
   'top_k': ('top_k(keep=0.25)',),
   'random_k': ('random_k(keep=0.25)', 'random_k(keep=0.25, unbiased=True)'),
   'qsgd': ('qsgd(num_levels=3)', 'qsgd(num_levels=3, unbiased=True)'),
-  'sign': ('sign',),
+  'sign': ('sign', 'sign(keep_zeros=True)'),
+  'terngrad': ('terngrad',),
+  'uniform': (
+    'uniform(num_levels=4)',
+    'uniform(num_levels=4, rotate=True)',
+  ),
+  'drive': ('drive(scale=nearest)', 'drive(scale=projection)'),
+  'slopes': ('slopes(num_directions=8)',),
 }
 ALL = tuple(spec for specs in SPECS.values() for spec in specs)
+# Decoded by sums, which a program may take in any order.
+SUMS = SPECS['uniform'] + SPECS['drive'] + SPECS['slopes']
 # Bits of a leaf of D = 24 entries of 32 bits, and of 7 of 16, counted by hand.
 BITS = {
   'identity': (24 * 32, 7 * 16),
@@ -32,7 +41,17 @@ BITS = {
   'qsgd(num_levels=3)': (32 + 24 * 3, 32 + 7 * 3),
   'qsgd(num_levels=3, unbiased=True)': (32 + 24 * 3, 32 + 7 * 3),
   'sign': (32 + 24, 32 + 7),
+  'sign(keep_zeros=True)': (32 + 24 * 2, 32 + 7 * 2),
+  'terngrad': (32 + 24 * 2, 32 + 7 * 2),
+  'uniform(num_levels=4)': (64 + 24 * 2, 64 + 7 * 2),
+  # Rotated as 32 entries and 8.
+  'uniform(num_levels=4, rotate=True)': (64 + 32 * 2, 64 + 8 * 2),
+  'drive(scale=nearest)': (32 + 32, 32 + 8),
+  'drive(scale=projection)': (32 + 32, 32 + 8),
+  'slopes(num_directions=8)': (32 + 8 * 8, 32 + 8 * 8),
 }
+# Half a step of exp(1 / 8).
+_CODE = math.exp(1 / 16) - 1
 _OMEGA = min(D / 9, math.sqrt(D) / 3)
 DELTAS = {
   'identity': 1.0,
@@ -42,6 +61,13 @@ DELTAS = {
   'qsgd(num_levels=3)': 1 / (1 + _OMEGA),
   'qsgd(num_levels=3, unbiased=True)': 1 - _OMEGA,
   'sign': 1 / D,
+  'sign(keep_zeros=True)': 1 / D,
+  'terngrad': 1 - (math.sqrt(D) - 1) / 2,
+  'uniform(num_levels=4)': 1 - 22 / (2 * 9),
+  'uniform(num_levels=4, rotate=True)': 1 - (2 + 2 * math.log(32)) / 9,
+  'drive(scale=nearest)': 0.5,
+  'drive(scale=projection)': 2 - 32,
+  'slopes(num_directions=8)': (1 - 4 * _CODE - _CODE**2) * 8 / (8 + D + 1),
 }
 
 
@@ -140,7 +166,11 @@ class CompressorsTest(parameterized.TestCase):
     for n in range(4):
       want = compressor.compress(keys[n], one(n))
       for name in want:
-        np.testing.assert_allclose(got[name][n], want[name], rtol=1e-6)
+        # Sums of numbers as large as the largest entry.
+        step = np.spacing(np.abs(want[name]).max()) if spec in SUMS else 0
+        np.testing.assert_allclose(
+          got[name][n], want[name], rtol=1e-6, atol=step
+        )
 
   @parameterized.parameters(*ALL)
   def test_whole_numbers_are_refused(self, spec):

@@ -40,7 +40,7 @@ BOUNDS = {
 BY_LENGTH = ('cge', 'signguard', 'centered_clipping')
 # One direction is looked at: adversaries of two lengths hide behind each other.
 ONE_DIRECTION = ('dnc',)
-NO_BOUND = ('mean', 'flag', 'foolsgold')
+NO_BOUND = ('mean', 'flag', 'foolsgold', 'sign_majority')
 
 REFERENCES = {
   'mean': lambda x, f: x.mean(axis=0),
@@ -54,6 +54,7 @@ REFERENCES = {
   'mda': reference.mda,
   'smea': reference.smea,
   'cge': reference.cge,
+  'sign_majority': lambda x, f: reference.sign_majority(x),
 }
 PRE = {
   'nnm': lambda x: reference.nnm(x, F),

@@ -19,7 +19,9 @@ BASIS = operators.pod_basis(
 
 # Spec by name: small, and as many options as matter.
 NETWORKS = {
+  'conv8': 'conv8(width=2)',
   'fedjax_emnist_cnn': 'fedjax_emnist_cnn',
+  'frl_lenet': 'frl_lenet(width=2)',
   'lenet': 'lenet',
   'logistic_regression': 'logistic_regression',
   'mlp': 'mlp((4, 3), activation=tanh)',

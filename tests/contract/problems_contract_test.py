@@ -53,11 +53,15 @@ CASES = {
   'classification_steps': drawn(
     problems.classification, 'wine', num_batches=2, batch_size=4, **SMALL
   ),
+  'clustered': drawn(
+    problems.clustered, 'wine', split=((0,), (1,), (2,)), **SMALL
+  ),
   'mixtures': drawn(problems.mixtures, 'wine', batch_shape=(2, 3), **SMALL),
   'mixtures_held': drawn(
     problems.mixtures, 'wine', sampling='fixed(examples_per_client=9)', **SMALL
   ),
   'quadratics': drawn(problems.quadratics, gradient_noise=0.1),
+  'parabolas': drawn(problems.parabolas, start=3.0),
   'vectors': drawn(problems.vectors, dimension=4),
   'operator_clients': drawn(
     problems.operator_clients,
@@ -66,6 +70,16 @@ CASES = {
     functions_per_client=4,
     num_test=3,
     batch_size=2,
+  ),
+  'episodes': drawn(
+    problems.episodes,
+    'glyphs(num_classes=12, size=8)',
+    embedding='mlp((), 3)',
+    num_base=8,
+    ways=2,
+    shots=2,
+    queries=2,
+    test_episodes=2,
   ),
   'functions': functions,
   'text': texts,
@@ -123,6 +137,8 @@ class ProblemsTest(parameterized.TestCase):
   def test_every_builder_is_here(self):
     builders = {
       'classification',
+      'episodes',
+      'clustered',
       'functions',
       'mixtures',
       'operator_clients',

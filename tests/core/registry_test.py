@@ -372,6 +372,17 @@ class WriteTest(parameterized.TestCase):
     self.assertEqual(text, 'f(name=1, text=a)')
     self.assertEqual(registry.changed(text, text='b'), 'f(name=1, text=b)')
 
+  @parameterized.parameters('async', 'async(1, b=async_)', ' async (a=2)')
+  def test_a_part_may_be_called_async(self, text):
+    part = registry.parse(text)
+    self.assertEqual(part.name, 'async')
+    again = registry.parse(
+      registry.write(part.name, *part.args, **part.options)
+    )
+    self.assertEqual(again._replace(text=''), part._replace(text=''))
+    with self.assertRaisesRegex(ValueError, 'is no name of a part or an opt'):
+      registry.write('f', **{'async': 1})
+
   @parameterized.parameters('a b', '', 'a(', 'class', 'None', '1', 'ﬁ')
   def test_what_is_no_name(self, name):
     with self.assertRaisesRegex(ValueError, 'is no name of a part or an opt'):

@@ -4,6 +4,7 @@ from absl.testing import absltest, parameterized
 
 from jaxdl import data
 from jaxdl.core import registry
+from jaxdl.data import partition
 
 OPTIONS = {
   'iid': {},
@@ -158,7 +159,7 @@ class EveryPartitionTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, "needs the option 'alpha'"):
       make('label_dirichlet', rng(), labels_of(), 3)
     functions = {f.__name__ for f in data.PARTITIONERS.values()}
-    self.assertContainsSubset(functions, data.__all__)
+    self.assertContainsSubset(functions, partition.__all__)
 
 
 class QuantityTest(parameterized.TestCase):

@@ -80,16 +80,17 @@ class RobustSgdTest(parameterized.TestCase):
     for _ in range(3):
       state, _ = algorithm.step(state, cohort, key=jax.random.key(0))
     want = (1 - 0.8**3) * _gradients(cohort, np.zeros(D))
-    np.testing.assert_allclose(state.momentum['w'], want, atol=1e-6)
+    np.testing.assert_allclose(state.own['method']['w'], want, atol=1e-6)
 
   def test_clips_each_worker_before_momentum(self):
-    algorithm, cohort = _make(clip_norm=0.5), _cohort()
+    algorithm = _make(clip_norm=0.5, worker_momentum=0.5)
+    cohort = _cohort()
     state = algorithm.init(jax.random.key(0))
     state, _ = algorithm.step(state, cohort, key=jax.random.key(0))
     g = _gradients(cohort, np.zeros(D))
     norm = np.linalg.norm(g, axis=1, keepdims=True)
-    want = g * np.minimum(1, 0.5 / norm)
-    np.testing.assert_allclose(state.momentum['w'], want, atol=1e-6)
+    want = 0.5 * g * np.minimum(1, 0.5 / norm)
+    np.testing.assert_allclose(state.own['method']['w'], want, atol=1e-6)
 
   def test_clip_by_norm_oracle(self):
     clip = local.clip_by_norm

@@ -17,7 +17,7 @@ import numpy as np
 import optax
 from absl.testing import absltest, parameterized
 
-from jaxdl import decentralized, experiment, federated, problems
+from jaxdl import decentralized, experiment, federated, local, problems
 from jaxdl.core import clients, types
 from jaxdl.decentralized import one_byte, sampling
 
@@ -115,6 +115,11 @@ def _spec(spec):
   )
 
 
+def _federated(method):
+  work = local.LocalWork(SGD, num_steps=2)
+  return Case(lambda p: federated.make_algorithm(method, p.task, N, work=work))
+
+
 def _scene(method):
   def make(problem):
     algorithm = sampling.METHODS.make(
@@ -145,6 +150,8 @@ ALGORITHMS = {
   'centralized_sgd': Case(
     lambda p: federated.centralized_sgd(p.task, optimizer=SGD), pooled=True
   ),
+  # FedBN wants a network with normalizations.
+  **{name: _federated(name) for name in federated.METHODS if name != 'fedbn'},
   **{name: _spec(name) for name in decentralized.ALGORITHMS},
   'robust_gossip': _spec('robust_gossip@complete'),
   'quasi_global_momentum': _spec('quasi_global_momentum(learning_rate=0.01)'),

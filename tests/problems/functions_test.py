@@ -12,7 +12,7 @@ from absl.testing import absltest, parameterized
 
 from jaxdl import experiment, federated, local, operators, problems
 from jaxdl.core import types
-from jaxdl.problems import _function_runs as runs
+from jaxdl.problems import function_runs, function_runs as runs
 
 KEY = jax.random.key(0)
 # A coarse solver: its grid is factored.
@@ -330,14 +330,14 @@ class NamesTest(parameterized.TestCase):
   def test_labels_are_as_short_as_they_can_be(self):
     models = ('fno(modes=4)', 'mgno', 'mgno@mse', 'cnn', 'cnn(channels=2)')
     self.assertEqual(
-      list(problems.labeled(models)),
+      list(function_runs.labeled(models)),
       ['fno', 'mgno', 'mgno@mse', 'cnn', 'cnn(channels=2)'],
     )
     # What comes to the same is trained once.
-    self.assertLen(problems.labeled(('mgno', 'mgno@mse'), 'mse'), 1)
+    self.assertLen(function_runs.labeled(('mgno', 'mgno@mse'), 'mse'), 1)
 
   def test_small_models_keep_what_is_small(self):
-    shrink = problems.small_models(2, channels=4, iterations='10,20')
+    shrink = function_runs.small_models(2, channels=4, iterations='10,20')
     models = ('mgno(channels=2)', 'fno@mse', 'cnn')
     self.assertEqual(
       shrink(models),
@@ -367,13 +367,13 @@ class NamesTest(parameterized.TestCase):
   )
   def test_sweeps_that_are_none(self, sweep, message):
     with self.assertRaisesRegex((ValueError, TypeError), message):
-      problems.make_sweep(sweep, 'caputo_derivative')
+      problems.sweeps.make_sweep(sweep, 'caputo_derivative')
 
   def test_sweeps_shrink(self):
-    small = problems.small_sweep('num_sensors((5, 10, 20))')
+    small = problems.sweeps.small_sweep('num_sensors((5, 10, 20))')
     self.assertEqual(small, 'num_sensors(values=(5, 10))')
-    self.assertEqual(problems.small_sweep(small), small)
-    self.assertEqual(problems.small_sweep('none'), 'none')
+    self.assertEqual(problems.sweeps.small_sweep(small), small)
+    self.assertEqual(problems.sweeps.small_sweep('none'), 'none')
 
 
 class ClientsTest(parameterized.TestCase):

@@ -53,6 +53,12 @@ def trimmed_mean(x, f):
   return s[f : len(s) - f].mean(axis=0)
 
 
+def sign_majority(x):
+  x = _f64(x)
+  up, down = (x > 0) | np.isnan(x), x < 0
+  return np.sign(up.sum(axis=0) - down.sum(axis=0)).astype(float)
+
+
 def _mean_around(x, center, keep):
   """Per coordinate, the mean of the nearest values; ties: the smaller one."""
   s = _column_sorted(x)

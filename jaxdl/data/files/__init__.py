@@ -8,6 +8,7 @@ names it; what a small file may unpack to is limited by `MAX_BYTES`, or
 
 from jaxdl.data.files._cifar import load_cifar10
 from jaxdl.data.files._idx import load_fashion_mnist, load_mnist, read_idx
+from jaxdl.data.files._image_folders import load_mini_imagenet, load_omniglot
 from jaxdl.data.files._leaf import load_leaf
 from jaxdl.data.files._limits import MAX_BYTES, FileError
 from jaxdl.data.files._npz import load_npz
@@ -21,8 +22,10 @@ __all__ = [
   'load_fashion_mnist',
   'load_fedjax',
   'load_leaf',
+  'load_mini_imagenet',
   'load_mnist',
   'load_npz',
+  'load_omniglot',
   'load_tff',
   'read_idx',
 ]

@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who gets which examples: partitions of labeled data."""
 
+from jaxdl.data.partition._clusters import (
+  CLASS_MAPS,
+  client_groups,
+  partition_clusters,
+)
 from jaxdl.data.partition._labels import (
   partition_classes,
   partition_client_dirichlet,
@@ -20,11 +25,14 @@ from jaxdl.data.partition._sizes import (
 )
 
 __all__ = [
+  'CLASS_MAPS',
   'PARTITIONERS',
   'class_table',
+  'client_groups',
   'make_partition',
   'partition_classes',
   'partition_client_dirichlet',
+  'partition_clusters',
   'partition_iid',
   'partition_label_dirichlet',
   'partition_lognormal',

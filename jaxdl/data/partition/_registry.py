@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxdl.core import registry
-from jaxdl.data.partition import _labels, _sizes
+from jaxdl.data.partition import _clusters, _labels, _sizes
 
 PARTITIONERS = registry.Registry(
   'partition',
@@ -21,6 +21,7 @@ PARTITIONERS = registry.Registry(
     'similarity': _labels.partition_similarity,
     'shards': _labels.partition_shards,
     'classes': _labels.partition_classes,
+    'clusters': _clusters.partition_clusters,
     'natural': _sizes.partition_natural,
   },
   given=('rng', 'labels', 'num_clients', 'client_ids'),

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from jaxdl import pde
 from jaxdl.core import checks, registry
 from jaxdl.pde import sets
-from jaxdl.problems import _function_runs as runs, _functions as lib
+from jaxdl.problems import _functions as lib, function_runs as runs
 
 
 class Sweep(NamedTuple):

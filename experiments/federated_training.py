@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+r"""Learning with a server and many clients: algorithm x channel x data.
+
+Trains one model per variant on the same clients, cohorts and seeds. A variant
+is `algorithm[@channel(...)]`; what it does not say, `--channel` does. Rows tell
+accuracy, how it is spread over clients, megabytes sent, and epsilon where
+updates are private.
+
+Example: python -m experiments.federated_training \
+  --variants='fedavg,scaffold,fedavg@channel(compressor=top_k(keep=0.1))' \
+  --partition='label_dirichlet(alpha=0.1)' --sampling='uniform(num_sampled=10)'
+"""
+
+import dataclasses
+import functools
+
+import numpy as np
+
+from jaxdl import (
+  federated,
+  local,
+  plots,
+  privacy as privacy_lib,
+  problems,
+)
+from jaxdl.core import registry
+from jaxdl.experiment import compare, config as config_lib, runner
+from jaxdl.federated import ranks, server
+
+knob = runner.knob
+
+
+VARIANTS = registry.Pair(federated.METHODS | ranks.RANKED, server.CHANNELS)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(problems.FederatedConfig):
+  """Knobs of federated training."""
+
+  num_rounds: int = knob(100, 'Rounds.', low=0, smoke=3)
+  eval_every: int = knob(5, 'Rounds between evaluations.', low=1)
+  variants: tuple[str, ...] = knob(
+    ('fedavg', 'fedprox(mu=0.1)', 'scaffold', 'fedopt(learning_rate=0.01)'),
+    'What to compare, algorithm[@channel(...)]; frl has rankings for messages '
+    'and takes no channel.',
+    registry=VARIANTS,
+    smoke=2,
+  )
+  optimizer: str = knob('sgd(0.1)', "The clients'.", registry=local.OPTIMIZERS)
+  work: str = knob(
+    'work',
+    'How much a client does: passes or steps, share of stragglers.',
+    registry=local.WORKS,
+  )
+  channel: str = knob(
+    'channel',
+    'How messages travel, where a variant does not say it.',
+    registry=server.CHANNELS,
+  )
+  num_byzantine: int = knob(
+    0,
+    'Adversaries among all clients, the last by number; cohorts have as large '
+    'a share of them.',
+    low=0,
+  )
+  delta: float = knob(
+    1e-5,
+    'Probability that epsilon does not bound.',
+    low=0.0,
+    high=1.0,
+    open_low=True,
+    open_high=True,
+    needs={'variants|channel': ('*privacy*',)},
+  )
+  chunk: int = knob(
+    0, 'Clients run together on a device; 0 follows the default rule.', low=0
+  )
+
+  def validate(self) -> None:
+    """Builds work and channels of every variant."""
+    super().validate()
+    config_lib.check_different(self.variants, name='variants')
+    if self.num_byzantine and any(v.startswith('frl') for v in self.variants):
+      raise ValueError(
+        f'num_byzantine={self.num_byzantine}: frl takes no adversaries here, '
+        'see the binary frl.'
+      )
+    kept = ('fedsgd', 'centralized')
+    late = [v for v in self.variants if not v.startswith(kept)]
+    part = local.OPTIMIZERS.part(self.optimizer, name='optimizer')
+    if 'schedule' in part.options and late:
+      raise ValueError(
+        f'optimizer={self.optimizer}: that of a client starts afresh in '
+        f'every round, so {late[0]} never sees its schedule move: leave it '
+        'out, or schedule the server, server_optimizer=....'
+      )
+    self.make_work()
+    attacked = [v for v in (*self.variants, self.channel) if 'attack=' in v]
+    if attacked and not self.num_byzantine:
+      raise ValueError(
+        f'{attacked[0]} attacks, but num_byzantine=0: say how many of the '
+        f'num_clients={self.num_clients} do.'
+      )
+
+  def make_work(self) -> local.LocalWork:
+    """What a client does between messages."""
+    return local.WORKS.make(
+      self.work,
+      local.make_optimizer(self.optimizer, num_steps=self.num_rounds),
+      self.batch_size,
+    )
+
+
+def build(config: Config) -> runner.Experiment:
+  """Builds the experiment; reads data files but writes nothing."""
+  problem = config.problem(num_byzantine=config.num_byzantine)
+  rows, adversaries = problem.test['cohort_size'], problem.test['num_byzantine']
+  clients = config.clients(even=False).replace(num_clients=problem.num_clients)
+  algorithms, channels, learned, ranked = {}, {}, {}, {}
+  for spec in config.variants:
+    learned[spec] = problem
+    if registry.parse(registry.pair(spec)[0]).name in ranks.RANKED:
+      ranked[spec] = ranks.make_ranked(
+        spec,
+        problem.network,
+        lambda network: config.problem(network=network),
+        config.clients(rows),
+        config.make_work(),
+      )
+      learned[spec] = ranked[spec].problem
+      algorithms[spec] = ranked[spec].algorithm
+      continue
+    with config_lib.naming(variants=spec):
+      method, channel = server.make_variant(
+        spec,
+        problem.task,
+        config.make_work(),
+        num_byzantine=adversaries,
+        num_expected=problem.test['num_expected'],
+        **server.CHANNELS.part(config.channel).options,
+      )
+      algorithms[spec] = federated.federate(
+        method, clients, channel, cohort_size=rows
+      )
+    channels[spec] = channel
+  spent = {
+    spec: _epsilons(config, channel, problem)
+    for spec, channel in channels.items()
+  }
+
+  def measure(values, moment):
+    name = moment.variant.name
+    if name in ranked:
+      bits = ranked[name].upload_bits * rows * moment.round
+      values['test']['megabytes'] = np.full(len(config.seeds), bits / 8e6)
+      return values
+    values['test']['megabytes'] = np.asarray(moment.state.megabytes)[:, 0]
+    if spent[name] is not None:
+      at = spent[name][moment.round]
+      values['test']['epsilon'] = np.full(len(config.seeds), at)
+    return values
+
+  return compare(
+    config,
+    learned,
+    algorithms,
+    measure=measure,
+    table=table,
+    plots=(functools.partial(draw, config),),
+  )
+
+
+COLUMNS = (
+  *('step', 'split', 'seed', 'variant', 'accuracy', 'loss', 'client_accuracy'),
+  *('worst_tenth_accuracy', 'p10_accuracy', 'megabytes', 'epsilon'),
+)
+
+
+def table(rows):
+  """The last rows of every variant, without most of the spread."""
+  short = [{k: v for k, v in row.items() if k in COLUMNS} for row in rows]
+  return runner.table_by()(short)
+
+
+def _epsilons(config, channel, problem):
+  """Epsilon after each round, or None where nothing is private."""
+  if channel.privacy is None:
+    return None
+  expected = problem.test['num_expected']
+  poisson = local.SAMPLERS.part(config.sampling).name == 'poisson'
+  return privacy_lib.spent_by(
+    privacy_lib.make_mechanism(channel.privacy, num_expected=expected),
+    config.num_rounds,
+    delta=config.delta,
+    rate=min(expected / problem.num_clients, 1.0) if poisson else 1.0,
+  )
+
+
+def draw(config: Config, rows, directory):
+  """Draws accuracy over rounds, megabytes and epsilon, and its spread."""
+  title = (
+    f'{config.dataset}: {config.num_clients} clients, {config.partition}, '
+    f'{config.sampling}'
+  )
+  line = functools.partial(plots.lines, rows, title=title)
+  paths = [
+    line(
+      directory / 'accuracy.png',
+      'accuracy',
+      ylabel='Test accuracy',
+      ylim=(0.0, 1.0),
+    ),
+    line(
+      directory / 'worst_tenth.png',
+      'worst_tenth_accuracy',
+      ylabel='Accuracy of the worst tenth of the clients',
+      ylim=(0.0, 1.0),
+    ),
+    line(
+      directory / 'accuracy_by_megabytes.png',
+      'accuracy',
+      x='megabytes',
+      xlabel='Megabytes sent up',
+      ylabel='Test accuracy',
+      ylim=(0.0, 1.0),
+    ),
+  ]
+  spent = [r for r in rows if 0 < r.get('epsilon', 0) < np.inf]
+  if spent:
+    paths.append(
+      plots.lines(
+        spent,
+        directory / 'accuracy_by_epsilon.png',
+        'accuracy',
+        title=title,
+        x='epsilon',
+        xlabel=f'Epsilon (delta = {config.delta:g})',
+        log_x=True,
+        ylabel='Test accuracy',
+        ylim=(0.0, 1.0),
+      )
+    )
+  return paths
+
+
+run, main = runner.binary(Config, build)
+
+if __name__ == '__main__':
+  main()

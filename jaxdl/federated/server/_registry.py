@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Federated algorithms by name."""
+
+from typing import Any
+
+from jaxdl import local
+from jaxdl.core import clients as clients_lib, registry, types
+from jaxdl.federated.server import (
+  _averaging,
+  _channel,
+  _control,
+  _engine,
+  _fair,
+  _method,
+  _mixtures,
+  _personal,
+)
+
+METHODS = registry.Registry(
+  'algorithm',
+  {
+    'centralized': _averaging.centralized,
+    'fedsgd': _averaging.fedsgd,
+    'fedavg': _averaging.fedavg,
+    'fedavgm': _averaging.fedavgm,
+    'fedprox': _averaging.fedprox,
+    'fednova': _averaging.fednova,
+    'fedopt': _averaging.fedopt,
+    'scaffold': _control.scaffold,
+    'feddyn': _control.feddyn,
+    'mime': _control.mime,
+    'mime_lite': _control.mime_lite,
+    'q_fedavg': _fair.q_fedavg,
+    'agnostic': _fair.agnostic,
+    'apfl': _personal.apfl,
+    'ditto': _personal.ditto,
+    'fedbn': _personal.fedbn,
+    'ifca': _mixtures.ifca,
+    'local_only': _personal.local_only,
+  },
+  given=('task', 'work'),
+)
+
+
+def _channel_of(
+  *,
+  aggregator: str = 'mean',
+  attack: str | None = None,
+  num_byzantine: int | None = None,
+  compressor: str | None = None,
+  error_feedback: bool = False,
+  privacy: str | None = None,
+  secure: str | None = None,
+  explain: bool = False,
+) -> _channel.Channel:
+  """Messages by rule, attack, compressor, privacy and secure sums."""
+  return _channel.Channel(
+    aggregator=aggregator,
+    attack=attack,
+    num_byzantine=num_byzantine,
+    compressor=compressor,
+    error_feedback=error_feedback,
+    privacy=privacy,
+    secure=secure,
+    explain=explain,
+  )
+
+
+CHANNELS = registry.Registry('channel', {'channel': _channel_of})
+
+# The grammar of `make_variant`, for flags.
+VARIANTS = registry.Pair(METHODS, CHANNELS)
+
+
+def make_variant(
+  spec: str, task: types.Task, work: local.LocalWork, **channel: Any
+) -> tuple[_method.Method, _channel.Channel]:
+  """Makes a method and its channel from text.
+
+  Args:
+    spec: 'scaffold', or 'fedavg@channel(compressor=top_k(keep=0.1),
+      error_feedback=True)': a part of `METHODS` and one of `CHANNELS`.
+    task: parameters and loss.
+    work: what a client does.
+    **channel: attributes of `Channel` where the spec says nothing else.
+
+  Returns:
+    The method and the channel, for `federate`.
+
+  Raises:
+    ValueError: if a name or an option is unknown or out of range.
+
+  Example:
+    >>> from jaxdl import networks
+    >>> import jax.numpy as jnp
+    >>> task = networks.regression(
+    ...   networks.logistic_regression(1), jnp.ones((1, 2))
+    ... )
+    >>> method, channel = make_variant(
+    ...   'fedprox@channel(aggregator=median)', task, local.LocalWork()
+    ... )
+    >>> method.name, channel.aggregator
+    ('fedprox', 'median')
+  """
+  first, second = registry.pair(spec, name='algorithm')
+  method = make_method(first, task, work)
+  part = CHANNELS.part('channel' if second is None else second)
+  return method, _channel.Channel(**(channel | part.options))
+
+
+def make_method(
+  spec: str, task: types.Task, work: local.LocalWork
+) -> _method.Method:
+  """Makes a method from text.
+
+  Args:
+    spec: a part of `METHODS` with its options: 'scaffold(option=1)',
+      'fedavg(server_optimizer=fed_adam(0.01))'.
+    task: parameters and loss.
+    work: what a client does.
+
+  Returns:
+    The method.
+
+  Raises:
+    ValueError: if the name or an option is unknown or out of range.
+  """
+  return METHODS.make(spec, task, work)
+
+
+def make_algorithm(
+  spec: str | _method.Method,
+  task: types.Task,
+  clients: clients_lib.Clients | int,
+  *,
+  work: local.LocalWork,
+  channel: Any = None,
+  cohort_size: int | None = None,
+) -> types.Algorithm:
+  """Makes a federated algorithm from text.
+
+  Args:
+    spec: a part of `METHODS` with its options, or a method.
+    task: parameters and loss.
+    clients: the N clients there are, or N (static).
+    work: what a client does.
+    channel: see `federate`.
+    cohort_size: see `federate`.
+
+  Returns:
+    The algorithm.
+
+  Raises:
+    ValueError: if the name or an option is unknown or out of range, or parts
+      do not fit.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> from jaxdl import networks
+    >>> task = networks.regression(
+    ...   networks.logistic_regression(1), jnp.ones((1, 2))
+    ... )
+    >>> algorithm = make_algorithm(
+    ...   'fedprox(mu=0.01)', task, 5, work=local.LocalWork(num_steps=3)
+    ... )
+    >>> algorithm.per_client
+    False
+  """
+  if isinstance(spec, str):
+    spec = make_method(spec, task, work)
+  return _engine.federate(spec, clients, channel, cohort_size=cohort_size)

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The reconnaissance binary."""
+
+import pathlib
+import tempfile
+
+import numpy as np
+from absl.testing import absltest, parameterized
+from PIL import Image
+
+from experiments import reconnaissance
+
+SMALL = {
+  'dataset': 'glyphs(num_classes=10, train_per_class=6, test_per_class=2, '
+  'size=8)',
+  'num_base': 4,
+  'protocol': 'missions(num_clients=2, classes=2, shots=2)',
+  'embedding': 'mlp((), 4)',
+  'training': 'episodic(episodes=3, ways=3, shots=2, queries=2)',
+  'methods': ('protonet', 'protonet(merge=reference)', 'pixels'),
+  'num_rounds': 7,
+}
+
+
+def config_of(**options):
+  return reconnaissance.Config(**{**SMALL, **options})
+
+
+class ReconnaissanceTest(parameterized.TestCase):
+  def test_smoke_is_small(self):
+    config = reconnaissance.Config().smoked()
+    self.assertEqual(config, config.smoked())
+    self.assertLen(config.methods, 3)
+    self.assertEqual(config.embedding, 'mlp(32, 16)')
+    self.assertIn('episodes=10', config.training)
+
+  def test_rows_table_and_pictures(self):
+    config = config_of(seeds=(0, 3), base_memory=True)
+    result = reconnaissance.run(config)
+    test = [r for r in result.rows if r['split'] == 'test']
+    self.assertLen(test, 8 * 3 * 2)
+    exact, reference = (
+      [r for r in test if r['variant'] == m and r['step'] == 7]
+      for m in config.methods[:2]
+    )
+    for row in exact:
+      self.assertLess(row['prototype_error'], 1e-6)
+      self.assertEqual(row['num_known'], 10)
+    for row in reference:
+      self.assertGreater(row['prototype_error'], 1e-3)
+    columns, cells = result.experiment.table(result.rows)
+    self.assertEqual([c[0] for c in cells], list(config.methods))
+    self.assertEqual(cells[0][columns.index('classes')], '10')
+    with tempfile.TemporaryDirectory() as folder:
+      paths = result.experiment.plots[0](result.rows, pathlib.Path(folder))
+      names = [path.stem for path in paths]
+      self.assertContainsSubset(
+        ['accuracy', 'base_accuracy', 'bytes_up', 'client_new'], names
+      )
+
+  def test_folders_of_images(self):
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+      for part, count in (('background', 4), ('evaluation', 3)):
+        for c in range(count):
+          place = pathlib.Path(folder, f'images_{part}', 'A', f'character{c}')
+          place.mkdir(parents=True)
+          for i in range(5):
+            pixels = 255 * rng.integers(0, 2, (8, 8)).astype(np.uint8)
+            Image.fromarray(pixels).save(place / f'{i}.png')
+      config = config_of(
+        dataset='omniglot(size=8, test_per_class=1)',
+        data_dir=folder,
+        protocol='cil(classes=1, shots=4)',
+        methods=('protonet',),
+        num_rounds=3,
+      )
+      rows = reconnaissance.run(config).rows
+    self.assertEqual(rows[-1]['num_known'], 3)
+
+  @parameterized.parameters(
+    ({'dataset': 'omniglot'}, 'dataset=omniglot is read from local files'),
+    ({'data_dir': '/tmp'}, 'data_dir=/tmp has no effect on dataset=glyphs'),
+    ({'methods': ()}, 'methods is empty'),
+    ({'methods': ('pixels', 'pixels')}, 'methods must differ'),
+    ({'methods': ('prototype',)}, "methods='prototype' is unknown"),
+    ({'protocol': 'missions(k=3)'}, "no option 'k'"),
+    ({'num_base': 0}, 'num_base must be at least 1'),
+  )
+  def test_impossible_settings_are_refused_at_once(self, options, message):
+    with self.assertRaisesRegex(ValueError, message):
+      config_of(**options)
+
+  def test_overlapping_classes_are_refused_before_anything_is_trained(self):
+    with self.assertRaisesRegex(ValueError, 'num_base=4 and num_field=9 over'):
+      reconnaissance.build(config_of(num_field=9))
+
+
+if __name__ == '__main__':
+  absltest.main()
