@@ -257,6 +257,7 @@ def num_steps(count, batch_size, num_epochs):
 
 
 def mean(values, mask):
+  """Mean of the entries under a mask, zero if there are none."""
   total = jnp.sum(jnp.where(mask, values, 0.0))
   return total / jnp.maximum(jnp.sum(mask, dtype=total.dtype), 1.0)
 

@@ -301,13 +301,10 @@ def fednova(
   Source: Wang et al. 2020 (https://arxiv.org/abs/2007.07481), equations 4 to 6.
   """
   base = fedavg(task, work, mu=mu, server_optimizer=server_optimizer)
-  most = work.num_steps
 
   def train(shared, own, data, key):
     sent = base.train(shared, own, data, key)
-    length = effective_steps(
-      work.optimizer, sent.facts['num_steps'], mu=mu, most=most
-    )
+    length = effective_steps(work.optimizer, sent.facts['num_steps'], mu=mu)
     scale = jnp.where(length > 0, 1 / jnp.where(length > 0, length, 1.0), 0.0)
     message = jax.tree.map(lambda x: x * scale.astype(x.dtype), sent.message)
     return _method.Sent(message, own, sent.facts | {'length': length})
@@ -364,7 +361,6 @@ def effective_steps(
   num_steps: chex.Numeric,
   *,
   mu: float = 0.0,
-  most: int | None = None,
 ) -> chex.Array:
   """How far an optimizer moves along a constant gradient, in first steps.
 
@@ -372,7 +368,6 @@ def effective_steps(
     optimizer: linear in the gradients.
     num_steps: K, traced.
     mu: μ, draws back to the start.
-    most: unused bound on K; the loop stops at K.
 
   Returns:
     f32[], |a|₁ of FedNova; 0 for K = 0.
@@ -383,7 +378,6 @@ def effective_steps(
     >>> round(float(effective_steps(optax.sgd(0.1, momentum=0.9), 2)), 4)
     2.9
   """
-  del most
   zero = jnp.zeros(())
 
   def step(_, carry):

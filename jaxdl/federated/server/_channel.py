@@ -273,6 +273,9 @@ def _build(
     honest = honest_of(stacked, mask) if channel.explain or attack else stacked
     if attack is not None:
       stacked, state = attacked(stacked, honest, state, attack_key)
+      if central:  # Adversaries do not clip, the server does.
+        clip = lambda x: mechanism.client(x, state.privacy)[0]
+        stacked = jax.vmap(clip)(stacked)
     if num_groups is not None:
       return *_grouped(stacked, weights, mask, state, rule_key, groups), found
     present = {} if mask is None else {'mask': mask}
