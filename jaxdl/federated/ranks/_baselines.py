@@ -20,6 +20,7 @@ from jaxdl import local, networks
 from jaxdl.core import (
   checks,
   clients as clients_lib,
+  gram,
   keys,
   order,
   registry,
@@ -66,9 +67,8 @@ def multi_krum(updates: chex.Array, num_malicious: chex.Array) -> chex.Array:
   """
   m = updates.shape[0]
   f = num_malicious
-  sq = jnp.sum(jnp.square(updates), axis=1)
-  gram = jnp.matmul(updates, updates.T, precision='highest')
-  apart = jnp.maximum(sq[:, None] + sq[None] - 2 * gram, 0.0)
+  products = gram.centered_gram(updates).products[:m, :m]
+  apart = gram.squared_distances(products)
 
   def take(_, left):
     count = jnp.sum(left, dtype=jnp.int32)
