@@ -13,7 +13,7 @@ KEY = jax.random.key(0)
 SPECS = (
   'identity', 'top_k(keep=0.3)', 'random_k(keep=0.3)', 'qsgd(num_levels=3)',
   'sign', 'terngrad', 'uniform(num_levels=4, rotate=True)',
-  'drive(scale=nearest)', 'powersgd(rank=1)',
+  'drive(scale=nearest)', 'slopes(num_directions=5)', 'powersgd(rank=1)',
 )  # fmt: skip
 
 
