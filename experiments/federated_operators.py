@@ -4,8 +4,8 @@ r"""Operator learning over clients that hold different input functions.
 Every client draws its input functions at its own length scale (or viscosity,
 or smoothness, `--spread`), and all of them train one DeepONet, MgNO, Fourier or
 random-feature network through the same algorithms as any classifier: any rule,
-any attack, or gossip in place of the server. Test functions come from all
-clients' spaces.
+any attack, any method of a server with local steps (`--algorithm=scaffold`), or
+gossip in place of the server. Test functions come from all clients' spaces.
 
 With `--model=snnk` the network is one matrix on fixed random features, whose
 optimum clients also find together in a single round: the sums of their normal
@@ -18,6 +18,7 @@ Example: python -m experiments.federated_operators --attack=reverse \
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 
@@ -90,15 +91,22 @@ class Config(problems.RobustConfig):
   num_rounds: int = knob(600, 'Rounds.', low=0)
   eval_every: int = knob(50, 'Rounds between evaluations.', low=1)
   batch_size: int = knob(16, 'Functions per client and round.', low=1)
-  worker_momentum: float = knob(
-    0.0, 'Worker momentum.', low=0.0, high=1.0, open_high=True
+  algorithm: str = knob(
+    'fedsgd',
+    'What clients and server do under every rule: send a gradient, '
+    "'fedsgd(momentum=0.9, clip_norm=1.0)', or work by themselves, 'scaffold'.",
+    registry=federated.METHODS,
   )
-  clip_norm: float | None = knob(
-    None, 'Longest gradient of a client.', low=0.0, open_low=True
+  work: str = knob(
+    'work(num_steps=8)',
+    'Steps of a client on the functions that it drew for the round.',
+    registry=local.WORKS,
+    needs={'algorithm': federated.LOCAL_METHODS},
   )
   optimizer: str = knob(
     'adam(2e-3)',
-    'Of the server, or of every client in gossip.',
+    'Of the server that gets gradients; of every client where it works by '
+    'itself, and in gossip.',
     registry=local.OPTIMIZERS,
   )
 
@@ -115,6 +123,10 @@ class Config(problems.RobustConfig):
       layout = 'aligned' if points else 'grid'
       with config_lib.naming(model=self.model, problem=self.problem):
         problems.function_runs.trace(self.model, self.problem, layout)
+    federated.check_schedule(self.optimizer, (self.algorithm,))
+    with config_lib.naming(algorithm=self.algorithm, work=self.work):
+      work, channel = self.make_work(), self.channel(rule)
+      federated.check_variant(self.algorithm, work, self.num_clients, **channel)
     for variant in self.gossip:
       with config_lib.naming(gossip=variant, num_clients=self.num_clients):
         decentralized.make_link(variant, self.num_clients)
@@ -123,6 +135,20 @@ class Config(problems.RobustConfig):
   def is_solved(self) -> bool:
     """Whether the network has a closed form."""
     return MODELS.part(self.model).name not in operators.MODELS
+
+  def make_work(self) -> local.LocalWork:
+    """What a client does between messages."""
+    optimizer = local.make_optimizer(self.optimizer, num_steps=self.num_rounds)
+    return local.WORKS.make(self.work, optimizer, None)
+
+  def channel(self, rule: types.Aggregator) -> dict[str, Any]:
+    """How messages meet at the server."""
+    return {
+      'aggregator': rule,
+      'attack': self.make_attack(rule, num_classes=0),
+      'num_byzantine': self.num_byzantine,
+      'explain': True,
+    }
 
   def maps(self) -> list[features.FeatureMap]:
     """The random features of snnk; they depend on the first seed."""
@@ -151,14 +177,7 @@ class Config(problems.RobustConfig):
 
 
 def build(config: Config) -> runner.Experiment:
-  """Builds the experiment: that of robust training on another task.
-
-  Args:
-    config: knobs.
-
-  Returns:
-    The experiment.
-  """
+  """Builds the experiment: that of robust training on another task."""
   parts = {value: _build_one(config, value) for value in config.heterogeneities}
   whole = next(iter(parts.values()))
   if len(parts) > 1:
@@ -168,25 +187,19 @@ def build(config: Config) -> runner.Experiment:
 
 def _build_one(config: Config, heterogeneity: float) -> runner.Experiment:
   problem = config.learned(heterogeneity)
-  optimizer = local.make_optimizer(
-    config.optimizer, num_steps=config.num_rounds
-  )
-  algorithms = {}
+  work, algorithms = config.make_work(), {}
   for spec in config.rules:
-    rule = config.make_rule(spec)
-    algorithms[spec] = federated.robust_sgd(
+    algorithms[spec] = federated.make_algorithm(
+      config.algorithm,
       problem.task,
-      rule,
       config.clients(),
-      optimizer=optimizer,
-      attack=config.make_attack(rule, num_classes=0),
-      num_byzantine=config.num_byzantine,
-      worker_momentum=config.worker_momentum,
-      clip_norm=config.clip_norm,
+      work=work,
+      channel=federated.Channel(**config.channel(config.make_rule(spec))),
+      everybody=True,
     )
   for variant in config.gossip:
     algorithms[variant] = decentralized.make_algorithm(
-      variant, problem.task, config.clients(even=True), optimizer=optimizer
+      variant, problem.task, config.clients(even=True), optimizer=work.optimizer
     )
   if not config.is_solved:
     return compare(config, problem, algorithms)
@@ -203,22 +216,12 @@ def _build_one(config: Config, heterogeneity: float) -> runner.Experiment:
 
 
 def draw(config: Config, rows, directory):
-  """Draws the error over rounds and whom the rules listened to.
-
-  Args:
-    config: knobs.
-    rows: rows of the run.
-    directory: where the pictures go.
-
-  Returns:
-    The paths written.
-  """
-  title = (
-    f'{config.problem}, {config.model}: {config.num_byzantine} of '
-    f'{config.num_clients} clients adversarial ({config.attack})'
-  )
-  ylabel = 'Relative L2 error on test functions'
-  look = {'ylabel': ylabel, 'title': title, 'log_y': True}
+  """Draws the error over rounds and whom the rules listened to."""
+  n, f = config.num_clients, config.num_byzantine
+  title = f'{config.problem}, {config.model}, {config.algorithm}: '
+  title += f'{f} of {n} clients adversarial ({config.attack})'
+  look = {'title': title, 'log_y': True}
+  look['ylabel'] = 'Relative L2 error on test functions'
   if len(config.heterogeneities) > 1:
     path = plots.lines(
       plots.last_rows(rows),
@@ -229,13 +232,12 @@ def draw(config: Config, rows, directory):
       **look,
     )
     return [path]
-  honest = config.num_clients - config.num_byzantine
   return [
     plots.lines(rows, directory / 'relative_l2.png', 'relative_l2', **look),
     plots.weights_heat_map(
       rows,
       directory / 'weights.png',
-      byzantine=range(honest, config.num_clients),
+      byzantine=range(n - f, n),
       title=title,
       label='Weight in the update',
     ),

@@ -85,15 +85,7 @@ class Config(problems.FederatedConfig):
         f'num_byzantine={self.num_byzantine}: frl takes no adversaries here, '
         'see the binary frl.'
       )
-    kept = ('fedsgd', 'centralized')
-    late = [v for v in self.variants if not v.startswith(kept)]
-    part = local.OPTIMIZERS.part(self.optimizer, name='optimizer')
-    if 'schedule' in part.options and late:
-      raise ValueError(
-        f'optimizer={self.optimizer}: that of a client starts afresh in '
-        f'every round, so {late[0]} never sees its schedule move: leave it '
-        'out, or schedule the server, server_optimizer=....'
-      )
+    federated.check_schedule(self.optimizer, self.variants)
     self.make_work()
     attacked = [v for v in (*self.variants, self.channel) if 'attack=' in v]
     if attacked and not self.num_byzantine:

@@ -38,6 +38,7 @@ _OPTIONS: Mapping[str, str] = {
   'buffer_size': "--turns='turns(buffer_size={})'",
   'bundle_depth': "--task='bundled(bundle_depth={})'",
   'channels': "--models='...(channels={})'",
+  'clip_norm': "--algorithm='fedsgd(clip_norm={})'",
   'churn_fraction': "--churn='...(fraction={})'",
   'churn_round': "--churn='...(at={})'",
   'classes_per_client': "--partition='classes({})'",
@@ -206,6 +207,7 @@ _OPTIONS: Mapping[str, str] = {
   'weights': "'...(weights={})' in the spec of a topology",
   'width': "--models='residual_mlp(channels={})' or 'seq2seq(channels={})'",
   'window_size': "--gossip='...(window={})'",
+  'worker_momentum': "--algorithm='fedsgd(momentum={})'",
 }
 
 

@@ -39,12 +39,15 @@ from jaxdl.federated import asynchronous, clusters, prototypes, ranks, server
 from jaxdl.federated._centralized import CentralizedState, centralized_sgd
 from jaxdl.federated._robust_sgd import robust_sgd
 from jaxdl.federated.server import (
+  LOCAL_METHODS,
   METHODS,
   SERVER_OPTIMIZERS,
   VARIANTS,
   Channel,
   FederatedState,
   Method,
+  check_schedule,
+  check_variant,
   federate,
   make_algorithm,
   make_method,
@@ -56,6 +59,7 @@ __all__ = [
   'CentralizedState',
   'Channel',
   'FederatedState',
+  'LOCAL_METHODS',
   'METHODS',
   'VARIANTS',
   'Method',
@@ -66,6 +70,8 @@ __all__ = [
   'clusters',
   'federate',
   'make_algorithm',
+  'check_schedule',
+  'check_variant',
   'make_method',
   'make_variant',
   'prototypes',

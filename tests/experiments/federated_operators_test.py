@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operator learning over clients."""
 
+import jax
 import numpy as np
 from absl.testing import absltest, parameterized
 
 from experiments import federated_operators
-from jaxdl import problems
+from jaxdl import experiment, federated, local, problems
 from jaxdl.networks import features
 
 SMALL = {
@@ -32,6 +33,41 @@ class FederatedOperatorsTest(parameterized.TestCase):
     self.assertEqual(set(last), {'mean', 'median', 'gossip_sgd@ring'})
     for row in last.values():
       self.assertTrue(np.isfinite(row['relative_l2']))
+
+  @parameterized.parameters(
+    'scaffold', 'feddyn(alpha=0.1)', 'fedsgd(momentum=0.5, clip_norm=1.0)'
+  )
+  def test_methods_of_a_server_under_rules_and_attack(self, algorithm):
+    # Against the library's own pieces, put together by hand.
+    work = {} if algorithm.startswith('fedsgd') else {
+      'work': 'work(num_steps=2)'
+    }  # fmt: skip
+    config = federated_operators.Config(
+      **SMALL | {'num_rounds': 2}, algorithm=algorithm, **work
+    )
+    rows = federated_operators.run(config).rows
+    last = {
+      r['variant']: r['relative_l2']
+      for r in rows
+      if r['split'] == 'test' and r['step'] == 2
+    }
+    problem = config.learned(1.0)
+    by_hand = federated.make_algorithm(
+      algorithm,
+      problem.task,
+      4,
+      work=local.LocalWork('adam(2e-3)', num_steps=2),
+      channel=federated.Channel(
+        aggregator='median', attack='reverse', num_byzantine=1
+      ),
+    )
+    _, history = experiment.train(
+      by_hand, problem, num_rounds=2, key=jax.random.key(0)
+    )
+    self.assertEqual(set(last), {'mean', 'median'})
+    np.testing.assert_allclose(
+      last['median'], history['test_relative_l2'][-1], rtol=1e-4
+    )
 
   def test_networks_on_grids(self):
     config = federated_operators.Config(
@@ -112,6 +148,13 @@ class FederatedOperatorsTest(parameterized.TestCase):
     ({'attack': 'label_flip'}, 'needs class labels'),
     ({'heterogeneities': (1.0, 1.0)}, 'heterogeneities must differ'),
     ({'gossip': ('gossip_sgd@rings',)}, "'rings'"),
+    ({'algorithm': 'scaffold(option=3)'}, 'option must be at most 2; got 3'),
+    ({'algorithm': 'scafold'}, "'scaffold'"),
+    ({'algorithm': 'mime'}, '--algorithm=mime .*plain mean before the work'),
+    (
+      {'algorithm': 'scaffold', 'optimizer': 'sgd(0.1, schedule=cosine)'},
+      'never sees its schedule',
+    ),
   )
   def test_impossible_settings_are_refused_at_once(self, options, message):
     with self.assertRaisesRegex(ValueError, message):

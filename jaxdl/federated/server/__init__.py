@@ -67,8 +67,11 @@ from jaxdl.federated.server._personal import (
 )
 from jaxdl.federated.server._registry import (
   CHANNELS,
+  LOCAL_METHODS,
   METHODS,
   VARIANTS,
+  check_schedule,
+  check_variant,
   make_algorithm,
   make_method,
   make_variant,
@@ -83,6 +86,7 @@ __all__ = [
   'Exchange',
   'FederatedState',
   'HostedState',
+  'LOCAL_METHODS',
   'METHODS',
   'Method',
   'Round',
@@ -112,6 +116,8 @@ __all__ = [
   'local_only',
   'make_algorithm',
   'make_exchange',
+  'check_schedule',
+  'check_variant',
   'make_method',
   'make_server_optimizer',
   'mime',

@@ -114,9 +114,9 @@ def make_exchange(
     ):
       if there:
         raise ValueError(
-          f'{name}={getattr(channel, name)!r} is of the way of messages, but '
-          f'{method.name} also takes a plain mean before the work: choose '
-          'another algorithm.'
+          f'{name} ({checks.described(getattr(channel, name))}) is of the way '
+          f'of messages, but {method.name} also takes a plain mean before the '
+          'work: choose another algorithm.'
         )
 
   def one_params(params):

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Federated algorithms by name."""
 
+from collections.abc import Sequence
 from typing import Any
+
+import jax.numpy as jnp
 
 from jaxdl import local
 from jaxdl.core import clients as clients_lib, registry, types
@@ -40,6 +43,36 @@ METHODS = registry.Registry(
   },
   given=('task', 'work'),
 )
+
+# Methods whose clients take steps by themselves, with an optimizer that starts
+# afresh in every round.
+_GRADIENTS = ('centralized', 'fedsgd')
+LOCAL_METHODS = tuple(name for name in METHODS if name not in _GRADIENTS)
+
+
+def check_schedule(
+  optimizer: str, algorithms: Sequence[str], *, name: str = 'optimizer'
+) -> None:
+  """Refuses a schedule that none of the clients would see move.
+
+  Args:
+    optimizer: a part of `local.OPTIMIZERS`, of clients.
+    algorithms: by name, each alone or on a channel.
+    name: what the optimizer is called in an error.
+
+  Raises:
+    ValueError: if the optimizer has a schedule and one of the algorithms works
+      at the clients.
+  """
+  part = local.OPTIMIZERS.part(optimizer, name=name)
+  for spec in algorithms if 'schedule' in part.options else ():
+    first, _ = registry.pair(spec, name='algorithm')
+    if registry.parse(first, name='algorithm').name not in _GRADIENTS:
+      raise ValueError(
+        f'{name}={optimizer}: that of a client starts afresh in every round, '
+        f'so {spec} never sees its schedule move: leave it out, or schedule '
+        'the server, server_optimizer=....'
+      )
 
 
 def _channel_of(
@@ -128,6 +161,41 @@ def make_method(
   return METHODS.make(spec, task, work)
 
 
+def check_variant(
+  spec: str,
+  work: local.LocalWork,
+  num_clients: int,
+  **channel: Any,
+) -> None:
+  """Builds a variant on two toy parameters, before there is a task.
+
+  Args:
+    spec: see `make_variant`.
+    work: what a client does.
+    num_clients: M, rows of a cohort.
+    **channel: see `make_variant`.
+
+  Raises:
+    ValueError: if a name or an option is unknown or out of range, or the
+      method, the channel's parts and M do not fit each other.
+
+  Example:
+    >>> check_variant(
+    ...   'mime', local.LocalWork(), 5, aggregator='median'
+    ... )  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: aggregator (the text 'median') is of the way of messages, ...
+  """
+  start = {'norm': jnp.zeros(1), 'weight': jnp.zeros(1)}
+  toy = types.Task(
+    init=lambda key: start,
+    loss=lambda params, batch, key=None: params['weight'][0],
+    evaluate=lambda params, batch: {},
+  )
+  method, wire = make_variant(spec, toy, work, **channel)
+  _engine.make_exchange(method, num_clients, wire)
+
+
 def make_algorithm(
   spec: str | _method.Method,
   task: types.Task,
@@ -136,6 +204,7 @@ def make_algorithm(
   work: local.LocalWork,
   channel: Any = None,
   cohort_size: int | None = None,
+  everybody: bool = False,
 ) -> types.Algorithm:
   """Makes a federated algorithm from text.
 
@@ -146,6 +215,7 @@ def make_algorithm(
     work: what a client does.
     channel: see `federate`.
     cohort_size: see `federate`.
+    everybody: see `federate`.
 
   Returns:
     The algorithm.
@@ -168,4 +238,6 @@ def make_algorithm(
   """
   if isinstance(spec, str):
     spec = make_method(spec, task, work)
-  return _engine.federate(spec, clients, channel, cohort_size=cohort_size)
+  return _engine.federate(
+    spec, clients, channel, cohort_size=cohort_size, everybody=everybody
+  )
