@@ -46,6 +46,7 @@ __all__ = [
   'layers',
   'order',
   'registry',
+  'tables',
   'trees',
   'types',
   'view',

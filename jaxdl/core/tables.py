@@ -17,7 +17,7 @@ from jaxdl.core import checks
 def load_matrix(
   path: str | os.PathLike[str], *, kinds: str = 'iuf'
 ) -> np.ndarray:
-  """Reads a matrix, a row per line.
+  r"""Reads a matrix, a row per line.
 
   Args:
     path: `.npy`; or text, numbers separated by commas, or by spaces where a
@@ -34,7 +34,7 @@ def load_matrix(
   Example:
     >>> import tempfile
     >>> with tempfile.NamedTemporaryFile('w', suffix='.csv') as file:
-    ...   _ = file.write('1, 2.5\\n\\n3, 4\\n')
+    ...   _ = file.write('1, 2.5\n\n3, 4\n')
     ...   file.flush()
     ...   load_matrix(file.name).tolist()
     [[1.0, 2.5], [3.0, 4.0]]
@@ -73,7 +73,7 @@ def _number(text: str, line: int) -> float:
 def load_columns(
   path: str | os.PathLike[str], columns: Sequence[str]
 ) -> tuple[tuple[str, ...], list[tuple[int, dict[str, str]]]]:
-  """Reads a CSV with a header.
+  r"""Reads a CSV with a header.
 
   Args:
     path: of the file.
@@ -91,7 +91,7 @@ def load_columns(
   Example:
     >>> import tempfile
     >>> with tempfile.NamedTemporaryFile('w', suffix='.csv') as file:
-    ...   _ = file.write('speed,name\\n\\n3, a\\n')
+    ...   _ = file.write('speed,name\n\n3, a\n')
     ...   file.flush()
     ...   load_columns(file.name, ('name', 'speed'))
     (('speed', 'name'), [(3, {'speed': '3', 'name': 'a'})])

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The binary of federated training: its clock."""
+
+import pathlib
+import tempfile
+
+import numpy as np
+from absl.testing import absltest, parameterized
+
+from experiments import federated_training
+from jaxdl.federated import asynchronous
+
+SMALL = {
+  'num_clients': 5,
+  'partition': 'iid',
+  'network': 'logistic_regression',
+  'dataset': 'wine',
+  'eval_every': 1,
+  'num_rounds': 4,
+  'batch_size': 8,
+}
+
+
+def _times(rows, variant='fedavg'):
+  return [
+    r['time'] for r in rows if (r['split'], r['variant']) == ('test', variant)
+  ]
+
+
+class FederatedTrainingTest(parameterized.TestCase):
+  def test_rounds_of_all_are_those_of_the_schedule(self):
+    config = federated_training.Config(
+      variants=('fedavg', 'frl'), sampling='full', times='F-80', **SMALL
+    )
+    rows = federated_training.run(config).rows
+    schedule = asynchronous.make_schedule(
+      'fedavg', 'F-80', horizon=4.0, num_clients=5
+    )
+    for variant in config.variants:
+      np.testing.assert_allclose(
+        _times(rows, variant), [0.0, *schedule.times], rtol=1e-6
+      )
+    folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
+    names = [p.name for p in federated_training.draw(config, rows, folder)]
+    self.assertIn('accuracy_by_time.png', names)
+
+  def test_a_trace_and_stragglers(self):
+    folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
+    path = folder / 'speeds.csv'
+    path.write_text(
+      'compute_time,communication_time\n1,0.5\n1,0.5\n1,0.5\n1,0.5\n1,0.5\n'
+    )
+    options = {'variants': ('fedavg',), 'sampling': 'uniform(1)', **SMALL}
+    config = federated_training.Config(
+      times=f'trace("{path}")', work='work(num_steps=2)', **options
+    )
+    whole = _times(federated_training.run(config).rows)
+    np.testing.assert_allclose(whole, 1.5 * np.arange(5))
+    config = federated_training.Config(
+      times=f'trace("{path}")',
+      work='work(num_steps=2, stragglers=1.0)',
+      **options | {'num_rounds': 6},
+    )
+    took = np.diff(_times(federated_training.run(config).rows))
+    # One step or two of two.
+    np.testing.assert_allclose(np.unique(took.round(4)), [1.0, 1.5])
+
+  @parameterized.parameters(
+    ('F-100', r'--times=F-100: .*pct_faster must lie in'),
+    ('trace("nowhere.csv")', 'nowhere.csv: no CSV can be read: .*No such file'),
+    ('slow', "times='slow' is unknown"),
+  )
+  def test_says_what_is_wrong_with_times(self, times, message):
+    with self.assertRaisesRegex(ValueError, message):
+      federated_training.Config(times=times)
+
+  def test_says_who_would_never_come_back(self):
+    folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
+    path = folder / 'speeds.csv'
+    path.write_text('compute_time,leave\n1,\n1,\n1,\n1,3.5\n1,\n')
+    config = federated_training.Config(
+      times=f'trace("{path}")', sampling='full', **SMALL
+    )
+    with self.assertRaisesRegex(
+      ValueError, '--times=trace.*client 3 leaves at 3.5 and never comes back'
+    ):
+      federated_training.build(config)
+
+
+if __name__ == '__main__':
+  absltest.main()
