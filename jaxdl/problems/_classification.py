@@ -346,7 +346,9 @@ def for_network(
   inputs = problem.test['inputs']
   shape = inputs.shape[2:]
   if isinstance(network, str):
-    network = networks.make_network(network, shape, problem.num_classes)
+    network = networks.make_network(
+      network, shape, problem.num_classes, dtype=inputs.dtype
+    )
   network = networks.as_network(network)
   task = networks.classification(
     network,
@@ -418,7 +420,9 @@ def make_task(
   """
   shape = loaded.train_inputs.shape[1:]
   if isinstance(network, str):
-    network = networks.make_network(network, shape, loaded.num_classes)
+    network = networks.make_network(
+      network, shape, loaded.num_classes, dtype=loaded.train_inputs.dtype
+    )
   network = networks.as_network(network)
   task = networks.classification(
     network,
