@@ -136,6 +136,7 @@ def lenet(num_outputs: int = 10) -> Network:
 
 class _Ocfl(nn.Module):
   num_outputs: int
+  hidden_sizes: tuple[int, ...]
   dropout: float
 
   @nn.compact
@@ -143,13 +144,18 @@ class _Ocfl(nn.Module):
     for features in (16, 32, 32):
       x = jax.nn.relu(Conv(features, 5, padding=2)(x, train=train))
     x = _flat(x)
-    for features in (1000, 250, 100):
+    for features in self.hidden_sizes:
       x = jax.nn.relu(Dense(features)(x))
       x = nn.Dropout(self.dropout, deterministic=not train)(x)
     return Dense(self.num_outputs)(x)
 
 
-def ocfl_cnn(num_outputs: int = 10, *, dropout: float = 0.2) -> Network:
+def ocfl_cnn(
+  num_outputs: int = 10,
+  *,
+  dropout: float = 0.2,
+  hidden_sizes: tuple[int, ...] = (1000, 250, 100),
+) -> Network:
   """Builds the network of one-shot clustering on MNIST and Fashion-MNIST.
 
   Padded 5x5 convolutions with 16, 32 and 32 channels and relus, without any
@@ -160,6 +166,7 @@ def ocfl_cnn(num_outputs: int = 10, *, dropout: float = 0.2) -> Network:
   Args:
     num_outputs: number of classes K.
     dropout: probability of dropping an entry, in [0, 1).
+    hidden_sizes: of the dense layers; fewer for small runs.
 
   Returns:
     `Network`; inputs f[B, H, W, C]; outputs logits f[B, K]; needs a key in
@@ -169,7 +176,10 @@ def ocfl_cnn(num_outputs: int = 10, *, dropout: float = 0.2) -> Network:
   and their code.
   """
   checks.number(dropout, name='dropout', low=0.0, high=1.0, open_high=True)
-  return _build(_Ocfl(num_outputs, dropout), 'ocfl_cnn', num_outputs, 1)
+  for size in hidden_sizes:
+    checks.integer(size, name='hidden_sizes', low=1)
+  module = _Ocfl(num_outputs, tuple(hidden_sizes), dropout)
+  return _build(module, 'ocfl_cnn', num_outputs, 1)
 
 
 class _FedfixCifar(nn.Module):

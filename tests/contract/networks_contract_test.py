@@ -29,9 +29,9 @@ NETWORKS = {
   'mlp': 'mlp((4, 3), activation=tanh)',
   'monna_cifar_cnn': 'monna_cifar_cnn(dropout=0.0)',
   'monna_mnist_cnn': 'monna_mnist_cnn',
-  'ocfl_cnn': 'ocfl_cnn(dropout=0.0)',
+  'ocfl_cnn': 'ocfl_cnn(dropout=0.0, hidden_sizes=(4, 3))',
   'resnet18': 'resnet18(width=4, norm=batch)',
-  'resnet34': 'resnet34(width=4, blocks=(1, 2))',
+  'resnet34': 'resnet34(width=4, blocks=(1,))',
 }
 # Those that read characters, whose dtype says nothing of the parameters'.
 ON_TEXT = ('char_lstm',)
