@@ -81,6 +81,11 @@ class LeafTest(FileCase):
     self.assertEqual(got.test.labels[0].tolist(), [5])
     self.assertEqual(got.num_classes, 6)
     self.assertEqual(got.train.inputs[0].dtype, np.int32)
+    named = data.load_leaf(self.dir, vocabulary='shakespeare')
+    self.assertEqual(named.num_classes, 80)
+    # 11 signs, ten digits, four and 26 and two more come first.
+    first = named.train.inputs[0].tolist()
+    self.assertEqual(first, [[53, 54, 55], [54, 55, 56]])
     got = data.load_leaf(self.dir, vocabulary='fedcba')
     self.assertEqual(got.train.inputs[0].tolist(), [[5, 4, 3], [4, 3, 2]])
     with self.assertRaisesRegex(ValueError, "of the vocabulary, got 'd'"):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The binary of federated training: its clock."""
 
+import json
 import pathlib
 import tempfile
 
@@ -85,6 +86,50 @@ class FederatedTrainingTest(parameterized.TestCase):
       ValueError, '--times=trace.*client 3 leaves at 3.5 and never comes back'
     ):
       federated_training.build(config)
+
+
+class TextTest(parameterized.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.folder = pathlib.Path(
+      self.enter_context(tempfile.TemporaryDirectory())
+    )
+    text = 'to be or not to be: that is the question. ' * 3
+    for split, count in (('train', 30), ('test', 9)):
+      users = {
+        f'role_{k}': {
+          'x': [text[i : i + 8] for i in range(k, k + count)],
+          'y': [text[i + 8] for i in range(k, k + count)],
+        }
+        for k in range(3)
+      }
+      content = {
+        'users': list(users),
+        'num_samples': [len(u['y']) for u in users.values()],
+        'user_data': users,
+      }
+      (self.folder / split).mkdir()
+      (self.folder / split / 'a.json').write_text(json.dumps(content))
+
+  def test_next_characters_of_leaf(self):
+    config = federated_training.Config(
+      variants=('fedavg',),
+      dataset='leaf(vocabulary=shakespeare)',
+      data_dir=str(self.folder),
+      partition='natural',
+      sampling='full',
+      num_clients=3,
+      network='char_lstm(width=12, depth=1)',
+      optimizer='adam(0.02)',
+      work='work(num_steps=25)',
+      batch_size=8,
+      num_rounds=8,
+      eval_every=8,
+    )
+    rows = federated_training.run(config).rows
+    found = [r['accuracy'] for r in rows if r['split'] == 'test']
+    self.assertLess(found[0], 0.3)
+    self.assertGreater(found[-1], 0.9)
 
 
 if __name__ == '__main__':
