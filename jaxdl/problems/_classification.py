@@ -480,7 +480,7 @@ def make_task(
     smoothing: share of each label spread over all classes.
 
   Returns:
-    The task and the network.
+    The task and the network; of labels [n, L] that of every next character.
 
   Raises:
     ValueError: if they do not fit.
@@ -491,6 +491,18 @@ def make_task(
       network, shape, loaded.num_classes, dtype=loaded.train_inputs.dtype
     )
   network = networks.as_network(network)
+  if loaded.train_labels.ndim == 2:  # Every next character.
+    if l2 or smoothing:
+      raise ValueError(
+        f'l2={l2} and label_smoothing={smoothing} have no effect on '
+        f'{loaded.name}, whose every next character is learned: leave them out.'
+      )
+    task = networks.language_modeling(
+      network,
+      jax.ShapeDtypeStruct((1, *shape), loaded.train_inputs.dtype),
+      num_tokens=loaded.num_classes,
+    )
+    return task, network
   task = networks.classification(
     network,
     jax.ShapeDtypeStruct((1, *shape), loaded.train_inputs.dtype),

@@ -5,6 +5,7 @@ import json
 import pathlib
 import tempfile
 
+import h5py
 import numpy as np
 from absl.testing import absltest, parameterized
 
@@ -130,6 +131,50 @@ class TextTest(parameterized.TestCase):
     found = [r['accuracy'] for r in rows if r['split'] == 'test']
     self.assertLess(found[0], 0.3)
     self.assertGreater(found[-1], 0.9)
+
+  def test_every_next_character(self):
+    text = b'to be or not to be: that is the question. '
+    for split in ('train', 'test'):
+      with h5py.File(self.folder / f'shakespeare_{split}.h5', 'w') as file:
+        for k in range(2):
+          file.create_dataset(
+            f'examples/role_{k}/snippets',
+            data=[text * (k + 1), text[:20]],
+            dtype=h5py.string_dtype(),
+          )
+    options = {
+      'variants': ('fedavg',),
+      'dataset': 'tff(kind=shakespeare)',
+      'data_dir': str(self.folder),
+      'partition': 'natural',
+      'sampling': 'full',
+      'num_clients': 2,
+      'optimizer': 'adam(0.03)',
+      'work': 'work(num_steps=20)',
+      'batch_size': 2,
+      'num_rounds': 4,
+      'eval_every': 4,
+    }
+    config = federated_training.Config(
+      network='char_lstm(width=16, depth=1, every=True)', **options
+    )
+    rows = [r for r in federated_training.run(config).rows if 'bits' in r]
+    # Padding would count as known at once.
+    self.assertLess(rows[0]['accuracy'], 0.2)
+    self.assertAlmostEqual(rows[0]['bits'], np.log2(90), delta=0.3)
+    self.assertGreater(rows[-1]['accuracy'], 0.8)
+    with self.assertRaisesRegex(ValueError, 'l2=0.1.* have no effect on shake'):
+      federated_training.build(
+        federated_training.Config(
+          network='char_lstm(every=True)', l2=0.1, **options
+        )
+      )
+    with self.assertRaisesRegex(
+      ValueError, r'logits must have shape .*, 80, 90'
+    ):
+      federated_training.run(
+        federated_training.Config(network='char_lstm(width=3)', **options)
+      )
 
 
 if __name__ == '__main__':
