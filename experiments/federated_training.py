@@ -3,8 +3,9 @@ r"""Learning with a server and many clients: algorithm x channel x data.
 
 Trains one model per variant on the same clients, cohorts and seeds. A variant
 is `algorithm[@channel(...)]`; what it does not say, `--channel` does. Rows tell
-accuracy, how it is spread over clients, megabytes sent, and epsilon where
-updates are private.
+accuracy, how it is spread over clients, megabytes sent, the virtual time that
+rounds took, each as long as its slowest client, and epsilon where updates are
+private.
 
 Example: python -m experiments.federated_training \
   --variants='fedavg,scaffold,fedavg@channel(compressor=top_k(keep=0.1))' \
@@ -16,16 +17,10 @@ import functools
 
 import numpy as np
 
-from jaxdl import (
-  federated,
-  local,
-  plots,
-  privacy as privacy_lib,
-  problems,
-)
-from jaxdl.core import registry
+from jaxdl import federated, local, plots, privacy as privacy_lib, problems
+from jaxdl.core import registry, types
 from jaxdl.experiment import compare, config as config_lib, runner
-from jaxdl.federated import ranks, server
+from jaxdl.federated import asynchronous, ranks, server
 
 knob = runner.knob
 
@@ -51,6 +46,12 @@ class Config(problems.FederatedConfig):
     'work',
     'How much a client does: passes or steps, share of stragglers.',
     registry=local.WORKS,
+  )
+  times: str = knob(
+    'F-0',
+    "How long clients take for all of their work, who do less take less: 'F-0' "
+    "for 1 each, 'F-80' for 1 down to 0.2; drawn ones by the first seed.",
+    registry=asynchronous.TIMES,
   )
   channel: str = knob(
     'channel',
@@ -87,6 +88,8 @@ class Config(problems.FederatedConfig):
       )
     federated.check_schedule(self.optimizer, self.variants)
     self.make_work()
+    with config_lib.naming(times=self.times):
+      self.timing()
     attacked = [v for v in (*self.variants, self.channel) if 'attack=' in v]
     if attacked and not self.num_byzantine:
       raise ValueError(
@@ -101,6 +104,16 @@ class Config(problems.FederatedConfig):
       local.make_optimizer(self.optimizer, num_steps=self.num_rounds),
       self.batch_size,
     )
+
+  def timing(self) -> asynchronous.Timing:
+    """How long clients take."""
+    n = self.num_clients
+    return asynchronous.make_times(self.times, n, seed=self.seeds[0])
+
+  def timed(self, algorithm: types.Algorithm) -> types.Algorithm:
+    """The algorithm on the clock of the clients."""
+    with config_lib.naming(times=self.times):
+      return asynchronous.timed(algorithm, self.timing(), self.num_clients)
 
 
 def build(config: Config) -> runner.Experiment:
@@ -120,7 +133,7 @@ def build(config: Config) -> runner.Experiment:
         config.make_work(),
       )
       learned[spec] = ranked[spec].problem
-      algorithms[spec] = ranked[spec].algorithm
+      algorithms[spec] = config.timed(ranked[spec].algorithm)
       continue
     with config_lib.naming(variants=spec):
       method, channel = server.make_variant(
@@ -131,9 +144,10 @@ def build(config: Config) -> runner.Experiment:
         num_expected=problem.test['num_expected'],
         **server.CHANNELS.part(config.channel).options,
       )
-      algorithms[spec] = federated.federate(
-        method, clients, channel, cohort_size=rows
+      made = federated.federate(
+        method, clients, channel, cohort_size=rows, shares=True
       )
+    algorithms[spec] = config.timed(made)
     channels[spec] = channel
   spent = {
     spec: _epsilons(config, channel, problem)
@@ -142,11 +156,12 @@ def build(config: Config) -> runner.Experiment:
 
   def measure(values, moment):
     name = moment.variant.name
+    values['test']['time'] = np.asarray(moment.state.time)
     if name in ranked:
       bits = ranked[name].upload_bits * rows * moment.round
       values['test']['megabytes'] = np.full(len(config.seeds), bits / 8e6)
       return values
-    values['test']['megabytes'] = np.asarray(moment.state.megabytes)[:, 0]
+    values['test']['megabytes'] = np.asarray(moment.state.run.megabytes)[:, 0]
     if spent[name] is not None:
       at = spent[name][moment.round]
       values['test']['epsilon'] = np.full(len(config.seeds), at)
@@ -164,7 +179,7 @@ def build(config: Config) -> runner.Experiment:
 
 COLUMNS = (
   *('step', 'split', 'seed', 'variant', 'accuracy', 'loss', 'client_accuracy'),
-  *('worst_tenth_accuracy', 'p10_accuracy', 'megabytes', 'epsilon'),
+  *('worst_tenth_accuracy', 'p10_accuracy', 'megabytes', 'time', 'epsilon'),
 )
 
 
@@ -189,49 +204,32 @@ def _epsilons(config, channel, problem):
 
 
 def draw(config: Config, rows, directory):
-  """Draws accuracy over rounds, megabytes and epsilon, and its spread."""
+  """Draws accuracy over rounds, megabytes, time and epsilon, and its spread."""
   title = (
     f'{config.dataset}: {config.num_clients} clients, {config.partition}, '
     f'{config.sampling}'
   )
-  line = functools.partial(plots.lines, rows, title=title)
+  accuracy = {'ylabel': 'Test accuracy', 'ylim': (0.0, 1.0)}
+  line = functools.partial(plots.lines, title=title, **accuracy)
   paths = [
+    line(rows, directory / 'accuracy.png', 'accuracy'),
     line(
-      directory / 'accuracy.png',
-      'accuracy',
-      ylabel='Test accuracy',
-      ylim=(0.0, 1.0),
-    ),
-    line(
+      rows,
       directory / 'worst_tenth.png',
       'worst_tenth_accuracy',
       ylabel='Accuracy of the worst tenth of the clients',
-      ylim=(0.0, 1.0),
-    ),
-    line(
-      directory / 'accuracy_by_megabytes.png',
-      'accuracy',
-      x='megabytes',
-      xlabel='Megabytes sent up',
-      ylabel='Test accuracy',
-      ylim=(0.0, 1.0),
     ),
   ]
   spent = [r for r in rows if 0 < r.get('epsilon', 0) < np.inf]
-  if spent:
-    paths.append(
-      plots.lines(
-        spent,
-        directory / 'accuracy_by_epsilon.png',
-        'accuracy',
-        title=title,
-        x='epsilon',
-        xlabel=f'Epsilon (delta = {config.delta:g})',
-        log_x=True,
-        ylabel='Test accuracy',
-        ylim=(0.0, 1.0),
-      )
-    )
+  for found, x, xlabel in (
+    (rows, 'megabytes', 'Megabytes sent up'),
+    (rows, 'time', f'Virtual time, clients take {config.times}'),
+    (spent, 'epsilon', f'Epsilon (delta = {config.delta:g})'),
+  ):
+    if found:
+      path = directory / f'accuracy_by_{x}.png'
+      look = {'x': x, 'xlabel': xlabel, 'log_x': x == 'epsilon'}
+      paths.append(line(found, path, 'accuracy', **look))
   return paths
 
 

@@ -2,9 +2,16 @@
 """How tests start other processes."""
 
 import os
+import pathlib
+import random
+import signal
+import subprocess
+import time
 
 import effort
 import jax
+
+ROOT = pathlib.Path(__file__).parents[1]
 
 
 def environment(*, keep_programs=True, quick=False, **more):
@@ -41,3 +48,41 @@ def environment(*, keep_programs=True, quick=False, **more):
     **kept,
     **more,
   }
+
+
+def rows_after_a_kill(command, folder):
+  """Kills a run once it has saved something, lets it go on; and a whole one.
+
+  Args:
+    command: `command(workdir) -> arguments` of a run that saves often.
+    folder: an empty one.
+
+  Returns:
+    Bytes of the rows of the run that was killed, and of the other.
+  """
+
+  def start(workdir):
+    return subprocess.Popen(
+      command(workdir),
+      cwd=ROOT,
+      env=environment(quick=True),
+      stdout=subprocess.DEVNULL,
+      stderr=subprocess.DEVNULL,
+    )
+
+  work, whole = (pathlib.Path(folder) / n for n in ('killed', 'whole'))
+  process = start(work)
+  # Once there is something to go on from.
+  while process.poll() is None:
+    if any(p.name.isdigit() for p in work.glob('checkpoints/*')):
+      time.sleep(random.Random(0).uniform(0, 0.1))
+      process.send_signal(signal.SIGKILL)
+      break
+    time.sleep(0.02)
+  if process.wait() != -signal.SIGKILL:
+    raise AssertionError(f'the run ended with {process.returncode} by itself.')
+  for workdir in (work, whole):
+    done = start(workdir).wait()
+    if done:
+      raise AssertionError(f'the run in {workdir} ended with {done}.')
+  return tuple((w / 'metrics.jsonl').read_bytes() for w in (work, whole))

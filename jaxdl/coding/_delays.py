@@ -7,7 +7,7 @@ import pathlib
 import chex
 import numpy as np
 
-from jaxdl.core import checks, registry
+from jaxdl.core import checks, registry, tables
 
 
 def gilbert_elliott_delays(
@@ -131,15 +131,8 @@ def load_delays(
   checks.number(unit_s, name='unit_s', low=0.0, open_low=True)
   path = pathlib.Path(path)
   try:
-    if path.suffix == '.npy':
-      matrix = checks.load_npy(path)
-    else:
-      lines = path.read_text().replace(',', ' ').splitlines()
-      matrix = np.array(
-        [[float(x) for x in line.split()] for line in lines if line.strip()]
-      )
-    matrix = np.asarray(matrix, np.float64)
-  except (OSError, ValueError, TypeError) as error:
+    matrix = np.asarray(tables.load_matrix(path), np.float64)
+  except ValueError as error:
     raise ValueError(
       f'{path}: expected a matrix of delays [workers, rounds]: {error}'
     ) from None
@@ -148,8 +141,9 @@ def load_delays(
       f'{path}: expected a matrix of delays [workers, rounds]; got shape '
       f'{matrix.shape}.'
     )
-  if not (np.isfinite(matrix).all() and (matrix > 0).all()):
-    raise ValueError(f'{path}: delays must be positive and finite.')
+  wrong = _first_wrong(matrix)
+  if wrong:
+    raise ValueError(f'{path}: {wrong}')
   return matrix * unit_s
 
 
@@ -180,10 +174,22 @@ def check_delays(
       f'delays must be float[{num_workers}, R] with R >= {num_rounds}, a row '
       f'per worker and a column per round; got shape {delays.shape}.'
     )
-  if not (np.isfinite(delays).all() and (delays > 0).all()):
-    wrong = delays[~(np.isfinite(delays) & (delays > 0))][0]
-    raise ValueError(f'delays must be positive and finite; got {wrong}.')
+  wrong = _first_wrong(delays)
+  if wrong:
+    raise ValueError(wrong)
   return delays
+
+
+def _first_wrong(delays):
+  """What is wrong with the first delay that is, if any."""
+  bad = np.argwhere(~(np.isfinite(delays) & (delays > 0)))
+  if not len(bad):
+    return ''
+  i, r = bad[0]
+  return (
+    f'delays must be positive and finite; got {delays[i, r]} for worker {i} in '
+    f'round {r}.'
+  )
 
 
 def file(

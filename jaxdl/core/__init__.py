@@ -12,6 +12,7 @@
 - `keys`: one random stream per client identity.
 - `schedules`: learning rates that optax does not have.
 - `checks`: errors that name the argument, the rule and the value.
+- `tables`: matrices and CSV of local files, with the line in every message.
 - `extras`: packages that only some functions need.
 """
 
@@ -27,6 +28,7 @@ from jaxdl.core import (
   layers,
   order,
   registry,
+  tables,
   trees,
   types,
   view,
@@ -44,6 +46,7 @@ __all__ = [
   'layers',
   'order',
   'registry',
+  'tables',
   'trees',
   'types',
   'view',

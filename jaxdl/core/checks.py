@@ -297,11 +297,12 @@ def host_array(value: Any, *, name: str) -> np.ndarray:
   return array
 
 
-def load_npy(path: Any) -> np.ndarray:
+def load_npy(path: Any, *, kinds: str = 'iuf') -> np.ndarray:
   """Reads one array of numbers from a `.npy` file.
 
   Args:
     path: of the file.
+    kinds: of dtypes that are taken, see `numpy.dtype.kind`.
 
   Returns:
     The array.
@@ -316,7 +317,7 @@ def load_npy(path: Any) -> np.ndarray:
     raise ValueError(f'no array can be read: {error}') from None
   if not isinstance(values, np.ndarray):
     raise ValueError('it is an archive (.npz), not an array (.npy).')
-  if values.dtype.kind not in 'iuf':
+  if values.dtype.kind not in kinds:
     raise ValueError(
       f'it must hold real numbers; got an array of {values.dtype}.'
     )

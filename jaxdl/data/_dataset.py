@@ -14,7 +14,8 @@ class Dataset(NamedTuple):
 
   Attributes:
     train_inputs: f32[n, ...] (i32 for text).
-    train_labels: i32[n] in `[0, num_classes)`; f32[n, ...] for regression.
+    train_labels: i32[n] in `[0, num_classes)`; i32[n, L] of text, -1 where
+      nothing is learned; f32[n, ...] for regression.
     test_inputs: f32[m, ...].
     test_labels: i32[m]; f32[m, ...] for regression.
     num_classes: number of classes K, 0 for regression.
@@ -35,7 +36,7 @@ class ClientExamples(NamedTuple):
   Attributes:
     client_ids: N names, in increasing order.
     inputs: N arrays [n_k, ...].
-    labels: N arrays [n_k].
+    labels: N arrays [n_k], or [n_k, L] where every next character is learned.
   """
 
   client_ids: tuple[str, ...]

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.core import checks, registry, trees, types
+from jaxdl.core import checks, registry, tables, trees, types
 from jaxdl.data import _batching
 
 
@@ -388,9 +388,8 @@ def _trace(trace, n):
   """bool[R, N] of an array or a file."""
   if isinstance(trace, (str, os.PathLike)):
     try:
-      npy = str(trace).endswith('.npy')
-      values = checks.load_npy(trace) if npy else _read_lines(trace)
-    except (OSError, ValueError) as error:
+      values = tables.load_matrix(trace, kinds='biuf')
+    except ValueError as error:
       raise ValueError(
         f'trace={str(trace)!r} cannot be read: {error}'
       ) from None
@@ -401,15 +400,14 @@ def _trace(trace, n):
       f'trace must say of {n} clients who is there, a line per round, shape '
       f'[R, {n}]; got {values.shape}.'
     )
-  if not np.isin(values, (0, 1)).all():
-    raise ValueError('trace must hold zeros and ones.')
+  bad = np.argwhere(~np.isin(values, (0, 1)))
+  if len(bad):
+    r, i = bad[0]
+    raise ValueError(
+      f'trace must hold zeros and ones; got {values[r, i]} for client {i} in '
+      f'round {r}.'
+    )
   return values.astype(bool)
-
-
-def _read_lines(path):
-  with open(path) as lines:
-    rows = [line.replace(',', ' ').split() for line in lines if line.strip()]
-  return np.array(rows, float)
 
 
 SAMPLERS = registry.Registry(

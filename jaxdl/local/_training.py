@@ -24,6 +24,8 @@ class Trained(NamedTuple):
     num_steps: i32[], steps taken.
     gradient: mean over them of the gradients of the loss, a tree like params;
       zero if there was none, () where it was not asked for.
+    share: f32[], which share of what was to be done that is, from
+      `LocalWork.trainer`; zero where there was nothing to do.
   """
 
   params: chex.ArrayTree
@@ -31,6 +33,7 @@ class Trained(NamedTuple):
   losses: chex.Array
   num_steps: chex.Array
   gradient: chex.ArrayTree = ()
+  share: chex.ArrayTree = ()
 
 
 def train_steps(

@@ -27,7 +27,7 @@ class LocalWork:
     num_steps: K steps; with both limits the smaller number counts, without any
       there is one pass, or one step if `batch_size` is None.
     stragglers: share of the clients of a round that send partial work: each
-      does a random number of its steps, at least one.
+      does a random number of its steps, at least one. `Trained.share` tells.
 
   Raises:
     ValueError: if a number is out of range, or epochs are asked for without a
@@ -97,7 +97,7 @@ class LocalWork:
         most = -(-self.num_epochs * count // self.batch_size)
         if self.num_steps is not None:
           most = jnp.minimum(most, self.num_steps)
-      return train(
+      trained = train(
         params,
         data,
         mask,
@@ -106,6 +106,7 @@ class LocalWork:
         correct=correct,
         opt_state=opt_state,
       )
+      return _told(trained, jnp.where(count > 0, most, 0))
 
     return run
 
@@ -119,7 +120,7 @@ class LocalWork:
       masked = isinstance(data, Mapping) and 'mask' in data
       real = jnp.any(data['mask'] != 0) if masked else True
       start = self.optimizer.init(params) if opt_state is None else opt_state
-      return train(
+      trained = train(
         params,
         start,
         lambda t: (data, real),
@@ -127,6 +128,7 @@ class LocalWork:
         limit=self._limit(key, jnp.asarray(steps, jnp.int32)),
         correct=correct,
       )
+      return _told(trained, jnp.asarray(steps, jnp.int32))
 
     return run
 
@@ -138,6 +140,12 @@ class LocalWork:
     late = jax.random.bernoulli(late_key, self.stragglers)
     part = jax.random.randint(share_key, (), 1, jnp.maximum(most, 1) + 1)
     return jnp.where(late, part, most)
+
+
+def _told(trained, most):
+  """The same, with the share of the work that was done."""
+  share = trained.num_steps / jnp.maximum(most, 1)
+  return trained._replace(share=share.astype(jnp.float32))
 
 
 def work(

@@ -11,7 +11,9 @@ Networks, all channel-last:
 - `logistic_regression`, `mlp`: any inputs [B, ...], flattened.
 - `lenet`, `monna_mnist_cnn`, `fedjax_emnist_cnn`: small gray images.
 - `monna_cifar_cnn`: with batch normalization and dropout.
-- `resnet18`: with group or batch normalization.
+- `resnet18`, `resnet34`: with group or batch normalization.
+- `ocfl_cnn`, `fedfix_cifar_cnn`: those of the papers on them.
+- `char_lstm`: characters [B, L] to the next, after the last or after every one.
 - `transformer_lm`: a causal language model on tokens [B, L], e.g. bytes, made
   of `causal_attention`.
 - `frl_lenet`, `conv8`: without biases.
@@ -60,10 +62,12 @@ from jaxdl.networks import features, functional
 from jaxdl.networks._as_network import as_network
 from jaxdl.networks._bias_free import conv8, frl_lenet
 from jaxdl.networks._convolutional import (
+  fedfix_cifar_cnn,
   fedjax_emnist_cnn,
   lenet,
   monna_cifar_cnn,
   monna_mnist_cnn,
+  ocfl_cnn,
 )
 from jaxdl.networks._dense import logistic_regression, mlp, residual_mlp
 from jaxdl.networks._embeddings import (
@@ -80,8 +84,9 @@ from jaxdl.networks._kernels import kernel_variances, with_kernel_init
 from jaxdl.networks._layers import Conv, Dense
 from jaxdl.networks._linen import BatchNorm, from_linen, max_pool
 from jaxdl.networks._nnx import from_nnx
+from jaxdl.networks._recurrent import char_lstm
 from jaxdl.networks._registry import NETWORKS, make_network
-from jaxdl.networks._resnet import resnet18
+from jaxdl.networks._resnet import resnet18, resnet34
 from jaxdl.networks._statistics import (
   has_statistics,
   recalibrate,
@@ -114,11 +119,13 @@ __all__ = [
   'NETWORKS',
   'as_network',
   'causal_attention',
+  'char_lstm',
   'classification',
   'conv8',
   'conv_embedding',
   'episodic',
   'features',
+  'fedfix_cifar_cnn',
   'fedjax_emnist_cnn',
   'from_linen',
   'from_nnx',
@@ -137,11 +144,13 @@ __all__ = [
   'monna_cifar_cnn',
   'monna_mnist_cnn',
   'num_kept',
+  'ocfl_cnn',
   'prototypical_logits',
   'recalibrate',
   'regression',
   'residual_mlp',
   'resnet18',
+  'resnet34',
   'split_statistics',
   'squared_distances',
   'statistics_surrogate',

@@ -134,6 +134,87 @@ def lenet(num_outputs: int = 10) -> Network:
   return _build(_LeNet(num_outputs), 'lenet', num_outputs, 12)
 
 
+class _Ocfl(nn.Module):
+  num_outputs: int
+  hidden_sizes: tuple[int, ...]
+  dropout: float
+
+  @nn.compact
+  def __call__(self, x, *, train=False):
+    for features in (16, 32, 32):
+      x = jax.nn.relu(Conv(features, 5, padding=2)(x, train=train))
+    x = _flat(x)
+    for features in self.hidden_sizes:
+      x = jax.nn.relu(Dense(features)(x))
+      x = nn.Dropout(self.dropout, deterministic=not train)(x)
+    return Dense(self.num_outputs)(x)
+
+
+def ocfl_cnn(
+  num_outputs: int = 10,
+  *,
+  dropout: float = 0.2,
+  hidden_sizes: tuple[int, ...] = (1000, 250, 100),
+) -> Network:
+  """Builds the network of one-shot clustering on MNIST and Fashion-MNIST.
+
+  Padded 5x5 convolutions with 16, 32 and 32 channels and relus, without any
+  pooling; dense 1000, 250 and 100, each with a relu and dropout; dense K.
+  Inputs [B, 28, 28, 1] give 25,404,240 parameters for ten classes, nearly all
+  of them in the first dense layer.
+
+  Args:
+    num_outputs: number of classes K.
+    dropout: probability of dropping an entry, in [0, 1).
+    hidden_sizes: of the dense layers; fewer for small runs.
+
+  Returns:
+    `Network`; inputs f[B, H, W, C]; outputs logits f[B, K]; needs a key in
+    training if `dropout > 0`.
+
+  Source: Zuziak et al. 2025 (https://arxiv.org/abs/2509.01587), experiments,
+  and their code.
+  """
+  checks.number(dropout, name='dropout', low=0.0, high=1.0, open_high=True)
+  for size in hidden_sizes:
+    checks.integer(size, name='hidden_sizes', low=1)
+  module = _Ocfl(num_outputs, tuple(hidden_sizes), dropout)
+  return _build(module, 'ocfl_cnn', num_outputs, 1)
+
+
+class _FedfixCifar(nn.Module):
+  num_outputs: int
+
+  @nn.compact
+  def __call__(self, x, *, train=False):
+    for features in (32, 64):
+      x = jax.nn.relu(Conv(features, 3)(x, train=train))
+      x = _linen.max_pool(x)
+    x = Conv(64, 3)(x, train=train)
+    x = jax.nn.relu(Dense(64)(_flat(x)))
+    return Dense(self.num_outputs)(x)
+
+
+def fedfix_cifar_cnn(num_outputs: int = 10) -> Network:
+  """Builds the network of the FedFix experiments on CIFAR-10.
+
+  Unpadded 3x3 convolutions with 32 and 64 channels, each followed by a relu and
+  2x2 max pooling, and one with 64 followed by neither; dense 64, relu, dense K.
+  Inputs [B, 32, 32, 3] give 122,570 parameters for ten classes.
+
+  Args:
+    num_outputs: number of classes K.
+
+  Returns:
+    `Network`; inputs f[B, H, W, C], H, W >= 18; outputs logits f[B, K].
+
+  Source: Fraboni et al. 2023 (https://arxiv.org/abs/2206.10189), experiments,
+  and their code.
+  """
+  module = _FedfixCifar(num_outputs)
+  return _build(module, 'fedfix_cifar_cnn', num_outputs, 18)
+
+
 class _FedjaxEmnist(nn.Module):
   num_outputs: int
   dropout: tuple[float, float]

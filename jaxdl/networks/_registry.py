@@ -2,13 +2,20 @@
 """Networks by name, with their options."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxdl.core import checks, registry
 from jaxdl.core.types import Network
-from jaxdl.networks import _bias_free, _convolutional, _dense, _resnet
+from jaxdl.networks import (
+  _bias_free,
+  _convolutional,
+  _dense,
+  _recurrent,
+  _resnet,
+)
 
 
 def _mlp(
@@ -32,7 +39,9 @@ def _mlp(
 NETWORKS = registry.Registry(
   'network',
   {
+    'char_lstm': _recurrent.char_lstm,
     'conv8': _bias_free.conv8,
+    'fedfix_cifar_cnn': _convolutional.fedfix_cifar_cnn,
     'fedjax_emnist_cnn': _convolutional.fedjax_emnist_cnn,
     'frl_lenet': _bias_free.frl_lenet,
     'lenet': _convolutional.lenet,
@@ -40,14 +49,20 @@ NETWORKS = registry.Registry(
     'mlp': _mlp,
     'monna_cifar_cnn': _convolutional.monna_cifar_cnn,
     'monna_mnist_cnn': _convolutional.monna_mnist_cnn,
+    'ocfl_cnn': _convolutional.ocfl_cnn,
     'resnet18': _resnet.resnet18,
+    'resnet34': _resnet.resnet34,
   },
   given=('num_outputs',),
 )
 
 
 def make_network(
-  spec: str, input_shape: Sequence[int], num_outputs: int
+  spec: str,
+  input_shape: Sequence[int],
+  num_outputs: int,
+  *,
+  dtype: Any = None,
 ) -> Network:
   """Builds a network by name and checks that it fits the data.
 
@@ -56,6 +71,7 @@ def make_network(
       'mlp((64, 64), activation=tanh)', 'resnet18(norm=batch)'.
     input_shape: shape of one example, without the batch axis.
     num_outputs: number of classes, or of regression targets.
+    dtype: of the inputs, integers for text; the default floating point if None.
 
   Returns:
     The network.
@@ -75,6 +91,7 @@ def make_network(
   shape = tuple(
     checks.integer(n, name='input_shape', low=1) for n in input_shape
   )
-  example = jax.ShapeDtypeStruct((1, *shape), jnp.result_type(float))
+  kind = jnp.result_type(float if dtype is None else dtype)
+  example = jax.ShapeDtypeStruct((1, *shape), kind)
   jax.eval_shape(lambda x: network.init(jax.random.key(0), x), example)
   return network

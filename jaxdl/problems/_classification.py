@@ -18,6 +18,8 @@ knob = config_lib.knob
 
 # So many clients have an example each in every data set that comes along.
 _FEW = 100
+# The partition of data sets that have clients.
+NATURAL = 'natural'
 # What may be said of the models of all clients besides their means.
 # Labels above the number of examples are taken for classes up to here.
 _MANY_CLASSES = 1000
@@ -244,7 +246,7 @@ def classification(
   Args:
     dataset: see `load`: a spec, a data set, or (inputs, labels).
     partition: a part of `data.PARTITIONERS`; `min_size` is 1 unless it says
-      otherwise.
+      otherwise. Or 'natural': the first N clients of data sets that have some.
     network: a part of `networks.NETWORKS`, or a network that gives logits.
     num_clients: N.
     batch_size: B, examples in a batch.
@@ -287,7 +289,11 @@ def classification(
       f'data_dir={data_dir!r} has no effect on data that are given: leave it '
       'out.'
     )
-  loaded = load(dataset, data_dir)
+  parts = None
+  if partition == NATURAL:
+    _, loaded, parts, _ = natural_clients(dataset, data_dir, num_clients)
+  else:
+    loaded = load(dataset, data_dir)
   found, tests = len(loaded.train_labels), len(loaded.test_labels)
   if checks.integer(num_clients, name='num_clients', low=1) > found:
     raise ValueError(
@@ -295,7 +301,10 @@ def classification(
       f'({tests} more are kept for tests).'
     )
   arrays = {'inputs': loaded.train_inputs, 'labels': loaded.train_labels}
-  dealt = deal(arrays, loaded.train_labels, partition, num_clients, seeds)
+  if parts is None:
+    dealt = deal(arrays, loaded.train_labels, partition, num_clients, seeds)
+  else:
+    dealt = stacked(arrays, [parts] * len(seeds))
   task, made = make_task(loaded, network, l2=l2, smoothing=label_smoothing)
   test = test_batches(loaded, eval_batch_size)
 
@@ -346,7 +355,9 @@ def for_network(
   inputs = problem.test['inputs']
   shape = inputs.shape[2:]
   if isinstance(network, str):
-    network = networks.make_network(network, shape, problem.num_classes)
+    network = networks.make_network(
+      network, shape, problem.num_classes, dtype=inputs.dtype
+    )
   network = networks.as_network(network)
   task = networks.classification(
     network,
@@ -384,15 +395,73 @@ def deal(
     )
     for seed in seeds
   ]
-  size = max(len(part) for seed in parts for part in seed)
-  stacked = [data_lib.stack_clients(dict(arrays), p, size) for p in parts]
+  return stacked(arrays, parts)
+
+
+def stacked(
+  arrays: Mapping[str, np.ndarray], parts: Sequence[Sequence[np.ndarray]]
+) -> tuple[dict[str, chex.Array], chex.Array]:
+  """Examples of clients, padded to one size.
+
+  Args:
+    arrays: leaves [n, ...].
+    parts: indices of each client, for S seeds.
+
+  Returns:
+    Leaves [S, N, E, ...], E >= 1, and bool[S, N, E], which are real.
+  """
+  size = max([1, *(len(part) for seed in parts for part in seed)])
+  rows = [data_lib.stack_clients(dict(arrays), p, size) for p in parts]
   return (
     {
-      name: jnp.asarray(np.stack([s[0][name] for s in stacked]))
-      for name in arrays
+      name: jnp.asarray(np.stack([r[0][name] for r in rows])) for name in arrays
     },
-    jnp.asarray(np.stack([s[1] for s in stacked])),
+    jnp.asarray(np.stack([r[1] for r in rows])),
   )
+
+
+def natural_clients(
+  dataset: Any, data_dir: str | None, num_clients: int
+) -> tuple[
+  data_lib.FederatedDataset,
+  data_lib.Dataset,
+  list[np.ndarray],
+  list[np.ndarray],
+]:
+  """The first clients of a data set that has some.
+
+  Args:
+    dataset: a part of `data.DATASETS`, or a `data.FederatedDataset`.
+    data_dir: folder of the files.
+    num_clients: N.
+
+  Returns:
+    The data set, the pooled one, and which examples of it are whose, to learn
+    from N clients and to test on all there are.
+
+  Raises:
+    ValueError: if there are no clients, fewer, or one without examples.
+  """
+  whole = dataset
+  if isinstance(dataset, str):
+    whole = data_lib.load_dataset(dataset, data_dir)
+  if not isinstance(whole, data_lib.FederatedDataset):
+    name = dataset if isinstance(dataset, str) else checks.described(dataset)
+    raise ValueError(
+      f'partition=natural needs a data set with natural clients; {name} has '
+      'none: choose another partition.'
+    )
+  pooled, parts, tests = data_lib.pool_clients(whole)
+  if num_clients > len(parts):
+    raise ValueError(
+      f'num_clients={num_clients} exceeds the {len(parts)} natural clients of '
+      f'{whole.name}.'
+    )
+  parts = parts[:num_clients]
+  empty = [k for k, part in enumerate(parts) if not len(part)]
+  if empty:
+    raise ValueError(f'client {empty[0]} has 0 examples.')
+  return whole, pooled, parts, tests
 
 
 def make_task(
@@ -411,15 +480,29 @@ def make_task(
     smoothing: share of each label spread over all classes.
 
   Returns:
-    The task and the network.
+    The task and the network; of labels [n, L] that of every next character.
 
   Raises:
     ValueError: if they do not fit.
   """
   shape = loaded.train_inputs.shape[1:]
   if isinstance(network, str):
-    network = networks.make_network(network, shape, loaded.num_classes)
+    network = networks.make_network(
+      network, shape, loaded.num_classes, dtype=loaded.train_inputs.dtype
+    )
   network = networks.as_network(network)
+  if loaded.train_labels.ndim == 2:  # Every next character.
+    if l2 or smoothing:
+      raise ValueError(
+        f'l2={l2} and label_smoothing={smoothing} have no effect on '
+        f'{loaded.name}, whose every next character is learned: leave them out.'
+      )
+    task = networks.language_modeling(
+      network,
+      jax.ShapeDtypeStruct((1, *shape), loaded.train_inputs.dtype),
+      num_tokens=loaded.num_classes,
+    )
+    return task, network
   task = networks.classification(
     network,
     jax.ShapeDtypeStruct((1, *shape), loaded.train_inputs.dtype),

@@ -16,7 +16,7 @@ from jaxdl.problems import _classification
 
 knob = config_lib.knob
 
-NATURAL = 'natural'
+NATURAL = _classification.NATURAL
 # Samplers whose cohorts have as many clients in every round.
 STRATIFIED = ('full', 'uniform', 'weighted', 'cyclic')
 
@@ -128,9 +128,9 @@ def clients(
   n = len(parts[0])
   task, made = _classification.make_task(loaded, network, l2=l2)
   arrays = {'inputs': loaded.train_inputs, 'labels': loaded.train_labels}
-  train, mask = _stacked(arrays, parts)
+  train, mask = _classification.stacked(arrays, parts)
   tests = arrays if held[1] is None else held[1]
-  own_test, own_mask = _stacked(tests, held[0])
+  own_test, own_mask = _classification.stacked(tests, held[0])
   counts = jnp.sum(mask, axis=2, dtype=jnp.int32)
   rows, draw = _drawing(sampling, counts, num_byzantine)
   pooled = _classification.test_batches(loaded, eval_batch_size)
@@ -210,24 +210,9 @@ def _dealt(dataset, data_dir, partition, n, local_test, seeds):
       _split(p, s, local_test) for p, s in zip(dealt, seeds, strict=True)
     ]
     return loaded, [a for a, _ in split], ([b for _, b in split], None)
-  whole = dataset
-  if isinstance(dataset, str):
-    whole = data_lib.load_dataset(dataset, data_dir)
-  if not isinstance(whole, data_lib.FederatedDataset):
-    raise ValueError(
-      f'partition=natural needs a data set with natural clients; {dataset} has '
-      'none: choose another partition.'
-    )
-  loaded, parts, tests = data_lib.pool_clients(whole)
-  if n > len(parts):
-    raise ValueError(
-      f'num_clients={n} exceeds the {len(parts)} natural clients of '
-      f'{whole.name}.'
-    )
-  parts = parts[:n]
-  empty = [k for k, part in enumerate(parts) if not len(part)]
-  if empty:
-    raise ValueError(f'client {empty[0]} has 0 examples.')
+  whole, loaded, parts, tests = _classification.natural_clients(
+    dataset, data_dir, n
+  )
   if whole.test.client_ids == whole.train.client_ids:
     arrays = {'inputs': loaded.test_inputs, 'labels': loaded.test_labels}
     return loaded, [parts] * len(seeds), ([tests[:n]] * len(seeds), arrays)
@@ -245,17 +230,6 @@ def _split(parts, seed, share):
     train.append(np.sort(order[held:]))
     test.append(np.sort(order[:held]))
   return train, test
-
-
-def _stacked(arrays, parts):
-  """Leaves [S, N, E, ...] and bool[S, N, E] of parts per seed and client."""
-  size = max([1, *(len(part) for seed in parts for part in seed)])
-  stacked = [data_lib.stack_clients(dict(arrays), p, size) for p in parts]
-  leaves = {
-    name: jnp.asarray(np.stack([s[0][name] for s in stacked]))
-    for name in arrays
-  }
-  return leaves, jnp.asarray(np.stack([s[1] for s in stacked]))
 
 
 def _drawing(sampling, counts, num_byzantine):

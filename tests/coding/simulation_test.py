@@ -288,11 +288,19 @@ class DelaysTest(parameterized.TestCase):
         coding.make_delays(spec, n, 5, seed=0)
 
   @parameterized.parameters(
-    '1,2\n3', 'a,b', '', '1,0', '1,-2', '1,inf', '1,nan'
+    ('1,2\n3', 'line 2 has 1 numbers, line 1 has 2'),
+    ('1,2\n\n3,4,5', 'line 3 has 3 numbers, line 1 has 2'),
+    ('1,,2\n3,4,5', "line 1: '' is no number"),
+    ('1,2\n\n3,a', "line 3: 'a' is no number"),
+    ('', 'it holds no numbers'),
+    ('1,2\n1,0', 'got 0.0 for worker 1 in round 1'),
+    ('1,-2', 'got -2.0 for worker 0 in round 1'),
+    ('1,inf', 'got inf for worker 0 in round 1'),
+    ('nan,1', 'got nan for worker 0 in round 0'),
   )
-  def test_broken_files_are_named(self, text):
+  def test_broken_files_are_named(self, text, message):
     path = self.file('broken.csv', text)
-    with self.assertRaisesRegex(ValueError, 'broken.csv: '):
+    with self.assertRaisesRegex(ValueError, f'broken.csv: .*{message}'):
       coding.load_delays(path)
 
   @parameterized.parameters(

@@ -19,7 +19,9 @@ BASIS = operators.pod_basis(
 
 # Spec by name: small, and as many options as matter.
 NETWORKS = {
+  'char_lstm': 'char_lstm(width=3, num_tokens=9)',
   'conv8': 'conv8(width=2)',
+  'fedfix_cifar_cnn': 'fedfix_cifar_cnn',
   'fedjax_emnist_cnn': 'fedjax_emnist_cnn',
   'frl_lenet': 'frl_lenet(width=2)',
   'lenet': 'lenet',
@@ -27,8 +29,14 @@ NETWORKS = {
   'mlp': 'mlp((4, 3), activation=tanh)',
   'monna_cifar_cnn': 'monna_cifar_cnn(dropout=0.0)',
   'monna_mnist_cnn': 'monna_mnist_cnn',
+  'ocfl_cnn': 'ocfl_cnn(dropout=0.0, hidden_sizes=(4, 3))',
   'resnet18': 'resnet18(width=4, norm=batch)',
+  'resnet34': 'resnet34(width=4, blocks=(1,))',
 }
+# Those that read characters, whose dtype says nothing of the parameters'.
+ON_TEXT = ('char_lstm',)
+# Larger images than others.
+LARGE = {'fedfix_cifar_cnn': (18, 18, 1)}
 MODELS = {
   'cnn': 'cnn(channels=3, num_layers=2)',
   'deeponet': 'deeponet((4, 3), (4, 3), activation=tanh)',
@@ -56,9 +64,13 @@ def case(kind, name, dtype='float32', rows=2):
   """A network, its inputs of some rows, and what selects the first row."""
   rng = np.random.default_rng(1)
   draw = lambda *shape: jnp.asarray(rng.normal(size=shape), dtype)
+  if name in ON_TEXT:
+    net = networks.make_network(NETWORKS[name], (5,), 3, dtype='int32')
+    return net, (jnp.asarray(rng.integers(0, 5, size=(rows, 5)), 'int32'),), {}
   if kind == 'network':
-    net = networks.make_network(NETWORKS[name], IMAGES, 3)
-    return net, (draw(rows, *IMAGES),), {}
+    shape = LARGE.get(name, IMAGES)
+    net = networks.make_network(NETWORKS[name], shape, 3)
+    return net, (draw(rows, *shape),), {}
   net = operators.make_model(MODELS[name], basis=BASIS, method='auto')
   if operators.model_facts(MODELS[name]).points:
     inputs = (draw(rows, SENSORS), draw(POINTS, 2))
@@ -112,6 +124,8 @@ class NetworkContractTest(parameterized.TestCase):
       params = jax.eval_shape(net.init, KEY, *inputs)
       apply = lambda p, *x: net.apply(p, *x, **options)
       out = jax.eval_shape(apply, params, *inputs)
+      if kind_name[1] in ON_TEXT:
+        dtype = jnp.result_type(float)
       statistics = ('statistics',)
       for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         if not any(getattr(k, 'key', None) in statistics for k in path):
@@ -134,6 +148,31 @@ class NetworkContractTest(parameterized.TestCase):
     ('network', 'monna_mnist_cnn', (28, 28, 1), 431_080),
     ('network', 'monna_cifar_cnn', (32, 32, 3), 1_310_922 + 768),
     ('network', 'resnet18', (32, 32, 3), 11_173_962),
+    ('network', 'resnet34', (32, 32, 3), 21_282_122),
+    (
+      'network',
+      'ocfl_cnn',
+      (28, 28, 1),
+      # Convolutions; dense layers of 28 · 28 · 32 inputs.
+      (25 + 1) * 16
+      + (25 * 16 + 1) * 32
+      + (25 * 32 + 1) * 32
+      + (28 * 28 * 32 + 1) * 1000
+      + 1001 * 250
+      + 251 * 100
+      + 101 * 10,
+    ),
+    (
+      'network',
+      'fedfix_cifar_cnn',
+      (32, 32, 3),
+      # 32, 30, 15, 13, 6, 4 pixels.
+      (27 + 1) * 32
+      + (9 * 32 + 1) * 64
+      + (9 * 64 + 1) * 64
+      + (4 * 4 * 64 + 1) * 64
+      + 65 * 10,
+    ),
     ('model', 'cnn', (8, 8, 1), 21_289),
     ('model', 'unet', (32, 32, 1), 2_357_441),
     ('model', 'fno((16,), channels=64)', (64, 1), 549_569),

@@ -81,6 +81,11 @@ class LeafTest(FileCase):
     self.assertEqual(got.test.labels[0].tolist(), [5])
     self.assertEqual(got.num_classes, 6)
     self.assertEqual(got.train.inputs[0].dtype, np.int32)
+    named = data.load_leaf(self.dir, vocabulary='shakespeare')
+    self.assertEqual(named.num_classes, 80)
+    # 11 signs, ten digits, four and 26 and two more come first.
+    first = named.train.inputs[0].tolist()
+    self.assertEqual(first, [[53, 54, 55], [54, 55, 56]])
     got = data.load_leaf(self.dir, vocabulary='fedcba')
     self.assertEqual(got.train.inputs[0].tolist(), [[5, 4, 3], [4, 3, 2]])
     with self.assertRaisesRegex(ValueError, "of the vocabulary, got 'd'"):
@@ -184,6 +189,61 @@ class TffTest(FileCase):
     np.testing.assert_allclose(got.test.inputs[0] * 255, image, atol=1e-4)
     self.assertEqual(got.train.labels[0].tolist(), [99])
 
+  @parameterized.parameters(None, 'gzip')
+  def test_shakespeare_is_cut_into_sequences(self, compression):
+    snippets = [b'to be', b'd' * 85, '\u00e9'.encode()]
+    for name, file_name in (
+      ('train', 'fed_shakespeare_train.h5'),
+      ('test', 'shakespeare_test.h5'),
+    ):
+      with h5py.File(self.dir / file_name, 'w') as file:
+        file.create_dataset(
+          'examples/HAMLET/snippets',
+          data=snippets if name == 'train' else snippets[:1],
+          dtype=h5py.string_dtype(),
+          compression=compression,
+        )
+    got = data.load_tff(self.dir, kind='shakespeare')
+    self.assertEqual(got.num_classes, 90)
+    x, y = got.train.inputs[0], got.train.labels[0]
+    self.assertEqual((x.shape, y.shape), ((4, 80), (4, 80)))
+    order = 'dhlptx@DHLPTX $(,048cgkoswCGKOSW'
+    place = lambda c: 1 + order.index(c)
+    # b and e are further on, after 41 and 64 others.
+    first = [place('t'), place('o'), place(' '), 42, 65]
+    self.assertEqual(x[0, :6].tolist(), [88, *first])
+    self.assertEqual(y[0, :6].tolist(), [*first, 89])
+    self.assertEqual((x[0, 6:].max(), y[0, 6:].max()), (0, -1))
+    self.assertEqual(x[1].tolist(), [88, *[1] * 79])
+    self.assertEqual(y[1].tolist(), [1] * 80)
+    self.assertEqual(x[2, :7].tolist(), [1] * 6 + [0])
+    self.assertEqual(y[2, :7].tolist(), [1] * 5 + [89, -1])
+    self.assertEqual(y[3, :4].tolist(), [87, 87, 89, -1])
+    np.testing.assert_array_equal(got.test.inputs[0], x[:1])
+
+  def test_shakespeare_says_what_is_wrong(self):
+    path = self.dir / 'shakespeare_train.h5'
+    for value, message in (
+      (np.zeros(3), "client 'x': expected a list of texts at 'snippets'"),
+      ([[b'a']], 'expected a list of texts'),
+    ):
+      for split in ('train', 'test'):
+        with h5py.File(self.dir / f'shakespeare_{split}.h5', 'w') as file:
+          file['examples/x/snippets'] = value
+      with self.assertRaisesRegex(ValueError, message):
+        data.load_tff(self.dir, kind='shakespeare')
+    # Ten thousand times the same long text.
+    with h5py.File(path, 'w') as file:
+      made = file.create_dataset(
+        'examples/x/snippets',
+        shape=(10_000,),
+        dtype=h5py.string_dtype(),
+        fillvalue=b'a' * 30_000,
+      )
+      del made
+    with self.assertRaisesRegex(ValueError, 'a text of snippets takes 30001'):
+      data.load_tff(self.dir, kind='shakespeare', max_bytes=1_000_000)
+
   def test_errors_name_file_and_client(self):
     clients = emnist_clients()
     self.write('emnist', 'train', clients)
@@ -275,6 +335,27 @@ class FedjaxTest(FileCase):
     )
     few = data.load_fedjax(self.dir, max_clients=1)
     self.assertEqual(few.train.client_ids, ('f0003_00',))
+
+  def test_shakespeare(self):
+    def row(texts, count=2, shape=None):
+      body = msgpack.packb((shape or (len(texts),), texts), use_bin_type=True)
+      content = msgpack.packb({'snippets': msgpack.ExtType(4, body)})
+      return [(b'HAMLET', zlib.compress(content), count)]
+
+    texts = [b'to be', b'd' * 85]
+    for split, rows in (('train', row(texts)), ('test', row(texts))):
+      self.write(split, rows).rename(self.dir / f'shakespeare_{split}.sqlite')
+    got = data.load_fedjax(self.dir, kind='shakespeare')
+    self.assertEqual(got.train.inputs[0].shape, (3, 80))
+    self.assertEqual(got.train.labels[0][2, :7].tolist(), [1] * 5 + [89, -1])
+    for bad, message in (
+      (row(texts, 3), '3 examples as in num_examples, got 2'),
+      (row(texts, shape=(3,)), 'texts that are no list'),
+      (row([1, 2]), 'texts that are no list'),
+    ):
+      self.write('test', bad).rename(self.dir / 'shakespeare_test.sqlite')
+      with self.assertRaisesRegex(ValueError, message):
+        data.load_fedjax(self.dir, kind='shakespeare')
 
   def test_errors_name_file_and_client(self):
     self.write('train', self.rows())

@@ -678,10 +678,19 @@ class BadInputTest(parameterized.TestCase):
       np.testing.assert_allclose(matrix, [[0, 0.02], [0.04, 0]])
       world = sampling.make_world(3, np.random.default_rng(0), latency_s=matrix)
       self.assertEqual(world.latency_s[2, 1], 0.02)  # Sites 0 and 1.
-      for text in ('1, 2\n', '0, -1\n1, 0\n', 'a b\n'):
+      for text, message in (
+        ('1, 2\n', 'expected a square matrix'),
+        ('0, -1\n1, 0\n', 'the delay from 0 to 1 is -1.0; must be finite'),
+        ('a b\n', "line 1: 'a' is no number"),
+        ('0, 1\n\n1\n', 'line 3 has 1 numbers, line 1 has 2'),
+      ):
         path.write_text(text)
-        with self.assertRaisesRegex(ValueError, 'pings.csv'):
+        with self.assertRaisesRegex(ValueError, f'pings.csv: .*{message}'):
           sampling.load_latency(path)
+      npy = path.with_suffix('.npy')
+      np.save(npy, np.zeros((2, 2), complex))
+      with self.assertRaisesRegex(ValueError, 'must hold real numbers; got'):
+        sampling.load_latency(npy)
 
   def test_drawn_latency_has_the_mean(self):
     world = sampling.make_world(

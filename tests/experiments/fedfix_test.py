@@ -2,9 +2,11 @@
 """The FedFix binary."""
 
 import pathlib
+import sys
 import tempfile
 
 import numpy as np
+import processes
 from absl.testing import absltest, parameterized
 
 from experiments import fedfix
@@ -123,6 +125,26 @@ class FedFixTest(parameterized.TestCase):
     got = asynchronous.tail(rows, 'a', 'x', share=0.4)
     np.testing.assert_array_equal(got, [[3, 4], [13, 14]])
     self.assertEqual(asynchronous.tail(rows, 'b', 'x').size, 0)
+
+
+class KillTest(absltest.TestCase):
+  def test_killed_and_resumed_writes_the_same_rows(self):
+    flags = [
+      *('--task=parabolas', '--num_clients=4', '--horizon=300'),
+      '--schemes=fedfix(0.5),fedbuff(2, restart=immediate),async',
+      *('--num_rounds=3000', '--eval_every=100', '--outputs='),
+      '--checkpoint_seconds=0.1',
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+      killed, whole = processes.rows_after_a_kill(
+        lambda workdir: [
+          *(sys.executable, '-m', 'experiments.fedfix', *flags),
+          f'--workdir={workdir}',
+        ],
+        folder,
+      )
+    self.assertEqual(killed, whole)
+    self.assertGreater(whole.count(b'\n'), 3 * 31)
 
 
 if __name__ == '__main__':

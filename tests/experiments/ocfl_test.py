@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The binary of one-shot clustering."""
 
+from unittest import mock
+
+import jax
 import numpy as np
 from absl.testing import absltest, parameterized
 
@@ -53,6 +56,32 @@ class OcflTest(parameterized.TestCase):
     _, cells = ocfl.table(config, rows)
     self.assertEqual([c[0] for c in cells], list(config.algorithms))
     self.assertEqual((cells[0][1], cells[1][1:3]), ('3', ('1', '-')))
+
+  def test_eight_devices_find_the_same_clusters(self):
+    config = ocfl.Config(
+      **SMALL
+      | {
+        'seeds': (4,),
+        'algorithms': SMALL['algorithms'][:1],
+        'network': 'logistic_regression',
+        'num_rounds': 4,
+      }
+    )
+    want = ocfl.run(config).rows
+    with mock.patch.object(jax, 'device_count', return_value=8):
+      mesh = config.clients().mesh
+      got = ocfl.run(config).rows
+    self.assertEqual(mesh.size, 8)
+    self.assertEqual(len(got), len(want))
+    for mine, yours in zip(got, want, strict=True):
+      self.assertEqual(mine.keys(), yours.keys())
+      for name, value in yours.items():
+        if isinstance(value, float):
+          np.testing.assert_allclose(
+            mine[name], value, rtol=1e-4, atol=1e-6, err_msg=name
+          )
+        else:
+          self.assertEqual(mine[name], value)
 
   @parameterized.parameters(
     (

@@ -3,15 +3,11 @@
 
 import dataclasses
 import functools
-import json
 import os
 import pathlib
-import random
-import signal
 import subprocess
 import sys
 import tempfile
-import time
 
 import jax
 import numpy as np
@@ -184,34 +180,12 @@ class KillTest(absltest.TestCase):
       *('--eval_every=100', '--checkpoint_seconds=0.1', '--outputs='),
     ]
     with tempfile.TemporaryDirectory() as folder:
-      work, whole = (pathlib.Path(folder) / n for n in ('killed', 'whole'))
-
-      def start(workdir):
-        return subprocess.Popen(
-          _command(workdir, *flags),
-          cwd=ROOT,
-          env=processes.environment(quick=True),
-          stdout=subprocess.DEVNULL,
-          stderr=subprocess.DEVNULL,
-        )
-
-      process = start(work)
-      metrics = work / 'metrics.jsonl'
-      # Once there is something to go on from.
-      while process.poll() is None:
-        if any(p.name.isdigit() for p in work.glob('checkpoints/*')):
-          time.sleep(random.Random(0).uniform(0, 0.1))
-          process.send_signal(signal.SIGKILL)
-          break
-        time.sleep(0.02)
-      self.assertEqual(process.wait(), -signal.SIGKILL)
-      self.assertEqual(start(work).wait(), 0)
-      self.assertEqual(start(whole).wait(), 0)
-      self.assertEqual(
-        metrics.read_bytes(), (whole / 'metrics.jsonl').read_bytes()
+      killed, whole = processes.rows_after_a_kill(
+        lambda workdir: _command(workdir, *flags), folder
       )
-      saved = json.loads((whole / 'config.json').read_text())
-      self.assertIn('median', str(saved))
+      self.assertEqual(killed, whole)
+      saved = (pathlib.Path(folder) / 'whole' / 'config.json').read_text()
+      self.assertIn('median', saved)
 
 
 if __name__ == '__main__':

@@ -121,6 +121,23 @@ class TimesTest(parameterized.TestCase):
     ('compute_time\n', 'has no client'),
     ('compute_time\n1\nfast\n', 'line 3: compute_time must be a number; got'),
     ('compute_time\n1\n0\n', 'compute time of client 1 is 0.0; must be > 0'),
+    ('compute_time\n\n1\n\nfast\n', 'line 5: compute_time must be a number'),
+    ('compute_time\n1\n2,3\n', 'line 3 has 2 fields, the header has 1'),
+    ('compute_time,leave\n1,\n2\n', 'line 3 has 1 fields, the header has 2'),
+    (
+      'compute_time,compute_time\n1,2\n1,2\n',
+      'the column compute_time is there 2 times',
+    ),
+    (
+      'client,compute_time,communication_time\n1,9,-0.5\n0,1,0\n',
+      'communication_time of client 1 is -0.5; must be at least 0 and finite',
+    ),
+    (
+      'compute_time,communication_time\n1,0\n-1,3\n',
+      'compute time of client 1 is -1.0; must be > 0',
+    ),
+    ('compute_time,communication_time\n1,0\n1,nan\n', 'communication_time of'),
+    ('"compute_time\n1\n', 'no CSV can be read: '),
     ('client,compute_time\n0,1\n0,1\n', 'client must number the 2 clients'),
     ('compute_time\n1\n', 'has 1 clients but num_clients=2'),
     ('compute_time,drop_rate\n1,0\n1,1\n', 'drop_rate of client 1 is 1.0'),
@@ -137,6 +154,59 @@ class TimesTest(parameterized.TestCase):
   def test_says_which_file_is_missing(self):
     with self.assertRaisesRegex(ValueError, 'nowhere.csv: .*No such file'):
       lib.make_times('trace("nowhere.csv")', 2)
+
+
+class LostClientsTest(parameterized.TestCase):
+  @parameterized.parameters(
+    ('async', (2,)),
+    ('async(weights=identical)', (2,)),
+    ('fedfix(0.5)', (2,)),
+    ('fedasync', (2,)),
+    ('fedbuff(2, weights=identical)', (2,)),
+  )
+  def test_who_never_takes_part_is_told(self, spec, missing):
+    with self.assertLogs('absl', 'WARNING') as told:
+      schedule = _make(spec, [1.0, 0.5, 50.0], 9.0)
+    self.assertEqual(schedule.missing, missing)
+    self.assertEqual(schedule.gone, ())
+    self.assertLen(told.output, 1)
+    self.assertIn(
+      f'{spec}: what is minimized leaves out client 2, never there within '
+      'horizon 9.', told.output[0],
+    )  # fmt: skip
+
+  def test_who_leaves_for_good_is_told(self):
+    timing = lib.timing(
+      np.ones(4), leave=[np.inf, 2.5, 0.5, 3.5], rejoin=[np.inf] * 3 + [4.0]
+    )
+    with self.assertLogs('absl', 'WARNING') as told:
+      schedule = _make('fedfix(1.0, weights=identical)', timing, 9.0)
+    self.assertEqual((schedule.missing, schedule.gone), ((2,), (1, 2)))
+    self.assertLen(told.output, 2)
+    self.assertIn('leaves out client 1 once gone for good', told.output[1])
+    rows = [
+      {'split': 'test', 'variant': 'a', 'seed': 0, 'step': t, 'x': 1.0}
+      for t in range(5)
+    ]
+    columns, cells = lib.scheme_table(rows, {'a': schedule}, 'x')
+    self.assertEqual(columns[-1], 'clients lost')
+    self.assertEqual(cells[0][-1], '1, 2')
+
+  def test_nothing_is_told_where_all_come(self):
+    with self.assertNoLogs('absl', 'WARNING'):
+      schedule = _make('async', horizon=9.0)
+    self.assertEqual(schedule.remarks, ())
+
+  def test_what_talking_takes_is_kept(self):
+    folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
+    (folder / 'a.csv').write_text(
+      'client,compute_time,communication_time\n1,2,0.5\n0,1,0\n'
+    )
+    made = lib.load_times(folder / 'a.csv')
+    self.assertEqual(made.communication.tolist(), [0.0, 0.5])
+    self.assertEqual(made.times.tolist(), [[1.0], [2.5]])
+    with self.assertRaisesRegex(ValueError, 'communication of client 1 is 2.0'):
+      lib.timing([1.0, 1.5], communication=[1.0, 2.0])
 
 
 class ScheduleTest(parameterized.TestCase):
@@ -347,6 +417,7 @@ class ScheduleTest(parameterized.TestCase):
   @parameterized.parameters(
     ('fedfix(0)', TAU, 10.0, r'fedfix needs delta_t > 0, got 0'),
     ('fedfix(-0.2)', TAU, 10.0, r'fedfix needs delta_t > 0, got -0.2'),
+    ('fedfix(nan)', TAU, 10.0, r'fedfix needs delta_t > 0, got nan'),
     ('fedfix', TAU, 10.0, "needs the option 'delta_t'"),
     ('fedbuff', TAU, 10.0, "needs the option 'buffer_size'"),
     ('fedbuff(0)', TAU, 10.0, 'buffer_size from 1 to num_clients = 10; got 0'),

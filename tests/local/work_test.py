@@ -99,7 +99,8 @@ class SamplersTest(parameterized.TestCase):
     folder = self.enterContext(tempfile.TemporaryDirectory())
     path = pathlib.Path(folder) / 'trace.txt'
     path.write_text('1,1,0,0\n0 0 0 1\n')
-    for source in (trace, str(path)):
+    np.save(path.with_suffix('.npy'), trace.astype(bool))
+    for source in (trace, str(path), path.with_suffix('.npy')):
       for t in range(4):
         sample = local.sample_available(
           jax.random.key(0), t, jnp.ones(4), 3, trace=source
@@ -119,6 +120,13 @@ class SamplersTest(parameterized.TestCase):
       run(np.full((1, 4), 2))
     with self.assertRaisesRegex(ValueError, "trace='nowhere' cannot be read"):
       run('nowhere')
+    with self.assertRaisesRegex(ValueError, 'got 2 for client 3 in round 1'):
+      run(np.array([[0, 1, 0, 1], [0, 0, 0, 2]]))
+    folder = self.enterContext(tempfile.TemporaryDirectory())
+    path = pathlib.Path(folder) / 'trace.csv'
+    path.write_text('1,1,0,0\n\n0,,0,0,1\n')
+    with self.assertRaisesRegex(ValueError, "trace.csv.*line 3: '' is no numb"):
+      run(path)
 
 
 if __name__ == '__main__':

@@ -91,6 +91,23 @@ def _ref_fedjax(p, x):
   return _dense(_relu(_dense(_pool(x), p['Dense_0'])), p['Dense_1'])
 
 
+def _ref_ocfl(p, x):
+  p = p['params']
+  for i in range(3):
+    x = _relu(_conv(x, p[f'Conv_{i}'], pad=2))
+  for i in range(2):
+    x = _relu(_dense(x, p[f'Dense_{i}']))
+  return _dense(x, p['Dense_2'])
+
+
+def _ref_fedfix(p, x):
+  p = p['params']
+  for i in range(2):
+    x = _pool(_relu(_conv(x, p[f'Conv_{i}'])))
+  x = _conv(x, p['Conv_2'])
+  return _dense(_relu(_dense(x, p['Dense_0'])), p['Dense_1'])
+
+
 def _ref_monna_cifar(p, x, mask=None):
   p, s = p['params'], p['statistics']
   for i in range(4):
@@ -102,7 +119,7 @@ def _ref_monna_cifar(p, x, mask=None):
   return _dense(_relu(_dense(x, p['Dense_0'])), p['Dense_1'])
 
 
-def _ref_resnet(p, x, *, width, num_groups, mask=None):
+def _ref_resnet(p, x, *, width, num_groups, mask=None, blocks=(2,) * 4):
   running, p = p.get('statistics'), p['params']
   count = iter(range(100))
 
@@ -116,8 +133,8 @@ def _ref_resnet(p, x, *, width, num_groups, mask=None):
     return _batch_norm(x, norm['BatchNorm_0'], own, mask)
 
   x = _relu(unit(x, 1))
-  for stage in range(4):
-    for block in range(2):
+  for stage, count_of in enumerate(blocks):
+    for block in range(count_of):
       stride = 2 if stage and not block else 1
       y = unit(_relu(unit(x, 1, stride)), 1)
       if y.shape != x.shape:
@@ -139,6 +156,17 @@ CASES = {
     networks.monna_cifar_cnn(3, dropout=0.0),
     (5, 4, 2),
     _ref_monna_cifar,
+  ),
+  'ocfl_cnn': (
+    networks.ocfl_cnn(3, hidden_sizes=(4, 3)),
+    (4, 3, 2),
+    _ref_ocfl,
+  ),
+  'fedfix_cifar_cnn': (networks.fedfix_cifar_cnn(3), (18, 19, 2), _ref_fedfix),
+  'resnet34': (
+    networks.resnet34(3, width=4, num_groups=2, blocks=(1, 3)),
+    (6, 5, 3),
+    functools.partial(_ref_resnet, width=4, num_groups=2, blocks=(1, 3)),
   ),
   'resnet18_group': (
     _resnet(norm='group'),

@@ -8,6 +8,7 @@ trust the sizes that a file declares, so chunks are checked before it sees them.
 
 import contextlib
 import math
+import os
 import zlib
 from collections.abc import Generator
 from typing import Any
@@ -129,6 +130,56 @@ def array(group: Any, name: str, path: Any) -> Any:
       f'a data set of numbers at {label!r}',
       f'dtype {_limits.short(got)}' if got is not None else 'something else',
     )
+  _check_place(data, label, path)
+  return data
+
+
+def texts(
+  group: Any, name: str, path: Any, budget: _limits.Budget
+) -> list[bytes]:
+  """Reads a list of texts.
+
+  Args:
+    group: a group.
+    name: a name that it has.
+    path: the file (may name a client too), for messages.
+    budget: charged with the texts.
+
+  Returns:
+    The texts, as bytes.
+
+  Raises:
+    FileError: if it is something else, lies in another file, is over the budget
+      or claims more texts than the file has bytes.
+  """
+  import h5py  # pyrefly: ignore
+
+  data = member(group, name, path)
+  label = _limits.short(name)
+  plain = isinstance(data, h5py.Dataset) and data.shape is not None
+  if not plain or h5py.check_string_dtype(data.dtype) is None or data.ndim != 1:
+    raise _reading.problem(
+      path, f'a list of texts at {label!r}', 'something else'
+    )
+  _check_place(data, label, path)
+  (count,) = data.shape
+  if count > os.path.getsize(budget.path):
+    raise _reading.problem(
+      path, f'as many texts at {label!r} as fit the file', str(count)
+    )
+  if data.chunks is not None and count:
+    _check_chunks(data, label, budget)
+  out = []
+  # One by one: many may refer to the same long text.
+  for i in range(count):
+    text = data[i]
+    budget.take(len(text) + 1, f'a text of {label}')
+    out.append(bytes(text))
+  return out
+
+
+def _check_place(data, label, path):
+  """Raises unless the bytes are in the file and plainly packed."""
   properties = data.id.get_create_plist()
   if data.is_virtual or properties.get_external_count():
     raise _reading.problem(
@@ -141,7 +192,6 @@ def array(group: Any, name: str, path: Any) -> Any:
         f'{label!r} plain or compressed with gzip or lzf',
         f'filter {filter_id}',
       )
-  return data
 
 
 def _filters(properties) -> list[int]:

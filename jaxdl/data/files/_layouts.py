@@ -10,6 +10,15 @@ from jaxdl.core import checks
 from jaxdl.data import _dataset
 from jaxdl.data.files import _limits, _reading
 
+# Characters of the federated Shakespeare, in the order of their numbers from 1.
+CHARACTERS = (
+  'dhlptx@DHLPTX $(,048cgkoswCGKOSW[_#\'/37;?bfjnrvzBFJNRVZ"&*.26:\naeimquyAEIM'
+  'QUY]!%)-159\r'
+)
+# Numbers of what is no character, and the length of a sequence.
+PAD, UNKNOWN, START, END = 0, 87, 88, 89
+LENGTH = 80
+
 
 class Layout(NamedTuple):
   """How one data set is stored.
@@ -22,6 +31,7 @@ class Layout(NamedTuple):
     invert: whether pixels in [0, 1] become `1 - inputs` (background 1).
     channel: whether a trailing axis of one is added.
     num_classes: number of classes K.
+    text: whether the inputs are texts; every next character is learned.
   """
 
   stem: str
@@ -31,6 +41,7 @@ class Layout(NamedTuple):
   invert: bool
   channel: bool
   num_classes: int
+  text: bool = False
 
 
 LAYOUTS = {
@@ -40,6 +51,9 @@ LAYOUTS = {
   ),
   'cifar100': Layout(
     'cifar100', 'image', 'label', (32, 32, 3), False, False, 100
+  ),
+  'shakespeare': Layout(
+    'shakespeare', 'snippets', '', (), False, False, END + 1, text=True
   ),
 }
 
@@ -74,18 +88,20 @@ def client_arrays(
     rule: what should be there.
 
   Returns:
-    `(f32[n, ...], i32[n])`.
+    `(f32[n, ...], i32[n])`; of texts `(i32[n, 80], i32[n, 80])`.
 
   Raises:
     ValueError: if a feature is missing or does not fit.
   """
   for key in (rule.inputs, rule.labels):
-    if key not in examples:
+    if key and key not in examples:
       raise _reading.problem(
         where,
         f'the feature {key!r}',
         f'the features {_limits.listed(examples) or "of none"}',
       )
+  if rule.text:
+    return _sequences(where, examples[rule.inputs], rule.inputs)
   x = np.asarray(examples[rule.inputs])
   y = np.asarray(examples[rule.labels])
   if x.dtype.kind not in 'fiu' or x.shape[1:] != rule.shape or not x.ndim:
@@ -111,6 +127,28 @@ def client_arrays(
   if rule.invert:
     x = np.float32(1) - x
   return (x[..., None] if rule.channel else x), y
+
+
+def _sequences(where, texts, name):
+  """Numbers of characters, and those that follow; -1 follows padding."""
+  if not isinstance(texts, list):
+    raise _reading.problem(where, f'texts at {name!r}', 'something else')
+  codes = np.full(256, UNKNOWN, np.int32)
+  codes[np.frombuffer(CHARACTERS.encode(), np.uint8)] = 1 + np.arange(
+    len(CHARACTERS)
+  )
+  none = np.zeros((0, LENGTH), np.int32)
+  inputs, labels = [none], [none]
+  for text in texts:
+    own = codes[np.frombuffer(text, np.uint8)]
+    rows = -(-(len(own) + 1) // LENGTH)
+    x = np.full(rows * LENGTH, PAD, np.int32)
+    y = np.full(rows * LENGTH, -1, np.int32)
+    x[: len(own) + 1] = [START, *own]
+    y[: len(own) + 1] = [*own, END]
+    inputs.append(x.reshape(rows, LENGTH))
+    labels.append(y.reshape(rows, LENGTH))
+  return np.concatenate(inputs), np.concatenate(labels)
 
 
 def side(

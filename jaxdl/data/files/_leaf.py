@@ -12,6 +12,12 @@ import numpy as np
 from jaxdl.data import _dataset
 from jaxdl.data.files import _limits, _reading
 
+# Those of the models of the benchmark, in order; `vocabulary='shakespeare'`.
+SHAKESPEARE = (
+  '\n !"&\'(),-.0123456789:;>?ABCDEFGHIJKLMNOPQRSTUVWXYZ[]'
+  'abcdefghijklmnopqrstuvwxyz}'
+)
+
 
 def load_leaf(
   data_dir: str | os.PathLike[str],
@@ -33,8 +39,8 @@ def load_leaf(
     data_dir: folder that holds `train/` and `test/`.
     input_shape: shape of one example, e.g. `(28, 28, 1)` for FEMNIST.
     invert: whether inputs become `1 - inputs` (FEMNIST has background 1).
-    vocabulary: the characters, in order, of text; all that occur, sorted, if
-      None.
+    vocabulary: the characters, in order, of text; 'shakespeare' for the 80 of
+      the benchmark's models; all that occur, sorted, if None.
     num_classes: K; one more than the largest label (or the size of the
       vocabulary) if None.
     name: what to call the data set.
@@ -62,6 +68,8 @@ def load_leaf(
     sides.append(_read_side(paths))
   pairs = [pair for side in sides for pair in side.values()]
   is_text = _is_text(pairs)
+  if vocabulary == 'shakespeare':
+    vocabulary = SHAKESPEARE
   if is_text:
     if vocabulary is None:
       vocabulary = ''.join(

@@ -27,20 +27,23 @@ def load_fedjax(
   max_clients: int | None = None,
   max_bytes: int = _limits.MAX_BYTES,
 ) -> _dataset.FederatedDataset:
-  """Loads federated EMNIST or CIFAR-100 from FedJAX's SQLite files.
+  """Loads federated EMNIST, CIFAR-100 or Shakespeare of FedJAX's SQLite files.
 
-  Reads `federated_<stem>_train.sqlite` and `federated_<stem>_test.sqlite`.
-  Pixels become what `load_tff` makes of them. Needs msgpack.
+  Reads `federated_<stem>_train.sqlite` and `federated_<stem>_test.sqlite`, of
+  Shakespeare also `shakespeare_train.sqlite`. Pixels and texts become what
+  `load_tff` makes of them. Needs msgpack.
 
   Args:
     data_dir: folder of the two files.
-    kind: `'emnist'` (62 classes), `'emnist_digits'` or `'cifar100'`.
+    kind: `'emnist'` (62 classes), `'emnist_digits'`, `'cifar100'` or
+      `'shakespeare'`.
     max_clients: keep only the first clients, by name, of each file.
     max_bytes: most bytes that the rows of one file may unpack to, unless the
       file itself is larger.
 
   Returns:
-    The data set, inputs f32[n, 28, 28, 1] or f32[n, 32, 32, 3].
+    The data set, inputs f32[n, 28, 28, 1] or f32[n, 32, 32, 3]; of texts inputs
+    and labels i32[n, 80].
 
   Raises:
     ImportError: if msgpack is missing; names the extra.
@@ -55,8 +58,9 @@ def load_fedjax(
   if max_clients is not None:
     max_clients = checks.integer(max_clients, name='max_clients', low=1)
   msgpack = _reading.require('msgpack', purpose='load_fedjax')
+  stems = [f'federated_{rule.stem}', *([rule.stem] if rule.text else [])]
   paths = [
-    _reading.find(data_dir, [f'federated_{rule.stem}_{split}.sqlite'])
+    _reading.find(data_dir, [f'{stem}_{split}.sqlite' for stem in stems])
     for split in ('train', 'test')
   ]
   sides = [_read(msgpack, path, rule, max_clients, max_bytes) for path in paths]
@@ -80,14 +84,14 @@ def _read(
           # The file tells text and bytes apart, people do not.
           if name in clients:
             raise _reading.problem(where, 'every client once', 'a second row')
-          x, y = _layouts.client_arrays(
-            where, _unpack(msgpack, where, packed, budget), rule
-          )
-          if type(count) is not int or len(y) != count:
+          features = _unpack(msgpack, where, packed, budget)
+          x, y = _layouts.client_arrays(where, features, rule)
+          held = len(features[rule.inputs]) if rule.text else len(y)
+          if type(count) is not int or held != count:
             raise _reading.problem(
               where,
               f'{_limits.short(count)} examples as in num_examples',
-              f'{len(y)}',
+              f'{held}',
             )
           clients[name] = (x, y)
     except sqlite3.Error as error:
@@ -160,8 +164,15 @@ def _unpack(
   lengths = dict(max_array_len=64, max_map_len=1024)
 
   def extension(code, payload):
+    if code == 4:
+      # No more texts than bytes, and no longer together.
+      longest = dict(max_array_len=len(payload))
+      shape, texts = msgpack.unpackb(payload, raw=True, **longest)
+      if shape != [len(texts)] or any(type(t) is not bytes for t in texts):
+        raise ValueError('texts that are no list')
+      return texts
     if code != 1:
-      return None  # Byte strings and scalars: no feature that is used here.
+      return None  # Scalars: no feature that is used here.
     shape, dtype, content = msgpack.unpackb(payload, raw=True, **lengths)
     name = dtype.decode('ascii')
     if not name.isalnum() or len(name) > 10:
@@ -193,5 +204,9 @@ def _unpack(
   return {
     key: value
     for key, value in features.items()
-    if isinstance(value, np.ndarray)
+    if isinstance(value, np.ndarray) or _are_texts(value)
   }
+
+
+def _are_texts(value) -> bool:
+  return isinstance(value, list) and all(type(x) is bytes for x in value)

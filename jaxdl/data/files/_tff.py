@@ -15,21 +15,29 @@ def load_tff(
   max_clients: int | None = None,
   max_bytes: int = _limits.MAX_BYTES,
 ) -> _dataset.FederatedDataset:
-  """Loads federated EMNIST or CIFAR-100 from HDF5 files.
+  """Loads federated EMNIST, CIFAR-100 or Shakespeare from HDF5 files.
 
   Reads `fed_<stem>_train.h5` and `fed_<stem>_test.h5`, where every client is
   a group below `examples`. Pixels stored as whole numbers are divided by 255;
   EMNIST pixels become `1 - pixels`, so that the background is zero. Needs h5py.
 
+  Shakespeare (also `shakespeare_train.h5`) is cut into sequences of 80
+  characters, each snippet for itself: a number that starts it, those of its
+  characters (1 to 86 in the order of the library), padding of 0. Labels are the
+  characters that follow, one that ends the snippet last, and -1 where nothing
+  does: 90 classes with one for other characters.
+
   Args:
     data_dir: folder of the two files.
-    kind: `'emnist'` (62 classes), `'emnist_digits'` or `'cifar100'`.
+    kind: `'emnist'` (62 classes), `'emnist_digits'`, `'cifar100'` or
+      `'shakespeare'`.
     max_clients: keep only the first clients, by name, of each file.
     max_bytes: most bytes that compressed content or fill values of one file
       may unpack to, unless the file itself is larger.
 
   Returns:
-    The data set, inputs f32[n, 28, 28, 1] or f32[n, 32, 32, 3].
+    The data set, inputs f32[n, 28, 28, 1] or f32[n, 32, 32, 3]; of texts inputs
+    and labels i32[n, 80].
 
   Raises:
     ImportError: if h5py is missing; names the extra.
@@ -45,8 +53,9 @@ def load_tff(
   if max_clients is not None:
     max_clients = checks.integer(max_clients, name='max_clients', low=1)
   _reading.require('h5py', purpose='load_tff')
+  stems = [f'fed_{rule.stem}', *([rule.stem] if rule.text else [])]
   paths = [
-    _reading.find(data_dir, [f'fed_{rule.stem}_{split}.h5'])
+    _reading.find(data_dir, [f'{stem}_{split}.h5' for stem in stems])
     for split in ('train', 'test')
   ]
   sides = [_read(path, rule, max_clients, max_bytes) for path in paths]
@@ -73,7 +82,9 @@ def _read(path, rule, max_clients, max_bytes) -> _dataset.ClientExamples:
       with _bounded.reading(where, 'HDF5'):
         for key in group:
           features[key] = None
-          if key in (rule.inputs, rule.labels):
+          if rule.text and key == rule.inputs:
+            features[key] = _hdf5.texts(group, key, where, budget)
+          elif key in (rule.inputs, rule.labels):
             data = _hdf5.array(group, key, where)
             features[key] = _hdf5.read(data, (), budget)
       clients[name] = _layouts.client_arrays(where, features, rule)

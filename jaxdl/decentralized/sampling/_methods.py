@@ -161,8 +161,8 @@ def trace(num_nodes: int, rng: np.random.Generator, *, path: str):
   """Who is online: .npy, bool[T, N], row k from round k on."""
   del rng
   try:
-    table = np.load(path, allow_pickle=False)
-  except (OSError, ValueError) as error:
+    table = checks.load_npy(path, kinds='biuf')
+  except ValueError as error:
     raise ValueError(
       f'{path}: expected an array bool[T, {num_nodes}]: {error}'
     ) from None

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxdl.core import checks
+from jaxdl.core import checks, tables
 
 CHURN_KINDS = ('crash', 'leave', 'join')
 
@@ -154,22 +154,20 @@ def load_latency(
   """
   path = pathlib.Path(path)
   try:
-    if path.suffix == '.npy':
-      matrix = np.load(path, allow_pickle=False)
-    else:
-      text = path.read_text().replace(',', ' ')
-      matrix = np.array(
-        [[float(x) for x in line.split()] for line in text.splitlines() if line]
-      )
-    matrix = np.asarray(matrix, np.float64)
-  except (OSError, ValueError) as error:
+    matrix = np.asarray(tables.load_matrix(path), np.float64)
+  except ValueError as error:
     raise ValueError(f'{path}: expected a matrix of delays: {error}') from None
   if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
     raise ValueError(
       f'{path}: expected a square matrix of delays; got shape {matrix.shape}.'
     )
-  if not (np.isfinite(matrix).all() and (matrix >= 0).all()):
-    raise ValueError(f'{path}: delays must be finite and >= 0.')
+  bad = np.argwhere(~(np.isfinite(matrix) & (matrix >= 0)))
+  if len(bad):
+    i, j = bad[0]
+    raise ValueError(
+      f'{path}: the delay from {i} to {j} is {matrix[i, j]}; must be finite '
+      'and >= 0.'
+    )
   return matrix * unit_s
 
 

@@ -20,7 +20,9 @@ Schemes: `fedavg` waits for all, `async` takes every message as it comes,
 `fedfix` aggregates at a fixed period, `fedbuff` when a buffer is full,
 `fedasync` mixes models in by their age. `surrogate_importance` says which loss
 a schedule really minimizes, `participation_fraction` and `staleness` who comes
-how often and how late. `in_windows` brings schemes to the same moments.
+how often and how late, `missing` and `gone` who is left out. `in_windows`
+brings schemes to the same moments; `timed` puts the rounds of any other
+algorithm, which waits for all of its cohort, on the same clock.
 """
 
 from jaxdl.federated.asynchronous._clock import waiting_periods
@@ -30,6 +32,7 @@ from jaxdl.federated.asynchronous._reports import (
   share_rows,
   tail,
 )
+from jaxdl.federated.asynchronous._rounds import TimedState, timed
 from jaxdl.federated.asynchronous._schedule import (
   Schedule,
   participation_fraction,
@@ -63,6 +66,7 @@ __all__ = [
   'SCHEMES',
   'Schedule',
   'TIMES',
+  'TimedState',
   'Timing',
   'WindowState',
   'aggregation_weights',
@@ -76,6 +80,7 @@ __all__ = [
   'staleness',
   'staleness_factor',
   'surrogate_importance',
+  'timed',
   'timing',
   'waiting_periods',
   'window_ends',

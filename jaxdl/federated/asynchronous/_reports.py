@@ -23,9 +23,11 @@ def scheme_table(
 
   Returns:
     Columns and cells; means over the seeds, and over the last fifth of the run
-    with the standard deviation there.
+    with the standard deviation there. Where clients never take part, or leave
+    for good, a column has their numbers.
   """
   cells = []
+  told = any(own.missing or own.gone for own in schedules.values())
   for scheme, own in schedules.items():
     found = tail(rows, scheme, name)
     if len(found):
@@ -38,10 +40,17 @@ def scheme_table(
           str(own.num_jobs),
           f'{late:.2f}',
           *(f'{x:.4g}' for x in numbers),
+          *([_listed(own)] if told else []),
         )
       )
   columns = ['scheme', 'aggregations', 'jobs', 'staleness']
-  return [*columns, f'{name} (end)', 'std over time'], cells
+  columns += [f'{name} (end)', 'std over time']
+  return columns + ['clients lost'] * told, cells
+
+
+def _listed(schedule) -> str:
+  ids = sorted({*schedule.missing, *schedule.gone})
+  return ', '.join(map(str, ids)) or '-'
 
 
 def tail(

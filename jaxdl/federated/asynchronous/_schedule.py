@@ -9,6 +9,8 @@ from jaxdl.core import checks
 
 # What a slot's client is sent when its message has been used.
 NOTHING, BEFORE, AFTER = 0, 1, 2
+# Numbers of clients in a message.
+_SHOWN = 8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,7 @@ class Schedule:
     mixes: whether a message y - s of a client that started at s counts as y -
       x, towards its model instead of along its change.
     name: of the scheme.
+    gone: clients that leave within the horizon and never come back.
   """
 
   times: np.ndarray
@@ -44,6 +47,7 @@ class Schedule:
   horizon: float
   mixes: bool = False
   name: str = 'schedule'
+  gone: tuple[int, ...] = ()
 
   def __post_init__(self):
     checks.integer(self.num_clients, name='num_clients', low=1)
@@ -84,6 +88,28 @@ class Schedule:
     return int(self.mask.sum())
 
   @property
+  def missing(self) -> tuple[int, ...]:
+    """Clients that never take part: the loss leaves them out."""
+    return tuple(np.flatnonzero(counts_of(self) == 0).tolist())
+
+  @property
+  def remarks(self) -> tuple[str, ...]:
+    """Sentences on clients whose data count less than they should."""
+    found = []
+    if self.missing:
+      found.append(
+        f'{self.name}: what is minimized leaves out {_clients(self.missing)}, '
+        f'never there within horizon {self.horizon:g}.'
+      )
+    left = [client for client in self.gone if client not in self.missing]
+    if left:
+      found.append(
+        f'{self.name}: what is minimized leaves out {_clients(left)} once gone '
+        f'for good, before horizon {self.horizon:g}.'
+      )
+    return tuple(found)
+
+  @property
   def repeats(self) -> np.ndarray:
     """i32[T, P], how many earlier slots of an aggregation the client has."""
     if self.waits:
@@ -120,6 +146,12 @@ class Schedule:
     """
     total = np.concatenate([[0], np.cumsum(self.mask.sum(1))])
     return total[np.minimum(count, len(self.times))]
+
+
+def _clients(ids) -> str:
+  shown = ', '.join(str(i) for i in ids[:_SHOWN])
+  more = f' and {len(ids) - _SHOWN} more' if len(ids) > _SHOWN else ''
+  return f'client{"s" if len(ids) > 1 else ""} {shown}{more}'
 
 
 def counts_of(schedule: Schedule) -> np.ndarray:

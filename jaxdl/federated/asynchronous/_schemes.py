@@ -5,6 +5,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from jaxdl.core import checks, registry
 from jaxdl.federated.asynchronous import (
@@ -377,11 +378,14 @@ def make_schedule(
     seed: of times that are drawn.
 
   Returns:
-    The schedule.
+    The schedule. Clients that never take part, too slow for the horizon or away
+    for good, are its `missing`, those who leave for good its `gone`; a warning
+    names both (`remarks`).
 
   Raises:
-    ValueError: if the name, an option or a number is wrong, or nobody returns
-      within the horizon.
+    ValueError: if the name, an option or a number is wrong, nobody returns
+      within the horizon, or weights that are counted cannot make up for a
+      client that never takes part.
 
   Cost: O(J log N) on the host for J jobs.
 
@@ -406,4 +410,8 @@ def make_schedule(
   if importance is not None:
     importance = _weights.importances(importance, timing.num_clients)
   made = SCHEMES.bound(part, timing, horizon, importance)
-  return dataclasses.replace(made, name=spec)
+  gone = np.flatnonzero((timing.leave < horizon) & np.isinf(timing.rejoin))
+  made = dataclasses.replace(made, name=spec, gone=tuple(gone.tolist()))
+  for remark in made.remarks:
+    logging.warning('%s', remark)
+  return made

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """How long clients take: scenarios, random draws, traces of files."""
 
-import csv
 import os
 import pathlib
 import re
@@ -10,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxdl.core import checks, registry
+from jaxdl.core import checks, registry, tables
 
 # Columns of a CSV trace; `compute_time` must be there.
 COLUMNS = (
@@ -35,6 +34,8 @@ class Timing(NamedTuple):
       on is lost.
     rejoin: f64[N], when it comes back and does that again; inf for never.
     seed: of the draws of lost jobs.
+    communication: f64[N], how much of the times a client needs however little
+      it works.
   """
 
   times: np.ndarray
@@ -42,6 +43,7 @@ class Timing(NamedTuple):
   leave: np.ndarray
   rejoin: np.ndarray
   seed: int = 0
+  communication: np.ndarray | float = 0.0
 
   @property
   def num_clients(self) -> int:
@@ -91,6 +93,7 @@ def timing(
   drop_rate: Any = 0.0,
   leave: Any = np.inf,
   rejoin: Any = np.inf,
+  communication: Any = 0.0,
   seed: int = 0,
 ) -> Timing:
   """Makes a `Timing` of numbers and checks them.
@@ -100,6 +103,7 @@ def timing(
     drop_rate: f[N] or one number, see `Timing`.
     leave: f[N] or one number.
     rejoin: f[N] or one number, later than `leave`.
+    communication: f[N] or one number, at most the times, which include it.
     seed: see `Timing`.
 
   Returns:
@@ -137,6 +141,7 @@ def timing(
     ('drop_rate', drop_rate),
     ('leave', leave),
     ('rejoin', rejoin),
+    ('communication', communication),
   ):
     column = checks.host_array(value, name=name).astype(np.float64)
     if column.shape not in ((), (n,)):
@@ -149,6 +154,11 @@ def timing(
     ('drop_rate', 'must lie in [0, 1)', lambda x: (x >= 0) & (x < 1)),
     ('leave', 'must be at least 0', lambda x: x >= 0),
     ('rejoin', 'must come after its leave', lambda x: x > columns['leave']),
+    (
+      'communication',
+      'must be at least 0 and at most its times',
+      lambda x: (x >= 0) & (x <= found.min(1)),
+    ),
   )
   for name, rule, holds in rules:
     fine = holds(columns[name])
@@ -344,9 +354,10 @@ def load_times(
 
   Args:
     path: `.npy` of f[N] or f[N, J], successive jobs; or CSV with a header and a
-      row per client: `compute_time`, and if there `communication_time` (added),
-      `drop_rate`, `leave` and `rejoin` (empty for never), `client` (numbers
-      from 0, in any order). Any unit of time.
+      row per client, as many fields in each: `compute_time`, and if there
+      `communication_time` (>= 0, added), `drop_rate`, `leave` and `rejoin`
+      (empty for never), `client` (numbers from 0, in any order). Any unit of
+      time.
     num_clients: N, if it must be that.
     seed: see `Timing`.
 
@@ -361,10 +372,8 @@ def load_times(
     if path.suffix == '.npy':
       made = timing(checks.load_npy(path), seed=seed)
     else:
-      with path.open(newline='', encoding='utf-8-sig') as file:
-        reader = csv.DictReader(file)
-        made = _read(reader.fieldnames or (), list(reader), seed)
-  except (OSError, ValueError, TypeError, csv.Error) as error:
+      made = _read(*tables.load_columns(path, COLUMNS), seed)
+  except (ValueError, TypeError) as error:
     raise ValueError(f'{path}: {error}') from None
   if num_clients is not None and made.num_clients != num_clients:
     raise ValueError(
@@ -374,10 +383,8 @@ def load_times(
 
 
 def _read(
-  names: Sequence[str], rows: list[dict[str, Any]], seed: int
+  names: Sequence[str], rows: list[tuple[int, dict[str, str]]], seed: int
 ) -> Timing:
-  for name in names:
-    checks.choice(name, COLUMNS, name='column')
   if 'compute_time' not in names:
     raise ValueError(
       f'has no column compute_time; got {", ".join(names) or "nothing"}.'
@@ -386,12 +393,12 @@ def _read(
     raise ValueError('has no client.')
   empty = {'leave': np.inf, 'rejoin': np.inf, 'drop_rate': 0.0}
 
-  def column(name, default):
+  def column(name, default=0.0):
     if name not in names:
       return np.full(len(rows), default)
     out = []
-    for line, row in enumerate(rows, start=2):
-      text = (row[name] or '').strip()
+    for line, row in rows:
+      text = row[name]
       try:
         out.append(float(text) if text or name not in empty else empty[name])
       except ValueError:
@@ -400,15 +407,21 @@ def _read(
         ) from None
     return np.array(out)
 
-  order = column('client', 0.0)
+  order = np.arange(len(rows))
   if 'client' in names:
-    if sorted(order) != list(range(len(rows))):
+    ids = column('client')
+    if sorted(ids) != list(range(len(rows))):
       raise ValueError(
         f'client must number the {len(rows)} clients from 0, each once.'
       )
-    order = np.argsort(order)
-  else:
-    order = np.arange(len(rows))
-  total = column('compute_time', 0.0) + column('communication_time', 0.0)
+    order = np.argsort(ids)
+  compute = timing(column('compute_time')[order]).times[:, 0]
+  talk = column('communication_time')[order]
+  bad = np.flatnonzero(~(np.isfinite(talk) & (talk >= 0)))
+  if len(bad):
+    raise ValueError(
+      f'communication_time of client {bad[0]} is {talk[bad[0]]}; must be at '
+      'least 0 and finite.'
+    )
   options = {name: column(name, value)[order] for name, value in empty.items()}
-  return timing(total[order], seed=seed, **options)
+  return timing(compute + talk, communication=talk, seed=seed, **options)

@@ -125,7 +125,8 @@ def aggregation_weights(
 
 def check_period(delta_t: float) -> None:
   """Raises ValueError unless Δt > 0 and the clock can tell it from zero."""
-  checks.number(delta_t, name='delta_t')
+  if delta_t == delta_t:  # NaN is told below, with the reason.
+    checks.number(delta_t, name='delta_t')
   if not (delta_t > 0 and np.isfinite(delta_t)) or not _clock.fraction(delta_t):
     raise ValueError(f'fedfix needs delta_t > 0, got {delta_t}.')
 

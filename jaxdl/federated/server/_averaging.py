@@ -22,13 +22,15 @@ def difference(after: chex.ArrayTree, before: chex.ArrayTree) -> chex.ArrayTree:
 
 
 def facts_of(trained: local.Trained, **more: chex.Array) -> dict[str, Any]:
-  """Mean loss over the steps taken, their number, and more."""
+  """Mean loss over the steps taken, their number and share, and more."""
   count = jnp.maximum(trained.num_steps, 1)
-  return {
+  facts = {
     'loss': jnp.sum(trained.losses) / count,
     'num_steps': trained.num_steps.astype(jnp.float32),
     **more,
   }
+  told = jax.tree.leaves(trained.share)  # None where no work was set.
+  return facts | ({'share': trained.share} if told else {})
 
 
 def server_step(

@@ -257,6 +257,7 @@ def federate(
   *,
   cohort_size: int | None = None,
   everybody: bool = False,
+  shares: bool = False,
   shard_size: int | None = None,
 ) -> types.Algorithm:
   """Makes an algorithm of a method: rounds of a server with its clients.
@@ -278,6 +279,9 @@ def federate(
       last F rows are the adversaries.
     everybody: whether all N clients take part in every round, row k being
       client k (static); spares the search for their states.
+    shares: whether metrics tell `work_done`, f32[M]: which share of its work
+      each client of the cohort did, all of it where the method does not say
+      (static); for `asynchronous.timed`.
     shard_size: where the states of all clients do not fit the device: clients
       per shard in the host's memory, made when the first of them takes part.
       The algorithm then runs on the host (`Algorithm.on_host`), its rounds on
@@ -342,6 +346,8 @@ def federate(
     )
     params, memory = method.absorb(state.params, state.memory, update, round)
     moved = traffic(exchange, state.params, cohort.mask)
+    if shares:
+      moved['work_done'] = round.facts.get('share', jnp.ones(m))
     megabytes = state.megabytes + jnp.stack(
       [moved['megabytes_up'], moved['megabytes_down']]
     )

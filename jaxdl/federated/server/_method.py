@@ -17,7 +17,8 @@ class Sent(NamedTuple):
     message: a tree; what the channel carries and sums up.
     own: the client's new state.
     facts: dict of f32[]; numbers beside the message that the server sees as
-      they are, `loss` and `num_steps` among them.
+      they are, `loss` and `num_steps` among them, and `share` where a client
+      may do a part of its work.
   """
 
   message: chex.ArrayTree
