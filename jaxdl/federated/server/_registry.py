@@ -4,7 +4,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-import jax.numpy as jnp
+import numpy as np
 
 from jaxdl import local
 from jaxdl.core import clients as clients_lib, registry, types
@@ -186,7 +186,7 @@ def check_variant(
     Traceback (most recent call last):
     ValueError: aggregator (the text 'median') is of the way of messages, ...
   """
-  start = {'norm': jnp.zeros(1), 'weight': jnp.zeros(1)}
+  start = {'norm': np.zeros(1, 'f4'), 'weight': np.zeros(1, 'f4')}
   toy = types.Task(
     init=lambda key: start,
     loss=lambda params, batch, key=None: params['weight'][0],
