@@ -4,8 +4,9 @@ r"""Federated learning by votes on rankings, under malicious clients.
 Clients of a random network learn which of its edges to keep, and send the
 edges in the order of their importance; a malicious client can only send another
 order. Beside it run averages of trained models. Methods: `frl` on `borda`,
-`trimmed` or `median`, `fedavg` on `mean`, `trimmed_mean`, `multi_krum`,
-`sign_majority` or `top_k`.
+`trimmed` or `median`; `fedavg`, or any method of `federated.server`, on a rule
+such as `trimmed_mean` or `repeated_krum`, or on a whole channel,
+`fedavg@channel(compressor=top_k(keep=0.5))`.
 
 Example: python -m experiments.frl --malicious_fraction=0.2 \
   --methods='frl,frl(sparse=0.5)@trimmed,fedavg@trimmed_mean'
@@ -22,6 +23,7 @@ from jaxdl.experiment import compare, config as config_lib, runner
 from jaxdl.federated import ranks
 
 knob = runner.knob
+AVERAGED = tuple(name for name in ranks.METHODS if name != 'frl')
 _MIB = 8 * 2**20
 
 
@@ -39,7 +41,7 @@ class Config(problems.ClassificationConfig):
     smoke=4,
   )  # fmt: skip
   methods: tuple[str, ...] = knob(
-    ('frl', 'fedavg', 'fedavg@trimmed_mean', 'fedavg@multi_krum'),
+    ('frl', 'fedavg', 'fedavg@trimmed_mean', 'fedavg@repeated_krum'),
     'Methods to compare.',
     registry=ranks.METHOD_SPECS,
     smoke=2,
@@ -49,7 +51,8 @@ class Config(problems.ClassificationConfig):
   )
   attack: str = knob(
     'rank_reversal',
-    'On rankings; averages are attacked in the way that hurts them most.',
+    'On rankings; averages are attacked in a way that hurts them, which a '
+    'channel may say.',
     registry=ranks.RANK_ATTACKS,
     needs={'malicious_fraction': True},
   )
@@ -83,7 +86,7 @@ class Config(problems.ClassificationConfig):
     'sgd(0.05, momentum=0.9, weight_decay=0.0001)',
     'Of models that are averaged, likewise.',
     registry=local.OPTIMIZERS,
-    needs={'methods': ('fedavg',)},
+    needs={'methods': AVERAGED},
   )
   chunk: int = knob(
     0, 'Clients run together on a device; 0 follows the default rule.', low=0
@@ -152,6 +155,7 @@ def make_methods(config: Config) -> dict[str, ranks.Method]:
       batch_size=config.batch_size,
       num_epochs=config.local_epochs,
       attack=config.attack,
+      num_clients=config.num_clients,
       num_malicious=config.malicious,
       num_advisors=config.advisors,
     )
