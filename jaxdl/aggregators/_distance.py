@@ -274,7 +274,7 @@ def bulyan(
   return _families.coordinate_rule(stacked, kernel, mask=chosen, axis_name=axis)
 
 
-@registry.known(_facts.Facts(family='gram', extra=2))
+@registry.known(_facts.Facts(family='gram'))
 def repeated_krum(
   updates: _families.Updates,
   *,
@@ -286,7 +286,7 @@ def repeated_krum(
 
   Krum's scores are those among the updates that are left, where n - f - 2
   others count, one at least, n being their number. `multi_krum` takes all from
-  one ranking instead. Robust while n >= 2f + 3; of n = 2f + 2 one is taken.
+  one ranking instead. Robust while n >= 2f + 3; of fewer one is taken.
 
   Args:
     updates: stacked tree, leaves [N, ...], floating point, or a view.
@@ -299,7 +299,7 @@ def repeated_krum(
     the lower index.
 
   Raises:
-    ValueError: if client axes differ or n < 2f + 2 (with f > 0).
+    ValueError: if client axes differ or n < 2f + 1.
 
   Cost: O(N² · D + N³), two passes.
 
@@ -312,7 +312,7 @@ def repeated_krum(
     it is called Multi-Krum.
   """
   n = _families.num_vectors(updates, axis_name)
-  f = _families.check_tolerance('repeated_krum', n, num_byzantine, extra=2)
+  f = _families.check_tolerance('repeated_krum', n, num_byzantine)
 
   def weights_fn(view):
     chosen, _ = bulyan_selection(
