@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def by_count(wires: Sequence[Any], num_malicious: int) -> Any:
@@ -34,8 +35,9 @@ def by_count(wires: Sequence[Any], num_malicious: int) -> Any:
   ):
     order = jnp.argsort(malicious, stable=True)
     take = lambda tree: jax.tree.map(lambda x: x[order], tree)
+    form = jax.tree.map(lambda x: x[0], stacked)
     stacked, aux, counts, mask, groups = take(
-      (stacked, aux, counts, mask, groups)
+      (_joined(stacked, 1), aux, counts, mask, groups)
     )
     there = jnp.sum(malicious, dtype=jnp.int32)
     update, state, found = jax.lax.switch(
@@ -45,6 +47,38 @@ def by_count(wires: Sequence[Any], num_malicious: int) -> Any:
     )
     if 'weights' in found:
       found['weights'] = found['weights'][jnp.argsort(order)]
-    return update, state, found | {'num_malicious': there}
+    found['num_malicious'] = there
+    return _split(update, form), state, found
 
-  return last._replace(meet=meet, streams=False, num_malicious=num_malicious)
+  return last._replace(
+    init=lambda message: last.init(_joined(message)),
+    meet=meet,
+    streams=False,
+    num_malicious=num_malicious,
+  )
+
+
+def _joined(tree, num_axes=0):
+  """The leaves side by side, axes in front apart; programs are smaller so.
+
+  A tree of several dtypes stays as it is.
+  """
+  leaves = jax.tree.leaves(tree)
+  if len({x.dtype for x in leaves}) != 1:
+    return tree
+  flat = [x.reshape(*x.shape[:num_axes], -1) for x in leaves]
+  return jnp.concatenate(flat, axis=num_axes)
+
+
+def _split(joined, form):
+  """The tree that `_joined` was made of, axes in front included."""
+  leaves, structure = jax.tree.flatten(form)
+  if len({x.dtype for x in leaves}) != 1:
+    return joined
+  front = joined.shape[:-1]
+  ends = np.cumsum([x.size for x in leaves])[:-1]
+  parts = jnp.split(joined, ends, axis=-1)
+  return jax.tree.unflatten(
+    structure,
+    [p.reshape(*front, *x.shape) for p, x in zip(parts, leaves, strict=True)],
+  )
