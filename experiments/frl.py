@@ -199,10 +199,11 @@ def table(config: Config, methods: dict[str, ranks.Method], rows):
 
   Returns:
     Columns and cells: the mean accuracy of the last five evaluations over all
-    seeds, and MiB per client and round.
+    seeds, that before the first round aside, and MiB per client and round.
   """
   columns = ['method', 'accuracy (last 5)', 'upload MiB', 'download MiB']
-  steps = sorted({r['step'] for r in rows if r['split'] == 'test'})[-5:]
+  steps = sorted({r['step'] for r in rows if r['split'] == 'test'})
+  steps = [step for step in steps if step][-5:] or steps
   cells = []
   for name in config.methods:
     found = [

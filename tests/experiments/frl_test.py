@@ -57,6 +57,18 @@ class FrlTest(parameterized.TestCase):
       last['fedavg', 0]['upload_mib'], 4 * 32 * 592 / 2**23
     )
 
+  def test_the_table_leaves_out_what_is_before_the_first_round(self):
+    config = _config(methods=('fedavg',), seeds=(0,))
+    table = frl.build(config).table
+    row = lambda step, x: {
+      'split': 'test', 'variant': 'fedavg', 'step': step, 'accuracy': x
+    }  # fmt: skip
+    found = lambda rows: table(rows)[1][0][1]
+    self.assertEqual(found([row(0, 0.1), row(2, 0.5), row(4, 0.7)]), '0.6000')
+    many = [row(0, 0.1), *(row(2 * t, t / 10) for t in range(1, 8))]
+    self.assertEqual(found(many), '0.5000')
+    self.assertEqual(found([row(0, 0.1)]), '0.1000')
+
   @parameterized.parameters(
     ({'methods': ()}, 'methods is empty'),
     ({'methods': ('frl', 'frl')}, 'methods must differ'),
