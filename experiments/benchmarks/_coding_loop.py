@@ -41,7 +41,9 @@ def simulate(
     if name == 'sr_sgc' and r >= scheme.burst_length:
       lost = missing[r - scheme.burst_length]
       busy = lost[: max(len(lost) - s, 0)]
-    here = [i for i in range(n) if name != 'sr_sgc' or r < num_jobs or i in busy]
+    here = [
+      i for i in range(n) if name != 'sr_sgc' or r < num_jobs or i in busy
+    ]
     times = {i: delays[i][r] + extra for i in here}
     late = []
     if times:

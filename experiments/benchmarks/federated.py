@@ -2,8 +2,9 @@
 """Times federated rounds, votes on rankings and gradient coding.
 
 Rounds of averaging stand against FedJAX, pfl and Flower, rank learning against
-averaging, votes against NumPy, coding against a loop over workers. Peers run in environments of their own, on the same data; how to make those is
-said in `_federated_peers.py`.
+averaging, votes against NumPy, coding against a loop over workers. Peers run in
+environments of their own, on the same data; how to make those is said in
+`_federated_peers.py`.
 
 Example: python -m experiments.benchmarks.federated --write \
   --fedjax_python=fedjax/bin/python --others_python=others/bin/python

@@ -315,9 +315,7 @@ def repeated_krum(
   f = _families.check_tolerance('repeated_krum', n, num_byzantine)
 
   def weights_fn(view):
-    chosen, _ = bulyan_selection(
-      view, num_byzantine=f, num_left=2 * f + 2
-    )
+    chosen, _ = bulyan_selection(view, num_byzantine=f, num_left=2 * f + 2)
     return _families.average(chosen, view.frame.dtype)
 
   return _families.gram_rule(

@@ -145,26 +145,30 @@ def _threshold(keys, dropped, dtype):
     pivot = jnp.clip(pivot, low + 1, high - 1)
     count = count_below(pivot)
     down = count > dropped
-    return jnp.stack([
-      jnp.where(down, low, pivot),
-      jnp.where(down, below, count),
-      jnp.where(down, pivot, high),
-      jnp.where(down, count, under),
-      turn + 1,
-    ])
+    return jnp.stack(
+      [
+        jnp.where(down, low, pivot),
+        jnp.where(down, below, count),
+        jnp.where(down, pivot, high),
+        jnp.where(down, count, under),
+        turn + 1,
+      ]
+    )
 
   def unsettled(state):
     low, below, high, _, _ = state
     return (below < dropped) & (high - 1 > low)
 
   # One array: on CPU each number of its own costs as much as the count does.
-  start = jnp.stack([
-    jnp.min(keys),
-    jnp.zeros((), keys.dtype),
-    jnp.max(keys) + 1,
-    jnp.asarray(size, keys.dtype),
-    jnp.zeros((), keys.dtype),
-  ])
+  start = jnp.stack(
+    [
+      jnp.min(keys),
+      jnp.zeros((), keys.dtype),
+      jnp.max(keys) + 1,
+      jnp.asarray(size, keys.dtype),
+      jnp.zeros((), keys.dtype),
+    ]
+  )
   low, below, _, _, _ = jax.lax.while_loop(unsettled, search, start)
   return low, below.astype(jnp.int32)
 

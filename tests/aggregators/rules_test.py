@@ -292,7 +292,8 @@ class ReferenceTest(parameterized.TestCase):
 
   @parameterized.parameters(
     'median', 'trimmed_mean', 'meamed', 'phocas', 'krum', 'multi_krum',
-    'repeated_krum', 'bulyan', 'mda', 'smea', 'caf', 'cge', 'dnc', 'geometric_median',
+    'repeated_krum', 'bulyan', 'mda', 'smea', 'caf', 'cge', 'dnc',
+    'geometric_median',
   )  # fmt: skip
   def test_zero_if_all_but_f_are_zero(self, name):
     """No rule with finite robustness coefficient may answer anything else."""

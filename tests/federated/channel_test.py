@@ -92,9 +92,7 @@ class ChannelTest(parameterized.TestCase):
       fixed = server.Channel(num_byzantine=bad, explain=True, **parts)
       state, metrics = run(take(ids))
       want, seen = _round(fixed, take(last))
-      np.testing.assert_allclose(
-        state.params['w'], want.params['w'], atol=1e-6
-      )
+      np.testing.assert_allclose(state.params['w'], want.params['w'], atol=1e-6)
       np.testing.assert_allclose(metrics['error'], seen['error'], rtol=1e-5)
       np.testing.assert_allclose(metrics['loss'], seen['loss'], rtol=1e-5)
       self.assertEqual(int(metrics['num_malicious']), bad)

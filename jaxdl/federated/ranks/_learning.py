@@ -97,9 +97,8 @@ def rank_learning(
 
   Cost: per client a training of the masked network and a sort of every layer;
     clients keep i32[M, n]. On CPU clients run one by one unless `chunk` says
-    otherwise, so that neither searches of thresholds nor clients of few examples
-    wait for others. Over devices, one sum of
-    i32[n] per layer.
+    otherwise, so that neither searches of thresholds nor clients of few
+    examples wait for others. Over devices, one sum of i32[n] per layer.
 
   Example:
     >>> from jaxdl import networks

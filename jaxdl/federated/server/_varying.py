@@ -30,9 +30,7 @@ def by_count(wires: Sequence[Any], num_malicious: int) -> Any:
   """
   last = wires[-1]
 
-  def meet(
-    stacked, aux, counts, mask, state, key, groups=None, malicious=None
-  ):
+  def meet(stacked, aux, counts, mask, state, key, groups=None, malicious=None):
     order = jnp.argsort(malicious, stable=True)
     take = lambda tree: jax.tree.map(lambda x: x[order], tree)
     form = jax.tree.map(lambda x: x[0], stacked)

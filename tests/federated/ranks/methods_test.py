@@ -11,7 +11,7 @@ from reference import aggregators as reference
 
 from jaxdl import local, networks
 from jaxdl.core import types
-from jaxdl.federated import ranks, server
+from jaxdl.federated import ranks
 
 N, M, D, K = 20, 9, 4, 3
 BAD = 6
