@@ -45,7 +45,7 @@ class BitsTest(parameterized.TestCase):
       'few': rng.choice(SPECIAL, 30).astype(np.float32),
       # All but one share their leading bits.
       'outlier': np.append(1e30, rng.normal(size=2000)).astype(np.float32),
-      'tails': rng.standard_cauchy(9000).astype(np.float32),
+      'tails': rng.standard_cauchy(9001).astype(np.float32),
       'votes': rng.integers(5000, 90_000, size=5000).astype(np.int32),
       'tiny': (rng.integers(-9, 9, size=2000) * 1.2e-38).astype(np.float32),
       'equal': np.full(1500, 7, np.int32),
