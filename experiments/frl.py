@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 r"""Federated learning by votes on rankings, under malicious clients.
 
-Clients of a random network learn which of its edges to keep, and send the
-edges in the order of their importance; a malicious client can only send another
-order. Beside it run averages of trained models. Methods: `frl` on `borda`,
-`trimmed` or `median`; `fedavg`, or any method of `federated.server`, on a rule
-such as `trimmed_mean` or `repeated_krum`, or on a whole channel,
+Clients of a random network learn which of its edges to keep, and send them in
+the order of their importance; a malicious one can only send another order.
+Methods: `frl` on `borda`, `trimmed` or `median`; `fedavg`, or any method of
+`federated.server`, on a rule or a whole channel,
 `fedavg@channel(compressor=top_k(keep=0.5))`.
 
 Example: python -m experiments.frl --malicious_fraction=0.2 \
@@ -20,10 +19,9 @@ import numpy as np
 
 from jaxdl import data, local, networks, plots, problems
 from jaxdl.experiment import compare, config as config_lib, runner
-from jaxdl.federated import ranks
+from jaxdl.federated import ranks, server
 
 knob = runner.knob
-AVERAGED = tuple(name for name in ranks.METHODS if name != 'frl')
 _MIB = 8 * 2**20
 
 
@@ -51,8 +49,7 @@ class Config(problems.ClassificationConfig):
   )
   attack: str = knob(
     'rank_reversal',
-    'On rankings; averages are attacked in a way that hurts them, which a '
-    'channel may say.',
+    'On rankings; averages are attacked as their channel says, or hurt most.',
     registry=ranks.RANK_ATTACKS,
     needs={'malicious_fraction': True},
   )
@@ -86,7 +83,7 @@ class Config(problems.ClassificationConfig):
     'sgd(0.05, momentum=0.9, weight_decay=0.0001)',
     'Of models that are averaged, likewise.',
     registry=local.OPTIMIZERS,
-    needs={'methods': AVERAGED},
+    needs={'methods': tuple(server.METHODS)},
   )
   chunk: int = knob(
     0, 'Clients run together on a device; 0 follows the default rule.', low=0
