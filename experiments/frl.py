@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 r"""Federated learning by votes on rankings, under malicious clients.
 
-Clients of a random network learn which of its edges to keep, and send the
-edges in the order of their importance; a malicious client can only send another
-order. Beside it run averages of trained models. Methods: `frl` on `borda`,
-`trimmed` or `median`, `fedavg` on `mean`, `trimmed_mean`, `multi_krum`,
-`sign_majority` or `top_k`.
+Clients of a random network learn which of its edges to keep, and send them in
+the order of their importance; a malicious one can only send another order.
+Methods: `frl` on `borda`, `trimmed` or `median`; `fedavg`, or any method of
+`federated.server`, on a rule or a whole channel,
+`fedavg@channel(compressor=top_k(keep=0.5))`.
 
 Example: python -m experiments.frl --malicious_fraction=0.2 \
   --methods='frl,frl(sparse=0.5)@trimmed,fedavg@trimmed_mean'
@@ -19,7 +19,7 @@ import numpy as np
 
 from jaxdl import data, local, networks, plots, problems
 from jaxdl.experiment import compare, config as config_lib, runner
-from jaxdl.federated import ranks
+from jaxdl.federated import ranks, server
 
 knob = runner.knob
 _MIB = 8 * 2**20
@@ -39,7 +39,7 @@ class Config(problems.ClassificationConfig):
     smoke=4,
   )  # fmt: skip
   methods: tuple[str, ...] = knob(
-    ('frl', 'fedavg', 'fedavg@trimmed_mean', 'fedavg@multi_krum'),
+    ('frl', 'fedavg', 'fedavg@trimmed_mean', 'fedavg@repeated_krum'),
     'Methods to compare.',
     registry=ranks.METHOD_SPECS,
     smoke=2,
@@ -49,7 +49,7 @@ class Config(problems.ClassificationConfig):
   )
   attack: str = knob(
     'rank_reversal',
-    'On rankings; averages are attacked in the way that hurts them most.',
+    'On rankings; averages are attacked as their channel says, or hurt most.',
     registry=ranks.RANK_ATTACKS,
     needs={'malicious_fraction': True},
   )
@@ -83,7 +83,7 @@ class Config(problems.ClassificationConfig):
     'sgd(0.05, momentum=0.9, weight_decay=0.0001)',
     'Of models that are averaged, likewise.',
     registry=local.OPTIMIZERS,
-    needs={'methods': ('fedavg',)},
+    needs={'methods': tuple(server.METHODS)},
   )
   chunk: int = knob(
     0, 'Clients run together on a device; 0 follows the default rule.', low=0
@@ -152,6 +152,7 @@ def make_methods(config: Config) -> dict[str, ranks.Method]:
       batch_size=config.batch_size,
       num_epochs=config.local_epochs,
       attack=config.attack,
+      num_clients=config.num_clients,
       num_malicious=config.malicious,
       num_advisors=config.advisors,
     )
@@ -195,10 +196,11 @@ def table(config: Config, methods: dict[str, ranks.Method], rows):
 
   Returns:
     Columns and cells: the mean accuracy of the last five evaluations over all
-    seeds, and MiB per client and round.
+    seeds, that before the first round aside, and MiB per client and round.
   """
   columns = ['method', 'accuracy (last 5)', 'upload MiB', 'download MiB']
-  steps = sorted({r['step'] for r in rows if r['split'] == 'test'})[-5:]
+  steps = sorted({r['step'] for r in rows if r['split'] == 'test'})
+  steps = [step for step in steps if step][-5:] or steps
   cells = []
   for name in config.methods:
     found = [

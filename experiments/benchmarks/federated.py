@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Times rounds of federated averaging against FedJAX, pfl and Flower.
+"""Times federated rounds, votes on rankings and gradient coding.
 
-Peers run in environments of their own, on the same data; how to make those is
-said in `_federated_peers.py`.
+Rounds of averaging stand against FedJAX, pfl and Flower, rank learning against
+averaging, votes against NumPy, coding against a loop over workers. Peers run in
+environments of their own, on the same data; how to make those is said in
+`_federated_peers.py`.
 
 Example: python -m experiments.benchmarks.federated --write \
   --fedjax_python=fedjax/bin/python --others_python=others/bin/python
@@ -20,10 +22,15 @@ import numpy as np
 import optax
 from absl import app, flags
 
-from experiments.benchmarks import _federated_peers as peers, _timing
-from jaxdl import aggregators, local, networks, plots
+from experiments import frl
+from experiments.benchmarks import (
+  _coding_loop,
+  _federated_peers as peers,
+  _timing,
+)
+from jaxdl import aggregators, coding, local, networks, plots
 from jaxdl.core import types
-from jaxdl.federated import server
+from jaxdl.federated import ranks, server
 
 FLAGS = flags.FLAGS
 flags.DEFINE_bool('quick', False, 'Fewer clients, two rounds.')
@@ -32,7 +39,9 @@ flags.DEFINE_integer('rounds', 12, 'Rounds of every contender.')
 flags.DEFINE_string('fedjax_python', '', 'Interpreter that has FedJAX.')
 flags.DEFINE_string('others_python', '', 'Interpreter that has pfl and Flower.')
 flags.DEFINE_list(
-  'parts', ['equal', 'rounds', 'store', 'cohorts'], 'What to measure.'
+  'parts',
+  ['equal', 'rounds', 'store', 'cohorts', 'rankings', 'coding'],
+  'What to measure.',
 )
 
 DENSE = {'network': 'dense', 'rate': 0.1, 'epochs': 1, 'classes': 10}
@@ -357,10 +366,124 @@ def cohorts() -> list[str]:
   return [text]
 
 
+def _rank_rounds():
+  """Rounds of rank learning and of averaging on the same clients of digits."""
+  config = frl.Config(
+    dataset='digits(test_fraction=0.2)', methods=('frl', 'fedavg')
+  )
+  if FLAGS.quick:
+    config = config.smoked()
+  fns = {}
+  for name, method in frl.make_methods(config).items():
+    problem, algorithm = method.problem, method.algorithm
+    held = jax.tree.map(lambda x: x[0], problem.data)
+    cohort = jax.jit(problem.cohort)(jax.random.key(0), held, 1)
+    state = algorithm.init(jax.random.key(0))
+    step = jax.jit(
+      lambda s, c, a=algorithm: a.step(s, c, key=jax.random.key(1))[0]
+    )
+    fns[name] = functools.partial(step, state, cohort)
+  return fns
+
+
+def rankings() -> list[str]:
+  """Client work of rank learning, and a vote, against NumPy."""
+  fns = _rank_rounds()
+  times = _timing.measure(fns, rounds=3 if FLAGS.quick else FLAGS.rounds)
+  claims = [_timing.Claim('frl', 'fedavg', within=3)]
+  text = [
+    '### Rank learning against averaging: digits, MLP 64-200-10, 20 clients a '
+    'round, 3 passes\n\n' + _timing.table([c.row(times) for c in claims])
+  ]
+  voters, size = (5, 1000) if FLAGS.quick else (100, 10**6)
+  rng = np.random.default_rng(0)
+  sent = np.stack([rng.permutation(size) for _ in range(voters)])
+  sent = sent.astype(np.int32)
+  held, vote = jnp.asarray(sent), jax.jit(ranks.vote)
+
+  def numpys():
+    total = np.zeros(size, np.int32)
+    places = np.arange(size, dtype=np.int32)
+    for row in sent:
+      total[row] += places
+    return np.argsort(total, kind='stable')
+
+  def sorts():
+    return np.argsort(np.argsort(sent, axis=1).sum(axis=0), kind='stable')
+
+  np.testing.assert_array_equal(vote(held), numpys())
+  fns = {'vote': lambda: vote(held), 'NumPy, scattered': numpys}
+  claims = [_timing.Claim('vote', 'NumPy, scattered')]
+  if FLAGS.quick or voters * size <= 10**8:
+    fns['NumPy, argsort twice'] = sorts
+    claims.append(_timing.Claim('vote', 'NumPy, argsort twice'))
+  times = _timing.measure(fns, rounds=2 if FLAGS.quick else 3)
+  text.append(
+    f'### A vote of {voters} clients on {size} edges\n\n'
+    + _timing.table([c.row(times) for c in claims])
+  )
+  print('\n' + '\n\n'.join(text), flush=True)
+  return text
+
+
+def coded() -> list[str]:
+  """Searching and simulating codes against a loop over workers."""
+  n, jobs = (8, 20) if FLAGS.quick else (64, 200)
+  told = {'mu': 1.0, 'load_slope': 6.0}
+  delays = coding.make_delays('gilbert_elliott', n, jobs + 3, seed=0)
+  lists, rows, claims = delays.tolist(), {}, []
+  search = [
+    scheme
+    for spec in ('gc', 'sr_sgc', 'm_sgc')
+    for scheme in coding.candidates(spec, n, max_delay=3)
+  ]
+
+  def loop():
+    return [
+      _coding_loop.simulate(scheme, lists, jobs, **told)[0] for scheme in search
+    ]
+
+  ours = lambda: coding.total_times(search, delays, jobs, **told)
+  np.testing.assert_allclose(ours(), loop(), rtol=1e-9)
+  name = f'search of {len(search)} candidates'
+  rows |= _timing.measure({name: ours, f'loop: {name}': loop}, rounds=3)
+  claims.append(_timing.Claim(name, f'loop: {name}', faster=50))
+  facts = [
+    _timing.fact('the search takes', rows[name][0] / 1e3, 's', below=5.0)
+  ]
+  n, jobs = (8, 20) if FLAGS.quick else (256, 480)
+  delays = coding.make_delays('gilbert_elliott', n, jobs + 3, seed=0)
+  lists = delays.tolist()
+  specs = ('gc(3)', 'sr_sgc(1, 2, 3)', 'm_sgc(1, 2, 3)')
+  if not FLAGS.quick:
+    specs = ('gc(15)', 'sr_sgc(2, 3, 23)', 'm_sgc(1, 2, 27)')
+  for spec in specs:
+    scheme = coding.make_scheme(spec, n)
+    run = functools.partial(coding.simulate, scheme, delays, jobs, **told)
+    theirs = functools.partial(
+      _coding_loop.simulate, scheme, lists, jobs, deliver=True, **told
+    )
+    total, done = theirs()
+    np.testing.assert_allclose(run().total_s, total, rtol=1e-9)
+    np.testing.assert_array_equal(run().job_done_round, done)
+    rows |= _timing.measure({spec: run, f'loop: {spec}': theirs}, rounds=3)
+    claims.append(_timing.Claim(spec, f'loop: {spec}', faster=50))
+  times = _timing.Times(rows)
+  text = (
+    '### Gradient coding against a loop over workers: search among 64 for 200 '
+    'jobs, simulation of 256 for 480\n\n'
+    f'{_timing.table([c.row(times) for c in claims])}\n\n'
+    f'{_timing.table(facts)}'
+  )
+  print(f'\n{text}', flush=True)
+  return [text]
+
+
 def main(argv):
   del argv
   steps = {
     'equal': equal, 'rounds': rounds, 'store': store, 'cohorts': cohorts,
+    'rankings': rankings, 'coding': coded,
   }  # fmt: skip
   loads, text = [_timing.load()], []
   for part in FLAGS.parts:

@@ -24,7 +24,7 @@ PAPER = papers.Paper(
   ),
   binary='frl',
 )
-ROBUST = ('frl', 'fedavg@trimmed_mean', 'fedavg@multi_krum', 'fedavg')
+ROBUST = ('frl', 'fedavg@trimmed_mean', 'fedavg@repeated_krum', 'fedavg')
 
 
 @functools.cache
@@ -87,7 +87,7 @@ def above_trimmed_mean(seeds: tuple[int, ...]) -> tuple[bool, str]:
 def above_multi_krum(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """As above, the mean over seeds."""
   found = _attacked(seeds)
-  ours, theirs = found['frl'], found['fedavg@multi_krum']
+  ours, theirs = found['frl'], found['fedavg@repeated_krum']
   held = np.mean(ours) > np.mean(theirs)
   return bool(held), f'{_text(ours)} against {_text(theirs)}'
 

@@ -9,8 +9,8 @@ in bf16, f32 and f64, with clients or parameters sharded, and inside `pmap` or
 Gram rules need only the inner products between clients. Each accepts a
 `jaxdl.core.view.View` and composes with the pre-aggregators at no further pass
 over the data; `weights_of(rule, updates)` tells what it makes of the clients,
-f32[N]: `krum`, `multi_krum`, `bulyan`, `geometric_median`, `mda`,
-`smea`, `caf`, `cge`, `dnc`, `flag_aggregator`, `fltrust`, `signguard`,
+f32[N]: `krum`, `multi_krum`, `repeated_krum`, `bulyan`, `geometric_median`,
+`mda`, `smea`, `caf`, `cge`, `dnc`, `flag_aggregator`, `fltrust`, `signguard`,
 `nearest_neighbor_averaging`, `centered_clipping`.
 
 Coordinate rules look at one coordinate at a time: `median`, `trimmed_mean`,
@@ -87,6 +87,7 @@ from jaxdl.aggregators._distance import (
   mda,
   multi_krum,
   nearest_neighbor_averaging,
+  repeated_krum,
 )
 from jaxdl.aggregators._families import merge_shares
 from jaxdl.aggregators._flag import (
@@ -157,6 +158,7 @@ __all__ = [
   'nnm',
   'phocas',
   'reconstruction_values',
+  'repeated_krum',
   'server_momentum',
   'sign_majority',
   'signguard',

@@ -163,20 +163,26 @@ def multi_krum(
 
 
 def bulyan_selection(
-  view: view_lib.View, *, num_byzantine: int
+  view: view_lib.View, *, num_byzantine: int, num_left: int | None = None
 ) -> tuple[chex.Array, chex.Array]:
-  """Selects n - 2f vectors by repeated Krum on what remains.
+  """Selects vectors by repeated Krum on what remains, until few are left.
 
   Args:
     view: M vectors in Gram space.
     num_byzantine: f (static).
+    num_left: vectors that are not selected (static), while one is at least; 2f
+      by default.
 
   Returns:
     bool[M] marks of the selection, and i32[M], the order in which they were
     chosen (-1 for the rest).
   """
   m = view.size
-  theta = view.count - 2 * num_byzantine
+  if num_left is None:
+    left = 2 * num_byzantine
+    theta = view.count - left
+  else:
+    left, theta = num_left, jnp.maximum(view.count - num_left, 1)
   distances = jnp.where(jnp.eye(m, dtype=bool), jnp.inf, view.sq_distances())
   by_distance = jnp.argsort(distances, axis=1, stable=True)
   sorted_distances = jnp.take_along_axis(distances, by_distance, axis=1)
@@ -200,7 +206,7 @@ def bulyan_selection(
 
   present = jnp.ones(m, bool) if view.present is None else view.present
   start = (present, jnp.full((m,), -1, jnp.int32))
-  bound = m - 2 * num_byzantine
+  bound = max(m - left, 1)
   _, position = jax.lax.fori_loop(0, bound, body, start)
   return position >= 0, position
 
@@ -266,6 +272,55 @@ def bulyan(
   else:
     stacked, axis = view.materialize(), None
   return _families.coordinate_rule(stacked, kernel, mask=chosen, axis_name=axis)
+
+
+@registry.known(_facts.Facts(family='gram'))
+def repeated_krum(
+  updates: _families.Updates,
+  *,
+  num_byzantine: int,
+  mask: chex.Array | None = None,
+  axis_name: str | None = None,
+) -> chex.ArrayTree:
+  """Averages what Krum takes one after the other, until 2f + 2 are left.
+
+  Krum's scores are those among the updates that are left, where n - f - 2
+  others count, one at least, n being their number. `multi_krum` takes all from
+  one ranking instead. Robust while n >= 2f + 3; of fewer one is taken.
+
+  Args:
+    updates: stacked tree, leaves [N, ...], floating point, or a view.
+    num_byzantine: f (static).
+    mask: bool[N], false for padding rows.
+    axis_name: mapped axis over which the clients are split.
+
+  Returns:
+    Leaves [...], dtypes of the input; zeros if no client is finite. Ties go to
+    the lower index.
+
+  Raises:
+    ValueError: if client axes differ or n < 2f + 1.
+
+  Cost: O(N² · D + N³), two passes.
+
+  Example:
+    >>> x = jnp.array([[0.0], [1.0], [1.5], [2.5], [90.0], [95.0]])
+    >>> repeated_krum(x, num_byzantine=1)
+    Array([1.25], dtype=float32)
+
+  Source: Shejwalkar & Houmansadr 2021, Manipulating the Byzantine, code, where
+    it is called Multi-Krum.
+  """
+  n = _families.num_vectors(updates, axis_name)
+  f = _families.check_tolerance('repeated_krum', n, num_byzantine)
+
+  def weights_fn(view):
+    chosen, _ = bulyan_selection(view, num_byzantine=f, num_left=2 * f + 2)
+    return _families.average(chosen, view.frame.dtype)
+
+  return _families.gram_rule(
+    updates, weights_fn, mask=mask, axis_name=axis_name
+  )
 
 
 def subsets(n: int, num_byzantine: int, *, rule: str) -> np.ndarray:

@@ -47,6 +47,7 @@ RULES = registry.Registry(
     'sign_majority': _coordinate.sign_majority,
     'krum': _distance.krum,
     'multi_krum': _distance.multi_krum,
+    'repeated_krum': _distance.repeated_krum,
     'bulyan': _distance.bulyan,
     'geometric_median': _iterative.geometric_median,
     'mda': _distance.mda,

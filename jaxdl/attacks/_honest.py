@@ -78,6 +78,7 @@ def reduce_rows(
   Returns:
     [...].
   """
+  x = jnp.asarray(x)  # Rows of NumPy's arrays cannot be traced.
   if jax.default_backend() != 'cpu':
     return whole(jax.vmap(term)(x))
   return jax.lax.fori_loop(

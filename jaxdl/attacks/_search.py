@@ -74,22 +74,26 @@ def line_search(
 
 
 def grid_search(
-  objective: Callable[[chex.Array], chex.Array], grid: chex.Array
+  objective: Callable[[chex.Array], chex.Array],
+  grid: chex.Array,
+  *,
+  num_at_once: int | None = None,
 ) -> chex.Array:
-  """Maximizes a function of one number over given candidates, all at once.
+  """Maximizes a function of one number over given candidates.
 
   Args:
     objective: maps [] to a scalar; is vmapped. NaN counts as infinite.
     grid: f32[K] candidates; the first of those that are equal up to rounding
       wins. May be traced.
+    num_at_once: candidates that are tried together (static); None for all.
 
   Returns:
     [], the best candidate.
 
   Raises:
-    ValueError: if the grid is not a non-empty vector.
+    ValueError: if the grid is not a non-empty vector or `num_at_once < 1`.
 
-  Cost: K evaluations' work and memory at once.
+  Cost: K evaluations' work, memory of those that are tried together.
 
   Example:
     >>> grid_search(lambda x: -jnp.square(x - 5.0), jnp.array([1.0, 4.0, 8.0]))
@@ -98,7 +102,12 @@ def grid_search(
   grid = jnp.asarray(grid)
   if grid.ndim != 1 or grid.shape[0] == 0:
     raise ValueError(f'grid must have shape [K], K >= 1; got {grid.shape}.')
-  values = jax.vmap(lambda x: _no_nan(objective(x)))(grid)
+  value = lambda x: _no_nan(objective(x))
+  if num_at_once is None:
+    values = jax.vmap(value)(grid)
+  else:
+    size = checks.integer(num_at_once, name='num_at_once', low=1)
+    values = jax.lax.map(value, grid, batch_size=None if size == 1 else size)
   # A rule that has had enough answers all candidates alike, up to rounding.
   best = jnp.max(values)
   slack = 8 * jnp.finfo(values.dtype).eps * jnp.abs(best)
@@ -180,6 +189,7 @@ def agr_tailored(
   step: chex.Numeric = 1.0,
   grid: Sequence[float] | chex.Array = GRID,
   ddof: int = 1,
+  num_at_once: int | None = None,
   axis_name: str | None = None,
 ) -> chex.ArrayTree:
   """Searches how far along a direction a given rule is hurt most.
@@ -200,6 +210,8 @@ def agr_tailored(
     step: its first step, 1 or 10 in published code; may be traced.
     grid: candidates of the grid search, f32[K].
     ddof: 0 or 1, for 'std'.
+    num_at_once: candidates of the grid that are tried together (static); None
+      for all.
     axis_name: mapped axis over which honest clients are split, if any; needs
       `damage`, which may use collectives.
 
@@ -242,6 +254,7 @@ def agr_tailored(
     step,
     grid,
     axis_name,
+    num_at_once,
   )
 
 
@@ -388,6 +401,7 @@ def _optimized(
   step,
   grid,
   axis_name,
+  num_at_once=None,
 ):
   checks.choice(search, ('line', 'grid'), name='search')
   if (rule is None) == (damage is None):
@@ -411,7 +425,8 @@ def _optimized(
   if search == 'line':
     gamma = line_search(objective, num_evals=num_evals, step=step, dtype=dtype)
   else:
-    gamma = grid_search(objective, jnp.asarray(grid, dtype))
+    candidates = jnp.asarray(grid, dtype)
+    gamma = grid_search(objective, candidates, num_at_once=num_at_once)
   return sent(gamma)
 
 

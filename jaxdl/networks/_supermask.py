@@ -19,8 +19,10 @@ from jaxdl.networks import _as_network, _statistics
 MASK_SCORES = ('raw', 'abs')
 # Sorted, whose program is smaller.
 _FEW = 256
-# Counted at once: columns, and rows whose number fits into a byte.
-_LANES, _DEPTH = 128, 255
+# Counted at once: columns, and so many rows that XLA does not split the sum.
+_LANES, _DEPTH = 128, 32
+# Interpolations before the first bisection.
+_TRUSTED = 6
 
 
 def num_kept(size: int, keep: float) -> int:
@@ -96,10 +98,14 @@ def topk_mask(scores: chex.Array, keep: float) -> chex.Array:
     order = jnp.argsort(keys, stable=True)
     kept = jnp.zeros(size, bool).at[order[dropped:]].set(True)
     return kept.reshape(scores.shape)
-  low, below, high = _threshold(keys, dropped, wide)
-  exact = below == dropped
+  low, below = _threshold(keys, dropped, wide)
   # Of entries equal to `low`, the first `dropped - below` go as well.
-  start = _tied_until(keys == low, jnp.where(exact, 0, dropped - below))
+  start = jax.lax.cond(
+    below == dropped,
+    lambda keys, low, below: jnp.zeros((), jnp.int32),
+    lambda keys, low, below: _tied_until(keys == low, dropped - below),
+    *(keys, low, below),
+  )
   index = jnp.arange(size, dtype=jnp.int32)
   kept = (keys > low) | ((keys == low) & (index >= start))
   return kept.reshape(scores.shape)
@@ -108,55 +114,67 @@ def topk_mask(scores: chex.Array, keep: float) -> chex.Array:
 def _threshold(keys, dropped, dtype):
   """Key t with `dropped` keys below it; else the largest with fewer below."""
   size = keys.shape[0]
-  width = _LANES * min(_DEPTH, -(-size // _LANES))
+  blocks = -(-size // _LANES)
+  rows = -(-blocks // _DEPTH)
+  width = rows * _LANES
   # Filled up with the largest key, which is below no pivot.
   filled = jnp.pad(
     keys, (0, -size % width), constant_values=jnp.iinfo(keys.dtype).max
-  ).reshape(-1, width // _LANES, _LANES)
+  ).reshape(rows, -1, _LANES)
 
   def count_below(pivot):
     # Sums of bytes down the columns: on CPU twice as fast as those of int32.
     small = jnp.sum(filled < pivot, axis=1, dtype=jnp.uint8)
-    return jnp.sum(small, dtype=jnp.int32)
+    return jnp.sum(small, dtype=jnp.int32).astype(keys.dtype)
 
   def middle(low, high):
     # No overflow, whatever the signs.
     return (low & high) + ((low ^ high) >> 1)
 
-  def search(carry):
-    low, below, high, under, turn = carry
+  def search(state):
+    low, below, high, under, turn = state
     left, right = (
       bits.of_ordered_bits(low, dtype),
       bits.of_ordered_bits(high - 1, dtype),
     )
     share = (dropped - below).astype(dtype) / (under - below).astype(dtype)
     guess = left + share * (right - left)
-    usable = (turn % 3 != 2) & jnp.isfinite(guess)
+    usable = ((turn < _TRUSTED) | (turn % 3 != 2)) & jnp.isfinite(guess)
     guess = bits.ordered_bits(jnp.where(usable, guess, 0))
     pivot = jnp.where(usable, guess, middle(low, high))
     pivot = jnp.clip(pivot, low + 1, high - 1)
     count = count_below(pivot)
     down = count > dropped
-    return (
-      jnp.where(down, low, pivot),
-      jnp.where(down, below, count),
-      jnp.where(down, pivot, high),
-      jnp.where(down, count, under),
-      turn + 1,
+    return jnp.stack(
+      [
+        jnp.where(down, low, pivot),
+        jnp.where(down, below, count),
+        jnp.where(down, pivot, high),
+        jnp.where(down, count, under),
+        turn + 1,
+      ]
     )
 
-  def unsettled(carry):
-    low, below, high, _, _ = carry
+  def unsettled(state):
+    low, below, high, _, _ = state
     return (below < dropped) & (high - 1 > low)
 
-  zero = jnp.zeros((), jnp.int32)
-  start = (jnp.min(keys), zero, jnp.max(keys) + 1, zero + size, zero)
-  low, below, high, _, _ = jax.lax.while_loop(unsettled, search, start)
-  return low, below, high
+  # One array: on CPU each number of its own costs as much as the count does.
+  start = jnp.stack(
+    [
+      jnp.min(keys),
+      jnp.zeros((), keys.dtype),
+      jnp.max(keys) + 1,
+      jnp.asarray(size, keys.dtype),
+      jnp.zeros((), keys.dtype),
+    ]
+  )
+  low, below, _, _, _ = jax.lax.while_loop(unsettled, search, start)
+  return low, below.astype(jnp.int32)
 
 
 def _tied_until(tied, count):
-  """Smallest index with `count` marks before it."""
+  """Smallest index with `count` marks before it, count >= 1."""
   index = jnp.arange(tied.shape[0], dtype=jnp.int32)
 
   def halve(carry):
@@ -166,8 +184,8 @@ def _tied_until(tied, count):
     return jnp.where(enough, low, middle + 1), jnp.where(enough, middle, high)
 
   zero = jnp.zeros((), jnp.int32)
-  most = jnp.where(count > 0, tied.shape[0], 0)
-  return jax.lax.while_loop(lambda c: c[0] < c[1], halve, (zero, most))[0]
+  start = (zero, jnp.asarray(tied.shape[0], jnp.int32))
+  return jax.lax.while_loop(lambda c: c[0] < c[1], halve, start)[0]
 
 
 def masked_weights(

@@ -14,7 +14,7 @@ from jaxdl.core import view as view_lib
 X = np.ones((10, 3), np.float32)
 TAKES_F = (
   'meamed', 'phocas', 'krum', 'multi_krum', 'bulyan', 'mda', 'smea', 'caf',
-  'cge', 'nnm', 'arc',
+  'repeated_krum', 'cge', 'nnm', 'arc',
 )  # fmt: skip
 
 
@@ -28,6 +28,7 @@ class ToleranceTest(parameterized.TestCase):
     ('phocas', 5, r'phocas needs n >= 2f\+1 \(n=10, f=5\)'),
     ('krum', 4, r'krum needs n >= 2f\+3 \(n=10, f=4\)'),
     ('multi_krum', 4, r'multi_krum needs n >= 2f\+3 \(n=10, f=4\)'),
+    ('repeated_krum', 5, r'repeated_krum needs n >= 2f\+1 \(n=10, f=5\)'),
     ('bulyan', 2, r'bulyan needs n >= 4f\+3 \(n=10, f=2\)'),
     ('mda', 5, r'mda needs n >= 2f\+1 \(n=10, f=5\)'),
     ('smea', 5, r'smea needs n >= 2f\+1 \(n=10, f=5\)'),

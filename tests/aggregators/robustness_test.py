@@ -36,6 +36,7 @@ ROBUST = {
   'phocas': (functools.partial(_with_f, 'phocas'), 5),
   'krum': (functools.partial(_with_f, 'krum'), 7),
   'multi_krum': (functools.partial(_with_f, 'multi_krum'), 7),
+  'repeated_krum': (functools.partial(_with_f, 'repeated_krum'), 7),
   'bulyan': (functools.partial(_with_f, 'bulyan'), 11),
   'geometric_median': (lambda f: aggregators.geometric_median, 5),
   'mda': (functools.partial(_with_f, 'mda'), 5),

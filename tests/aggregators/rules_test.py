@@ -118,6 +118,7 @@ RULES = {
     lambda x: reference.multi_krum(x, F, fewer=1),
     extra={'num_neighbors': 'n-f-1'},
   ),
+  'repeated_krum': _pair('repeated_krum'),
   'bulyan': dataclasses.replace(_pair('bulyan'), weights=None),
   'mda': _pair('mda'),
   'smea': _pair('smea', ties=False),
@@ -291,7 +292,8 @@ class ReferenceTest(parameterized.TestCase):
 
   @parameterized.parameters(
     'median', 'trimmed_mean', 'meamed', 'phocas', 'krum', 'multi_krum',
-    'bulyan', 'mda', 'smea', 'caf', 'cge', 'dnc', 'geometric_median',
+    'repeated_krum', 'bulyan', 'mda', 'smea', 'caf', 'cge', 'dnc',
+    'geometric_median',
   )  # fmt: skip
   def test_zero_if_all_but_f_are_zero(self, name):
     """No rule with finite robustness coefficient may answer anything else."""

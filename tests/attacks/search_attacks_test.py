@@ -83,9 +83,20 @@ class GridSearchTest(absltest.TestCase):
     flat = attacks.grid_search(lambda x: 0.0 * x, grid)
     self.assertEqual(float(flat), 1.0)
 
+  def test_some_at_once_are_all_at_once(self):
+    draw = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
+    rule = lambda x: jnp.sort(x, axis=0)[3]
+    send = lambda few: attacks.agr_tailored(
+      draw, num_byzantine=2, rule=rule, search='grid', num_at_once=few
+    )
+    for few in (1, 4):
+      np.testing.assert_allclose(send(few), send(None), rtol=1e-6)
+
   def test_refuses_an_empty_grid(self):
     with self.assertRaisesRegex(ValueError, r'grid must have shape \[K\]'):
       attacks.grid_search(lambda x: x, jnp.zeros((0,)))
+    with self.assertRaisesRegex(ValueError, 'num_at_once must be at least 1'):
+      attacks.grid_search(lambda x: x, jnp.ones(2), num_at_once=0)
 
 
 class OptimizedTest(parameterized.TestCase):

@@ -21,12 +21,12 @@ AFTER = {'bucketing': 'median', 'clipping': 'centered_clipping'}
 # claims nothing here.
 TRANSLATION = frozenset({
   'mean', 'median', 'trimmed_mean', 'meamed', 'phocas', 'krum', 'multi_krum',
-  'bulyan', 'geometric_median', 'mda', 'smea', 'caf', 'dnc',
+  'repeated_krum', 'bulyan', 'geometric_median', 'mda', 'smea', 'caf', 'dnc',
 })  # fmt: skip
 SCALE = TRANSLATION | {'cge', 'signguard', 'foolsgold'}
 ROTATION = frozenset({
   'mean', 'krum', 'multi_krum', 'geometric_median', 'mda', 'smea', 'caf',
-  'cge', 'dnc', 'flag', 'foolsgold', 'centered_clipping',
+  'repeated_krum', 'cge', 'dnc', 'flag', 'foolsgold', 'centered_clipping',
 })  # fmt: skip
 NOT_ROBUST = frozenset({'mean'})
 BY_DIRECTION = frozenset({'flag', 'foolsgold'})

@@ -14,7 +14,7 @@ N, F = lib.NUM_CLIENTS, lib.NUM_BYZANTINE
 SLOPE = np.linspace(1, 2, lib.SIZE, dtype=np.float32)
 TAKES_F = frozenset({
   'trimmed_mean', 'meamed', 'phocas', 'krum', 'multi_krum', 'bulyan', 'mda',
-  'smea', 'cge', 'dnc',
+  'smea', 'cge', 'dnc', 'repeated_krum',
 })  # fmt: skip
 
 

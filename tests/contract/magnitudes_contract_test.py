@@ -32,7 +32,7 @@ BOUNDS = {
   'median': MEDIAN, 'geometric_median': MEDIAN,
   'trimmed_mean': 6 * RATIO * (1 + RATIO), 'krum': 6 * (1 + RATIO),
   'meamed': MEDIAN, 'phocas': MEDIAN, 'multi_krum': 6 * (1 + RATIO),
-  'bulyan': MEDIAN, 'mda': MEDIAN,
+  'repeated_krum': MEDIAN, 'bulyan': MEDIAN, 'mda': MEDIAN,
   'smea': 4 * F / (N - F) * (1 + RATIO) ** 2,
   'caf': MEDIAN,
 }  # fmt: skip
@@ -50,6 +50,7 @@ REFERENCES = {
   'phocas': reference.phocas,
   'krum': reference.krum,
   'multi_krum': reference.multi_krum,
+  'repeated_krum': reference.repeated_krum,
   'bulyan': reference.bulyan,
   'mda': reference.mda,
   'smea': reference.smea,

@@ -29,7 +29,10 @@ class BitsTest(parameterized.TestCase):
       self.assertGreater(nan, keys.max())
 
   @parameterized.product(
-    case=['normal', 'ties', 'special', 'counts', 'few', 'many'],
+    case=[
+      *('normal', 'ties', 'special', 'counts', 'few', 'many'),
+      *('outlier', 'tails', 'votes', 'tiny', 'equal'),
+    ],
     vmapped=[False, True],
   )
   def test_argsort_is_numpys_stable_one(self, case, vmapped):
@@ -40,6 +43,12 @@ class BitsTest(parameterized.TestCase):
       'special': rng.choice(SPECIAL, 1200).astype(np.float32),
       'counts': rng.integers(-(2**31), 2**31, size=1100).astype(np.int32),
       'few': rng.choice(SPECIAL, 30).astype(np.float32),
+      # All but one share their leading bits.
+      'outlier': np.append(1e30, rng.normal(size=2000)).astype(np.float32),
+      'tails': rng.standard_cauchy(9001).astype(np.float32),
+      'votes': rng.integers(5000, 90_000, size=5000).astype(np.int32),
+      'tiny': (rng.integers(-9, 9, size=2000) * 1.2e-38).astype(np.float32),
+      'equal': np.full(1500, 7, np.int32),
       # Three passes.
       'many': rng.integers(0, 9, size=70_000).astype(np.float32),
     }[case]

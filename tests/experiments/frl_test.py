@@ -7,7 +7,7 @@ from absl.testing import absltest, parameterized
 from experiments import frl
 
 SMALL = {
-  'methods': ('frl(sparse=0.5)', 'fedavg', 'fedavg@multi_krum'),
+  'methods': ('frl(sparse=0.5)', 'fedavg', 'fedavg@repeated_krum'),
   'num_clients': 12,
   'clients_per_round': 7,
   'num_rounds': 4,
@@ -39,22 +39,35 @@ class FrlTest(parameterized.TestCase):
     # Averages blow up at once; a rule that knows of attacks does not.
     for seed in (0, 3):
       self.assertLess(last['fedavg', seed]['accuracy'], 0.2)
-      self.assertGreater(last['fedavg@multi_krum', seed]['accuracy'], 0.3)
+      self.assertGreater(last['fedavg@repeated_krum', seed]['accuracy'], 0.3)
       self.assertGreater(last['frl(sparse=0.5)', seed]['accuracy'], 0.3)
     train = [r for r in rows if r['split'] == 'train']
     counts = {(r['step'], r['seed'], r['num_malicious']) for r in train}
     self.assertLen(counts, 2 * 2)  # All methods see the same clients.
     self.assertLess(max(c for *_, c in counts), 3.5)
-    # 64 x 8 edges of 9 bits, half of them sent, and 8 x 10 of 7.
-    sent = (256 * 9 + 40 * 7, 512 * 9 + 80 * 7, 32 * 592)
+    # 64 x 8 edges of 9 bits, half of them sent, and 8 x 10 of 7; a model, and
+    # with it how long steps are.
+    sent = (256 * 9 + 40 * 7, 512 * 9 + 80 * 7, 32 * 592, 32 * 593)
     columns, cells = experiment.table(rows)
     self.assertLen(columns, len(cells[0]))
     mib = [f'{bits / 2**23:.4g}' for bits in sent]
     self.assertEqual(cells[0][2:], (mib[0], mib[1]))
-    self.assertEqual(cells[1][2:], (mib[2], mib[2]))
+    self.assertEqual(cells[1][2:], (mib[2], mib[3]))
     np.testing.assert_allclose(
       last['fedavg', 0]['upload_mib'], 4 * 32 * 592 / 2**23
     )
+
+  def test_the_table_leaves_out_what_is_before_the_first_round(self):
+    config = _config(methods=('fedavg',), seeds=(0,))
+    table = frl.build(config).table
+    row = lambda step, x: {
+      'split': 'test', 'variant': 'fedavg', 'step': step, 'accuracy': x
+    }  # fmt: skip
+    found = lambda rows: table(rows)[1][0][1]
+    self.assertEqual(found([row(0, 0.1), row(2, 0.5), row(4, 0.7)]), '0.6000')
+    many = [row(0, 0.1), *(row(2 * t, t / 10) for t in range(1, 8))]
+    self.assertEqual(found(many), '0.5000')
+    self.assertEqual(found([row(0, 0.1)]), '0.1000')
 
   @parameterized.parameters(
     ({'methods': ()}, 'methods is empty'),

@@ -436,6 +436,11 @@ class ChannelTest(parameterized.TestCase):
       'num_byzantine must be at most 4; got 5',
     ),
     ('fedavg', {'attack': 'sign_flip'}, 'num_byzantine is not'),
+    (
+      'fedavg',
+      {'attack': 'sign_flip', 'num_malicious': 2},
+      'num_malicious=2 is for rounds of cohorts',
+    ),
   )
   def test_what_does_not_fit_is_refused(self, name, channel, message):
     schedule = lib.make_schedule('fedfix(0.2)', TAU, horizon=3.0)

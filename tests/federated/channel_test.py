@@ -73,6 +73,85 @@ class ChannelTest(parameterized.TestCase):
     gap = np.square(np.asarray(state.params['w']) - mean).sum()
     np.testing.assert_allclose(metrics['error'], gap / honest, rtol=1e-4)
 
+  @parameterized.parameters(
+    ('median', 'sign_flip'), ('mean', 'ipm'), ('trimmed_mean', 'alie(scale=1)')
+  )
+  def test_adversaries_by_id_are_those_of_the_last_rows(self, rule, attack):
+    parts = {'aggregator': rule, 'attack': attack}
+    told = server.Channel(num_malicious=2, explain=True, **parts)
+    algorithm = server.federate(server.fedavg(TASK, WORK), N, told)
+    step = jax.jit(algorithm.step)
+    run = lambda cohort: step(
+      algorithm.init(jax.random.key(0)), cohort, key=jax.random.key(1)
+    )
+    whole = _cohort()
+    take = lambda rows: jax.tree.map(lambda x: x[jnp.asarray(rows)], whole)
+    for ids in ([3, 0, 5, 4, 1, 2], [3, 4, 5, 2, 3, 0], [5, 4, 3, 2, 3, 4]):
+      bad = sum(i < 2 for i in ids)
+      last = [i for i in ids if i > 1] + [i for i in ids if i < 2]
+      fixed = server.Channel(num_byzantine=bad, explain=True, **parts)
+      state, metrics = run(take(ids))
+      want, seen = _round(fixed, take(last))
+      np.testing.assert_allclose(state.params['w'], want.params['w'], atol=1e-6)
+      np.testing.assert_allclose(metrics['error'], seen['error'], rtol=1e-5)
+      np.testing.assert_allclose(metrics['loss'], seen['loss'], rtol=1e-5)
+      self.assertEqual(int(metrics['num_malicious']), bad)
+      order = np.argsort(np.array(ids) < 2, kind='stable')
+      np.testing.assert_allclose(
+        metrics['weights'][order], seen['weights'], atol=1e-6
+      )
+    self.assertEqual(step._cache_size(), 1)
+    # Who is away does not attack; of more than F the first are honest.
+    mask = np.array([True, False, True, True, True, True])
+    _, metrics = run(take([3, 0, 5, 4, 1, 2]).replace(mask=jnp.asarray(mask)))
+    self.assertEqual(int(metrics['num_malicious']), 1)
+    few = server.Channel(num_malicious=2, num_byzantine=1, **parts)
+    state, _ = _round(few, take([0, 3, 1, 5, 4, 2]))
+    want, _ = _round(
+      server.Channel(num_byzantine=1, **parts), take([3, 5, 4, 2, 0, 1])
+    )
+    np.testing.assert_allclose(state.params['w'], want.params['w'], atol=1e-6)
+
+  def test_data_of_adversaries_by_id(self):
+    def loss(params, batch, *, key=None):
+      del key
+      return jnp.mean((params['w'][:1] - batch['labels']) ** 2)
+
+    task = types.Task(lambda key: {'w': jnp.zeros(1)}, loss, lambda p, b: {})
+    channel = server.Channel(
+      attack='label_flip(num_classes=5)', num_malicious=1
+    )
+    algorithm = server.federate(server.fedavg(task, WORK), 3, channel)
+    cohort = types.Cohort(
+      client_ids=jnp.array([1, 0, 2]),
+      data={'labels': jnp.array([[0], [1], [2]])},
+      mask=jnp.ones(3, bool),
+      weights=jnp.full(3, 1 / 3),
+    )
+    state, _ = algorithm.step(
+      algorithm.init(jax.random.key(0)), cohort, key=jax.random.key(1)
+    )
+    # Of five classes 1 becomes 3; others stay.
+    np.testing.assert_allclose(state.params['w'], (0 + 3 + 2) / 3, rtol=1e-6)
+
+  def test_leaves_of_several_kinds_by_id(self):
+    start = {'w': jnp.zeros(D), 'half': jnp.zeros(2, jnp.bfloat16)}
+
+    def loss(params, batch, *, key=None):
+      gap = params['half'].astype(jnp.float32) - batch['inputs'][0, :2]
+      return _loss(params, batch) + jnp.sum(gap**2) / 2
+
+    task = types.Task(lambda key: start, loss, lambda p, b: {})
+    channel = server.Channel(
+      aggregator='median', attack='sign_flip', num_malicious=1
+    )
+    state, _ = _round(channel, method=server.fedavg(task, WORK))
+    sent = np.concatenate([-DELTAS[1:].mean(0)[None], DELTAS[1:]])
+    want = np.median(sent, axis=0)
+    np.testing.assert_allclose(state.params['w'], want, atol=1e-6)
+    half = state.params['half'].astype(np.float32)
+    np.testing.assert_allclose(half, want[:2], atol=0.02)
+
   def test_adversaries_see_no_padding(self):
     mask = np.array([True, False, True, True, True, True])
     channel = server.Channel(attack='sign_flip', num_byzantine=1)
@@ -143,6 +222,11 @@ class ChannelTest(parameterized.TestCase):
     (dict(attack='alie'), 'attack is given but num_byzantine is not'),
     (dict(error_feedback=True), 'error_feedback=True needs a compressor'),
     (dict(num_byzantine=N), 'num_byzantine must be'),
+    (dict(num_malicious=-1), 'num_malicious must be at least 0'),
+    (
+      dict(num_malicious=5, aggregator='krum'),
+      r'krum needs n >= 2f\+3 \(n=6, f=2\)',
+    ),
   )
   def test_parts_that_do_not_fit(self, options, message):
     with self.assertRaisesRegex(ValueError, message):

@@ -527,6 +527,10 @@ class MessagesTest(parameterized.TestCase):
       {'channel': server.Channel(privacy='central(clip=1.0)')},
       'privacy=.* shows the server sums alone',
     ),
+    (
+      {'channel': server.Channel(attack='alie', num_malicious=2)},
+      'num_malicious=2 puts messages in another order',
+    ),
     ({'cohort_size': 0}, 'cohort_size must be at least 1'),
   )
   def test_settings_say_what_is_wrong(self, options, message):

@@ -100,11 +100,16 @@ def multi_krum(x, f, m=None, fewer=2):
   return _f64(x)[order].mean(axis=0)
 
 
-def bulyan_order(x, f):
+def repeated_krum(x, f):
+  order = bulyan_order(x, f, max(len(x) - 2 * f - 2, 1))
+  return _f64(x)[order].mean(axis=0)
+
+
+def bulyan_order(x, f, count=None):
   distances = pairwise_sq(x)
   alive, chosen = list(range(len(x))), []
   good = finite_rows(_f64(x))
-  for _ in range(len(x) - 2 * f):
+  for _ in range(len(x) - 2 * f if count is None else count):
     k = max(1, len(alive) - f - 2)
     scores = {}
     for i in alive:

@@ -136,6 +136,11 @@ def asynchronous(
     )
   method = _check_method(method)
   channel = server.as_channel(channel)
+  if channel.num_malicious is not None:
+    raise ValueError(
+      f'num_malicious={channel.num_malicious} is for rounds of cohorts: here '
+      'the last num_byzantine of all clients are adversaries.'
+    )
   schedule, num_byzantine = _arranged(schedule, channel, n)
   if channel.num_byzantine is not None:
     channel = dataclasses.replace(channel, num_byzantine=num_byzantine)

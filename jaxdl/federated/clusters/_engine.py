@@ -149,6 +149,11 @@ def _check_method(method):
 
 
 def _check_channel(channel, m):
+  if channel.num_malicious is not None:
+    raise ValueError(
+      f'num_malicious={channel.num_malicious} puts messages in another order, '
+      'but clusters are made of them by their rows: say num_byzantine.'
+    )
   central = False
   if channel.privacy is not None:
     mechanism = privacy.make_mechanism(channel.privacy, num_expected=m)

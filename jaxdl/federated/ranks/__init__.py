@@ -11,8 +11,8 @@ layer, a permutation of the edges, and `rank_learning` counts.
 - `sparse_reputations`, `communication_bits`: sending the top only, and what
   that costs.
 - `sample_minority`: who votes, redrawn until most of them are honest.
-- `averaging` of whole models under attack, to compare with; `make_method` reads
-  `METHODS`: 'frl(sparse=0.5)@trimmed', 'fedavg@multi_krum'.
+- `make_method` reads what is compared, `METHODS`: 'frl(sparse=0.5)@trimmed', or
+  methods of `federated.server` under attack, 'fedavg@repeated_krum'.
 """
 
 from jaxdl.federated.ranks._attacks import (
@@ -22,13 +22,13 @@ from jaxdl.federated.ranks._attacks import (
   rank_reversal,
   swap_halves,
 )
-from jaxdl.federated.ranks._baselines import AVERAGING_RULES, averaging
 from jaxdl.federated.ranks._learning import RankState, rank_learning
 from jaxdl.federated.ranks._methods import (
+  LARGE,
   METHOD_SPECS,
   METHODS,
   RANKED,
-  SERVER_RULES,
+  TAILORED,
   Method,
   check_method,
   make_method,
@@ -56,17 +56,16 @@ from jaxdl.federated.ranks._samples import num_malicious, sample_minority
 __all__ = [
   'RANKED',
   'make_ranked',
-  'AVERAGING_RULES',
+  'LARGE',
   'METHODS',
   'METHOD_SPECS',
   'Method',
   'RANK_ATTACKS',
   'RANK_RULES',
   'RankState',
-  'SERVER_RULES',
+  'TAILORED',
   'as_rank_attack',
   'as_rank_rule',
-  'averaging',
   'borda',
   'check_method',
   'check_rankings',

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is compared: rankings and averages, by spec."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,9 +9,18 @@ from typing import Any, NamedTuple
 import jax
 import optax
 
-from jaxdl import local, networks
+from jaxdl import aggregators, local, networks
 from jaxdl.core import clients as clients_lib, registry, types
-from jaxdl.federated.ranks import _baselines, _learning, _rankings, _rules
+from jaxdl.federated import server
+from jaxdl.federated.ranks import _learning, _rankings, _rules
+
+# What averages are attacked by. One long vector is enough for the mean.
+LARGE = 'sign_flip(scale=100000.0)'
+# Against other rules the worst of mean - γ std.
+TAILORED = (
+  'agr_tailored(search=grid, grid=(0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, '
+  '8.0, 10.0), num_at_once=1, ddof=0)'
+)
 
 MakeProblem = Callable[[types.Network], types.Problem]
 
@@ -72,7 +82,8 @@ def frl(
   return Method(problem, algorithm, upload, _rankings.communication_bits(sizes))
 
 
-def fedavg(
+def averaged(
+  method: registry.Part,
   network: types.Network,
   make_problem: MakeProblem,
   clients: clients_lib.Clients | int,
@@ -84,44 +95,82 @@ def fedavg(
   attack: str,
   num_malicious: int,
   num_advisors: int,
-  decay: float = 0.9995,
+  num_clients: int,
 ) -> Method:
-  """Averages of trained models, or any other rule."""
+  """Learns whole models in a way of `federated.server`."""
   problem = make_problem(network)
-  algorithm = _baselines.averaging(
-    problem.task,
-    clients,
-    optimizer=averaging_optimizer,
-    batch_size=batch_size,
-    num_epochs=num_epochs,
-    decay=decay,
-    aggregator=rule or 'mean',
-    attacked=attack != 'none',
-    num_malicious=num_malicious,
-    num_advisors=num_advisors,
+  rows = clients_lib.as_clients(clients)
+  voters = rows.num_clients - num_advisors
+  work = local.LocalWork(
+    averaging_optimizer, batch_size=batch_size, num_epochs=num_epochs
   )
-  shapes = jax.eval_shape(problem.task.init, jax.random.key(0))
-  size = sum(x.size for x in jax.tree.leaves(shapes))
-  signs = rule is not None and rule.startswith('sign_majority')
-  return Method(problem, algorithm, size if signs else 32 * size, 32 * size)
+  channel = _channel(rule, attack, num_malicious, voters)
+  told = {'decay': 0.9995} if method.name == 'fedavg' else {}
+  way = server.METHODS.bound(method, problem.task, work, **told)
+  everyone = rows.replace(num_clients=num_clients)
+  algorithm = server.federate(way, everyone, channel, cohort_size=voters)
+
+  def step(state, cohort, *, key):
+    rows.check(cohort, why='M voters, then C advisors')
+    cohort = jax.tree.map(lambda x: x[:voters], cohort)
+    return algorithm.step(state, cohort, key=key)
+
+  # What a message weighs does not depend on who attacks.
+  alone = dataclasses.replace(
+    channel, aggregator='mean', attack=None, num_malicious=None
+  )
+  exchange = server.make_exchange(way, everyone, alone, cohort_size=voters)
+  form = jax.eval_shape(problem.task.init, jax.random.key(0))
+  upload, download = exchange.bits(form)
+  return Method(problem, algorithm._replace(step=step), upload, download)
+
+
+def _channel(rule, attack, num_malicious, voters) -> server.Channel:
+  """The way of messages of a spec, attacked in the usual way if in none."""
+  options = {'aggregator': rule or 'mean'}
+  if rule is not None and registry.chain(rule)[0].name in server.CHANNELS:
+    options = {'aggregator': 'mean'} | server.CHANNELS.part(rule).options
+  if attack != 'none' and num_malicious:
+    plain = options['aggregator'] == 'mean'
+    options = {'attack': LARGE if plain else TAILORED} | options
+  # Fewer than half of a cohort, see `sample_minority`.
+  options.setdefault('num_byzantine', min(num_malicious, (voters - 1) // 2))
+  if options.get('attack') is None and options['aggregator'] == 'mean':
+    return server.Channel(**options)
+  return server.Channel(num_malicious=num_malicious, **options)
 
 
 METHODS = registry.Registry(
   'method',
-  {'frl': frl, 'fedavg': fedavg},
+  {'frl': frl, **server.METHODS},
   given=(
     *('network', 'make_problem', 'clients', 'rule', 'optimizer'),
-    *('averaging_optimizer', 'batch_size', 'num_epochs', 'attack'),
-    *('num_malicious', 'num_advisors'),
+    *('batch_size', 'num_epochs', 'attack', 'num_malicious', 'num_advisors'),
+    *('task', 'work'),
   ),
 )
-_RULES_OF = {'frl': _rules.RANK_RULES, 'fedavg': _baselines.AVERAGING_RULES}
-SERVER_RULES = registry.Registry(
-  'rule',
-  {name: fn for rules in _RULES_OF.values() for name, fn in rules.items()},
-  given=('reputations', 'mask', 'updates', 'num_malicious'),
-)
-METHOD_SPECS = registry.Pair(METHODS, SERVER_RULES)
+
+
+class _Specs:
+  """The grammar of methods, for flags: `frl@rule`, or `fedavg@rule`."""
+
+  def lines(self) -> list[str]:
+    """Returns every part with its options and their defaults."""
+    first, *others = METHODS.lines()
+    return [
+      first,
+      *(f'frl@{line}' for line in _rules.RANK_RULES.lines()),
+      *others,
+      *(f'fedavg@{line}' for line in aggregators.RULES.lines()),
+      *(f'fedavg@{line}' for line in server.CHANNELS.lines()),
+    ]
+
+  def check(self, text: str, *, name: str = 'method') -> None:
+    """Raises ValueError unless a text is a method, on a rule of its kind."""
+    check_method(text, name=name)
+
+
+METHOD_SPECS = _Specs()
 
 
 def make_method(
@@ -129,20 +178,31 @@ def make_method(
   network: types.Network,
   make_problem: MakeProblem,
   clients: clients_lib.Clients | int,
+  *,
+  optimizer: optax.GradientTransformation,
+  averaging_optimizer: optax.GradientTransformation,
+  num_clients: int,
   **told: Any,
 ) -> Method:
   """Builds a method from text.
 
   Args:
-    spec: 'frl' or 'fedavg' with options, alone or on a rule of its own kind:
-      'frl(sparse=0.5)@trimmed', 'fedavg@multi_krum'.
+    spec: 'frl' with options, alone or on one of `RANK_RULES`,
+      'frl(sparse=0.5)@trimmed'; or a part of `federated.server.METHODS`, alone,
+      on a rule of `aggregators.RULES` or on a channel, 'fedavg@repeated_krum',
+      'fedavg@channel(aggregator=median, attack=alie)'. Steps of 'fedavg' shrink
+      by 0.9995 a round where it says no `decay`.
     network: without masks.
     make_problem: the problem for a network.
-    clients: rows of a cohort.
+    clients: rows of a cohort, M voters and C advisors, who do not take part in
+      averages.
+    optimizer: for rankings, see `rank_learning`.
+    averaging_optimizer: of clients whose models are averaged.
+    num_clients: N, all there are.
     **told: `batch_size`, `num_epochs`, `num_malicious`, `num_advisors` and
-      `attack` (a part of `RANK_ATTACKS`; averages are attacked in their own way
-      unless it is 'none'), `optimizer` for rankings and `averaging_optimizer`
-      for averages; see `rank_learning`.
+      `attack` (a part of `RANK_ATTACKS`). Unless it is 'none', averages are
+      attacked as their channel says, else the mean by `LARGE` and other rules
+      by `TAILORED`; rules are told how many voters are malicious.
 
   Returns:
     The method.
@@ -152,22 +212,43 @@ def make_method(
   """
   check_method(spec)
   first, rule = registry.pair(spec, name='method')
-  return METHODS.make(first, network, make_problem, clients, rule=rule, **told)
+  part = METHODS.part(first)
+  if part.name == 'frl':
+    return METHODS.bound(
+      part,
+      *(network, make_problem, clients),
+      rule=rule,
+      optimizer=optimizer,
+      **told,
+    )
+  return averaged(
+    *(part, network, make_problem, clients),
+    rule=rule,
+    averaging_optimizer=averaging_optimizer,
+    num_clients=num_clients,
+    **told,
+  )
 
 
 def check_method(spec: str, *, name: str = 'method') -> None:
   """Raises ValueError unless a text is a method, on a rule of its kind."""
-  METHOD_SPECS.check(spec, name=name)
   first, rule = registry.pair(spec, name=name)
+  METHODS.check(first, name=name)
   kind = METHODS.part(first, name=name).name
-  if rule is not None:
-    of_kind = _RULES_OF[kind]
-    found = registry.parse(rule, name=name).name
-    if found not in of_kind:
-      raise ValueError(
-        f'{name}={spec!r}: {kind} takes the rules {", ".join(of_kind)}; got '
-        f'{found!r}.'
-      )
+  if rule is None:
+    return
+  tables = [aggregators.RULES, server.CHANNELS]
+  if kind == 'frl':
+    tables = [_rules.RANK_RULES]
+  found = registry.chain(rule, name=name)[-1].name
+  for table in tables:
+    if found in table:
+      return table.check(rule, name=name)
+  known = [part for table in tables for part in table]
+  raise ValueError(
+    f'{name}={spec!r}: {kind} takes the rules {", ".join(known)}; got '
+    f'{found!r}.'
+  )
 
 
 def ranked(

@@ -124,12 +124,21 @@ def scores_from_ranking(
   Returns:
     f[n]: edge `ranking[p]` has `sorted_scores[p]`.
 
+  Raises:
+    ValueError: if they are no vectors of one length.
+
   Example:
     >>> scores_from_ranking(jnp.array([1, 0]), jnp.array([-1.0, 5.0])).tolist()
     [5.0, -1.0]
 
   Source: Mozaffari et al. 2021 (https://arxiv.org/abs/2110.04350), Algorithm 2.
   """
+  shapes = jnp.shape(ranking), jnp.shape(sorted_scores)
+  if len(shapes[0]) != 1 or shapes[0] != shapes[1]:
+    raise ValueError(
+      'ranking and sorted_scores must both have shape [n]; got '
+      f'{shapes[0]} and {shapes[1]}.'
+    )
   zero = jnp.zeros_like(sorted_scores)
   return zero.at[ranking].set(sorted_scores, unique_indices=True)
 
@@ -146,15 +155,17 @@ def vote(
 
   Args:
     rankings: i32[U, n], a permutation per voter.
-    weights: [U], votes that each voter has; integers count exactly, as long as
-      totals stay below 2^31. None for one each.
+    weights: [U], votes that each voter has, finite and at least zero; integers
+      count exactly, as long as totals stay below 2^31. None for one each. Where
+      they are traced, those that are not finite or negative count as zero.
     mask: bool[U], false for voters who do not count.
 
   Returns:
     i32[n], the ranking of all; that of equal totals, 0..n-1, without voters.
 
   Raises:
-    ValueError: if shapes do not fit or totals could overflow int32.
+    ValueError: if shapes do not fit, weights are out of range or totals could
+      overflow int32.
 
   Cost: O(U n) and one sort; memory O(n) besides the rankings.
 
@@ -177,8 +188,11 @@ def vote(
       raise ValueError(
         f'{name} must have shape [U] = ({voters},); got {jnp.shape(value)}.'
       )
-  votes = jnp.ones(voters, jnp.int32) if weights is None else weights
-  votes = jnp.asarray(votes)
+  votes = jnp.ones(voters, jnp.int32)
+  if weights is not None:
+    _check_weights(weights)
+    votes = jnp.asarray(weights)
+    votes = jnp.where(jnp.isfinite(votes) & (votes >= 0), votes, 0)
   whole = jnp.issubdtype(votes.dtype, jnp.integer)
   votes = votes.astype(jnp.int32 if whole else jnp.float32)
   if mask is not None:
@@ -190,6 +204,20 @@ def vote(
 
   total = jax.lax.fori_loop(0, voters, add, jnp.zeros_like(places))
   return rank_edges(total)
+
+
+def _check_weights(weights):
+  """Looks at the votes of each voter unless they are traced."""
+  if isinstance(weights, jax.core.Tracer):
+    return
+  values = checks.host_array(weights, name='weights')
+  bad = ~(np.isfinite(values) & (values >= 0))
+  if bad.any():
+    first = int(bad.argmax())
+    raise ValueError(
+      'weights must be finite and at least 0; got '
+      f'{values[first]} for voter {first}.'
+    )
 
 
 def check_overflow(voters: int, size: int, layer: str = '') -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Averages of what clients learned: FedSGD, FedAvg and their kin."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -70,6 +71,7 @@ def fedavg(
   *,
   mu: float = 0.0,
   server_optimizer: Optimizer = None,
+  decay: chex.Numeric = 1.0,
   name: str = 'fedavg',
 ) -> _method.Method:
   """Averages what clients changed: x ← x + Σ p_k Δ_k.
@@ -81,13 +83,16 @@ def fedavg(
       FedProx does (static).
     server_optimizer: takes the step along Σ p_k Δ_k, see `server_step`; FedAvgM
       is 'sgd(1.0, momentum=0.9)'.
+    decay: factor in (0, 1] on the steps of the clients from round to round;
+      in round t they are decay^t as long, which the server tells them.
     name: for messages.
 
   Returns:
-    The method; the state of the server is that of its optimizer.
+    The method; the state of the server is that of its optimizer, and the number
+    of the round if steps shrink.
 
   Raises:
-    ValueError: if μ is negative.
+    ValueError: if μ is negative or the decay is out of range.
 
   Source: McMahan et al. 2017 (https://arxiv.org/abs/1602.05629), Algorithm 1;
     Hsu et al. 2019 (https://arxiv.org/abs/1909.06335) for momentum; Li et al.
@@ -95,8 +100,11 @@ def fedavg(
   """
   checks.task(task)
   checks.number(mu, name='mu', low=0.0)
-  run = work.trainer(task)
+  checks.number(decay, name='decay', low=0.0, high=1.0, open_low=True)
   init, move = server_step(server_optimizer)
+  if isinstance(decay, jax.Array) or decay != 1:
+    return _fading(task, work, mu, init, move, decay, name)
+  run = work.trainer(task)
 
   def train(shared, own, data, key):
     def prox(grads, params, batch, key):
@@ -117,6 +125,37 @@ def fedavg(
     init=lambda params, n: init(params),
     own=_method.no_state,
     share=lambda params, memory: params,
+    train=train,
+    absorb=absorb,
+    name=name,
+  )
+
+
+def _fading(task, work, mu, init, move, decay, name):
+  """FedAvg whose clients take shorter steps from round to round."""
+
+  def train(shared, own, data, key):
+    scaled = optax.chain(work.optimizer, optax.scale(shared['rate']))
+    inner = fedavg(task, dataclasses.replace(work, optimizer=scaled), mu=mu)
+    return inner.train(shared['params'], own, data, key)
+
+  def absorb(params, memory, update, round):
+    del round
+    params, own = move(params, memory['optimizer'], update)
+    return params, {'optimizer': own, 'round': memory['round'] + 1}
+
+  def share(params, memory):
+    rate = jnp.asarray(decay, jnp.float32) ** memory['round']
+    return {'params': params, 'rate': rate}
+
+  return _method.Method(
+    start=task.init,
+    init=lambda params, n: {
+      'optimizer': init(params),
+      'round': jnp.zeros((), jnp.float32),
+    },
+    own=_method.no_state,
+    share=share,
     train=train,
     absorb=absorb,
     name=name,

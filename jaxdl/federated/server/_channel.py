@@ -17,6 +17,7 @@ from jaxdl import (
   privacy,
 )
 from jaxdl.core import checks, trees, types
+from jaxdl.federated.server import _varying
 
 _PLAIN = ('mean',)
 
@@ -52,6 +53,8 @@ class Wire(NamedTuple):
     bits: `bits(message) -> int`, what one client sends.
     num_byzantine: F.
     num_expected: m of a mean that is released privately, else None.
+    num_malicious: K where adversaries are told by their ids, else None; `meet`
+      then takes `malicious: bool[M]` as well.
   """
 
   init: Callable[[chex.ArrayTree], WireState]
@@ -65,6 +68,7 @@ class Wire(NamedTuple):
   bits: Callable[[chex.ArrayTree], int]
   num_byzantine: int
   num_expected: float | None = None
+  num_malicious: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,6 +87,10 @@ class Channel:
       `attacks.make_attack` or as such; they are honest if None.
     num_byzantine: F; what a rule in text is told. Must be said where there is
       an attack.
+    num_malicious: K: clients with an id below attack, wherever they stand in a
+      cohort, and rules in text are told how many there are. F is then the most
+      that can be in one cohort, where more are the first of them are honest;
+      K or M - 1 by default. None for the last F rows.
     compressor: text of `compression.COMPRESSORS`, a `Compressor`, or a
       `Messenger`; None sends all.
     error_feedback: whether clients add to a message what compression took from
@@ -107,6 +115,7 @@ must be 'mean'; got 'median'.
   aggregator: Any = 'mean'
   attack: Any = None
   num_byzantine: int | None = None
+  num_malicious: int | None = None
   compressor: Any = None
   error_feedback: bool = False
   privacy: Any = None
@@ -132,20 +141,30 @@ must be 'mean'; got 'median'.
       The wire.
     """
     m = checks.integer(num_clients, name='num_clients', low=1)
-    f = checks.integer(
-      self.num_byzantine or 0, name='num_byzantine', low=0, high=m - 1
-    )
+    f = self.num_byzantine
+    if f is not None:
+      checks.integer(f, name='num_byzantine', low=0, high=m - 1)
+    elif self.num_malicious is None and self.attack is not None:
+      raise ValueError(
+        'attack is given but num_byzantine is not: say how many of the '
+        f'num_clients={m} attack (0 for none).'
+      )
+    if self.num_malicious is None:
+      return self._wire(m, f or 0, num_groups)
+    most = checks.integer(self.num_malicious, name='num_malicious', low=0)
+    most = min(most, m - 1 if f is None else f)
+    wires = [
+      self._wire(m, count, num_groups, always=True) for count in range(most + 1)
+    ]
+    return _varying.by_count(wires, self.num_malicious)
+
+  def _wire(self, m, f, num_groups, always=False):
     rule = aggregators.as_aggregator(
       self.aggregator, num_clients=m, num_byzantine=f
     )
     attack = attacks.as_attack(
       self.attack, num_clients=m, num_byzantine=f, rule=_without_memory(rule)
     )
-    if self.num_byzantine is None and self.attack is not None:
-      raise ValueError(
-        'attack is given but num_byzantine is not: say how many of the '
-        f'num_clients={m} attack (0 for none).'
-      )
     attack = attack if f else None
     mechanism, secure = self.privacy, self.secure
     if mechanism is not None:
@@ -188,8 +207,11 @@ must be 'mean'; got 'median'.
       raise ValueError(
         'error_feedback=True needs a compressor: nothing is lost without one.'
       )
+    measured = self.explain or attack is not None
+    measured |= always and self.attack is not None
     return _build(
-      self, m, f, rule, attack, mechanism, secure, messenger, num_groups
+      *(self, m, f, rule, attack, mechanism, secure, messenger, num_groups),
+      measured=measured,
     )
 
 
@@ -205,7 +227,17 @@ def _without_memory(aggregator):
 
 
 def _build(
-  channel, m, f, rule, attack, mechanism, secure, messenger, num_groups
+  channel,
+  m,
+  f,
+  rule,
+  attack,
+  mechanism,
+  secure,
+  messenger,
+  num_groups,
+  *,
+  measured,
 ) -> Wire:
   central = mechanism is not None and mechanism.release is not None
   plain = compression.make_compressor('identity')
@@ -270,7 +302,7 @@ def _build(
   def meet(stacked, aux, weights, mask, state, key, groups=None):
     attack_key, rule_key, sum_key = jax.random.split(key, 3)
     found = {}
-    honest = honest_of(stacked, mask) if channel.explain or attack else stacked
+    honest = honest_of(stacked, mask) if measured else stacked
     if attack is not None:
       stacked, state = attacked(stacked, honest, state, attack_key)
       if central:  # Adversaries do not clip, the server does.
@@ -300,7 +332,7 @@ def _build(
       name='aggregator',
       what='one update like a message',
     )
-    if channel.explain or attack is not None:
+    if measured:
       found['error'] = metrics_lib.aggregation_error(update, honest)
     return update, state, found
 

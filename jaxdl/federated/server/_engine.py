@@ -167,9 +167,11 @@ def make_exchange(
   def work(shared, rows, cohort, memory, state, key, shared_axis=None):
     train_key, wire_key = jax.random.split(key)
     client_keys = keys.client_keys(train_key, cohort.client_ids)
-    data = cohort.data
+    data, malicious = cohort.data, None
+    if wire.num_malicious is not None:
+      malicious = cohort.mask & (cohort.client_ids < wire.num_malicious)
     if wire.poison is not None:
-      data = _poisoned(wire.poison, data, m - f)
+      data = _poisoned(wire.poison, data, m - f, malicious)
     counts = _counts(cohort, memory)
 
     def one(shared, own, data, key, state):
@@ -201,6 +203,7 @@ def make_exchange(
         state,
         wire_key,
         facts.get('group'),
+        **({} if malicious is None else {'malicious': malicious}),
       )
     facts = {
       name: jnp.where(cohort.mask & jnp.isfinite(x), x, jnp.zeros_like(x))
@@ -219,7 +222,10 @@ def make_exchange(
       there / n,
       shared if shared_axis is None else None,
     )
-    honest = cohort.mask.at[m - f :].set(False) if f else cohort.mask
+    if malicious is not None:
+      honest = cohort.mask & ~malicious
+    else:
+      honest = cohort.mask.at[m - f :].set(False) if f else cohort.mask
     if 'num_steps' in facts:
       honest &= facts['num_steps'] > 0
     count = jnp.maximum(jnp.sum(honest), 1)
@@ -461,13 +467,19 @@ def traffic(
   }
 
 
-def _poisoned(poison, data, first):
-  """The data with the rows from `first` on as `poison` makes them."""
+def _poisoned(poison, data, first, malicious):
+  """The data with the adversaries' rows as `poison` makes them.
+
+  They are those from `first` on, or those of a mask.
+  """
+  first = 0 if malicious is not None else first
   own = jax.tree.map(lambda x: x[first:], data)
   changed = poison(own)
   checks.same_shapes(
     changed, own, name='attack.poison', what='data like the data it was given'
   )
+  if malicious is not None:
+    return trees.where_rows(malicious, changed, data)
   return jax.tree.map(
     lambda x, old, new: x if new is old else jnp.concatenate([x[:first], new]),
     data,

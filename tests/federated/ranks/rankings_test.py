@@ -143,6 +143,26 @@ class RankingsTest(parameterized.TestCase):
       'layer fc has no edges',
     ),
     (lambda: ranks.vote(jnp.zeros((3, 0), int)), 'rankings have no edges'),
+    (
+      lambda: ranks.vote(HAND, np.array([1.0, -0.5, 1.0])),
+      r'weights must be finite and at least 0; got -0\.5 for voter 1',
+    ),
+    (
+      lambda: ranks.vote(HAND, np.array([1.0, 1.0, np.nan])),
+      'weights must be finite and at least 0; got nan for voter 2',
+    ),
+    (
+      lambda: ranks.vote(HAND, jnp.array([-1, 1, 1])),
+      'at least 0; got -1 for voter 0',
+    ),
+    (
+      lambda: ranks.scores_from_ranking(jnp.arange(3), jnp.zeros(4)),
+      r'must both have shape \[n\]; got \(3,\) and \(4,\)',
+    ),
+    (
+      lambda: ranks.scores_from_ranking(HAND, jnp.zeros(HAND.shape)),
+      r'must both have shape \[n\]; got \(3, 4\)',
+    ),
     (lambda: ranks.vote(jnp.arange(3)), r'shape \[U, n\]; got \(3,\)'),
     (
       lambda: ranks.vote(HAND, mask=jnp.ones(2, bool)),
@@ -171,6 +191,14 @@ class RankingsTest(parameterized.TestCase):
   def test_says_what_is_wrong(self, call, message):
     with self.assertRaisesRegex(ValueError, message):
       call()
+
+  def test_traced_weights_out_of_range_count_as_none(self):
+    rankings = permutations(4, 33)
+    weights = jnp.array([2.0, jnp.nan, -3.0, jnp.inf])
+    got = jax.jit(ranks.vote)(rankings, weights)
+    np.testing.assert_array_equal(got, rankings[0])
+    signed = jax.jit(ranks.vote)(rankings, jnp.array([1, -1, 0, 0]))
+    np.testing.assert_array_equal(signed, rankings[0])
 
   def test_votes_below_the_limit_are_exact(self):
     # Totals near 2^31; a sum in float32 would round.
