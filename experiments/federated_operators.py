@@ -123,10 +123,10 @@ class Config(problems.RobustConfig):
       layout = 'aligned' if points else 'grid'
       with config_lib.naming(model=self.model, problem=self.problem):
         problems.function_runs.trace(self.model, self.problem, layout)
-    federated.check_schedule(self.optimizer, (self.algorithm,))
+    federated.check_optimizer(self.optimizer, (self.algorithm,))
     with config_lib.naming(algorithm=self.algorithm, work=self.work):
-      work, channel = self.make_work(), self.channel(rule)
-      federated.check_variant(self.algorithm, work, self.num_clients, **channel)
+      work, told = self.make_work(), self.told_of(rule)
+      federated.check_variant(self.algorithm, work, self.num_clients, **told)
     for variant in self.gossip:
       with config_lib.naming(gossip=variant, num_clients=self.num_clients):
         decentralized.make_link(variant, self.num_clients)
@@ -141,9 +141,10 @@ class Config(problems.RobustConfig):
     optimizer = local.make_optimizer(self.optimizer, num_steps=self.num_rounds)
     return local.WORKS.make(self.work, optimizer, None)
 
-  def channel(self, rule: types.Aggregator) -> dict[str, Any]:
-    """How messages meet at the server."""
+  def told_of(self, rule: types.Aggregator) -> dict[str, Any]:
+    """What a method is told of the run, and of how messages meet."""
     return {
+      'num_rounds': self.num_rounds,
       'aggregator': rule,
       'attack': self.make_attack(rule, num_classes=0),
       'num_byzantine': self.num_byzantine,
@@ -189,13 +190,11 @@ def _build_one(config: Config, heterogeneity: float) -> runner.Experiment:
   problem = config.learned(heterogeneity)
   work, algorithms = config.make_work(), {}
   for spec in config.rules:
-    algorithms[spec] = federated.make_algorithm(
-      config.algorithm,
-      problem.task,
-      config.clients(),
-      work=work,
-      channel=federated.Channel(**config.channel(config.make_rule(spec))),
-      everybody=True,
+    told = config.told_of(config.make_rule(spec))
+    made = federated.make_variant(config.algorithm, problem.task, work, **told)
+    method, channel = made
+    algorithms[spec] = federated.federate(
+      method, config.clients(), channel, everybody=True
     )
   for variant in config.gossip:
     algorithms[variant] = decentralized.make_algorithm(

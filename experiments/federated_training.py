@@ -14,6 +14,7 @@ Example: python -m experiments.federated_training \
 
 import dataclasses
 import functools
+from typing import Any
 
 import numpy as np
 
@@ -57,12 +58,14 @@ class Config(problems.FederatedConfig):
     'channel',
     'How messages travel, where a variant does not say it.',
     registry=server.CHANNELS,
+    needs={'variants': tuple(federated.METHODS)},
   )
   num_byzantine: int = knob(
     0,
     'Adversaries among all clients, the last by number; cohorts have as large '
     'a share of them.',
     low=0,
+    needs={'variants|channel': ('*attack*', '*aggregator*')},
   )
   delta: float = knob(
     1e-5,
@@ -86,16 +89,30 @@ class Config(problems.FederatedConfig):
         f'num_byzantine={self.num_byzantine}: frl takes no adversaries here, '
         'see the binary frl.'
       )
-    federated.check_schedule(self.optimizer, self.variants)
+    federated.check_optimizer(self.optimizer, self.variants)
     self.make_work()
     with config_lib.naming(times=self.times):
       self.timing()
-    attacked = [v for v in (*self.variants, self.channel) if 'attack=' in v]
-    if attacked and not self.num_byzantine:
-      raise ValueError(
-        f'{attacked[0]} attacks, but num_byzantine=0: say how many of the '
-        f'num_clients={self.num_clients} do.'
-      )
+    for spec in self.variants:
+      options = self.channel_of(spec)
+      if 'num_byzantine' in options:
+        raise ValueError(
+          f'{spec}: adversaries are told by the flag num_byzantine='
+          f'{self.num_byzantine} here; leave the option of the channel out.'
+        )
+      attack = options.get('attack') or 'none'
+      if attack.strip() != 'none' and not self.num_byzantine:
+        raise ValueError(
+          f'{spec}: attack={attack}, but num_byzantine=0: say how many of the '
+          f'num_clients={self.num_clients} attack.'
+        )
+      federated.check_private(options.get('privacy'), self.sampling)
+
+  def channel_of(self, spec: str) -> dict[str, Any]:
+    """Options of the channel of a variant, those of `channel` among them."""
+    own = registry.pair(spec)[1] or 'channel'
+    part = server.CHANNELS.part
+    return part(self.channel).options | part(own).options
 
   def make_work(self) -> local.LocalWork:
     """What a client does between messages."""
@@ -121,7 +138,9 @@ def build(config: Config) -> runner.Experiment:
   problem = config.problem(num_byzantine=config.num_byzantine)
   rows, adversaries = problem.test['cohort_size'], problem.test['num_byzantine']
   clients = config.clients(even=False).replace(num_clients=problem.num_clients)
-  algorithms, channels, learned, ranked = {}, {}, {}, {}
+  expected = problem.test['num_expected']
+  poisson = local.SAMPLERS.part(config.sampling).name == 'poisson'
+  algorithms, spent, learned, ranked = {}, {}, {}, {}
   for spec in config.variants:
     learned[spec] = problem
     if registry.parse(registry.pair(spec)[0]).name in ranks.RANKED:
@@ -135,31 +154,37 @@ def build(config: Config) -> runner.Experiment:
       learned[spec] = ranked[spec].problem
       algorithms[spec] = config.timed(ranked[spec].algorithm)
       continue
-    with config_lib.naming(variants=spec):
+    shared = None if '@' in spec else config.channel
+    with config_lib.naming(variants=spec, channel=shared):
       method, channel = server.make_variant(
         spec,
         problem.task,
         config.make_work(),
+        num_rounds=config.num_rounds,
         num_byzantine=adversaries,
-        num_expected=problem.test['num_expected'],
+        num_expected=expected,
+        num_classes=problem.num_classes,
         **server.CHANNELS.part(config.channel).options,
       )
       made = federated.federate(
         method, clients, channel, cohort_size=rows, shares=True
       )
     algorithms[spec] = config.timed(made)
-    channels[spec] = channel
-  spent = {
-    spec: _epsilons(config, channel, problem)
-    for spec, channel in channels.items()
-  }
+    spent[spec] = None
+    if channel.privacy is not None and server.sends(method):
+      spent[spec] = privacy_lib.spent_by(
+        privacy_lib.make_mechanism(channel.privacy, num_expected=expected),
+        config.num_rounds,
+        delta=config.delta,
+        rate=min(expected / problem.num_clients, 1.0) if poisson else 1.0,
+      )
 
   def measure(values, moment):
     name = moment.variant.name
     values['test']['time'] = np.asarray(moment.state.time)
     if name in ranked:
-      bits = ranked[name].upload_bits * rows * moment.round
-      values['test']['megabytes'] = np.full(len(config.seeds), bits / 8e6)
+      bits = ranked[name].upload_bits * np.asarray(moment.state.run.num_votes)
+      values['test']['megabytes'] = bits / 8e6
       return values
     values['test']['megabytes'] = np.asarray(moment.state.run.megabytes)[:, 0]
     if spent[name] is not None:
@@ -187,20 +212,6 @@ def table(rows):
   """The last rows of every variant, without most of the spread."""
   short = [{k: v for k, v in row.items() if k in COLUMNS} for row in rows]
   return runner.table_by()(short)
-
-
-def _epsilons(config, channel, problem):
-  """Epsilon after each round, or None where nothing is private."""
-  if channel.privacy is None:
-    return None
-  expected = problem.test['num_expected']
-  poisson = local.SAMPLERS.part(config.sampling).name == 'poisson'
-  return privacy_lib.spent_by(
-    privacy_lib.make_mechanism(channel.privacy, num_expected=expected),
-    config.num_rounds,
-    delta=config.delta,
-    rate=min(expected / problem.num_clients, 1.0) if poisson else 1.0,
-  )
 
 
 def draw(config: Config, rows, directory):

@@ -68,6 +68,10 @@ def chosen(names: list[str]) -> list[papers.Paper]:
     return list(known.values())
   if not names:
     raise ValueError(f'--papers is empty: choose from {_KEYS} or all.')
+  if 'all' in names:
+    raise ValueError(
+      f'--papers={",".join(names)} names papers beside all: leave one out.'
+    )
   for name in names:
     if name not in known:
       near = difflib.get_close_matches(name, known, n=1)

@@ -180,7 +180,7 @@ def probe_times(
 
 def _check(num_jobs, mu, load_slope, probe_load, wait_policy):
   jobs = checks.integer(num_jobs, name='num_jobs', low=1)
-  checks.number(mu, name='mu', low=0.0, open_low=True)
+  checks.number(mu, name='mu', low=0.0, open_low=True, finite=False)
   checks.number(load_slope, name='load_slope', low=0.0)
   checks.number(probe_load, name='probe_load', low=0.0)
   checks.choice(wait_policy, WAIT_POLICIES, name='wait_policy')

@@ -9,6 +9,7 @@ import difflib
 import dis
 import functools
 import inspect
+import math
 import numbers
 import zipfile
 from collections.abc import Callable
@@ -174,6 +175,7 @@ def number(
   high: float | None = None,
   open_low: bool = False,
   open_high: bool = False,
+  finite: bool = True,
 ) -> None:
   """Checks a number's range if it is known while tracing; tracers pass.
 
@@ -184,6 +186,7 @@ def number(
     high: upper end, if any.
     open_low: whether the lower end itself is refused.
     open_high: whether the upper end itself is refused.
+    finite: whether infinity is refused.
 
   Raises:
     TypeError: if it is neither a real number nor a scalar array.
@@ -197,13 +200,13 @@ def number(
     value = float(value)
   except TypeError:
     raise TypeError(f'{name} must be a number; got {value!r}.') from None
-  left = '(' if open_low else '['
-  right = ')' if open_high else ']'
+  left = '(' if open_low or (finite and low is None) else '['
+  right = ')' if open_high or (finite and high is None) else ']'
   span = (
     f'{left}{"-inf" if low is None else low}, '
     f'{"inf" if high is None else high}{right}'
   )
-  bad = value != value
+  bad = value != value or (finite and math.isinf(value))
   if low is not None:
     bad |= value < low or (open_low and value == low)
   if high is not None:

@@ -289,10 +289,11 @@ class Registry(Mapping[str, Callable[..., Any]]):
     return len(self._entries)
 
   def __or__(self, entries: Mapping[str, Callable[..., Any]]) -> 'Registry':
+    other = entries if isinstance(entries, Registry) else None
     return Registry(
       self.kind,
       self._entries | dict(entries),
-      given=self._given,
+      given=self._given | (other._given if other else frozenset()),
       told=self._told,
       before=self.before,
       tried=self._tried,
@@ -685,6 +686,8 @@ def _tree(text: str, where: str) -> ast.expr:
       node = ast.parse(text, mode='eval').body
   except SyntaxError as error:
     reason = str(error.msg).lower()
+    if '/' in text and '"' not in text and "'" not in text:
+      reason += '; a path stands in quotes'
     raise ValueError(f'{where} cannot be read ({reason}): {_HOW}.') from None
   except (ValueError, MemoryError, RecursionError):
     raise ValueError(f'{where} cannot be read: {_HOW}.') from None

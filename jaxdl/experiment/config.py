@@ -579,7 +579,11 @@ def check_different(values: Sequence[Any], *, name: str) -> None:
   """
   if not values:
     raise ValueError(f'{name} is empty: name at least one.')
-  if len(set(values)) != len(values):
+  # 'fedavg()' is 'fedavg', and white space says nothing.
+  said = [
+    re.sub(r'\s|\(\)$', '', v) if isinstance(v, str) else v for v in values
+  ]
+  if len(set(said)) != len(values):
     raise ValueError(f'{name} must differ; got {text_of(tuple(values))}.')
 
 

@@ -242,10 +242,11 @@ def _drawing(sampling, counts, num_byzantine):
     local.client_sampler(sampling, np.asarray(counts[0]))
   m = jax.eval_shape(sample, key, 0, counts[0]).mask.shape[0]
   options = dict(sample.keywords)
-  expected = float(m)
-  if part.name == 'poisson':
-    q = options.get('rate')
-    expected = float(options['num_sampled'] if q is None else q * n)
+  # Rows may be more than clients, which are those that count.
+  drawn = options.get('num_sampled') or n
+  expected = float(drawn)
+  if part.name == 'poisson' and options.get('rate') is not None:
+    expected = float(options['rate'] * n)
   if not num_byzantine:
     return (m, 0, expected), sample
   if part.name not in STRATIFIED:
@@ -254,21 +255,23 @@ def _drawing(sampling, counts, num_byzantine):
       f'{num_byzantine} adversaries in every cohort: choose one of '
       f'{", ".join(STRATIFIED)}.'
     )
-  f = max(1, round(m * num_byzantine / n))
-  if f >= m:
+  f = max(1, round(drawn * num_byzantine / n))
+  if f >= drawn:
     raise ValueError(
-      f'sampling={sampling} draws {m} clients, of whom {f} attack: need more '
-      'for some to be honest.'
+      f'sampling={sampling} draws {drawn} clients, of whom {f} attack: need '
+      'more for some to be honest.'
     )
   honest = n - num_byzantine
   if options.get('num_sampled'):
-    options['num_sampled'] = min(options['num_sampled'] - f, honest)
+    options['num_sampled'] = min(drawn - f, honest)
+  if options.get('size') is not None:
+    options['size'] = max(m - f, min(drawn - f, honest))
 
   def stratified(key, round, counts):
     good_key, bad_key = jax.random.split(key)
     good = sample.func(good_key, round, counts[:honest], **options)
     bad = local.sample_uniform(bad_key, round, counts[honest:], f)
-    share = f / m
+    share = f / drawn
     join = lambda a, b: jnp.concatenate([a, b])
     return local.ClientSample(
       join(good.client_ids, bad.client_ids + honest),
@@ -278,7 +281,7 @@ def _drawing(sampling, counts, num_byzantine):
     )
 
   rows = jax.eval_shape(stratified, key, 0, counts[0]).mask.shape[0]
-  return (rows, f, float(rows)), stratified
+  return (rows, f, expected), stratified
 
 
 def everybody(problem: types.Problem) -> types.Problem:

@@ -24,12 +24,14 @@ class RankState(NamedTuple):
       never change either.
     ranking: i32[n] by layer, the server's.
     round: i32[], how many are done.
+    num_votes: i32[], how many rankings have been sent in all.
   """
 
   weights: chex.ArrayTree
   sorted_scores: dict[str, chex.Array]
   ranking: dict[str, chex.Array]
   round: chex.Array
+  num_votes: chex.Array
 
 
 def rank_learning(
@@ -163,6 +165,7 @@ def rank_learning(
       sorted_scores={k: jnp.sort(v) for k, v in flat.items()},
       ranking={k: _rankings.rank_edges(v) for k, v in flat.items()},
       round=jnp.zeros((), jnp.int32),
+      num_votes=jnp.zeros((), jnp.int32),
     )
 
   def client(weights, scores, old, rate, limit, data, real, key):
@@ -245,7 +248,11 @@ def rank_learning(
       'spread': sum(spread) / len(spread),
       'moved': sum(moved) / len(moved),
     }
-    return state._replace(ranking=ranking, round=state.round + 1), metrics
+    sent = jnp.sum(cohort.mask[: rows - advisors], dtype=jnp.int32)
+    state = state._replace(
+      ranking=ranking, round=state.round + 1, num_votes=state.num_votes + sent
+    )
+    return state, metrics
 
   def params(state):
     return {'frozen': state.weights, 'trained': scores_of(state)}

@@ -292,13 +292,23 @@ def make_ranked(
     The method, which learns masks of the same network, without biases.
 
   Raises:
-    ValueError: if the text is no part, or it is on a channel.
+    ValueError: if the text is no part, it is on a channel, or the work is
+      another than passes.
   """
   first, channel = registry.pair(spec, name='algorithm')
   if channel is not None:
     raise ValueError(
       f'algorithm={spec!r}: rankings take no channel: leave it out.'
     )
+  for name, value in (
+    ('num_steps', work.num_steps),
+    ('stragglers', work.stragglers or None),
+  ):
+    if value is not None:
+      raise ValueError(
+        f'{name}={value}: clients of {spec} rank after whole passes over their '
+        'examples: say num_epochs.'
+      )
   make = functools.partial(
     frl,
     network,

@@ -9,6 +9,7 @@ makes an `Algorithm` of the two:
     work = local.LocalWork('sgd(0.1)', batch_size=10, num_epochs=1)
     algorithm = federated.make_algorithm(
       'scaffold',
+  'sends',
       task,
       100,
       work=work,
@@ -47,6 +48,7 @@ from jaxdl.federated.server._engine import (
   HostedState,
   federate,
   make_exchange,
+  sends,
   traffic,
 )
 from jaxdl.federated.server._fair import agnostic, q_fedavg
@@ -70,7 +72,8 @@ from jaxdl.federated.server._registry import (
   LOCAL_METHODS,
   METHODS,
   VARIANTS,
-  check_schedule,
+  check_optimizer,
+  check_private,
   check_variant,
   make_algorithm,
   make_method,
@@ -116,7 +119,8 @@ __all__ = [
   'local_only',
   'make_algorithm',
   'make_exchange',
-  'check_schedule',
+  'check_optimizer',
+  'check_private',
   'check_variant',
   'make_method',
   'make_server_optimizer',
@@ -125,5 +129,6 @@ __all__ = [
   'no_state',
   'q_fedavg',
   'scaffold',
+  'sends',
   'traffic',
 ]

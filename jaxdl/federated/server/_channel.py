@@ -2,6 +2,7 @@
 """The way of messages: what clients send, what arrives, what it becomes."""
 
 import dataclasses
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -95,12 +96,14 @@ class Channel:
       `Messenger`; None sends all.
     error_feedback: whether clients add to a message what compression took from
       the ones before.
-    privacy: text of `privacy.MECHANISMS` or a `Mechanism`; None for none.
+    privacy: text of `privacy.MECHANISMS` or a `Mechanism`; None for none. In a
+      private mean clients count equally, whatever their weights.
     secure: text of `privacy.SECURE_SUMS` or a `SecureSum`; None for plain sums.
     num_expected: m, clients that a private round divides by, qN for Poisson
       cohorts; None for the rows of a cohort.
     explain: whether metrics contain the `error` of the update and, where the
       rule explains itself, the `weights` of clients.
+    num_classes: K, for attacks in text that flip labels.
 
   Raises:
     ValueError: if the parts do not fit each other.
@@ -122,13 +125,15 @@ must be 'mean'; got 'median'.
   secure: Any = None
   num_expected: float | None = None
   explain: bool = False
+  num_classes: int | None = None
 
   @property
   def is_plain(self) -> bool:
     """Whether the server takes the mean."""
-    return (
-      isinstance(self.aggregator, str) and self.aggregator.strip() in _PLAIN
-    )
+    if not isinstance(self.aggregator, str):
+      return False
+    name = re.sub(r'\(\s*\)\s*$', '', self.aggregator)
+    return name.strip() in _PLAIN
 
   def wire(self, num_clients: int, *, num_groups: int | None = None) -> Wire:
     """Builds the channel of cohorts of M clients.
@@ -162,8 +167,11 @@ must be 'mean'; got 'median'.
     rule = aggregators.as_aggregator(
       self.aggregator, num_clients=m, num_byzantine=f
     )
+    told: dict[str, Any] = {'rule': _without_memory(rule)}
+    if self.num_classes is not None:
+      told['num_classes'] = self.num_classes
     attack = attacks.as_attack(
-      self.attack, num_clients=m, num_byzantine=f, rule=_without_memory(rule)
+      self.attack, num_clients=m, num_byzantine=f, **told
     )
     attack = attack if f else None
     mechanism, secure = self.privacy, self.secure

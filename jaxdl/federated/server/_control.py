@@ -140,7 +140,7 @@ def feddyn(
 
   def absorb(params, memory, update, round):
     share = alpha * round.share
-    some = jnp.any(round.mask)
+    some = round.share > 0  # Always so of a private round.
     memory = jax.tree.map(
       lambda h, u: h - u * share.astype(u.dtype), memory, update
     )
@@ -229,7 +229,7 @@ def mime(
       change, mean = update['params'], update['gradient']
     else:
       change, mean = update, round.shared['mean']
-    some = jnp.any(round.mask)
+    some = round.share > 0  # Always so of a private round.
     _, state = optimizer.update(mean, memory, params)
     state = jax.tree.map(lambda a, b: jnp.where(some, a, b), state, memory)
     params = jax.tree.map(lambda x, u: x + u.astype(x.dtype), params, change)

@@ -60,6 +60,19 @@ class Exchange(NamedTuple):
   method: _method.Method
 
 
+def sends(method: _method.Method) -> bool:
+  """Whether clients send something, so that a channel matters.
+
+  Args:
+    method: what clients and server do.
+
+  Returns:
+    Whether messages have leaves.
+  """
+  form = jax.eval_shape(method.start, jax.eval_shape(lambda: jax.random.key(0)))
+  return bool(jax.tree.leaves(jax.eval_shape(method.message, form)))
+
+
 def make_exchange(
   method: _method.Method,
   clients: clients_lib.Clients | int,
@@ -93,9 +106,8 @@ def make_exchange(
   m = n if cohort_size is None else cohort_size
   m = checks.integer(m, name='cohort_size', low=1)
   channel = _channel.as_channel(channel)
-  form = jax.eval_shape(method.start, jax.eval_shape(lambda: jax.random.key(0)))
-  if not jax.tree.leaves(jax.eval_shape(method.message, form)):
-    channel = _channel.Channel()  # Nothing is sent.
+  if not sends(method):
+    channel = _channel.Channel()
   if channel.privacy is not None and method.told:
     raise ValueError(
       f'privacy={channel.privacy!r} covers messages alone, but {method.name} '

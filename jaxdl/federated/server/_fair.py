@@ -130,7 +130,8 @@ def agnostic(
     params, _ = base.absorb(params, (), update, round)
     ids = jnp.where(round.mask, round.client_ids, round.num_clients)
     rise = jnp.zeros_like(memory)
-    rise = rise.at[ids].set(round.facts['start_loss'], mode='drop')
+    losses = round.facts['start_loss'].astype(rise.dtype)
+    rise = rise.at[ids].set(losses, mode='drop')
     if step == 'projection':
       moved = optax.projections.projection_simplex(
         memory + learning_rate * rise
@@ -138,7 +139,7 @@ def agnostic(
     else:
       logits = jnp.log(jnp.maximum(memory, 1e-30)) + learning_rate * rise
       moved = jax.nn.softmax(logits)
-    return params, moved
+    return params, moved.astype(memory.dtype)
 
   return base._replace(
     init=lambda params, n: jnp.full((n,), 1 / n, jnp.float32),

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Methods that leave every client a model of its own."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from jaxdl import local
 from jaxdl.core import checks, types
@@ -20,6 +22,24 @@ def _in_pairs(task, mixture):
     return shared + task.loss(mixture(params), batch, key=key)
 
   return task._replace(loss=loss)
+
+
+def _apart(optimizer):
+  """Steps each of the two models by itself."""
+
+  def init(pair):
+    return {name: optimizer.init(x) for name, x in pair.items()}
+
+  def update(grads, state, pair=None):
+    found = {
+      name: optimizer.update(
+        grads[name], state[name], None if pair is None else pair[name]
+      )
+      for name in grads
+    }
+    return tuple({name: x[k] for name, x in found.items()} for k in (0, 1))
+
+  return optax.GradientTransformation(init, update)
 
 
 def _personal(task, work, mixture, model, name, *, correct=None):
@@ -37,7 +57,8 @@ def _personal(task, work, mixture, model, name, *, correct=None):
   Returns:
     The method.
   """
-  run = work.trainer(_in_pairs(task, mixture))
+  both = dataclasses.replace(work, optimizer=_apart(work.optimizer))
+  run = both.trainer(_in_pairs(task, mixture))
   alone = local.loss_gradient(task)
 
   def train(shared, own, data, key):

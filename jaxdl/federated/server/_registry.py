@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl import local
+from jaxdl import local, privacy as privacy_lib
 from jaxdl.core import clients as clients_lib, registry, types
 from jaxdl.federated.server import (
+  _adaptive,
   _averaging,
   _channel,
   _control,
@@ -41,7 +42,7 @@ METHODS = registry.Registry(
     'ifca': _mixtures.ifca,
     'local_only': _personal.local_only,
   },
-  given=('task', 'work'),
+  given=('task', 'work', 'is_own', 'name'),
 )
 
 # Methods whose clients take steps by themselves, with an optimizer that starts
@@ -50,10 +51,17 @@ _GRADIENTS = ('centralized', 'fedsgd')
 LOCAL_METHODS = tuple(name for name in METHODS if name not in _GRADIENTS)
 
 
-def check_schedule(
+# Those whose mathematics is of steps against the gradient.
+_LINEAR = ('fednova', 'q_fedavg')
+
+
+def check_optimizer(
   optimizer: str, algorithms: Sequence[str], *, name: str = 'optimizer'
 ) -> None:
-  """Refuses a schedule that none of the clients would see move.
+  """Refuses a client's optimizer that an algorithm has no use for.
+
+  A schedule would never be seen to move, as the optimizer of a client starts
+  afresh in every round; FedNova and q-FedAvg rest on steps of SGD.
 
   Args:
     optimizer: a part of `local.OPTIMIZERS`, of clients.
@@ -62,12 +70,18 @@ def check_schedule(
 
   Raises:
     ValueError: if the optimizer has a schedule and one of the algorithms works
-      at the clients.
+      at the clients, or one needs SGD.
   """
   part = local.OPTIMIZERS.part(optimizer, name=name)
-  for spec in algorithms if 'schedule' in part.options else ():
+  for spec in algorithms:
     first, _ = registry.pair(spec, name='algorithm')
-    if registry.parse(first, name='algorithm').name not in _GRADIENTS:
+    method = registry.parse(first, name='algorithm').name
+    if method in _LINEAR and part.name != 'sgd':
+      raise ValueError(
+        f'{name}={optimizer}: {spec} scales steps back by their size, which '
+        'adaptive steps do not follow: choose sgd.'
+      )
+    if 'schedule' in part.options and method not in _GRADIENTS:
       raise ValueError(
         f'{name}={optimizer}: that of a client starts afresh in every round, '
         f'so {spec} never sees its schedule move: leave it out, or schedule '
@@ -106,7 +120,12 @@ VARIANTS = registry.Pair(METHODS, CHANNELS)
 
 
 def make_variant(
-  spec: str, task: types.Task, work: local.LocalWork, **channel: Any
+  spec: str,
+  task: types.Task,
+  work: local.LocalWork,
+  *,
+  num_rounds: int | None = None,
+  **channel: Any,
 ) -> tuple[_method.Method, _channel.Channel]:
   """Makes a method and its channel from text.
 
@@ -115,6 +134,7 @@ def make_variant(
       error_feedback=True)': a part of `METHODS` and one of `CHANNELS`.
     task: parameters and loss.
     work: what a client does.
+    num_rounds: see `make_method`.
     **channel: attributes of `Channel` where the spec says nothing else.
 
   Returns:
@@ -136,13 +156,17 @@ def make_variant(
     ('fedprox', 'median')
   """
   first, second = registry.pair(spec, name='algorithm')
-  method = make_method(first, task, work)
+  method = make_method(first, task, work, num_rounds=num_rounds)
   part = CHANNELS.part('channel' if second is None else second)
   return method, _channel.Channel(**(channel | part.options))
 
 
 def make_method(
-  spec: str, task: types.Task, work: local.LocalWork
+  spec: str,
+  task: types.Task,
+  work: local.LocalWork,
+  *,
+  num_rounds: int | None = None,
 ) -> _method.Method:
   """Makes a method from text.
 
@@ -151,6 +175,7 @@ def make_method(
       'fedavg(server_optimizer=fed_adam(0.01))'.
     task: parameters and loss.
     work: what a client does.
+    num_rounds: of the run, for schedules of the server's optimizer.
 
   Returns:
     The method.
@@ -158,7 +183,45 @@ def make_method(
   Raises:
     ValueError: if the name or an option is unknown or out of range.
   """
-  return METHODS.make(spec, task, work)
+  part = METHODS.part(spec)
+  optimizer = part.options.get('server_optimizer')
+  if isinstance(optimizer, str):
+    made = _adaptive.make_server_optimizer(optimizer, num_steps=num_rounds)
+    part = part._replace(options=part.options | {'server_optimizer': made})
+  return METHODS.bound(part, task, work)
+
+
+def check_private(privacy: Any, sampling: str) -> None:
+  """Refuses samples of clients that a private mean does not account for.
+
+  Args:
+    privacy: text of `privacy.MECHANISMS`; others pass.
+    sampling: a part of `local.SAMPLERS`.
+
+  Raises:
+    ValueError: if the sampler weighs clients by their examples, or Poisson
+      cohorts may have to drop some, whose places others take.
+
+  Example:
+    >>> check_private('central(clip=1.0)', 'poisson(0.1, weighting=ratio)')
+    Traceback (most recent call last):
+    ValueError: weighting='ratio' is not private: the noise hides clients \
+whose shares are equal and whose sum is divided by a fixed number; write \
+weighting='uniform'.
+  """
+  if not isinstance(privacy, str):
+    return
+  if privacy_lib.MECHANISMS.part(privacy, name='privacy').name == 'local':
+    return
+  part = local.SAMPLERS.part(sampling, name='sampling')
+  weighting = part.options.get('weighting', 'uniform')
+  if weighting != 'fixed':  # That of Poisson cohorts: 1 / (q N).
+    privacy_lib.check_weighting(weighting)
+  if part.name == 'poisson' and part.options.get('size') is not None:
+    raise ValueError(
+      f'sampling={sampling}: a Poisson cohort of size {part.options["size"]} '
+      'may drop clients, whose chance epsilon does not know: leave size out.'
+    )
 
 
 def check_variant(
@@ -205,6 +268,7 @@ def make_algorithm(
   channel: Any = None,
   cohort_size: int | None = None,
   everybody: bool = False,
+  num_rounds: int | None = None,
 ) -> types.Algorithm:
   """Makes a federated algorithm from text.
 
@@ -216,6 +280,7 @@ def make_algorithm(
     channel: see `federate`.
     cohort_size: see `federate`.
     everybody: see `federate`.
+    num_rounds: see `make_method`.
 
   Returns:
     The algorithm.
@@ -237,7 +302,7 @@ def make_algorithm(
     False
   """
   if isinstance(spec, str):
-    spec = make_method(spec, task, work)
+    spec = make_method(spec, task, work, num_rounds=num_rounds)
   return _engine.federate(
     spec, clients, channel, cohort_size=cohort_size, everybody=everybody
   )

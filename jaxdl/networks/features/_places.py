@@ -53,8 +53,13 @@ def module_widths(
     return y
 
   jax.eval_shape(lambda p, v: _intercepted(network, note).apply(p, v), base, x)
+  names -= {''}
+  if not names:
+    raise ValueError(
+      'network has no modules with names: give one of a flax module.'
+    )
   for place in places:
-    checks.choice(place, sorted(names - {''}), name='places')
+    checks.choice(place, sorted(names), name='places')
   return found
 
 
@@ -135,6 +140,16 @@ def adapted_at(
   return constants.with_constants(draw, build)
 
 
+def _check_dicts(base):
+  """Refuses parameters that are no nested dicts."""
+  for path, _ in jax.tree.leaves_with_path(base):
+    if not all(isinstance(e, jax.tree_util.DictKey) for e in path):
+      raise ValueError(
+        'base must be nested dicts, the parameters of a flax module; got '
+        f'{checks.described(base)}.'
+      )
+
+
 def tuned_at(
   network: Network, base: chex.ArrayTree, *, method: str = 'lora'
 ) -> Network:
@@ -150,10 +165,12 @@ def tuned_at(
     A `Network` with the inputs and outputs of the other.
 
   Raises:
-    ValueError: if the method or an option is unknown.
+    ValueError: if the method or an option is unknown, or parameters are no
+      nested dicts.
   """
   _networks.FINE_TUNINGS.check(method)
   kind = _networks.FINE_TUNINGS.part(method).name
+  _check_dicts(base)
   flat = traverse_util.flatten_dict(base)
   layers: dict[tuple[str, ...], dict[str, Any]] = {}
   for path, leaf in flat.items():
