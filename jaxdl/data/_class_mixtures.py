@@ -79,7 +79,7 @@ def class_mixtures(
   Source: Zhu et al. 2025 (https://arxiv.org/abs/2507.06542), official code.
   """
   n = checks.integer(num_clients, name='num_clients', low=1)
-  checks.number(alpha, name='alpha', low=0.0, open_low=True)
+  checks.number(alpha, name='alpha', low=0.0, open_low=True, finite=False)
   present = np.asarray(class_counts) > 0
   if not present.any():
     raise ValueError('class_counts are all zero: need an example.')
