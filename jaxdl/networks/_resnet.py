@@ -28,8 +28,10 @@ class _Norm(nn.Module):
     )(x)
 
 
-class _ResNet18(nn.Module):
-  num_outputs: int
+class ResNet18(nn.Module):
+  """The layers of `resnet18`; `num_outputs=None` gives the last grid."""
+
+  num_outputs: int | None
   norm: str
   width: int
   num_groups: int
@@ -52,7 +54,31 @@ class _ResNet18(nn.Module):
         if x.shape != y.shape:
           x = norm(conv(x, features, 1, stride))
         x = jax.nn.relu(x + y)
+    if self.num_outputs is None:
+      return x
     return Dense(self.num_outputs)(jnp.mean(x, axis=(1, 2)))
+
+
+def check_options(norm: str, width: int, num_groups: int) -> None:
+  """Checks the options of the layers.
+
+  Args:
+    norm: 'group' or 'batch'.
+    width: channels of the first stage.
+    num_groups: groups per normalization.
+
+  Raises:
+    ValueError: if an option is unknown or groups do not divide channels.
+  """
+  checks.choice(norm, NORMS, name='norm')
+  checks.integer(width, name='width', low=1)
+  checks.integer(num_groups, name='num_groups', low=1)
+  for channels in [width * 2**stage for stage in range(4)]:
+    if norm == 'group' and channels % min(num_groups, channels):
+      raise ValueError(
+        f'num_groups={num_groups} does not divide {channels} channels: '
+        f'choose a divisor of width={width}.'
+      )
 
 
 def resnet18(
@@ -87,17 +113,9 @@ def resnet18(
   stem of section 4.2; Wu & He 2018 (https://arxiv.org/abs/1803.08494).
   """
   checks.integer(num_outputs, name='num_outputs', low=1)
-  checks.choice(norm, NORMS, name='norm')
-  checks.integer(width, name='width', low=1)
-  checks.integer(num_groups, name='num_groups', low=1)
-  for channels in [width * 2**stage for stage in range(4)]:
-    if norm == 'group' and channels % min(num_groups, channels):
-      raise ValueError(
-        f'num_groups={num_groups} does not divide {channels} channels: '
-        f'choose a divisor of width={width}.'
-      )
+  check_options(norm, width, num_groups)
   return _linen.from_linen(
-    _ResNet18(num_outputs, norm, width, num_groups),
+    ResNet18(num_outputs, norm, width, num_groups),
     kernel_init='fan_in',
     check=_linen.check_images('resnet18', 1),
   )

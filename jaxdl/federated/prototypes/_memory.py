@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.core import checks, trees
-from jaxdl.networks import squared_distances
+from jaxdl.networks import DISTANCES
 
 # Of `classify`, where no class is known.
 UNKNOWN = -1
@@ -26,6 +26,11 @@ class PrototypeMemory(NamedTuple):
   Attributes:
     mean: f[C, d], zero for classes that have not been met.
     count: i32[C], embeddings in each mean; zero for those.
+
+  Where values are concrete, every function here refuses negative counts and
+  means of known classes that are not finite. Under `jit` such a mean spoils
+  what is merged into its class, and nothing else: it counts as known and is
+  never the nearest.
   """
 
   mean: chex.Array
@@ -180,8 +185,9 @@ def merge_prototypes(a: PrototypeMemory, b: PrototypeMemory) -> PrototypeMemory:
     The memory. A class that one of them lacks keeps the bits of the other.
 
   Raises:
-    ValueError: if capacities or dimensions differ, or concrete counts are
-      negative.
+    TypeError: if counts are no integers.
+    ValueError: if capacities or dimensions differ; and, where values are
+      concrete, if counts are negative or a known mean is not finite.
 
   Example:
     >>> one = lambda x, n: PrototypeMemory(jnp.full((1, 1), x), jnp.array([n]))
@@ -224,7 +230,9 @@ def subtract_prototypes(
     but for rounding, which grows with n_before / n.
 
   Raises:
-    ValueError: if shapes differ, or a concrete count has fallen.
+    TypeError: if counts are no integers.
+    ValueError: if shapes differ; and, where values are concrete, if a count has
+      fallen or a known mean is not finite.
 
   Example:
     >>> one = lambda x, n: PrototypeMemory(jnp.full((1, 1), x), jnp.array([n]))
@@ -259,18 +267,23 @@ def subtract_prototypes(
   return PrototypeMemory(jnp.where(some, added, 0.0), count)
 
 
-def class_distances(memory: PrototypeMemory, x: chex.Array) -> chex.Array:
+def class_distances(
+  memory: PrototypeMemory, x: chex.Array, *, distance: str = 'euclidean'
+) -> chex.Array:
   """Measures squared distances to the prototypes.
 
   Args:
     memory: of C classes.
     x: f[B, d], embeddings.
+    distance: 'euclidean', or 'mahalanobis' for embeddings whose second half are
+      log-variances (`networks.mahalanobis_distances`).
 
   Returns:
-    f[B, C], inf for classes that are not known.
+    f[B, C], inf for classes that are not known or whose mean is not finite.
 
   Raises:
-    ValueError: if dimensions differ.
+    ValueError: if dimensions differ or the distance is unknown; and, where
+      values are concrete, if counts are negative or a known mean is not finite.
 
   Example:
     >>> memory = PrototypeMemory(jnp.array([[3.0], [0.0]]), jnp.array([1, 0]))
@@ -278,7 +291,8 @@ def class_distances(memory: PrototypeMemory, x: chex.Array) -> chex.Array:
     [[4.0, inf]]
   """
   check_memory(memory, name='memory')
-  known = memory.count > 0
+  checks.choice(distance, DISTANCES, name='distance')
+  known = (memory.count > 0) & jnp.isfinite(memory.mean).all(axis=1)
   # They must not move the origin of the distances either.
   filler = jnp.sum(trees.where_rows(known, memory.mean, 0.0), axis=0)
   filler = filler / jnp.maximum(jnp.sum(known), 1).astype(filler.dtype)
@@ -287,16 +301,19 @@ def class_distances(memory: PrototypeMemory, x: chex.Array) -> chex.Array:
     memory.mean,
     jnp.broadcast_to(filler, memory.mean.shape),
   )
-  distances = squared_distances(x, mean)
+  distances = DISTANCES[distance](x, mean)
   return jnp.where(jnp.broadcast_to(known, distances.shape), distances, jnp.inf)
 
 
-def classify(memory: PrototypeMemory, x: chex.Array) -> chex.Array:
+def classify(
+  memory: PrototypeMemory, x: chex.Array, *, distance: str = 'euclidean'
+) -> chex.Array:
   """Assigns each embedding to the nearest prototype.
 
   Args:
     memory: of C classes.
     x: f[B, d], embeddings.
+    distance: as of `class_distances`.
 
   Returns:
     i32[B], classes that are known; of equal distances the lowest. Embeddings
@@ -304,8 +321,9 @@ def classify(memory: PrototypeMemory, x: chex.Array) -> chex.Array:
     (`UNKNOWN`).
 
   Raises:
-    ValueError: if dimensions differ, or the memory is empty, where that is
-      concrete.
+    ValueError: if dimensions differ or the distance is unknown; and, where
+      values are concrete, if the memory is empty, counts are negative or a
+      known mean is not finite.
 
   Cost: one matrix product, O(B C d).
 
@@ -322,12 +340,14 @@ def classify(memory: PrototypeMemory, x: chex.Array) -> chex.Array:
       'memory is empty: no class is known, so nothing can be classified; add '
       'examples by update_memory first.'
     )
-  return nearest_known(memory, x)
+  return nearest_known(memory, x, distance=distance)
 
 
-def nearest_known(memory: PrototypeMemory, x: chex.Array) -> chex.Array:
+def nearest_known(
+  memory: PrototypeMemory, x: chex.Array, *, distance: str = 'euclidean'
+) -> chex.Array:
   """As `classify`, but an empty memory always gives -1."""
-  distances = class_distances(memory, x)
+  distances = class_distances(memory, x, distance=distance)
   nearest = jnp.argmin(distances, axis=1).astype(jnp.int32)
   finite = jnp.isfinite(jnp.min(distances, axis=1))
   return jnp.where(finite, nearest, UNKNOWN)
@@ -346,7 +366,7 @@ def check_memory(memory: PrototypeMemory, *, name: str) -> None:
     name: the argument's name, for the message.
 
   Raises:
-    TypeError: if it is no memory.
+    TypeError: if it is no memory, or counts are no integers.
     ValueError: if it is malformed.
   """
   if not (hasattr(memory, 'mean') and hasattr(memory, 'count')):
@@ -359,13 +379,47 @@ def check_memory(memory: PrototypeMemory, *, name: str) -> None:
       f'{name} must have mean [C, d] and count [C]; got shapes {mean} and '
       f'{count}.'
     )
-  if is_concrete(memory.count):
-    counts = np.asarray(memory.count)
-    if (counts < 0).any():
-      k = int(np.argmax(counts < 0))
-      raise ValueError(
-        f'{name} has {counts[k]} examples of class {k}: counts are at least 0.'
-      )
+  check_values(memory.mean, memory.count, name=name)
+
+
+def check_values(mean: chex.Array, count: chex.Array, *, name: str) -> None:
+  """Checks counts and means [..., C, d], where they are concrete.
+
+  Args:
+    mean: f[C, d], or f[N, C, d] of clients.
+    count: i32[C] or i32[N, C].
+    name: the argument's name, for the message.
+
+  Raises:
+    TypeError: if counts are no integers.
+    ValueError: if one is negative, or the mean of a known class not finite.
+  """
+  if not jnp.issubdtype(jnp.result_type(count), jnp.integer):
+    raise TypeError(
+      f'{name} must have integer counts; got {jnp.result_type(count)}.'
+    )
+  if not is_concrete(count):
+    return
+  counts = np.asarray(count)
+
+  def where(bad):
+    *client, k = np.argwhere(bad)[0].tolist()
+    return k, f' of client {client[0]}' if client else ''
+
+  if (counts < 0).any():
+    k, whose = where(counts < 0)
+    wrong = counts[counts < 0][0]
+    raise ValueError(
+      f'{name} has {wrong} examples of class {k}{whose}: counts are at least 0.'
+    )
+  if not is_concrete(mean):
+    return
+  bad = (counts > 0) & ~np.asarray(jnp.isfinite(mean).all(axis=-1))
+  if bad.any():
+    k, whose = where(bad)
+    raise ValueError(
+      f'{name} has a mean of class {k}{whose} that is not finite.'
+    )
 
 
 def _check_examples(embeddings, labels, mask, capacity):
