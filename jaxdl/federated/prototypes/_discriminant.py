@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.core import checks, trees
-from jaxdl.federated.prototypes import _memory, _merging
+from jaxdl.federated.prototypes import _checking, _memory, _merging
 from jaxdl.federated.prototypes._memory import PrototypeMemory
 
 PRIORS = ('uniform', 'counts')
@@ -187,7 +187,7 @@ def discriminant_scores(
 ) -> chex.Array:
   """Scores classes by a linear discriminant with one covariance.
 
-  With S the scatter over n - (known classes), shrunk to
+  With S the scatter over n, the number of examples, shrunk to
   `(1 - shrinkage) S + shrinkage trace(S) / d I`, the score of class k is
   `x' S^-1 m_k - m_k' S^-1 m_k / 2 + log prior_k`, up to what all share.
 
@@ -221,9 +221,9 @@ def discriminant_scores(
   for the target.
   """
   classes, scatter = memory
-  _memory.check_memory(classes, name='memory')
+  _checking.check_memory(classes, name='memory')
   checks.choice(priors, PRIORS, name='priors')
-  if _memory.is_concrete(shrinkage):
+  if _checking.is_concrete(shrinkage):
     checks.number(shrinkage, name='shrinkage', low=0.0, high=1.0)
   d = classes.mean.shape[1]
   x = jnp.asarray(x)
@@ -237,7 +237,7 @@ def discriminant_scores(
   mean = trees.where_rows(known, classes.mean.astype(wide), 0.0)
   count = jnp.where(known, classes.count, 0).astype(wide)
   total, number = jnp.sum(count), jnp.sum(known)
-  covariance = scatter.astype(wide) / jnp.maximum(total - number, 1)
+  covariance = scatter.astype(wide) / jnp.maximum(total, 1)
   size = jnp.trace(covariance) / d
   eye = jnp.eye(d, dtype=wide)
   shrunk = (1.0 - shrinkage) * covariance + shrinkage * size * eye

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.core import checks
-from jaxdl.federated.prototypes import _memory
+from jaxdl.federated.prototypes import _checking, _memory
 from jaxdl.federated.prototypes._memory import PrototypeMemory
 
 
@@ -69,7 +69,7 @@ def class_incremental_accuracy(
       f'labels must be [Q] = {(q,)}, one for each embedding; got shape '
       f'{labels.shape}.'
     )
-  if _memory.is_concrete(order):
+  if _checking.is_concrete(order):
     _check_order(order, capacity)
 
   def add(carry, c):

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.core import checks, trees
+from jaxdl.federated.prototypes import _checking
 from jaxdl.networks import DISTANCES
 
 # Of `classify`, where no class is known.
@@ -118,7 +119,7 @@ def prototype_delta(
       raise ValueError(
         f'mask must have shape [B] = {labels.shape}; got {mask.shape}.'
       )
-  _check_examples(embeddings, labels, mask, capacity)
+  _checking.check_examples(embeddings, labels, mask, capacity)
   wide = trees.accumulator(embeddings.dtype)
   real = (labels >= 0) & (labels < capacity)
   if mask is not None:
@@ -198,8 +199,8 @@ def merge_prototypes(a: PrototypeMemory, b: PrototypeMemory) -> PrototypeMemory:
   Source: Hendryx et al. 2021 (https://arxiv.org/abs/2109.00150), with weights
   that make it exact for any number of clients, see `reference_merge`.
   """
-  check_memory(a, name='a')
-  check_memory(b, name='b')
+  _checking.check_memory(a, name='a')
+  _checking.check_memory(b, name='b')
   if a.mean.shape != b.mean.shape:
     raise ValueError(
       f'a and b must have equal shapes [C, d]; got {a.mean.shape} and '
@@ -243,15 +244,15 @@ def subtract_prototypes(
   Source: Hendryx et al. 2021 (https://arxiv.org/abs/2109.00150): what clients
   of its code send are their memories after the update.
   """
-  check_memory(after, name='after')
-  check_memory(before, name='before')
+  _checking.check_memory(after, name='after')
+  _checking.check_memory(before, name='before')
   if after.mean.shape != before.mean.shape:
     raise ValueError(
       f'after and before must have equal shapes [C, d]; got '
       f'{after.mean.shape} and {before.mean.shape}.'
     )
   count = after.count - before.count
-  if is_concrete(count) and (np.asarray(count) < 0).any():
+  if _checking.is_concrete(count) and (np.asarray(count) < 0).any():
     k = int(np.argmax(np.asarray(count) < 0))
     raise ValueError(
       f'after has {int(after.count[k])} examples of class {k} but before has '
@@ -290,7 +291,7 @@ def class_distances(
     >>> class_distances(memory, jnp.array([[1.0]])).tolist()
     [[4.0, inf]]
   """
-  check_memory(memory, name='memory')
+  _checking.check_memory(memory, name='memory')
   checks.choice(distance, DISTANCES, name='distance')
   known = (memory.count > 0) & jnp.isfinite(memory.mean).all(axis=1)
   # They must not move the origin of the distances either.
@@ -334,8 +335,11 @@ def classify(
 
   Source: Snell et al. 2017 (https://arxiv.org/abs/1703.05175), section 2.2.
   """
-  check_memory(memory, name='memory')
-  if is_concrete(memory.count) and not (np.asarray(memory.count) > 0).any():
+  _checking.check_memory(memory, name='memory')
+  if (
+    _checking.is_concrete(memory.count)
+    and not (np.asarray(memory.count) > 0).any()
+  ):
     raise ValueError(
       'memory is empty: no class is known, so nothing can be classified; add '
       'examples by update_memory first.'
@@ -351,91 +355,3 @@ def nearest_known(
   nearest = jnp.argmin(distances, axis=1).astype(jnp.int32)
   finite = jnp.isfinite(jnp.min(distances, axis=1))
   return jnp.where(finite, nearest, UNKNOWN)
-
-
-def is_concrete(x: Any) -> bool:
-  """Whether a value can be looked at now."""
-  return not isinstance(x, jax.core.Tracer)
-
-
-def check_memory(memory: PrototypeMemory, *, name: str) -> None:
-  """Checks the shapes of a memory, and its counts where they are concrete.
-
-  Args:
-    memory: what the caller gave.
-    name: the argument's name, for the message.
-
-  Raises:
-    TypeError: if it is no memory, or counts are no integers.
-    ValueError: if it is malformed.
-  """
-  if not (hasattr(memory, 'mean') and hasattr(memory, 'count')):
-    raise TypeError(
-      f'{name} must be a PrototypeMemory; got {checks.described(memory)}.'
-    )
-  mean, count = jnp.shape(memory.mean), jnp.shape(memory.count)
-  if len(mean) != 2 or count != mean[:1]:
-    raise ValueError(
-      f'{name} must have mean [C, d] and count [C]; got shapes {mean} and '
-      f'{count}.'
-    )
-  check_values(memory.mean, memory.count, name=name)
-
-
-def check_values(mean: chex.Array, count: chex.Array, *, name: str) -> None:
-  """Checks counts and means [..., C, d], where they are concrete.
-
-  Args:
-    mean: f[C, d], or f[N, C, d] of clients.
-    count: i32[C] or i32[N, C].
-    name: the argument's name, for the message.
-
-  Raises:
-    TypeError: if counts are no integers.
-    ValueError: if one is negative, or the mean of a known class not finite.
-  """
-  if not jnp.issubdtype(jnp.result_type(count), jnp.integer):
-    raise TypeError(
-      f'{name} must have integer counts; got {jnp.result_type(count)}.'
-    )
-  if not is_concrete(count):
-    return
-  counts = np.asarray(count)
-
-  def where(bad):
-    *client, k = np.argwhere(bad)[0].tolist()
-    return k, f' of client {client[0]}' if client else ''
-
-  if (counts < 0).any():
-    k, whose = where(counts < 0)
-    wrong = counts[counts < 0][0]
-    raise ValueError(
-      f'{name} has {wrong} examples of class {k}{whose}: counts are at least 0.'
-    )
-  if not is_concrete(mean):
-    return
-  bad = (counts > 0) & ~np.asarray(jnp.isfinite(mean).all(axis=-1))
-  if bad.any():
-    k, whose = where(bad)
-    raise ValueError(
-      f'{name} has a mean of class {k}{whose} that is not finite.'
-    )
-
-
-def _check_examples(embeddings, labels, mask, capacity):
-  """Values that are known to be wrong now."""
-  if not all(is_concrete(x) for x in (embeddings, labels, mask)):
-    return
-  rows = np.asarray(labels)
-  kept = np.ones(rows.shape, bool) if mask is None else np.asarray(mask)
-  outside = kept & ((rows < 0) | (rows >= capacity))
-  if outside.any():
-    wrong = int(rows[np.argmax(outside)])
-    if wrong < 0:
-      raise ValueError(f'class {wrong} is negative: labels count from 0.')
-    raise ValueError(f'class {wrong} exceeds capacity {capacity}.')
-  bad = kept & ~np.asarray(jnp.isfinite(embeddings).all(axis=1))
-  if bad.any():
-    raise ValueError(
-      f'embeddings must be finite; row {int(np.argmax(bad))} is not.'
-    )

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.core import checks, registry, trees
-from jaxdl.federated.prototypes import _memory
+from jaxdl.federated.prototypes import _checking, _memory
 from jaxdl.federated.prototypes._memory import PrototypeMemory
 
 
@@ -120,7 +120,7 @@ def reference_merge(
 
   Source: the code of Hendryx et al. 2021 (https://arxiv.org/abs/2109.00150).
   """
-  _memory.check_memory(server, name='server')
+  _checking.check_memory(server, name='server')
   mean, count = _check_stacked(after, 'after')
   if mean.shape[1:] != server.mean.shape:
     raise ValueError(
@@ -128,7 +128,7 @@ def reference_merge(
       f'{server.mean.shape} and {mean.shape[1:]}.'
     )
   new = count - jnp.broadcast_to(server.count, count.shape)
-  if _memory.is_concrete(new) and (np.asarray(new) < 0).any():
+  if _checking.is_concrete(new) and (np.asarray(new) < 0).any():
     i, k = np.argwhere(np.asarray(new) < 0)[0]
     raise ValueError(
       f'after has {int(count[i, k])} examples of class {k} of client {i} but '
@@ -174,7 +174,7 @@ def unweighted_merge(
   Source: Tan et al. 2022 (https://arxiv.org/abs/2105.00243), in its published
   code; the paper's equation 6 weighs by numbers of examples.
   """
-  _memory.check_memory(server, name='server')
+  _checking.check_memory(server, name='server')
   _check_stacked(deltas, 'deltas')
   once = lambda memory: memory._replace(
     count=(memory.count > 0).astype(jnp.int32)
@@ -231,5 +231,5 @@ def _check_stacked(memory, name) -> tuple[chex.Array, chex.Array]:
       f'{name} must have mean [N, C, d] and count [N, C]; got shapes '
       f'{mean.shape} and {count.shape}.'
     )
-  _memory.check_values(mean, count, name=name)
+  _checking.check_values(mean, count, name=name)
   return mean, count
