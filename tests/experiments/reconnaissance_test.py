@@ -3,12 +3,14 @@
 
 import pathlib
 import tempfile
+from unittest import mock
 
 import numpy as np
 from absl.testing import absltest, parameterized
 from PIL import Image
 
 from experiments import reconnaissance
+from jaxdl.federated import prototypes
 
 SMALL = {
   'dataset': 'glyphs(num_classes=10, train_per_class=6, test_per_class=2, '
@@ -27,6 +29,11 @@ def config_of(**options):
 
 
 class ReconnaissanceTest(parameterized.TestCase):
+  def test_smoke_has_few_shots_however_they_are_drawn(self):
+    config = config_of(training='episodic(fewest_shots=5, shots=50)').smoked()
+    self.assertIn('shots=2', config.training)
+    self.assertIn('fewest_shots=2', config.training)
+
   def test_smoke_is_small(self):
     config = reconnaissance.Config().smoked()
     self.assertEqual(config, config.smoked())
@@ -86,6 +93,9 @@ class ReconnaissanceTest(parameterized.TestCase):
     ({'methods': ('prototype',)}, "methods='prototype' is unknown"),
     ({'protocol': 'missions(k=3)'}, "no option 'k'"),
     ({'num_base': 0}, 'num_base must be at least 1'),
+    ({'methods': ('lower(train=body)',)}, "train='body' is unknown"),
+    ({'methods': ('lda(shrinkage=3.0)',)}, 'shrinkage must lie in'),
+    ({'methods': ('icarl(optimizer="sgd(-1)")',)}, 'learning_rate must lie in'),
   )
   def test_impossible_settings_are_refused_at_once(self, options, message):
     with self.assertRaisesRegex(ValueError, message):
@@ -94,6 +104,13 @@ class ReconnaissanceTest(parameterized.TestCase):
   def test_overlapping_classes_are_refused_before_anything_is_trained(self):
     with self.assertRaisesRegex(ValueError, 'num_base=4 and num_field=9 over'):
       reconnaissance.build(config_of(num_field=9))
+
+  def test_methods_that_do_not_fit_are_refused_before_anything_is_trained(self):
+    config = config_of(methods=('icarl(budget=5)',))
+    with mock.patch.object(prototypes, 'train_encoder') as train:
+      with self.assertRaisesRegex(ValueError, 'budget must be at least 6; got'):
+        reconnaissance.build(config)
+      train.assert_not_called()
 
 
 if __name__ == '__main__':
