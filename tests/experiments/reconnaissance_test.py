@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The reconnaissance binary."""
 
+import json
 import pathlib
+import signal
+import subprocess
+import sys
 import tempfile
+import time
 from unittest import mock
 
 import numpy as np
+import processes
 from absl.testing import absltest, parameterized
 from PIL import Image
 
@@ -111,6 +117,61 @@ class ReconnaissanceTest(parameterized.TestCase):
       with self.assertRaisesRegex(ValueError, 'budget must be at least 6; got'):
         reconnaissance.build(config)
       train.assert_not_called()
+
+
+class KillTest(absltest.TestCase):
+  """SIGKILL in the middle of a run of several seeds on eight devices."""
+
+  def test_killed_and_resumed_writes_the_same_rows(self):
+    methods = 'protonet(merge=reference),lda'
+    config = {
+      **SMALL,
+      # Five clients fill up eight devices; examples never end.
+      'protocol': 'missions(num_clients=5, classes=2, shots=2, '
+      'replacement=True)',
+      'methods': methods,
+      'num_rounds': 40,
+      'eval_every': 10,
+      'seeds': '0,1,2',
+      'devices': 8,
+      'checkpoint_seconds': 0,
+      'outputs': '',
+    }
+    command = [sys.executable, '-m', 'experiments.reconnaissance']
+    command += [f'--{name}={value}' for name, value in config.items()]
+    folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
+
+    def start(name):
+      return subprocess.Popen(
+        [*command, f'--workdir={folder / name}'],
+        cwd=pathlib.Path(__file__).parents[2],
+        env=processes.environment(keep_programs=False, quick=True),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+      )
+
+    whole, killed = start('whole'), start('killed')
+    saved = lambda: [
+      int(path.name)
+      for path in (folder / 'killed').glob('checkpoints/*')
+      if path.name.isdigit()
+    ]
+    while killed.poll() is None:
+      if max(saved(), default=0) >= 5:
+        killed.send_signal(signal.SIGKILL)
+        break
+      time.sleep(0.01)
+    self.assertEqual(killed.wait(), -signal.SIGKILL)
+    self.assertLess(max(saved()), 40)
+    self.assertEqual(start('killed').wait(), 0)
+    self.assertEqual(whole.wait(), 0)
+    rows, want = (
+      (folder / name / 'metrics.jsonl').read_bytes()
+      for name in ('killed', 'whole')
+    )
+    self.assertEqual(rows, want)
+    last = [json.loads(line) for line in rows.splitlines()][-1]
+    self.assertEqual((last['step'], last['seed']), (40, 2))
 
 
 if __name__ == '__main__':
