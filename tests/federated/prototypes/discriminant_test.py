@@ -168,6 +168,22 @@ class DiscriminantTest(parameterized.TestCase):
     self.assertTrue(np.isneginf(scores[:, 1]).all())
     self.assertTrue(np.isfinite(np.delete(scores, 1, axis=1)).all())
 
+  def test_many_dimensions_and_hardly_any_shrinkage(self):
+    # Of more dimensions than examples: the covariance alone is singular.
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(C), 10).astype(np.int32)
+    x = rng.normal(size=(40, 64)) * np.linspace(0.1, 3.0, 64)
+    x = (x + 0.5 * rng.normal(size=(C, 64))[labels]).astype(np.float32)
+    peer = discriminant_analysis.LinearDiscriminantAnalysis(
+      solver='lsqr', shrinkage=0.01
+    ).fit(x.astype(np.float64), labels)
+    memory = prototypes.discriminant_delta(x, labels, C)
+    test = rng.normal(size=(50, 64)).astype(np.float32)
+    got = prototypes.discriminant_scores(memory, test, shrinkage=0.01)
+    want = peer.decision_function(test.astype(np.float64))
+    center = lambda s: s - s.mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(center(got), center(want), rtol=1e-2, atol=0.02)
+
   def test_bad_input(self):
     x, labels = examples(EVEN)
     memory = prototypes.discriminant_delta(x, labels, C)
