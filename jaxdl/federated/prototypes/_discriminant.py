@@ -182,7 +182,7 @@ def discriminant_scores(
   memory: DiscriminantMemory,
   x: chex.Array,
   *,
-  shrinkage: chex.Numeric = 0.1,
+  shrinkage: chex.Numeric = 0.5,
   priors: str = 'uniform',
 ) -> chex.Array:
   """Scores classes by a linear discriminant with one covariance.
@@ -195,7 +195,7 @@ def discriminant_scores(
     memory: of C classes.
     x: f[B, d], embeddings.
     shrinkage: in [0, 1]; one is a scaled Euclidean distance, zero needs a
-      scatter of full rank.
+      scatter of full rank. Little of it hurts where examples are few.
     priors: 'uniform', or 'counts', shares of the examples.
 
   Returns:

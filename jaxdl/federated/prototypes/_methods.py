@@ -158,7 +158,7 @@ _STATISTICS = 256
 
 
 @of_field
-def lda(*, shrinkage: float = 0.1, priors: str = 'uniform') -> Maker:
+def lda(*, shrinkage: float = 0.5, priors: str = 'uniform') -> Maker:
   """Means and one covariance for all classes; priors=uniform, counts."""
   checks.number(shrinkage, name='shrinkage', low=0.0, high=1.0)
   checks.choice(priors, _discriminant.PRIORS, name='priors')
