@@ -6,8 +6,9 @@ a few new classes each, learn them, and return; the server merges what they
 bring. Methods run side by side on the same missions: `protonet` (means of
 embeddings, merged by numbers of examples; `merge=reference` as in the authors'
 code, `merge=unweighted` by number of clients), `pixels` and `random` (the same
-without a trained encoder), and heads that are trained: `lower` (on the mission
-alone), `icarl` (keeps examples), `upper` (anew on all that was seen).
+without a trained encoder), `lda` (means and one covariance), and heads that are
+trained: `lower` (on the mission alone), `icarl` (keeps examples), `upper` (anew
+on all that was seen).
 
 Example: python -m experiments.reconnaissance \
   --methods='protonet,protonet(merge=reference),lower' \
@@ -94,6 +95,8 @@ def _small_training(spec: str) -> str:
   if spec == 'none':
     return spec
   low = {'episodes': 10, 'ways': 5, 'shots': 2, 'queries': 2, 'patience': 1}
+  if prototypes.TRAININGS.value(spec, 'fewest_shots') is not None:
+    low['fewest_shots'] = 2
   return config_lib.set_low(spec, **low)
 
 
@@ -115,6 +118,7 @@ def build(config: Config) -> runner.Experiment:
     num_base=config.num_base,
     num_field=config.num_field or None,
     base_memory=config.base_memory,
+    methods=config.methods,
     data_dir=config.data_dir or None,
     seeds=config.seeds,
   )

@@ -19,8 +19,9 @@ Networks, all channel-last:
 - `frl_lenet`, `conv8`: without biases.
 - `supermask` freezes the weights of any of them and learns which to keep, by
   the masks of `topk_mask`.
-- `conv_embedding`: the four-block encoder of few-shot learning. Encoders give a
-  vector per example and are the `EMBEDDINGS` of `make_embedding`.
+- `conv_embedding`: the four-block encoder of few-shot learning, and
+  `resnet18_embedding`. Encoders give a vector per example and are the
+  `EMBEDDINGS` of `make_embedding`.
 - `make_network` builds one of `NETWORKS` by name, with options:
   'resnet18(norm=batch)'; `residual_mlp` is the fully connected relative.
 - `from_linen`, `from_nnx` adapt flax modules (tasks take modules as they are,
@@ -50,8 +51,8 @@ exactly. `training_outputs` is what a loss of your own should call.
 Tasks. `classification` and `regression` turn a network into a `Task` on
 batches `{'inputs', 'labels', 'mask'}`; `language_modeling` predicts tokens, all
 or only those that name a class; `episodic` tells the classes of an episode
-apart, `{'support', 'query'}`, by distance (`prototypical_logits`,
-`squared_distances`).
+apart, `{'support', 'query'}`, by one of `DISTANCES` (`prototypical_logits`,
+`squared_distances`, `mahalanobis_distances`).
 
 On CPU, training mode computes convolutions as matrix products, whose gradients
 are fast inside loops and with one kernel per client; keep `train=False` for
@@ -74,9 +75,13 @@ from jaxdl.networks._embeddings import (
   EMBEDDINGS,
   conv_embedding,
   make_embedding,
+  resnet18_embedding,
 )
 from jaxdl.networks._episodic import (
+  DISTANCES,
+  embedded_size,
   episodic,
+  mahalanobis_distances,
   prototypical_logits,
   squared_distances,
 )
@@ -113,6 +118,7 @@ __all__ = [
   'ACTIVATIONS',
   'BatchNorm',
   'Conv',
+  'DISTANCES',
   'Dense',
   'EMBEDDINGS',
   'KERNEL_INITS',
@@ -123,6 +129,7 @@ __all__ = [
   'classification',
   'conv8',
   'conv_embedding',
+  'embedded_size',
   'episodic',
   'features',
   'fedfix_cifar_cnn',
@@ -136,6 +143,7 @@ __all__ = [
   'language_modeling',
   'lenet',
   'logistic_regression',
+  'mahalanobis_distances',
   'make_embedding',
   'make_network',
   'masked_weights',
@@ -151,6 +159,7 @@ __all__ = [
   'residual_mlp',
   'resnet18',
   'resnet34',
+  'resnet18_embedding',
   'split_statistics',
   'squared_distances',
   'statistics_surrogate',

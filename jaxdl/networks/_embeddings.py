@@ -9,26 +9,22 @@ import jax.numpy as jnp
 
 from jaxdl.core import checks, registry
 from jaxdl.core.types import Network
-from jaxdl.networks import _dense, _linen
+from jaxdl.networks import _dense, _linen, _resnet
 from jaxdl.networks._layers import Conv
 
 POOLINGS = ('flatten', 'average', 'gem')
 
 
-class _ConvEmbedding(nn.Module):
-  channels: int
-  num_outputs: int
-  num_blocks: int
+class _Embedded(nn.Module):
+  """What becomes of the last grid: dropout, pooling, length one."""
+
   pooling: str
   normalize: bool
+  dropout: float
 
   @nn.compact
-  def __call__(self, x, *, train=False, mask=None):
-    for block in range(self.num_blocks):
-      last = block == self.num_blocks - 1
-      features = self.num_outputs if last else self.channels
-      x = Conv(features, 3, padding=1)(x, train=train)
-      x = _linen.max_pool(jax.nn.relu(_linen.BatchNorm()(x, mask=mask)))
+  def __call__(self, x, train):
+    x = nn.Dropout(self.dropout, deterministic=not train)(x)
     if self.pooling == 'average':
       x = jnp.mean(x, axis=(1, 2))
     elif self.pooling == 'gem':
@@ -41,6 +37,29 @@ class _ConvEmbedding(nn.Module):
     return x
 
 
+def _check_embedded(pooling, dropout):
+  checks.choice(pooling, POOLINGS, name='pooling')
+  checks.number(dropout, name='dropout', low=0.0, high=1.0, open_high=True)
+
+
+class _ConvEmbedding(nn.Module):
+  channels: int
+  num_outputs: int
+  num_blocks: int
+  pooling: str
+  normalize: bool
+  dropout: float
+
+  @nn.compact
+  def __call__(self, x, *, train=False, mask=None):
+    for block in range(self.num_blocks):
+      last = block == self.num_blocks - 1
+      features = self.num_outputs if last else self.channels
+      x = Conv(features, 3, padding=1)(x, train=train)
+      x = _linen.max_pool(jax.nn.relu(_linen.BatchNorm()(x, mask=mask)))
+    return _Embedded(self.pooling, self.normalize, self.dropout)(x, train)
+
+
 def conv_embedding(
   num_outputs: int = 64,
   *,
@@ -48,6 +67,7 @@ def conv_embedding(
   num_blocks: int = 4,
   pooling: str = 'flatten',
   normalize: bool = False,
+  dropout: float = 0.0,
 ) -> Network:
   """Builds the four-block convolutional encoder of few-shot learning.
 
@@ -64,6 +84,8 @@ def conv_embedding(
       generalized mean of power 3).
     normalize: whether embeddings are scaled to length one; those that are zero
       stay so.
+    dropout: probability of dropping an entry of the last grid while training,
+      in [0, 1); then training needs a key.
 
   Returns:
     `Network` with statistics; inputs f[B, H, W, C], H, W >= 2^num_blocks;
@@ -88,11 +110,77 @@ def conv_embedding(
   checks.integer(num_outputs, name='num_outputs', low=1)
   checks.integer(channels, name='channels', low=1)
   checks.integer(num_blocks, name='num_blocks', low=1, high=16)
-  checks.choice(pooling, POOLINGS, name='pooling')
+  _check_embedded(pooling, dropout)
   return _linen.from_linen(
-    _ConvEmbedding(channels, num_outputs, num_blocks, pooling, normalize),
+    _ConvEmbedding(
+      channels, num_outputs, num_blocks, pooling, normalize, dropout
+    ),
     kernel_init='he',
     check=_linen.check_images('conv_embedding', 2**num_blocks),
+  )
+
+
+class _ResnetEmbedding(nn.Module):
+  norm: str
+  width: int
+  num_groups: int
+  pooling: str
+  normalize: bool
+  dropout: float
+
+  @nn.compact
+  def __call__(self, x, *, train=False, mask=None):
+    trunk = _resnet.ResNet(
+      None, (2, 2, 2, 2), self.norm, self.width, self.num_groups
+    )
+    x = trunk(x, train=train, mask=mask)
+    return _Embedded(self.pooling, self.normalize, self.dropout)(x, train)
+
+
+def resnet18_embedding(
+  width: int = 64,
+  *,
+  norm: str = 'batch',
+  num_groups: int = 32,
+  pooling: str = 'average',
+  normalize: bool = False,
+  dropout: float = 0.0,
+) -> Network:
+  """Builds ResNet-18 without its head as an encoder of few-shot learning.
+
+  The layers are those of `resnet18`: a 3x3 stem without pooling, for small
+  images.
+
+  Args:
+    width: channels of the first stage; a pooled embedding has d = 8 width.
+    norm: 'batch' or 'group'.
+    num_groups: groups per normalization ('group' only).
+    pooling: as of `conv_embedding`.
+    normalize: as of `conv_embedding`.
+    dropout: as of `conv_embedding`.
+
+  Returns:
+    `Network`; inputs f[B, H, W, C]; outputs f[B, d].
+
+  Raises:
+    ValueError: if an option is out of range.
+
+  Example:
+    >>> network = resnet18_embedding(4)
+    >>> embed = lambda x: network.apply(network.init(jax.random.key(0), x), x)
+    >>> jax.eval_shape(embed, jnp.zeros((2, 16, 16, 1))).shape
+    (2, 32)
+
+  Source: He et al. 2016 (https://arxiv.org/abs/1512.03385), as offered by
+  Hendryx et al. 2021 (https://arxiv.org/abs/2109.00150), whose code has the
+  7x7 stem for large images instead.
+  """
+  _resnet.check_options(norm, width, num_groups)
+  _check_embedded(pooling, dropout)
+  return _linen.from_linen(
+    _ResnetEmbedding(norm, width, num_groups, pooling, normalize, dropout),
+    kernel_init='fan_in',
+    check=_linen.check_images('resnet18_embedding', 1),
   )
 
 
@@ -132,7 +220,12 @@ def _mlp(
 # Networks that give a vector per example, by name.
 EMBEDDINGS = registry.Registry(
   'embedding',
-  {'conv_embedding': conv_embedding, 'mlp': _mlp, 'pixels': pixels},
+  {
+    'conv_embedding': conv_embedding,
+    'mlp': _mlp,
+    'pixels': pixels,
+    'resnet18': resnet18_embedding,
+  },
 )
 
 

@@ -28,8 +28,10 @@ class _Norm(nn.Module):
     )(x)
 
 
-class _ResNet(nn.Module):
-  num_outputs: int
+class ResNet(nn.Module):
+  """The layers of `resnet18`; `num_outputs=None` gives the last grid."""
+
+  num_outputs: int | None
   blocks: tuple[int, ...]
   norm: str
   width: int
@@ -53,7 +55,34 @@ class _ResNet(nn.Module):
         if x.shape != y.shape:
           x = norm(conv(x, features, 1, stride))
         x = jax.nn.relu(x + y)
+    if self.num_outputs is None:
+      return x
     return Dense(self.num_outputs)(jnp.mean(x, axis=(1, 2)))
+
+
+def check_options(
+  norm: str, width: int, num_groups: int, *, num_stages: int = 4
+) -> None:
+  """Checks the options of the layers.
+
+  Args:
+    norm: 'group' or 'batch'.
+    width: channels of the first stage.
+    num_groups: groups per normalization.
+    num_stages: stages, each twice as wide as the one before.
+
+  Raises:
+    ValueError: if an option is unknown or groups do not divide channels.
+  """
+  checks.choice(norm, NORMS, name='norm')
+  checks.integer(width, name='width', low=1)
+  checks.integer(num_groups, name='num_groups', low=1)
+  for channels in [width * 2**stage for stage in range(num_stages)]:
+    if norm == 'group' and channels % min(num_groups, channels):
+      raise ValueError(
+        f'num_groups={num_groups} does not divide {channels} channels: '
+        f'choose a divisor of width={width}.'
+      )
 
 
 def resnet18(
@@ -127,17 +156,9 @@ def resnet34(
 
 def _build(name, num_outputs, blocks, norm, width, num_groups):
   checks.integer(num_outputs, name='num_outputs', low=1)
-  checks.choice(norm, NORMS, name='norm')
-  checks.integer(width, name='width', low=1)
-  checks.integer(num_groups, name='num_groups', low=1)
-  for channels in [width * 2**stage for stage in range(len(blocks))]:
-    if norm == 'group' and channels % min(num_groups, channels):
-      raise ValueError(
-        f'num_groups={num_groups} does not divide {channels} channels: '
-        f'choose a divisor of width={width}.'
-      )
+  check_options(norm, width, num_groups, num_stages=len(blocks))
   return _linen.from_linen(
-    _ResNet(num_outputs, blocks, norm, width, num_groups),
+    ResNet(num_outputs, blocks, norm, width, num_groups),
     kernel_init='fan_in',
     check=_linen.check_images(name, 1),
   )

@@ -88,6 +88,8 @@ def episodes(
   base, others = _classes(loaded, num_base, None)
   labels = np.asarray(loaded.train_labels)
   sizes = {'ways': ways, 'shots': shots, 'queries': queries}
+  num_turns = 4 if turned else 1
+  episodes_lib.check_turns(loaded.train_inputs, num_turns)
   inputs = jnp.asarray(loaded.train_inputs)
   capacity = int(np.bincount(labels[labels < num_base]).max())
   if n > num_base:
@@ -107,7 +109,7 @@ def episodes(
   ]
   stack = lambda trees: jax.tree.map(lambda *xs: np.stack(xs), *trees)
   dealt = stack([stack(of_seed) for of_seed in rows])
-  draw = {'capacity': capacity, 'num_turns': 4 if turned else 1, **sizes}
+  draw = {'capacity': capacity, 'num_turns': num_turns, **sizes}
 
   def cohort(key, data, round):
     ids = jnp.arange(n, dtype=jnp.int32)
@@ -162,6 +164,7 @@ def reconnaissance(
   num_base: int = 200,
   num_field: int | None = None,
   base_memory: bool = False,
+  methods: Sequence[str] = (),
   data_dir: str | None = None,
   seeds: Sequence[int] = (0,),
 ) -> Reconnaissance:
@@ -179,6 +182,8 @@ def reconnaissance(
     num_base: the first classes, which train the encoder.
     num_field: the last classes, which missions meet; all others if None.
     base_memory: whether base classes are known from the start, and tested too.
+    methods: parts of `prototypes.METHODS` that are to learn; those that do not
+      fit are refused before the encoder is trained.
     data_dir: folder of the files, for data sets that need it.
     seeds: S seeds, of the missions.
 
@@ -192,7 +197,8 @@ def reconnaissance(
     is that of the encoder (`networks.episodic`).
 
   Raises:
-    ValueError: if base and field classes overlap or an option is out of range.
+    ValueError: if base and field classes overlap, an option is out of range or
+      a method does not fit; all before the encoder is trained.
 
   Example:
     >>> problem = reconnaissance(
@@ -240,6 +246,11 @@ def reconnaissance(
     sides += [jnp.asarray(inputs[own]), place[labels[own]].astype(np.int32)]
   pool, labels, test_inputs, test_labels = sides
   is_base = np.arange(len(classes)) < (num_base if base_memory else 0)
+  prototypes.check_methods(
+    methods,
+    capacity=len(classes),
+    dimension=networks.embedded_size(network, _example(loaded)),
+  )
   plan = _missions(labels, is_base, protocol, num_missions, seeds)
   hashable = isinstance(dataset, str) and isinstance(embedding, str)
   train = _cached if hashable else _trained

@@ -68,6 +68,31 @@ class EpisodeTest(parameterized.TestCase):
     flat = episodes.take_episode(jnp.asarray(images.reshape(30, 16)), episode)
     self.assertEqual(flat['support'].shape, (3, 2, 16))
 
+  def test_numbers_of_shots_are_drawn_for_each_episode(self):
+    table = data.index_classes(LABELS, 5)
+    sizes = SIZES | {'shots': 4, 'queries': 2}
+
+    def draw(key, **more):
+      return episodes.sample_episode(key, table, capacity=6, **sizes, **more)
+
+    keys = jax.random.split(jax.random.key(0), 600)
+    found = jax.vmap(lambda key: draw(key, fewest_shots=2))(keys)
+    self.assertEqual(found.mask.shape, (600, 3, 4))
+    number = np.asarray(found.mask.sum(axis=-1))
+    # One for all classes of an episode, the first ones, all as likely.
+    self.assertTrue((number == number[:, :1]).all())
+    np.testing.assert_array_equal(found.mask, np.arange(4) < number[..., None])
+    share = np.bincount(number[:, 0], minlength=5) / 600
+    np.testing.assert_allclose(share, [0, 0, *[1 / 3] * 3], atol=0.06)
+    # What is drawn besides does not depend on it.
+    plain = jax.vmap(draw)(keys)
+    self.assertIsNone(plain.mask)
+    for name in ('classes', 'support', 'query', 'turns'):
+      np.testing.assert_array_equal(getattr(plain, name), getattr(found, name))
+    one = jax.tree.map(lambda x: x[0], found)
+    taken = episodes.take_episode(jnp.zeros((30, 2)), one)
+    np.testing.assert_array_equal(taken['support_mask'], one.mask)
+
   @parameterized.parameters(
     ([20] * 7 + [6], {}, 'class 7 has 6 examples, episode needs 10'),
     ([20] * 4, {}, 'ways=5 exceeds the 4 classes'),
@@ -82,6 +107,12 @@ class EpisodeTest(parameterized.TestCase):
     table = data.index_classes(LABELS, 5)
     with self.assertRaisesRegex(ValueError, 'capacity must be at least 6'):
       episodes.sample_episode(jax.random.key(0), table, capacity=5, **SIZES)
+    with self.assertRaisesRegex(ValueError, 'fewest_shots must be at most 2'):
+      episodes.sample_episode(
+        jax.random.key(0), table, capacity=6, fewest_shots=3, **SIZES
+      )
+    with self.assertRaisesRegex(ValueError, r'square images .*got \(2, 3\)'):
+      episodes.check_turns(np.zeros((2, 3)), 4)
     with self.assertRaisesRegex(ValueError, 'ways must be at most 5; got 6'):
       episodes.sample_episode(
         jax.random.key(0), table, capacity=6, **(SIZES | {'ways': 6})
@@ -264,6 +295,14 @@ class MiniImagenetTest(ImageCase):
     table.write_bytes(b'\xff\xfe\x00')
     with self.assertRaisesRegex(data.FileError, 'not a readable CSV file'):
       load(self.dir)
+    for name in ('a' * 300 + '.png', 'a\0b.png'):
+      table.write_text(f'filename,label\n{name},x\nb.png,x\n')
+      with self.assertRaisesRegex(
+        data.FileError, r'expected a file, got an error of the system \('
+      ) as caught:
+        load(self.dir, test_per_class=1)
+      self.assertLess(len(str(caught.exception)), 300)
+      self.assertNotIn('\0', str(caught.exception))
     table.write_text('filename,label\na.png,x\nb.png,x\n')
     with self.assertRaisesRegex(FileNotFoundError, 'a.png: expected a file'):
       load(self.dir, test_per_class=1)

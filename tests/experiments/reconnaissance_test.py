@@ -1,14 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """The reconnaissance binary."""
 
+import json
 import pathlib
+import signal
+import subprocess
+import sys
 import tempfile
+import time
+from unittest import mock
 
 import numpy as np
+import processes
 from absl.testing import absltest, parameterized
 from PIL import Image
 
 from experiments import reconnaissance
+from jaxdl.federated import prototypes
 
 SMALL = {
   'dataset': 'glyphs(num_classes=10, train_per_class=6, test_per_class=2, '
@@ -27,6 +35,11 @@ def config_of(**options):
 
 
 class ReconnaissanceTest(parameterized.TestCase):
+  def test_smoke_has_few_shots_however_they_are_drawn(self):
+    config = config_of(training='episodic(fewest_shots=5, shots=50)').smoked()
+    self.assertIn('shots=2', config.training)
+    self.assertIn('fewest_shots=2', config.training)
+
   def test_smoke_is_small(self):
     config = reconnaissance.Config().smoked()
     self.assertEqual(config, config.smoked())
@@ -86,6 +99,9 @@ class ReconnaissanceTest(parameterized.TestCase):
     ({'methods': ('prototype',)}, "methods='prototype' is unknown"),
     ({'protocol': 'missions(k=3)'}, "no option 'k'"),
     ({'num_base': 0}, 'num_base must be at least 1'),
+    ({'methods': ('lower(train=body)',)}, "train='body' is unknown"),
+    ({'methods': ('lda(shrinkage=3.0)',)}, 'shrinkage must lie in'),
+    ({'methods': ('icarl(optimizer="sgd(-1)")',)}, 'learning_rate must lie in'),
   )
   def test_impossible_settings_are_refused_at_once(self, options, message):
     with self.assertRaisesRegex(ValueError, message):
@@ -94,6 +110,68 @@ class ReconnaissanceTest(parameterized.TestCase):
   def test_overlapping_classes_are_refused_before_anything_is_trained(self):
     with self.assertRaisesRegex(ValueError, 'num_base=4 and num_field=9 over'):
       reconnaissance.build(config_of(num_field=9))
+
+  def test_methods_that_do_not_fit_are_refused_before_anything_is_trained(self):
+    config = config_of(methods=('icarl(budget=5)',))
+    with mock.patch.object(prototypes, 'train_encoder') as train:
+      with self.assertRaisesRegex(ValueError, 'budget must be at least 6; got'):
+        reconnaissance.build(config)
+      train.assert_not_called()
+
+
+class KillTest(absltest.TestCase):
+  """SIGKILL in the middle of a run of several seeds on eight devices."""
+
+  def test_killed_and_resumed_writes_the_same_rows(self):
+    methods = 'protonet(merge=reference),lda'
+    config = {
+      **SMALL,
+      # Five clients fill up eight devices; examples never end.
+      'protocol': 'missions(num_clients=5, classes=2, shots=2, '
+      'replacement=True)',
+      'methods': methods,
+      'num_rounds': 40,
+      'eval_every': 10,
+      'seeds': '0,1,2',
+      'devices': 8,
+      'checkpoint_seconds': 0,
+      'outputs': '',
+    }
+    command = [sys.executable, '-m', 'experiments.reconnaissance']
+    command += [f'--{name}={value}' for name, value in config.items()]
+    folder = pathlib.Path(self.enter_context(tempfile.TemporaryDirectory()))
+
+    def start(name):
+      return subprocess.Popen(
+        [*command, f'--workdir={folder / name}'],
+        cwd=pathlib.Path(__file__).parents[2],
+        env=processes.environment(keep_programs=False, quick=True),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+      )
+
+    whole, killed = start('whole'), start('killed')
+    saved = lambda: [
+      int(path.name)
+      for path in (folder / 'killed').glob('checkpoints/*')
+      if path.name.isdigit()
+    ]
+    while killed.poll() is None:
+      if max(saved(), default=0) >= 5:
+        killed.send_signal(signal.SIGKILL)
+        break
+      time.sleep(0.01)
+    self.assertEqual(killed.wait(), -signal.SIGKILL)
+    self.assertLess(max(saved()), 40)
+    self.assertEqual(start('killed').wait(), 0)
+    self.assertEqual(whole.wait(), 0)
+    rows, want = (
+      (folder / name / 'metrics.jsonl').read_bytes()
+      for name in ('killed', 'whole')
+    )
+    self.assertEqual(rows, want)
+    last = [json.loads(line) for line in rows.splitlines()][-1]
+    self.assertEqual((last['step'], last['seed']), (40, 2))
 
 
 if __name__ == '__main__':

@@ -2,6 +2,7 @@
 """Episodes dealt to clients, and missions among new classes."""
 
 import functools
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -61,15 +62,19 @@ class EpisodesTest(parameterized.TestCase):
     self.assertLess(history['test_loss'][-1], history['test_loss'][0])
 
   def test_bad_input(self):
-    make = functools.partial(problems.episodes, GLYPHS, embedding='pixels')
+    make = functools.partial(problems.episodes, embedding='pixels')
     for options, message in (
       ({'num_base': 10}, 'num_base=10 leaves no field class of 10'),
       ({'num_clients': 8}, 'num_clients=8 exceeds num_base=7'),
       ({'num_clients': 4}, 'ways=2 exceeds the 1 classes'),
       ({'shots': 4}, 'class 0 has 6 examples, episode needs 7'),
+      (
+        {'dataset': 'wine', 'num_base': 2, 'turned': True},
+        'num_turns=4 needs square images',
+      ),
     ):
       with self.assertRaisesRegex(ValueError, message):
-        make(**(self.OPTIONS | options))
+        make(**({'dataset': GLYPHS} | self.OPTIONS | options))
 
 
 class ReconnaissanceTest(parameterized.TestCase):
@@ -172,6 +177,17 @@ class ReconnaissanceTest(parameterized.TestCase):
     self.assertEqual(
       field.network.apply(field.params, field.inputs[:2]).shape, (2, 3)
     )
+
+  @parameterized.parameters(
+    ('icarl(budget=5)', 'budget must be at least 6; got 5'),
+    ('protonet(distance=mahalanobis)', 'of even dimension; got 3'),
+    ('lower(epochs=0)', 'epochs must be at least 1'),
+  )
+  def test_methods_are_checked_before_the_encoder_is_trained(self, spec, said):
+    with mock.patch.object(prototypes, 'TRAININGS') as trainings:
+      with self.assertRaisesRegex(ValueError, said):
+        missions(embedding='mlp((), 3)', methods=('protonet', spec))
+      trainings.make.assert_not_called()
 
   @parameterized.parameters(
     ({'num_base': 10}, 'num_base=10 leaves no field class'),

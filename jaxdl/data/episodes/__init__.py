@@ -3,7 +3,8 @@
 
 - `sample_episode` draws N classes with K support and Q query examples of each
   from a `data.ClassTable`, `take_episode` collects their inputs;
-  `check_episode` says on the host whether there are enough.
+  `check_episode` says on the host whether there are enough, `check_turns`
+  whether their images can be turned.
 - `glyphs` draws any number of classes of strokes (`--dataset=glyphs`).
 """
 
@@ -11,6 +12,7 @@ from jaxdl.data.episodes._glyphs import glyphs
 from jaxdl.data.episodes._sampling import (
   Episode,
   check_episode,
+  check_turns,
   sample_episode,
   take_episode,
 )
@@ -18,6 +20,7 @@ from jaxdl.data.episodes._sampling import (
 __all__ = [
   'Episode',
   'check_episode',
+  'check_turns',
   'glyphs',
   'sample_episode',
   'take_episode',

@@ -20,12 +20,14 @@ class Episode(NamedTuple):
     support: i32[N, K], examples of each class.
     query: i32[N, Q], others of them.
     turns: i32[N], quarter turns of the images of each class.
+    mask: bool[N, K], support examples that count; None for all.
   """
 
   classes: chex.Array
   support: chex.Array
   query: chex.Array
   turns: chex.Array
+  mask: chex.Array | None = None
 
 
 def check_episode(
@@ -73,6 +75,7 @@ def sample_episode(
   queries: int,
   capacity: int,
   num_turns: int = 1,
+  fewest_shots: int | None = None,
 ) -> Episode:
   """Draws the classes of an episode, and examples of each, without repetition.
 
@@ -85,6 +88,8 @@ def sample_episode(
     capacity: no class has more examples (static).
     num_turns: 4 turns all images of a class by a random multiple of 90 degrees,
       which makes four classes of one; 1 leaves them alone (static).
+    fewest_shots: every episode has a number of support examples of its own,
+      uniform from this one to K (static); the others are masked. None for K.
 
   Returns:
     The episode. A class with fewer than K + Q examples repeats its first; call
@@ -115,6 +120,13 @@ def sample_episode(
   queries = checks.integer(queries, name='queries', low=1)
   checks.integer(capacity, name='capacity', low=shots + queries)
   checks.choice(num_turns, (1, 4), name='num_turns')
+  mask = None
+  if fewest_shots is not None:
+    low = checks.integer(fewest_shots, name='fewest_shots', low=1, high=shots)
+    # A stream of its own: without it episodes are what they are.
+    shot_key = jax.random.fold_in(key, 3)
+    number = jax.random.randint(shot_key, (), low, shots + 1)
+    mask = jnp.broadcast_to(jnp.arange(shots) < number, (ways, shots))
   class_key, example_key, turn_key = jax.random.split(key, 3)
   classes = jax.random.permutation(class_key, num_classes)[:ways]
   classes = classes.astype(jnp.int32)
@@ -127,7 +139,7 @@ def sample_episode(
   chosen = jnp.where(chosen < count, chosen, 0)
   ids = table.order[table.start[classes][:, None] + chosen]
   turns = jax.random.randint(turn_key, (ways,), 0, num_turns)
-  return Episode(classes, ids[:, :shots], ids[:, shots:], turns)
+  return Episode(classes, ids[:, :shots], ids[:, shots:], turns, mask)
 
 
 def take_episode(inputs: chex.Array, episode: Episode) -> dict[str, chex.Array]:
@@ -138,9 +150,10 @@ def take_episode(inputs: chex.Array, episode: Episode) -> dict[str, chex.Array]:
     episode: of `sample_episode`.
 
   Returns:
-    `support` [N, K, ...] and `query` [N, Q, ...], for `networks.episodic`.
-    Images are turned; inputs of other ranks are not, nor are those whose
-    height and width differ.
+    `support` [N, K, ...] and `query` [N, Q, ...], for `networks.episodic`, and
+    `support_mask` bool[N, K] where the episode has one. Images are turned;
+    inputs of other ranks are not, nor are those whose height and width differ
+    (`check_turns` refuses them).
 
   Example:
     >>> zero = jnp.zeros((1, 1), jnp.int32)
@@ -151,8 +164,9 @@ def take_episode(inputs: chex.Array, episode: Episode) -> dict[str, chex.Array]:
   """
   parts = {'support': episode.support, 'query': episode.query}
   taken = {name: inputs[ids] for name, ids in parts.items()}
-  if inputs.ndim != 4 or inputs.shape[1] != inputs.shape[2]:
-    return taken
+  masks = {} if episode.mask is None else {'support_mask': episode.mask}
+  if not _can_turn(inputs.shape):
+    return taken | masks
 
   def turned(images, turns):
     ways = [lambda x, k=k: jnp.rot90(x, k, axes=(1, 2)) for k in range(4)]
@@ -161,4 +175,30 @@ def take_episode(inputs: chex.Array, episode: Episode) -> dict[str, chex.Array]:
   return {
     name: jax.lax.map(lambda pair: turned(*pair), (x, episode.turns))
     for name, x in taken.items()
-  }
+  } | masks
+
+
+def check_turns(inputs: chex.Array, num_turns: int) -> None:
+  """Checks that inputs can be turned.
+
+  Args:
+    inputs: [n, ...].
+    num_turns: 1, or 4 for quarter turns.
+
+  Raises:
+    ValueError: if they are to be turned and are no square images.
+
+  Example:
+    >>> check_turns(jnp.zeros((2, 8, 6, 1)), 4)
+    Traceback (most recent call last):
+    ValueError: num_turns=4 needs square images [n, H, H, C]; got (2, 8, 6, 1).
+  """
+  checks.choice(num_turns, (1, 4), name='num_turns')
+  if num_turns == 4 and not _can_turn(inputs.shape):
+    raise ValueError(
+      f'num_turns=4 needs square images [n, H, H, C]; got {inputs.shape}.'
+    )
+
+
+def _can_turn(shape):
+  return len(shape) == 4 and shape[1] == shape[2]

@@ -75,8 +75,20 @@ def existing(path: str | os.PathLike[str]) -> pathlib.Path:
 
   Raises:
     FileNotFoundError: if it does not exist or is a folder.
+    FileError: if the system cannot look for such a name.
   """
   path = pathlib.Path(path)
+  try:
+    os.stat(path)
+  except (FileNotFoundError, NotADirectoryError):
+    pass
+  except (OSError, ValueError) as error:
+    reason = getattr(error, 'strerror', None) or error
+    raise problem(
+      path.parent / _limits.short(path.name, 40),
+      'a file',
+      f'an error of the system ({reason})',
+    ) from None
   if not path.is_file():
     raise FileNotFoundError(
       f'{path}: expected a file, got '

@@ -17,11 +17,23 @@ and nobody trains in the field.
   `unweighted_merge`, by number of clients.
 - Schedules of who meets what, `PROTOCOLS`: `mission_schedule`,
   `class_schedule`.
+- `class_incremental_accuracy` measures all stages of adding classes at once.
+- `DiscriminantMemory` adds a covariance of all classes, which merges as exactly
+  (`merge_discriminants`, `discriminant_scores`).
 - `field_learning` sends clients on missions with any of `METHODS`: prototypes
-  (`protonet`, `pixels`, `random`) and heads that are trained (`lower`, `icarl`,
-  `upper`).
+  (`protonet`, `pixels`, `random`), discriminants (`lda`) and heads that are
+  trained (`lower`, `icarl`, `upper`). `check_methods` says before anything is
+  trained whether their options fit.
 """
 
+from jaxdl.federated.prototypes._discriminant import (
+  DiscriminantMemory,
+  discriminant_delta,
+  discriminant_scores,
+  empty_discriminant,
+  merge_discriminants,
+  update_discriminant,
+)
 from jaxdl.federated.prototypes._encoder import TRAININGS, train_encoder
 from jaxdl.federated.prototypes._field import (
   Field,
@@ -32,6 +44,7 @@ from jaxdl.federated.prototypes._field import (
   met_classes,
 )
 from jaxdl.federated.prototypes._heads import HeadModel, embed_all, merge_heads
+from jaxdl.federated.prototypes._incremental import class_incremental_accuracy
 from jaxdl.federated.prototypes._memory import (
   PrototypeMemory,
   class_distances,
@@ -50,7 +63,11 @@ from jaxdl.federated.prototypes._merging import (
   reference_merge,
   unweighted_merge,
 )
-from jaxdl.federated.prototypes._methods import METHODS, Prototypes
+from jaxdl.federated.prototypes._methods import (
+  METHODS,
+  Prototypes,
+  check_methods,
+)
 from jaxdl.federated.prototypes._missions import (
   PROTOCOLS,
   Missions,
@@ -59,6 +76,7 @@ from jaxdl.federated.prototypes._missions import (
 )
 
 __all__ = [
+  'DiscriminantMemory',
   'Field',
   'FieldMethod',
   'FieldState',
@@ -71,14 +89,20 @@ __all__ = [
   'Prototypes',
   'TRAININGS',
   'accuracy_of',
+  'check_methods',
   'class_distances',
+  'class_incremental_accuracy',
   'class_schedule',
   'classify',
+  'discriminant_delta',
+  'discriminant_scores',
   'embed_all',
+  'empty_discriminant',
   'empty_memory',
   'exact_merge',
   'field_learning',
   'make_merge',
+  'merge_discriminants',
   'merge_heads',
   'merge_many',
   'merge_prototypes',
@@ -89,5 +113,6 @@ __all__ = [
   'subtract_prototypes',
   'train_encoder',
   'unweighted_merge',
+  'update_discriminant',
   'update_memory',
 ]

@@ -30,6 +30,10 @@ def train_encoder(
   queries: int = 5,
   optimizer: optax.GradientTransformation | None = None,
   num_turns: int = 1,
+  fewest_shots: int | None = None,
+  distance: str = 'euclidean',
+  noise: float = 0.0,
+  reduction: str = 'mean',
   validation: Any = None,
   validate_every: int = 100,
   patience: int = 20,
@@ -51,8 +55,14 @@ def train_encoder(
     queries: Q queries of each.
     optimizer: of optax; Adam with step 0.001 if None.
     num_turns: 4 turns the images of a class by multiples of 90 degrees.
+    fewest_shots: every episode has a number of support examples of its own,
+      uniform from this one to K; None for K.
+    distance: 'euclidean' or 'mahalanobis', see `networks.episodic`.
+    noise: deviation of normal noise on the means, >= 0.
+    reduction: of the loss over the queries, 'mean' or 'sum'.
     validation: (inputs, labels) of other classes to validate on, or None; then
-      ten episodes of as many ways as there are, at most N.
+      ten episodes of as many ways as there are, at most N, with K shots and
+      without noise.
     validate_every: episodes between validations.
     patience: validations without a better one after which training ends.
 
@@ -61,8 +71,9 @@ def train_encoder(
     validation `accuracy`.
 
   Raises:
-    ValueError: if a number is out of range, or there are too few classes or
-      examples; the message names the class.
+    ValueError: if a number is out of range, there are too few classes or
+      examples (the message names the class), or what is to be turned is no
+      square image.
 
   Example:
     >>> rng = np.random.default_rng(0)
@@ -93,12 +104,22 @@ def train_encoder(
   sizes = {'ways': ways, 'shots': shots, 'queries': queries}
   labels = np.asarray(labels)
   table, capacity = _table(labels, sizes, 'episode')
+  if fewest_shots is not None:
+    checks.integer(fewest_shots, name='fewest_shots', low=1, high=shots)
+  episodes_lib.check_turns(inputs, num_turns)
   inputs = jnp.asarray(inputs)
   example = jax.ShapeDtypeStruct((1, *inputs.shape[1:]), inputs.dtype)
-  task = networks.episodic(network, example)
+  task = networks.episodic(
+    network, example, distance=distance, noise=noise, reduction=reduction
+  )
   init_key, episode_key, test_key = jax.random.split(key, 3)
   params = jax.jit(task.init)(init_key)
-  draw = {'capacity': capacity, 'num_turns': num_turns, **sizes}
+  draw = {
+    'capacity': capacity,
+    'num_turns': num_turns,
+    'fewest_shots': fewest_shots,
+    **sizes,
+  }
 
   # A loop of programs: a convolution inside a scan runs on one core.
   @jax.jit
@@ -200,13 +221,26 @@ def episodic(
   ways: int = 20,
   shots: int = 5,
   queries: int = 5,
+  fewest_shots: int | None = None,
+  loss: str = 'mean',
+  noise: float = 0.0,
+  distance: str = 'euclidean',
   optimizer: str = 'adam(0.001)',
   turned: bool = False,
   validation: int = 0,
+  validate_every: int = 100,
   patience: int = 20,
   seed: int = 0,
 ) -> chex.ArrayTree:
-  """Trains on episodes; so many last base classes validate."""
+  """Trains on episodes; so many last base classes validate.
+
+  Variants of the authors' code: `fewest_shots=2, shots=50, loss=sum` draws a
+  number of shots for each episode; `noise` is on the prototypes;
+  `distance=mahalanobis` has log-variances in the second half of an embedding
+  (then the method needs it too); `turned` turns the images of a class; and
+  `optimizer='adam(0.001, schedule=halving(times=24))'` halves the step every
+  2000 of 50000 episodes.
+  """
   seed = checks.integer(seed, name='seed', low=0)
   num_classes = int(np.max(labels)) + 1
   held = checks.integer(
@@ -224,9 +258,14 @@ def episodic(
     queries=queries,
     optimizer=make_optimizer(optimizer, num_steps=episodes),
     num_turns=4 if turned else 1,
+    fewest_shots=fewest_shots,
+    distance=distance,
+    noise=noise,
+    reduction=loss,
     validation=(inputs[apart], labels[apart] - (num_classes - held))
     if held
     else None,
+    validate_every=validate_every,
     patience=patience,
   )[0]
 

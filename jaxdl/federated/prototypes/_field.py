@@ -6,6 +6,7 @@ A `FieldMethod` says what is known and how it is learned and merged;
 way.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -65,8 +66,9 @@ class FieldMethod(NamedTuple):
       [N, ...]; clients without examples have masks that are false everywhere.
     predict: `predict(model) -> i32[Q]`, classes of the test examples.
     known: `known(model) -> bool[C]`.
-    num_bytes: `num_bytes(known, data) -> (up, down)`, f32[] each, what all
-      clients send and get in a mission; `known` bool[C] before it.
+    num_bytes: `num_bytes(model, data) -> (up, down)`, f32[] each, what all
+      clients send and get in a mission; `model` is the server's before it. What
+      is sent once in all, the frozen encoder, does not count.
     measure: `measure(model) -> dict of f32[]`, what else is to be told.
   """
 
@@ -77,6 +79,28 @@ class FieldMethod(NamedTuple):
   known: Callable[[Any], chex.Array]
   num_bytes: Callable[..., tuple[chex.Array, chex.Array]]
   measure: Callable[[Any], dict[str, chex.Array]] = lambda model: {}
+
+
+Maker = Callable[[Field], FieldMethod]
+
+
+def of_field(read: Callable[..., Maker]) -> Callable[..., Any]:
+  """Lets a method's options be read before there is a field.
+
+  Args:
+    read: `read(**options) -> make`, checks the options; `make(field)`.
+
+  Returns:
+    `method(field, **options) -> FieldMethod`, with the signature of `read`;
+    without a field, what `read` returns.
+  """
+
+  @functools.wraps(read)
+  def method(field=None, **options):
+    make = read(**options)
+    return make if field is None else make(field)
+
+  return method
 
 
 class FieldState(NamedTuple):
@@ -167,14 +191,17 @@ def field_learning(
     classes; NaN where there is no such class. Of the clients' own models, means
     over those with examples: `client_previous`, `client_new`, `client_base`,
     and `client_accuracy`, their mean without NaN. `forgetting` is the mean over
-    classes known before of their best accuracy so far minus their present one.
-    Also `num_known` classes, `num_new` classes, `num_examples`, `bytes_up`,
+    classes known before of their best accuracy so far minus their present one;
+    `field_forgetting` over those learned in missions and, where there are base
+    classes, `base_forgetting` over these; zero without any such class. Also
+    `num_known` classes, `num_new` classes, `num_examples`, `bytes_up`,
     `bytes_down`, and what `method.measure` tells. Clients that are masked have
     no examples; a mission without any changes nothing.
 
   Raises:
-    ValueError: if numbers are out of range; from `step`, if the cohort has
-      another number of clients or lacks an entry.
+    TypeError: if test labels are no integers.
+    ValueError: if numbers are out of range, or a test label is no class; from
+      `step`, if the cohort has another number of clients or lacks an entry.
 
   Example:
     >>> from jaxdl import networks
@@ -205,9 +232,9 @@ def field_learning(
   of missions; accuracies count examples instead of averaging batches.
   """
   who = clients_lib.as_clients(clients)
-  labels = jnp.asarray(test_labels, jnp.int32)
   is_base = np.asarray(base, bool)
   capacity, has_base = len(is_base), bool(is_base.any())
+  labels = jnp.asarray(_checked_labels(test_labels, capacity), jnp.int32)
   of_base = jnp.asarray(is_base)
   one_hot_count = jnp.zeros((capacity,)).at[labels].add(1.0)
 
@@ -269,10 +296,14 @@ def field_learning(
     if has_base:
       sets['base_accuracy'] = of_base
     tested |= {k: accuracy_of(predicted, labels, v) for k, v in sets.items()}
-    lost = jnp.where(before, state.best - present, 0.0)
-    up, down = method.num_bytes(before, data)
+    lost_by = {'forgetting': before, 'field_forgetting': before & ~of_base}
+    if has_base:
+      lost_by['base_forgetting'] = before & of_base
+    for name, classes in lost_by.items():
+      lost = jnp.where(classes, state.best - present, 0.0)
+      tested[name] = jnp.sum(lost) / jnp.maximum(jnp.sum(classes), 1)
+    up, down = method.num_bytes(state.model, data)
     metrics = tested | {
-      'forgetting': jnp.sum(lost) / jnp.maximum(jnp.sum(before), 1),
       'num_known': jnp.sum(known).astype(jnp.float32),
       'num_new': jnp.sum(new).astype(jnp.float32),
       'num_examples': jnp.sum(data['mask']).astype(jnp.float32),
@@ -286,6 +317,19 @@ def field_learning(
   return checks.algorithm(
     init, step, lambda state: state.predicted, state=FieldState
   )
+
+
+def _checked_labels(test_labels, capacity):
+  labels = checks.host_array(test_labels, name='test_labels')
+  if labels.dtype.kind not in 'iu':
+    raise TypeError(f'test_labels must be integers; got {labels.dtype}.')
+  outside = (labels < 0) | (labels >= capacity)
+  if outside.any():
+    raise ValueError(
+      f'test_labels has class {int(labels[outside][0])}: need 0 <= class < '
+      f'{capacity}, as many as base has entries.'
+    )
+  return labels
 
 
 def _checked_data(cohort):

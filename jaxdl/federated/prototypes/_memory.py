@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.core import checks, trees
-from jaxdl.networks import squared_distances
+from jaxdl.federated.prototypes import _checking
+from jaxdl.networks import DISTANCES
 
 # Of `classify`, where no class is known.
 UNKNOWN = -1
@@ -26,6 +27,11 @@ class PrototypeMemory(NamedTuple):
   Attributes:
     mean: f[C, d], zero for classes that have not been met.
     count: i32[C], embeddings in each mean; zero for those.
+
+  Where values are concrete, every function here refuses negative counts and
+  means of known classes that are not finite. Under `jit` such a mean spoils
+  what is merged into its class, and nothing else: it counts as known and is
+  never the nearest.
   """
 
   mean: chex.Array
@@ -113,7 +119,7 @@ def prototype_delta(
       raise ValueError(
         f'mask must have shape [B] = {labels.shape}; got {mask.shape}.'
       )
-  _check_examples(embeddings, labels, mask, capacity)
+  _checking.check_examples(embeddings, labels, mask, capacity)
   wide = trees.accumulator(embeddings.dtype)
   real = (labels >= 0) & (labels < capacity)
   if mask is not None:
@@ -180,8 +186,9 @@ def merge_prototypes(a: PrototypeMemory, b: PrototypeMemory) -> PrototypeMemory:
     The memory. A class that one of them lacks keeps the bits of the other.
 
   Raises:
-    ValueError: if capacities or dimensions differ, or concrete counts are
-      negative.
+    TypeError: if counts are no integers.
+    ValueError: if capacities or dimensions differ; and, where values are
+      concrete, if counts are negative or a known mean is not finite.
 
   Example:
     >>> one = lambda x, n: PrototypeMemory(jnp.full((1, 1), x), jnp.array([n]))
@@ -192,8 +199,8 @@ def merge_prototypes(a: PrototypeMemory, b: PrototypeMemory) -> PrototypeMemory:
   Source: Hendryx et al. 2021 (https://arxiv.org/abs/2109.00150), with weights
   that make it exact for any number of clients, see `reference_merge`.
   """
-  check_memory(a, name='a')
-  check_memory(b, name='b')
+  _checking.check_memory(a, name='a')
+  _checking.check_memory(b, name='b')
   if a.mean.shape != b.mean.shape:
     raise ValueError(
       f'a and b must have equal shapes [C, d]; got {a.mean.shape} and '
@@ -224,7 +231,9 @@ def subtract_prototypes(
     but for rounding, which grows with n_before / n.
 
   Raises:
-    ValueError: if shapes differ, or a concrete count has fallen.
+    TypeError: if counts are no integers.
+    ValueError: if shapes differ; and, where values are concrete, if a count has
+      fallen or a known mean is not finite.
 
   Example:
     >>> one = lambda x, n: PrototypeMemory(jnp.full((1, 1), x), jnp.array([n]))
@@ -235,15 +244,15 @@ def subtract_prototypes(
   Source: Hendryx et al. 2021 (https://arxiv.org/abs/2109.00150): what clients
   of its code send are their memories after the update.
   """
-  check_memory(after, name='after')
-  check_memory(before, name='before')
+  _checking.check_memory(after, name='after')
+  _checking.check_memory(before, name='before')
   if after.mean.shape != before.mean.shape:
     raise ValueError(
       f'after and before must have equal shapes [C, d]; got '
       f'{after.mean.shape} and {before.mean.shape}.'
     )
   count = after.count - before.count
-  if is_concrete(count) and (np.asarray(count) < 0).any():
+  if _checking.is_concrete(count) and (np.asarray(count) < 0).any():
     k = int(np.argmax(np.asarray(count) < 0))
     raise ValueError(
       f'after has {int(after.count[k])} examples of class {k} but before has '
@@ -259,26 +268,32 @@ def subtract_prototypes(
   return PrototypeMemory(jnp.where(some, added, 0.0), count)
 
 
-def class_distances(memory: PrototypeMemory, x: chex.Array) -> chex.Array:
+def class_distances(
+  memory: PrototypeMemory, x: chex.Array, *, distance: str = 'euclidean'
+) -> chex.Array:
   """Measures squared distances to the prototypes.
 
   Args:
     memory: of C classes.
     x: f[B, d], embeddings.
+    distance: 'euclidean', or 'mahalanobis' for embeddings whose second half are
+      log-variances (`networks.mahalanobis_distances`).
 
   Returns:
-    f[B, C], inf for classes that are not known.
+    f[B, C], inf for classes that are not known or whose mean is not finite.
 
   Raises:
-    ValueError: if dimensions differ.
+    ValueError: if dimensions differ or the distance is unknown; and, where
+      values are concrete, if counts are negative or a known mean is not finite.
 
   Example:
     >>> memory = PrototypeMemory(jnp.array([[3.0], [0.0]]), jnp.array([1, 0]))
     >>> class_distances(memory, jnp.array([[1.0]])).tolist()
     [[4.0, inf]]
   """
-  check_memory(memory, name='memory')
-  known = memory.count > 0
+  _checking.check_memory(memory, name='memory')
+  checks.choice(distance, DISTANCES, name='distance')
+  known = (memory.count > 0) & jnp.isfinite(memory.mean).all(axis=1)
   # They must not move the origin of the distances either.
   filler = jnp.sum(trees.where_rows(known, memory.mean, 0.0), axis=0)
   filler = filler / jnp.maximum(jnp.sum(known), 1).astype(filler.dtype)
@@ -287,16 +302,19 @@ def class_distances(memory: PrototypeMemory, x: chex.Array) -> chex.Array:
     memory.mean,
     jnp.broadcast_to(filler, memory.mean.shape),
   )
-  distances = squared_distances(x, mean)
+  distances = DISTANCES[distance](x, mean)
   return jnp.where(jnp.broadcast_to(known, distances.shape), distances, jnp.inf)
 
 
-def classify(memory: PrototypeMemory, x: chex.Array) -> chex.Array:
+def classify(
+  memory: PrototypeMemory, x: chex.Array, *, distance: str = 'euclidean'
+) -> chex.Array:
   """Assigns each embedding to the nearest prototype.
 
   Args:
     memory: of C classes.
     x: f[B, d], embeddings.
+    distance: as of `class_distances`.
 
   Returns:
     i32[B], classes that are known; of equal distances the lowest. Embeddings
@@ -304,8 +322,9 @@ def classify(memory: PrototypeMemory, x: chex.Array) -> chex.Array:
     (`UNKNOWN`).
 
   Raises:
-    ValueError: if dimensions differ, or the memory is empty, where that is
-      concrete.
+    ValueError: if dimensions differ or the distance is unknown; and, where
+      values are concrete, if the memory is empty, counts are negative or a
+      known mean is not finite.
 
   Cost: one matrix product, O(B C d).
 
@@ -316,72 +335,23 @@ def classify(memory: PrototypeMemory, x: chex.Array) -> chex.Array:
 
   Source: Snell et al. 2017 (https://arxiv.org/abs/1703.05175), section 2.2.
   """
-  check_memory(memory, name='memory')
-  if is_concrete(memory.count) and not (np.asarray(memory.count) > 0).any():
+  _checking.check_memory(memory, name='memory')
+  if (
+    _checking.is_concrete(memory.count)
+    and not (np.asarray(memory.count) > 0).any()
+  ):
     raise ValueError(
       'memory is empty: no class is known, so nothing can be classified; add '
       'examples by update_memory first.'
     )
-  return nearest_known(memory, x)
+  return nearest_known(memory, x, distance=distance)
 
 
-def nearest_known(memory: PrototypeMemory, x: chex.Array) -> chex.Array:
+def nearest_known(
+  memory: PrototypeMemory, x: chex.Array, *, distance: str = 'euclidean'
+) -> chex.Array:
   """As `classify`, but an empty memory always gives -1."""
-  distances = class_distances(memory, x)
+  distances = class_distances(memory, x, distance=distance)
   nearest = jnp.argmin(distances, axis=1).astype(jnp.int32)
   finite = jnp.isfinite(jnp.min(distances, axis=1))
   return jnp.where(finite, nearest, UNKNOWN)
-
-
-def is_concrete(x: Any) -> bool:
-  """Whether a value can be looked at now."""
-  return not isinstance(x, jax.core.Tracer)
-
-
-def check_memory(memory: PrototypeMemory, *, name: str) -> None:
-  """Checks the shapes of a memory, and its counts where they are concrete.
-
-  Args:
-    memory: what the caller gave.
-    name: the argument's name, for the message.
-
-  Raises:
-    TypeError: if it is no memory.
-    ValueError: if it is malformed.
-  """
-  if not (hasattr(memory, 'mean') and hasattr(memory, 'count')):
-    raise TypeError(
-      f'{name} must be a PrototypeMemory; got {checks.described(memory)}.'
-    )
-  mean, count = jnp.shape(memory.mean), jnp.shape(memory.count)
-  if len(mean) != 2 or count != mean[:1]:
-    raise ValueError(
-      f'{name} must have mean [C, d] and count [C]; got shapes {mean} and '
-      f'{count}.'
-    )
-  if is_concrete(memory.count):
-    counts = np.asarray(memory.count)
-    if (counts < 0).any():
-      k = int(np.argmax(counts < 0))
-      raise ValueError(
-        f'{name} has {counts[k]} examples of class {k}: counts are at least 0.'
-      )
-
-
-def _check_examples(embeddings, labels, mask, capacity):
-  """Values that are known to be wrong now."""
-  if not all(is_concrete(x) for x in (embeddings, labels, mask)):
-    return
-  rows = np.asarray(labels)
-  kept = np.ones(rows.shape, bool) if mask is None else np.asarray(mask)
-  outside = kept & ((rows < 0) | (rows >= capacity))
-  if outside.any():
-    wrong = int(rows[np.argmax(outside)])
-    if wrong < 0:
-      raise ValueError(f'class {wrong} is negative: labels count from 0.')
-    raise ValueError(f'class {wrong} exceeds capacity {capacity}.')
-  bad = kept & ~np.asarray(jnp.isfinite(embeddings).all(axis=1))
-  if bad.any():
-    raise ValueError(
-      f'embeddings must be finite; row {int(np.argmax(bad))} is not.'
-    )

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.core import checks, registry, trees
-from jaxdl.federated.prototypes import _memory
+from jaxdl.federated.prototypes import _checking, _memory
 from jaxdl.federated.prototypes._memory import PrototypeMemory
 
 
@@ -31,8 +31,10 @@ def merge_many(
     without examples are not looked at.
 
   Raises:
-    ValueError: if shapes do not fit, the axis is unknown, or concrete counts
-      are negative.
+    TypeError: if counts are no integers.
+    ValueError: if shapes do not fit or the axis is unknown; and, where values
+      are concrete, if counts are negative or the mean of a class that a client
+      has met is not finite. Under `jit` that one spoils its class only.
 
   Cost: O(N C d) work, O(C d) sent for each device.
 
@@ -73,7 +75,7 @@ def exact_merge(
     The memory; classes that no client has met keep their bits.
 
   Raises:
-    ValueError: if shapes do not fit or concrete counts are negative.
+    TypeError, ValueError: as `merge_prototypes` and `merge_many`.
 
   Example:
     >>> server = PrototypeMemory(jnp.zeros((1, 1)), jnp.array([1]))
@@ -107,7 +109,8 @@ def reference_merge(
     The memory, with right counts.
 
   Raises:
-    ValueError: if shapes do not fit, or a concrete count has fallen.
+    TypeError, ValueError: as `merge_prototypes` and `merge_many`, or if a
+      concrete count has fallen.
 
   Example:
     >>> server = PrototypeMemory(jnp.zeros((1, 1)), jnp.array([1]))
@@ -117,7 +120,7 @@ def reference_merge(
 
   Source: the code of Hendryx et al. 2021 (https://arxiv.org/abs/2109.00150).
   """
-  _memory.check_memory(server, name='server')
+  _checking.check_memory(server, name='server')
   mean, count = _check_stacked(after, 'after')
   if mean.shape[1:] != server.mean.shape:
     raise ValueError(
@@ -125,7 +128,7 @@ def reference_merge(
       f'{server.mean.shape} and {mean.shape[1:]}.'
     )
   new = count - jnp.broadcast_to(server.count, count.shape)
-  if _memory.is_concrete(new) and (np.asarray(new) < 0).any():
+  if _checking.is_concrete(new) and (np.asarray(new) < 0).any():
     i, k = np.argwhere(np.asarray(new) < 0)[0]
     raise ValueError(
       f'after has {int(count[i, k])} examples of class {k} of client {i} but '
@@ -160,7 +163,7 @@ def unweighted_merge(
     The memory, with right counts.
 
   Raises:
-    ValueError: if shapes do not fit.
+    TypeError, ValueError: as `merge_prototypes` and `merge_many`.
 
   Example:
     >>> server = PrototypeMemory(jnp.zeros((1, 1)), jnp.array([3]))
@@ -171,7 +174,7 @@ def unweighted_merge(
   Source: Tan et al. 2022 (https://arxiv.org/abs/2105.00243), in its published
   code; the paper's equation 6 weighs by numbers of examples.
   """
-  _memory.check_memory(server, name='server')
+  _checking.check_memory(server, name='server')
   _check_stacked(deltas, 'deltas')
   once = lambda memory: memory._replace(
     count=(memory.count > 0).astype(jnp.int32)
@@ -228,10 +231,5 @@ def _check_stacked(memory, name) -> tuple[chex.Array, chex.Array]:
       f'{name} must have mean [N, C, d] and count [N, C]; got shapes '
       f'{mean.shape} and {count.shape}.'
     )
-  if _memory.is_concrete(count) and (np.asarray(count) < 0).any():
-    i, k = np.argwhere(np.asarray(count) < 0)[0]
-    raise ValueError(
-      f'{name} has {int(count[i, k])} examples of class {k} of client {i}: '
-      'counts are at least 0.'
-    )
+  _checking.check_values(mean, count, name=name)
   return mean, count

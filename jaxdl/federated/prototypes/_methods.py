@@ -1,24 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ways to learn classes in the field, by spec: `METHODS`."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxdl import networks
 from jaxdl.core import checks, registry
-from jaxdl.federated.prototypes import _field, _heads, _memory, _merging
-from jaxdl.federated.prototypes._field import Field, FieldMethod
+from jaxdl.federated.prototypes import (
+  _discriminant,
+  _field,
+  _head_methods,
+  _heads,
+  _memory,
+  _merging,
+)
+from jaxdl.federated.prototypes._discriminant import DiscriminantMemory
+from jaxdl.federated.prototypes._field import FieldMethod, Maker, of_field
 from jaxdl.federated.prototypes._memory import PrototypeMemory
-from jaxdl.local import make_optimizer
-
-# What iCaRL tests by.
-RULES = ('softmax', 'means')
-# Rows that compete while a head is trained on a mission.
-OUTPUTS = ('known', 'new')
 
 
 class Prototypes(NamedTuple):
@@ -33,376 +35,235 @@ class Prototypes(NamedTuple):
   pooled: PrototypeMemory
 
 
-def protonet(field: Field, *, merge: str = 'exact') -> FieldMethod:
+@of_field
+def protonet(*, merge: str = 'exact', distance: str = 'euclidean') -> Maker:
   """Prototypes in the trained embedding; merge=exact, reference, unweighted."""
   merge_fn = _merging.make_merge(merge)
-  capacity = field.capacity
-  test = _heads.embed_all(field, field.test_inputs)
-  dimension = test.shape[-1]
-  embed = lambda x: field.network.apply(field.params, x)
+  checks.choice(distance, networks.DISTANCES, name='distance')
 
-  def init(key):
-    del key
-    memory = _memory.empty_memory(capacity, dimension, test.dtype)
-    rows = field.base_examples
-    if len(rows):
-      features = _heads.embed_all(field, np.asarray(field.inputs)[rows])
-      labels = jnp.asarray(np.asarray(field.labels)[rows])
-      memory = _memory.update_memory(memory, features, labels)
-    return Prototypes(memory, memory)
+  def make(field):
+    capacity = field.capacity
+    test = _heads.embed_all(field, field.test_inputs)
+    dimension = test.shape[-1]
+    _check_dimension(distance, dimension)
+    embed = lambda x: field.network.apply(field.params, x)
 
-  def client(model, data, key):
-    del key
-    features = embed(data['inputs'])
-    delta = _memory.prototype_delta(
-      features, data['labels'], capacity, mask=data['mask']
+    def init(key):
+      del key
+      memory = _memory.empty_memory(capacity, dimension, test.dtype)
+      base = _embedded_base(field)
+      if base is not None:
+        memory = _memory.update_memory(memory, *base)
+      return Prototypes(memory, memory)
+
+    def client(model, data, key):
+      del key
+      features = embed(data['inputs'])
+      delta = _memory.prototype_delta(
+        features, data['labels'], capacity, mask=data['mask']
+      )
+      # The embeddings are kept to compare with pooling; no client sends them.
+      return _memory.merge_prototypes(model.memory, delta), (delta, features)
+
+    def merge_all(model, messages, data, key):
+      del key
+      deltas, features = messages
+      flat = lambda x: x.reshape(-1, *x.shape[2:])
+      pooled = _memory.update_memory(
+        model.pooled,
+        flat(features),
+        flat(data['labels']),
+        mask=flat(data['mask']),
+      )
+      return Prototypes(merge_fn(model.memory, deltas), pooled)
+
+    def predict(model):
+      memory = model.memory if isinstance(model, Prototypes) else model
+      return _memory.nearest_known(memory, test, distance=distance)
+
+    known = lambda model: model.memory.count > 0
+
+    def measure(model):
+      gap = jnp.linalg.norm(model.memory.mean - model.pooled.mean)
+      size = jnp.maximum(jnp.linalg.norm(model.pooled.mean), 1e-30)
+      return {'prototype_error': gap / size}
+
+    return FieldMethod(
+      init,
+      client,
+      merge_all,
+      predict,
+      known,
+      _mean_bytes(known, capacity, dimension),
+      measure,
     )
-    # The embeddings are kept to compare with pooling; no client sends them.
-    return _memory.merge_prototypes(model.memory, delta), (delta, features)
 
-  def merge_all(model, messages, data, key):
-    del key
-    deltas, features = messages
-    flat = lambda x: x.reshape(-1, *x.shape[2:])
-    pooled = _memory.update_memory(
-      model.pooled,
-      flat(features),
-      flat(data['labels']),
-      mask=flat(data['mask']),
-    )
-    return Prototypes(merge_fn(model.memory, deltas), pooled)
+  return make
 
-  def predict(model):
-    memory = model.memory if isinstance(model, Prototypes) else model
-    return _memory.nearest_known(memory, test)
 
-  def num_bytes(known, data):
+def _embedded_base(field):
+  """Embeddings and labels of the base classes, or None."""
+  rows = field.base_examples
+  if not len(rows):
+    return None
+  features = _heads.embed_all(field, np.asarray(field.inputs)[rows])
+  return features, jnp.asarray(np.asarray(field.labels)[rows])
+
+
+def _mean_bytes(known, capacity, dimension, extra=0):
+  """Means and counts of classes, and numbers that every message has."""
+
+  def num_bytes(model, data):
     met = jax.vmap(lambda d: _field.met_classes(d, capacity))(data)
-    each = 4.0 * (dimension + 1)
-    return each * jnp.sum(met), each * len(met) * jnp.sum(known)
+    active = jnp.sum(jnp.any(met, axis=1))
+    up = (dimension + 1) * jnp.sum(met) + extra * active
+    some = jnp.sum(known(model))
+    down = (dimension + 1) * some + extra * (some > 0)
+    return 4.0 * up, 4.0 * len(met) * down
 
-  def measure(model):
-    gap = jnp.linalg.norm(model.memory.mean - model.pooled.mean)
-    size = jnp.maximum(jnp.linalg.norm(model.pooled.mean), 1e-30)
-    return {'prototype_error': gap / size}
-
-  return FieldMethod(
-    init,
-    client,
-    merge_all,
-    predict,
-    lambda model: model.memory.count > 0,
-    num_bytes,
-    measure,
-  )
+  return num_bytes
 
 
-def pixels(field: Field, *, merge: str = 'exact') -> FieldMethod:
+@of_field
+def pixels(*, merge: str = 'exact') -> Maker:
   """Prototypes of the examples themselves, without an encoder."""
-  return protonet(
-    field._replace(network=networks.EMBEDDINGS.make('pixels'), params={}),
-    merge=merge,
+  make = protonet(merge=merge)
+  return lambda field: make(
+    field._replace(network=networks.EMBEDDINGS.make('pixels'), params={})
   )
 
 
-def random(field: Field, *, seed: int = 0, merge: str = 'exact') -> FieldMethod:
+@of_field
+def random(
+  *, seed: int = 0, merge: str = 'exact', distance: str = 'euclidean'
+) -> Maker:
   """Prototypes in the embedding of an encoder that was not trained."""
   seed = checks.integer(seed, name='seed', low=0)
-  batch = jnp.asarray(field.inputs[:_STATISTICS])
-  params = field.network.init(jax.random.key(seed), batch)
-  # Statistics of something, as an untrained encoder would have after a look.
-  if networks.has_statistics(params):
-    params = networks.recalibrate(
-      field.network, params, {'inputs': batch[None]}
-    )
-  return protonet(field._replace(params=params), merge=merge)
+  make_own = protonet(merge=merge, distance=distance)
+
+  def make(field):
+    batch = jnp.asarray(field.inputs[:_STATISTICS])
+    params = field.network.init(jax.random.key(seed), batch)
+    # Statistics of something, as an untrained encoder would have after a look.
+    if networks.has_statistics(params):
+      params = networks.recalibrate(
+        field.network, params, {'inputs': batch[None]}
+      )
+    return make_own(field._replace(params=params))
+
+  return make
 
 
 _STATISTICS = 256
 
 
-def _start(head: _heads.Head, key, fit):
-  """A head that knows the base classes, trained on all their examples."""
-  start_key, fit_key = jax.random.split(key)
-  model = head.start(start_key)
-  field, rows = head.field, head.field.base_examples
-  if not len(rows):
-    return model
-  known = jnp.asarray(field.base)
-  examples = {
-    'x': head.inputs[rows],
-    'labels': jnp.asarray(field.labels)[rows],
-    'mask': jnp.ones(len(rows), bool),
-  }
-  params = fit(model.params, examples, fit_key, _heads.cross_entropy(known))
-  return _heads.HeadModel(params, known)
+@of_field
+def lda(*, shrinkage: float = 0.5, priors: str = 'uniform') -> Maker:
+  """Means and one covariance for all classes; priors=uniform, counts."""
+  checks.number(shrinkage, name='shrinkage', low=0.0, high=1.0)
+  checks.choice(priors, _discriminant.PRIORS, name='priors')
 
+  def make(field):
+    capacity = field.capacity
+    test = _heads.embed_all(field, field.test_inputs)
+    dimension = test.shape[-1]
 
-def _fitter(head, optimizer, epochs, batch_size):
-  checks.integer(epochs, name='epochs', low=1)
-  checks.integer(batch_size, name='batch_size', low=1)
-  made = make_optimizer(optimizer)
+    def alone(features, labels, mask=None):
+      return _discriminant.discriminant_delta(
+        features, labels, capacity, mask=mask
+      )
 
-  def fit(params, examples, key, errors):
-    return head.fit(
-      params,
-      examples,
-      key,
-      errors,
-      optimizer=made,
-      epochs=epochs,
-      batch_size=batch_size,
+    def init(key):
+      del key
+      base = _embedded_base(field)
+      if base is not None:
+        return alone(*base)
+      return _discriminant.empty_discriminant(capacity, dimension, test.dtype)
+
+    def client(model, data, key):
+      del key
+      features = field.network.apply(field.params, data['inputs'])
+      delta = alone(features, data['labels'], data['mask'])
+      one = jax.tree.map(lambda x: x[None], delta)
+      return _discriminant.update_discriminant(model, one), delta
+
+    def merge(model, deltas, data, key):
+      del data, key
+      return _discriminant.update_discriminant(model, deltas)
+
+    def known(model: DiscriminantMemory):
+      return model.classes.count > 0
+
+    def predict(model):
+      scores = _discriminant.discriminant_scores(
+        model, test, shrinkage=shrinkage, priors=priors
+      )
+      return _heads.best_known(scores, known(model))
+
+    scatter = dimension * (dimension + 1) // 2
+    return FieldMethod(
+      init,
+      client,
+      merge,
+      predict,
+      known,
+      _mean_bytes(known, capacity, dimension, scatter),
     )
 
-  return fit
+  return make
 
 
-def _head_bytes(head, known, data, extra_up=0.0):
-  """Encoder and rows, from and to every client that has met something."""
-  met = jax.vmap(lambda d: _field.met_classes(d, head.field.capacity))(data)
-  active = jnp.any(met, axis=1)
-  row = lambda v: jnp.broadcast_to(v, met.shape)
-  rows = jnp.sum(row(known) | met, axis=1)
-  up = 4.0 * jnp.sum(
-    jnp.where(active, head.num_params + head.dimension * rows, 0)
-  )
-  down = head.num_params + head.dimension * jnp.sum(known)
-  return up + extra_up, 4.0 * len(met) * down
-
-
-def lower(
-  field: Field,
-  *,
-  train: str = 'head',
-  optimizer: str = 'sgd(0.01, momentum=0.9, weight_decay=0.001)',
-  epochs: int = 30,
-  batch_size: int = 16,
-  outputs: str = 'known',
-) -> FieldMethod:
-  """A softmax head trained on the mission's examples; outputs=known, new."""
-  checks.choice(outputs, OUTPUTS, name='outputs')
-  head = _heads.Head(field, train)
-  fit = _fitter(head, optimizer, epochs, batch_size)
-
-  def client(model, data, key):
-    row_key, fit_key = jax.random.split(key)
-    met = _field.met_classes(data, field.capacity)
-    known = model.known | met
-    examples = {
-      'x': head.read(data['inputs']),
-      'labels': data['labels'],
-      'mask': data['mask'],
-    }
-    start = _heads.fresh_rows(head, model, row_key)
-    rows = met if outputs == 'new' else known
-    params = fit(start, examples, fit_key, _heads.cross_entropy(rows))
-    own = _heads.HeadModel(params, known)
-    return own, (own, met)
-
-  def merge(model, messages, data, key):
-    del data, key
-    return _heads.merge_heads(model, *messages)
-
-  return FieldMethod(
-    lambda key: _start(head, key, fit),
-    client,
-    merge,
-    head.predict,
-    lambda model: model.known,
-    lambda known, data: _head_bytes(head, known, data),
-  )
-
-
-def icarl(
-  field: Field,
-  *,
-  train: str = 'head',
-  budget: int = 4000,
-  rule: str = 'softmax',
-  optimizer: str = 'sgd(0.01, momentum=0.9, weight_decay=0.001)',
-  epochs: int = 30,
-  server_optimizer: str = (
-    'sgd(0.01, momentum=0.9, nesterov=True, weight_decay=0.001)'
-  ),
-  server_epochs: int = 50,
-  temperature: float = 2.0,
-  batch_size: int = 64,
-) -> FieldMethod:
-  """A head that keeps examples and distills its old outputs."""
-  checks.choice(rule, RULES, name='rule')
-  checks.integer(budget, name='budget', low=field.capacity)
-  checks.number(temperature, name='temperature', low=0.0, open_low=True)
-  head = _heads.Head(field, train)
-  fit = _fitter(head, optimizer, epochs, batch_size)
-  refine = _fitter(head, server_optimizer, server_epochs, batch_size)
-  labels = np.asarray(field.labels)
-  places = int(min(np.bincount(labels, minlength=1).max(), budget))
-  capacity = field.capacity
-  of_place = jnp.broadcast_to(
-    jnp.arange(capacity, dtype=jnp.int32)[:, None], (capacity, places)
-  ).reshape(-1)
-
-  def exemplars(ids, count, known):
-    """Those within the budget, leaves [C P, ...]."""
-    quota = budget // jnp.maximum(jnp.sum(known), 1)
-    kept = jnp.minimum(count, quota)[:, None]
-    place = jnp.arange(places)[None]
-    mask = jnp.broadcast_to(place, ids.shape) < jnp.broadcast_to(
-      kept, ids.shape
-    )
-    x = head.inputs[ids.reshape(-1)]
-    return {'x': x, 'labels': of_place, 'mask': mask.reshape(-1)}
-
-  def init(key):
-    ids = jnp.zeros((capacity, places), jnp.int32)
-    count = jnp.zeros((capacity,), jnp.int32)
-    rows = field.base_examples
-    if len(rows):
-      base = {
-        'ids': jnp.asarray(rows, jnp.int32),
-        'labels': jnp.asarray(labels[rows]),
-        'mask': jnp.ones(len(rows), bool),
-      }
-      ids, count = _heads.keep_examples(ids, count, base)
-    return _heads.IcarlModel(_start(head, key, fit), ids, count)
-
-  def client(state, data, key):
-    row_key, fit_key = jax.random.split(key)
-    model = state.model
-    met = _field.met_classes(data, capacity)
-    known = model.known | met
-    own = {
-      'x': head.read(data['inputs']),
-      'labels': data['labels'],
-      'mask': data['mask'],
-    }
-    kept = exemplars(state.ids, state.count, model.known)
-    examples = {k: jnp.concatenate([kept[k], own[k]]) for k in own}
-    old = head.scores(model.params, examples['x'])
-    start = _heads.fresh_rows(head, model, row_key)
-    errors = _heads.distillation(known, model.known, temperature)
-    examples['old'] = old
-    params = fit(start, examples, fit_key, errors)
-    trained = _heads.HeadModel(params, known)
-    ids, count = _heads.keep_examples(state.ids, state.count, data)
-    return _heads.IcarlModel(trained, ids, count), (trained, met)
-
-  def merge(state, messages, data, key):
-    merged = _heads.merge_heads(state.model, *messages)
-
-    def file(kept, data):
-      ids, count = kept
-      return _heads.keep_examples(ids, count, data), None
-
-    (ids, count), _ = jax.lax.scan(file, (state.ids, state.count), data)
-    params = refine(
-      merged.params,
-      exemplars(ids, count, merged.known),
-      key,
-      _heads.cross_entropy(merged.known),
-    )
-    return _heads.IcarlModel(merged._replace(params=params), ids, count)
-
-  def predict(state):
-    if rule == 'softmax':
-      return head.predict(state.model)
-    params, known = state.model
-    unit = lambda x: (
-      x / jnp.maximum(jnp.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-    )
-    kept = exemplars(state.ids, state.count, known)
-    memory = _memory.prototype_delta(
-      unit(head.features(params, kept['x'])),
-      kept['labels'],
-      capacity,
-      mask=kept['mask'],
-    )
-    features = unit(head.features(params, head.test))
-    return _memory.nearest_known(memory, features)
-
-  size = float(np.prod(np.shape(field.inputs)[1:]))
-
-  def num_bytes(known, data):
-    images = 4.0 * size * jnp.sum(data['mask'])
-    return _head_bytes(head, known, data, images)
-
-  return FieldMethod(
-    init, client, merge, predict, lambda state: state.model.known, num_bytes
-  )
-
-
-class UpperModel(NamedTuple):
-  """A classifier, and the examples that anybody has seen, bool[P]."""
-
-  model: _heads.HeadModel
-  seen: chex.Array
-
-
-def upper(
-  field: Field,
-  *,
-  train: str = 'head',
-  optimizer: str = 'sgd(0.1, momentum=0.9, weight_decay=0.001)',
-  epochs: int = 60,
-  batch_size: int = 64,
-) -> FieldMethod:
-  """A head trained anew on all that anybody has seen; no client learns."""
-  head = _heads.Head(field, train)
-  fit = _fitter(head, optimizer, epochs, batch_size)
-  labels = jnp.asarray(field.labels)
-  capacity = field.capacity
-
-  def init(key):
-    seen = np.zeros(len(labels), bool)
-    seen[field.base_examples] = True
-    return UpperModel(_start(head, key, fit), jnp.asarray(seen))
-
-  def client(state, data, key):
-    del data, key
-    return state, ()
-
-  def merge(state, messages, data, key):
-    del messages
-    start_key, fit_key = jax.random.split(key)
-    ids = jnp.where(data['mask'], data['ids'], len(labels)).reshape(-1)
-    seen = state.seen.at[ids].set(True, mode='drop')
-    known = jnp.zeros((capacity,), bool).at[labels].max(seen)
-    examples = {'x': head.inputs, 'labels': labels, 'mask': seen}
-    params = fit(
-      head.start(start_key).params,
-      examples,
-      fit_key,
-      _heads.cross_entropy(known),
-    )
-    return UpperModel(_heads.HeadModel(params, known), seen)
-
-  size = float(np.prod(np.shape(field.inputs)[1:]))
-
-  def num_bytes(known, data):
-    up = 4.0 * size * jnp.sum(data['mask'])
-    down = head.num_params + head.dimension * jnp.sum(known)
-    return up, 4.0 * len(data['mask']) * down
-
-  return FieldMethod(
-    init,
-    client,
-    merge,
-    lambda state: head.predict(state.model),
-    lambda state: state.model.known,
-    num_bytes,
-  )
-
-
-# `make(spec, field) -> FieldMethod`.
+# `make(spec, field) -> FieldMethod`; `make(spec)` reads the options alone, as
+# `check` does, and returns a function of the field.
 METHODS = registry.Registry(
   'method',
   {
     'protonet': protonet,
-    'lower': lower,
-    'icarl': icarl,
-    'upper': upper,
+    'lower': _head_methods.lower,
+    'icarl': _head_methods.icarl,
+    'upper': _head_methods.upper,
+    'lda': lda,
     'pixels': pixels,
     'random': random,
   },
   given=('field',),
+  tried={},
 )
+
+
+def check_methods(
+  specs: Sequence[str], *, capacity: int, dimension: int
+) -> None:
+  """Checks methods before there is an encoder.
+
+  Args:
+    specs: parts of `METHODS`.
+    capacity: C classes.
+    dimension: d of the embeddings.
+
+  Raises:
+    ValueError: if a part is malformed, an option is out of range, or does not
+      fit the numbers of classes or of dimensions.
+
+  Example:
+    >>> check_methods(['icarl(budget=50)'], capacity=100, dimension=64)
+    Traceback (most recent call last):
+    ValueError: method='icarl(budget=50)': budget must be at least 100; got 50.
+  """
+  for spec in specs:
+    METHODS.check(spec)
+    try:
+      _check_dimension(METHODS.value(spec, 'distance'), dimension)
+      budget = METHODS.value(spec, 'budget')
+      if budget is not None:
+        _head_methods.check_budget(budget, capacity)
+    except ValueError as error:
+      raise ValueError(f'method={spec!r}: {error}') from error
+
+
+def _check_dimension(distance, dimension):
+  if distance == 'mahalanobis' and dimension % 2:
+    raise ValueError(
+      f'distance=mahalanobis takes embeddings of even dimension; got '
+      f'{dimension}.'
+    )

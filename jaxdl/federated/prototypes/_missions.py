@@ -13,7 +13,8 @@ class Missions(NamedTuple):
 
   Attributes:
     ids: i32[T, N, k, s], places in the pool; 0 where masked.
-    mask: bool[T, N, k, s].
+    mask: bool[T, N, k, s]; false where a class had fewer than s examples left,
+      a client met fewer than k classes, or a mission is empty.
     classes: i32[T, N, k], the classes met; -1 where there are fewer than k.
   """
 
@@ -37,6 +38,8 @@ def mission_schedule(
   In a mission each client draws up to k classes, at random among those that
   still have unseen examples, and takes up to s unseen examples of each. Clients
   draw one after the other: several may meet one class, never one example.
+  Towards the end, as classes and examples run out, clients get fewer of both,
+  and in the last mission some may get none; `mask` and `classes` show it.
 
   Args:
     rng: host generator; advanced.
@@ -53,8 +56,9 @@ def mission_schedule(
     The schedule.
 
   Raises:
-    ValueError: if a number is out of range, the pool is empty, or the end is
-      not known.
+    ValueError: if a number is out of range, the pool is empty, the end is not
+      known, or what is asked can never be: more classes than there are, more
+      shots than any class has, or with replacement than some class has.
 
   Example:
     >>> missions = mission_schedule(
@@ -80,6 +84,11 @@ def mission_schedule(
       'num_missions=None with_replacement=True never ends: say how many.'
     )
   members = {int(c): np.flatnonzero(labels == c) for c in np.unique(labels)}
+  _check_ways(k, len(members))
+  sizes = {c: len(ids) for c, ids in members.items()}
+  # Without replacement a class may have a rest; but somebody must get s.
+  pick = min if with_replacement else max
+  _check_shots(s, *pick(sizes.items(), key=lambda item: item[1]))
   unseen = {c: list(rng.permutation(ids)) for c, ids in members.items()}
   missions = []
   while len(missions) < num_missions if num_missions is not None else unseen:
@@ -123,7 +132,8 @@ def class_schedule(
     The schedule, of one client.
 
   Raises:
-    ValueError: if a number is out of range, or a class has too few examples.
+    ValueError: if a number is out of range, there are too few classes, or a
+      class has too few examples.
 
   Example:
     >>> missions = class_schedule(
@@ -141,11 +151,9 @@ def class_schedule(
   if num_missions is not None:
     checks.integer(num_missions, name='num_missions', low=0)
   classes, counts = np.unique(labels, return_counts=True)
-  if counts.min() < s:
-    few = int(np.argmin(counts))
-    raise ValueError(
-      f'class {classes[few]} has {counts[few]} examples, shots={s} are needed.'
-    )
+  _check_ways(k, len(classes))
+  few = int(np.argmin(counts))
+  _check_shots(s, classes[few], counts[few])
   order = rng.permutation(classes)
   missions = [
     [
@@ -170,6 +178,20 @@ def _checked_labels(labels):
       f'{labels.dtype} of shape {labels.shape}.'
     )
   return labels
+
+
+def _check_ways(k, num_classes):
+  if k > num_classes:
+    raise ValueError(
+      f'classes_per_mission={k} exceeds the {num_classes} classes of the pool.'
+    )
+
+
+def _check_shots(shots, label, count):
+  if count < shots:
+    raise ValueError(
+      f'class {label} has {count} examples, shots={shots} are needed.'
+    )
 
 
 def _padded(missions, n, k, s):

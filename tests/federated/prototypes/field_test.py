@@ -2,17 +2,19 @@
 """Missions as an algorithm, and the methods that go on them."""
 
 import functools
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import sklearn.discriminant_analysis
 from absl.testing import absltest, parameterized
 
-from jaxdl import networks
+from jaxdl import local, networks
 from jaxdl.core import clients as clients_lib, types
 from jaxdl.federated import prototypes
-from jaxdl.federated.prototypes import _heads
+from jaxdl.federated.prototypes import _encoder, _heads
 
 N, C, D, EACH = 3, 6, 4, 8
 RNG = np.random.default_rng(0)
@@ -195,6 +197,27 @@ class PrototypesTest(parameterized.TestCase):
     )
     self.assertEqual(int(seen[0]['num_known']), 4)
 
+  def test_forgetting_of_base_and_field_classes(self):
+    _, seen = fly('protonet', [[8, 9] + [-1] * 6, *NOTHING[1:]], SECOND)
+    self.assertNotIn('base_forgetting', seen[0])
+    _, seen = fly(
+      'protonet', [[8, 9] + [-1] * 6, *NOTHING[1:]], SECOND, num_base=1
+    )
+    field = make_field(1)
+    base = list(range(EACH))
+    stages = [[base], [base, [8, 9]], [base, [8, 9], *SECOND]]
+    share = lambda c, predicted: (predicted == c)[c == TEST_LABELS].mean()
+    scores = [[share(c, nearest(field, s)) for c in (0, 1)] for s in stages]
+    best = np.maximum.accumulate(scores, axis=0)
+    self.assertAlmostEqual(
+      float(seen[1]['base_forgetting']), best[1][0] - scores[2][0], 6
+    )
+    self.assertAlmostEqual(
+      float(seen[1]['field_forgetting']), scores[1][1] - scores[2][1], 6
+    )
+    # Nobody has learned anything in the field yet.
+    self.assertEqual(float(seen[0]['field_forgetting']), 0.0)
+
   def test_forgetting_is_what_the_best_was_better(self):
     _, seen = fly('protonet', FIRST, SECOND)
     field = make_field()
@@ -204,10 +227,39 @@ class PrototypesTest(parameterized.TestCase):
     first, second = nearest(field, FIRST), nearest(field, [*FIRST, *SECOND])
     lost = (by_class(first) - by_class(second))[:3]
     self.assertAlmostEqual(float(seen[1]['forgetting']), lost.mean(), 6)
+    self.assertEqual(seen[1]['field_forgetting'], seen[1]['forgetting'])
+
+  def test_discriminants_are_sklearns_of_pooled_examples(self):
+    spec = 'lda(shrinkage=0.2, priors=counts)'
+    state, seen = fly(spec, FIRST, SECOND, num_base=1)
+    field, algorithm, _ = made(spec, 1)
+    own = [i for row in (*FIRST, *SECOND) for i in row if i >= 0]
+    ids = [*range(EACH), *own]
+    peer = sklearn.discriminant_analysis.LinearDiscriminantAnalysis(
+      solver='lsqr', shrinkage=0.2
+    ).fit(field.inputs[ids].astype(np.float64), field.labels[ids])
+    np.testing.assert_array_equal(
+      algorithm.params(state), peer.predict(field.test_inputs)
+    )
+    # Means and counts of the classes met, and a scatter for each who met any.
+    each, scatter = 4 * (D + 1), 4 * D * (D + 1) // 2
+    sent = [4 * each + 3 * scatter, 3 * each + 2 * scatter]
+    self.assertEqual([m['bytes_up'] for m in seen], sent)
+    self.assertEqual(seen[1]['bytes_down'], N * (3 * each + scatter))
+
+  def test_exemplars_are_sent_to_clients_too(self):
+    _, seen = fly(SMALL['icarl'], FIRST, SECOND)
+    # Of three classes at most ten each: 8, 4 and 1 images, and rows of a head.
+    self.assertEqual(seen[0]['bytes_down'], 0)
+    self.assertEqual(seen[1]['bytes_down'], 4 * N * (13 * D + 3 * D))
+    self.assertEqual(seen[0]['bytes_up'], 4 * (13 * D + 4 * D))
 
 
 class MethodsTest(parameterized.TestCase):
-  ALL = ('protonet', 'protonet(merge=unweighted)', *SMALL.values())
+  ALL = (
+    *('protonet', 'protonet(merge=unweighted)', 'lda(shrinkage=0.5)'),
+    *('protonet(distance=mahalanobis)', *SMALL.values()),
+  )
 
   def test_every_method_is_tried(self):
     names = {prototypes.METHODS.part(s).name for s in self.ALL}
@@ -233,7 +285,7 @@ class MethodsTest(parameterized.TestCase):
     jax.tree.map(np.testing.assert_array_equal, state, want)
     self.assertEqual(int(seen[0]['num_examples']), 8)
 
-  @parameterized.parameters('protonet', SMALL['lower'])
+  @parameterized.parameters('protonet', 'lda', SMALL['lower'])
   def test_eight_devices_are_one(self, spec):
     one, seen = fly(spec, FIRST, SECOND)
     mesh = clients_lib.clients_mesh(8)
@@ -301,13 +353,43 @@ class MethodsTest(parameterized.TestCase):
     for spec, message in (
       ('lower(train=body)', "train='body' is unknown"),
       ('lower(epochs=0)', 'epochs must be at least 1'),
-      ('icarl(budget=3)', 'budget must be at least 6; got 3'),
+      ('lower(optimizer="sgd(-1)")', 'learning_rate must lie in'),
       ('icarl(rule=best)', "rule='best' is unknown"),
+      ('icarl(budget=0)', 'budget must be at least 1; got 0'),
+      ('icarl(server_epochs=0)', 'epochs must be at least 1'),
+      ('upper(train=body)', "train='body' is unknown"),
+      ('upper(batch_size=0)', 'batch_size must be at least 1'),
+      ('lda(shrinkage=2.0)', r'shrinkage must lie in \[0'),
+      ('lda(priors=equal)', "priors='equal' is unknown"),
+      ('random(seed=-1)', 'seed must be at least 0'),
+      ('pixels(merge=mean)', "merge='mean' is unknown"),
       ('protonet(merge=mean)', "merge='mean' is unknown"),
+      ('protonet(distance=cosine)', "distance='cosine' is unknown"),
       ('protonet(shots=1)', "no option 'shots'"),
     ):
+      # Before there is any field, as for a flag.
+      with self.assertRaisesRegex(ValueError, message):
+        prototypes.METHODS.check(spec)
       with self.assertRaisesRegex(ValueError, message):
         make(spec, field)
+    odd = field._replace(inputs=field.inputs[:, :3])
+    odd = odd._replace(test_inputs=field.test_inputs[:, :3])
+    for spec, own, message in (
+      ('icarl(budget=3)', field, 'budget must be at least 6; got 3'),
+      ('protonet(distance=mahalanobis)', odd, 'of even dimension; got 3'),
+    ):
+      with self.assertRaisesRegex(ValueError, message):
+        make(spec, own)
+      with self.assertRaisesRegex(ValueError, message):
+        prototypes.check_methods([spec], capacity=C, dimension=3)
+    prototypes.check_methods(self.ALL, capacity=C, dimension=D)
+    learn = functools.partial(
+      prototypes.field_learning, make('protonet', field), N, base=field.base
+    )
+    with self.assertRaisesRegex(ValueError, 'test_labels has class 6: need 0'):
+      learn(test_labels=np.array([0, 6]))
+    with self.assertRaisesRegex(TypeError, 'test_labels must be integers'):
+      learn(test_labels=np.array([0.0]))
     _, algorithm, _ = made('protonet')
     state = algorithm.init(jax.random.key(0))
     good = cohort(field, FIRST)
@@ -447,6 +529,34 @@ class EncoderTest(parameterized.TestCase):
       self.assertLessEqual(scores[-1], scores[:-1].max())
       self.assertLen(history['loss'], 2 * len(scores))
 
+  def test_variants_of_episodes(self):
+    x, labels = self.data()
+    spec = (
+      'episodic(episodes=3, ways=4, queries=2, fewest_shots=2, shots=5, '
+      'loss=sum, noise=0.5, distance=mahalanobis, validate_every=500)'
+    )
+    network = networks.mlp((), 4)
+    with mock.patch.object(
+      _encoder, 'train_encoder', wraps=prototypes.train_encoder
+    ) as train:
+      found = prototypes.TRAININGS.make(spec, network, x, labels)
+    want = {
+      *(('fewest_shots', 2), ('shots', 5), ('noise', 0.5)),
+      *(('reduction', 'sum'), ('distance', 'mahalanobis')),
+      *(('validate_every', 500), ('patience', 20)),
+    }
+    got = {k: v for k, v in train.call_args.kwargs.items() if k != 'validation'}
+    self.assertEqual({(k, got[k]) for k, _ in want}, want)
+    start = prototypes.TRAININGS.make('none', network, x, labels)
+    moved = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), found, start)
+    self.assertGreater(float(max(jax.tree.leaves(moved))), 1e-4)
+
+  def test_steps_are_halved_every_two_thousand_episodes(self):
+    schedule = local.make_schedule('halving(0.001, times=24)', num_steps=50_000)
+    steps = np.array([0, 1999, 2000, 3999, 4000, 49_999])
+    want = 1e-3 * 0.5 ** (steps // 2000)
+    np.testing.assert_allclose([schedule(s) for s in steps], want, rtol=1e-5)
+
   def test_statistics_are_those_of_the_base_examples(self):
     rng = np.random.default_rng(0)
     x = rng.normal(2.0, 3.0, size=(24, 2, 2, 1)).astype(np.float32)
@@ -477,6 +587,24 @@ class EncoderTest(parameterized.TestCase):
       ValueError, 'class 0 has 8 examples, episode needs 10'
     ):
       train(x, labels, ways=3)
+    for options, message in (
+      ({'num_turns': 4}, r'num_turns=4 needs square images .*\(128, 10\)'),
+      ({'fewest_shots': 3}, 'fewest_shots must be at most 2; got 3'),
+      ({'noise': -1.0}, 'noise must lie in'),
+      ({'reduction': 'max'}, "reduction='max' is unknown"),
+      ({'distance': 'cosine'}, "distance='cosine' is unknown"),
+    ):
+      with self.assertRaisesRegex(ValueError, message):
+        train(x, labels, **(self.OPTIONS | options))
+    with self.assertRaisesRegex(ValueError, 'of even dimension, .*; got 3'):
+      prototypes.train_encoder(
+        networks.mlp((), 3),
+        x,
+        labels,
+        key=jax.random.key(0),
+        distance='mahalanobis',
+        **self.OPTIONS,
+      )
     with self.assertRaisesRegex(ValueError, 'validation must be at most 15'):
       prototypes.TRAININGS.make(
         'episodic(validation=16)', networks.mlp((), 2), x, labels

@@ -129,6 +129,26 @@ class MonoidTest(parameterized.TestCase):
     finite = np.isfinite(found.mean).all(axis=1)
     self.assertEqual(finite.tolist(), [True, False, True, True, True])
 
+  def test_under_jit_a_mean_that_is_not_finite_spoils_its_class_only(self):
+    x, labels = examples()
+    good = prototypes.prototype_delta(x, labels, C)
+    bad = good._replace(mean=good.mean.at[1, 0].set(jnp.nan))
+    merged = jax.jit(prototypes.merge_prototypes)(good, bad)
+    finite = np.isfinite(merged.mean).all(axis=1)
+    self.assertEqual(finite.tolist(), [True, False, True, True, True])
+    # It is never the nearest, and the others answer as if it were not there.
+    without = good._replace(count=good.count.at[1].set(0))
+    got = jax.jit(prototypes.classify)(bad, x)
+    np.testing.assert_array_equal(got, prototypes.classify(without, x))
+    self.assertNotIn(1, got.tolist())
+    self.assertGreater(len(set(got.tolist())), 2)
+
+  def test_memories_may_be_constants_of_a_program(self):
+    x, labels = examples()
+    found = prototypes.prototype_delta(x, labels, C)
+    got = jax.jit(lambda x: prototypes.classify(found, x))(x)
+    np.testing.assert_array_equal(got, prototypes.classify(found, x))
+
   def test_half_precision_is_summed_wide(self):
     x = jnp.full((3000, 1), 1.0 + 1 / 128, jnp.bfloat16)
     found = prototypes.prototype_delta(x, jnp.zeros(3000, jnp.int32), 1)
@@ -227,6 +247,25 @@ class NearestTest(parameterized.TestCase):
       self.assertFalse((~before & after).any())
 
 
+class MahalanobisTest(parameterized.TestCase):
+  def test_nearest_by_the_scale_of_each_class(self):
+    # The second class reaches far.
+    points = memory([[0.0, 0.0], [6.0, 2 * np.log(100.0)]], [1, 1])
+    x = jnp.array([[1.0, 9.0], [2.0, -9.0]])
+    distances = prototypes.class_distances(points, x, distance='mahalanobis')
+    np.testing.assert_allclose(distances, [[1, 0.25], [4, 0.16]], rtol=1e-5)
+    far = prototypes.classify(points, x, distance='mahalanobis')
+    self.assertEqual(far.tolist(), [1, 1])
+    self.assertEqual(prototypes.classify(points, x).tolist(), [1, 0])
+
+  def test_unknown_classes_are_never_near(self):
+    points = memory([[0.0, 0.0], [np.nan, 0.0]], [3, 0])
+    got = prototypes.classify(
+      points, jnp.array([[9.0, 1.0]]), distance='mahalanobis'
+    )
+    self.assertEqual(got.tolist(), [0])
+
+
 class BadInputTest(parameterized.TestCase):
   @parameterized.parameters(
     (131, 'class 131 exceeds capacity 100'),
@@ -263,6 +302,31 @@ class BadInputTest(parameterized.TestCase):
       prototypes.classify(prototypes.empty_memory(2, 1), jnp.ones((1, 1)))
     with self.assertRaisesRegex(ValueError, r'x must be \[..., d\]'):
       prototypes.classify(one, jnp.ones((1, 2)))
+    with self.assertRaisesRegex(ValueError, "distance='cosine' is unknown"):
+      prototypes.classify(one, jnp.ones((1, 1)), distance='cosine')
+    with self.assertRaisesRegex(ValueError, 'of even dimension, .*; got 1'):
+      prototypes.classify(one, jnp.ones((1, 1)), distance='mahalanobis')
+
+  def test_values_of_memories(self):
+    good, bad = memory([1.0, 2.0], [1, 1]), memory([1.0, np.nan], [1, 1])
+    message = 'has a mean of class 1 that is not finite'
+    for call in (
+      lambda: prototypes.merge_prototypes(good, bad),
+      lambda: prototypes.subtract_prototypes(bad, good),
+      lambda: prototypes.class_distances(bad, jnp.ones((1, 1))),
+      lambda: prototypes.classify(bad, jnp.ones((1, 1))),
+    ):
+      with self.assertRaisesRegex(ValueError, message):
+        call()
+    # What no example stands behind is not looked at.
+    prototypes.merge_prototypes(good, memory([1.0, np.nan], [1, 0]))
+    counted = good._replace(count=jnp.array([1.0, np.nan]))
+    for call in (
+      lambda: prototypes.merge_prototypes(counted, good),
+      lambda: jax.jit(prototypes.classify)(counted, jnp.ones((1, 1))),
+    ):
+      with self.assertRaisesRegex(TypeError, 'integer counts; got float32'):
+        call()
 
 
 if __name__ == '__main__':

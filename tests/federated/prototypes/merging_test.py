@@ -129,8 +129,30 @@ class MergeTest(parameterized.TestCase):
       merged.count, 3 + np.asarray(deltas.count).sum(axis=0)
     )
 
+  @parameterized.parameters('exact', 'reference', 'unweighted')
+  def test_a_client_that_is_not_finite_spoils_its_classes_only(self, rule):
+    deltas, _ = found()
+    clean = jax.tree.map(jnp.nan_to_num, deltas)
+    k = int(np.argmax(clean.count[0] > 0))
+    spoiled = clean._replace(mean=clean.mean.at[0, k].set(jnp.inf))
+    server = prototypes.PrototypeMemory(jnp.ones((C, D)), jnp.full((C,), 2))
+    got, want = (
+      jax.jit(prototypes.make_merge(rule))(server, x) for x in (spoiled, clean)
+    )
+    others = np.arange(C) != k
+    self.assertFalse(np.isfinite(got.mean[k]).any())
+    np.testing.assert_array_equal(got.mean[others], want.mean[others])
+    np.testing.assert_array_equal(got.count, want.count)
+    with self.assertRaisesRegex(
+      ValueError, f'mean of class {k} of client 0 that is not finite'
+    ):
+      prototypes.make_merge('exact')(server, spoiled)
+
   def test_bad_input(self):
     deltas, _ = found()
+    counted = deltas._replace(count=deltas.count.astype(np.float32))
+    with self.assertRaisesRegex(TypeError, 'integer counts; got float32'):
+      prototypes.merge_many(counted)
     with self.assertRaisesRegex(ValueError, r'mean \[N, C, d\]'):
       prototypes.merge_many(one(1.0, 1))
     with self.assertRaisesRegex(ValueError, "axis_name='rows' is not mapped"):

@@ -45,6 +45,12 @@ class MissionsTest(parameterized.TestCase):
     self.assertCountEqual(plan.ids[plan.mask].tolist(), range(6))
     self.assertFalse(plan.mask[3:].any())
     self.assertTrue((plan.classes[3:] == -1).all())
+    # What is padded can be seen: no class, or fewer examples than shots.
+    number = plan.mask.sum(axis=-1)
+    np.testing.assert_array_equal(number > 0, plan.classes >= 0)
+    self.assertEqual(plan.classes.max(), 1)
+    self.assertEqual(number[plan.classes == 1].tolist(), [1])
+    self.assertFalse(plan.ids[~plan.mask].any())
 
   def test_stopped_early(self):
     plan = schedule(
@@ -106,6 +112,28 @@ class MissionsTest(parameterized.TestCase):
       schedule(np.arange(3), **(options | {'shots': 0}))
     with self.assertRaisesRegex(ValueError, 'labels must be integers'):
       schedule(np.zeros(0, int), **options)
+    few = 'classes_per_mission=4 exceeds the 3 classes of the pool'
+    with self.assertRaisesRegex(ValueError, few):
+      schedule(np.arange(3), **(options | {'classes_per_mission': 4}))
+    with self.assertRaisesRegex(ValueError, few):
+      prototypes.class_schedule(
+        np.random.default_rng(0), np.arange(3), classes_per_mission=4, shots=1
+      )
+    three = options | {'shots': 3}
+    labels = np.array([0, 0, 1])
+    with self.assertRaisesRegex(
+      ValueError, 'class 0 has 2 .*, shots=3 are nee'
+    ):
+      schedule(labels, **three)
+    with self.assertRaisesRegex(
+      ValueError, 'class 1 has 1 .*, shots=2 are nee'
+    ):
+      schedule(
+        labels,
+        with_replacement=True,
+        num_missions=1,
+        **(options | {'shots': 2}),
+      )
     with self.assertRaisesRegex(
       ValueError, 'class 1 has 1 examples, shots=2 are needed'
     ):
