@@ -69,6 +69,12 @@ class ChecksTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, message):
       checks.number(value, name='x', low=0.0, high=1.0, **options)
 
+  @parameterized.parameters(float('inf'), float('-inf'), np.float32('inf'))
+  def test_infinity_must_be_allowed(self, value):
+    with self.assertRaisesRegex(ValueError, r'x must lie in \(-inf, inf\)'):
+      checks.number(value, name='x')
+    checks.number(value, name='x', finite=False)
+
   @parameterized.parameters(True, '1', None, 1j, (np.ones(2),))
   def test_not_numbers(self, value):
     with self.assertRaisesRegex(TypeError, 'x must be a number; got'):
