@@ -200,7 +200,9 @@ def _anchored(updates, center, mask, axis_name):
 @_families.full_precision
 def _clipping_steps(view, clip_radius, num_iters):
   """Weights b with v_L = v_0 + sum_i b_i (y_i - v_0), for the M vectors y."""
-  checks.number(clip_radius, name='clip_radius', low=0.0, open_low=True)
+  checks.number(
+    clip_radius, name='clip_radius', low=0.0, open_low=True, finite=False
+  )
   checks.integer(num_iters, name='num_iters', low=1)
   valid, dtype = view.valid, view.frame.dtype
   vectors, radius = view.augmented(), clip_radius / view.unit
@@ -248,7 +250,9 @@ def centered_clipping_aggregator(
   Source: Karimireddy et al. 2021 (https://arxiv.org/abs/2012.10333),
     Algorithm 2.
   """
-  checks.number(clip_radius, name='clip_radius', low=0.0, open_low=True)
+  checks.number(
+    clip_radius, name='clip_radius', low=0.0, open_low=True, finite=False
+  )
   checks.integer(num_iters, name='num_iters', low=1)
 
   def init(params):

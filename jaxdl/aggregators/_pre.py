@@ -167,7 +167,9 @@ def clipping(
     Array([[0.6, 0.8],
            [0.3, 0.4]], dtype=float32)
   """
-  checks.number(clip_radius, name='clip_radius', low=0.0, open_low=True)
+  checks.number(
+    clip_radius, name='clip_radius', low=0.0, open_low=True, finite=False
+  )
 
   def factors(lengths):
     safe = jnp.where(lengths.values > 0, lengths.values, 1.0)

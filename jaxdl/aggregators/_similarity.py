@@ -331,7 +331,9 @@ def signguard(
 def _signguard(key, norm_low, norm_high, sample_fraction):
   keys.check_key(key)
   checks.number(norm_low, name='norm_low', low=0.0)
-  checks.number(norm_high, name='norm_high', low=0.0, open_low=True)
+  checks.number(
+    norm_high, name='norm_high', low=0.0, open_low=True, finite=False
+  )
   known = not any(isinstance(x, jax.core.Tracer) for x in (norm_low, norm_high))
   if known and norm_low >= norm_high:
     raise ValueError(

@@ -761,6 +761,7 @@ def _checked_item(name: str, spec: _Knob, base: type, value: Any) -> Any:
       high=spec.high,
       open_low=spec.open_low,
       open_high=spec.open_high,
+      finite=False,  # Whoever takes the number knows whether it must be.
     )
     value = float(value)
   elif not isinstance(value, base):

@@ -104,7 +104,7 @@ def relative_lp(
     >>> relative_lp(1.5 * y, y).tolist()
     [0.5, 0.0]
   """
-  checks.number(power, name='power', low=1)
+  checks.number(power, name='power', low=1, finite=False)
   _compare(predictions, targets)
   norm = lambda x: _norm(x, power)
   return _relative(_euclidean if power == 2 else norm, predictions, targets)
@@ -133,7 +133,7 @@ def absolute_lp(
   Returns:
     f[B].
   """
-  checks.number(power, name='power', low=1)
+  checks.number(power, name='power', low=1, finite=False)
   _compare(predictions, targets)
   volume = math.prod(spacing) ** (1 / power)
   return volume * _norm(predictions - targets, power)

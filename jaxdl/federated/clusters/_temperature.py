@@ -86,7 +86,7 @@ def clustering_temperature(
     p from the predecessor (https://arxiv.org/abs/2503.04231).
   """
   check_distances(gamma)
-  checks.number(p, name='p', low=1.0)
+  checks.number(p, name='p', low=1.0, finite=False)
   n = jnp.shape(gamma)[0]
   present = jnp.ones(n, bool) if mask is None else mask
   pairs = present[:, None] & present[None, :] & ~jnp.eye(n, dtype=bool)
