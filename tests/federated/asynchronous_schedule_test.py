@@ -437,7 +437,7 @@ class ScheduleTest(parameterized.TestCase):
     ('fedfix(0.5)', TAU, 0.3, 'ends before the first aggregation at 0.5'),
     ('fedavg', TAU, 0.5, 'horizon 0.5 ends before fedavg aggregates anything'),
     ('async', TAU, -1.0, r'horizon must lie in \(0.0, inf\); got -1.0'),
-    ('async', TAU, math.inf, 'horizon must be finite; got inf'),
+    ('async', TAU, math.inf, r'horizon must lie in .*; got inf'),
     ('async', TAU, 'long', 'horizon must be a number'),
     ('async', [1.0, 2.0, 3.0, 0.0], 9.0,
      'compute time of client 3 is 0.0; must be > 0'),
