@@ -27,8 +27,6 @@ class Book:
 
   def __init__(self, timing: _times.Timing, horizon: float, *others: float):
     checks.number(horizon, name='horizon', low=0.0, open_low=True)
-    if not np.isfinite(horizon):
-      raise ValueError(f'horizon must be finite; got {horizon}.')
     self.clock = _clock.Clock(timing, others)
     self.horizon = horizon
     self.end = self.clock.ticks(horizon)
