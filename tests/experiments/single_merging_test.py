@@ -106,7 +106,7 @@ class SingleMergingTest(parameterized.TestCase):
   @parameterized.parameters(
     ({'num_clients': 0}, 'num_clients must be at least 1'),
     ({'gossip': 'pull(rate=-0.5)'}, 'rate must lie in'),
-    ({'gossip': 'pull(rate=inf)'}, 'counts neighbors besides yourself'),
+    ({'gossip': 'pull(rate=inf)'}, r'rate must lie in \[0.0, inf\); got inf'),
     ({'gossip': 'pull(window=0.0)'}, 'window must lie in'),
     ({'gossip': 'matching(graph=ring)'}, "has no option 'graph'"),
     ({'gossip': 'over(chain)'}, 'chain'),

@@ -150,6 +150,8 @@ must be 'mean'; got 'median'.
     if f is not None:
       checks.integer(f, name='num_byzantine', low=0, high=m - 1)
     elif self.num_malicious is None and self.attack is not None:
+      if not isinstance(self.attack, str):
+        attacks.as_attack(self.attack, num_byzantine=0)  # Is it one at all?
       raise ValueError(
         'attack is given but num_byzantine is not: say how many of the '
         f'num_clients={m} attack (0 for none).'
