@@ -98,8 +98,8 @@ def peer_divergence(
     >>> sure, unsure = jnp.log(
     ...   jnp.array([[[0.7, 0.2, 0.1]], [[0.5, 0.3, 0.2]]])
     ... )
-    >>> f'{peer_divergence(unsure, sure, temperature=1.0)[0]:.6f}'
-    '0.269189'
+    >>> f'{peer_divergence(unsure, sure, temperature=1.0)[0]:.4f}'
+    '0.2692'
   """
   rule = _weights.weight_rule(weights)
   found = []
@@ -261,8 +261,8 @@ def smoothed_loss(
     ValueError: see `cross_entropy`, or if s is out of range.
 
   Example:
-    >>> float(smoothed_loss(jnp.zeros((2, 4)), jnp.array([0, 3]))) / np.log(4)
-    1.0
+    >>> f'{smoothed_loss(jnp.zeros((2, 4)), jnp.array([0, 3])):.4f}'
+    '1.3863'
 
   Source: Szegedy et al. 2016 (https://arxiv.org/abs/1512.00567), section 7.
   """

@@ -310,10 +310,8 @@ def negative_log_likelihood(
     ValueError: see `reliability_bins`; of NaN that are not traced.
 
   Example:
-    >>> float(negative_log_likelihood(jnp.zeros((1, 2)), jnp.array([0]))) / (
-    ...   np.log(2.0)
-    ... )
-    1.0
+    >>> f'{negative_log_likelihood(jnp.zeros((1, 2)), jnp.array([0])):.4f}'
+    '0.6931'
   """
   logits, labels, weights = _flat(logits, labels, mask, name='logits')
   loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
