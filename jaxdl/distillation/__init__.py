@@ -7,7 +7,9 @@ others. `online_distillation` makes an `Algorithm` of it, `mutual_step` is one
 step, the losses are plain functions of logits:
 
     step = distillation.mutual_step(
-      [student, teacher], 'bd_kd(weights=hard(nu=2))', optimizer=optax.adam(2e-3)
+      [student, teacher],
+      'bd_kd(weights=hard(nu=2))',
+      optimizer=optax.adam(2e-3),
     )
 
 - `METHODS`: `independent`, `label_smoothing`, `offline_kd`, `dml`, `kdcl`,

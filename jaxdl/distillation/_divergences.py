@@ -73,7 +73,7 @@ def check_classes(
 
 
 def _kl(log_p, log_q):
-  """sum p (log p - log q); classes that p masks out count nothing."""
+  """The sum p (log p - log q); classes that p masks out count nothing."""
   there = log_p > -jnp.inf
   gap = jnp.where(there, log_p, 0.0) - jnp.where(there, log_q, 0.0)
   return jnp.sum(jnp.exp(log_p) * gap, axis=-1)

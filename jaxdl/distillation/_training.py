@@ -73,8 +73,8 @@ def mutual_step(
 
   Cost: one forward and one backward pass of each network.
 
-  Source: Amara et al. 2022 (https://arxiv.org/abs/2212.12965); Zhang et al. 2018
-    (https://arxiv.org/abs/1706.00384), Algorithm 1, with one pass for all.
+  Source: Amara et al. 2022 (https://arxiv.org/abs/2212.12965); Zhang et al.
+    2018 (https://arxiv.org/abs/1706.00384), Algorithm 1, with one pass for all.
   """
   if isinstance(networks, (str, types.Network)) or not hasattr(
     networks, '__len__'

@@ -18,6 +18,7 @@
 """
 
 from jaxdl.metrics._calibration import (
+  NUM_BINS,
   ReliabilityBins,
   adaptive_calibration_error,
   brier_score,
@@ -37,6 +38,7 @@ from jaxdl.metrics._evaluation import evaluate
 from jaxdl.metrics._fairness import spread_over_clients
 
 __all__ = [
+  'NUM_BINS',
   'ReliabilityBins',
   'adaptive_calibration_error',
   'aggregation_error',

@@ -12,20 +12,24 @@ from jaxdl.metrics import _calibration
 
 
 def evaluate(
-  task: Task, params: chex.ArrayTree, batches: dict[str, Any]
+  task: Task,
+  params: chex.ArrayTree,
+  batches: dict[str, Any],
+  *,
+  num_bins: int = _calibration.NUM_BINS,
 ) -> dict[str, chex.Array]:
   """Averages a task's metrics over a test set, exactly.
 
   A task that tells classes apart (`Task.logits`) is also measured by how
   calibrated it is: its `loss` is the negative log-likelihood, and there is the
-  calibration error of 15 bins, `ece`, and the `brier` score, both of the whole
-  set.
+  calibration error `ece` and the `brier` score, both of the whole set.
 
   Args:
     task: its `evaluate` returns masked means per batch.
     params: one set of parameters.
     batches: dict of leaves [T, B, ...] with `mask: bool[T, B]`, as
       `data.eval_batches` cuts them.
+    num_bins: of the calibration error (static).
 
   Returns:
     Dict of f32[], means over all unmasked examples; zero without examples.
@@ -41,7 +45,11 @@ def evaluate(
     if task.logits is None:
       return sums, number, ()
     predicted = task.logits(params, batch)
-    return sums, number, _calibration.calibration_sums(*predicted)
+    return (
+      sums,
+      number,
+      _calibration.calibration_sums(*predicted, num_bins=num_bins),
+    )
 
   sums, numbers, more = jax.lax.map(one, batches)
   total = jnp.maximum(jnp.sum(numbers), 1.0)

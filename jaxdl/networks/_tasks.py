@@ -133,11 +133,12 @@ def classification(
 
   Returns:
     `Task`. `loss` trains (dropout needs `key`); `evaluate` does not, and gives
-    `accuracy` and `loss` (cross-entropy alone, the negative log-likelihood of
-    a label); `metrics.evaluate` also how calibrated it is. Batches hold `inputs`,
-    `labels: i32[B, ...]` in [0, K) and optionally `mask: bool[B]`; a batch
-    without examples has loss and accuracy zero. A label outside [0, K) in an
-    example that counts makes the loss and its gradient NaN.
+    `accuracy` and `loss` (cross-entropy alone, which is the negative
+    log-likelihood); `metrics.evaluate` also tells how calibrated it is. Batches
+    hold `inputs`, `labels: i32[B, ...]` in [0, K) and optionally `mask:
+    bool[B]`; a batch without examples has loss and accuracy zero. A label
+    outside [0, K) in an example that counts makes the loss and its gradient
+    NaN.
 
   Raises:
     TypeError: from `loss` and `evaluate`, if labels are not integers, or
