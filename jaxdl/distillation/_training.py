@@ -229,7 +229,8 @@ def online_distillation(
       f'{method.name} has no teacher: num_students={num_students} must be '
       f'below the {len(made)} networks.'
     )
-  if method.offline and steps and teacher_batches is None:
+  batches = teacher_batches
+  if method.offline and steps and batches is None:
     raise ValueError(
       f'{method.name} trains teachers first: say teacher_batches.'
     )
@@ -239,7 +240,7 @@ def online_distillation(
       n.init(jax.random.fold_in(key, i), *inputs) for i, n in enumerate(made)
     )
     memory = tuple(o.init(p) for o, p in zip(optimizers, params, strict=True))
-    if not method.offline or not steps:
+    if not method.offline or not steps or batches is None:
       return PeersState(params, memory)
     alone = mutual_step(
       made[teachers],
@@ -250,7 +251,7 @@ def online_distillation(
 
     def advance(state, t):
       own = jax.random.fold_in(jax.random.fold_in(key, len(made)), t)
-      return alone(state, teacher_batches(t), key=own)[0], None
+      return alone(state, batches(t), key=own)[0], None
 
     start = PeersState(params[teachers], memory[teachers])
     done, _ = jax.lax.scan(advance, start, jnp.arange(1, steps + 1))

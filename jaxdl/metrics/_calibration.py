@@ -8,7 +8,7 @@ devices; a mean of the errors of batches is not the error of the whole.
 Figures of examples that do not count (`mask`) are left out, whatever they are.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -436,7 +436,7 @@ def calibration_sums(
   mask: chex.Array | None = None,
   *,
   num_bins: int = NUM_BINS,
-) -> dict[str, chex.Array]:
+) -> dict[str, Any]:
   """What `calibration_of` makes figures of; sums of parts add to the whole's.
 
   Args:
@@ -458,7 +458,7 @@ def calibration_sums(
   return {'bins': bins, 'squares': squares}
 
 
-def calibration_of(sums: dict[str, chex.Array]) -> dict[str, chex.Array]:
+def calibration_of(sums: dict[str, Any]) -> dict[str, chex.Array]:
   """Figures of `calibration_sums`, over batches or devices.
 
   Args:
