@@ -89,7 +89,6 @@ from jaxdl.data._dataset import (
   pool_clients,
   train_test_split,
 )
-from jaxdl.data._noise import noisy_labels
 from jaxdl.data._registry import DATASETS, load_dataset, needs_files
 from jaxdl.data._skew import add_noise_by_client, rotate_by_client
 from jaxdl.data._synthetic import (
@@ -173,7 +172,6 @@ __all__ = [
   'load_tff',
   'load_wine',
   'make_partition',
-  'noisy_labels',
   'pad_cohort',
   'pad_rows',
   'partition',

@@ -123,10 +123,13 @@ def episodic(network: Network, example_inputs: chex.ArrayTree) -> Task:
   def init(key):
     return network.init(key, example_inputs)
 
-  def errors(shapes, support, query):
+  def told(shapes, support, query):
     (ways, shots), (_, queries) = shapes
     logits = prototypical_logits(support.reshape(ways, shots, -1), query)
-    labels = jnp.repeat(jnp.arange(ways), queries)
+    return logits, jnp.repeat(jnp.arange(ways), queries)
+
+  def errors(shapes, support, query):
+    logits, labels = told(shapes, support, query)
     loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     right = (jnp.argmax(logits, axis=-1) == labels).astype(loss.dtype)
     return {'accuracy': jnp.mean(right), 'loss': jnp.mean(loss)}
@@ -148,7 +151,11 @@ def episodic(network: Network, example_inputs: chex.ArrayTree) -> Task:
     flat, shapes = _unpack(batch)
     return errors(shapes, *[network.apply(params, x) for x in flat])
 
-  return Task(init, loss, evaluate)
+  def logits(params, batch):
+    flat, shapes = _unpack(batch)
+    return *told(shapes, *[network.apply(params, x) for x in flat]), None
+
+  return Task(init, loss, evaluate, logits)
 
 
 def _unpack(batch):

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import data as data_lib, local, metrics
+from jaxdl import attacks, data as data_lib, local, metrics
 from jaxdl.core import checks, types
 from jaxdl.problems import _classification
 
@@ -108,7 +108,7 @@ def distillation(
   labels = np.array(arrays['labels'])
   for i, seed in enumerate(base.seeds):
     rng = np.random.default_rng([seed, 3])
-    labels[i, 0] = data_lib.noisy_labels(
+    labels[i, 0] = attacks.noisy_labels(
       rng, labels[i, 0], loaded.num_classes, share=label_noise
     )
   data = {
