@@ -136,8 +136,9 @@ def other_baselines(seeds: tuple[int, ...]) -> tuple[bool, str]:
 
 
 @papers.claim(
-  'A temperature fitted to clean examples calibrates a student of cross-entropy '
-  'further than BD-KD without one (ECE), which stays more accurate.',
+  'A temperature fitted to clean examples calibrates a student of '
+  'cross-entropy further than BD-KD without one (ECE), which stays more '
+  'accurate.',
   note='A third of the test examples is taken for the temperature. Training '
   'cannot tell that the labels were wrong, clean examples can.',
 )
@@ -154,12 +155,12 @@ def temperature_scaling(seeds: tuple[int, ...]) -> tuple[bool, str]:
 
 
 @papers.claim(
-  'Clients that send predictions on 200 public inputs instead of weights learn: '
-  'with FedMD they are at least .2 more accurate on all classes than alone, '
-  'with FedDF the server comes within .05 of FedAvg, for less than half of the '
-  'traffic; the largest tenth of a message does for FedMD.',
-  note='Beyond the paper. Digits, 20 clients, Dirichlet 0.5, 10 of them in each '
-  'of 60 rounds.',
+  'Clients that send predictions on 200 public inputs instead of weights '
+  'learn: with FedMD they are at least .2 more accurate on all classes than '
+  'alone, with FedDF the server comes within .05 of FedAvg, for less than half '
+  'of the traffic; the largest tenth of a message does for FedMD.',
+  note='Beyond the paper. Digits, 20 clients, Dirichlet 0.5, 10 of them in '
+  'each of 60 rounds.',
 )
 def predictions_for_weights(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Test accuracy on all classes, and megabytes sent up."""

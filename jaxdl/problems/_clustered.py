@@ -127,9 +127,10 @@ def clustered(
     Of the models of all clients it says, as means over clients,
     `personal_accuracy` and `personal_f1` (macro) on their own tests, the least
     as `worst_accuracy`; `accuracy`, `macro_f1`, `loss`, `ece` and `brier` on
-    the common test set of all classes; and `distance`, 1 - |personal - common accuracy|. `test`
-    is a dict: `groups` i64[N], the true clusters; `blueprint` i64[S, N, K],
-    training examples by class; `clients` and `common`, what is tested on.
+    the common test set of all classes; and `distance`, 1 - |personal - common
+    accuracy|. `test` is a dict: `groups` i64[N], the true clusters; `blueprint`
+    i64[S, N, K], training examples by class; `clients` and `common`, what is
+    tested on.
 
   Raises:
     ValueError: if data, groups or network do not fit.
