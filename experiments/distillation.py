@@ -33,7 +33,7 @@ class Config(runner.BaseConfig):
     smoke=3,
   )
   dataset: str = knob(
-    'digits(test_fraction=0.5)',
+    'digits(test_fraction=0.5, pixels=unit)',
     'Data set with classes; those of files need --data_dir.',
     registry=data.DATASETS,
   )

@@ -33,15 +33,19 @@ def masked_mean(values: chex.Array, mask: chex.Array | None) -> chex.Array:
   return total / jnp.maximum(jnp.sum(there, dtype=values.dtype), 1)
 
 
-def cross_entropy(logits: chex.Array, labels: chex.Array) -> chex.Array:
+def cross_entropy(
+  logits: chex.Array, labels: chex.Array, *, mask: chex.Array | None = None
+) -> chex.Array:
   """Softmax cross-entropy of every example, at temperature one.
 
   Args:
     logits: f[B, K].
     labels: i[B] in [0, K).
+    mask: bool[B], examples whose labels are looked at; all are if None.
 
   Returns:
-    f[B], at least float32; NaN where a traced label is out of range.
+    f[B], at least float32; NaN where a traced label is out of range, something
+    finite where it is masked.
 
   Raises:
     ValueError: if shapes do not fit; of values that are not traced also for NaN
@@ -60,8 +64,10 @@ def cross_entropy(logits: chex.Array, labels: chex.Array) -> chex.Array:
       f'labels must have one entry per example, shape {shape[:-1]}; got '
       f'{jnp.shape(labels)}.'
     )
-  checks.class_labels(labels, shape[-1])
+  checks.class_labels(labels, shape[-1], mask=mask)
   logits, labels = jnp.asarray(logits), jnp.asarray(labels)
+  if mask is not None:
+    labels = jnp.where(jnp.asarray(mask) != 0, labels, 0)
   logits = logits.astype(trees.accumulator(logits.dtype))
   known = (labels >= 0) & (labels < shape[-1])
   found = optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)
@@ -174,7 +180,7 @@ def student_loss(
   peers = _peers(teacher_logits)
   for peer in peers:
     _divergences.check_classes(student_logits, peer)
-  hard = masked_mean(cross_entropy(student_logits, labels), mask)
+  hard = masked_mean(cross_entropy(student_logits, labels, mask=mask), mask)
   gap = _weights.entropy_gap(student_logits, peers[0], temperature)
   soft = masked_mean(
     peer_divergence(
@@ -267,7 +273,7 @@ def smoothed_loss(
   Source: Szegedy et al. 2016 (https://arxiv.org/abs/1512.00567), section 7.
   """
   checks.number(smoothing, name='smoothing', low=0.0, high=1.0)
-  hard = cross_entropy(logits, labels)
+  hard = cross_entropy(logits, labels, mask=mask)
   uniform = -jnp.mean(_divergences.log_probs(logits), axis=-1)
   return masked_mean((1 - smoothing) * hard + smoothing * uniform, mask)
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import optax
 
 from jaxdl import networks as networks_lib
-from jaxdl.core import checks, types
-from jaxdl.distillation import _methods
+from jaxdl.core import checks, trees, types
+from jaxdl.distillation import _losses, _methods
 
 
 class PeersState(NamedTuple):
@@ -94,6 +94,8 @@ def mutual_step(
   def outputs(params, batch, key):
     inputs = batch['inputs']
     inputs = inputs if isinstance(inputs, tuple) else (inputs,)
+    if 'mask' in batch:
+      inputs = trees.where_rows(batch['mask'] != 0, inputs, 0)
     found, more = [], 0.0
     for i, (network, own) in enumerate(zip(made, params, strict=True)):
       own_key = None if key is None else jax.random.fold_in(key, i)
@@ -107,6 +109,8 @@ def mutual_step(
   def step(state, batch, *, key=None):
     _check_batch(batch)
     labels, mask = jnp.asarray(batch['labels']), batch.get('mask')
+    if mask is not None:  # What does not count may be anything.
+      labels = jnp.where(jnp.asarray(mask) != 0, labels, 0)
 
     def total(params):
       logits, more = outputs(params, batch, key)
@@ -131,18 +135,14 @@ def mutual_step(
       params.append(after[0])
       opt_states.append(after[1])
     right = (jnp.argmax(logits[0], axis=-1) == labels).astype(jnp.float32)
-    metrics = {'loss': losses[0], 'accuracy': _mean(right, mask), **parts}
+    hits = _losses.masked_mean(right, mask)
+    metrics = {'loss': losses[0], 'accuracy': hits, **parts}
     teachers = losses[num_students:]
     if teachers:
       metrics['teacher_loss'] = sum(teachers) / len(teachers)
     return PeersState(tuple(params), tuple(opt_states)), metrics
 
   return step
-
-
-def _mean(values, mask):
-  there = jnp.ones(values.shape) if mask is None else mask.astype(values.dtype)
-  return jnp.sum(values * there) / jnp.maximum(jnp.sum(there), 1)
 
 
 def _check_batch(batch):

@@ -36,7 +36,7 @@ class Peers(types.Problem):
 
 
 def distillation(
-  dataset: Any = 'digits(test_fraction=0.5)',
+  dataset: Any = 'digits(test_fraction=0.5, pixels=unit)',
   *,
   students: Sequence[str | types.Network] = ('mlp(12)',),
   teachers: Sequence[str | types.Network] = ('mlp((256, 256))',),

@@ -171,8 +171,8 @@ class StepTest(parameterized.TestCase):
 
   def test_masked_rows_have_no_effect(self):
     padded = {
-      'inputs': np.concatenate([BATCH['inputs'], np.full((3, 3), 7.0, 'f')]),
-      'labels': np.concatenate([BATCH['labels'], np.zeros(3, int)]),
+      'inputs': np.concatenate([BATCH['inputs'], np.full((3, 3), np.nan, 'f')]),
+      'labels': np.concatenate([BATCH['labels'], np.full(3, -1)]),
       'mask': np.arange(19) < 16,
     }
     got, seen = _step('bd_kd')(_start(), padded)
