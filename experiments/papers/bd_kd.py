@@ -118,21 +118,43 @@ def teachers_gain(seeds: tuple[int, ...]) -> tuple[bool, str]:
   return held, _told(found, 'teacher_accuracy')
 
 
-@papers.claim(
-  'BD-KD is better calibrated than label smoothing and than distillation from '
-  'a teacher trained before, in the mean over at least 5 seeds.',
-  note='Label smoothing lowers confidence, which wrong labels have lowered too '
-  'far already; beside them the ensemble of both (KDCL) and teachers that wait '
-  '(SwitOKD), of which nothing is claimed.',
-)
-def other_baselines(seeds: tuple[int, ...]) -> tuple[bool, str]:
-  """ECE of the student on clean tests."""
+def _beside_others(seeds):
+  """Figures of BD-KD and of the other baselines."""
   seeds = _enough(seeds)
   found = _last(seeds, TABLE) | _last(seeds, OTHERS)
-  found = {m: found[m] for m in (*OTHERS, 'bd_kd')}
+  return {method: found[method] for method in (*OTHERS, 'bd_kd')}
+
+
+@papers.claim(
+  'The student of BD-KD is better calibrated (ECE) than that of label '
+  'smoothing, of an ensemble of both networks (KDCL) and of a teacher that '
+  'waits (SwitOKD), in the mean over at least 5 seeds.',
+  note='Label smoothing lowers confidence, which wrong labels have lowered too '
+  'far already. Against KDCL the gap is within the noise.',
+)
+def online_baselines(seeds: tuple[int, ...]) -> tuple[bool, str]:
+  """ECE and accuracy of the student on clean tests."""
+  found = _beside_others(seeds)
   mean = {m: x['ece'].mean() for m, x in found.items()}
-  held = mean['bd_kd'] < min(mean['label_smoothing'], mean['offline_kd'])
-  return bool(held), _told(found, 'ece', 'accuracy')
+  others = [mean[m] for m in OTHERS if m != 'offline_kd']
+  return bool(mean['bd_kd'] < min(others)), _told(found, 'ece', 'accuracy')
+
+
+@papers.claim(
+  'The student of BD-KD is better calibrated (ECE) than one of a teacher that '
+  'was trained before, in the mean over at least 5 seeds.',
+  note='Does not hold where labels are wrong: alone, the teacher learns them by '
+  'heart and is too sure, the student not sure enough, and what the one hands '
+  'on cancels what the other lacks. That teacher is .07 less accurate than '
+  'one of BD-KD.',
+)
+def offline_baseline(seeds: tuple[int, ...]) -> tuple[bool, str]:
+  """ECE and accuracy of the student on clean tests."""
+  found = _beside_others(seeds)
+  found = {m: found[m] for m in ('offline_kd', 'bd_kd')}
+  mean = {m: x['ece'].mean() for m, x in found.items()}
+  held = mean['bd_kd'] < mean['offline_kd']
+  return bool(held), _told(found, 'ece', 'accuracy', 'teacher_accuracy')
 
 
 @papers.claim(
