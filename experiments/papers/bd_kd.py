@@ -143,9 +143,9 @@ def online_baselines(seeds: tuple[int, ...]) -> tuple[bool, str]:
 @papers.claim(
   'The student of BD-KD is better calibrated (ECE) than one of a teacher that '
   'was trained before, in the mean over at least 5 seeds.',
-  note='Does not hold where labels are wrong: alone, the teacher learns them by '
-  'heart and is too sure, the student not sure enough, and what the one hands '
-  'on cancels what the other lacks. That teacher is .07 less accurate than '
+  note='Does not hold where labels are wrong: alone, the teacher learns them '
+  'by heart and is too sure, the student not sure enough, and what the one '
+  'hands on cancels what the other lacks. That teacher is .07 less accurate than '
   'one of BD-KD.',
 )
 def offline_baseline(seeds: tuple[int, ...]) -> tuple[bool, str]:
