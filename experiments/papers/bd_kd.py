@@ -145,8 +145,8 @@ def online_baselines(seeds: tuple[int, ...]) -> tuple[bool, str]:
   'was trained before, in the mean over at least 5 seeds.',
   note='Does not hold where labels are wrong: alone, the teacher learns them '
   'by heart and is too sure, the student not sure enough, and what the one '
-  'hands on cancels what the other lacks. That teacher is .07 less accurate than '
-  'one of BD-KD.',
+  'hands on cancels what the other lacks. That teacher is .07 less accurate '
+  'than one of BD-KD.',
 )
 def offline_baseline(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """ECE and accuracy of the student on clean tests."""
