@@ -2,10 +2,11 @@
 r"""Learning with a server and many clients: algorithm x channel x data.
 
 Trains one model per variant on the same clients, cohorts and seeds. A variant
-is `algorithm[@channel(...)]`; what it does not say, `--channel` does. Rows tell
-accuracy, how it is spread over clients, megabytes sent, the virtual time that
-rounds took, each as long as its slowest client, and epsilon where updates are
-private.
+is `algorithm[@channel(...)]`; what it does not say, `--channel` does. Public
+inputs are set aside if one sends predictions (`fedmd`, `feddf`). Rows tell
+accuracy, calibration, spread over clients, megabytes sent, the virtual time
+that rounds took, each as long as its slowest client, and epsilon where updates
+are private.
 
 Example: python -m experiments.federated_training \
   --variants='fedavg,scaffold,fedavg@channel(compressor=top_k(keep=0.1))' \
@@ -21,12 +22,16 @@ import numpy as np
 from jaxdl import federated, local, plots, privacy as privacy_lib, problems
 from jaxdl.core import registry, types
 from jaxdl.experiment import compare, config as config_lib, runner
-from jaxdl.federated import asynchronous, ranks, server
+from jaxdl.federated import asynchronous, distilled, ranks, server
 
 knob = runner.knob
 
-
-VARIANTS = registry.Pair(federated.METHODS | ranks.RANKED, server.CHANNELS)
+ALGORITHMS = registry.Registry(
+  'algorithm',
+  {**federated.METHODS, **distilled.DISTILLED, **ranks.RANKED},
+  given=('task', 'work', 'public', 'make'),
+)
+VARIANTS = registry.Pair(ALGORITHMS, server.CHANNELS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -135,7 +140,8 @@ class Config(problems.FederatedConfig):
 
 def build(config: Config) -> runner.Experiment:
   """Builds the experiment; reads data files but writes nothing."""
-  problem = config.problem(num_byzantine=config.num_byzantine)
+  public = {'num_public': distilled.num_public(config.variants)}
+  problem = config.problem(num_byzantine=config.num_byzantine, **public)
   rows, adversaries = problem.test['cohort_size'], problem.test['num_byzantine']
   clients = config.clients(even=False).replace(num_clients=problem.num_clients)
   expected = problem.test['num_expected']
@@ -147,7 +153,7 @@ def build(config: Config) -> runner.Experiment:
       ranked[spec] = ranks.make_ranked(
         spec,
         problem.network,
-        lambda network: config.problem(network=network),
+        lambda network: config.problem(network=network, **public),
         config.clients(rows),
         config.make_work(),
       )
@@ -156,10 +162,11 @@ def build(config: Config) -> runner.Experiment:
       continue
     shared = None if '@' in spec else config.channel
     with config_lib.naming(variants=spec, channel=shared):
-      method, channel = server.make_variant(
+      method, channel = distilled.make_variant(
         spec,
         problem.task,
         config.make_work(),
+        problem.test['public'],
         num_rounds=config.num_rounds,
         num_byzantine=adversaries,
         num_expected=expected,
@@ -203,8 +210,9 @@ def build(config: Config) -> runner.Experiment:
 
 
 COLUMNS = (
-  *('step', 'split', 'seed', 'variant', 'accuracy', 'loss', 'client_accuracy'),
-  *('worst_tenth_accuracy', 'p10_accuracy', 'megabytes', 'time', 'epsilon'),
+  *('step', 'split', 'seed', 'variant', 'accuracy', 'loss', 'ece'),
+  *('client_accuracy', 'worst_tenth_accuracy', 'p10_accuracy', 'megabytes'),
+  *('time', 'epsilon'),
 )
 
 

@@ -134,9 +134,8 @@ def build(config: Config) -> runner.Experiment:
         lambda p: metrics.evaluate(problem.task, p, problem.test), params
       )
       return {
-        'accuracy': jnp.mean(found['accuracy']),
+        **jax.tree.map(jnp.mean, found),
         'worst_accuracy': jnp.min(found['accuracy']),
-        'loss': jnp.mean(found['loss']),
         'consensus': metrics.consensus_distance(params),
       }
 

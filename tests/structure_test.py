@@ -18,6 +18,7 @@ FLOORS = {
   'coding': 2,
   'compression': 2,
   'data': 2,
+  'distillation': 3,
   'experiment': 2,
   'metrics': 2,
   'mixing': 2,

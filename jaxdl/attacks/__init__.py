@@ -33,7 +33,8 @@ infinity).
 **With memory**: `mimic_heuristic` is an `Attack(init, apply)`.
 
 **Data**: `label_flip` is an `Attack` whose `poison` changes what attackers
-train on; what they then send is honest work.
+train on; what they then send is honest work. `noisy_labels` replaces a share of
+labels for everybody, on the host.
 
 Searches are built from `line_search` or `grid_search` and a damage,
 `rule_damage`, `mixing_damage` or any function of what is sent.
@@ -70,7 +71,7 @@ from jaxdl.attacks._directed import (
 )
 from jaxdl.attacks._envelope import min_max, min_sum
 from jaxdl.attacks._fang import fang
-from jaxdl.attacks._labels import flip_labels, label_flip
+from jaxdl.attacks._labels import flip_labels, label_flip, noisy_labels
 from jaxdl.attacks._mimic import MimicState, mimic, mimic_heuristic
 from jaxdl.attacks._registry import ATTACKS, as_attack, make_attack
 from jaxdl.attacks._search import (
@@ -107,6 +108,7 @@ __all__ = [
   'min_max',
   'min_sum',
   'mixing_damage',
+  'noisy_labels',
   'optimized_alie',
   'optimized_ipm',
   'reverse',

@@ -697,3 +697,66 @@ def algorithm(
   return types.Algorithm(
     checked_init, checked_step, checked_params, per_client=per_client
   )
+
+
+def logits(value: Any, *, name: str = 'logits', mask: Any = None) -> None:
+  """Checks logits: f[..., K] with examples, numbers if they are known.
+
+  Args:
+    value: what the caller gave; the values of tracers pass.
+    name: the argument's name, for the message.
+    mask: bool of its first axes; rows that do not count pass.
+
+  Raises:
+    ValueError: if there is no example, no class, or a NaN.
+    TypeError: if they are no floating-point numbers.
+  """
+  shape = jnp.shape(value)
+  if not jnp.issubdtype(jnp.result_type(value), jnp.floating):
+    raise TypeError(
+      f'{name} must be floating point; got {jnp.result_type(value)}.'
+    )
+  if len(shape) < 1 or 0 in shape:
+    raise ValueError(
+      f'{name} must have examples and classes, shape [B, K]; got {shape}.'
+    )
+  if isinstance(value, jax.core.Tracer) or isinstance(mask, jax.core.Tracer):
+    return
+  found = np.asarray(value, np.float64)
+  if mask is not None:
+    found = found[np.asarray(mask) != 0]
+  broken = int(np.isnan(found).sum())
+  if broken:
+    raise ValueError(
+      f'{name} must be numbers; {broken} of {found.size} are NaN.'
+    )
+
+
+def class_labels(
+  value: Any, num_classes: int, *, name: str = 'labels', mask: Any = None
+) -> None:
+  """Checks integer labels, their range too if they are known.
+
+  Args:
+    value: i[...]; the values of tracers pass.
+    num_classes: K.
+    name: the argument's name, for the message.
+    mask: bool, like the first axes of labels; labels that do not count pass.
+
+  Raises:
+    TypeError: if they are no integers.
+    ValueError: if one lies outside of [0, K).
+  """
+  kind = jnp.result_type(value)
+  if not jnp.issubdtype(kind, jnp.integer):
+    raise TypeError(f'{name} must be integers; got {kind}.')
+  if isinstance(value, jax.core.Tracer) or isinstance(mask, jax.core.Tracer):
+    return
+  found = np.asarray(value)
+  if mask is not None:
+    found = found[np.asarray(mask) != 0]
+  wrong = found[(found < 0) | (found >= num_classes)]
+  if wrong.size:
+    raise ValueError(
+      f'{name} must lie in [0, {num_classes}); got {int(wrong.flat[0])}.'
+    )

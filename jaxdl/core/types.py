@@ -34,11 +34,15 @@ class Task(NamedTuple):
       examples; differentiable in `params`.
     evaluate: `evaluate(params, batch) -> dict[str, f32[]]` of masked means
       over the examples of the batch (e.g. accuracy and loss).
+    logits: `logits(params, batch) -> (f[B, ..., K], i32[B, ...], bool[B] or
+      None)`, what is predicted without training, the labels and the mask, of
+      tasks that tell classes apart; None otherwise.
   """
 
   init: Callable[[chex.PRNGKey], chex.ArrayTree]
   loss: Callable[..., chex.Array]
   evaluate: Callable[..., dict[str, chex.Array]]
+  logits: Callable[..., Any] | None = None
 
 
 class Aggregator(NamedTuple):

@@ -244,13 +244,16 @@ def episodic(
   def init(key):
     return network.init(key, example_inputs)
 
-  def errors(shapes, support, query, mask, shift=None):
+  def told(shapes, support, query, mask, shift=None):
     (ways, shots), (_, queries) = shapes
     support = support.reshape(ways, shots, -1)
     logits = prototypical_logits(
       support, query, mask=mask, distance=distance, shift=shift
     )
-    labels = jnp.repeat(jnp.arange(ways), queries)
+    return logits, jnp.repeat(jnp.arange(ways), queries)
+
+  def errors(shapes, support, query, mask, shift=None):
+    logits, labels = told(shapes, support, query, mask, shift)
     loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     right = (jnp.argmax(logits, axis=-1) == labels).astype(loss.dtype)
     return {'accuracy': jnp.mean(right), 'loss': jnp.mean(loss)}
@@ -288,7 +291,12 @@ def episodic(
     support, query = (network.apply(params, x) for x in flat)
     return errors(shapes, support, query, mask)
 
-  return Task(init, loss, evaluate)
+  def logits(params, batch):
+    flat, shapes, mask = _unpack(batch)
+    support, query = (network.apply(params, x) for x in flat)
+    return *told(shapes, support, query, mask), None
+
+  return Task(init, loss, evaluate, logits)
 
 
 def embedded_size(network: Network, example_inputs: chex.ArrayTree) -> int:

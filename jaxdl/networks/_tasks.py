@@ -69,6 +69,7 @@ def _task(
   l2: chex.Numeric,
   errors: Callable[[chex.Array, chex.Array], dict[str, chex.Array]],
   extra: Callable[..., chex.Array] | None = None,
+  classes: bool = False,
 ) -> Task:
   """A task from per-example errors; 'loss' plus `extra` is minimized."""
   network = _as_network.as_network(network)
@@ -97,7 +98,11 @@ def _task(
     values = errors(outputs, labels)
     return {name: _masked_mean(v, mask) for name, v in values.items()}
 
-  return Task(init, loss, evaluate)
+  def logits(params, batch):
+    inputs, labels, mask = _unpack(batch)
+    return network.apply(params, *inputs), labels, mask
+
+  return Task(init, loss, evaluate, logits if classes else None)
 
 
 def classification(
@@ -128,10 +133,12 @@ def classification(
 
   Returns:
     `Task`. `loss` trains (dropout needs `key`); `evaluate` does not, and gives
-    `accuracy` and `loss` (cross-entropy alone). Batches hold `inputs`,
-    `labels: i32[B, ...]` in [0, K) and optionally `mask: bool[B]`; a batch
-    without examples has loss and accuracy zero. A label outside [0, K) in an
-    example that counts makes the loss and its gradient NaN.
+    `accuracy` and `loss` (cross-entropy alone, which is the negative
+    log-likelihood); `metrics.evaluate` also tells how calibrated it is. Batches
+    hold `inputs`, `labels: i32[B, ...]` in [0, K) and optionally `mask:
+    bool[B]`; a batch without examples has loss and accuracy zero. A label
+    outside [0, K) in an example that counts makes the loss and its gradient
+    NaN.
 
   Raises:
     TypeError: from `loss` and `evaluate`, if labels are not integers, or
@@ -186,6 +193,7 @@ def classification(
     l2,
     errors,
     extra=smoothed if label_smoothing else None,
+    classes=True,
   )
 
 

@@ -285,4 +285,15 @@ def language_modeling(
     values = errors(params, batch, False, None)
     return {**values, 'bits': values['loss'] / math.log(2.0)}
 
-  return Task(init, loss, evaluate)
+  def chosen(params, batch):
+    """Logits of the words that name the classes alone."""
+    (inputs,), labels, mask = _tasks._unpack(batch)
+    words = np.flatnonzero(allowed)
+    logits = network.apply(params, inputs)[..., words]
+    predicted = labels != IGNORED
+    if mask is not None:
+      predicted &= mask[:, None]
+    number = jnp.searchsorted(jnp.asarray(words), labels)
+    return logits, jnp.where(predicted, number, 0), predicted
+
+  return Task(init, loss, evaluate, None if allowed is None else chosen)

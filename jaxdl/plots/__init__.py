@@ -17,6 +17,7 @@ from jaxdl.plots._functions import functions
 from jaxdl.plots._graphs import draw_topologies
 from jaxdl.plots._heat_maps import heat_map, weights_heat_map
 from jaxdl.plots._polygons import polygon
+from jaxdl.plots._reliability import reliability
 from jaxdl.plots._training import (
   last_functions,
   last_rows,
@@ -39,6 +40,7 @@ __all__ = [
   'log_log',
   'paces',
   'polygon',
+  'reliability',
   'resolutions',
   'rounding',
   'side_by_side',

@@ -17,6 +17,8 @@ notebook, in `experiment.train`:
   `reconnaissance` sends clients on missions among new ones, with it.
 - `classification`: labeled examples dealt to clients by any partition.
 - `clustered`: groups of clients with like data, each client with its own tests.
+- `distillation`: labeled examples, some labels wrong, for networks that learn
+  from each other (`Peers`).
 - `functions`: maps between functions, solved or read; `Functions.problem` gives
   them to a network. Flows are learned as `time_steps`. `function_runs` and
   `sweeps` have what binaries of them share.
@@ -36,10 +38,13 @@ notebook, in `experiment.train`:
 from jaxdl.problems import function_runs, sweeps
 from jaxdl.problems._classification import (
   ClassificationConfig,
+  check_files,
   classification,
   for_network,
+  reliability_rows,
 )
 from jaxdl.problems._clustered import ClusteredConfig, clustered
+from jaxdl.problems._distillation import Peers, distillation
 from jaxdl.problems._episodes import episodes, reconnaissance
 from jaxdl.problems._feature_layers import (
   LAYER_TASKS,
@@ -122,6 +127,10 @@ __all__ = [
   'RobustConfig',
   'TextConfig',
   'bundled_readout',
+  'Peers',
+  'check_files',
+  'distillation',
+  'reliability_rows',
   'classification',
   'clients',
   'closed_form',

@@ -264,7 +264,7 @@ def classification(
   Returns:
     The problem. `data` is a pair: a dict of leaves [S, N, E, ...], padded
     examples per client, and bool[S, N, E], which are real. It is measured by
-    `accuracy` and `loss` on the test set.
+    `accuracy`, `loss`, `ece` and `brier` on the test set.
 
   Raises:
     ValueError: if data, partition or network do not fit.
@@ -532,22 +532,88 @@ def test_batches(
   return jax.tree.map(jnp.asarray, test)
 
 
-def evaluator(task: types.Task, test: Any):
+def evaluator(task: types.Task, test: Any, **options: Any):
   """Compiles the evaluation of stacked models on a test set.
 
   Args:
     task: says how one model is evaluated.
     test: batches, leaves [T, B, ...].
+    **options: of `metrics.evaluate`.
 
   Returns:
     A function from params with leading axis [S] to host metrics [S].
   """
   run = jax.jit(
     lambda params, test: jax.lax.map(
-      lambda p: metrics.evaluate(task, p, test), params
+      lambda p: metrics.evaluate(task, p, test, **options), params
     )
   )
   return lambda params: jax.device_get(run(params, test))
+
+
+def reliability_rows(
+  task: types.Task,
+  test: Any,
+  params: chex.ArrayTree,
+  *,
+  seeds: Sequence[int],
+  num_bins: int = metrics.NUM_BINS,
+) -> list[dict[str, Any]]:
+  """What a reliability diagram shows of models, one for each seed.
+
+  Args:
+    task: tells classes apart.
+    test: batches, leaves [T, B, ...].
+    params: leaves [S, ...].
+    seeds: S seeds.
+    num_bins: bins of confidence.
+
+  Returns:
+    A row per seed and bin with predictions, of split 'reliability': `seed`,
+    `bin`, `confidence`, `accuracy` and `share`, for `plots.reliability`.
+
+  Raises:
+    ValueError: if the task does not tell classes apart.
+
+  Example:
+    >>> problem = classification('wine', num_clients=2)
+    >>> params = jax.tree.map(
+    ...   lambda x: x[None], problem.task.init(jax.random.key(0))
+    ... )
+    >>> rows = reliability_rows(problem.task, problem.test, params, seeds=(0,))
+    >>> round(sum(row['share'] for row in rows), 4)
+    1.0
+  """
+  if task.logits is None:
+    raise ValueError(
+      'task has no logits: reliability is of tasks of classification.'
+    )
+  logits = task.logits
+
+  def bins(params, test):
+    one = lambda batch: metrics.calibration_sums(
+      *logits(params, batch), num_bins=num_bins
+    )['bins']
+    added = jax.tree.map(lambda x: jnp.sum(x, axis=0), jax.lax.map(one, test))
+    return metrics.reliability_table(added)
+
+  run = jax.jit(
+    lambda params, test: jax.lax.map(lambda p: bins(p, test), params)
+  )
+  table = jax.device_get(run(params, test))
+  return [
+    {
+      'split': 'reliability',
+      'seed': int(seed),
+      'bin': b,
+      **{
+        name: float(table[name][i, b])
+        for name in ('confidence', 'accuracy', 'share')
+      },
+    }
+    for i, seed in enumerate(seeds)
+    for b in np.flatnonzero(table['share'][i] > 0).tolist()
+  ]
 
 
 def clients_evaluator(evaluate, client_metrics: Sequence[str]):

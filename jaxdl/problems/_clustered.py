@@ -126,10 +126,11 @@ def clustered(
     The problem. A cohort holds all examples of its clients, leaves [M, E, ...].
     Of the models of all clients it says, as means over clients,
     `personal_accuracy` and `personal_f1` (macro) on their own tests, the least
-    as `worst_accuracy`; `accuracy`, `macro_f1` and `loss` on the common test
-    set of all classes; and `distance`, 1 - |personal - common accuracy|. `test`
-    is a dict: `groups` i64[N], the true clusters; `blueprint` i64[S, N, K],
-    training examples by class; `clients` and `common`, what is tested on.
+    as `worst_accuracy`; `accuracy`, `macro_f1`, `loss`, `ece` and `brier` on
+    the common test set of all classes; and `distance`, 1 - |personal - common
+    accuracy|. `test` is a dict: `groups` i64[N], the true clusters; `blueprint`
+    i64[S, N, K], training examples by class; `clients` and `common`, what is
+    tested on.
 
   Raises:
     ValueError: if data, groups or network do not fit.
@@ -285,7 +286,7 @@ def _evaluator(task, network, tests, common, num_classes):
       'personal_f1': np.asarray(metrics.macro_f1(mine)),
       'accuracy': general,
       'macro_f1': np.asarray(metrics.macro_f1(theirs)),
-      'loss': found['loss'],
+      **{name: found[name] for name in ('loss', 'ece', 'brier')},
       'distance': 1 - np.abs(own - general),
     }
     each = {name: x.reshape(s, n) for name, x in values.items()}

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import data as data_lib, networks
+from jaxdl import data as data_lib, metrics, networks
 from jaxdl.core import checks, keys, types
 from jaxdl.data import episodes as episodes_lib
 from jaxdl.federated import prototypes
@@ -62,8 +62,8 @@ def episodes(
 
   Returns:
     The problem. `data` of a cohort has `support` [clients, N, K, ...] and
-    `query` [clients, N, Q, ...]; it measures `accuracy` and `loss` of the test
-    episodes.
+    `query` [clients, N, Q, ...]; it measures `accuracy`, `loss`, `ece` and
+    `brier` of the test episodes.
 
   Raises:
     ValueError: if there are too few classes, or examples of one.
@@ -131,9 +131,15 @@ def episodes(
 
   @jax.jit
   def tested(params):
+    def measured(params, batch):
+      assert task.logits is not None
+      sums = metrics.calibration_sums(*task.logits(params, batch))
+      return task.evaluate(params, batch), sums
+
     def one(params):
-      found = jax.lax.map(lambda batch: task.evaluate(params, batch), test)
-      return jax.tree.map(jnp.mean, found)
+      found, sums = jax.lax.map(lambda batch: measured(params, batch), test)
+      added = jax.tree.map(lambda x: jnp.sum(x, axis=0), sums)
+      return jax.tree.map(jnp.mean, found) | metrics.calibration_of(added)
 
     return jax.lax.map(one, params)
 

@@ -71,6 +71,7 @@ def clients(
   sampling: str = 'uniform(num_sampled=10)',
   num_byzantine: int = 0,
   local_test: float = 0.2,
+  num_public: int = 0,
   l2: float = 0.0,
   data_dir: str | None = None,
   eval_batch_size: int = 512,
@@ -95,6 +96,8 @@ def clients(
       uniformly.
     local_test: share of a client's examples that it keeps for tests, in [0, 1);
       natural clients that hold out examples keep those.
+    num_public: P >= 0 training examples that are nobody's: their inputs are
+      public, their labels forgotten.
     l2: penalty l2 |theta|^2 in the loss.
     data_dir: folder of the files, for data sets that need it.
     eval_batch_size: examples per evaluation batch.
@@ -102,11 +105,12 @@ def clients(
 
   Returns:
     The problem. `data` is (dict of leaves [S, N, E, ...], bool[S, N, E],
-    i32[S, N] examples). It is measured by `accuracy` and `loss` on the test set
-    of all, and by how `accuracy` on their own tests is spread over clients
-    (`metrics.spread_over_clients`); with a model per client those are of its
-    own model. `test` has the `cohort_size` M, the `num_byzantine` F of its last
-    rows, and `num_expected`, clients of a round on average.
+    i32[S, N] examples). It is measured by `accuracy`, `loss`, `ece` and `brier`
+    on the test set of all, and by how `accuracy` on their own tests is spread
+    over clients (`metrics.spread_over_clients`); with a model per client those
+    are of its own model. `test` has the `cohort_size` M, the `num_byzantine` F
+    of its last rows, `num_expected`, clients of a round on average, and
+    `public`, the inputs [P, ...], or None.
 
   Raises:
     ValueError: if data, partition, sampling or network do not fit.
@@ -122,6 +126,10 @@ def clients(
   checks.number(
     local_test, name='local_test', low=0.0, high=1.0, open_high=True
   )
+  public = None
+  if checks.integer(num_public, name='num_public', low=0):
+    dataset, public = _set_aside(dataset, data_dir, partition, num_public, n)
+    data_dir = None
   loaded, parts, held = _dealt(
     dataset, data_dir, partition, n, local_test, seeds
   )
@@ -187,8 +195,32 @@ def clients(
       'num_byzantine': rows[1],
       'num_expected': rows[2],
       'pooled': pooled,
+      'public': None if public is None else jnp.asarray(public),
     },
   )
+
+
+def _set_aside(dataset, data_dir, partition, num_public, num_clients):
+  """The data set without some training examples, and their inputs."""
+  if partition == NATURAL:
+    raise ValueError(
+      f'num_public={num_public} takes examples that are dealt, but partition='
+      'natural deals none: choose another partition.'
+    )
+  loaded = _classification.load(dataset, data_dir)
+  size = len(loaded.train_labels)
+  if num_public + num_clients > size:
+    raise ValueError(
+      f'num_public={num_public} leaves {max(size - num_public, 0)} of the '
+      f'{size} training examples for num_clients={num_clients}: take fewer.'
+    )
+  order = np.random.default_rng(2).permutation(size)
+  public, rest = order[:num_public], np.sort(order[num_public:])
+  kept = loaded._replace(
+    train_inputs=loaded.train_inputs[rest],
+    train_labels=loaded.train_labels[rest],
+  )
+  return kept, loaded.train_inputs[public]
 
 
 def _dealt(dataset, data_dir, partition, n, local_test, seeds):

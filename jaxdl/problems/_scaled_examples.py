@@ -323,7 +323,7 @@ def bundled_readout(
     >>> problem = scaled_examples('wine', network='mlp(8)')
     >>> linear = bundled_readout(problem, ridge=0.1)
     >>> linear.num_trained, sorted(linear.evaluate())
-    (42, ['accuracy', 'loss', 'mse'])
+    (42, ['accuracy', 'brier', 'ece', 'loss', 'mse'])
   """
   checks.number(ridge, name='ridge', low=0.0)
   dim, outputs = vector_sizes(problem)
