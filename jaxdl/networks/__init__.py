@@ -34,7 +34,8 @@ initialization compiles in the same fraction of a second at any depth. They have
 variance 1 / fan_in; `with_kernel_init` scales them to another of
 `KERNEL_INITS`, `kernel_variances` tells which.
 
-`functional` holds what layers are made of, `features` random features.
+`functional` holds what layers are made of, `features` random features, `hyper`
+networks whose parameters another network makes.
 
 Statistics. A network with batch normalization keeps its running statistics in
 `params['statistics']` (`has_statistics`). Its `apply` takes two more keywords:
@@ -58,7 +59,7 @@ are fast inside loops and with one kernel per client; keep `train=False` for
 plain evaluation, which needs less memory.
 """
 
-from jaxdl.networks import features, functional
+from jaxdl.networks import features, functional, hyper
 from jaxdl.networks._as_network import as_network
 from jaxdl.networks._bias_free import conv8, frl_lenet
 from jaxdl.networks._convolutional import (
@@ -132,6 +133,7 @@ __all__ = [
   'frl_lenet',
   'functional',
   'has_statistics',
+  'hyper',
   'kernel_variances',
   'language_modeling',
   'lenet',
