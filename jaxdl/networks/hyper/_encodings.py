@@ -90,8 +90,8 @@ def encode(gamma: Any, encoding: str = 'cos_sin') -> chex.Array:
 
   Args:
     gamma: f[..., D], or a dict of such arrays with equal leading axes, which
-      are encoded one by one and concatenated in the order of their names.
-      Integers are cast, which is logged once.
+      are first concatenated in the order of their names. Integers are cast,
+      which is logged once.
     encoding: a part of `ENCODINGS`: 'cos_sin', 'none', 'complement'
       ([gamma, 1 - gamma], not of constant norm), and what is compared with
       them: 'standardize', 'unit_norm', 'fourier(num_features=16)' (static).
@@ -112,9 +112,10 @@ def encode(gamma: Any, encoding: str = 'cos_sin') -> chex.Array:
     (https://arxiv.org/abs/2304.07645), input encoding.
   """
   part = ENCODINGS.part(encoding)
-  one = lambda x: ENCODINGS.bound(part, x)
   arrays = {k: _floating(x, k) for k, x in named(gamma).items()}
-  return jnp.concatenate([one(arrays[k]) for k in sorted(arrays)], axis=-1)
+  rows(arrays)
+  whole = jnp.concatenate([arrays[k] for k in sorted(arrays)], axis=-1)
+  return ENCODINGS.bound(part, whole)
 
 
 def encoded_size(gamma: Any, encoding: str) -> int:

@@ -255,10 +255,13 @@ def generate(
   """
 
   def one(head):
-    kernel, bias = head['kernel'], head['bias']
-    flat = functional.dense({'kernel': kernel.reshape(kernel.shape[0], -1)}, z)
-    made = flat.reshape(*rows, *bias.shape)
-    first = bias.reshape((1,) * len(rows) + bias.shape)
+    # No reshape of a head: it may be spread over devices.
+    made = jnp.tensordot(z, head['kernel'], axes=1)
+    if len(rows) != 1:
+      made = made.reshape(*rows, *made.shape[1:]) if rows else made[0]
+    first = head['bias']
+    for _ in rows:
+      first = first[None]
     return made + first
 
   return {path: one(head) for path, head in params['heads'].items()}

@@ -138,7 +138,7 @@ def hypernetize(
   - gamma f[D] or f[1, D]: one for all examples of a batch.
   - gamma f[B, D]: one per example, inputs [B, ...]. Every example is run with
     parameters of its own.
-  - a dict of such arrays, which are encoded one by one and concatenated.
+  - a dict of such arrays, concatenated in the order of their names.
 
   Parameters are {'hyper': those of `hypernet`, 'fixed': the tree of the network
   with None where parameters are generated}, all of which is trained, and
