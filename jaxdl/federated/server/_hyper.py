@@ -89,7 +89,8 @@ def pfedhn(
     init=init,
     norm=norm,
   )
-  make({'any': jax.ShapeDtypeStruct((1,), jnp.float32)})  # Refuses what is out of range.
+  # Refuses what is out of range.
+  make({'any': jax.ShapeDtypeStruct((1,), jnp.float32)})
   run = work.trainer(task)
   begin, move = _averaging.server_step(server_optimizer)
 
