@@ -12,7 +12,7 @@ Networks, all channel-last:
 - `lenet`, `monna_mnist_cnn`, `fedjax_emnist_cnn`: small gray images.
 - `monna_cifar_cnn`: with batch normalization and dropout.
 - `resnet18`, `resnet34`: with group or batch normalization.
-- `ocfl_cnn`, `fedfix_cifar_cnn`: those of the papers on them.
+- `ocfl_cnn`, `fedfix_cifar_cnn`, `mip_mnist_cnn`: those of the papers on them.
 - `char_lstm`: characters [B, L] to the next, after the last or after every one.
 - `transformer_lm`: a causal language model on tokens [B, L], e.g. bytes, made
   of `causal_attention`.
@@ -66,6 +66,7 @@ from jaxdl.networks._convolutional import (
   fedfix_cifar_cnn,
   fedjax_emnist_cnn,
   lenet,
+  mip_mnist_cnn,
   monna_cifar_cnn,
   monna_mnist_cnn,
   ocfl_cnn,
@@ -142,6 +143,7 @@ __all__ = [
   'make_network',
   'masked_weights',
   'max_pool',
+  'mip_mnist_cnn',
   'mlp',
   'monna_cifar_cnn',
   'monna_mnist_cnn',

@@ -15,7 +15,8 @@
   what is made is added to weights of its own. `HYPER_INITS` and `NORMS` are
   other remedies.
 - `parametrized` makes any of `PARAMETRIZATIONS` by name: 'mip', 'default',
-  'encoding', 'residual', 'film', 'separate', 'single'.
+  'encoding', 'residual', 'film', 'separate', 'single'; `generator` is the
+  hypernetwork inside.
 - `output_std_vs_gamma`, `delta_norms` and `grad_norm_stats` show what is made
   and how gradients swing; `gamma_grid` says where to look; `head_shardings`
   spreads the large last layer over devices.
@@ -43,7 +44,11 @@ from jaxdl.networks.hyper._hypernetize import (
   split,
 )
 from jaxdl.networks.hyper._inits import HYPER_INITS
-from jaxdl.networks.hyper._registry import PARAMETRIZATIONS, parametrized
+from jaxdl.networks.hyper._registry import (
+  PARAMETRIZATIONS,
+  generator,
+  parametrized,
+)
 
 __all__ = [
   'ENCODINGS',
@@ -55,6 +60,7 @@ __all__ = [
   'film',
   'from_pretrained',
   'gamma_grid',
+  'generator',
   'grad_norm_stats',
   'head_shardings',
   'hypernet',

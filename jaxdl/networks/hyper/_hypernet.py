@@ -124,7 +124,7 @@ def draw_hyper(
   widths = (size, *settings.hidden_sizes)
   dtype = functional.parameter_dtype(*target.values())
   normal = lambda shape, std: functional.Leaf(shape, 'normal', std)
-  layers = [
+  layers: list[dict[str, Any]] = [
     {
       'kernel': normal((i, o), init.hidden(i, o)),
       'bias': functional.Leaf((o,)),

@@ -75,7 +75,7 @@ def split(
     path = _hypernet.path_of(path)
     dtype = x.dtype if hasattr(x, 'dtype') else jnp.result_type(x)
     floating = jnp.issubdtype(dtype, jnp.floating)
-    return bool(floating and choose(path, x))
+    return floating and choose(path, x)
 
   marks = jax.tree_util.tree_map_with_path(mine, params)
   found = {

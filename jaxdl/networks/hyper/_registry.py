@@ -5,6 +5,7 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -170,3 +171,34 @@ def parametrized(
   """
   network = _as_network.as_network(network)
   return PARAMETRIZATIONS.make(spec, network=network, chosen=chosen)
+
+
+def generator(spec: str, params: chex.ArrayTree) -> Network | None:
+  """The hypernetwork inside of a network that `parametrized` made.
+
+  Args:
+    spec: of the network.
+    params: its parameters, or their shapes.
+
+  Returns:
+    A network for `params['hyper']`, which makes {path: tensor}; None where
+    nothing is generated.
+
+  Example:
+    >>> from jaxdl import networks
+    >>> network = parametrized('mip(hidden_sizes=(4,))', networks.mlp((), 2))
+    >>> params = network.init(jax.random.key(0), jnp.zeros(1), jnp.ones((1, 3)))
+    >>> made = generator('mip(hidden_sizes=(4,))', params)
+    >>> made.apply(params['hyper'], jnp.ones(1))['0/kernel'].shape
+    (3, 2)
+  """
+  part = PARAMETRIZATIONS.part(spec)
+  known = PARAMETRIZATIONS.options(part.name)
+  if 'encoding' not in known:
+    return None
+  options = {name: p.default for name, p in known.items()} | part.options
+  options = {k: v for k, v in options.items() if k not in ('start', 'layers')}
+  heads = params['hyper']['heads']  # pyrefly: ignore
+  return _hypernet.hypernet(
+    {path: head['bias'] for path, head in heads.items()}, **options
+  )
