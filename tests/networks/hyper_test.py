@@ -421,6 +421,17 @@ class HypernetizeTest(parameterized.TestCase):
         everyone, apply(params, one, x), rtol=1e-5, atol=1e-6
       )
 
+  @parameterized.parameters('bfloat16', 'float32', 'float64')
+  def test_keeps_the_dtype_of_the_examples(self, dtype):
+    with jax.enable_x64(dtype == 'float64'):
+      network = hyper.hypernetize(networks.mlp(3, 2), **SMALL)
+      x = jnp.ones((4, 5), dtype)
+      for gamma in (GAMMA, GAMMA.astype(dtype)):
+        params = jax.eval_shape(network.init, KEY, gamma, x)
+        self.assertEqual({p.dtype for p in jax.tree.leaves(params)}, {x.dtype})
+        out = jax.eval_shape(network.apply, params, gamma, x)
+        self.assertEqual(out.dtype, dtype)
+
   def test_another_gamma_does_not_retrace(self):
     network, params = small()
     traces = []

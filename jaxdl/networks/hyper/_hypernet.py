@@ -262,7 +262,7 @@ def generate(
     first = head['bias']
     for _ in rows:
       first = first[None]
-    return made + first
+    return (made + first).astype(first.dtype)
 
   return {path: one(head) for path, head in params['heads'].items()}
 
