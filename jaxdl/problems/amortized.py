@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdl import data as data_lib, networks
+from jaxdl import data as data_lib, metrics, networks
 from jaxdl.core import checks, registry, types
 from jaxdl.networks import hyper
 from jaxdl.problems import _classification
@@ -148,10 +148,7 @@ def denoise(*, depth: int = 1, width: int = 64) -> Amortized:
   Returns:
     The task, a squared error per pixel.
   """
-  train, test = _digits()
-  for name, rows in (('train', train), ('test', test)):
-    del name
-    rows.pop('labels')
+  train, test = ({'inputs': x['inputs']} for x in _digits())
   noise = np.random.default_rng(0).normal(size=test['inputs'].shape)
   test['noise'] = noise.astype(np.float32)
   return Amortized(
@@ -299,7 +296,8 @@ def make_task(made: Amortized, variant: str | types.Network) -> types.Task:
       input gamma before its own.
 
   Returns:
-    The task of batches {'gamma': f[1, D] or f[B, D], 'inputs', ...}.
+    The task of batches {'gamma': f[1, D] or f[B, D], 'inputs', ...}; `evaluate`
+    heeds a `mask: bool[B]`.
   """
   network = variant
   if isinstance(variant, str):
@@ -328,7 +326,10 @@ def make_task(made: Amortized, variant: str | types.Network) -> types.Task:
     rows = rows_of(batch)
     outputs = network.apply(params, batch['gamma'], made.inputs(batch, rows))
     errors = made.errors(outputs, batch, rows)
-    return {name: jnp.mean(x.astype(jnp.float32)) for name, x in errors.items()}
+    mask = batch.get('mask', jnp.ones(rows.shape[0], bool))
+    count = jnp.maximum(jnp.sum(mask, dtype=jnp.float32), 1.0)
+    mean = lambda x: jnp.sum(jnp.where(mask, x, 0), dtype=jnp.float32) / count
+    return {name: mean(x) for name, x in errors.items()}
 
   return types.Task(init, loss, evaluate)
 
@@ -340,6 +341,7 @@ def problem(
   batch_size: int = 32,
   per_example: bool = False,
   num_gammas: int = 32,
+  eval_batch_size: int = 512,
   data_dir: str | None = None,
   seeds: Sequence[int] = (0,),
 ) -> types.Problem:
@@ -353,6 +355,7 @@ def problem(
     per_example: whether every example has a gamma, or every batch.
     num_gammas: G, at which is tested: midpoints of [0, 1], or draws from
       [0, 1]^D.
+    eval_batch_size: test examples at once.
     data_dir: folder of the files, for tasks that need it.
     seeds: S seeds; they share the examples.
 
@@ -399,6 +402,8 @@ def problem(
       weights=jnp.ones(1),
     )
 
+  tests = len(made.test['inputs'])
+  test = data_lib.eval_batches(made.test, min(eval_batch_size, tests))
   empty = types.Problem(
     task=None,
     data=data,
@@ -408,7 +413,7 @@ def problem(
     num_classes=made.num_classes,
     metric=made.metric,
     ylabel=made.ylabel,
-    test={'task': made, 'gammas': gammas},
+    test={'task': made, 'gammas': gammas, 'batches': test},
   )
   return with_variant(empty, variant)
 
@@ -435,7 +440,10 @@ def with_variant(
   @jax.jit
   def tested(params, test, gammas):
     def at(params, gamma):
-      return learned.evaluate(params, test | {'gamma': gamma[None]})
+      seen = lambda p, batch: learned.evaluate(
+        p, batch | {'gamma': gamma[None]}
+      )
+      return metrics.evaluate(learned._replace(evaluate=seen), params, test)
 
     def of_seed(params):
       found = jax.lax.map(lambda gamma: at(params, gamma), gammas)
@@ -444,10 +452,10 @@ def with_variant(
 
     return jax.lax.map(of_seed, params)
 
-  gammas = base.test['gammas']
+  gammas, test = base.test['gammas'], base.test['batches']
   return base.replace(
     task=learned,
-    evaluate=lambda params: jax.device_get(tested(params, made.test, gammas)),
+    evaluate=lambda params: jax.device_get(tested(params, test, gammas)),
   )
 
 

@@ -609,6 +609,10 @@ class DiagnosticsTest(parameterized.TestCase):
     self.assertEqual(
       tuple(places['heads']['kernel']['kernel'].spec), (None, 'model', None)
     )
+    whole = {'hyper': params, 'fixed': [jnp.zeros(16)]}
+    both = hyper.head_shardings(whole, mesh, 'model')
+    self.assertEqual(both['hyper'], places)
+    self.assertEqual(tuple(both['fixed'][0].spec), (None,))
     spread = jax.device_put(params, places)
     got = jax.jit(network.apply)(spread, GAMMA)
     close(got, network.apply(params, GAMMA), rtol=1e-5, atol=1e-6)

@@ -127,7 +127,7 @@ def head_shardings(
   and so are hidden layers.
 
   Args:
-    params: of `hypernet`, or their shapes.
+    params: of `hypernet` or `hypernetize`, or their shapes.
     mesh: of devices.
     axis: name of the axis of the mesh to split over.
 
@@ -150,8 +150,9 @@ def head_shardings(
 
   def place(path, x):
     spec = [None] * len(x.shape)
-    if getattr(path[0], 'key', '') == 'heads':
-      skip = int(path[-1].key == 'kernel')  # The hidden axis.
+    names = [getattr(entry, 'key', '') for entry in path]
+    if names[:1] == ['heads'] or names[:2] == ['hyper', 'heads']:
+      skip = int(names[-1] == 'kernel')  # The hidden axis.
       fits = [i for i in range(skip, len(x.shape)) if x.shape[i] % count == 0]
       if fits:
         spec[max(fits, key=lambda i: (x.shape[i], -i))] = axis
