@@ -61,8 +61,10 @@ def _sgd(seeds):
 
 
 @papers.claim(
-  'With Adam MIP has in 500 steps a lower loss than the default in 2000, and '
-  'after 4000 one lower by at least 0.05.'
+  'With Adam MIP has after 500 steps a lower loss than the default after 4000, '
+  'where its own is lower by at least 0.05.',
+  note='Losses are those of 397 digits that were not trained on; those of the '
+  '1400 others end at 0.503 for MIP (0.5 is the least).',
 )
 def mip_is_faster(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """The 2 x 2 ablation at 500, 1000, 2000 and 4000 steps."""
@@ -75,20 +77,22 @@ def mip_is_faster(seeds: tuple[int, ...]) -> tuple[bool, str]:
     f'{v} ' + ' / '.join(f'{x:.3f}' for x in found)
     for v, found in table.items()
   )
-  held = table['mip'][0] < table['default'][2]
+  held = table['mip'][0] < table['default'][3]
   held &= table['mip'][3] < table['default'][3] - 0.05
   return held, f'at 500 / 1000 / 2000 / 4000 steps: {text}'
 
 
 @papers.claim(
-  'The residual output does most of it; with the encoding the loss is lower '
-  'still at every one of 500, 1000 and 4000 steps.'
+  'The residual output does most of it, the encoding helps with and without: '
+  'at 500, 1000 and 2000 steps the loss of MIP is below that of residual, this '
+  'below encoding, this below default.',
+  note='After 4000 steps the two without residual output are equal.',
 )
 def both_parts_help(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Orders of the four means: encoding beats default, residual beats both."""
   rows = _rows(seeds)
   held, parts = True, []
-  for t in (500, 1000, 4000):
+  for t in (500, 1000, 2000):
     mean = {v: float(np.mean(_losses(rows, v, t))) for v in ALL}
     held &= mean['mip'] < mean['residual'] < mean['encoding'] < mean['default']
     parts.append(f'{t}: ' + ', '.join(f'{v} {x:.3f}' for v, x in mean.items()))
