@@ -140,7 +140,11 @@ def depth_matters(seeds: tuple[int, ...]) -> tuple[bool, str]:
 
 @papers.claim(
   'With a gamma of eight dimensions the cross-entropy of MIP after 3000 steps '
-  'is lower than that of the default in every seed.'
+  'is lower than that of the default in every seed.',
+  note='Both have learned all training examples by then (cross-entropy below '
+  '1e-4), and what is left is how they overfit. MIP learns them faster: 0.015 '
+  'against 0.064 of the default on the batches before step 500, 0.0009 against '
+  '0.0024 before step 1000 (seed 0).',
 )
 def eight_dimensions(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Weights of a random gamma, Adam 1e-3."""
