@@ -186,7 +186,7 @@ def draw(config: Config, ylabel: str, rows, directory):
         split='weights',
         x='gamma',
         xlabel='Gamma',
-        ylabel='Deviation of the first generated tensor at the start',
+        ylabel='Deviation of a generated tensor at the start',
         title=title,
         log_y=True,
       )
