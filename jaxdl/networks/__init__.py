@@ -12,7 +12,7 @@ Networks, all channel-last:
 - `lenet`, `monna_mnist_cnn`, `fedjax_emnist_cnn`: small gray images.
 - `monna_cifar_cnn`: with batch normalization and dropout.
 - `resnet18`, `resnet34`: with group or batch normalization.
-- `ocfl_cnn`, `fedfix_cifar_cnn`: those of the papers on them.
+- `ocfl_cnn`, `fedfix_cifar_cnn`, `mip_mnist_cnn`: those of the papers on them.
 - `char_lstm`: characters [B, L] to the next, after the last or after every one.
 - `transformer_lm`: a causal language model on tokens [B, L], e.g. bytes, made
   of `causal_attention`.
@@ -35,7 +35,8 @@ initialization compiles in the same fraction of a second at any depth. They have
 variance 1 / fan_in; `with_kernel_init` scales them to another of
 `KERNEL_INITS`, `kernel_variances` tells which.
 
-`functional` holds what layers are made of, `features` random features.
+`functional` holds what layers are made of, `features` random features, `hyper`
+networks whose parameters another network makes.
 
 Statistics. A network with batch normalization keeps its running statistics in
 `params['statistics']` (`has_statistics`). Its `apply` takes two more keywords:
@@ -59,13 +60,14 @@ are fast inside loops and with one kernel per client; keep `train=False` for
 plain evaluation, which needs less memory.
 """
 
-from jaxdl.networks import features, functional
+from jaxdl.networks import features, functional, hyper
 from jaxdl.networks._as_network import as_network
 from jaxdl.networks._bias_free import conv8, frl_lenet
 from jaxdl.networks._convolutional import (
   fedfix_cifar_cnn,
   fedjax_emnist_cnn,
   lenet,
+  mip_mnist_cnn,
   monna_cifar_cnn,
   monna_mnist_cnn,
   ocfl_cnn,
@@ -139,6 +141,7 @@ __all__ = [
   'frl_lenet',
   'functional',
   'has_statistics',
+  'hyper',
   'kernel_variances',
   'language_modeling',
   'lenet',
@@ -148,6 +151,7 @@ __all__ = [
   'make_network',
   'masked_weights',
   'max_pool',
+  'mip_mnist_cnn',
   'mlp',
   'monna_cifar_cnn',
   'monna_mnist_cnn',

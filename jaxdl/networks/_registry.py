@@ -46,6 +46,7 @@ NETWORKS = registry.Registry(
     'frl_lenet': _bias_free.frl_lenet,
     'lenet': _convolutional.lenet,
     'logistic_regression': _dense.logistic_regression,
+    'mip_mnist_cnn': _convolutional.mip_mnist_cnn,
     'mlp': _mlp,
     'monna_cifar_cnn': _convolutional.monna_cifar_cnn,
     'monna_mnist_cnn': _convolutional.monna_mnist_cnn,

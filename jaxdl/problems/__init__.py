@@ -9,6 +9,7 @@ notebook, in `experiment.train`:
     algorithm = federated.robust_sgd(problem.task, 'nnm+krum', 10, ...)
     state, history = experiment.train(algorithm, problem, num_rounds=100, ...)
 
+- `amortized`: families of problems with a parameter that a hypernetwork sees.
 - `classification`: labeled examples dealt to clients by any partition;
   `for_network` gives them to another network.
 - `clients`: labeled examples that clients hold, some of whom are drawn for a
@@ -35,7 +36,7 @@ notebook, in `experiment.train`:
 - `vectors`: a vector per client, to be averaged.
 """
 
-from jaxdl.problems import function_runs, sweeps
+from jaxdl.problems import amortized, function_runs, sweeps
 from jaxdl.problems._classification import (
   ClassificationConfig,
   check_files,
@@ -126,6 +127,7 @@ __all__ = [
   'RandomFeatures',
   'RobustConfig',
   'TextConfig',
+  'amortized',
   'bundled_readout',
   'Peers',
   'check_files',

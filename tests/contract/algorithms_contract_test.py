@@ -162,6 +162,7 @@ CASES = (
   _federated('ditto'),
   _federated('ifca'),
   _federated('local_only'),
+  _federated('pfedhn(embedding_size=2, hidden_sizes=3)'),
   _federated(
     'scaffold', 'scaffold_attacked',
     federated.Channel(

@@ -26,6 +26,7 @@ NETWORKS = {
   'frl_lenet': 'frl_lenet(width=2)',
   'lenet': 'lenet',
   'logistic_regression': 'logistic_regression',
+  'mip_mnist_cnn': 'mip_mnist_cnn',
   'mlp': 'mlp((4, 3), activation=tanh)',
   'monna_cifar_cnn': 'monna_cifar_cnn(dropout=0.0)',
   'monna_mnist_cnn': 'monna_mnist_cnn',

@@ -40,6 +40,18 @@ def texts(seeds, num_clients):
   )
 
 
+def families(seeds, num_clients):
+  del num_clients  # Examples are one client's.
+  return problems.amortized.problem(
+    'bayes_digits(depth=0, gamma_dim=1)',
+    'mip(hidden_sizes=2)',
+    batch_size=3,
+    per_example=True,
+    num_gammas=2,
+    seeds=seeds,
+  )
+
+
 def drawn(builder, *args, **options):
   """A case: a builder with what makes it small."""
   return lambda seeds, num_clients: builder(
@@ -81,6 +93,7 @@ CASES = {
     queries=2,
     test_episodes=2,
   ),
+  'amortized': families,
   'functions': functions,
   'text': texts,
 }

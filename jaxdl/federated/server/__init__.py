@@ -21,7 +21,7 @@ makes an `Algorithm` of the two:
 Methods (`METHODS`): `centralized`, `fedsgd`, `fedavg`, `fedavgm`, `fedprox`,
 `fednova`, `fedopt` (FedAdagrad, FedYogi, FedAdam); `scaffold`, `feddyn`,
 `mime`, `mime_lite`; `q_fedavg`, `agnostic`; `apfl`, `ditto`, `fedbn`, `ifca`,
-`local_only`, which leave clients models of their own.
+`pfedhn`, `local_only`, which leave clients models of their own.
 """
 
 from jaxdl.federated.server._adaptive import (
@@ -52,6 +52,7 @@ from jaxdl.federated.server._engine import (
   traffic,
 )
 from jaxdl.federated.server._fair import agnostic, q_fedavg
+from jaxdl.federated.server._hyper import pfedhn
 from jaxdl.federated.server._method import (
   Method,
   Round,
@@ -127,6 +128,7 @@ __all__ = [
   'mime',
   'mime_lite',
   'no_state',
+  'pfedhn',
   'q_fedavg',
   'scaffold',
   'sends',

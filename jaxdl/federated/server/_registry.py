@@ -15,6 +15,7 @@ from jaxdl.federated.server import (
   _control,
   _engine,
   _fair,
+  _hyper,
   _method,
   _mixtures,
   _personal,
@@ -41,6 +42,7 @@ METHODS = registry.Registry(
     'fedbn': _personal.fedbn,
     'ifca': _mixtures.ifca,
     'local_only': _personal.local_only,
+    'pfedhn': _hyper.pfedhn,
   },
   given=('task', 'work', 'is_own', 'name'),
 )

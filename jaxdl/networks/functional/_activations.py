@@ -46,6 +46,10 @@ def _gaussian(x: jax.Array) -> jax.Array:
   return jnp.exp(-0.5 * x * x)
 
 
+def _leaky_relu(x: jax.Array, *, slope: float = 0.01) -> jax.Array:
+  return jax.nn.leaky_relu(x, slope)
+
+
 def _sech(x: jax.Array) -> jax.Array:
   return 1.0 / jnp.cosh(x)
 
@@ -59,6 +63,7 @@ ACTIVATIONS = registry.Registry(
     'gelu': gelu,
     'gelu_tanh': _gelu_tanh,
     'identity': _identity,
+    'leaky_relu': _leaky_relu,
     'relu': jax.nn.relu,
     'sech': _sech,
     'sigmoid': jax.nn.sigmoid,
