@@ -82,6 +82,7 @@ from jaxdl.theory.grokking._lazy import (
 )
 from jaxdl.theory.grokking._learning import (
   METHODS,
+  NEWTON_SCHULZ,
   OPTIMIZERS,
   GrokkingState,
   Method,
@@ -114,6 +115,7 @@ __all__ = [
   'Irreps',
   'LOSSES',
   'METHODS',
+  'NEWTON_SCHULZ',
   'Method',
   'Model',
   'OPTIMIZERS',
