@@ -283,7 +283,7 @@ class TrainingTest(parameterized.TestCase):
     ends = np.geomspace(0.02, 1.0, 500)
     for a, b, c in grokking.NEWTON_SCHULZ:
       ends = a * ends + b * ends**3 + c * ends**5
-    self.assertLess(np.abs(ends - 1).max(), 0.12)
+    self.assertLess(np.abs(ends - 1).max(), 0.16)
     self.assertBetween(inner / nuclear, ends.min(), ends.max())
     u, _, vh = np.linalg.svd(g, full_matrices=False)
     self.assertAlmostEqual(np.vdot(g, u @ vh), nuclear, places=9)

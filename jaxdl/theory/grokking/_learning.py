@@ -77,8 +77,8 @@ def muon(
   """Orthogonal updates of the lower layers, Adam at the top.
 
   Momentum is an average without Nesterov's step; its singular values are
-  brought to about one by five Newton-Schulz steps, without a factor for the
-  shape. Lower layers decay apart from the gradient, the top with it.
+  brought to one up to 16 % by five Newton-Schulz steps, without a factor for
+  the shape. Lower layers decay apart from the gradient, the top with it.
 
   Args:
     learning_rate: of the lower layers.
