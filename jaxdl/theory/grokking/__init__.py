@@ -22,6 +22,7 @@ irreps of the group, then nodes repel each other until no irrep is missing.
   the maxima where one product alone was seen.
 - Stage three: `repulsion_matrix`, `repelled_share`, `residual`,
   `coupon_bound`; `gram_diagnostics` says how good the approximations are.
+- `make_measure` reads `MEASURES`, what is looked at while networks learn.
 
 Source: Tian 2025, Provable scaling laws of feature emergence from learning
 dynamics of grokking (https://arxiv.org/abs/2509.21519).
@@ -81,16 +82,16 @@ from jaxdl.theory.grokking._lazy import (
   ridge_readout,
 )
 from jaxdl.theory.grokking._learning import (
-  METHODS,
-  NEWTON_SCHULZ,
-  OPTIMIZERS,
   GrokkingState,
-  Method,
-  coupled_adam,
+  early_rows,
   group_learning,
+)
+from jaxdl.theory.grokking._measures import MEASURES, make_measure
+from jaxdl.theory.grokking._methods import (
+  METHODS,
+  Method,
   make_method,
   make_problem,
-  muon,
   train,
 )
 from jaxdl.theory.grokking._model import (
@@ -102,8 +103,13 @@ from jaxdl.theory.grokking._model import (
   cross_entropy,
   hidden_features,
   init_params,
-  read_out,
   sample_centered_mse,
+)
+from jaxdl.theory.grokking._optimizers import (
+  NEWTON_SCHULZ,
+  OPTIMIZERS,
+  coupled_adam,
+  muon,
 )
 
 __all__ = [
@@ -114,6 +120,7 @@ __all__ = [
   'GroupData',
   'Irreps',
   'LOSSES',
+  'MEASURES',
   'METHODS',
   'NEWTON_SCHULZ',
   'Method',
@@ -130,6 +137,7 @@ __all__ = [
   'cross_entropy',
   'cyclic_table',
   'dihedral_table',
+  'early_rows',
   'energy_ascent',
   'energy_spectrum',
   'gram_diagnostics',
@@ -145,6 +153,7 @@ __all__ = [
   'lazy_trajectory',
   'learned_irreps',
   'make_data',
+  'make_measure',
   'make_method',
   'make_problem',
   'make_table',
@@ -155,7 +164,6 @@ __all__ = [
   'num_train',
   'polynomial_table',
   'product_table',
-  'read_out',
   'repelled_share',
   'repulsion_matrix',
   'residual',

@@ -1,161 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Full-batch training, one epoch a step, metrics of before the step."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from jaxdl import local
-from jaxdl.core import checks, registry, types
-from jaxdl.theory.grokking import _data, _lazy, _model
+from jaxdl.core import checks, types
+from jaxdl.theory.grokking import _lazy, _model
 
-# Coefficients of the five Newton-Schulz steps of Tian's code.
-NEWTON_SCHULZ = (
-  (4.01, -9.22, 5.80),
-  (3.49, -6.38, 3.23),
-  (3.34, -6.21, 3.20),
-  (3.64, -7.48, 4.43),
-  (3.46, -5.35, 2.85),
-)
 METRICS = ('loss', 'accuracy', 'feature_gradient')
-
-
-def coupled_adam(
-  learning_rate: chex.Numeric = 1e-3,
-  weight_decay: chex.Numeric = 0.0,
-  *,
-  b1: float = 0.9,
-  b2: float = 0.999,
-  eps: float = 1e-8,
-) -> optax.GradientTransformation:
-  """Adam whose weight decay is a part of the gradient, before the moments.
-
-  Late generalization hangs on it: decoupled decay (`optax.adamw`) of the same
-  size does not bring it about. `adam(..., weight_decay=...)` of `OPTIMIZERS` is
-  the same; here both numbers may be traced, to be swept by `vmap`.
-
-  Args:
-    learning_rate: step size, may be traced.
-    weight_decay: η >= 0, may be traced.
-    b1: decay of the first moment.
-    b2: decay of the second.
-    eps: added to the denominator.
-
-  Returns:
-    An optax transformation.
-
-  Raises:
-    ValueError: if a number is out of range.
-
-  Example:
-    >>> optimizer = coupled_adam(0.1, weight_decay=0.5)
-    >>> w = jnp.array([2.0, -2.0])
-    >>> updates, _ = optimizer.update(jnp.zeros(2), optimizer.init(w), w)
-    >>> (10 * updates).round(3).tolist()
-    [-1.0, 1.0]
-  """
-  checks.number(learning_rate, name='learning_rate', low=0.0)
-  checks.number(weight_decay, name='weight_decay', low=0.0)
-  return optax.chain(
-    optax.add_decayed_weights(weight_decay),
-    optax.scale_by_adam(b1=b1, b2=b2, eps=eps),
-    optax.scale_by_learning_rate(learning_rate),
-  )
-
-
-def muon(
-  learning_rate: float = 1e-3,
-  *,
-  momentum: float = 0.99,
-  weight_decay: float = 0.0,
-  top_rate: float | None = None,
-) -> optax.GradientTransformation:
-  """Orthogonal updates of the lower layers, Adam at the top.
-
-  Momentum is an average without Nesterov's step; its singular values are
-  brought to one up to 16 % by five Newton-Schulz steps, without a factor for
-  the shape. Lower layers decay apart from the gradient, the top with it.
-
-  Args:
-    learning_rate: of the lower layers.
-    momentum: decay of the average.
-    weight_decay: of all layers.
-    top_rate: learning rate of 'top'; as the others if None.
-
-  Returns:
-    An optax transformation of dicts of matrices [..., m, n].
-
-  Raises:
-    ValueError: if a number is out of range, or (by `init`) a parameter is no
-      matrix.
-
-  Example:
-    >>> optimizer = muon(1.0)
-    >>> w = {'bottom': jnp.eye(2), 'top': jnp.eye(2)}
-    >>> updates, _ = optimizer.update(w, optimizer.init(w), w)
-    >>> bool(jnp.abs(updates['bottom'] + jnp.eye(2)).max() < 0.2)
-    True
-
-  Source: Tian 2025 (https://arxiv.org/abs/2509.21519), code; Jordan 2024, Muon.
-  """
-  for name, value in (
-    ('learning_rate', learning_rate),
-    ('weight_decay', weight_decay),
-    ('top_rate', learning_rate if top_rate is None else top_rate),
-  ):
-    checks.number(value, name=name, low=0.0)
-  checks.number(momentum, name='momentum', low=0.0, high=1.0, open_high=True)
-  from optax import contrib
-
-  def axes(params):
-    return jax.tree.map(
-      lambda x: contrib.MuonDimensionNumbers(x.ndim - 2, x.ndim - 1), params
-    )
-
-  def labels(params):
-    return {name: 'top' if name == 'top' else 'lower' for name in params}
-
-  whole = optax.partition(
-    {
-      'lower': optax.chain(
-        contrib.scale_by_muon(
-          NEWTON_SCHULZ,
-          beta=momentum,
-          nesterov=False,
-          weight_dimension_numbers=axes,
-        ),
-        optax.add_decayed_weights(weight_decay),
-        optax.scale_by_learning_rate(learning_rate),
-      ),
-      'top': coupled_adam(
-        learning_rate if top_rate is None else top_rate, weight_decay
-      ),
-    },
-    labels,
-  )
-
-  def init(params):
-    if not isinstance(params, Mapping):
-      raise ValueError(
-        'muon needs a dict of matrices, as {"bottom": w}; got '
-        f'{checks.described(params)}.'
-      )
-    for name, x in params.items():
-      if jnp.ndim(x) < 2:
-        raise ValueError(
-          f'muon needs matrices; {name!r} has shape {jnp.shape(x)}: train it '
-          'by adam.'
-        )
-    return whole.init(params)
-
-  return optax.GradientTransformationExtraArgs(init, whole.update)
-
-
-OPTIMIZERS = local.OPTIMIZERS | {'muon': muon}
 
 
 class GrokkingState(NamedTuple):
@@ -213,9 +71,9 @@ def group_learning(
 
   Example:
     >>> from jaxdl import experiment
-    >>> data = _data.make_data('cyclic(5)', 'fraction(0.8)')
-    >>> model = _model.Model(order=5, hidden=64)
-    >>> algorithm = group_learning(model, optimizer=coupled_adam(0.005))
+    >>> data = make_data('cyclic(5)', 'fraction(0.8)')
+    >>> model = Model(order=5, hidden=64)
+    >>> algorithm = group_learning(model, optimizer=optax.adam(0.005))
     >>> _, history = experiment.train(
     ...   algorithm,
     ...   make_problem(data, model),
@@ -328,240 +186,31 @@ def _turn(new, old):
   return 1 - jnp.where(size > 0, product / jnp.where(size > 0, size, 1), 0.0)
 
 
-class Method(NamedTuple):
-  """A network and how it is trained.
-
-  Attributes:
-    model: the network and its loss.
-    algorithm: of `group_learning`.
-  """
-
-  model: _model.Model
-  algorithm: types.Algorithm
-
-
-def _made(
-  order, hidden, activation, loss, optimizer, num_steps, turns, num_early,
-  *, ridge=None, is_frozen=False, **more,
-):  # fmt: skip
-  model = _model.Model(
-    order=order, hidden=hidden, activation=activation, loss=loss, **more
-  )
-  return Method(
-    model,
-    group_learning(
-      model,
-      optimizer=OPTIMIZERS.make(optimizer, num_steps=num_steps),
-      ridge=ridge,
-      is_frozen=is_frozen,
-      turns=turns,
-      num_early=num_early,
-    ),
-  )
-
-
-def trained(
-  order: int,
-  *,
-  hidden: int = 256,
-  activation: str = 'square',
-  loss: str = 'class_centered',
-  optimizer: str = 'adam',
-  top_scale: float = 1.0,
-  num_layers: int = 0,
-  is_complex: bool = False,
-  output_scale: float = 1.0,
-  num_steps: int | None = None,
-  turns: bool = False,
-  num_early: int = 0,
-) -> Method:
-  """All layers learn; `top_scale=0.0` starts the top at zero."""
-  return _made(
-    order, hidden, activation, loss, optimizer, num_steps, turns, num_early,
-    top_scale=top_scale, num_layers=num_layers, is_complex=is_complex,
-    output_scale=output_scale,
-  )  # fmt: skip
-
-
-def ridge_top(
-  order: int,
-  *,
-  eta: float = 1e-4,
-  hidden: int = 256,
-  activation: str = 'square',
-  loss: str = 'class_centered',
-  optimizer: str = 'adam',
-  num_layers: int = 0,
-  is_complex: bool = False,
-  output_scale: float = 1.0,
-  num_steps: int | None = None,
-  turns: bool = False,
-  num_early: int = 0,
-) -> Method:
-  """The top is the ridge solution of strength `eta` in every epoch."""
-  return _made(
-    order, hidden, activation, loss, optimizer, num_steps, turns, num_early,
-    num_layers=num_layers, is_complex=is_complex, output_scale=output_scale,
-    ridge=eta,
-  )  # fmt: skip
-
-
-def frozen(
-  order: int,
-  *,
-  hidden: int = 256,
-  activation: str = 'square',
-  loss: str = 'class_centered',
-  optimizer: str = 'adam',
-  top_scale: float = 1.0,
-  num_layers: int = 0,
-  is_complex: bool = False,
-  output_scale: float = 1.0,
-  num_steps: int | None = None,
-  turns: bool = False,
-  num_early: int = 0,
-) -> Method:
-  """Features stay as drawn, the top alone learns: purely lazy."""
-  return _made(
-    order, hidden, activation, loss, optimizer, num_steps, turns, num_early,
-    top_scale=top_scale, num_layers=num_layers, is_complex=is_complex,
-    output_scale=output_scale, is_frozen=True,
-  )  # fmt: skip
-
-
-METHODS = registry.Registry(
-  'method',
-  {'frozen': frozen, 'ridge_top': ridge_top, 'trained': trained},
-  given=('order', 'num_steps', 'turns', 'num_early'),
-  told=('hidden', 'activation', 'loss', 'optimizer'),
-)
-
-
-def make_method(spec: str, order: int, **options: Any) -> Method:
-  """Makes a network and its training by name.
+def early_rows(state: GrokkingState, seeds: Sequence[int]) -> list[dict]:
+  """Rows of the first epochs, of what a state has kept.
 
   Args:
-    spec: a part of `METHODS`.
-    order: M.
-    **options: of the method, where the part does not set them; besides
-      `num_steps`, `turns` and `num_early`, see `group_learning`.
+    state: leaves [S, ...].
+    seeds: S seeds.
 
   Returns:
-    The method.
-
-  Raises:
-    ValueError: if the name, an option or a value is wrong.
+    A row per seed and epoch, with the split 'early', 'epoch' from 1 and the
+    metrics of before it.
 
   Example:
-    >>> method = make_method('trained(top_scale=0.0)', 5, hidden=8)
-    >>> method.model.top_scale, method.model.hidden
-    (0.0, 8)
+    >>> kept = {'loss': jnp.array([[0.5, 0.0]])}
+    >>> state = GrokkingState((), (), jnp.array([1]), (), kept)
+    >>> early_rows(state, (7,))
+    [{'split': 'early', 'seed': 7, 'epoch': 1, 'loss': 0.5}]
   """
-  return METHODS.make(spec, order, **options)
-
-
-def train(
-  method: Method,
-  data: Mapping[str, chex.Array],
-  *,
-  num_epochs: int,
-  key: chex.PRNGKey,
-  test: Mapping[str, chex.Array] | None = None,
-) -> tuple[chex.ArrayTree, dict[str, chex.Array]]:
-  """Trains one network as one scan; pure, for `jit` and `vmap`.
-
-  Over seeds or ratios: `vmap` over key, data and test; over learning rates and
-  weight decays: make the method inside, with `coupled_adam` of traced numbers;
-  over devices: shard the leading axis of what is mapped.
-
-  Args:
-    method: of `make_method`.
-    data: 'inputs' i[n, 2], 'labels' i[n].
-    num_epochs: T (static).
-    key: consumed.
-    test: as `data`; evaluated in every epoch, if given.
-
-  Returns:
-    Final weights, and metrics f[T] of before every epoch; those of `test` are
-    called `test_loss` and `test_accuracy`.
-
-  Raises:
-    ValueError: if a number is out of range.
-
-  Example:
-    >>> data = _data.make_data('cyclic(5)', 'fraction(0.8)', seeds=(0, 1))
-    >>> method = make_method('trained', 5, hidden=16)
-    >>> keys = jax.random.split(jax.random.key(0), 2)
-    >>> run = lambda key, *sets: train(
-    ...   method, sets[0], num_epochs=3, key=key, test=sets[1]
-    ... )
-    >>> _, history = jax.vmap(run)(keys, data.train, data.test)
-    >>> history['test_accuracy'].shape
-    (2, 3)
-  """
-  checks.integer(num_epochs, name='num_epochs', low=0)
-  task = method.model.task()
-  cohort = types.Cohort(
-    client_ids=jnp.arange(1),
-    data=jax.tree.map(lambda x: jnp.asarray(x)[None], dict(data)),
-    mask=jnp.ones((1,), bool),
-    weights=jnp.ones((1,)),
-  )
-
-  def epoch(state, _):
-    seen = {}
-    if test is not None:
-      found = task.evaluate(state.params, test)
-      seen = {f'test_{name}': value for name, value in found.items()}
-    state, metrics = method.algorithm.step(state, cohort, key=key)
-    return state, metrics | seen
-
-  state = method.algorithm.init(key)
-  state, history = jax.lax.scan(epoch, state, length=num_epochs)
-  return state.params, history
-
-
-def make_problem(data: _data.GroupData, model: _model.Model) -> types.Problem:
-  """What `experiment.compare` and `experiment.train` run.
-
-  Problems of the same `data` share their examples.
-
-  Args:
-    data: of `make_data`.
-    model: network and loss.
-
-  Returns:
-    The problem. It measures `accuracy` and `loss` on the test set.
-
-  Raises:
-    ValueError: if the model is of another order.
-
-  Example:
-    >>> data = _data.make_data('cyclic(5)', 'fraction(0.8)')
-    >>> problem = make_problem(data, _model.Model(order=5, hidden=4))
-    >>> params = jax.vmap(problem.task.init)(jax.random.key(0)[None])
-    >>> sorted(problem.evaluate(params))
-    ['accuracy', 'loss']
-  """
-  if model.order != data.order:
-    raise ValueError(
-      f'model has order={model.order} but the group has {data.order} elements.'
-    )
-  task = model.task()
-
-  @jax.jit
-  def tested(params, test):
-    return jax.lax.map(lambda pair: task.evaluate(*pair), (params, test))
-
-  return types.Problem(
-    task=task,
-    data=data.train,
-    cohort=data.cohort,
-    evaluate=lambda params: jax.device_get(tested(params, data.test)),
-    seeds=data.seeds,
-    num_clients=1,
-    num_classes=data.order,
-    metric='accuracy',
-    ylabel='Test accuracy',
-    test=data.test,
-  )
+  kept = {name: np.asarray(x) for name, x in state.early.items()}
+  if not kept:
+    return []
+  done = np.asarray(state.count)
+  length = next(iter(kept.values())).shape[1]
+  return [
+    {'split': 'early', 'seed': int(seed), 'epoch': epoch + 1}
+    | {name: float(x[i, epoch]) for name, x in kept.items()}
+    for i, seed in enumerate(seeds)
+    for epoch in range(min(length, int(done[i])))
+  ]
