@@ -13,8 +13,8 @@ from jaxdl.theory import grokking
 ADAM = 'adam(0.001, weight_decay=0.0002)'
 
 
-def _epoch(order, hidden, seeds):
-  """An epoch of networks side by side, which goes on from its own state."""
+def _epoch(order, hidden, seeds, *, turns=False):
+  """An epoch of several networks, which goes on from its own state."""
   data = grokking.make_data(f'cyclic({order})', 'fraction(0.4)', seeds=seeds)
   method = grokking.make_method('trained', order, hidden=hidden, optimizer=ADAM)
   algorithm = method.algorithm
@@ -24,7 +24,8 @@ def _epoch(order, hidden, seeds):
     cohort = data.cohort(key, examples, 1)
     return algorithm.step(state, cohort, key=key)[0]
 
-  run = one if len(seeds) == 1 else jax.vmap(one)
+  several = lambda *args: jax.lax.map(lambda pair: one(*pair), args)
+  run = one if len(seeds) == 1 else several if turns else jax.vmap(one)
   init, examples = algorithm.init, data.train
   if len(seeds) == 1:
     examples = jax.tree.map(lambda x: x[0], examples)
@@ -88,16 +89,19 @@ def grokking_epochs(*, quick: bool = False) -> list[str]:
     'nodes\n\n' + _timing.table([c.row(times) for c in claims])
   )
   hidden = 64 if quick else 512
-  side = f'{count} seeds side by side'
+  side = f'{count} seeds by vmap'
+  turns = f'{count} seeds in turns'
   alone = 'a seed alone'
+  seeds = tuple(range(count))
   fns = {
-    side: _epoch(order, hidden, tuple(range(count))),
+    side: _epoch(order, hidden, seeds),
+    turns: _epoch(order, hidden, seeds, turns=True),
     alone: _epoch(order, hidden, (0,)),
   }
   times = _timing.measure(fns, rounds=rounds)
-  claims = [_timing.Claim(side, alone, within=count)]
+  claims = [_timing.Claim(x, alone, within=count) for x in (side, turns)]
   second = (
-    f'### Grokking: seeds by vmap, modulo {order}, {hidden} nodes\n\n'
+    f'### Grokking: many seeds, modulo {order}, {hidden} nodes\n\n'
     + _timing.table([c.row(times) for c in claims])
   )
   text = [first, second]
