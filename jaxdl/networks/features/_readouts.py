@@ -63,11 +63,14 @@ def _cholesky(h, y, ridge):
     gram = a.T @ a + ridge * np.eye(a.shape[1])
     try:
       lower = np.linalg.cholesky(gram)
+      pivots = np.square(np.diagonal(lower))
     except np.linalg.LinAlgError:
+      pivots = np.zeros(1)
+    if pivots.min() <= np.finfo(float).eps * len(gram) * pivots.max():
       raise ValueError(
         f'ridge={ridge:g} with {a.shape[1]} nearly dependent features is '
         "singular for method='cholesky': use a larger ridge, or svd."
-      ) from None
+      )
     from scipy import linalg
 
     solve = lambda b: linalg.cho_solve((lower, True), b)

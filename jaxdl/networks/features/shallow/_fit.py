@@ -109,8 +109,8 @@ def fit(
   y = targets(y, num_classes)
   if not bundling.is_traced(x, y):
     bundling.check_finite(x=np.asarray(x), y=np.asarray(y))
-    hidden_lib.warn_of_saturation(x, hidden, activation)
   h = hidden_lib.hidden_features(x, hidden, activation, direct=direct)
+  hidden_lib.warn_of_saturation(x, hidden, activation)
   return readouts.fit_readout(
     h, y.astype(h.dtype), ridge=ridge, method=method, weights=weights
   )
