@@ -9,7 +9,8 @@
   paper.
 - Floors for every choice of output weights: `strict_floor` of bandlimited
   activations, `budgeted_floor` of a ridge, with the kernel of a distribution
-  (`cos_kernel`; `limit_kernel` of `quadrature_nodes` or `random_nodes`).
+  (`cos_kernel`; `limit_of`, the `limit_kernel` of `quadrature_nodes` or of
+  `random_nodes`).
   `kernel_ridge` predicts with it, `usable_directions` counts.
 
 The floors are derived here. On a compact set, an analytic activation that is no
@@ -29,6 +30,7 @@ from jaxdl.networks.features.ridgelets._floors import (
   cos_kernel,
   kernel_ridge,
   limit_kernel,
+  limit_of,
   quadrature_nodes,
   random_nodes,
   usable_directions,
@@ -65,6 +67,7 @@ __all__ = [
   'gaussian_pair',
   'kernel_ridge',
   'limit_kernel',
+  'limit_of',
   'line_grid',
   'lowpass_multiplier',
   'quadrature_nodes',

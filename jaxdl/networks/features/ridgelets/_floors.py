@@ -16,6 +16,8 @@ from jaxdl.networks import functional
 from jaxdl.networks.features import _bundling as bundling
 from jaxdl.networks.features.shallow import _fit as fit_lib, _hidden as hidden
 
+_ON_A_LINE = ('uniform_box', 'uniform_ball', 'gaussian')
+
 # Two sets of inputs [N, d], [Q, d] -> [N, Q].
 Kernel = Callable[[chex.Array, chex.Array], chex.Array]
 
@@ -87,7 +89,7 @@ def quadrature_nodes(
     ValueError: if a number is out of range.
   """
   checks.integer(num_nodes, name='num_nodes', low=1)
-  checks.choice(dist, ('uniform_box', 'uniform_ball', 'gaussian'), name='dist')
+  checks.choice(dist, _ON_A_LINE, name='dist')
   low, high = hidden.bias_ends(scale, bias_range)
   line, even = np.polynomial.legendre.leggauss(num_nodes)
   a, of_a = line, even / 2
@@ -168,6 +170,47 @@ def limit_kernel(
     return jax.lax.scan(add, zero, jax.tree.map(parts, tuple(nodes)))[0]
 
   return kernel
+
+
+def limit_of(
+  key: chex.PRNGKey,
+  dim: int,
+  *,
+  scale: chex.Numeric,
+  activation: functional.Activation = 'tanh',
+  dist: str = 'uniform_box',
+  bias_range: hidden.BiasRange = None,
+  num_nodes: int = 0,
+) -> Kernel:
+  """Returns the kernel of infinite nets, by quadrature where there is one.
+
+  Args:
+    key: consumed where units are drawn: inputs of several dimensions, or a
+      distribution with options.
+    dim: d.
+    scale: see `shallow.sample_hidden`.
+    activation: s.
+    dist: see `shallow.sample_hidden`.
+    bias_range: see `shallow.sample_hidden`.
+    num_nodes: of each axis of a quadrature (64 if 0), or drawn (8192 if 0).
+
+  Returns:
+    A `Kernel`.
+
+  Raises:
+    ValueError: as `quadrature_nodes`.
+  """
+  checks.integer(num_nodes, name='num_nodes', low=0)
+  options: dict[str, Any] = {
+    'scale': scale,
+    'dist': dist,
+    'bias_range': bias_range,
+  }
+  if dim == 1 and dist in _ON_A_LINE:
+    nodes = quadrature_nodes(num_nodes or 64, **options)
+  else:
+    nodes = random_nodes(key, num_nodes or 8192, dim, **options)
+  return limit_kernel(nodes, activation)
 
 
 class Floor(NamedTuple):

@@ -204,13 +204,15 @@ def kernel(
   Units are placed by quadrature (64 x 64) for one input, drawn (8192)
   otherwise; `num_nodes` says other numbers.
   """
-  checks.integer(num_nodes, name='num_nodes', low=0)
-  options = {'scale': scale, 'dist': dist, 'bias_range': bias_range}
-  if x.shape[1] == 1:
-    nodes = floors.quadrature_nodes(num_nodes or 64, **options)
-  else:
-    nodes = floors.random_nodes(key, num_nodes or 8192, x.shape[1], **options)
-  limit = floors.limit_kernel(nodes, activation)
+  limit = floors.limit_of(
+    key,
+    x.shape[1],
+    scale=scale,
+    activation=activation,
+    dist=dist,
+    bias_range=bias_range,
+    num_nodes=num_nodes,
+  )
   floor = floors.budgeted_floor(limit, x, y, ridge=ridge)
   predict = floors.kernel_ridge(limit, x, y, ridge=ridge)
   none = jnp.zeros((), jnp.int32)
