@@ -161,7 +161,8 @@ def draw(config: Config, rows, directory):
         for r in floors
         if r['target'] == target
       ]
-    for metric, label in ((good, look['ylabel']), ('norm', '|c|')):
+    cost = 'Norm of the output weights'
+    for metric, label in ((good, look['ylabel']), ('norm', cost)):
       paths.append(
         plots.lines(
           [r for r in over if metric in r],
