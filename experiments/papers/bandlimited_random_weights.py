@@ -34,14 +34,16 @@ PAPER = papers.Paper(
 
 
 @functools.cache
+def _rows(seeds, **options):
+  options = {'num_rounds': 1, 'floor': False} | options
+  config = random_networks.Config(seeds=seeds, **options)
+  return random_networks.run(config).rows
+
+
 def _found(seeds, split='test', metric='rmse', **options):
-  """Seed means of the last round, by target, method, scale and width."""
-  options = {'num_rounds': 1, 'floor': split == 'floor'} | options
-  rows = random_networks.run(
-    random_networks.Config(seeds=seeds, **options)
-  ).rows
+  """Seed means by target, method, scale and width."""
   found: dict[tuple, list[float]] = {}
-  for r in rows:
+  for r in _rows(seeds, **options):
     if r['split'] == split:
       place = (r['target'], r['variant'], r.get('scale'), r.get('num_hidden'))
       found.setdefault(place, []).append(r[metric])
@@ -132,13 +134,14 @@ def nets_meet_the_floor(seeds: tuple[int, ...]) -> tuple[bool, str]:
   )
   gaps, parts = [], []
   for setting in settings:
-    nets = _found(seeds, metric='train_rmse', num_hidden=(10_000,), **setting)
-    floors = _found(seeds, 'floor', 'train_rmse', num_hidden=(10,), **setting)
+    setting |= {'num_hidden': (10_000,), 'floor': True}
+    nets = _found(seeds, metric='train_rmse', **setting)
+    floors = _found(seeds, 'floor', 'train_rmse', **setting)
     for (target, _, scale, _), floor in floors.items():
       net = nets[target, 'batch', scale, 10_000]
       gaps.append(abs(net / floor - 1))
       parts.append(f'{floor:.3g} and {net:.3g}')
-  return max(gaps) <= 0.05, (
+  return bool(max(gaps) <= 0.05), (
     f'largest gap {max(gaps):.1%}; floor and net {", ".join(parts)}'
   )
 
@@ -229,15 +232,20 @@ def diabetes_wants_small_weights(seeds: tuple[int, ...]) -> tuple[bool, str]:
   )
 
 
+_RATES = (0.003, 0.01, 0.03, 0.1)
+
+
 @functools.cache
-def _rivals(seeds):
-  methods = ('batch', 'elm', 'rvfl', 'irvfl', 'scn', 'fourier', 'kernel', 'mlp')
-  scales = (1.0, 5.0, 20.0)
+def _rivals(seeds, metric='rmse'):
+  """By method and scale, at k = 2 and n = 100."""
+  trained = tuple(f'mlp(learning_rate={rate})' for rate in _RATES)
+  methods = ('batch', 'elm', 'rvfl', 'irvfl', 'scn', 'fourier', 'kernel')
   found = _found(
     seeds,
+    metric=metric,
     targets=(_sine(2),),
-    methods=methods,
-    scales=scales,
+    methods=(*methods, *trained),
+    scales=(1.0, 5.0, 20.0),
     num_hidden=(100,),
   )
   out: dict[str, dict] = {}
@@ -248,16 +256,18 @@ def _rivals(seeds):
 
 @papers.claim(
   'k = 2, n = 100: at its best scale the random net has a smaller error than '
-  'a network of equal width that Adam trains for 3000 steps; at scale 1 a '
-  'larger one'
+  'a network of equal width that Adam trains for 3000 steps, at the best of '
+  'four step sizes; at scale 1 a larger one'
 )
 def fitted_beats_trained(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """A suitable random layer is as good as a trained one, a small one is not."""
   found = _rivals(seeds)
-  own, trained = found['batch'], found['mlp'][None]
-  held = min(own.values()) < trained < own[1.0]
+  own = found['batch']
+  trained = [found[f'mlp(learning_rate={rate})'][None] for rate in _RATES]
+  held = min(own.values()) < min(trained) < own[1.0]
   return held, (
-    f'random {_listed(own.values())} at scales 1, 5, 20; trained {trained:.2g}'
+    f'random {_listed(own.values())} at scales 1, 5, 20; trained '
+    f'{_listed(trained)} at steps {_listed(_RATES)}'
   )
 
 
@@ -277,28 +287,30 @@ def growing_needs_a_refit(seeds: tuple[int, ...]) -> tuple[bool, str]:
 
 
 @papers.claim(
-  'The floor is of the scale, not of the method: at scale 1 batch, RVFL and '
-  'the limiting kernel all keep an error above .6 (k = 2, n = 100), which '
-  'Fourier features, whose weights have no bound, do not',
-  note='Of N(0, 1) weights few are large: Fourier features have a floor of the '
-  'same kind at scale 1, only lower. ELM (no ridge) has the freedom of a huge '
-  '|c|.',
+  'The floor is of scale and budget, not of the method: at scale 1 batch, '
+  'RVFL, Fourier features and the limiting kernel all keep an error above .6 '
+  '(k = 2, n = 100, mu = 1e-6); ELM, which has no ridge, keeps less than 1e-2 '
+  'with a |c| that is 10^4 times larger',
+  note='In float64 the pseudo-inverse still sees directions that are 10^-13 '
+  'of the largest: the span of tanh units is dense whatever the scale. It '
+  'takes exact targets; noise is multiplied by the same |c|.',
 )
-def the_scale_decides(seeds: tuple[int, ...]) -> tuple[bool, str]:
-  """All methods of one distribution share its floor."""
-  found = _rivals(seeds)
-  at = {name: values.get(1.0) for name, values in found.items()}
-  bounded = [at[name] for name in ('batch', 'rvfl', 'kernel')]
-  held = min(bounded) > 0.6 > at['fourier']
-  return held, ', '.join(
-    f'{name} {at[name]:.2g}'
-    for name in ('batch', 'rvfl', 'kernel', 'fourier', 'elm')
+def the_budget_is_the_floor(seeds: tuple[int, ...]) -> tuple[bool, str]:
+  """All methods of one budget share a floor."""
+  errors, norms = (_rivals(seeds, metric) for metric in ('rmse', 'norm'))
+  names = ('batch', 'rvfl', 'fourier', 'kernel', 'elm')
+  held = min(errors[name][1.0] for name in names[:-1]) > 0.6
+  held &= errors['elm'][1.0] < 1e-2
+  held &= norms['elm'][1.0] > 1e4 * max(norms[n][1.0] for n in names[:-1])
+  return bool(held), '; '.join(
+    f'{name} {errors[name][1.0]:.2g}, |c| {norms[name][1.0]:.2g}'
+    for name in names
   )
 
 
 @papers.claim(
   'A bound is a low-pass filter: quadrature of the restricted synthesis of a '
-  'bell differs from the multiplier exp(-w^2 / lambda^2) by less than 1e-3'
+  'bell differs from the multiplier exp(-w^2 / lambda^2) by less than 1e-4'
 )
 def a_bound_is_a_filter(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Two ways to cut a function agree."""
@@ -314,7 +326,7 @@ def a_bound_is_a_filter(seeds: tuple[int, ...]) -> tuple[bool, str]:
     cut = lambda w, s=scale: np.exp(-((w / s) ** 2))
     low = ridgelets.truncated(f, dx[0], cut)
     gaps.append(np.abs(np.asarray(made) / (2 * np.pi) - low).max())
-  return max(gaps) < 1e-3, f'largest gap {max(gaps):.1e}'
+  return bool(max(gaps) < 1e-4), f'largest gap {max(gaps):.1e}'
 
 
 @papers.claim(

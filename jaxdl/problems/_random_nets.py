@@ -64,12 +64,13 @@ class RandomNets:
     object.__setattr__(self, '_data', data)
     for target in self.targets:
       arrays = [
-        jax.ShapeDtypeStruct(v.shape, np.float32) for v in data[target][0][:3]
+        jax.ShapeDtypeStruct(v.shape, v.dtype) for v in data[target][0][:3]
       ]
       for method in self.methods:
         options = self.setting(min(self.sizes)) | {'scale': self.scales[0]}
         make = functools.partial(shallow.METHODS.make, method, **options)
-        jax.eval_shape(make, jax.eval_shape(jax.random.key, 0), *arrays)
+        with jax.enable_x64(True):
+          jax.eval_shape(make, jax.eval_shape(jax.random.key, 0), *arrays)
 
   def setting(self, size: int) -> dict[str, Any]:
     """What a method is given besides data and scale."""
