@@ -31,6 +31,8 @@ notebook, in `experiment.train`:
   `bundled_readout` fits read-outs of random features. `LAYER_TASKS` are
   comparisons of such layers with others.
 - `parabolas`: a parabola per client, in one dimension.
+- `RandomNets`: nets with one random hidden layer and their rivals, over scales
+  and widths, on `TARGETS`.
 - `quadratics`: a quadratic per client, whose optimum is known.
 - `text`: prompts for a small pretrained language model.
 - `vectors`: a vector per client, to be averaged.
@@ -80,6 +82,7 @@ from jaxdl.problems._operator_clients import (
 )
 from jaxdl.problems._parabolas import parabolas
 from jaxdl.problems._quadratics import quadratics
+from jaxdl.problems._random_nets import RandomNets
 from jaxdl.problems._robust import RULES, RobustConfig
 from jaxdl.problems._scaled_examples import (
   TRANSFERS,
@@ -90,6 +93,7 @@ from jaxdl.problems._scaled_examples import (
   vector_sizes,
   with_network,
 )
+from jaxdl.problems._shallow_targets import TARGETS, Target, make_target
 from jaxdl.problems._text import (
   PRETRAININGS,
   TEXTS,
@@ -110,6 +114,7 @@ __all__ = [
   'PRETRAININGS',
   'RULES',
   'SAMPLINGS',
+  'TARGETS',
   'TEXTS',
   'TRANSFERS',
   'ClassificationConfig',
@@ -125,7 +130,9 @@ __all__ = [
   'MixtureConfig',
   'Readout',
   'RandomFeatures',
+  'RandomNets',
   'RobustConfig',
+  'Target',
   'TextConfig',
   'amortized',
   'bundled_readout',
@@ -145,6 +152,7 @@ __all__ = [
   'functions',
   'landscape_of',
   'make_spread',
+  'make_target',
   'mixtures',
   'operator_clients',
   'parabolas',

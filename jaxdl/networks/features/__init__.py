@@ -9,7 +9,10 @@
   (by name: `FEATURES`) says how maps are drawn, the draw apart from the map.
 - `bundle`, `bundled_features` and `bundled_network` merge layers;
   `readout_statistics` and `closed_form_readout` fit the last one exactly, also
-  when the data are spread over clients (statistics add up).
+  when the data are spread over clients (statistics add up); `fit_readout` fits
+  the features themselves, by one of `READOUTS`.
+- `shallow`: one hidden layer, drawn and frozen; `ridgelets`: what such layers
+  cannot do.
 - Whole networks with parameters {'frozen', 'trained'} (`with_constants`), which
   `trained_only` optimizes: `snnk_network`, `partly_bundled`, `random_fourier`,
   `low_rank_network`, `adapted`, and `fine_tuned` by one of `FINE_TUNINGS`;
@@ -31,7 +34,6 @@ from jaxdl.networks.features._bundling import (
   bundled_features,
   bundled_network,
   closed_form_readout,
-  fit_readout,
   readout_statistics,
 )
 from jaxdl.networks.features._candidates import (
@@ -90,6 +92,7 @@ from jaxdl.networks.features._random_features import (
   urf_phi,
   urf_psi,
 )
+from jaxdl.networks.features._readouts import READOUTS, fit_readout
 from jaxdl.networks.features._snnk import (
   bottleneck_adapter,
   low_rank_dense,
@@ -105,6 +108,7 @@ __all__ = [
   'FINE_TUNINGS',
   'FeatureMap',
   'Features',
+  'READOUTS',
   'ReadoutStatistics',
   'SPECTRA',
   'SPLITS',

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Merging consecutive random-feature layers, and read-outs in closed form."""
+"""Merging consecutive random-feature layers; sums that read-outs need."""
 
 import functools
 from collections.abc import Sequence
@@ -179,7 +179,8 @@ def readout_statistics(
   return stats if axis_name is None else jax.lax.psum(stats, axis_name)
 
 
-def _check_finite(**arrays):
+def check_finite(**arrays):
+  """Refuses arrays on the host that no read-out fits."""
   for name, x in arrays.items():
     if not np.isfinite(x).all():
       raise ValueError(
@@ -200,7 +201,8 @@ def _inverse_values(values, ridge, epsilon, xp):
   return xp.where(kept, 1 / xp.where(kept, shifted, 1), 0), cut
 
 
-def _solve_on_host(gram, cross, ridge, epsilon):
+def solve_on_host(gram, cross, ridge, epsilon):
+  """Solves (gram + ridge) w = cross in float64, without small directions."""
   values, vectors = np.linalg.eigh(gram)
   inverse, cut = _inverse_values(values, ridge, epsilon, np)
   if ridge == 0 and values[0] <= cut:
@@ -245,10 +247,10 @@ def closed_form_readout(
   gram, cross = statistics.gram, statistics.cross
   dtype = jnp.result_type(gram)
   epsilon = float(jnp.finfo(dtype).eps)
-  if not _is_traced(gram, cross, ridge):
+  if not is_traced(gram, cross, ridge):
     gram, cross = np.asarray(gram, np.float64), np.asarray(cross, np.float64)
-    _check_finite(gram=gram, cross=cross)
-    solution = _solve_on_host(gram, cross, float(ridge), epsilon)
+    check_finite(gram=gram, cross=cross)
+    solution = solve_on_host(gram, cross, float(ridge), epsilon)
     return jnp.asarray(solution.T, dtype)
   dot = functools.partial(jnp.matmul, precision='highest')
   values, vectors = jnp.linalg.eigh(jax.lax.stop_gradient(gram))
@@ -266,73 +268,6 @@ def closed_form_readout(
   return solution.T
 
 
-def _is_traced(*values):
+def is_traced(*values):
+  """Whether anything is traced."""
   return any(isinstance(v, jax.core.Tracer) for v in values)
-
-
-def fit_readout(
-  h: chex.Array, y: chex.Array, *, ridge: chex.Numeric
-) -> chex.Array:
-  """Fits a linear read-out of features: min |H W^T - Y|^2 + ridge |W|^2.
-
-  Concrete arrays are solved in float64 on the host, by the smaller one of the
-  M x M and the n x n system; traced ones by a QR factorization of the features
-  themselves, whose squares a small ridge would drown in.
-
-  Args:
-    h: f[n, M].
-    y: f[n, o].
-    ridge: mu >= 0.
-
-  Returns:
-    W f[o, M].
-
-  Raises:
-    ValueError: if shapes disagree, n < M and ridge is zero (many matrices
-      fit), or concrete features are not finite or dependent without a ridge.
-
-  Cost: O(n M min(n, M)).
-
-  Example:
-    >>> h = jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
-    >>> fit_readout(h, h @ jnp.array([[2.0], [3.0]]), ridge=0.0).tolist()
-    [[2.0, 3.0]]
-  """
-  checks.number(ridge, name='ridge', low=0.0)
-  if h.ndim != 2 or y.ndim != 2 or h.shape[0] != y.shape[0]:
-    raise ValueError(
-      f'h and y must be [n, M] and [n, o]; got {h.shape} and {y.shape}.'
-    )
-  n, m = h.shape
-  traced = _is_traced(ridge)
-  if not traced and ridge == 0 and n < m:
-    raise ValueError(
-      f'ridge=0 with n={n} examples of M={m} features is '
-      'singular: use ridge > 0.'
-    )
-  dtype = jnp.result_type(h, y)
-  if traced or _is_traced(h, y):
-    return _fit_by_factors(h.astype(dtype), y.astype(dtype), ridge)
-  h, y = np.asarray(h, np.float64), np.asarray(y, np.float64)
-  _check_finite(h=h, y=y)
-  ridge = float(ridge)
-  gram, cross = (h.T @ h, h.T @ y) if n >= m else (h @ h.T, y)
-  solution = _solve_on_host(gram, cross, ridge, np.finfo(float).eps)
-  return jnp.asarray((solution if n >= m else h.T @ solution).T, dtype)
-
-
-def _fit_by_factors(h, y, ridge):
-  ridge = jnp.asarray(ridge, h.dtype)
-  positive = ridge > 0
-  root = jnp.where(positive, jnp.sqrt(jnp.where(positive, ridge, 1)), 0)
-  tall = h.shape[0] >= h.shape[1]
-  a = h if tall else h.T
-  q, r = jnp.linalg.qr(
-    jnp.concatenate([a, root * jnp.eye(a.shape[1], dtype=h.dtype)])
-  )
-  q = q[: a.shape[0]]
-  triangular = jax.scipy.linalg.solve_triangular
-  dot = functools.partial(jnp.matmul, precision='highest')
-  if tall:
-    return triangular(r, dot(q.T, y)).T
-  return dot(q, triangular(r, y, trans='T')).T

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdl.core import checks
+from jaxdl.core import checks, clients as clients_lib
 from jaxdl.networks.features import _bundling as bundling
 
 # Candidate factors of logits that were fitted to one-hot labels.
@@ -24,13 +24,15 @@ def fit_over_clients(
   mask: chex.Array,
   ridge: chex.Numeric,
   num_classes: int = 0,
+  clients: clients_lib.Clients | None = None,
 ) -> tuple[chex.Array, chex.Array]:
   """Fits the read-out of the pooled examples; only sums leave the clients.
 
   Every client sums what a read-out needs of its own examples, and the sums are
-  added up, one client at a time. Outputs that estimate one-hot labels make poor
-  logits: a second sum over clients finds the factor that gives the least
-  cross-entropy where each example is predicted without itself.
+  added up, one client at a time or as `clients` says. Outputs that estimate
+  one-hot labels make poor logits: a second sum over clients finds the factor
+  that gives the least cross-entropy where each example is predicted without
+  itself.
 
   Args:
     lift: features of inputs, f[E, I] -> f[E, M].
@@ -39,6 +41,7 @@ def fit_over_clients(
     mask: bool[N, E], real examples.
     ridge: see `closed_form_readout`.
     num_classes: K; 0 for regression.
+    clients: how clients are run, also over a mesh.
 
   Returns:
     The matrix f[o, M], and the factor that makes logits of outputs, f[]; one
@@ -64,8 +67,8 @@ def fit_over_clients(
     y = jax.nn.one_hot(y, num_classes) if num_classes else y
     return bundling.readout_statistics(lift(x), y, weights=real)
 
-  clients = (inputs, labels, mask)
-  pooled = _summed(sums, clients)
+  held = (inputs, labels, mask)
+  pooled = _summed(sums, held, clients)
   matrix = bundling.closed_form_readout(pooled, ridge=ridge)
   if not num_classes:
     return matrix, jnp.float32(1)
@@ -87,10 +90,13 @@ def fit_over_clients(
 
     return jax.lax.map(one, jnp.asarray(_SCALES))
 
-  best = jnp.argmin(_summed(losses, clients))
+  best = jnp.argmin(_summed(losses, held, clients))
   return matrix, jnp.asarray(_SCALES)[best]
 
 
-def _summed(fn, clients):
-  """The sum of a function of each client, one client at a time."""
-  return jax.tree.map(lambda x: x.sum(axis=0), jax.lax.map(fn, clients))
+def _summed(fn, held, clients):
+  """The sum of a function of each client."""
+  if clients is not None:
+    one_each = jnp.ones(held[0].shape[0], held[0].dtype)
+    return clients.fold(lambda *client: fn(client))(one_each, *held)
+  return jax.tree.map(lambda x: x.sum(axis=0), jax.lax.map(fn, held))

@@ -54,6 +54,11 @@ def _sech(x: jax.Array) -> jax.Array:
   return 1.0 / jnp.cosh(x)
 
 
+def _sinc(x: jax.Array) -> jax.Array:
+  """Whose Fourier transform is zero beyond frequency 1: sin(x) / x."""
+  return jnp.sinc(x / jnp.pi)
+
+
 ACTIVATIONS = registry.Registry(
   'activation',
   {
@@ -69,6 +74,7 @@ ACTIVATIONS = registry.Registry(
     'sigmoid': jax.nn.sigmoid,
     'silu': jax.nn.silu,
     'sin': jnp.sin,
+    'sinc': _sinc,
     'softplus': jax.nn.softplus,
     'tanh': jnp.tanh,
   },
