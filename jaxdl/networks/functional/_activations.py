@@ -55,10 +55,12 @@ ACTIVATIONS = registry.Registry(
   {
     'cos': jnp.cos,
     'elu': jax.nn.elu,
+    'erf': jax.lax.erf,
     'gaussian': _gaussian,
     'gelu': gelu,
     'gelu_tanh': _gelu_tanh,
     'identity': _identity,
+    'leaky_relu': jax.nn.leaky_relu,
     'relu': jax.nn.relu,
     'sech': _sech,
     'sigmoid': jax.nn.sigmoid,
