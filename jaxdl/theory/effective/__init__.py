@@ -11,13 +11,14 @@ layer before. The small parameter is depth over width.
 - To first order in 1 / width: `vertex_flow` (how neurons depend on each other,
   also with residual connections), `pair_vertex_flow` of two inputs,
   `fluctuation_flow` of the tangent kernel, `excess_kurtosis`.
-- Consequences: `training_rates` by layer (`scale_by_rates` applies them),
+- Consequences: `training_rates` by layer (`scaled_sgd` applies them),
   `mutual_information`, `optimal_aspect_ratio`, `residual_slope`.
 - Predictions at infinite width: `gp_posterior`, `ntk_predict`,
   `largest_learning_rate`.
 - Networks to compare with: `init_mlp`, `preactivations`, `empirical_ntk`,
   `deep_mlp`, how they start (`STARTS`), and the moments of ensembles of them,
-  `ensemble_moments` and `measured`.
+  `ensemble_moments`, with what they say (`measured`) and should (`predicted`);
+  `ensembles` is an experiment of them.
 
 Which variances are critical for an activation, and susceptibilities, is said by
 `networks.functional.find_critical` and `susceptibilities`; averages over normal
@@ -27,12 +28,19 @@ than a few digits of the corrections. The dynamics of tangent kernels under
 training are not part of this.
 """
 
+from jaxdl.theory.effective._comparison import (
+  Ensemble,
+  ensembles,
+  ensembles_table,
+  grown,
+)
 from jaxdl.theory.effective._ensembles import (
-  Measured,
+  Statistics,
   ensemble_moments,
   layer_tangents,
   measured,
   pair_moments_of,
+  predicted,
   tangent_moments_of,
 )
 from jaxdl.theory.effective._finite import (
@@ -56,6 +64,7 @@ from jaxdl.theory.effective._networks import (
   init_mlp,
   preactivations,
   scale_by_rates,
+  scaled_sgd,
 )
 from jaxdl.theory.effective._prediction import (
   Posterior,
@@ -79,21 +88,25 @@ from jaxdl.theory.effective._vertex import (
 )
 
 __all__ = [
+  'Ensemble',
   'FluctuationFlow',
-  'Measured',
   'NearbyFlow',
   'PairVertexFlow',
   'Posterior',
   'STARTS',
   'Start',
+  'Statistics',
   'TangentFlow',
   'VertexFlow',
   'deep_mlp',
   'empirical_ntk',
   'ensemble_moments',
+  'ensembles',
+  'ensembles_table',
   'excess_kurtosis',
   'fluctuation_flow',
   'gp_posterior',
+  'grown',
   'init_mlp',
   'input_kernel',
   'kernel_flow',
@@ -108,8 +121,10 @@ __all__ = [
   'pair_moments_of',
   'pair_vertex_flow',
   'preactivations',
+  'predicted',
   'residual_slope',
   'scale_by_rates',
+  'scaled_sgd',
   'tangent_flow',
   'tangent_moments_of',
   'tangent_step',

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxdl.core import checks, clients as clients_lib, keys
 from jaxdl.networks import functional
-from jaxdl.theory.effective import _kernels, _networks, _tangent
+from jaxdl.theory.effective import _kernels, _networks, _tangent, _vertex
 
 MOMENTS = ('kernel', 'fourth', 'pair')
 TANGENT_MOMENTS = ('tangent', 'square', 'product', 'diagonal', 'offdiagonal')
@@ -133,8 +133,8 @@ def layer_tangents(
   return out
 
 
-class Measured(NamedTuple):
-  """What an ensemble says of the flows, each f[L]; None without rates.
+class Statistics(NamedTuple):
+  """Statistics of layers at width n, each f[L]; those of H are None if unasked.
 
   Attributes:
     kernel: E z_i^2 (K + G1 / n).
@@ -254,18 +254,17 @@ def ensemble_moments(
   return jax.tree.map(lambda x: x.mean(axis=0), rows)
 
 
-def measured(means: dict[str, chex.Array], width: int) -> Measured:
+def measured(means: dict[str, chex.Array], width: int) -> Statistics:
   """Estimates of the flows from the moments of an ensemble.
 
-  Covariances are those of means, so that their error falls with the number of
-  networks alone.
+  Covariances are those of means, whose error falls with the number of networks.
 
   Args:
     means: from `ensemble_moments`.
     width: n.
 
   Returns:
-    `Measured`.
+    `Statistics`.
 
   Example:
     >>> means = {'kernel': jnp.ones(1), 'fourth': 3 * jnp.ones(1)}
@@ -273,7 +272,7 @@ def measured(means: dict[str, chex.Array], width: int) -> Measured:
     5.0
   """
   k = means['kernel']
-  out = Measured(
+  out = Statistics(
     k, width * (means['pair'] - k * k), means['fourth'] / (k * k) - 3
   )
   if 'tangent' not in means:
@@ -286,3 +285,66 @@ def measured(means: dict[str, chex.Array], width: int) -> Measured:
     tangent_diagonal=width * (means['diagonal'] - h * h),
     tangent_offdiagonal=width * means['offdiagonal'],
   )
+
+
+def predicted(
+  activation: functional.Activation,
+  *,
+  width: int,
+  depth: int,
+  start: _networks.Start,
+  kernel: chex.Numeric = 1.0,
+  rates: tuple[chex.Numeric, chex.Numeric] | None = None,
+) -> Statistics:
+  """What theory says of `measured`, to first order in depth over width.
+
+  Args:
+    activation: name or elementwise function (static).
+    width: n >= 2 of every layer (static).
+    depth: L >= 1 (static).
+    start: variances and residual factor (traced).
+    kernel: K > 0 of the first layer, f[] (traced); float64 is kept.
+    rates: lambda_W and lambda_b, if tangent kernels are wanted; those of
+      networks without residual connections.
+
+  Returns:
+    `Statistics`.
+
+  Raises:
+    ValueError: if a number is out of range, or tangent kernels of a residual
+      network are wanted.
+
+  Example:
+    >>> found = predicted('relu', width=10, depth=3, start=Start(2.0))
+    >>> found.kurtosis.tolist()
+    [0.0, 1.5, 3.0]
+  """
+  width = checks.integer(width, name='width', low=2)
+  layer = {
+    'weight_variance': start.weight_variance,
+    'bias_variance': start.bias_variance,
+  }
+  flow = _vertex.vertex_flow(
+    activation, kernel, depth, residual=start.residual, **layer
+  )
+  out = Statistics(
+    flow.kernel + flow.correction / width,
+    flow.vertex,
+    _vertex.excess_kurtosis(flow.kernel, flow.vertex, width),
+  )
+  if rates is None:
+    return out
+  if isinstance(start.residual, jax.core.Tracer) or start.residual:
+    raise ValueError(
+      f'residual={start.residual} has no theory of tangent kernels here: leave '
+      'rates out.'
+    )
+  found = _tangent.fluctuation_flow(
+    activation,
+    kernel,
+    depth,
+    weight_rate=rates[0],
+    bias_rate=rates[1],
+    **layer,
+  )
+  return Statistics(*out[:3], found.tangent, *found[3:])

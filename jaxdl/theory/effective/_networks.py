@@ -11,7 +11,7 @@ import optax
 
 from jaxdl.core import checks, registry, types
 from jaxdl.networks import functional
-from jaxdl.theory.effective import _kernels, _tangent
+from jaxdl.theory.effective import _finite, _kernels, _tangent
 
 Params = Any
 
@@ -389,3 +389,43 @@ def scale_by_rates(
     return scaled, state
 
   return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def scaled_sgd(
+  activation: functional.Activation,
+  depth: int,
+  *,
+  learning_rate: float = 1.0,
+  weight_rate: chex.Numeric = 1.0,
+  bias_rate: chex.Numeric = 1.0,
+) -> optax.GradientTransformation:
+  """Gradient descent with the rates of layers that a critical point wants.
+
+  Args:
+    activation: of the network, name or elementwise function.
+    depth: L, layers of the network.
+    learning_rate: eta, a factor of all rates.
+    weight_rate: c_W, see `training_rates`.
+    bias_rate: c_b.
+
+  Returns:
+    An optax transformation of the parameters of `init_mlp`.
+
+  Raises:
+    ValueError: if the activation has no critical point, or its power is not
+      known.
+
+  Example:
+    >>> optimizer = scaled_sgd('relu', 4, learning_rate=0.5)
+    >>> grads = [{'kernel': jnp.ones((2, 2)), 'bias': jnp.ones(2)}] * 4
+    >>> updates, _ = optimizer.update(grads, optimizer.init(grads))
+    >>> updates[0]['bias'].tolist()
+    [-0.125, -0.125]
+  """
+  rates = _finite.training_rates(
+    functional.find_critical(activation),
+    depth,
+    weight_rate=weight_rate,
+    bias_rate=bias_rate,
+  )
+  return optax.chain(scale_by_rates(*rates), optax.sgd(learning_rate))
