@@ -56,9 +56,9 @@ class Config(problems.ClassificationConfig):
     registry=VARIANTS,
     smoke=2,
   )
-  widths: tuple[int, ...] = knob((64,), 'Neurons per layer.', low=2, smoke=8)
+  widths: tuple[int, ...] = knob((64,), 'Neurons per layer.', low=2, smoke=(8,))
   depths: tuple[int, ...] = knob(
-    (6,), 'Weight layers; ensembles have the largest.', low=2, smoke=4
+    (6,), 'Weight layers; ensembles have the largest.', low=2, smoke=(4,)
   )
   num_rounds: int = knob(10, 'Ensembles added up, or training steps.', low=0)
   ensemble: int = knob(
@@ -227,7 +227,7 @@ def draw(config: Config, rows, directory):
           name,
           split=None,
           x='layer_ratio' if ratio else 'layer',
-          xlabel='Layer / width' if ratio else 'Layer',
+          xlabel='(Layer - 1) / width' if ratio else 'Layer',
           ylabel=ylabel,
           log_y=log_y,
           title=f'{config.num_rounds * config.ensemble} networks',
@@ -238,10 +238,10 @@ def draw(config: Config, rows, directory):
 
 def _draw_training(rows, directory):
   """Draws loss and accuracy over the steps."""
-  line = lambda name, ylabel: plots.lines(
-    rows, directory / f'{name}.png', name, xlabel='Step', ylabel=ylabel
+  line = lambda name, log_y: plots.lines(
+    rows, directory / f'{name}.png', name, xlabel='Step', log_y=log_y
   )
-  return [line('accuracy', 'Test accuracy'), line('loss', 'Test loss')]
+  return [line('accuracy', False), line('loss', True)]
 
 
 run, main = runner.binary(Config, build)

@@ -56,7 +56,7 @@ def ensembles(
   Returns:
     An experiment for `experiment.runner.run`. Rows are one for each layer, with
     the `Statistics` under their names, `vertex_ratio` (V / K^2), `layer` and
-    `layer_ratio` (over the width): split 'theory' at round 0, once for all
+    `layer_ratio` (the layers before it over the width): split 'theory' at round 0, once for all
     seeds; 'layers' of all networks so far.
 
   Raises:
@@ -161,7 +161,7 @@ def _rows(table, width, seed, name, number, split):
   out = []
   for k in range(len(table['kernel'])):
     values = {statistic: float(x[k]) for statistic, x in table.items()}
-    place = {'layer': k + 1, 'layer_ratio': (k + 1) / width}
+    place = {'layer': k + 1, 'layer_ratio': k / width}
     out.append(label | values | place)
   return out
 
