@@ -356,7 +356,8 @@ def homogeneous_slopes(
   )
   if not size > 0 or not gap <= _SCALING * size:
     return None
-  return float(slopes[0]), float(slopes[1])
+  # No negative zeros.
+  return float(slopes[0]) + 0.0, float(slopes[1]) + 0.0
 
 
 def _is_erf(activation):

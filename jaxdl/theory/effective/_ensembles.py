@@ -316,7 +316,7 @@ def predicted(
 
   Example:
     >>> found = predicted('relu', width=10, depth=3, start=Start(2.0))
-    >>> found.kurtosis.tolist()
+    >>> [round(float(x), 3) for x in found.kurtosis]
     [0.0, 1.5, 3.0]
   """
   width = checks.integer(width, name='width', low=2)

@@ -29,7 +29,7 @@ def mutual_information(
     ValueError: if a group is empty.
 
   Example:
-    >>> float(mutual_information(0.1, 1, 1).round(6))
+    >>> round(float(mutual_information(0.1, 1, 1)), 6)
     0.000708
 
   Source: Roberts, Yaida & Hanin 2022 (https://arxiv.org/abs/2106.10165),

@@ -143,8 +143,9 @@ def kernel_flow(
   Cost: L steps; one program whatever the depth.
 
   Example:
-    >>> kernel_flow('tanh', 1.0, 3, weight_variance=1.0).round(4).tolist()
-    [1.0, 0.39430001378059387, 0.23649999499320984]
+    >>> flow = kernel_flow('tanh', 1.0, 3, weight_variance=1.0)
+    >>> [round(float(x), 4) for x in flow]
+    [1.0, 0.3943, 0.2365]
 
   Source: Roberts, Yaida & Hanin 2022 (https://arxiv.org/abs/2106.10165),
     chapters 4 and 5.
@@ -227,8 +228,8 @@ def nearby_flow(
 
   Example:
     >>> flow = nearby_flow('relu', 1.0, 0.1, 0.1, 3, weight_variance=2.0)
-    >>> flow.parallel.round(4).tolist()
-    [0.10000000149011612, 0.10000000149011612, 0.10000000149011612]
+    >>> [round(float(x), 4) for x in flow.parallel]
+    [0.1, 0.1, 0.1]
 
   Source: Roberts, Yaida & Hanin 2022 (https://arxiv.org/abs/2106.10165),
     section 5.1.

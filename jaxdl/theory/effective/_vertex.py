@@ -68,7 +68,8 @@ def vertex_flow(
   Cost: L times 2 `num_nodes` evaluations.
 
   Example:
-    >>> vertex_flow('relu', 1.0, 4, weight_variance=2.0).vertex.tolist()
+    >>> flow = vertex_flow('relu', 1.0, 4, weight_variance=2.0)
+    >>> [round(float(x), 3) for x in flow.vertex]
     [0.0, 5.0, 10.0, 15.0]
 
   Source: Roberts, Yaida & Hanin 2022 (https://arxiv.org/abs/2106.10165),
