@@ -258,8 +258,8 @@ def residual_restores_depth(seeds: tuple[int, ...]) -> tuple[bool, str]:
 
 @papers.claim(
   '50 layers learn digits at criticality, not with C_W 30 % above it',
-  note='Not so for tanh. Its networks above criticality keep their signal (K* > '
-  '0, chi_perp slightly above one) where critical ones let it fall as 1 / l, '
+  note='Not so for tanh. Its networks above criticality keep their signal (K* '
+  '> 0, chi_perp slightly above one) where critical ones let it fall as 1 / l, '
   'and learn faster within these 600 steps; learning rates .001 to .4 were '
   'tried, the largest is best. ReLU, whose outputs start 1.3^49 times as '
   'large, does fail (rates .0001 to 1).',

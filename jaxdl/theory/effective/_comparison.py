@@ -56,8 +56,8 @@ def ensembles(
   Returns:
     An experiment for `experiment.runner.run`. Rows are one for each layer, with
     the `Statistics` under their names, `vertex_ratio` (V / K^2), `layer` and
-    `layer_ratio` (the layers before it over the width): split 'theory' at round 0, once for all
-    seeds; 'layers' of all networks so far.
+    `layer_ratio` (the layers before it over the width): split 'theory' at round
+    0, once for all seeds; 'layers' of all networks so far.
 
   Raises:
     ValueError: if a number is out of range, or tangent kernels of residual
