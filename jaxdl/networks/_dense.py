@@ -56,7 +56,8 @@ def mlp(
 ) -> Network:
   """Builds a multilayer perceptron.
 
-  Inputs [B, ...] are flattened to [B, I]. Biases start at zero; parameters, a
+  Inputs [B, ...] are flattened to [B, I]. Biases start at zero (but for
+  `kernel_init='critical'`, which may want them random); parameters, a
   list of {'kernel': f[I, O], 'bias': f[O]}, take the dtype of the example
   inputs. It has the sum of `(I + 1) O` over its layers parameters.
 
@@ -116,7 +117,10 @@ def mlp(
     widths = (total, *sizes)
     leaves = [
       functional.layer_leaves(
-        pair, kernel_init=kernel_init, bias_init='zeros' if bias else None
+        pair,
+        kernel_init=kernel_init,
+        bias_init='zeros' if bias else None,
+        activation=activation,
       )
       for pair in zip(widths[:-1], sizes, strict=True)
     ]
@@ -182,7 +186,9 @@ def residual_mlp(
   act = functional.activation(activation)
 
   def leaves(c_in, c_out):
-    return functional.layer_leaves((c_in, c_out), kernel_init=kernel_init)
+    return functional.layer_leaves(
+      (c_in, c_out), kernel_init=kernel_init, activation=activation
+    )
 
   def init(key, *inputs):
     tree = {

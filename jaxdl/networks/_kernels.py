@@ -49,8 +49,9 @@ def with_kernel_init(task: types.Task, kernel_init: str) -> types.Task:
 
   Args:
     task: its `init` draws kernels with variance 1 / fan_in, as the networks of
-      `jaxdl.networks` do (those of `jaxdl.operators` do not).
+      `jaxdl.networks` do (those of `jaxdl.operators` do not), and biases zero.
     kernel_init: see `kernel_variances`; the distribution stays what it is.
+      Biases are drawn where it asks for some, 'critical(activation=gelu)'.
 
   Returns:
     The task with another `init`.
@@ -66,12 +67,28 @@ def with_kernel_init(task: types.Task, kernel_init: str) -> types.Task:
     params = task.init(key)
     drawn = kernel_variances(params, 'fan_in')
     wanted = kernel_variances(params, kernel_init)
+    biases = functional.bias_variances(params, kernel_init)
 
     def leaf(x, old, new):
       if old == new:
         return x
       return x * jnp.asarray(math.sqrt(new / old), x.dtype)
 
-    return jax.tree.map(leaf, params, drawn, wanted)
+    scaled = jax.tree.map(leaf, params, drawn, wanted)
+    if not any(jax.tree.leaves(biases)):
+      return scaled
+    # Numbers that the kernels were not made of.
+    noise = functional.draw(
+      jax.random.fold_in(key, 1),
+      jax.tree.map(
+        lambda x, v: functional.Leaf(
+          x.shape, 'normal' if v else 'constant', math.sqrt(v)
+        ),
+        params,
+        biases,
+      ),
+      jnp.float32,
+    )
+    return jax.tree.map(lambda x, e: x + e.astype(x.dtype), scaled, noise)
 
   return task._replace(init=init)

@@ -11,6 +11,10 @@ Parameters of a layer are {'kernel': f[*window, I, O], 'bias': f[O]}.
   variables of a layer library.
 - `ACTIVATIONS` by name, which `activation` reads. 'gelu' is exact, 'gelu_tanh'
   its common approximation.
+- `gaussian_expectation`, `pair_expectation` and `pair_moments` average
+  activations over normal preactivations; `susceptibilities` and `find_critical`
+  say at which variances of weights and biases signals neither explode nor fade
+  with depth, `KERNEL_INITS['critical']` draws kernels so.
 """
 
 from jaxdl.networks.functional._activations import (
@@ -31,10 +35,32 @@ from jaxdl.networks.functional._conv import (
   upsample,
   upsampling_kernel_sizes,
 )
+from jaxdl.networks.functional._criticality import (
+  Critical,
+  Susceptibilities,
+  find_critical,
+  susceptibilities,
+)
+from jaxdl.networks.functional._gaussian import (
+  LineValues,
+  check_kernel,
+  elementwise,
+  float_array,
+  gaussian_expectation,
+  gaussian_nodes,
+  homogeneous_slopes,
+  line_values,
+  pair_expectation,
+  pair_moments,
+  pair_nodes,
+  with_slope,
+)
 from jaxdl.networks.functional._init import (
   KERNEL_INITS,
   Leaf,
+  bias_variances,
   check_sizes,
+  critical_init,
   draw,
   fan_in_init,
   glorot_init,
@@ -51,30 +77,48 @@ from jaxdl.networks.functional._init import (
 __all__ = [
   'ACTIVATIONS',
   'Activation',
+  'Critical',
   'KERNEL_INITS',
   'Leaf',
+  'LineValues',
   'METHODS',
   'PADDINGS',
+  'Susceptibilities',
   'activation',
+  'bias_variances',
+  'check_kernel',
   'check_sizes',
   'coarse_grid',
   'convolve',
+  'critical_init',
   'dense',
   'draw',
+  'elementwise',
   'fan_in_init',
+  'find_critical',
   'flat_matmul',
+  'float_array',
   'gather_windows',
+  'gaussian_expectation',
+  'gaussian_nodes',
   'gelu',
   'glorot_init',
   'he_init',
+  'homogeneous_slopes',
   'layer_leaves',
   'leaves_of',
+  'line_values',
   'normal_init',
   'pad',
+  'pair_expectation',
+  'pair_moments',
+  'pair_nodes',
   'parameter_dtype',
   'pytorch_init',
   'scale_leaves',
+  'susceptibilities',
   'upsample',
   'upsampling_kernel_sizes',
+  'with_slope',
   'zeros_init',
 ]

@@ -64,6 +64,7 @@ ACTIVATIONS = registry.Registry(
   {
     'cos': jnp.cos,
     'elu': jax.nn.elu,
+    'erf': jax.lax.erf,
     'gaussian': _gaussian,
     'gelu': gelu,
     'gelu_tanh': _gelu_tanh,

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.core import checks, registry, trees
+from jaxdl.networks.functional import _activations, _criticality
 
 DISTRIBUTIONS = ('normal', 'uniform')
 _POOLS = {'normal': 'normal', 'uniform': 'uniform', 'positive': 'uniform'}
@@ -31,6 +32,8 @@ class Leaf:
     scale: see `kind`.
     variance: of an entry, where a rule for kernels says it.
     wide: whether it takes the accumulator of the dtype (running statistics).
+    bias_variance: of the biases beside a kernel, where a rule for kernels says
+      it.
   """
 
   shape: tuple[int, ...]
@@ -38,6 +41,7 @@ class Leaf:
   scale: float = 0.0
   variance: float = 0.0
   wide: bool = False
+  bias_variance: float = 0.0
 
 
 def _leaf(shape, gain, fan, distribution):
@@ -144,6 +148,49 @@ def normal_init(shape: tuple[int, ...], *, scale: float = 0.02) -> Leaf:
   return Leaf(shape, 'normal', scale, scale**2)
 
 
+def critical_init(
+  shape: tuple[int, ...],
+  *,
+  activation: _activations.Activation,
+  scale: float = 1.0,
+  fan_in: int | None = None,
+  distribution: str = 'normal',
+) -> Leaf:
+  """Describes a kernel at the critical point of an activation.
+
+  Signals and gradients then neither explode nor fade with depth: 2 / fan_in for
+  relu, 1 / fan_in for tanh. Some activations (gelu, silu) need biases of a
+  variance too; whoever draws the layer heeds it.
+
+  Args:
+    shape: [*window, I, O].
+    activation: between the layers, name or elementwise function; networks fill
+      in their own where a part does not set it.
+    scale: factor of the kernel's variance; off one, the network is off
+      criticality.
+    fan_in: inputs of one output; window times I by default.
+    distribution: 'normal' or 'uniform'.
+
+  Returns:
+    The leaf.
+
+  Raises:
+    ValueError: if the activation has no critical point.
+
+  Example:
+    >>> critical_init((50, 8), activation='relu').variance
+    0.04
+
+  Source: Roberts, Yaida & Hanin 2022 (https://arxiv.org/abs/2106.10165),
+    chapter 5.
+  """
+  checks.number(scale, name='scale', low=0.0, open_low=True)
+  point = _criticality.find_critical(activation)
+  fan = math.prod(shape[:-1]) if fan_in is None else fan_in
+  leaf = _leaf(shape, scale * point.weight_variance, fan, distribution)
+  return dataclasses.replace(leaf, bias_variance=point.bias_variance)
+
+
 def zeros_init(shape: tuple[int, ...]) -> Leaf:
   """Describes zeros.
 
@@ -159,6 +206,7 @@ def zeros_init(shape: tuple[int, ...]) -> Leaf:
 KERNEL_INITS = registry.Registry(
   'kernel_init',
   {
+    'critical': critical_init,
     'fan_in': fan_in_init,
     'glorot': glorot_init,
     'he': he_init,
@@ -167,6 +215,7 @@ KERNEL_INITS = registry.Registry(
     'zeros': zeros_init,
   },
   given=('shape', 'fan_in'),
+  told=('activation',),
 )
 
 
@@ -176,28 +225,42 @@ def layer_leaves(
   kernel_init: str = 'glorot',
   bias_init: str | None = 'zeros',
   fan_in: int | None = None,
+  activation: _activations.Activation | None = None,
 ) -> dict[str, Leaf]:
   """Describes a dense or a convolutional layer.
 
   Args:
     shape: of its kernel, [*window, I, O].
     kernel_init: an entry of `KERNEL_INITS`.
-    bias_init: likewise, of the bias [O]; None for a layer without.
+    bias_init: likewise, of the bias [O]; None for a layer without. Kernels that
+      ask for biases of a variance get them in place of zeros.
     fan_in: inputs of one output; window times I by default.
+    activation: that of the network, for kernels that are made for one.
 
   Returns:
     {'kernel', 'bias'}, to be drawn.
 
   Raises:
-    ValueError: if an entry or an option is unknown.
+    ValueError: if an entry or an option is unknown, or kernels need biases
+      and there are none.
 
   Example:
     >>> layer_leaves((2, 3), bias_init=None)['kernel'].kind
     'normal'
   """
   fan = math.prod(shape[:-1]) if fan_in is None else fan_in
-  leaves = {'kernel': KERNEL_INITS.make(kernel_init, shape, fan_in=fan)}
-  if bias_init is not None:
+  told = {} if activation is None else {'activation': activation}
+  kernel = KERNEL_INITS.make(kernel_init, shape, fan_in=fan, **told)
+  leaves = {'kernel': kernel}
+  spread = kernel.bias_variance
+  if bias_init is None and spread:
+    raise ValueError(
+      f'kernel_init={kernel_init} needs biases of variance {spread:.4g}, but '
+      'the layer has none: let it have some, or choose another.'
+    )
+  if bias_init == 'zeros' and spread:
+    leaves['bias'] = normal_init((shape[-1],), scale=math.sqrt(spread))
+  elif bias_init is not None:
     part = KERNEL_INITS.part(bias_init, name='bias_init')
     leaves['bias'] = KERNEL_INITS.bound(part, (shape[-1],), fan_in=fan)
   return leaves
@@ -328,14 +391,50 @@ def leaves_of(
     'var': (1.0, True),
   }
 
-  def leaf(path, x):
+  wanted = bias_variances(variables, kernel_init)
+
+  def leaf(path, x, spread):
     name = path[-1].key
     if name == 'kernel':
       return KERNEL_INITS.make(kernel_init, x.shape)
+    if spread:
+      return normal_init(x.shape, scale=math.sqrt(spread))
     value, wide = constants[name]
     return Leaf(x.shape, 'constant', value, wide=wide)
 
-  return jax.tree_util.tree_map_with_path(leaf, variables)
+  return jax.tree_util.tree_map_with_path(leaf, variables, wanted)
+
+
+def bias_variances(params: chex.ArrayTree, kernel_init: str) -> chex.ArrayTree:
+  """Variance of the biases that stand beside the kernels of a model.
+
+  Args:
+    params: one model, or its shapes: dicts that hold 'kernel' and 'bias'.
+    kernel_init: an entry of `KERNEL_INITS`.
+
+  Returns:
+    Tree of Python numbers; zero but for biases that the entry asks for.
+
+  Example:
+    >>> layer = {'kernel': jnp.zeros((3, 5)), 'bias': jnp.zeros(5)}
+    >>> found = bias_variances(layer, 'critical(activation=gelu)')
+    >>> found['kernel'], round(found['bias'], 4)
+    (0.0, 0.1729)
+  """
+  kernels = {
+    path[:-1]: x.shape
+    for path, x in jax.tree_util.tree_leaves_with_path(params)
+    if path and getattr(path[-1], 'key', '') == 'kernel' and len(x.shape) > 1
+  }
+
+  def leaf(path, x):
+    is_bias = path and getattr(path[-1], 'key', '') == 'bias'
+    if not is_bias or path[:-1] not in kernels:
+      return 0.0
+    shape = kernels[path[:-1]]
+    return KERNEL_INITS.make(kernel_init, shape).bias_variance
+
+  return jax.tree_util.tree_map_with_path(leaf, params)
 
 
 def parameter_dtype(*inputs: Any) -> Any:
