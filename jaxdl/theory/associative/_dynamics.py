@@ -18,6 +18,7 @@ neuron. With a mesh the neurons of every block are spread over its devices, and
 the only communication is one sum of P overlaps after every block.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -269,11 +270,11 @@ class _Machine:
       safe = jnp.where(hot > 0, hot, 1.0)
       scale = jnp.where(hot > 0, 2.0 * gain / (size * safe), jnp.inf)
     if self.mesh is None:
-      return self._visit(self.vectors, state, sums, order, bits, scale, None)
+      return self._visit(self.vectors, state, sums, order, bits, scale)
     split = jax.P(None, clients.AXIS)
     whole = jax.P()
     return jax.shard_map(
-      lambda *args: self._visit(*args, clients.AXIS),
+      functools.partial(self._visit, axis=clients.AXIS),
       mesh=self.mesh,
       in_specs=(
         *(jax.P(None, None, clients.AXIS), split, whole, whole),
@@ -283,7 +284,7 @@ class _Machine:
       check_vma=False,
     )(self.vectors, state, sums, order, bits, scale)
 
-  def _visit(self, vectors, state, sums, order, bits, scale, axis):
+  def _visit(self, vectors, state, sums, order, bits, scale, axis=None):
     """All blocks of what this device has of them."""
     visit = self._coupled if self.coupled else self._overlapping
 

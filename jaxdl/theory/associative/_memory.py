@@ -14,6 +14,7 @@ from typing import NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxdl.core import checks, keys
 from jaxdl.theory.associative import _checks, _patterns
@@ -147,7 +148,7 @@ def supervised_memory(
   else:
     m, vectors = _checks.num_examples(num_examples), examples
     if whole and not isinstance(vectors, jax.core.Tracer):
-      most = int(jnp.max(jnp.abs(vectors.astype(jnp.int32))))
+      most = int(np.max(np.abs(np.asarray(vectors, np.int64))))
       if most > m:
         raise ValueError(
           f'examples are sums of num_examples={m} entries of -1, 0 or 1; got '
@@ -240,7 +241,7 @@ def hebbian_couplings(
   Example:
     >>> xi = jnp.array([[1, -1, 0]], jnp.int8)
     >>> memory = storing_memory(xi, dilution=0.0)
-    >>> print(np.round(hebbian_couplings(memory).matrix[0], 2))
+    >>> print(np.asarray(hebbian_couplings(memory).matrix[0]).round(2))
     [ 0.   -0.33  0.  ]
 
   Source: Agliari et al. 2023 (https://arxiv.org/abs/2308.04106), J_ij.

@@ -115,7 +115,7 @@ def self_consistency(
     O((M + 2)^K K) if 'binomial'.
 
   Example:
-    >>> print(np.round(self_consistency(2, 0.5, 0.4).overlaps, 3))
+    >>> print(np.asarray(self_consistency(2, 0.5, 0.4).overlaps).round(3))
     [0.479 0.213]
 
   Source: Agliari et al. 2023 (https://arxiv.org/abs/2308.04106),

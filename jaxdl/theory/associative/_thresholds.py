@@ -117,7 +117,7 @@ def noise_to_signal(
     ValueError: if a number is out of range.
 
   Example:
-    >>> print(np.round(noise_to_signal(2, 0.5, 0.25), 5))
+    >>> print(np.asarray(noise_to_signal(2, 0.5, 0.25)).round(5))
     [0.40625 0.25   ]
 
   Source: Agliari et al. 2023 (https://arxiv.org/abs/2308.04106),
@@ -141,9 +141,9 @@ def one_step_magnetization(
 ) -> chex.Array:
   """How well each level is aligned after one update at T = 0.
 
-  Were noise normal: erf(1 / sqrt(2 noise)). For one full pattern it is exact at large M. Later patterns are few, and
-  below `dilution_threshold` never outweigh the leading one, so at small rho
-  this is too low.
+  Were noise normal: erf(1 / sqrt(2 noise)). For one full pattern it is exact
+  at large M. Later patterns are few, and below `dilution_threshold` never
+  outweigh the leading one, so at small rho this is too low.
 
   Args:
     num_patterns: K >= 1, static.
@@ -158,7 +158,7 @@ def one_step_magnetization(
     ValueError: if a number is out of range.
 
   Example:
-    >>> print(np.round(one_step_magnetization(1, 0.0, 1.0), 4))
+    >>> print(np.asarray(one_step_magnetization(1, 0.0, 1.0)).round(4))
     [0.6827]
 
   Source: Agliari et al. 2023 (https://arxiv.org/abs/2308.04106),
