@@ -101,7 +101,8 @@ def self_consistency(
     num_examples: M of each pattern, static.
     start: f[K], n to start from. None tries the hierarchy, the first j patterns
       alike for every j, and no retrieval at all, and takes the solution of
-      least free energy.
+      least free energy; of its mirror images, which are as good, that of
+      positive overlaps in descending order.
     tolerance: largest change at the end; 1e-10, or 1e-6 in float32.
     max_iters: iterations at most; near T = 1 many are needed.
 
@@ -155,8 +156,11 @@ def self_consistency(
     return solve(jnp.asarray(start, b.dtype))
   found = jax.lax.map(solve, _starts(k, d))
   # NaN is what argmin takes first.
-  best = jnp.argmin(found.free_energy)
-  return jax.tree.map(lambda x: x[best], found)
+  best = jax.tree.map(lambda x: x[jnp.argmin(found.free_energy)], found)
+  order = jnp.argsort(-jnp.abs(best.learned))
+  return best._replace(
+    overlaps=jnp.abs(best.overlaps)[order], learned=jnp.abs(best.learned)[order]
+  )
 
 
 def free_energy(
