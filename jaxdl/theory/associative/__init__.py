@@ -17,7 +17,9 @@ teacher or without.
 - Theory: `self_consistency`, `free_energy`, `hierarchical_amplitudes`,
   `dilution_threshold`, `level_temperatures`, `noise_to_signal`,
   `one_step_magnetization`, `examples_needed`.
-- Runs by name, for flags: `PROTOCOLS`, `STARTS`, `SWEEPS`, `Retrieval`.
+- By name, for flags: `make_network` of `PROTOCOLS`, `STARTS`, `SWEEPS`; many
+  networks at once by `retrieval`, and what `theory` says of them;
+  `report`, `levels`, `portrait`, `table` for rows and pictures.
 
 Source: Agliari, Alessandrelli, Barra, Ricci-Tersenghi 2023, Parallel Learning
 by Multitasking Neural Networks (https://arxiv.org/abs/2308.04106).
@@ -49,6 +51,29 @@ from jaxdl.theory.associative._patterns import (
   sample_examples,
   sample_patterns,
 )
+from jaxdl.theory.associative._protocols import (
+  PROTOCOLS,
+  STARTS,
+  Setting,
+  make_network,
+  setting_of,
+  theory,
+)
+from jaxdl.theory.associative._reports import (
+  levels,
+  portrait,
+  report,
+  table,
+)
+from jaxdl.theory.associative._runs import (
+  SWEEPS,
+  Retrieval,
+  Sweep,
+  make_settings,
+  retrieval,
+  sample_keys,
+  small_sweep,
+)
 from jaxdl.theory.associative._states import (
   hierarchical_state,
   mixture_state,
@@ -73,8 +98,14 @@ from jaxdl.theory.associative._thresholds import (
 __all__ = [
   'Couplings',
   'Memory',
+  'PROTOCOLS',
+  'Retrieval',
+  'STARTS',
+  'SWEEPS',
+  'Setting',
   'Settled',
   'Solution',
+  'Sweep',
   'dataset_entropy',
   'dilute_couplings',
   'dilution_threshold',
@@ -87,22 +118,33 @@ __all__ = [
   'hierarchical_amplitudes',
   'hierarchical_state',
   'level_temperatures',
+  'levels',
   'local_fields',
   'losses',
+  'make_network',
+  'make_settings',
   'mixture_state',
   'noise_to_signal',
   'noisy_state',
   'one_step_magnetization',
   'overlaps',
+  'portrait',
   'pure_state',
   'random_state',
+  'report',
+  'retrieval',
+  'sample_keys',
   'sample_example_mean',
   'sample_example_sums',
   'sample_examples',
   'sample_patterns',
   'self_consistency',
+  'setting_of',
+  'small_sweep',
   'storing_memory',
   'supervised_memory',
+  'table',
+  'theory',
   'unsupervised_memory',
   'zero_temperature',
 ]
