@@ -115,10 +115,12 @@ def hierarchy_ends_at_the_threshold(
   'Glauber dynamics is within .02 of the theory in both regimes, K = 2'
 )
 def dynamics_follow_the_theory(seeds: tuple[int, ...]) -> tuple[bool, str]:
-  """Means over seeds, N = 20000, 4 samples each."""
+  """Means over seeds, N = 100000, two samples each, twelve places."""
   rows = _run(
     seeds,
-    samples=4,
+    num_rounds=80,
+    num_neurons=100_000,
+    samples=2,
     num_patterns=2,
     protocols=('storing',),
     sweeps=('dilution((0.3, 0.5, 0.8))', 'temperature((0.1, 0.2, 0.4, 0.7))'),
@@ -272,7 +274,7 @@ def _one_step(key, protocol, num_examples, num_neurons, dilution, quality):
   'third of them is not, with and without a teacher'
 )
 def examples_are_as_many_as_needed(seeds: tuple[int, ...]) -> tuple[bool, str]:
-  """One update keeps erf(Theta), Theta = 2^-.5, of all levels; r = .2, d = .3."""
+  """One update keeps erf(2^-.5) of every level; r = .2, d = .3, N = 20000."""
   d, r, n = 0.3, 0.2, 20_000
   target = float(jax.scipy.special.erf(0.5**0.5))
   needed = associative.examples_needed(3, d, r).astype(int)

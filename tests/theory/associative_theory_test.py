@@ -184,6 +184,28 @@ class SelfConsistencyTest(parameterized.TestCase):
     best = lib.self_consistency(2, 0.5, 0.4)
     self.assertGreater(found.free_energy, best.free_energy)
 
+  def test_all_alike(self):
+    with jax.enable_x64(True):
+      # Of few patterns, the equations of all configurations have it.
+      m = float(lib.parallel_overlap(4, 0.8, 0.5))
+      want = np.zeros(4)
+      for xi, p in _configurations(4, 0.8):
+        want += p * xi * np.tanh(m * xi.sum() / (0.5 * 0.2))
+      self.assertGreater(m, 0.1)
+      np.testing.assert_allclose(want, m, rtol=1e-8)
+      best = _solve(4, 0.8, 0.5).overlaps
+      np.testing.assert_allclose(best, m, rtol=1e-7)
+      self.assertEqual(lib.parallel_overlap(30, 0.9, 1.0), 0.0)
+      # Of many, sampled sums.
+      m = float(lib.parallel_overlap(30, 0.9, 0.5))
+    xi = np.random.default_rng(0).choice(
+      (-1, 0, 1), p=(0.05, 0.9, 0.05), size=(100_000, 30)
+    )
+    total = xi.sum(1)
+    sampled = (total * np.tanh(m * total / 0.05)).mean() / 30
+    self.assertGreater(m, 0.03)
+    np.testing.assert_allclose(sampled, m, rtol=0.02)
+
   def test_many_temperatures_in_float32(self):
     hot = jnp.array([0.2, 0.4, 1.2])
     found = jax.jit(jax.vmap(lambda t: lib.self_consistency(2, 0.5, t)))(hot)

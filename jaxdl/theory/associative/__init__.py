@@ -14,9 +14,9 @@ teacher or without.
 - Dynamics: `glauber`, `glauber_sweep`, `zero_temperature`, from
   `hierarchical_state`, `pure_state`, `mixture_state`, `random_state` and
   `noisy_state`; over a mesh with one sum of the overlaps per block.
-- Theory: `self_consistency`, `free_energy`, `hierarchical_amplitudes`,
-  `dilution_threshold`, `level_temperatures`, `noise_to_signal`,
-  `one_step_magnetization`, `examples_needed`.
+- Theory: `self_consistency`, `parallel_overlap`, `free_energy`,
+  `hierarchical_amplitudes`, `dilution_threshold`, `level_temperatures`,
+  `noise_to_signal`, `one_step_magnetization`, `examples_needed`.
 - By name, for flags: `make_network` of `PROTOCOLS`, `STARTS`, `SWEEPS`; many
   networks at once by `retrieval`, and what `theory` says of them;
   `report`, `levels`, `portrait`, `table` for rows and pictures.
@@ -84,6 +84,7 @@ from jaxdl.theory.associative._states import (
 from jaxdl.theory.associative._theory import (
   Solution,
   free_energy,
+  parallel_overlap,
   self_consistency,
 )
 from jaxdl.theory.associative._thresholds import (
@@ -128,6 +129,7 @@ __all__ = [
   'noisy_state',
   'one_step_magnetization',
   'overlaps',
+  'parallel_overlap',
   'portrait',
   'pure_state',
   'random_state',
