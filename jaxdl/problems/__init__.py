@@ -60,6 +60,7 @@ from jaxdl.problems._functions import (
 from jaxdl.problems._merging import (
   MERGE_MEASURES,
   MERGES,
+  Merge,
   MergeTests,
   landscape_of,
   small_landscape,
@@ -98,6 +99,7 @@ __all__ = [
   'LAYER_TASKS',
   'LOSSES',
   'MERGES',
+  'Merge',
   'MERGE_MEASURES',
   'MODELS',
   'NORMALIZERS',
