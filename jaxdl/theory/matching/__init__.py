@@ -53,6 +53,7 @@ from jaxdl.theory.matching._match import (
   random_match,
   semi_match,
 )
+from jaxdl.theory.matching._measures import MEASURES, measure_layers
 from jaxdl.theory.matching._moments import (
   Correlation,
   Moments,
@@ -64,9 +65,7 @@ from jaxdl.theory.matching._moments import (
   units,
 )
 from jaxdl.theory.matching._networks import (
-  MEASURES,
   Layers,
-  measure_layers,
   network_activations,
   network_moments,
   pairs,
