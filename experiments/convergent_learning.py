@@ -158,11 +158,14 @@ def draw(config: Config, rows, directory):
     if r['split'] == 'correlation' and r['match'] == 'correlation'
     for kind, metric in (('best', 'semi'), ('one to one', 'matched'))
   ]
+  named = {'correlation': 'trained', 'permuted': 'paired by chance'}
   kinds = [
     r
     | {
-      'kind': r['match'] if r['when'] == 'trained' else 'untrained',
-      'place': name(r),
+      'pairs': named.get(r['match'], 'examples shuffled')
+      if r['when'] == 'trained'
+      else 'untrained',
+      'layer': name(r),
     }
     for r in ends
     if r['split'] == 'correlation'
@@ -180,13 +183,12 @@ def draw(config: Config, rows, directory):
       )
 
   add('correlation', plots.lines, matched, 'match', 'value', by='curve', **one)
-  look = {'by': 'kind', 'group': 'place'} | one
+  look = {'by': 'pairs', 'group': 'layer'} | one
   add('correlation', plots.bars, kinds, 'baselines', 'matched', **look)
   look = {'by': 'curve', 'log_x': True} | error | trivial
   used = [r for r in ends if r['split'] == 'sparse' and r['penalty'] > 0]
   axis = {'x': 'penalty', 'xlabel': 'Penalty on absolute weights'}
   add('sparse', plots.lines, used, 'sparse', 'half_mse', **axis, **look)
-  axis = {'x': 'penalty', 'xlabel': 'Penalty on absolute weights'}
   few = {'by': 'curve', 'log_x': True, 'ylabel': 'Inputs used', 'title': title}
   add('sparse', plots.lines, used, 'inputs', 'num_used', **axis, **few)
   axis = {'x': 'rank', 'xlabel': 'Unit, best first', 'by': 'curve'}

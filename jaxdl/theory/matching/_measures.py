@@ -123,7 +123,7 @@ def information(
 def sparse(
   layer: Layers,
   key: chex.PRNGKey,
-  penalties: Sequence[float] = (0.0, 1e-4, 1e-3, 1e-2, 1e-1),
+  penalties: float | Sequence[float] = (0.0, 1e-4, 1e-3, 1e-2, 1e-1, 0.5, 1.0),
   num_iters: int = 1000,
 ) -> Rows:
   """Predicts each network's units from few of another's.
@@ -139,12 +139,12 @@ def sparse(
     over targets and pairs.
   """
   del key
-  if not isinstance(penalties, (tuple, list)):
-    penalties = (penalties,)
+  several = isinstance(penalties, (tuple, list))
+  values = tuple(penalties) if several else (penalties,)  # pyrefly: ignore
   paths = [
     _sparse.sparse_path(
       layer.fit.pair(i, j),
-      penalties,
+      values,
       held_out=layer.held_out.pair(i, j),
       num_iters=num_iters,
     )
@@ -158,7 +158,7 @@ def sparse(
         for path in paths
       ]
     )
-    for k, penalty in enumerate(penalties)
+    for k, penalty in enumerate(values)
   ]
 
 
