@@ -109,8 +109,8 @@ def fit_sparse_map(
   moments: _moments.Moments,
   penalty: chex.Numeric,
   *,
-  num_iters: int = 2000,
-  tol: float = 1e-6,
+  num_iters: int = 5000,
+  tol: float = 1e-7,
 ) -> SparseMap:
   """Fits a map with a penalty on the absolute values of its weights.
 
@@ -228,8 +228,8 @@ def sparse_map(
   y: chex.Array,
   penalty: chex.Numeric,
   *,
-  num_iters: int = 2000,
-  tol: float = 1e-6,
+  num_iters: int = 5000,
+  tol: float = 1e-7,
 ) -> SparseMap:
   """As `fit_sparse_map`, of samples at hand.
 
@@ -295,7 +295,7 @@ def sparse_path(
   penalties: Sequence[float],
   *,
   held_out: _moments.Moments | None = None,
-  num_iters: int = 2000,
+  num_iters: int = 5000,
 ) -> SparsePath:
   """Fits standardized targets under several penalties, in one program.
 
