@@ -106,7 +106,6 @@ def _examples(num_samples, num_inputs, num_targets):
   return scale(x), scale(y)
 
 
-@jax.enable_x64(True)
 def sparse(
   *,
   num_samples: int = 4000,
@@ -130,6 +129,11 @@ def sparse(
   Raises:
     ValueError: if weights differ by more than 1e-4.
   """
+  with jax.enable_x64(True):
+    return _sparse(num_samples, num_inputs, num_targets, rounds)
+
+
+def _sparse(num_samples, num_inputs, num_targets, rounds):
   from sklearn import linear_model
 
   x, y = _examples(num_samples, num_inputs, num_targets)
