@@ -3,6 +3,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,7 +37,7 @@ class UnitTests:
     num_examples: training examples that maps are fitted on.
     batch_size: of those.
     num_samples: rows kept of each layer for measures that need samples
-      (information, shuffled), evenly spaced.
+      (information, shuffled), spread over test examples and their positions.
   """
 
   problem: _mixtures.Mixture
@@ -78,19 +79,30 @@ class UnitTests:
     return jax.jit(run)
 
   @functools.cached_property
-  def _activations(self):
-    """Rows of every layer, dict of f[K, N, C]."""
+  def _samples(self):
+    """Rows of every layer, f[T, K, R, C], and which are real, bool[T, R]."""
     network, layers = self.problem.network, self._chosen
+    number = len(self.problem.test['mask'])
 
-    def run(stacked, inputs):
+    def one(stacked, inputs, mask):
       found = matching.network_activations(
         network, stacked, inputs, layers=layers
       )
       out = {}
       for name, x in found.items():
         rows = x.reshape(len(x), -1, x.shape[-1])
-        out[name] = rows[:, :: -(-rows.shape[1] // self.num_samples)]
+        each = rows.shape[1] // x.shape[1]
+        # Not at the same places of every example.
+        step = -(-number * rows.shape[1] // self.num_samples)
+        while math.gcd(step, each) > 1:
+          step += 1
+        out[name] = rows[:, ::step], jnp.repeat(mask, each)[::step]
       return out
+
+    def run(stacked, test):
+      return jax.lax.map(
+        lambda batch: one(stacked, *batch), (test['inputs'], test['mask'])
+      )
 
     return jax.jit(run)
 
@@ -103,10 +115,12 @@ class UnitTests:
       inputs = self._training[seed_place]
       fit = self._moments(params, inputs, jnp.ones(inputs.shape[:2], bool))
     if 'information' in names or 'correlation' in names:
-      inputs = np.asarray(test['inputs'])[np.asarray(test['mask'])]
-      # So many rows of each layer, of as many whole examples as that takes.
-      samples = self._activations(params, inputs[: self.num_samples])
+      samples = self._samples(params, test)
     fit, held_out, samples = jax.device_get((fit, held_out, samples))
+    samples = {
+      name: np.moveaxis(rows, 1, 0)[:, mask]
+      for name, (rows, mask) in samples.items()
+    }
     return [
       matching.Layers(name, fit[name], held_out[name], samples.get(name))
       for name in sorted(held_out, key=_natural)
