@@ -103,15 +103,17 @@ def make_tests(config: Config) -> problems.MergeTests:
   Returns:
     The tests, with the problem.
   """
-  rounds, num_batches = problems.MERGES.make(config.final_merge)
+  merge = problems.MERGES.make(config.final_merge)
   return problems.MergeTests(
     problem=config.problem(
       batch_shape=(config.local_steps, config.batch_size),
       label_smoothing=config.label_smoothing,
     ),
     batch_size=config.batch_size,
-    num_batches=num_batches,
-    final_rounds=rounds,
+    num_batches=merge.num_batches,
+    final_rounds=merge.rounds,
+    align=merge.align,
+    passes=merge.passes,
     sharpness='sharpness' in config.measures,
     chunk=config.chunk or None,
   )

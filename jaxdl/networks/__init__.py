@@ -36,7 +36,9 @@ variance 1 / fan_in; `with_kernel_init` scales them to another of
 `KERNEL_INITS`, `kernel_variances` tells which.
 
 `functional` holds what layers are made of, `features` random features, `hyper`
-networks whose parameters another network makes.
+networks whose parameters another network makes. `activations` returns what the
+layers of any network make, by name; `tap` names a value in a network of your
+own.
 
 Statistics. A network with batch normalization keeps its running statistics in
 `params['statistics']` (`has_statistics`). Its `apply` takes two more keywords:
@@ -87,6 +89,7 @@ from jaxdl.networks._episodic import (
   prototypical_logits,
   squared_distances,
 )
+from jaxdl.networks._inside import activations
 from jaxdl.networks._kernels import kernel_variances, with_kernel_init
 from jaxdl.networks._layers import Conv, Dense
 from jaxdl.networks._linen import BatchNorm, from_linen, max_pool
@@ -108,6 +111,7 @@ from jaxdl.networks._supermask import (
   supermask,
   topk_mask,
 )
+from jaxdl.networks._taps import tap
 from jaxdl.networks._tasks import classification, regression
 from jaxdl.networks._transformer import (
   causal_attention,
@@ -125,6 +129,7 @@ __all__ = [
   'EMBEDDINGS',
   'KERNEL_INITS',
   'NETWORKS',
+  'activations',
   'as_network',
   'causal_attention',
   'char_lstm',
@@ -168,6 +173,7 @@ __all__ = [
   'squared_distances',
   'statistics_surrogate',
   'supermask',
+  'tap',
   'topk_mask',
   'training_outputs',
   'transformer_lm',

@@ -8,6 +8,7 @@ from jaxdl.core import checks
 from jaxdl.core.types import Network
 from jaxdl.networks import _linen
 from jaxdl.networks._layers import Conv, Dense
+from jaxdl.networks._taps import tap
 
 
 class _Plain(nn.Module):
@@ -22,11 +23,11 @@ class _Plain(nn.Module):
     for block in self.blocks:
       for features in block:
         conv = Conv(features, 3, padding=1, use_bias=False)
-        x = jax.nn.relu(conv(x, train=train))
+        x = tap(jax.nn.relu(conv(x, train=train)), 'conv')
       x = _linen.max_pool(x)
     x = x.reshape(x.shape[0], -1)
     for features in self.hidden:
-      x = jax.nn.relu(Dense(features, use_bias=False)(x))
+      x = tap(jax.nn.relu(Dense(features, use_bias=False)(x)), 'dense')
     return Dense(self.num_outputs, use_bias=False)(x)
 
 

@@ -8,6 +8,7 @@ from jaxdl.core import checks
 from jaxdl.core.types import Network
 from jaxdl.networks import _linen
 from jaxdl.networks._layers import Conv, Dense
+from jaxdl.networks._taps import tap
 
 
 def _build(module, name, num_outputs, smallest):
@@ -29,9 +30,9 @@ class _MonnaMnist(nn.Module):
   @nn.compact
   def __call__(self, x, *, train=False):
     for features in (20, 50):
-      x = Conv(features, 5)(x, train=train)
-      x = _linen.max_pool(jax.nn.relu(x))
-    x = jax.nn.relu(Dense(500)(_flat(x)))
+      x = tap(jax.nn.relu(Conv(features, 5)(x, train=train)), 'conv')
+      x = _linen.max_pool(x)
+    x = tap(jax.nn.relu(Dense(500)(_flat(x))), 'dense')
     return Dense(self.num_outputs)(x)
 
 
@@ -70,10 +71,12 @@ class _MonnaCifar(nn.Module):
     drop = lambda x: nn.Dropout(self.dropout, deterministic=not train)(x)
     for features in (64, 128):
       for _ in range(2):
-        x = jax.nn.relu(Conv(features, 3, padding=1)(x, train=train))
+        x = tap(
+          jax.nn.relu(Conv(features, 3, padding=1)(x, train=train)), 'conv'
+        )
         x = _linen.BatchNorm()(x, mask=mask)
       x = drop(_linen.max_pool(x))
-    x = drop(jax.nn.relu(Dense(128)(_flat(x))))
+    x = drop(tap(jax.nn.relu(Dense(128)(_flat(x))), 'dense'))
     return Dense(self.num_outputs)(x)
 
 
@@ -108,9 +111,9 @@ class _LeNet(nn.Module):
   def __call__(self, x, *, train=False):
     for features, padding in ((6, 2), (16, 0)):
       x = Conv(features, 5, padding=padding)(x, train=train)
-      x = _linen.max_pool(jax.nn.relu(x))
-    x = jax.nn.relu(Dense(120)(_flat(x)))
-    x = jax.nn.relu(Dense(84)(x))
+      x = _linen.max_pool(tap(jax.nn.relu(x), 'conv'))
+    x = tap(jax.nn.relu(Dense(120)(_flat(x))), 'dense')
+    x = tap(jax.nn.relu(Dense(84)(x)), 'dense')
     return Dense(self.num_outputs)(x)
 
 
@@ -142,10 +145,10 @@ class _Ocfl(nn.Module):
   @nn.compact
   def __call__(self, x, *, train=False):
     for features in (16, 32, 32):
-      x = jax.nn.relu(Conv(features, 5, padding=2)(x, train=train))
+      x = tap(jax.nn.relu(Conv(features, 5, padding=2)(x, train=train)), 'conv')
     x = _flat(x)
     for features in self.hidden_sizes:
-      x = jax.nn.relu(Dense(features)(x))
+      x = tap(jax.nn.relu(Dense(features)(x)), 'dense')
       x = nn.Dropout(self.dropout, deterministic=not train)(x)
     return Dense(self.num_outputs)(x)
 
@@ -188,10 +191,10 @@ class _FedfixCifar(nn.Module):
   @nn.compact
   def __call__(self, x, *, train=False):
     for features in (32, 64):
-      x = jax.nn.relu(Conv(features, 3)(x, train=train))
+      x = tap(jax.nn.relu(Conv(features, 3)(x, train=train)), 'conv')
       x = _linen.max_pool(x)
-    x = Conv(64, 3)(x, train=train)
-    x = jax.nn.relu(Dense(64)(_flat(x)))
+    x = tap(Conv(64, 3)(x, train=train), 'conv')
+    x = tap(jax.nn.relu(Dense(64)(_flat(x))), 'dense')
     return Dense(self.num_outputs)(x)
 
 
@@ -223,9 +226,9 @@ class _FedjaxEmnist(nn.Module):
   def __call__(self, x, *, train=False):
     drop = lambda x, i: nn.Dropout(self.dropout[i], deterministic=not train)(x)
     for features in (32, 64):
-      x = jax.nn.relu(Conv(features, 3)(x, train=train))
+      x = tap(jax.nn.relu(Conv(features, 3)(x, train=train)), 'conv')
     x = drop(_linen.max_pool(x), 0)
-    x = drop(jax.nn.relu(Dense(128)(_flat(x))), 1)
+    x = drop(tap(jax.nn.relu(Dense(128)(_flat(x))), 'dense'), 1)
     return Dense(self.num_outputs)(x)
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxdl.core import checks
 from jaxdl.core.types import Network
-from jaxdl.networks import _linen, functional
+from jaxdl.networks import _linen, _taps, functional
 
 
 def join(inputs: tuple[chex.Array, ...], *, aligned: bool) -> chex.Array:
@@ -134,8 +134,11 @@ def mlp(
     x = joined(inputs, aligned)
     for i, layer in enumerate(params):
       x = functional.dense(layer, x)
-      if activate_last or i < len(params) - 1:
+      hidden = i < len(params) - 1
+      if activate_last or hidden:
         x = act(x)
+      if hidden:
+        x = _taps.tap(x, 'dense')
     return x
 
   return Network(init, apply)
@@ -206,7 +209,8 @@ def residual_mlp(
     dense = functional.dense
     x = dense(params['lift'], join(inputs, aligned=aligned))
     for first, second in params['blocks']:
-      x = x + dense(second, act(dense(first, act(x))))
+      inner = _taps.tap(act(dense(first, act(x))), 'dense')
+      x = _taps.tap(x + dense(second, inner), 'block')
     return dense(params['head'], act(x))
 
   return Network(init, apply)

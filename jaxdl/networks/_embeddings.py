@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxdl.core import checks, registry
 from jaxdl.core.types import Network
-from jaxdl.networks import _dense, _linen, _resnet
+from jaxdl.networks import _dense, _linen, _resnet, _taps
 from jaxdl.networks._layers import Conv
 
 POOLINGS = ('flatten', 'average', 'gem')
@@ -56,7 +56,8 @@ class _ConvEmbedding(nn.Module):
       last = block == self.num_blocks - 1
       features = self.num_outputs if last else self.channels
       x = Conv(features, 3, padding=1)(x, train=train)
-      x = _linen.max_pool(jax.nn.relu(_linen.BatchNorm()(x, mask=mask)))
+      x = jax.nn.relu(_linen.BatchNorm()(x, mask=mask))
+      x = _linen.max_pool(_taps.tap(x, 'conv'))
     return _Embedded(self.pooling, self.normalize, self.dropout)(x, train)
 
 

@@ -6,7 +6,7 @@ the batch's statistics exactly if their collection is mutable, and records them.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import chex
@@ -17,9 +17,10 @@ import jax.numpy as jnp
 
 from jaxdl.core import trees
 from jaxdl.core.types import Network
-from jaxdl.networks import functional
+from jaxdl.networks import _taps, functional
 
 STATISTICS = 'statistics'
+INTERMEDIATES = 'intermediates'
 NEEDS_KEY = (
   'key is required with train=True: the network draws random numbers '
   '(dropout); pass key=jax.random.key(seed).'
@@ -235,23 +236,46 @@ def from_linen(
         )
       keywords['mask'] = mask
     record = running and (train or mutable)
+    seen = _taps.current()
+    wanted = [STATISTICS] if record else []
+    if seen is not None:
+      wanted.append(INTERMEDIATES)
+      keywords['capture_intermediates'] = True
     try:
       outputs = module.apply(
         params,
         *inputs,
         rngs={'dropout': key} if train and key is not None else {},
-        mutable=[STATISTICS] if record else False,
+        mutable=wanted or False,
         **keywords,
       )
     except flax.errors.InvalidRngError as error:
       raise ValueError(NEEDS_KEY) from error
     fresh = None
-    if record:
+    if wanted:
       outputs, updated = outputs
-      fresh = updated[STATISTICS]
+      fresh = updated.get(STATISTICS) if record else None
+      if seen is not None:
+        seen.modules.update(_by_path(updated.get(INTERMEDIATES, {})))
     return (outputs, fresh) if mutable else outputs
 
   return Network(init, apply)
+
+
+def _by_path(tree, path=()):
+  """What modules returned or sowed, without the output of the outermost."""
+  found = {}
+  for name, value in tree.items():
+    if isinstance(value, Mapping):
+      found |= _by_path(value, (*path, name))
+      continue
+    place = path if name == '__call__' else (*path, name)
+    values = value if isinstance(value, tuple) else (value,)
+    for i, x in enumerate(values):
+      if place and hasattr(x, 'shape'):
+        label = '/'.join(place)
+        found[label if len(values) == 1 else f'{label}:{i}'] = x
+  return found
 
 
 def _as_array(x):

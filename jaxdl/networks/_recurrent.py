@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxdl.core import checks
 from jaxdl.core.types import Network
-from jaxdl.networks import _linen, _transformer
+from jaxdl.networks import _linen, _taps, _transformer
 from jaxdl.networks._layers import Dense
 
 
@@ -32,7 +32,7 @@ class _CharLstm(nn.Module):
       cell = nn.OptimizedLSTMCell(
         self.width, dtype=x.dtype, param_dtype=x.dtype, name=f'lstm_{n}'
       )
-      x = nn.RNN(cell, name=f'layer_{n}')(x)
+      x = _taps.tap(nn.RNN(cell, name=f'layer_{n}')(x), 'lstm')
     if not self.every:
       x = x[:, -1] if self.pad is None else self._last(x, tokens)
     return Dense(self.num_outputs, name='out')(x)

@@ -9,6 +9,7 @@ from jaxdl.core import checks
 from jaxdl.core.types import Network
 from jaxdl.networks import _linen
 from jaxdl.networks._layers import Conv, Dense
+from jaxdl.networks._taps import tap
 
 NORMS = ('group', 'batch')
 
@@ -45,16 +46,16 @@ class ResNet(nn.Module):
       layer = Conv(features, size, stride, size // 2, use_bias=False)
       return layer(x, train=train)
 
-    x = jax.nn.relu(norm(conv(x, self.width, 3)))
+    x = tap(jax.nn.relu(norm(conv(x, self.width, 3))), 'conv')
     for stage, count in enumerate(self.blocks):
       features = self.width * 2**stage
       for block in range(count):
         stride = 2 if stage > 0 and block == 0 else 1
-        y = jax.nn.relu(norm(conv(x, features, 3, stride)))
+        y = tap(jax.nn.relu(norm(conv(x, features, 3, stride))), 'conv')
         y = norm(conv(y, features, 3))
         if x.shape != y.shape:
           x = norm(conv(x, features, 1, stride))
-        x = jax.nn.relu(x + y)
+        x = tap(jax.nn.relu(x + y), 'block')
     if self.num_outputs is None:
       return x
     return Dense(self.num_outputs)(jnp.mean(x, axis=(1, 2)))

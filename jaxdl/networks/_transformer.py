@@ -13,7 +13,7 @@ import optax
 
 from jaxdl.core import checks, trees
 from jaxdl.core.types import Network, Task
-from jaxdl.networks import _as_network, _linen, _tasks
+from jaxdl.networks import _as_network, _linen, _taps, _tasks
 from jaxdl.networks._layers import Dense
 
 IGNORED = -1
@@ -92,7 +92,8 @@ class _Block(nn.Module):
     x = x + drop(Dense(width, name='attention_out')(h))
     h = nn.LayerNorm(name='perceptron_norm')(x)
     h = jax.nn.gelu(Dense(4 * width, name='perceptron_in')(h))
-    return x + drop(Dense(width, name='perceptron_out')(h))
+    h = _taps.tap(h, 'dense')
+    return _taps.tap(x + drop(Dense(width, name='perceptron_out')(h)), 'block')
 
 
 class _TransformerLm(nn.Module):

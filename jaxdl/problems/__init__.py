@@ -24,7 +24,8 @@ notebook, in `experiment.train`:
   them to a network. Flows are learned as `time_steps`. `function_runs` and
   `sweeps` have what binaries of them share.
 - `mixtures`: labeled examples that clients draw by mixtures of classes;
-  `MergeTests` measures models that may be merged.
+  `MergeTests` measures models that may be merged, `units` compares what is
+  inside of them.
 - `operator_clients`: clients that hold functions of spaces of their own.
 - `scaled_examples`: examples as vectors of a chosen length, of classes or
   numbers; `with_network` gives them to one network after another,
@@ -38,7 +39,7 @@ notebook, in `experiment.train`:
 - `vectors`: a vector per client, to be averaged.
 """
 
-from jaxdl.problems import amortized, function_runs, sweeps
+from jaxdl.problems import amortized, function_runs, sweeps, units
 from jaxdl.problems._classification import (
   ClassificationConfig,
   check_files,
@@ -68,6 +69,7 @@ from jaxdl.problems._functions import (
 from jaxdl.problems._merging import (
   MERGE_MEASURES,
   MERGES,
+  Merge,
   MergeTests,
   landscape_of,
   small_landscape,
@@ -108,6 +110,7 @@ __all__ = [
   'LAYER_TASKS',
   'LOSSES',
   'MERGES',
+  'Merge',
   'MERGE_MEASURES',
   'MODELS',
   'NORMALIZERS',
@@ -167,6 +170,7 @@ __all__ = [
   'sweeps',
   'text',
   'time_steps',
+  'units',
   'vector_sizes',
   'vectors',
   'with_network',

@@ -4,7 +4,7 @@
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -15,26 +15,58 @@ from jaxdl import metrics, mixing, networks
 from jaxdl.core import checks, clients, registry
 from jaxdl.decentralized import merging
 from jaxdl.problems import _mixtures
+from jaxdl.theory import matching
 
 # Batches for statistics come from a round that no run reaches.
 _NO_ROUND = 1 << 30
 
 
-def exact(num_batches: int = 32) -> tuple[int | None, int]:
+class Merge(NamedTuple):
+  """What happens after the last round.
+
+  Attributes:
+    rounds: gossip steps; None for the average of all models.
+    num_batches: batches that statistics are estimated on, and that units are
+      matched on.
+    align: by what units are matched before, see `theory.matching.align`; None
+      leaves them where they are.
+    passes: how often models are aligned.
+  """
+
+  rounds: int | None = None
+  num_batches: int = 32
+  align: str | None = None
+  passes: int = 1
+
+
+def exact(num_batches: int = 32) -> Merge:
   """The average of all models; statistics are estimated on so many batches."""
-  return None, num_batches
+  return Merge(None, num_batches)
 
 
-def exponential(
-  rounds: int = 1, num_batches: int = 32
-) -> tuple[int | None, int]:
+def exponential(rounds: int = 1, num_batches: int = 32) -> Merge:
   """Gossip steps over the exponential graph."""
-  return rounds, num_batches
+  return Merge(rounds, num_batches)
 
 
-# What happens after the last round: gossip steps, batches for statistics.
+def aligned(
+  by: str = 'activations', passes: int = 1, num_batches: int = 32
+) -> Merge:
+  """The average of all models once their hidden units are in one order."""
+  matching.ALIGNMENTS.check(by, name='by')
+  checks.integer(passes, name='passes', low=1)
+  return Merge(None, num_batches, by, passes)
+
+
+# What happens after the last round.
 MERGES = registry.Registry(
-  'final_merge', {'none': exact, 'exact': exact, 'exponential': exponential}
+  'final_merge',
+  {
+    'none': exact,
+    'exact': exact,
+    'exponential': exponential,
+    'aligned': aligned,
+  },
 )
 
 
@@ -96,6 +128,8 @@ class MergeTests:
     batch_size: examples per batch for statistics of merged models.
     num_batches: how many of those.
     final_rounds: gossip steps of the final merge; None for the exact average.
+    align: by what units are matched before that average, see `Merge`.
+    passes: how often.
     sharpness: whether to measure `merging.sharpness_alignment`, where there
       are no running statistics.
     chunk: clients run together, see `core.clients`.
@@ -105,6 +139,8 @@ class MergeTests:
   batch_size: int
   num_batches: int = 32
   final_rounds: int | None = None
+  align: str | None = None
+  passes: int = 1
   sharpness: bool = True
   chunk: int | None = None
 
@@ -170,9 +206,27 @@ class MergeTests:
         found[name] = getattr(bent, name)
     return found
 
+  @functools.cached_property
+  def _chain(self):
+    inputs = self.problem.test['inputs'][0, :1]
+    return matching.layer_chain(self.problem.network, inputs)
+
+  def _ordered(self, params, batches):
+    if self.align is None:
+      return params
+    inputs = batches['inputs']
+    return merging.align_models(
+      self.problem.network,
+      params,
+      inputs.reshape(-1, *inputs.shape[2:]),
+      by=self.align,
+      passes=self.passes,
+      chain=self._chain,
+    )
+
   def _finish(self, params, test, local_ids, batches):
     if self.final_rounds is None:
-      return self._merged(params, test, batches)
+      return self._merged(self._ordered(params, batches), test, batches)
     params = merging.merge_by_gossip(params, self.final_rounds)
     fix = clients.map_clients(
       self._recalibrated, chunk=self.chunk, in_axes=(0, None)
@@ -190,6 +244,8 @@ class MergeTests:
 
   @functools.cached_property
   def _compiled(self):
+    if self.align is not None:
+      _ = self._chain  # Of concrete numbers.
     return self._over_seeds(self._measure), self._over_seeds(self._finish)
 
   def measure(self, params: chex.ArrayTree) -> dict[str, np.ndarray]:

@@ -3,11 +3,13 @@
 
 `local_then_gossip` trains under any mixer, `buffered_gossip` waits for models
 of the neighbors. `merge_by_gossip` averages step by step (`mixing.merge` at
-once); `mergeability`,
+once), `align_models` brings the units of models that started apart into one
+order first; `mergeability`,
 `sharpness_alignment` and `landscape` (on `polygon_grid` with
 `wachspress_weights`) look at what that does.
 """
 
+from jaxdl.decentralized.merging._aligned import align_models
 from jaxdl.decentralized.merging._buffered import BufferedState, buffered_gossip
 from jaxdl.decentralized.merging._landscape import (
   landscape,
@@ -43,6 +45,7 @@ __all__ = [
   'LocalGossipState',
   'Mergeability',
   'SharpnessAlignment',
+  'align_models',
   'buffered_gossip',
   'landscape',
   'local_then_gossip',
