@@ -228,9 +228,9 @@ def compact(
   small = _sliced(own, order, kept)
   made = types.Network(lambda key, *inputs: small, _any_size(network.apply))
   inputs = [_random(x) for x in example_inputs]
-  want = network.apply(own, *inputs)
+  want = jax.jit(network.apply)(own, *inputs)
   try:
-    got = made.apply(small, *inputs)
+    got = jax.jit(made.apply)(small, *inputs)
     error = np.max(np.abs(np.asarray(got, float) - np.asarray(want, float)))
   except (ValueError, TypeError) as failure:
     raise ValueError(_no_chain(order)) from failure
