@@ -18,6 +18,7 @@ from jaxdl.federated.server import (
   _method,
   _mixtures,
   _personal,
+  _pruning,
 )
 
 METHODS = registry.Registry(
@@ -41,6 +42,7 @@ METHODS = registry.Registry(
     'fedbn': _personal.fedbn,
     'ifca': _mixtures.ifca,
     'local_only': _personal.local_only,
+    'pruning_game': _pruning.pruning_game,
   },
   given=('task', 'work', 'is_own', 'name'),
 )
