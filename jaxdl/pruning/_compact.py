@@ -332,3 +332,55 @@ def _random(example):
     return jnp.zeros(shape, dtype)
   drawn = np.random.default_rng(0).normal(size=shape)
   return jnp.asarray(drawn, dtype)
+
+
+def measure(
+  params: chex.ArrayTree,
+  *,
+  threshold: float = 0.01,
+  order: list[str] | None = None,
+) -> dict[str, float]:
+  """What the gates of a model say, in numbers.
+
+  Args:
+    params: {'network', 'gates'} of one model, concrete.
+    threshold: ε in (0, 1).
+    order: layers of a chain as `used_in_order` gives them; None where the
+      network is none.
+
+  Returns:
+    `sparsity`; `kept`, players that take part; `participation`, the mean over
+    all; `undecided`, the share of those in that are below one half; and
+    `parameters`, weights and biases that are left: after `compact` where there
+    is an order, otherwise without the players that are out.
+
+  Example:
+    >>> layer = {'kernel': jnp.ones((3, 4)), 'bias': jnp.zeros(4)}
+    >>> gates = {'0': jnp.array([1.0, 0.0, 0.2, 0.0])}
+    >>> found = measure({'network': [layer], 'gates': gates})
+    >>> {k: round(v, 3) for k, v in found.items()}  # doctest: +ELLIPSIS
+    {'sparsity': 0.5, 'kept': 2, 'participation': 0.3, 'undecided': 0.5, ...}
+  """
+  _players.check_tree(params)
+  gates = jax.device_get(params['gates'])
+  flat = np.concatenate([np.ravel(s) for s in gates.values()])
+  alive = flat >= threshold
+  counts = {k: int((s >= threshold).sum()) for k, s in gates.items()}
+  units = all(np.ndim(s) == 1 for s in gates.values())
+  layers = _players.layers_of(params['network'])
+  total = sum(x.size for x in jax.tree.leaves(params['network']))
+  if order is not None and units:
+    total = compact_size(params['network'], counts, order)
+  else:
+    for name, s in gates.items():
+      layer = layers[name]
+      size = 1 if np.ndim(s) > 1 else layer['kernel'].size // s.size
+      size += np.ndim(s) == 1 and 'bias' in layer
+      total -= int(size) * (s.size - counts[name])
+  return {
+    'sparsity': float(sparsity(gates, threshold=threshold)),
+    'kept': int(alive.sum()),
+    'participation': float(flat.mean()),
+    'undecided': float((flat[alive] < 0.5).mean()) if alive.any() else 0.0,
+    'parameters': total,
+  }
