@@ -17,7 +17,8 @@ optimizer of the two, which goes wherever an optimizer goes:
 - `game`: neurons are players that pay for taking part; those whose best answer
   is zero leave. `group_l1`, `one_shot` (magnitude, first-order scores, random)
   and `dense` are what it is compared with. `sparsity`, `num_alive`, `prune`,
-  `compact` say and take what is left.
+  `compact` say and take what is left. `hard_concrete` makes a task of random
+  gates with an L0 penalty.
 - The theory of a layer's game: `utility`, `potential`, `best_response`,
   `solve_equilibrium` and `maximize_potential`, `is_unique`, `is_contraction`,
   `dominated`, `unilateral_gain`.
@@ -54,6 +55,12 @@ from jaxdl.pruning._game import (
   unilateral_gain,
   utility,
   utility_gradient,
+)
+from jaxdl.pruning._hard_concrete import (
+  as_gates,
+  hard_concrete,
+  hard_concrete_gates,
+  hard_concrete_penalty,
 )
 from jaxdl.pruning._players import (
   GRANULARITIES,
@@ -101,6 +108,7 @@ __all__ = [
   'OneShotState',
   'Rule',
   'SCORES',
+  'as_gates',
   'best_response',
   'check_rate',
   'compact',
@@ -112,6 +120,9 @@ __all__ = [
   'gated',
   'gated_task',
   'group_l1',
+  'hard_concrete',
+  'hard_concrete_gates',
+  'hard_concrete_penalty',
   'init_participation',
   'interactions',
   'is_contraction',
