@@ -40,22 +40,25 @@ from jaxdl.pruning._compact import (
   prune,
   sparsity,
 )
-from jaxdl.pruning._game import (
+from jaxdl.pruning._equilibrium import (
   MODES,
-  Costs,
   Equilibrium,
-  best_response,
-  dominated,
-  interactions,
   is_contraction,
   is_unique,
   maximize_potential,
-  potential,
   solve_equilibrium,
+)
+from jaxdl.pruning._game import (
+  Costs,
+  best_response,
+  dominated,
+  interactions,
+  potential,
   unilateral_gain,
   utility,
   utility_gradient,
 )
+from jaxdl.pruning._gated import gated, gated_task, used_in_order
 from jaxdl.pruning._hard_concrete import (
   as_gates,
   hard_concrete,
@@ -64,8 +67,6 @@ from jaxdl.pruning._hard_concrete import (
 )
 from jaxdl.pruning._players import (
   GRANULARITIES,
-  gated,
-  gated_task,
   init_participation,
   layers_of,
   player_benefits,
@@ -74,7 +75,6 @@ from jaxdl.pruning._players import (
   player_products,
   player_sq_norms,
   scale,
-  used_in_order,
 )
 from jaxdl.pruning._rules import (
   METHODS,

@@ -12,7 +12,7 @@ from absl import logging
 
 from jaxdl.core import checks, types
 from jaxdl.networks import as_network
-from jaxdl.pruning import _players, _rules
+from jaxdl.pruning import _gated, _players, _rules
 
 Gates = dict[str, chex.Array]
 
@@ -97,7 +97,7 @@ def prune(
     >>> prune({'network': (), 'gates': {'0': jnp.array([0.5, 0.001])}})['gates']
     {'0': Array([0.5, 0. ], dtype=float32)}
   """
-  _players.check_tree(params)
+  _gated.check_tree(params)
   _rules.check_threshold(threshold)
   cut = lambda s: jnp.where(s >= threshold, s, 0)
   return {
@@ -151,7 +151,7 @@ def check_rate(params: chex.ArrayTree, *, l2: float, rate: float) -> bool:
   """
   checks.number(l2, name='l2', low=0.0)
   checks.number(rate, name='rate', low=0.0)
-  _players.check_tree(params)
+  _gated.check_tree(params)
   norms = _players.player_sq_norms(params['network'], params['gates'])
   largest = max(float(np.max(x)) for x in jax.device_get(norms).values())
   step = 2 * rate * l2 * largest
@@ -205,7 +205,7 @@ def compact(
     [(3, 2), (2, 2)]
   """
   network = as_network(network)
-  _players.check_tree(params)
+  _gated.check_tree(params)
   _rules.check_threshold(threshold)
   gates = params['gates']
   layers = _players.layers_of(params['network'])
@@ -224,7 +224,7 @@ def compact(
     kept[name] = there if there.size else np.zeros(1, int)
   cut = prune(params, threshold=threshold)
   own = _players.scale(cut['network'], cut['gates'])
-  order = _players.used_in_order(network.apply, own, *example_inputs)
+  order = _gated.used_in_order(network.apply, own, *example_inputs)
   small = _sliced(own, order, kept)
   made = types.Network(lambda key, *inputs: small, _any_size(network.apply))
   inputs = [_random(x) for x in example_inputs]
@@ -361,7 +361,7 @@ def measure(
     >>> {k: round(v, 3) for k, v in found.items()}  # doctest: +ELLIPSIS
     {'sparsity': 0.5, 'kept': 2, 'participation': 0.3, 'undecided': 0.5, ...}
   """
-  _players.check_tree(params)
+  _gated.check_tree(params)
   gates = jax.device_get(params['gates'])
   flat = np.concatenate([np.ravel(s) for s in gates.values()])
   alive = flat >= threshold

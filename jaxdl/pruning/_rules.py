@@ -16,7 +16,7 @@ import optax
 
 from jaxdl import local
 from jaxdl.core import checks, registry
-from jaxdl.pruning import _game, _players, _scores
+from jaxdl.pruning import _game, _gated, _players, _scores
 
 GRADIENTS = ('scaled', 'effective')
 
@@ -96,11 +96,11 @@ def with_gates(
     )
 
   def init(params):
-    _players.check_tree(params)
+    _gated.check_tree(params)
     return GatesState(optimizer.init(params['network']), rule.init(params))
 
   def update(grads, state, params=None):
-    _players.check_tree(params)
+    _gated.check_tree(params)
     change, memory = optimizer.update(
       grads['network'], state.optimizer, params['network']
     )

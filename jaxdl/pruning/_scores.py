@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.core import checks, keys, types
-from jaxdl.pruning import _players
+from jaxdl.pruning import _gated, _players
 
 SCORES = ('magnitude', 'taylor', 'taylor_squared', 'random')
 
@@ -55,7 +55,7 @@ def taylor_scores(
   Source: Molchanov et al. 2017 (https://arxiv.org/abs/1611.06440), section 2.2.
   """
   checks.task(task)
-  _players.check_tree(params)
+  _gated.check_tree(params)
 
   def one(turn):
     t, batch = turn
