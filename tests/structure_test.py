@@ -27,6 +27,7 @@ FLOORS = {
   'local': 3,
   'operators': 3,
   'pde': 3,
+  'pruning': 3,
   'theory': 3,
   'decentralized': 4,
   'federated': 4,

@@ -150,8 +150,12 @@ ALGORITHMS = {
   'centralized_sgd': Case(
     lambda p: federated.centralized_sgd(p.task, optimizer=SGD), pooled=True
   ),
-  # FedBN wants a network with normalizations.
-  **{name: _federated(name) for name in federated.METHODS if name != 'fedbn'},
+  # FedBN wants a network with normalizations, the pruning game one with layers.
+  **{
+    name: _federated(name)
+    for name in federated.METHODS
+    if name not in ('fedbn', 'pruning_game')
+  },
   **{name: _spec(name) for name in decentralized.ALGORITHMS},
   'robust_gossip': _spec('robust_gossip@complete'),
   'quasi_global_momentum': _spec('quasi_global_momentum(learning_rate=0.01)'),

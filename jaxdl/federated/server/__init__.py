@@ -21,7 +21,8 @@ makes an `Algorithm` of the two:
 Methods (`METHODS`): `centralized`, `fedsgd`, `fedavg`, `fedavgm`, `fedprox`,
 `fednova`, `fedopt` (FedAdagrad, FedYogi, FedAdam); `scaffold`, `feddyn`,
 `mime`, `mime_lite`; `q_fedavg`, `agnostic`; `apfl`, `ditto`, `fedbn`, `ifca`,
-`pfedhn`, `local_only`, which leave clients models of their own.
+`pfedhn`, `local_only`, which leave clients models of their own; `pruning_game`,
+whose clients vote on which neurons take part.
 """
 
 from jaxdl.federated.server._adaptive import (
@@ -68,6 +69,7 @@ from jaxdl.federated.server._personal import (
   is_norm,
   local_only,
 )
+from jaxdl.federated.server._pruning import pruning_game
 from jaxdl.federated.server._registry import (
   CHANNELS,
   LOCAL_METHODS,
@@ -129,6 +131,7 @@ __all__ = [
   'mime_lite',
   'no_state',
   'pfedhn',
+  'pruning_game',
   'q_fedavg',
   'scaffold',
   'sends',

@@ -19,6 +19,7 @@ from jaxdl.federated.server import (
   _method,
   _mixtures,
   _personal,
+  _pruning,
 )
 
 METHODS = registry.Registry(
@@ -43,6 +44,7 @@ METHODS = registry.Registry(
     'ifca': _mixtures.ifca,
     'local_only': _personal.local_only,
     'pfedhn': _hyper.pfedhn,
+    'pruning_game': _pruning.pruning_game,
   },
   given=('task', 'work', 'is_own', 'name'),
 )
