@@ -239,6 +239,27 @@ class TrainingTest(parameterized.TestCase):
       history['test_loss'][1], alone['test_loss'][:3], rtol=1e-5
     )
 
+  def test_seeds_spread_over_devices(self):
+    found = data((0, 1))
+    method = grokking.make_method('trained', M, hidden=K)
+    run = jax.jit(
+      jax.vmap(lambda k, d: grokking.train(method, d, num_epochs=2, key=k)[1])
+    )
+    given = jax.random.split(jax.random.key(0), 2), found.train
+    want = run(*given)
+    mesh = jax.make_mesh(
+      (2,),
+      ('seeds',),
+      axis_types=(jax.sharding.AxisType.Auto,),
+      devices=jax.devices()[:2],
+    )
+    spread = jax.device_put(given, jax.NamedSharding(mesh, jax.P('seeds')))
+    got = run(*spread)
+    self.assertLen(got['loss'].sharding.device_set, 2)
+    jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), got, want
+    )
+
   def test_seeds_have_splits_of_their_own(self):
     both = data((3, 4))
     for i, seed in enumerate((3, 4)):

@@ -242,7 +242,6 @@ class EnergyTest(parameterized.TestCase):
     ('cyclic(6)', {1.5, 3.0}),
     ('symmetric(3)', {1.5, 3.0}),
     ('dihedral(5)', {2.5, 5.0}),
-    ('product((2, 4))', {2.0, 4.0}),
   )
   def test_every_start_ends_at_a_maximum_of_one_irrep(self, group, values):
     table, inputs, labels, *_ = full(group)
