@@ -202,7 +202,7 @@ def draw(config: Config, rows, directory):
           plots.heat_map(
             *found,
             directory / f'portrait_{suffix}_{split}.png',
-            low=1.0,
+            low=0.0,
             label='Patterns that share the squared overlap',
             ylabel=sweeps[0].caption,
             xlabel=sweeps[1].caption,

@@ -84,6 +84,24 @@ class MultitaskingTest(parameterized.TestCase):
     self.assertEqual(first[0], first[1])
     self.assertEqual(first[0], first[2])
 
+  def test_counts_what_is_retrieved(self):
+    config = _config(
+      protocols=('storing',),
+      sweeps=('temperature((0.05, 2.0))',),
+      seeds=(0,),
+      num_neurons=4000,
+    )
+    rows = multitasking.run(config).rows
+    for split in ('test', 'theory'):
+      cold, hot = (
+        r['num_retrieved']
+        for r in rows
+        if (r['split'], r['step']) == (split, 12)
+      )
+      # Of m = (.6, .24): (.84)² / (.36 + .0576).
+      self.assertAlmostEqual(cold, 1.69, delta=0.1)
+      self.assertLess(hot, 0.5)
+
   def test_what_a_protocol_sets_holds(self):
     config = _config(
       protocols=('supervised(num_examples=3)',), num_rounds=0, seeds=(0,)

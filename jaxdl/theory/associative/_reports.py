@@ -38,8 +38,9 @@ def report(
     Rows of split 'test', one for each setting and seed, with the numbers of the
     setting, overlaps `m_1`, ..., `m_K` averaged over time and `now_1`, ... of
     this moment, `num_retrieved` (the number of patterns that share the squares
-    of overlaps), `energy` and `loss`, all means over samples; and of split
-    'theory', one for each setting, with `m_1`, ....
+    of overlaps, without those of a random state), `energy` and `loss`, all
+    means over samples; and of split 'theory', one for each setting, with `m_1`,
+    ..., and `num_retrieved`.
 
   Example:
     >>> import jax
@@ -66,8 +67,10 @@ def report(
     if known is not None:
       row = label | {'split': 'theory', 'seed': seeds[0]}
       row |= _columns('mean', known[None])
-      squares = max(float(np.sum(known**2)), np.finfo(float).tiny)
-      row['num_retrieved'] = float(np.sum(known)) ** 2 / squares
+      # What is left of zero are rounding and the last iteration.
+      found = known[known > 1e-6]
+      squares = float(np.sum(found**2)) or 1.0
+      row['num_retrieved'] = float(np.sum(found)) ** 2 / squares
       out.append(row | setting._asdict())
   return out
 

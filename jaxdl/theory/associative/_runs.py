@@ -300,19 +300,22 @@ def _observed(still: _Still, run: _Run) -> dict[str, chex.Array]:
 
   Overlaps are those with the patterns, without signs: a state and its negative
   are one. `energy` is that of a neuron; `loss` the sum over patterns of the
-  products of losses of a state and its negative.
+  products of losses of a state and its negative. `num_retrieved` is the number
+  of patterns that share the squares of overlaps; overlaps within three
+  deviations of a random state are none.
   """
   now = _patterns.overlaps(still.patterns, run.spins)
   mean = run.total / jnp.maximum(run.count, 1)
   mean = jnp.where(run.count > 0, mean, now)
   n = run.spins.shape[0]
   plus, minus = _patterns.losses(still.patterns, run.spins)
-  squares = jnp.sum(mean**2)
+  kept = jnp.mean(still.patterns != 0, axis=1)
+  found = jnp.where(jnp.abs(mean) > 3 * jnp.sqrt(kept / n), jnp.abs(mean), 0.0)
+  squares = jnp.sum(found**2)
   return {
     'mean': jnp.abs(mean),
     'overlaps': jnp.abs(now),
     'energy': _memory.energy(still.network, run.spins) / n,
     'loss': jnp.sum(plus * minus),
-    'num_retrieved': jnp.sum(jnp.abs(mean)) ** 2
-    / jnp.where(squares > 0, squares, 1.0),
+    'num_retrieved': jnp.sum(found) ** 2 / jnp.where(squares > 0, squares, 1.0),
   }
