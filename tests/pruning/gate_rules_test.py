@@ -302,12 +302,15 @@ class TrainTest(parameterized.TestCase):
     task, batch = self.problem()
     params = task.init(KEY)
     batches = jax.tree.map(lambda x: x.reshape(4, 4, *x.shape[1:]), batch)
+    slope = jax.jit(jax.grad(task.loss))
     for squared in (False, True):
-      got = pruning.taylor_scores(task, params, batches, squared=squared)['0']
+      got = jax.jit(
+        functools.partial(pruning.taylor_scores, task, squared=squared)
+      )(params, batches)['0']
       each = []
       for k in range(4):
         one = jax.tree.map(lambda x, k=k: x[k], batches)
-        grads = jax.grad(task.loss)(params, one)
+        grads = slope(params, one)
         products = pruning.player_products(
           params['network'], grads['network'], params['gates']
         )['0']
