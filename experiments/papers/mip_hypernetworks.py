@@ -103,8 +103,8 @@ def both_parts_help(seeds: tuple[int, ...]) -> tuple[bool, str]:
   "With SGD and Nesterov's momentum 0.9 at 0.03 neither the default nor the "
   'encoding alone ever learns (ln 10); MIP ends in every seed below ln 2, the '
   'least loss of what does not see gamma.',
-  note='It was first asked to end below 0.6 in every seed, which one seed of '
-  'three does not (0.567 to 0.633).',
+  note='It was first asked to end below 0.6 in every seed, which it does not '
+  '(0.567 to 0.633).',
 )
 def default_never_learns_by_sgd(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """The loss stays at ln 10 without a residual output."""
