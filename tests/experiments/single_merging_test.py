@@ -2,10 +2,12 @@
 """The single-merging binary."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
 from experiments import single_merging
+from jaxdl.theory import matching
 
 SMALL = {
   'variants': ('gossip', 'server'),
@@ -122,6 +124,42 @@ class SingleMergingTest(parameterized.TestCase):
   def test_impossible_settings_are_refused_at_once(self, options, message):
     with self.assertRaisesRegex(ValueError, message):
       _config(**options)
+
+  def test_units_are_matched_before_the_last_merge(self):
+    config = _config(
+      variants=('alone',), final_merge='aligned(by=weights)', num_rounds=2
+    )
+    result = single_merging.run(config)
+    problem = single_merging.make_tests(config).problem
+    params = jax.tree.map(
+      lambda x: jnp.asarray(x)[0], result.state['alone'].params
+    )
+    chain = matching.layer_chain(problem.network, problem.test['inputs'][0, :1])
+    ordered = [
+      matching.align(
+        problem.network,
+        jax.tree.map(lambda x, k=k: x[k], params),
+        jax.tree.map(lambda x: x[0], params),
+        by='weights',
+        chain=chain,
+      ).params
+      for k in range(config.num_clients)
+    ]
+    merged = jax.tree.map(lambda *xs: jnp.mean(jnp.stack(xs), 0), *ordered)
+    want = problem.evaluate(jax.tree.map(lambda x: x[None], merged))
+    stages = {
+      r['stage']: r['loss'] for r in result.rows if r['split'] == 'final'
+    }
+    np.testing.assert_allclose(stages['after'], want['loss'][0], rtol=1e-4)
+    # Order matters: the plain average is another model.
+    plain = next(
+      r['merged_loss']
+      for r in result.rows
+      if r['split'] == 'test' and r['step'] == 2
+    )
+    self.assertGreater(abs(plain - stages['after']), 1e-3)
+    with self.assertRaisesRegex(ValueError, "by='names' is unknown"):
+      _config(final_merge='aligned(by=names)')
 
   def test_too_large_fixed_sets_are_refused_before_training(self):
     for partition, message in (
