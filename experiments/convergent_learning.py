@@ -183,7 +183,7 @@ def draw(config: Config, rows, directory):
       )
 
   add('correlation', plots.lines, matched, 'match', 'value', by='curve', **one)
-  look = {'by': 'pairs', 'group': 'layer'} | one
+  look = {'by': 'pairs', 'group': 'layer'} | one | {'ylim': (-0.05, 1.0)}
   add('correlation', plots.bars, kinds, 'baselines', 'matched', **look)
   look = {'by': 'curve', 'log_x': True} | error | trivial
   used = [r for r in ends if r['split'] == 'sparse' and r['penalty'] > 0]

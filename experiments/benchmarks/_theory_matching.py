@@ -88,7 +88,7 @@ def streaming(
       f'{what}: seconds per {batch_size} samples',
       times.ms('moments') / 1e3 / num_batches,
       's',
-      below=60.0,
+      below=10.0,
     ),
   ]
 

@@ -159,11 +159,11 @@ def information_agrees(seeds: tuple[int, ...]) -> tuple[bool, str]:
 
 @papers.claim(
   'Matches become worse with depth, as on ImageNet.',
-  note='Not on small tasks: matches of untrained perceptrons do fall with depth, '
-  'training then lifts deep layers most. Convolutions do not fall either: '
-  'frl_lenet(width=16) on digits .544, .553, .669; conv8(width=8) on synthetic '
-  'images .462, .402, .398, .433, .495, .479, .567, .547, .452, .554 (one seed, '
-  'two networks).',
+  note='Not on small tasks: untrained perceptrons do fall with depth, training '
+  'lifts deep layers most. Convolutions do not fall either (one seed, two '
+  'networks): frl_lenet(width=16) on digits .544, .553, .669; conv8(width=8) '
+  'on synthetic images .462, .402, .398, .433, .495, .479, .567, .547, .452, '
+  '.554.',
 )
 def deeper_units_are_less_alike(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """The mean correlation of only partners falls from layer to layer."""
