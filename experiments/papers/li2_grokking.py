@@ -170,12 +170,15 @@ def features_must_be_learned(seeds: tuple[int, ...]) -> tuple[bool, str]:
 
 
 @papers.claim(
-  'Complex weights and a solved top layer grok as well: test > .95 within 400 '
-  'and 200 epochs for every seed'
+  'Complex weights and a solved top layer (ridge .1) grok as well: test > .95 '
+  'within 400 and 200 epochs for every seed',
+  note='A ridge of .01 is too weak for 256 nodes: test accuracy stays below .6 '
+  'in 200 epochs, as gradients at the features vanish with it; with 128 nodes '
+  '.001 is enough.',
 )
 def other_tops_grok(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Complex weights and the ridge top generalize."""
-  complex_, ridge = 'trained(is_complex=True)', 'ridge_top(eta=0.01)'
+  complex_, ridge = 'trained(is_complex=True)', 'ridge_top(eta=0.1)'
   solved = _rows(
     seeds, methods=(ridge,), optimizer=SMALL, num_rounds=200, eval_every=10
   )

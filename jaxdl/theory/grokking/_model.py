@@ -145,7 +145,12 @@ def hidden_features(
   fn = activation_of(activation)
   bottom = params['bottom']
   order = bottom.shape[0] // 2
-  f = fn(bottom[inputs[:, 0]] + bottom[order + inputs[:, 1]])
+  # Rows are gathered once: gathers that are fused into what uses them are
+  # repeated entry by entry (an epoch of 2048 nodes on CPU: 57 against 46 ms).
+  first, second = jax.lax.optimization_barrier(
+    (bottom[inputs[:, 0]], bottom[order + inputs[:, 1]])
+  )
+  f = fn(first + second)
   if 'hidden' in params:
     f, _ = jax.lax.scan(lambda f, w: (fn(f + f @ w), None), f, params['hidden'])
   return f
