@@ -148,6 +148,7 @@ HEAVY = {
   'jaxdl.operators': ('flax.nnx', 'matplotlib'),
   'jaxdl.decentralized': ('flax.nnx', 'scipy.optimize', 'matplotlib'),
   'jaxdl.problems': ('flax.nnx', 'scipy.optimize', 'matplotlib', 'sklearn'),
+  'jaxdl.pruning': ('flax.nnx', 'scipy.optimize', 'matplotlib'),
 }
 
 

@@ -144,6 +144,31 @@ def collapse_is_sudden(seeds: tuple[int, ...]) -> tuple[bool, str]:
 
 
 @papers.claim(
+  'Participations end near 0 or 1: of the neurons that stay at least half are '
+  'above .9',
+  note='Most are out, but nobody is in: those that stay end between .01 and '
+  '.6, as their price rises with s and larger weights make up for a smaller s '
+  'behind a relu.',
+)
+def participations_are_bimodal(seeds: tuple[int, ...]) -> tuple[bool, str]:
+  """Two kinds of players."""
+  own = [
+    r
+    for r in _games(seeds)
+    if (r['variant'], r['split']) == (GAME, 'histogram')
+  ]
+  share = lambda low: (
+    sum(r['share'] for r in own if r['participation'] > low) / len(seeds)
+  )
+  stay = 1 - _at(_games(seeds), GAME)['sparsity']
+  held = share(0.9) >= stay / 2
+  return bool(held), (
+    f'of {100 * stay:.1f} % that stay {100 * share(0.9) / stay:.0f} % are '
+    f'above .9, {100 * share(0.5) / stay:.0f} % above .5'
+  )
+
+
+@papers.claim(
   'All hangs on alpha: with 1 the network dies (<= .2), with 100 and 1000 it '
   'lives (>= .95), and 1000 keeps more neurons than 100 (one seed for 1, 1000)'
 )

@@ -264,11 +264,18 @@ def _held(gates, moved, target, threshold):
   flat = lambda tree: jnp.concatenate([tree[n].reshape(-1) for n in names])
   old, new = flat(gates), flat(moved)
   count = _scores.num_out(old.size, target)
-  # Of those in before the move, the first by what they have after it.
-  order = jnp.argsort(-jnp.where(old >= threshold, new, -1.0), stable=True)
-  kept = jnp.zeros(old.size, bool).at[order[: old.size - count]].set(True)
-  kept &= old >= threshold
-  new = jnp.where(kept & (new < threshold), old, new)
+
+  def hold(new):
+    # Of those in before the move, the first by what they have after it.
+    order = jnp.argsort(-jnp.where(old >= threshold, new, -1.0), stable=True)
+    kept = jnp.zeros(old.size, bool).at[order[: old.size - count]].set(True)
+    kept &= old >= threshold
+    return jnp.where(kept & (new < threshold), old, new)
+
+  # Sorting is slow, and needed once.
+  new = jax.lax.cond(
+    jnp.sum(new < threshold) > count, hold, lambda new: new, new
+  )
   # Who is in when it is over stays as it is; who is out is out.
   over = jnp.sum(old < threshold) >= count
   new = jnp.where(over, old, new)
@@ -393,12 +400,13 @@ def one_shot(
       scores = _scores.random_scores(jax.random.key(seed), gates)
     else:
       scores = _players.player_sq_norms(params['network'], gates)
-    masks = _scores.keep_top(scores, keep)
-    cut = jax.tree.map(
-      lambda s, m: jnp.where(count == at, s * m.astype(s.dtype), s),
-      gates,
-      masks,
-    )
+
+    def prune(gates):
+      masks = _scores.keep_top(scores, keep)
+      return jax.tree.map(lambda s, m: s * m.astype(s.dtype), gates, masks)
+
+    # Sorting is slow, and needed once.
+    cut = jax.lax.cond(count == at, prune, lambda gates: gates, gates)
     return cut, OneShotState(count, totals)
 
   return Rule(init, update)
