@@ -171,7 +171,7 @@ def build(config: Config) -> runner.Experiment:
         num_byzantine=adversaries,
         num_expected=expected,
         num_classes=problem.num_classes,
-        **server.CHANNELS.part(config.channel).options,
+        **config.channel_of(spec),
       )
       made = federated.federate(
         method, clients, channel, cohort_size=rows, shares=True

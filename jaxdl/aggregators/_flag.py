@@ -6,7 +6,6 @@ Family: Gram. Everything happens on the N x N Gram matrix of the unit updates.
 
 import functools
 import inspect
-import math
 from typing import Any, NamedTuple
 
 import chex
@@ -309,10 +308,8 @@ def _flag(
   m = min(m, n) if num_components is None else m
   checks.integer(m, name='num_components', low=1, high=n)
   checks.integer(num_iters, name='num_iters', low=1)
-  checks.number(reg, name='reg', low=0.0, high=math.inf, open_high=True)
-  checks.number(
-    eps, name='eps', low=0.0, high=math.inf, open_low=True, open_high=True
-  )
+  checks.number(reg, name='reg', low=0.0)
+  checks.number(eps, name='eps', low=0.0, open_low=True)
   checks.choice(normalize, (True, False), name='normalize')
   checks.choice(start, STARTS, name='start')
   checks.choice(scale, SCALES, name='scale')

@@ -6,7 +6,6 @@ on N numbers and the clients are read twice however many there are.
 """
 
 import dataclasses
-import math
 
 import chex
 import jax
@@ -70,9 +69,7 @@ def geometric_median(
 
 
 def _weiszfeld(nu, num_iters, start):
-  checks.number(
-    nu, name='nu', low=0.0, high=math.inf, open_low=True, open_high=True
-  )
+  checks.number(nu, name='nu', low=0.0, open_low=True)
   checks.integer(num_iters, name='num_iters', low=1)
   checks.choice(start, STARTS, name='start')
 

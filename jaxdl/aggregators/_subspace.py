@@ -5,8 +5,6 @@ Family: Gram. The spectrum of a covariance matrix is that of the centered Gram
 matrix, so nothing of size D x D appears.
 """
 
-import math
-
 import chex
 import jax
 import jax.numpy as jnp
@@ -341,9 +339,7 @@ def _dnc(
     filter_factor,
     name='filter_factor',
     low=0.0,
-    high=math.inf,
     open_low=True,
-    open_high=True,
   )
   checks.num_layers(num_iters, name='num_iters')
   keys.check_key(key)

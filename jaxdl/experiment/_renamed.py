@@ -228,7 +228,8 @@ def remedy(
     near: whether a name that is nearly one will do.
 
   Returns:
-    One sentence, or nothing for a name that never was a flag.
+    One sentence, or nothing for a name that never was a flag, or one of other
+    binaries alone.
 
   Example:
     >>> remedy('overwrite')
@@ -249,6 +250,8 @@ def remedy(
     for way in new.split(' or ')
     if all(flag in known for flag in re.findall(r'--(\w+)', way))
   ]
-  new = ' or '.join(here) if here and known else new
+  if known and not here:
+    return ''  # It was a flag of other binaries.
+  new = ' or '.join(here) if known else new
   new = new.replace('{}', value or '...')
   return f'there is no flag --{name} any more: write {new}.'

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Optimizers and step sizes by name, for specs: thin recipes of optax."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -200,9 +199,7 @@ def _scheduled(spec, rate, num_steps):
 
 
 def _check_rate(value):
-  checks.number(
-    value, name='learning_rate', low=0.0, high=math.inf, open_high=True
-  )
+  checks.number(value, name='learning_rate', low=0.0)
 
 
 def _rate(learning_rate, schedule, num_steps):

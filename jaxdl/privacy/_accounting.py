@@ -99,10 +99,7 @@ def noise_for(
     1.0
   """
   setting = _checked(rate, delta, accountant)
-  checks.number(
-    epsilon, name='epsilon', low=0.0, open_low=True, high=math.inf,
-    open_high=True,
-  )  # fmt: skip
+  checks.number(epsilon, name='epsilon', low=0.0, open_low=True)
   rounds = checks.integer(num_rounds, name='num_rounds', low=1)
   lib = _library()
   event = lambda z: lib.SelfComposedDpEvent(_round(lib, z, rate), rounds)

@@ -255,7 +255,5 @@ def _expected(num_expected: Any) -> float:
     name='num_expected',
     low=0.0,
     open_low=True,
-    high=float('inf'),
-    open_high=True,
   )
   return float(num_expected)

@@ -190,8 +190,7 @@ def update_noise_multiplier(
 
 def check_clip(clip: chex.Numeric, *, name: str = 'clip') -> None:
   """Raises ValueError unless a clipping norm is positive and finite."""
-  finite = {'high': float('inf'), 'open_high': True}
-  checks.number(clip, name=name, low=0.0, open_low=True, **finite)
+  checks.number(clip, name=name, low=0.0, open_low=True)
 
 
 def check_noise(noise_multiplier: chex.Numeric) -> None:
@@ -200,8 +199,6 @@ def check_noise(noise_multiplier: chex.Numeric) -> None:
     noise_multiplier,
     name='noise_multiplier',
     low=0.0,
-    high=float('inf'),
-    open_high=True,
   )
 
 

@@ -6,7 +6,6 @@ returns N sorted int64 index arrays. Partitioners by label are in
 `_labels.py`.
 """
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -339,8 +338,6 @@ def check_finite(
     name=name,
     low=low,
     open_low=open_low,
-    high=math.inf,
-    open_high=True,
   )
 
 

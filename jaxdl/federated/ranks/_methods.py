@@ -130,12 +130,12 @@ def _channel(rule, attack, num_malicious, voters) -> server.Channel:
   options = {'aggregator': rule or 'mean'}
   if rule is not None and registry.chain(rule)[0].name in server.CHANNELS:
     options = {'aggregator': 'mean'} | server.CHANNELS.part(rule).options
+  plain = server.Channel(aggregator=options['aggregator']).is_plain
   if attack != 'none' and num_malicious:
-    plain = options['aggregator'] == 'mean'
     options = {'attack': LARGE if plain else TAILORED} | options
   # Fewer than half of a cohort, see `sample_minority`.
   options.setdefault('num_byzantine', min(num_malicious, (voters - 1) // 2))
-  if options.get('attack') is None and options['aggregator'] == 'mean':
+  if options.get('attack') is None and plain:
     return server.Channel(**options)
   return server.Channel(num_malicious=num_malicious, **options)
 

@@ -149,15 +149,14 @@ must be 'mean'; got 'median'.
     f = self.num_byzantine
     if f is not None:
       checks.integer(f, name='num_byzantine', low=0, high=m - 1)
-    elif self.num_malicious is None and self.attack is not None:
-      if not isinstance(self.attack, str):
-        attacks.as_attack(self.attack, num_byzantine=0)  # Is it one at all?
-      raise ValueError(
-        'attack is given but num_byzantine is not: say how many of the '
-        f'num_clients={m} attack (0 for none).'
-      )
     if self.num_malicious is None:
-      return self._wire(m, f or 0, num_groups)
+      wire = self._wire(m, f or 0, num_groups)
+      if f is None and self.attack is not None:
+        raise ValueError(
+          'attack is given but num_byzantine is not: say how many of the '
+          f'num_clients={m} attack (0 for none).'
+        )
+      return wire
     most = checks.integer(self.num_malicious, name='num_malicious', low=0)
     most = min(most, m - 1 if f is None else f)
     wires = [
