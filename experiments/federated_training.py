@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 r"""Learning with a server and many clients: algorithm x channel x data.
 
-Trains one model per variant on the same clients, cohorts and seeds. A variant
-is `algorithm[@channel(...)]`; what it does not say, `--channel` does. Public
-inputs are set aside if one sends predictions (`fedmd`, `feddf`). Rows tell
-accuracy, calibration, spread over clients, megabytes sent, the virtual time
-that rounds took, each as long as its slowest client, and epsilon where updates
-are private.
+Variants, `algorithm[@channel(...)]`, train on the same clients, cohorts and
+seeds; what one does not say, `--channel` does. Public inputs are set aside if
+one sends predictions (`fedmd`, `feddf`). Rows tell accuracy, calibration,
+spread over clients, megabytes sent, virtual time and epsilon.
 
 Example: python -m experiments.federated_training \
   --variants='fedavg,scaffold,fedavg@channel(compressor=top_k(keep=0.1))' \
@@ -19,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl import federated, local, plots, privacy as privacy_lib, problems
+from jaxdl import federated, local, plots, problems
 from jaxdl.core import registry, types
 from jaxdl.experiment import compare, config as config_lib, runner
 from jaxdl.federated import asynchronous, distilled, ranks, server
@@ -56,7 +54,7 @@ class Config(problems.FederatedConfig):
   times: str = knob(
     'F-0',
     "How long clients take for all of their work, who do less take less: 'F-0' "
-    "for 1 each, 'F-80' for 1 down to 0.2; drawn ones by the first seed.",
+    "for 1 each, 'F-80' for 1 down to 0.2; a round lasts as its slowest.",
     registry=asynchronous.TIMES,
   )
   channel: str = knob(
@@ -96,8 +94,7 @@ class Config(problems.FederatedConfig):
       )
     federated.check_optimizer(self.optimizer, self.variants)
     self.make_work()
-    with config_lib.naming(times=self.times):
-      self.timing()
+    self.timing()
     for spec in self.variants:
       options = self.channel_of(spec)
       if 'num_byzantine' in options:
@@ -129,13 +126,14 @@ class Config(problems.FederatedConfig):
 
   def timing(self) -> asynchronous.Timing:
     """How long clients take."""
-    n = self.num_clients
-    return asynchronous.make_times(self.times, n, seed=self.seeds[0])
+    with config_lib.naming(times=self.times):
+      return asynchronous.make_times(
+        self.times, self.num_clients, seed=self.seeds[0]
+      )
 
   def timed(self, algorithm: types.Algorithm) -> types.Algorithm:
     """The algorithm on the clock of the clients."""
-    with config_lib.naming(times=self.times):
-      return asynchronous.timed(algorithm, self.timing(), self.num_clients)
+    return asynchronous.timed(algorithm, self.timing(), self.num_clients)
 
 
 def build(config: Config) -> runner.Experiment:
@@ -145,7 +143,6 @@ def build(config: Config) -> runner.Experiment:
   rows, adversaries = problem.test['cohort_size'], problem.test['num_byzantine']
   clients = config.clients(even=False).replace(num_clients=problem.num_clients)
   expected = problem.test['num_expected']
-  poisson = local.SAMPLERS.part(config.sampling).name == 'poisson'
   algorithms, spent, learned, ranked = {}, {}, {}, {}
   for spec in config.variants:
     learned[spec] = problem
@@ -173,30 +170,30 @@ def build(config: Config) -> runner.Experiment:
         num_classes=problem.num_classes,
         **config.channel_of(spec),
       )
-      made = federated.federate(
-        method, clients, channel, cohort_size=rows, shares=True
-      )
+      options = {'cohort_size': rows, 'shares': True}
+      made = federated.federate(method, clients, channel, **options)
     algorithms[spec] = config.timed(made)
-    spent[spec] = None
-    if channel.privacy is not None and server.sends(method):
-      spent[spec] = privacy_lib.spent_by(
-        privacy_lib.make_mechanism(channel.privacy, num_expected=expected),
-        config.num_rounds,
-        delta=config.delta,
-        rate=min(expected / problem.num_clients, 1.0) if poisson else 1.0,
-      )
+    spent[spec] = server.spent(
+      method,
+      channel,
+      config.num_rounds,
+      sampling=config.sampling,
+      num_clients=problem.num_clients,
+      num_expected=expected,
+      delta=config.delta,
+    )
 
   def measure(values, moment):
-    name = moment.variant.name
+    name, run = moment.variant.name, moment.state.run
     values['test']['time'] = np.asarray(moment.state.time)
-    if name in ranked:
-      bits = ranked[name].upload_bits * np.asarray(moment.state.run.num_votes)
-      values['test']['megabytes'] = bits / 8e6
-      return values
-    values['test']['megabytes'] = np.asarray(moment.state.run.megabytes)[:, 0]
-    if spent[name] is not None:
-      at = spent[name][moment.round]
-      values['test']['epsilon'] = np.full(len(config.seeds), at)
+    values['test']['megabytes'] = (
+      ranked[name].upload_bits * np.asarray(run.num_votes) / 8e6
+      if name in ranked
+      else np.asarray(run.megabytes)[:, 0]
+    )
+    if spent.get(name) is not None:
+      at = np.full(len(config.seeds), spent[name][moment.round])
+      values['test']['epsilon'] = at
     return values
 
   return compare(
@@ -210,16 +207,15 @@ def build(config: Config) -> runner.Experiment:
 
 
 COLUMNS = (
-  *('step', 'split', 'seed', 'variant', 'accuracy', 'loss', 'ece'),
+  *('step', 'split', 'seed', 'variant', 'accuracy', 'loss', 'ece', 'epsilon'),
   *('client_accuracy', 'worst_tenth_accuracy', 'p10_accuracy', 'megabytes'),
-  *('time', 'epsilon'),
+  'time',
 )
 
 
 def table(rows):
   """The last rows of every variant, without most of the spread."""
-  short = [{k: v for k, v in row.items() if k in COLUMNS} for row in rows]
-  return runner.table_by()(short)
+  return runner.table_by()([{k: r[k] for k in COLUMNS if k in r} for r in rows])
 
 
 def draw(config: Config, rows, directory):
@@ -230,14 +226,10 @@ def draw(config: Config, rows, directory):
   )
   accuracy = {'ylabel': 'Test accuracy', 'ylim': (0.0, 1.0)}
   line = functools.partial(plots.lines, title=title, **accuracy)
+  worst = {'ylabel': 'Accuracy of the worst tenth of the clients'}
   paths = [
     line(rows, directory / 'accuracy.png', 'accuracy'),
-    line(
-      rows,
-      directory / 'worst_tenth.png',
-      'worst_tenth_accuracy',
-      ylabel='Accuracy of the worst tenth of the clients',
-    ),
+    line(rows, directory / 'worst_tenth.png', 'worst_tenth_accuracy', **worst),
   ]
   spent = [r for r in rows if 0 < r.get('epsilon', 0) < np.inf]
   for found, x, xlabel in (

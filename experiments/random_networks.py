@@ -35,7 +35,7 @@ class Config(runner.BaseConfig):
   targets: tuple[str, ...] = knob(
     ('sine(complexity=2)',),
     'What is fitted; complexity is the number of waves per unit.',
-    registry=problems.TARGETS,
+    registry=problems.random_nets.TARGETS,
     smoke=1,
   )
   methods: tuple[str, ...] = knob(
@@ -80,7 +80,7 @@ class Config(runner.BaseConfig):
       config_lib.check_different(getattr(self, name), name=name)
     for target in self.targets:
       with config_lib.naming(targets=target):
-        problems.make_target(target, seed=self.seeds[0])
+        problems.random_nets.make_target(target, seed=self.seeds[0])
 
 
 def build(config: Config) -> runner.Experiment:
@@ -92,7 +92,7 @@ def build(config: Config) -> runner.Experiment:
   Returns:
     The experiment.
   """
-  nets = problems.RandomNets(
+  nets = problems.random_nets.RandomNets(
     targets=config.targets,
     methods=config.methods,
     scales=config.scales,

@@ -52,7 +52,7 @@ class Config(problems.MixtureConfig):
     registry=talks.TALKS,
   )
   final_merge: str = knob(
-    'exact', 'What happens after the end.', registry=problems.MERGES
+    'exact', 'What happens after the end.', registry=problems.merging.MERGES
   )
   optimizer: str = knob(
     'sgd(0.1, momentum=0.9)', "The clients'.", registry=local.OPTIMIZERS
@@ -64,7 +64,7 @@ class Config(problems.MixtureConfig):
   measures: tuple[str, ...] = knob(
     ('sharpness', 'landscape'),
     'What is measured besides.',
-    registry=problems.MERGE_MEASURES,
+    registry=problems.merging.MERGE_MEASURES,
   )
   chunk: int = knob(
     0, 'Clients run together on a device; 0 follows the default rule.', low=0
@@ -83,18 +83,18 @@ class Config(problems.MixtureConfig):
     config_lib.check_square(self.num_clients)
     config_lib.check_different(self.variants, name='variants')
     config_lib.check_different(tuple(self.mixers), name='variants')
-    problems.MERGES.make(self.final_merge)
+    problems.merging.MERGES.make(self.final_merge)
 
   def smoked(self) -> 'Config':
     """A few short rounds of two variants."""
     chosen = tuple(self.mixers)[:2]
     small = dataclasses.replace(super().smoked(), variants=chosen)
     return dataclasses.replace(
-      small, measures=problems.small_landscape(self.measures, chosen, 7)
+      small, measures=problems.merging.small_landscape(self.measures, chosen, 7)
     )
 
 
-def make_tests(config: Config) -> problems.MergeTests:
+def make_tests(config: Config) -> problems.merging.MergeTests:
   """Deals the data and says what is measured.
 
   Args:
@@ -103,8 +103,8 @@ def make_tests(config: Config) -> problems.MergeTests:
   Returns:
     The tests, with the problem.
   """
-  merge = problems.MERGES.make(config.final_merge)
-  return problems.MergeTests(
+  merge = problems.merging.MERGES.make(config.final_merge)
+  return problems.merging.MergeTests(
     problem=config.problem(
       batch_shape=(config.local_steps, config.batch_size),
       label_smoothing=config.label_smoothing,
@@ -142,7 +142,7 @@ def build(config: Config) -> runner.Experiment:
     for variant, mixer in config.mixers.items()
   }
 
-  of, resolution = problems.landscape_of(config.measures)
+  of, resolution = problems.merging.landscape_of(config.measures)
 
   def measure(values, moment):
     values['test']['messages'] = jax.device_get(moment.state.num_messages)

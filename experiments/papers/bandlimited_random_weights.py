@@ -340,7 +340,7 @@ def the_diagnostic_orders(seeds: tuple[int, ...]) -> tuple[bool, str]:
   errors = [found[name, 'batch', 3.0, 1000] for name in names]
   shares, rho = [], ridgelets.gaussian_pair().ridgelet
   for k, name in zip((2, 4, 8), names, strict=True):
-    target = problems.make_target(name)
+    target = problems.random_nets.make_target(name)
     dx = np.full(len(target.x), 2 / (len(target.x) - 1))
     grid = ridgelets.line_grid(
       30.0, 600, 200, width=lambda a, k=k: 8 * np.sqrt(1 + (a / k) ** 2) + 5

@@ -7,6 +7,7 @@
 - `asynchronous`: servers that do not wait; any method on an exact schedule.
 - `clusters`: groups of clients with like data, found once; a model per group.
 - `prototypes`: class means that clients merge exactly, and missions.
+- `distilled`: clients that send predictions on public inputs, not weights.
 - `ranks`: votes on rankings of the edges of a random network.
 - `robust_sgd`: distributed SGD with worker momentum, any robust rule and any
   adversary.
@@ -35,7 +36,14 @@ A model of yours, data [N, S, ...] of N clients, two of them adversaries:
     task.evaluate(algorithm.params(state), {'inputs': x_test, 'labels': y_test})
 """
 
-from jaxdl.federated import asynchronous, clusters, prototypes, ranks, server
+from jaxdl.federated import (
+  asynchronous,
+  clusters,
+  distilled,
+  prototypes,
+  ranks,
+  server,
+)
 from jaxdl.federated._centralized import CentralizedState, centralized_sgd
 from jaxdl.federated._robust_sgd import robust_sgd
 from jaxdl.federated.server import (
@@ -69,6 +77,7 @@ __all__ = [
   'batch_cohort',
   'centralized_sgd',
   'clusters',
+  'distilled',
   'federate',
   'make_algorithm',
   'check_optimizer',

@@ -11,12 +11,12 @@ notebook, in `experiment.train`:
 
 - `amortized`: families of problems with a parameter that a hypernetwork sees.
 - `classification`: labeled examples dealt to clients by any partition;
-  `for_network` gives them to another network.
+  `for_network` gives them to another network, `reliability_rows` tells how
+  far their confidences are to be trusted.
 - `clients`: labeled examples that clients hold, some of whom are drawn for a
   round; natural clients, tests of their own.
 - `episodes`: an embedding learned from few-shot episodes of clients' classes;
   `reconnaissance` sends clients on missions among new ones, with it.
-- `classification`: labeled examples dealt to clients by any partition.
 - `clustered`: groups of clients with like data, each client with its own tests.
 - `distillation`: labeled examples, some labels wrong, for networks that learn
   from each other (`Peers`).
@@ -24,22 +24,29 @@ notebook, in `experiment.train`:
   them to a network. Flows are learned as `time_steps`. `function_runs` and
   `sweeps` have what binaries of them share.
 - `mixtures`: labeled examples that clients draw by mixtures of classes;
-  `MergeTests` measures models that may be merged, `units` compares what is
-  inside of them.
+  `merging.MergeTests` measures models that may be merged, `units` compares what
+  is inside of them.
 - `operator_clients`: clients that hold functions of spaces of their own.
 - `scaled_examples`: examples as vectors of a chosen length, of classes or
   numbers; `with_network` gives them to one network after another,
   `bundled_readout` fits read-outs of random features. `LAYER_TASKS` are
   comparisons of such layers with others.
 - `parabolas`: a parabola per client, in one dimension.
-- `RandomNets`: nets with one random hidden layer and their rivals, over scales
-  and widths, on `TARGETS`.
+- `random_nets`: nets with one random hidden layer and their rivals, over scales
+  and widths.
 - `quadratics`: a quadratic per client, whose optimum is known.
 - `text`: prompts for a small pretrained language model.
 - `vectors`: a vector per client, to be averaged.
 """
 
-from jaxdl.problems import amortized, function_runs, sweeps, units
+from jaxdl.problems import (
+  amortized,
+  function_runs,
+  merging,
+  random_nets,
+  sweeps,
+  units,
+)
 from jaxdl.problems._classification import (
   ClassificationConfig,
   check_files,
@@ -66,14 +73,6 @@ from jaxdl.problems._functions import (
   for_task,
   functions,
 )
-from jaxdl.problems._merging import (
-  MERGE_MEASURES,
-  MERGES,
-  Merge,
-  MergeTests,
-  landscape_of,
-  small_landscape,
-)
 from jaxdl.problems._mixtures import SAMPLINGS, Mixture, MixtureConfig, mixtures
 from jaxdl.problems._operator_clients import (
   RandomFeatures,
@@ -84,7 +83,6 @@ from jaxdl.problems._operator_clients import (
 )
 from jaxdl.problems._parabolas import parabolas
 from jaxdl.problems._quadratics import quadratics
-from jaxdl.problems._random_nets import RandomNets
 from jaxdl.problems._robust import RULES, RobustConfig
 from jaxdl.problems._scaled_examples import (
   TRANSFERS,
@@ -95,7 +93,6 @@ from jaxdl.problems._scaled_examples import (
   vector_sizes,
   with_network,
 )
-from jaxdl.problems._shallow_targets import TARGETS, Target, make_target
 from jaxdl.problems._text import (
   PRETRAININGS,
   TEXTS,
@@ -109,63 +106,55 @@ from jaxdl.problems.function_runs import MODELS, FunctionsConfig
 __all__ = [
   'LAYER_TASKS',
   'LOSSES',
-  'MERGES',
-  'Merge',
-  'MERGE_MEASURES',
   'MODELS',
   'NORMALIZERS',
   'PRETRAININGS',
   'RULES',
   'SAMPLINGS',
-  'TARGETS',
   'TEXTS',
   'TRANSFERS',
   'ClassificationConfig',
-  'FederatedConfig',
   'ClusteredConfig',
+  'FederatedConfig',
   'FunctionProblem',
   'Functions',
   'FunctionsConfig',
   'LayerComparison',
   'LayerFacts',
-  'MergeTests',
   'Mixture',
   'MixtureConfig',
-  'Readout',
+  'Peers',
   'RandomFeatures',
-  'RandomNets',
+  'Readout',
   'RobustConfig',
-  'Target',
   'TextConfig',
   'amortized',
   'bundled_readout',
-  'Peers',
   'check_files',
-  'distillation',
-  'reliability_rows',
   'classification',
   'clients',
   'closed_form',
+  'clustered',
+  'distillation',
   'episodes',
   'everybody',
   'for_network',
-  'clustered',
   'for_task',
   'function_runs',
   'functions',
-  'landscape_of',
   'make_spread',
-  'make_target',
+  'merging',
   'mixtures',
   'operator_clients',
   'parabolas',
   'pretrained',
   'quadratics',
+  'random_nets',
   'reconnaissance',
+  'reliability_rows',
   'rollout_rows',
   'scaled',
   'scaled_examples',
-  'small_landscape',
   'spread_over',
   'sweeps',
   'text',

@@ -74,7 +74,7 @@ class RandomNetworksTest(parameterized.TestCase):
       if r['variant'] == 'batch' and r.get('scale') == 1.0
     ]
     np.testing.assert_allclose(nets, floors[1.0]['train_rmse'], rtol=0.05)
-    data = problems.make_target(SINE)
+    data = problems.random_nets.make_target(SINE)
     nodes = ridgelets.quadrature_nodes(40, scale=1.0)
     want = ridgelets.budgeted_floor(
       ridgelets.limit_kernel(nodes), data.x, data.y, ridge=1e-6
@@ -168,11 +168,13 @@ class TargetsTest(parameterized.TestCase):
       ('step(1.3)', np.sign(np.sin(2.6 * np.pi * x))),
     ):
       text = spec.replace(')', ', num_points=50)')
-      target = problems.make_target(text)
+      target = problems.random_nets.make_target(text)
       np.testing.assert_array_equal(target.x, x)
       np.testing.assert_allclose(target.y, want, atol=1e-12)
       self.assertEqual(target.test_y.shape, (100, 1))
-    plane = problems.make_target('sine(1, dim=2, noise=0.5)', seed=3)
+    plane = problems.random_nets.make_target(
+      'sine(1, dim=2, noise=0.5)', seed=3
+    )
     clean = np.prod(np.sin(2 * np.pi * plane.x), axis=1)
     self.assertAlmostEqual(np.std(plane.y[:, 0] - clean), 0.5, delta=0.06)
     np.testing.assert_allclose(
@@ -185,7 +187,7 @@ class TargetsTest(parameterized.TestCase):
     table[:, 1] = 2 * table[:, 0] - table[:, 2] + 5
     np.savetxt(path, table, delimiter=';', header='a;b;c', comments='')
     spec = f"csv(path='{path}', target=1, delimiter=';')"
-    target = problems.make_target(spec, seed=1)
+    target = problems.random_nets.make_target(spec, seed=1)
     self.assertEqual((target.x.shape, target.test_y.shape), ((9, 2), (3, 1)))
     np.testing.assert_allclose(target.x.std(axis=0), 1.0)
     # Linear still, and of the same slopes for what was held out.
@@ -199,24 +201,24 @@ class TargetsTest(parameterized.TestCase):
     ):
       path.write_text(text)
       with self.assertRaisesRegex(ValueError, message):
-        problems.make_target(f"csv(path='{path}')")
+        problems.random_nets.make_target(f"csv(path='{path}')")
     path.write_text('1,2\n3,4\n5,6\n7,8\n')
     with self.assertRaisesRegex(ValueError, 'target=2 is no column of 2'):
-      problems.make_target(f"csv(path='{path}', target=2)")
+      problems.random_nets.make_target(f"csv(path='{path}', target=2)")
     with self.assertRaisesRegex(ValueError, 'test_fraction must lie'):
-      problems.make_target(f"csv(path='{path}', test_fraction=1.0)")
+      problems.random_nets.make_target(f"csv(path='{path}', test_fraction=1.0)")
 
   def test_data_sets(self):
-    digits = problems.make_target('digits')
+    digits = problems.random_nets.make_target('digits')
     self.assertEqual((digits.x.min(), digits.x.max()), (0.0, 1.0))
     self.assertEqual(digits.num_classes, 10)
     np.testing.assert_array_equal(digits.y.sum(axis=1), 1.0)
-    diabetes = problems.make_target('diabetes')
+    diabetes = problems.random_nets.make_target('diabetes')
     np.testing.assert_allclose(diabetes.x.std(axis=0), 1.0)
     np.testing.assert_allclose(diabetes.y.std(), 1.0)
     for name, message in (('mnist', 'read from files'), ('nope', 'is unknown')):
       with self.assertRaisesRegex(ValueError, message):
-        problems.make_target(f'dataset(name={name})')
+        problems.random_nets.make_target(f'dataset(name={name})')
 
   def test_jax_keeps_its_precision(self):
     _run()

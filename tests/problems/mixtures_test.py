@@ -95,7 +95,9 @@ class MixturesTest(parameterized.TestCase):
 class MergeTestsTest(parameterized.TestCase):
   def test_means_of_models_and_their_average(self):
     problem = _make(batch_shape=(2, 4))
-    tests = problems.MergeTests(problem=problem, batch_size=4, num_batches=2)
+    tests = problems.merging.MergeTests(
+      problem=problem, batch_size=4, num_batches=2
+    )
     models = jax.vmap(problem.task.init)(jax.random.split(KEY, N))
     stacked = jax.tree.map(lambda x: x[None], models)
     found = tests.measure(stacked)
@@ -118,10 +120,10 @@ class MergeTestsTest(parameterized.TestCase):
 
   def test_small_landscapes(self):
     measures = ('sharpness', 'landscape(of=("a", "b"), resolution=25)')
-    small = problems.small_landscape(measures, ['b'], 7)
+    small = problems.merging.small_landscape(measures, ['b'], 7)
     self.assertEqual(small[0], 'sharpness')
-    self.assertEqual(problems.landscape_of(small), (('b',), 7))
-    self.assertEqual(problems.landscape_of(('sharpness',)), ((), 0))
+    self.assertEqual(problems.merging.landscape_of(small), (('b',), 7))
+    self.assertEqual(problems.merging.landscape_of(('sharpness',)), ((), 0))
 
 
 if __name__ == '__main__':

@@ -9,7 +9,6 @@ makes an `Algorithm` of the two:
     work = local.LocalWork('sgd(0.1)', batch_size=10, num_epochs=1)
     algorithm = federated.make_algorithm(
       'scaffold',
-  'sends',
       task,
       100,
       work=work,
@@ -81,6 +80,7 @@ from jaxdl.federated.server._registry import (
   make_algorithm,
   make_method,
   make_variant,
+  spent,
 )
 
 __all__ = [
@@ -135,5 +135,6 @@ __all__ = [
   'q_fedavg',
   'scaffold',
   'sends',
+  'spent',
   'traffic',
 ]

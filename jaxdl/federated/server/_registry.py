@@ -228,6 +228,60 @@ weighting='uniform'.
     )
 
 
+def spent(
+  method: _method.Method,
+  channel: _channel.Channel,
+  num_rounds: int,
+  *,
+  sampling: str,
+  num_clients: int,
+  num_expected: float,
+  delta: float,
+) -> np.ndarray | None:
+  """What privacy a method has spent over a channel after each of T rounds.
+
+  Args:
+    method: what clients and server do.
+    channel: how messages travel.
+    num_rounds: T.
+    sampling: a part of `local.SAMPLERS`; only Poisson cohorts hide who took
+      part.
+    num_clients: N.
+    num_expected: clients in a cohort, on average.
+    delta: δ in (0, 1).
+
+  Returns:
+    f64[T + 1] of ε; None if nothing is private, or nothing is sent.
+
+  Example:
+    >>> from jaxdl import local, networks
+    >>> network = networks.logistic_regression(2)
+    >>> task = networks.classification(network, np.ones((1, 3)), num_classes=2)
+    >>> method = make_method('fedavg', task, local.LocalWork())
+    >>> channel = _channel.Channel(privacy='central(noise_multiplier=1.0)')
+    >>> found = spent(
+    ...   method,
+    ...   channel,
+    ...   2,
+    ...   sampling='poisson(0.1)',
+    ...   num_clients=100,
+    ...   num_expected=10,
+    ...   delta=1e-5,
+    ... )
+    >>> found.shape, bool(found[2] > found[1] > found[0] == 0)
+    ((3,), True)
+  """
+  if channel.privacy is None or not _engine.sends(method):
+    return None
+  poisson = local.SAMPLERS.part(sampling).name == 'poisson'
+  return privacy_lib.spent_by(
+    privacy_lib.make_mechanism(channel.privacy, num_expected=num_expected),
+    num_rounds,
+    delta=delta,
+    rate=min(num_expected / num_clients, 1.0) if poisson else 1.0,
+  )
+
+
 def check_variant(
   spec: str,
   work: local.LocalWork,

@@ -13,7 +13,7 @@ import numpy as np
 from jaxdl import experiment
 from jaxdl.core import checks
 from jaxdl.networks.features import ridgelets, shallow
-from jaxdl.problems import _shallow_targets as targets_lib
+from jaxdl.problems.random_nets import _targets as targets_lib
 
 _METRICS = ('rmse', 'train_rmse', 'norm', 'used')
 
