@@ -104,6 +104,4 @@ def grokking_epochs(*, quick: bool = False) -> list[str]:
     f'### Grokking: many seeds, modulo {order}, {hidden} nodes\n\n'
     + _timing.table([c.row(times) for c in claims])
   )
-  text = [first, second]
-  print('\n' + '\n\n'.join(text), flush=True)
-  return text
+  return [first, second]

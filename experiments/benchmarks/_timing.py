@@ -169,23 +169,29 @@ def threads() -> int:
   return os.cpu_count() or 1
 
 
-def fact(what: str, value: float, unit: str, *, below: float) -> dict[str, str]:
-  """One line about a number that must stay below a bound.
+def fact(
+  what: str, value: float, unit: str, *, below: float | None = None
+) -> dict[str, str]:
+  """One line about a number, which may have to stay below a bound.
 
   Args:
     what: the quantity.
     value: what was measured.
     unit: of both numbers.
-    below: the bound.
+    below: the bound, if there is one.
 
   Returns:
     A row.
   """
+  target, held = 'told only', '-'
+  if below is not None:
+    target = f'< {below:g} {unit}'.rstrip()
+    held = 'yes' if value < below else '**no**'
   return {
     'quantity': what,
-    'value': f'{digits(value)} {unit}',
-    'target': f'< {below:g} {unit}',
-    'held': 'yes' if value < below else '**no**',
+    'value': f'{digits(value)} {unit}'.rstrip(),
+    'target': target,
+    'held': held,
   }
 
 

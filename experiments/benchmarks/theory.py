@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Times theories of learning: flows of kernels, and tangent kernels.
+"""Times theories of learning, each against its naive form.
+
+Flows of kernels, tangent kernels, associative memories, grokking, and matching
+of units.
 
 Example: python -m experiments.benchmarks.theory --parts=kernel_flow,ntk --quick
 """
@@ -11,7 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from experiments.benchmarks import _timing
+from experiments.benchmarks import (
+  _theory_associative,
+  _theory_grokking,
+  _theory_matching,
+  _timing,
+)
 from jaxdl.core import checks
 from jaxdl.networks import functional
 from jaxdl.theory import effective
@@ -114,8 +122,39 @@ def ntk() -> list[str]:
   return out
 
 
+def glauber() -> list[str]:
+  """Sweeps of an associative memory of a million neurons."""
+  return _theory_associative.glauber_sweeps(quick=FLAGS.quick)
+
+
+def grokking() -> list[str]:
+  """An epoch against its matrix products; many seeds against one."""
+  return _theory_grokking.grokking_epochs(quick=FLAGS.quick)
+
+
+def moments() -> list[str]:
+  """Moments of wide layers in one pass over any number of samples."""
+  sizes = {'num_units': 64, 'num_batches': 4} if FLAGS.quick else {}
+  rows = _theory_matching.streaming(**sizes)
+  return ['### Streaming moments\n\n' + _timing.table(rows)]
+
+
+def sparse_maps() -> list[str]:
+  """Sparse maps under seven penalties against a loop of Lassos."""
+  sizes = {'num_samples': 500, 'num_inputs': 8, 'num_targets': 8}
+  rows = _theory_matching.sparse(**(sizes if FLAGS.quick else {}))
+  return ['### Sparse maps under seven penalties\n\n' + _timing.table(rows)]
+
+
 # Parts by name: functions that return Markdown and read `FLAGS`.
-PARTS = {'kernel_flow': kernel_flow, 'ntk': ntk}
+PARTS = {
+  'kernel_flow': kernel_flow,
+  'ntk': ntk,
+  'glauber': glauber,
+  'grokking': grokking,
+  'moments': moments,
+  'sparse_maps': sparse_maps,
+}
 
 
 def main(argv):
