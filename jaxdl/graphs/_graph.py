@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One padded graph, or several that lie beside each other.
+
+Sizes are static, so a program that was compiled for a graph runs on every other
+one of the same padded sizes; `bucket` rounds sizes up so that few of them
+occur. Edges are sorted by who receives, which makes sums over neighbors one
+pass. Padding comes last: padding edges lead from the first padding node to
+itself, so nothing that is real ever sees them.
+"""
+
+import dataclasses
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdl.core import checks
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Graph:
+  """A directed graph; an undirected one has every edge both ways.
+
+  Attributes:
+    senders: i32[E], where edges come from.
+    receivers: i32[E], where they lead to, ascending.
+    node_mask: bool[N], false of padding, which comes last.
+    edge_mask: bool[E], likewise; also false of edges that were taken out.
+    weights: f[E] of edges, or None for ones.
+    graph_ids: i32[N], which graph a node belongs to, ascending; None for one.
+    num_graphs: how many there are room for (static).
+  """
+
+  senders: chex.Array
+  receivers: chex.Array
+  node_mask: chex.Array
+  edge_mask: chex.Array
+  weights: chex.Array | None = None
+  graph_ids: chex.Array | None = None
+  num_graphs: int = dataclasses.field(default=1, metadata={'static': True})
+
+  @property
+  def num_nodes(self) -> int:
+    """N, padding included (static)."""
+    return self.node_mask.shape[-1]
+
+  @property
+  def num_edges(self) -> int:
+    """E, padding included (static)."""
+    return self.senders.shape[-1]
+
+  def replace(self, **changes: Any) -> 'Graph':
+    """The graph with other fields."""
+    return dataclasses.replace(self, **changes)
+
+
+def bucket(size: int, *, least: int = 8) -> int:
+  """Rounds a size up to a power of two or one and a half times one.
+
+  Args:
+    size: >= 0.
+    least: the smallest bucket.
+
+  Returns:
+    The size to pad to; at most half of it is padding.
+
+  Example:
+    >>> [bucket(n) for n in (0, 9, 13, 100)]
+    [8, 12, 16, 128]
+  """
+  size = max(checks.integer(size, name='size', low=0), least)
+  power = 1 << (size - 1).bit_length()
+  return 3 * power // 4 if size <= 3 * power // 4 else power
+
+
+def make_graph(
+  edges: Any,
+  num_nodes: int,
+  *,
+  directed: bool = False,
+  weights: Any = None,
+  pad_nodes: int | None = None,
+  pad_edges: int | None = None,
+) -> Graph:
+  """Makes a graph of a list of edges, on the host.
+
+  Args:
+    edges: i[M, 2], pairs (sender, receiver) in [0, num_nodes). Without
+      `directed` each pair is given once, in either order, and stands for both
+      directions; a pair and its reverse are duplicates.
+    num_nodes: n >= 1.
+    directed: whether edges lead one way.
+    weights: f[M] of the edges; ones if None.
+    pad_nodes: N >= n, with room for one padding node if edges are padded;
+      None for `bucket(n + 1)`, n itself is no padding.
+    pad_edges: E >= the directed edges; None for their `bucket`, or no padding
+      if there are no padding nodes.
+
+  Returns:
+    The graph; its edges are sorted by receiver, then by sender.
+
+  Raises:
+    ValueError: if an edge names no node (it and its row are told), edges are
+      given twice, lengths differ, or padding does not fit.
+
+  Example:
+    >>> graph = make_graph([(0, 1), (1, 2)], 3, pad_nodes=4, pad_edges=6)
+    >>> graph.senders.tolist(), graph.receivers.tolist()
+    ([1, 0, 2, 1, 3, 3], [0, 1, 1, 2, 3, 3])
+    >>> graph.edge_mask.tolist()
+    [True, True, True, True, False, False]
+  """
+  n = checks.integer(num_nodes, name='num_nodes', low=1)
+  pairs = _pairs(edges, n)
+  values = None
+  if weights is not None:
+    values = checks.host_array(weights, name='weights')
+    if values.shape != (len(pairs),):
+      raise ValueError(
+        f'weights must be one for each of {len(pairs)} edges; got shape '
+        f'{values.shape}.'
+      )
+    if not np.isfinite(values).all():
+      raise ValueError('weights must be finite.')
+  _refuse_twice(pairs, n, directed)
+  if not directed:
+    other = np.flatnonzero(pairs[:, 0] != pairs[:, 1])
+    pairs = np.concatenate([pairs, pairs[other, ::-1]])
+    if values is not None:
+      values = np.concatenate([values, values[other]])
+  order = np.lexsort((pairs[:, 0], pairs[:, 1]))
+  pairs = pairs[order]
+  values = None if values is None else values[order]
+  return padded(pairs, n, values, pad_nodes=pad_nodes, pad_edges=pad_edges)
+
+
+def padded(
+  pairs: np.ndarray,
+  num_nodes: int,
+  weights: np.ndarray | None = None,
+  *,
+  pad_nodes: int | None = None,
+  pad_edges: int | None = None,
+) -> Graph:
+  """Pads directed edges that are sorted by receiver; see `make_graph`.
+
+  Args:
+    pairs: i[M, 2].
+    num_nodes: n.
+    weights: f[M], or None.
+    pad_nodes: see `make_graph`.
+    pad_edges: see `make_graph`.
+
+  Returns:
+    The graph.
+
+  Raises:
+    ValueError: if padding does not fit.
+  """
+  n, m = num_nodes, len(pairs)
+  whole_n = bucket(n + 1) if pad_nodes is None else pad_nodes
+  whole_n = checks.integer(whole_n, name='pad_nodes', low=n)
+  whole_m = pad_edges
+  if whole_m is None:
+    whole_m = bucket(m) if whole_n > n else m
+  whole_m = checks.integer(whole_m, name='pad_edges', low=m)
+  if whole_m > m and whole_n == n:
+    raise ValueError(
+      f'pad_edges={whole_m} needs a padding node for edges beyond {m}: set '
+      f'pad_nodes to {n + 1} or more, it is {whole_n}.'
+    )
+  fill = np.full((whole_m - m, 2), n, np.int32)
+  ends = np.concatenate([np.asarray(pairs, np.int32).reshape(-1, 2), fill])
+  if weights is not None:
+    dtype = jnp.result_type(float)
+    weights = np.concatenate([weights, np.zeros(whole_m - m)]).astype(dtype)
+  return Graph(
+    senders=jnp.asarray(ends[:, 0]),
+    receivers=jnp.asarray(ends[:, 1]),
+    node_mask=jnp.asarray(np.arange(whole_n) < n),
+    edge_mask=jnp.asarray(np.arange(whole_m) < m),
+    weights=None if weights is None else jnp.asarray(weights),
+  )
+
+
+def _pairs(edges, n):
+  pairs = checks.host_array(edges, name='edges')
+  if pairs.size == 0:
+    return np.zeros((0, 2), np.int64)
+  if pairs.ndim != 2 or pairs.shape[1] != 2:
+    raise ValueError(
+      f'edges must be pairs of nodes, shape [M, 2]; got {pairs.shape}.'
+    )
+  if not np.issubdtype(pairs.dtype, np.integer):
+    raise TypeError(f'edges must be integers; got {pairs.dtype}.')
+  bad = np.flatnonzero(((pairs < 0) | (pairs >= n)).any(axis=1))
+  if len(bad):
+    a, b = pairs[bad[0]]
+    raise ValueError(
+      f'edges[{bad[0]}] = ({a}, {b}) names no node of num_nodes={n}.'
+    )
+  return pairs.astype(np.int64)
+
+
+def _refuse_twice(pairs, n, directed):
+  ends = pairs if directed else np.sort(pairs, axis=1)
+  codes = ends[:, 0] * n + ends[:, 1]
+  order = np.argsort(codes, kind='stable')
+  same = np.flatnonzero(np.diff(codes[order]) == 0)
+  if len(same):
+    first, again = order[same[0]], order[same[0] + 1]
+    what = '' if directed else ', in either direction'
+    raise ValueError(
+      f'edges[{again}] = {tuple(pairs[again].tolist())} is edges[{first}] once '
+      f'more{what}: give every edge once (numpy.unique(edges, axis=0)), or '
+      'a weight for how often.'
+    )
