@@ -430,21 +430,21 @@ class ErrorsTest(parameterized.TestCase):
   @parameterized.parameters(
     (
       lambda: effective.kernel_flow('relu', 1.0, 2, weight_variance=0.0),
-      r'weight_variance must lie in \(0.0, inf\]; got 0.0',
+      r'weight_variance must lie in \(0.0, inf\); got 0.0',
     ),
     (
       lambda: effective.kernel_flow(
         'relu', 1.0, 2, weight_variance=1.0, bias_variance=-0.1
       ),
-      r'bias_variance must lie in \[0.0, inf\]; got -0.1',
+      r'bias_variance must lie in \[0.0, inf\); got -0.1',
     ),
     (
       lambda: effective.vertex_flow('relu', 0.0, 2, **LAYER),
-      r'kernel must lie in \(0.0, inf\]; got 0.0',
+      r'kernel must lie in \(0.0, inf\); got 0.0',
     ),
     (
       lambda: effective.fluctuation_flow('relu', -1.0, 2, **LAYER),
-      r'kernel must lie in \(0.0, inf\]; got -1.0',
+      r'kernel must lie in \(0.0, inf\); got -1.0',
     ),
     (
       lambda: effective.fluctuation_flow(
@@ -516,7 +516,7 @@ class ErrorsTest(parameterized.TestCase):
     ),
     (
       lambda: effective.optimal_aspect_ratio(0.0),
-      r'vertex_slope must lie in \(0.0, inf\]',
+      r'vertex_slope must lie in \(0.0, inf\)',
     ),
     (
       lambda: effective.residual_slope('tanh', 0.5),
