@@ -13,6 +13,8 @@ from jaxdl.core import clients
 from jaxdl.theory import associative as lib
 
 K, N, D = 3, 160, 0.4
+# Shapes of large samples: their programs are shared.
+WIDE, MANY = 40_000, 100_000
 
 
 @functools.cache
@@ -75,37 +77,38 @@ def _follow(matrix, s, num_blocks):
 
 class DataTest(parameterized.TestCase):
   def test_patterns_have_their_law(self):
-    xi = np.asarray(_xi(2, 40_000, 0.3))
+    xi = np.asarray(_xi(2, WIDE, 0.3))
     for value, want in ((0, 0.3), (1, 0.35), (-1, 0.35)):
       np.testing.assert_allclose((xi == value).mean(), want, atol=0.01)
     self.assertLess(abs(np.corrcoef(xi)[0, 1]), 0.02)
     self.assertEqual(xi.dtype, np.int8)
 
   def test_more_dilution_blanks_more_and_changes_nothing_else(self):
-    few, many = (np.asarray(_xi(2, 500, d)) for d in (0.2, 0.7))
+    few, many = (np.asarray(_xi(2, WIDE, d)) for d in (0.2, 0.7))
     self.assertTrue(((many == few) | (many == 0)).all())
 
   def test_examples_keep_blanks_and_their_quality(self):
-    xi = _xi(2, 4000)
+    xi = _xi(2, WIDE)
     eta = lib.sample_examples(jax.random.key(1), xi, 5, 0.6)
     xi, eta = np.asarray(xi), np.asarray(eta)
-    self.assertEqual(eta.shape, (2, 5, 4000))
+    self.assertEqual(eta.shape, (2, 5, WIDE))
     self.assertTrue((np.abs(eta) == np.abs(xi)[:, None]).all())
     kept = (eta == xi[:, None])[np.abs(eta) == 1].mean()
-    np.testing.assert_allclose(kept, 0.8, atol=0.01)
+    np.testing.assert_allclose(kept, 0.8, atol=4e-3)
 
   def test_perfect_examples_are_the_patterns(self):
     # Oracle 5.
     eta = lib.sample_examples(jax.random.key(1), _xi(), 1, 1.0)
     np.testing.assert_array_equal(eta[:, 0], _xi())
-    mean = lib.sample_example_mean(jax.random.key(1), _xi(), 7, 1.0)
-    np.testing.assert_array_equal(mean, _xi())
+    xi = _xi(1, MANY)
+    mean = lib.sample_example_mean(jax.random.key(1), xi, 7, 1.0)
+    np.testing.assert_array_equal(mean, xi)
 
   @parameterized.parameters((4, 0.5), (130, 0.1))
   def test_sums_have_the_binomial_law(self, m, r):
     import scipy.stats
 
-    n = 30_000
+    n = MANY
     sums = lib.sample_example_sums(
       jax.random.key(3), jnp.ones((1, n), jnp.int8), m, r
     )
@@ -126,7 +129,7 @@ class DataTest(parameterized.TestCase):
     # Oracle 9.
     self.assertAlmostEqual(lib.dataset_entropy(0.4, 10), 0.525)
     self.assertAlmostEqual(lib.dataset_entropy(0.5, 4), 0.75)
-    xi = jnp.ones((1, 40_000), jnp.int8)
+    xi = jnp.ones((1, MANY), jnp.int8)
     mean = lib.sample_example_mean(jax.random.key(0), xi, 10, 0.4)
     np.testing.assert_allclose(mean.mean(), 1.0, atol=0.02)
     np.testing.assert_allclose(mean.var(), 0.525, atol=0.02)
@@ -240,7 +243,7 @@ class DynamicsTest(parameterized.TestCase):
     self.assertEqual(int(got.num_sweeps), sweeps)
     self.assertTrue(got.converged)
 
-  @parameterized.parameters((100, 2000, 'int32'), (3, 1000, 'float32'))
+  @parameterized.parameters((100, 2000, 'int32'), (3, 2000, 'float32'))
   def test_large_sums_are_exact(self, m, n, kind):
     # Each neuron with its field to the unit: P M² N is 2e7, above 2^24.
     from jaxdl.theory.associative import _memory
@@ -387,25 +390,25 @@ class DynamicsTest(parameterized.TestCase):
     )
     hot = jnp.array([0.0, 0.2, 1.5])
     got = jax.jit(jax.vmap(run))(hot)
+    one = jax.jit(run)
     for t, state in zip(hot, got, strict=True):
-      np.testing.assert_array_equal(state, run(t))
+      np.testing.assert_array_equal(state, one(t))
 
   def test_couplings_run_like_the_vectors(self):
     network = _networks()['storing'][0]
     coupled = lib.hebbian_couplings(network)
+    run = jax.jit(
+      lambda network, t: lib.glauber(
+        *(jax.random.key(3), _spins(), network, t), num_sweeps=2, num_blocks=20
+      )[0]
+    )
     for t in (0.0, 0.4):
-      one, two = (
-        lib.glauber(
-          *(jax.random.key(3), _spins(), x, t), num_sweeps=2, num_blocks=20
-        )[0]
-        for x in (network, coupled)
-      )
-      np.testing.assert_array_equal(one, two)
+      np.testing.assert_array_equal(run(network, t), run(coupled, t))
 
   def test_nothing_is_retrieved_above_the_critical_temperature(self):
     # Oracle 11.
     n = 10_000
-    xi = _xi(2, n, 0.3)
+    xi = _xi(2, WIDE, 0.3)[:, :n]
     s = lib.hierarchical_state(jax.random.key(0), xi)
     _, m = lib.glauber(
       *(jax.random.key(1), s, lib.storing_memory(xi, dilution=0.3), 2.0),
@@ -420,7 +423,7 @@ class DynamicsTest(parameterized.TestCase):
     # Oracle 12, with normal averages and with binomial ones.
     import scipy.special
 
-    n, r, m = 100_000, 0.2, 41
+    n, r, m = MANY, 0.2, 41
     rho = float(lib.dataset_entropy(r, m))
     want = scipy.special.erf(1 / np.sqrt(2 * rho))
     xi = jnp.ones((1, n), jnp.int8)
@@ -439,7 +442,23 @@ class DynamicsTest(parameterized.TestCase):
 class BadInputTest(parameterized.TestCase):
   @parameterized.parameters(
     (lambda: _xi(d=1.0), r'dilution must lie in \[0, 1\); got 1: .*all blank'),
-    (lambda: _xi(d=-0.1), r'dilution must lie in \[0, 1\); got -0.1\.'),
+    (lambda: _xi(d=-0.1), r'dilution must lie in \[0.0, 1.0\); got -0.1\.'),
+    (
+      lambda: lib.sample_patterns(jax.random.key(0), 2, 5, jnp.ones(())),
+      r'dilution must lie in \[0, 1\); got 1: .*all blank',
+    ),
+    (
+      lambda: lib.supervised_memory(
+        jnp.full((1, 4), jnp.nan), dilution=D, quality=0.5, num_examples=3
+      ),
+      'examples must lie in .* got nan',
+    ),
+    (
+      lambda: lib.retrieval(
+        'storing', [lib.Setting(2, 0.5, 0.1)], jax.random.key(0), num_neurons=8
+      ),
+      r'keys must be \[S\], one for each sample, .* got shape \(\)',
+    ),
     (lambda: _xi(k=0), 'num_patterns must be at least 1; got 0'),
     (
       lambda: lib.sample_examples(jax.random.key(0), _xi(), 5, 0.0),
@@ -527,7 +546,7 @@ class BadInputTest(parameterized.TestCase):
     ),
     (
       lambda: lib.pure_state(jax.random.key(0), _xi(), 3),
-      'index must lie in',
+      'index must be at most 2; got 3',
     ),
     (
       lambda: _sweep(
@@ -539,6 +558,54 @@ class BadInputTest(parameterized.TestCase):
   def test_says_what_is_wrong(self, call, message):
     with self.assertRaisesRegex(ValueError, message):
       call()
+
+  @parameterized.parameters(
+    (lambda: lib.storing_memory([[1, 0]], dilution=D), 'patterns'),
+    (lambda: lib.hierarchical_state(jax.random.key(0), [[1, 0]]), 'patterns'),
+    (lambda: lib.overlaps([[1, 0]], jnp.ones(2)), 'patterns'),
+    (lambda: lib.losses(_xi(), [1] * N), 'state'),
+    (lambda: lib.noisy_state(jax.random.key(0), [1], 0.1), 'state'),
+    (
+      lambda: lib.supervised_memory([[[1]]], dilution=D, quality=0.5),
+      'examples',
+    ),
+    (
+      lambda: lib.unsupervised_memory([[[1]]], dilution=D, quality=0.5),
+      'examples',
+    ),
+  )
+  def test_lists_are_no_arrays(self, call, name):
+    with self.assertRaisesRegex(TypeError, f'{name} must be an array; got a l'):
+      call()
+
+  @parameterized.parameters(
+    (lambda: lib.energy(_xi(), _spins()), 'a Memory or Couplings'),
+    (lambda: lib.local_fields(None, _spins()), 'a Memory or Couplings; got No'),
+    (lambda: _sweep(network=(1,)), 'a Memory or Couplings; got a tuple'),
+    (lambda: lib.zero_temperature(_spins(), _xi()), 'a Memory or Couplings'),
+    (lambda: lib.hebbian_couplings(_xi()), 'a Memory; got an array'),
+    (
+      lambda: lib.dilute_couplings(
+        jax.random.key(0), _networks()['storing'][0], 0.5
+      ),
+      'a Couplings; got a Memory: make one by hebbian_couplings',
+    ),
+  )
+  def test_patterns_are_no_network(self, call, message):
+    with self.assertRaisesRegex(TypeError, f'network must be {message}'):
+      call()
+
+  def test_whole_numbers_and_functions(self):
+    with self.assertRaisesRegex(TypeError, 'index must be an integer; got 0.5'):
+      lib.pure_state(jax.random.key(0), _xi(), 0.5)
+    with self.assertRaisesRegex(TypeError, 'measure must be a function'):
+      lib.glauber(
+        *(jax.random.key(0), _spins(), _networks()['storing'][0], 0.1),
+        num_sweeps=1,
+        measure=3,
+      )
+    with self.assertRaisesRegex(TypeError, 'sweeps must be a sequence of text'):
+      lib.make_settings(lib.Setting(2, 0.5, 0.1), 'dilution((0.1, 0.2))')
 
   def test_legacy_keys_are_refused(self):
     with self.assertRaisesRegex(TypeError, 'typed key'):
