@@ -203,6 +203,16 @@ class CriticalTest(parameterized.TestCase):
     ):
       functional.find_critical('gelu', bracket=(5.0, 50.0))
 
+  def test_lists_are_brackets_too_but_no_activations(self):
+    self.assertEqual(
+      functional.find_critical('gelu', bracket=[1, 10]).kind, 'half_stable'
+    )
+    with self.assertRaisesRegex(TypeError, 'activation must be text; got a li'):
+      functional.find_critical(['gelu'])
+    # Where no slope is needed, steps are welcome.
+    half = functional.gaussian_expectation(lambda z: z > 0, 1.0)
+    self.assertAlmostEqual(float(half), 0.5, delta=1e-6)
+
   def test_found_inside_a_program(self):
     def scaled(x):
       return x * functional.find_critical(lambda z: 2 * jnp.tanh(z))[2]
@@ -217,6 +227,10 @@ class CriticalTest(parameterized.TestCase):
     (
       lambda: functional.find_critical('gelu', bracket=(2.0, 1.0)),
       r'bracket must lie in \(2.0, inf\); got 1.0',
+    ),
+    (
+      lambda: functional.find_critical('gelu', bracket=5.0),
+      r'bracket must be two kernels, as \(0.01, 100\); got 5.0',
     ),
     (
       lambda: functional.susceptibilities('relu', 0.0, weight_variance=1.0),
