@@ -373,9 +373,11 @@ class DynamicsTest(parameterized.TestCase):
 
     for got, want in zip(run(mesh)(_spins()), run(None)(_spins()), strict=True):
       np.testing.assert_array_equal(got, want)
-    cold = lambda mesh: lib.zero_temperature(
-      _spins(), network, num_blocks=10, mesh=mesh, key=jax.random.key(0)
-    )
+    cold = lambda mesh: jax.jit(
+      lambda s: lib.zero_temperature(
+        s, network, num_blocks=10, mesh=mesh, key=jax.random.key(0)
+      )
+    )(_spins())
     jax.tree.map(np.testing.assert_array_equal, cold(mesh), cold(None))
 
   def test_devices_share_the_sums_of_a_block_alone(self):
