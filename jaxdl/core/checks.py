@@ -215,6 +215,48 @@ def number(
     raise ValueError(f'{name} must lie in {span}; got {value}.')
 
 
+def known(
+  values: Any,
+  *,
+  name: str,
+  low: float | None = None,
+  open_low: bool = False,
+) -> None:
+  """Checks that all of some numbers are finite and in range, as `number`.
+
+  Args:
+    values: a number or an array; tracers, and arrays of which another process
+      has a part, pass.
+    name: the argument's name, for the message.
+    low: lower end, if any.
+    open_low: whether it is refused itself.
+
+  Raises:
+    TypeError: if they are no real numbers.
+    ValueError: if one is out of range; the message has the first such.
+
+  Example:
+    >>> known([1.0, -2.0], name='rates', low=0.0)
+    Traceback (most recent call last):
+    ...
+    ValueError: rates must lie in [0.0, inf); got -2.0.
+  """
+  if isinstance(values, jax.core.Tracer):
+    return
+  if not getattr(values, 'is_fully_addressable', True):
+    return
+  if not np.ndim(values):
+    number(values, name=name, low=low, open_low=open_low)
+    return
+  flat = host_array(values, name=name).astype(np.float64).ravel()
+  bad = ~np.isfinite(flat)
+  if low is not None:
+    bad |= (flat < low) | (open_low & (flat == low))
+  if bad.any():
+    worst = float(flat[np.argmax(bad)])
+    number(worst, name=name, low=low, open_low=open_low)
+
+
 def axis_size(axis_name: str) -> int:
   """The number of shards of a mapped axis.
 

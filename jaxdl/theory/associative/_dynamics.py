@@ -93,6 +93,11 @@ def glauber(
   keys.check_key(key)
   _checks.temperature(temperature)
   checks.integer(num_sweeps, name='num_sweeps', low=0)
+  if measure is not None and not callable(measure):
+    raise TypeError(
+      f'measure must be a function of the state; got '
+      f'{checks.described(measure)}.'
+    )
   machine = _Machine(network, state, num_blocks, mesh)
 
   def sweep(carry, key):
@@ -223,6 +228,7 @@ class _Machine:
   """A network whose neurons lie in blocks, [G, W]."""
 
   def __init__(self, network, state, num_blocks, mesh):
+    _memory.check_network(network)
     coupled = isinstance(network, _memory.Couplings)
     vectors = network.matrix if coupled else network.vectors
     n = vectors.shape[1]
