@@ -178,7 +178,7 @@ def named(gamma: Any) -> dict[str, Any]:
 
 def rows(gamma: Any) -> tuple[int, ...]:
   """Leading axes that all inputs share."""
-  found = {k: jnp.shape(x)[:-1] for k, x in named(gamma).items()}
+  found = {k: np.shape(x)[:-1] for k, x in named(gamma).items()}
   if len(set(found.values())) > 1:
     raise ValueError(
       f'gamma has inputs of different leading axes, {found}: give all of them '
@@ -201,7 +201,7 @@ def check_gamma(gamma: Any, encoding: str, wanted: int) -> None:
       or lies outside of [0, 1] where that aliases.
   """
   size = encoded_size(gamma, encoding)
-  shapes = {k: jnp.shape(x) for k, x in named(gamma).items()}
+  shapes = {k: np.shape(x) for k, x in named(gamma).items()}
   if size != wanted:
     shape = shapes.get('gamma', shapes)
     raise ValueError(
