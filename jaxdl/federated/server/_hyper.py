@@ -105,6 +105,8 @@ def pfedhn(
     made = make(predicted, start=predicted).init(hyper_key, jnp.zeros(size))
     return {'hyper': made, 'fixed': fixed}
 
+  # Traced, so that embeddings may leave [0, 1]: the turn has no ends.
+  @jax.jit
   def generate(params, embedding):
     heads = params['hyper']['heads']
     network = make({path: head['bias'] for path, head in heads.items()})
