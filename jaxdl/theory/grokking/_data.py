@@ -155,8 +155,8 @@ def _critical(
   )
   if not 0 < share < 1:
     raise ValueError(
-      f'constant={constant:g}, shift={shift:g} ask for {share:.3g} of all pairs '
-      f'of {len(table)} elements: the share must lie in (0, 1).'
+      f'constant={constant:g}, shift={shift:g} ask for {share:.3g} of all '
+      f'pairs of {len(table)} elements: the share must lie in (0, 1).'
     )
   return share
 

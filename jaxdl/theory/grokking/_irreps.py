@@ -79,7 +79,9 @@ def irreps(table: Any) -> Irreps:
   back = _groups.inverses_of(table)
   classes = _groups.classes_of(table)
   characters = _characters(table, back, classes)[:, classes]
-  dimensions = np.rint(characters[:, _groups.identity_of(table)].real).astype(int)
+  dimensions = np.rint(characters[:, _groups.identity_of(table)].real).astype(
+    int
+  )
   indicator = characters[:, np.diagonal(table)].sum(axis=1).real / order
   # It is 1, 0 and -1 of real, complex and quaternionic ones.
   kinds = 1 - np.rint(indicator).astype(int)

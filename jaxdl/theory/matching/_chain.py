@@ -19,8 +19,8 @@ import numpy as np
 from jaxdl.core import checks, layers as layers_lib, types
 from jaxdl.networks import activations, as_network
 
-# How far outputs may move by rounding, as a share of their size, at least and in
-# roundings of their dtype.
+# How far outputs may move by rounding, as a share of their size: at least, and
+# in roundings of their dtype.
 _ROUNDING, _ROUNDINGS = 1e-4, 8
 
 
@@ -63,8 +63,8 @@ def layer_chain(
 ) -> Chain:
   """Finds the hidden layers of a network, and checks that they are a chain.
 
-  The network is run on three draws of parameters, as it is and with the units of
-  each hidden layer, and of all, in another order; it must give the same.
+  The network is run on three draws of parameters, as it is and with the units
+  of each hidden layer, and of all, in another order; it must give the same.
 
   Args:
     network: any `Network`, or a flax module; deterministic in evaluation.
