@@ -153,10 +153,10 @@ def _critical(
     max_dimension=_largest_dimension(table.tobytes(), len(table)),
     shift=shift,
   )
-  if not 0 < share < 1:
+  if not 0 <= share <= 1:
     raise ValueError(
-      f'constant={constant:g}, shift={shift:g} ask for {share:.3g} of all '
-      f'pairs of {len(table)} elements: the share must lie in (0, 1).'
+      f'constant={constant:g} and shift={shift:g} ask for {share:.3g} of all '
+      f'pairs of {len(table)} elements: train_fraction must lie in [0.0, 1.0].'
     )
   return share
 
