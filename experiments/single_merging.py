@@ -154,7 +154,7 @@ def build(config: Config) -> runner.Experiment:
       if moment.last
       for row in tests.last_rows(
         moment,
-        merge=config.final_merge != 'none',
+        merge=problems.merging.MERGES.part(config.final_merge).name != 'none',
         resolution=resolution if moment.variant.name in of else 0,
       )
     ]

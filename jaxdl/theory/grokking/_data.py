@@ -25,7 +25,10 @@ def group_dataset(table: Any) -> tuple[np.ndarray, np.ndarray]:
   """All pairs of elements and their products.
 
   Args:
-    table: i32[M, M], on the host.
+    table: i32[M, M], on the host, a group or not.
+
+  Raises:
+    TypeError, ValueError: if it is no square of numbers from 0 to M - 1.
 
   Returns:
     Pairs i32[M², 2] in lexical order, and products i32[M²].
@@ -36,7 +39,7 @@ def group_dataset(table: Any) -> tuple[np.ndarray, np.ndarray]:
     >>> inputs[5].tolist(), int(labels[5])
     ([1, 2], 0)
   """
-  table = np.asarray(table, np.int32)
+  table = _groups.whole_table(table, 'table')
   pairs = np.stack(np.divmod(np.arange(table.size), len(table)), axis=1)
   return pairs.astype(np.int32), table.reshape(-1)
 
@@ -144,12 +147,18 @@ def _critical(
   constant: float = CRITICAL, shift: float = 0.0, *, table: np.ndarray
 ) -> float:
   """`constant` ln(M) / M, times half the largest dimension of irreps > 1."""
-  return critical_ratio(
+  share = critical_ratio(
     len(table),
     constant,
     max_dimension=_largest_dimension(table.tobytes(), len(table)),
     shift=shift,
   )
+  if not 0 <= share <= 1:
+    raise ValueError(
+      f'constant={constant:g} and shift={shift:g} ask for {share:.3g} of all '
+      f'pairs of {len(table)} elements: train_fraction must lie in [0.0, 1.0].'
+    )
+  return share
 
 
 @functools.lru_cache(maxsize=32)
