@@ -104,7 +104,7 @@ def fedavg(
   init, move = server_step(server_optimizer)
   if isinstance(decay, jax.Array) or decay != 1:
     return _fading(task, work, mu, init, move, decay, name)
-  run = work.trainer(task)
+  run = local.check_work(work).trainer(task)
 
   def train(shared, own, data, key):
     def prox(grads, params, batch, key):

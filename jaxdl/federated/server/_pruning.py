@@ -92,6 +92,7 @@ def pruning_game(
     threshold=threshold,
   )
   options = {'granularity': granularity, 'ungated': ungated}
+  local.check_work(work)
   both = dataclasses.replace(
     work, optimizer=pruning.with_gates(work.optimizer, rule)
   )
