@@ -712,7 +712,7 @@ def logits(value: Any, *, name: str = 'logits', mask: Any = None) -> None:
       nothing but -inf in a row, which masks classes out.
     TypeError: if they are no array of floating-point numbers.
   """
-  _not_listed(value, name)
+  array(value, name=name)
   shape = jnp.shape(value)
   if not jnp.issubdtype(jnp.result_type(value), jnp.floating):
     raise TypeError(
@@ -741,12 +741,20 @@ def logits(value: Any, *, name: str = 'logits', mask: Any = None) -> None:
     raise ValueError(f'{name} are -inf for all classes of an example.')
 
 
-def _not_listed(value, name):
-  """Lists have no dtype that would hold under jit."""
+def array(value: Any, *, name: str) -> None:
+  """Refuses lists and text, which have no dtype that would hold under jit.
+
+  Args:
+    value: what the caller gave; scalars and None pass.
+    name: the argument's name, for the message.
+
+  Raises:
+    TypeError: if it is a list, a tuple, text or a dict.
+  """
   if isinstance(value, (list, tuple, str, dict)):
     raise TypeError(
-      f'{name} must be an array; got {described(value)}: pass '
-      'jnp.asarray of numbers.'
+      f'{name} must be an array; got {described(value)}: pass jnp.asarray of '
+      'numbers.'
     )
 
 
@@ -765,7 +773,7 @@ def class_labels(
     TypeError: if they are no integers.
     ValueError: if one lies outside of [0, K).
   """
-  _not_listed(value, name)
+  array(value, name=name)
   kind = jnp.result_type(value)
   if not jnp.issubdtype(kind, jnp.integer):
     raise TypeError(f'{name} must be integers; got {kind}.')

@@ -35,7 +35,10 @@ def masked_mean(values: chex.Array, mask: chex.Array | None) -> chex.Array:
 
 def check_mask(mask: Any, shape: tuple[int, ...]) -> None:
   """Raises ValueError unless a mask has an entry for each example."""
-  if mask is not None and jnp.shape(mask) != tuple(shape):
+  if mask is None:
+    return
+  checks.array(mask, name='mask')
+  if jnp.shape(mask) != tuple(shape):
     raise ValueError(
       f'mask must have one entry per example, shape {tuple(shape)}; got '
       f'{checks.described(mask)}.'
@@ -45,6 +48,7 @@ def check_mask(mask: Any, shape: tuple[int, ...]) -> None:
 def check_examples(logits: Any, labels: Any, mask: Any = None) -> None:
   """Raises ValueError unless logits, labels and a mask fit each other."""
   checks.logits(logits)
+  checks.array(labels, name='labels')
   shape = jnp.shape(logits)
   if jnp.shape(labels) != shape[:-1]:
     raise ValueError(

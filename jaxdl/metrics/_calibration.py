@@ -81,6 +81,8 @@ def reliability_bins(
 
 def _flat(values, labels, mask, *, name):
   """Checked predictions [B, K], labels [B] and weights f32[B]."""
+  checks.array(values, name=name)
+  checks.array(labels, name='labels')
   shape = jnp.shape(values)
   if mask is not None and jnp.shape(mask) != shape[:-1][: jnp.ndim(mask)]:
     raise ValueError(

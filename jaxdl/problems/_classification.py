@@ -622,7 +622,7 @@ def reliability(
     task does not tell classes apart.
   """
   checks.integer(num_bins, name='num_bins', low=1)
-  logits = task.logits
+  logits: Any = task.logits
   if logits is None:
     return None
 

@@ -46,19 +46,22 @@ def public_logits(
     >>> found.shape, round(abs(float(found.sum())), 4)
     ((4, 2), 0.0)
   """
-  _check_logits(task, 'public_logits')
+  predict = _logits_of(task, 'public_logits')
   labels = jnp.zeros(jnp.shape(inputs)[:1], jnp.int32)
-  logits, *_ = task.logits(params, {'inputs': inputs, 'labels': labels})
+  logits, *_ = predict(params, {'inputs': inputs, 'labels': labels})
   logits = logits.astype(trees.accumulator(logits.dtype))
   return logits - jnp.mean(logits, axis=-1, keepdims=True)
 
 
-def _check_logits(task, name):
-  if getattr(task, 'logits', None) is None:
+def _logits_of(task, name) -> Callable[..., Any]:
+  """What predicts classes, or says that there is nothing."""
+  found = getattr(task, 'logits', None)
+  if found is None:
     raise ValueError(
       f'{name} needs predictions of classes, but the task has no logits: make '
       'it by networks.classification.'
     )
+  return found
 
 
 def _distiller(
@@ -107,7 +110,7 @@ def _distiller(
 def _checked(task, public, num_public, steps, batch_size, temperature, name):
   """The public inputs of a method [P, ...]."""
   checks.task(task)
-  _check_logits(task, name)
+  _logits_of(task, name)
   checks.integer(num_public, name='num_public', low=1)
   checks.integer(steps, name='distill_steps', low=0)
   checks.integer(batch_size, name='distill_batch', low=1)
