@@ -660,7 +660,7 @@ def reliability(
         },
       }
       for i, seed in enumerate(seeds)
-      for b in np.flatnonzero(table['share'][i] > 0).tolist()
+      for b in np.flatnonzero(np.isfinite(table['confidence'][i])).tolist()
     ]
 
   return rows

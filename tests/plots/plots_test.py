@@ -395,16 +395,25 @@ class CaptionsTest(PlotCase):
     bins = self.rows(
       'reliability', bin=0, confidence=0.5, accuracy=0.4, share=1.0
     )
-    axes, *_ = self.axes(plots.reliability, bins, title=self.LONG)
+    axes, *_ = self.axes(
+      plots.reliability, bins, self.out / 'a.png', title=self.LONG
+    )
     self.assert_inside(axes)
     line = self.rows('test', accuracy=0.5)
-    axes, *_ = self.axes(plots.lines, line, 'accuracy', title=self.LONG)
+    axes, *_ = self.axes(
+      plots.lines, line, self.out / 'b.png', 'accuracy', title=self.LONG
+    )
     self.assert_inside(axes)
 
   def test_counts_are_whole(self):
     rows = [r | {'layer': '0'} for r in self.rows('layers', kept=4096)]
     axes, *_ = self.axes(
-      plots.bars, rows, 'kept', split='layers', group='layer'
+      plots.bars,
+      rows,
+      self.out / 'a.png',
+      'kept',
+      split='layers',
+      group='layer',
     )
     self.assertEqual([t.get_text() for t in axes.texts], ['4096', '4096'])
 

@@ -107,9 +107,12 @@ def _distiller(
   return fit
 
 
-def _checked(task, public, num_public, steps, batch_size, temperature, name):
+def _checked(
+  task, work, public, num_public, steps, batch_size, temperature, name
+):
   """The public inputs of a method [P, ...]."""
   checks.task(task)
+  local.check_work(work)
   _logits_of(task, name)
   checks.integer(num_public, name='num_public', low=1)
   checks.integer(steps, name='distill_steps', low=0)
@@ -180,6 +183,7 @@ def fedmd(
   """
   inputs = _checked(
     task,
+    work,
     public,
     num_public,
     distill_steps,
@@ -277,6 +281,7 @@ def feddf(
   """
   inputs = _checked(
     task,
+    work,
     public,
     num_public,
     distill_steps,

@@ -284,7 +284,8 @@ def fedsgd(
   optimizer = server_optimizer
   if isinstance(optimizer, str):
     optimizer = _adaptive.make_server_optimizer(optimizer)
-  optimizer = work.optimizer if optimizer is None else optimizer
+  if optimizer is None:
+    optimizer = local.check_work(work).optimizer
   checks.optimizer(optimizer, name='server_optimizer')
   remembers = isinstance(momentum, jax.Array) or momentum > 0
 
