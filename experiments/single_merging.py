@@ -161,7 +161,9 @@ def build(config: Config) -> runner.Experiment:
 
   return compare(
     config,
-    tests.problem.replace(evaluate_clients=tests.measure),
+    tests.problem.replace(
+      evaluate_clients=tests.measure, reliability=tests.problem.reliability
+    ),
     algorithms,
     measure=measure,
     extra_rows=extra_rows,

@@ -750,9 +750,11 @@ def logits(value: Any, *, name: str = 'logits', mask: Any = None) -> None:
     mask: bool of its first axes; rows that do not count pass.
 
   Raises:
-    ValueError: if there is no example, no class, or a NaN.
-    TypeError: if they are no floating-point numbers.
+    ValueError: if there is no example, no class, a NaN or an infinity, or
+      nothing but -inf in a row, which masks classes out.
+    TypeError: if they are no array of floating-point numbers.
   """
+  array(value, name=name)
   shape = jnp.shape(value)
   if not jnp.issubdtype(jnp.result_type(value), jnp.floating):
     raise TypeError(
@@ -772,6 +774,30 @@ def logits(value: Any, *, name: str = 'logits', mask: Any = None) -> None:
     raise ValueError(
       f'{name} must be numbers; {broken} of {found.size} are NaN.'
     )
+  if (found == np.inf).any():
+    raise ValueError(
+      f'{name} must be below infinity; {int((found == np.inf).sum())} of '
+      f'{found.size} are not.'
+    )
+  if found.size and (found == -np.inf).all(axis=-1).any():
+    raise ValueError(f'{name} are -inf for all classes of an example.')
+
+
+def array(value: Any, *, name: str) -> None:
+  """Refuses lists and text, which have no dtype that would hold under jit.
+
+  Args:
+    value: what the caller gave; scalars and None pass.
+    name: the argument's name, for the message.
+
+  Raises:
+    TypeError: if it is a list, a tuple, text or a dict.
+  """
+  if isinstance(value, (list, tuple, str, dict)):
+    raise TypeError(
+      f'{name} must be an array; got {described(value)}: pass jnp.asarray of '
+      'numbers.'
+    )
 
 
 def class_labels(
@@ -789,6 +815,7 @@ def class_labels(
     TypeError: if they are no integers.
     ValueError: if one lies outside of [0, K).
   """
+  array(value, name=name)
   kind = jnp.result_type(value)
   if not jnp.issubdtype(kind, jnp.integer):
     raise TypeError(f'{name} must be integers; got {kind}.')

@@ -209,6 +209,7 @@ def mixtures(
     evaluate_clients=_classification.clients_evaluator(
       evaluate, ('worst', 'mean_model')
     ),
+    reliability=_classification.reliability(task, test, seeds),
     network=made,
     seeds=seeds,
     num_clients=num_clients,

@@ -91,7 +91,7 @@ def pfedhn(
   )
   # Refuses what is out of range.
   make({'any': jax.ShapeDtypeStruct((1,), jnp.float32)})
-  run = work.trainer(task)
+  run = local.check_work(work).trainer(task)
   begin, move = _averaging.server_step(server_optimizer)
 
   def parts(params):
