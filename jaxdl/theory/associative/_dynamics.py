@@ -102,7 +102,7 @@ def glauber(
 
   def sweep(carry, key):
     order, coins = jax.random.split(key)
-    bits = jax.random.bits(coins, machine.shape)
+    bits = keys.bits(coins, machine.shape)
     order = jax.random.permutation(order, machine.shape[0])
     carry = machine.sweep(carry, order, bits, temperature)
     seen = None if measure is None else measure(machine.state(carry))
@@ -335,9 +335,9 @@ class _Machine:
 
 def _limits(coins, dtype):
   """Below which a field, in units of T / 2, turns a neuron with its coin."""
-  # In (0, 1), never an end: 2^-25 is the rarest that a coin shows.
-  u = ((coins >> 8).astype(dtype) + 0.5) * 2.0**-24
-  return jnp.log1p(-u) - jnp.log(u)
+  # Exact and in (0, 1), never an end: 2^-24 is the rarest that a coin shows.
+  u = ((coins >> 9).astype(dtype) + 0.5) * 2.0**-23
+  return jnp.log((1.0 - u) / u)
 
 
 def _turns(f, limits, scale):
