@@ -125,7 +125,8 @@ class Config(problems.FederatedConfig):
 
   def timed(self, algorithm: types.Algorithm) -> types.Algorithm:
     """The algorithm on the clock of the clients."""
-    return asynchronous.timed(algorithm, self.timing(), self.num_clients)
+    with config_lib.naming(times=self.times):
+      return asynchronous.timed(algorithm, self.timing(), self.num_clients)
 
 
 def build(config: Config) -> runner.Experiment:

@@ -177,6 +177,7 @@ def compare(
       params, tested = machine.evaluate(v, state)
       moment = Moment(v, state, params, number, number == config.num_rounds)
       moments.append(moment)
+      out += _reliability(moment)
       values: Values = {'test': tested}
       if metrics is not None:
         values |= (report or machine.report)(metrics[v.name])
@@ -187,8 +188,6 @@ def compare(
         out += metric_rows(
           found, seeds=config.seeds, columns=v.columns, **label
         )
-    for moment in moments:
-      out += _reliability(moment)
     if extra_rows is not None:
       out += extra_rows(moments)
     return out

@@ -147,18 +147,12 @@ def _critical(
   constant: float = CRITICAL, shift: float = 0.0, *, table: np.ndarray
 ) -> float:
   """`constant` ln(M) / M, times half the largest dimension of irreps > 1."""
-  share = critical_ratio(
+  return critical_ratio(
     len(table),
     constant,
     max_dimension=_largest_dimension(table.tobytes(), len(table)),
     shift=shift,
   )
-  if not 0 <= share <= 1:
-    raise ValueError(
-      f'constant={constant:g} and shift={shift:g} ask for {share:.3g} of all '
-      f'pairs of {len(table)} elements: train_fraction must lie in [0.0, 1.0].'
-    )
-  return share
 
 
 @functools.lru_cache(maxsize=32)
@@ -177,6 +171,32 @@ SPLITS = registry.Registry(
   given=('table',),
   tried={'table': _groups.cyclic_table(3)},
 )
+
+
+def train_share(split: str, table: np.ndarray) -> float:
+  """The share of all pairs that a split trains on.
+
+  Args:
+    split: a part of `SPLITS`.
+    table: i32[M, M].
+
+  Returns:
+    The share, in [0, 1].
+
+  Raises:
+    ValueError: if the part is wrong, or asks for more than all pairs.
+
+  Example:
+    >>> train_share('fraction(0.4)', _groups.cyclic_table(5))
+    0.4
+  """
+  share = SPLITS.make(split, table=table)
+  if not 0 <= share <= 1:
+    raise ValueError(
+      f'{split} asks for {share:.3g} of all pairs of {len(table)} elements: '
+      'train_fraction must lie in [0.0, 1.0].'
+    )
+  return share
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -231,7 +251,7 @@ def make_data(
   """
   seeds = checks.seeds(seeds)
   table = _groups.make_table(group)
-  share = SPLITS.make(split, table=table)
+  share = train_share(split, table)
   inputs, labels = group_dataset(table)
   parts = [
     split_examples(
