@@ -173,7 +173,9 @@ def draw(config: Config, rows, directory):
   ]
   one = {'ylabel': 'Mean correlation', 'ylim': (0.0, 1.0), 'title': title}
   error = {'ylabel': 'Half mean squared error, held out', 'title': title}
-  trivial = {'reference': {'predicting the mean': 0.5}, 'ylim': (0.0, 0.6)}
+  worst = max([r['half_mse'] for r in ends if 'half_mse' in r], default=0.0)
+  trivial = {'reference': {'predicting the mean': 0.5}}
+  trivial['ylim'] = (0.0, max(0.6, 1.05 * worst))
   paths = []
 
   def add(split, draw_one, found, file, metric, **look):

@@ -58,7 +58,7 @@ class Config(problems.ClassificationConfig):
   )
   widths: tuple[int, ...] = knob((64,), 'Neurons per layer.', low=2, smoke=(8,))
   depths: tuple[int, ...] = knob(
-    (6,), 'Weight layers; ensembles have the largest.', low=2, smoke=(4,)
+    (6,), 'Weight layers, most in ensembles.', low=2, high=1000, smoke=(4,)
   )
   num_rounds: int = knob(10, 'Ensembles added up, or training steps.', low=0)
   ensemble: int = knob(
@@ -185,13 +185,13 @@ def _training(config):
       )
       optimizer = optax.sgd(config.learning_rate)
       if config.scaled:
-        optimizer = effective.scaled_sgd(
-          activation,
-          depth,
-          learning_rate=config.learning_rate,
-          weight_rate=config.rates[0],
-          bias_rate=config.rates[1],
-        )
+        with config_lib.naming(variants=variant):
+          optimizer = effective.scaled_sgd(
+            *(activation, depth),
+            learning_rate=config.learning_rate,
+            weight_rate=config.rates[0],
+            bias_rate=config.rates[1],
+          )
       name = f'{label}, L={depth}'
       own[name] = problems.for_network(whole, network)
       algorithms[name] = federated.centralized_sgd(

@@ -97,17 +97,9 @@ class Config(problems.FederatedConfig):
     self.timing()
     for spec in self.variants:
       options = self.channel_of(spec)
-      if 'num_byzantine' in options:
-        raise ValueError(
-          f'{spec}: adversaries are told by the flag num_byzantine='
-          f'{self.num_byzantine} here; leave the option of the channel out.'
-        )
-      attack = options.get('attack') or 'none'
-      if attack.strip() != 'none' and not self.num_byzantine:
-        raise ValueError(
-          f'{spec}: attack={attack}, but num_byzantine=0: say how many of the '
-          f'num_clients={self.num_clients} attack.'
-        )
+      federated.check_adversaries(
+        options, self.num_byzantine, self.num_clients, spec=spec
+      )
       federated.check_private(options.get('privacy'), self.sampling)
 
   def channel_of(self, spec: str) -> dict[str, Any]:
@@ -133,7 +125,8 @@ class Config(problems.FederatedConfig):
 
   def timed(self, algorithm: types.Algorithm) -> types.Algorithm:
     """The algorithm on the clock of the clients."""
-    return asynchronous.timed(algorithm, self.timing(), self.num_clients)
+    with config_lib.naming(times=self.times):
+      return asynchronous.timed(algorithm, self.timing(), self.num_clients)
 
 
 def build(config: Config) -> runner.Experiment:
@@ -186,6 +179,8 @@ def build(config: Config) -> runner.Experiment:
   def measure(values, moment):
     name, run = moment.variant.name, moment.state.run
     values['test']['time'] = np.asarray(moment.state.time)
+    if 'sparsity' in values.get('train', {}):
+      values['test']['sparsity'] = values['train'].pop('sparsity')
     values['test']['megabytes'] = (
       ranked[name].upload_bits * np.asarray(run.num_votes) / 8e6
       if name in ranked
@@ -209,7 +204,7 @@ def build(config: Config) -> runner.Experiment:
 COLUMNS = (
   *('step', 'split', 'seed', 'variant', 'accuracy', 'loss', 'ece', 'epsilon'),
   *('client_accuracy', 'worst_tenth_accuracy', 'p10_accuracy', 'megabytes'),
-  'time',
+  *('time', 'sparsity'),
 )
 
 
@@ -241,6 +236,10 @@ def draw(config: Config, rows, directory):
       path = directory / f'accuracy_by_{x}.png'
       look = {'x': x, 'xlabel': xlabel, 'log_x': x == 'epsilon'}
       paths.append(line(found, path, 'accuracy', **look))
+  if any('sparsity' in r for r in rows):
+    look = {'title': title, 'ylabel': 'Share of neurons that are out'}
+    path = directory / 'sparsity.png'
+    paths.append(plots.lines(rows, path, 'sparsity', **look))
   return paths
 
 

@@ -84,7 +84,7 @@ class Config(runner.BaseConfig):
         table = grokking.make_table(group)
       for split in self.splits:
         with config_lib.naming(groups=group, splits=split):
-          share = grokking.SPLITS.make(split, table=table)
+          share = grokking.train_share(split, table)
           grokking.num_train(table.size, share)
       for method in self.methods:
         with config_lib.naming(methods=method):

@@ -112,6 +112,7 @@ def build(config: Config) -> runner.Experiment:
     data={'held': held, 'seed': jnp.asarray(config.seeds)},
     cohort=cohort,
     evaluate_clients=sampling.evaluate_watched(dealt.evaluate),
+    reliability=sampling.reliability_watched(dealt.reliability),
   )
   # One object for all methods and seeds, so that programs are shared.
   optimizer = local.make_optimizer(

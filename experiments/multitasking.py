@@ -191,7 +191,8 @@ def draw(config: Config, rows, directory):
           by='name',
           x=sweeps[0].column,
           xlabel=sweeps[0].caption,
-          ylabel=f'Overlap ({protocol})',
+          ylabel='Overlap',
+          title=f'{protocol}\n{title}',
         )
       )
     for split in ('test', 'theory') if len(sweeps) == 2 else ():
@@ -203,7 +204,7 @@ def draw(config: Config, rows, directory):
             *found,
             directory / f'portrait_{suffix}_{split}.png',
             low=0.0,
-            label='Patterns that share the squared overlap',
+            label='Patterns retrieved',
             ylabel=sweeps[0].caption,
             xlabel=sweeps[1].caption,
             title=f'{protocol}{", theory" * (split == "theory")}: {title}',
@@ -235,6 +236,8 @@ def draw(config: Config, rows, directory):
   )
   if config.num_patterns > 1:
     at_end = associative.levels([r for r in first if r in ended])
+    # Below are zeros of theory, as they were iterated.
+    at_end = [r for r in at_end if r['overlap'] > 1e-6]
     path = directory / 'levels.png'
     level = {'xlabel': 'Level k', 'ylabel': 'Overlap m_k', 'log_y': True}
     paths.append(line(at_end, path, 'overlap', x='level', **level))

@@ -120,6 +120,12 @@ def build(config: Config) -> runner.Experiment:
   def evaluate(params):
     return problem.evaluate(pruning.prune(params, threshold=config.threshold))
 
+  def reliability(params, per_client=False):
+    del per_client
+    return problem.reliability(
+      pruning.prune(params, threshold=config.threshold)
+    )
+
   def of_seed(params, i):
     return jax.tree.map(lambda x: x[i], jax.device_get(params))
 
@@ -166,7 +172,7 @@ def build(config: Config) -> runner.Experiment:
 
   return compare(
     config,
-    problem.replace(evaluate=evaluate),
+    problem.replace(evaluate=evaluate, reliability=reliability),
     algorithms,
     steps=config.steps,
     measure=measure,

@@ -192,7 +192,7 @@ def draw(config: Config, rows, directory):
           log_y=True,
           xlabel='Bound lambda of the hidden weights',
           ylabel=f'Test error (RMS), {first}, n = {widest}',
-          title='The best bound moves with the target',
+          title='Bounds that targets want',
         )
       )
   return paths

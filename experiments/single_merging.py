@@ -154,14 +154,16 @@ def build(config: Config) -> runner.Experiment:
       if moment.last
       for row in tests.last_rows(
         moment,
-        merge=config.final_merge != 'none',
+        merge=problems.merging.MERGES.part(config.final_merge).name != 'none',
         resolution=resolution if moment.variant.name in of else 0,
       )
     ]
 
   return compare(
     config,
-    tests.problem.replace(evaluate_clients=tests.measure),
+    tests.problem.replace(
+      evaluate_clients=tests.measure, reliability=tests.problem.reliability
+    ),
     algorithms,
     measure=measure,
     extra_rows=extra_rows,

@@ -162,7 +162,10 @@ def build(config: Config) -> runner.Experiment:
 
   return compare(
     config,
-    problem.replace(evaluate_clients=lambda p: jax.device_get(tested(p))),
+    problem.replace(
+      evaluate_clients=lambda p: jax.device_get(tested(p)),
+      reliability=problem.reliability,
+    ),
     algorithms,
     measure=measure,
     extra_rows=extra_rows,

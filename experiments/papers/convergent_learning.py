@@ -25,6 +25,7 @@ PAPER = papers.Paper(
     'networks.activations',
   ),
   binary='convergent_learning',
+  colab='05_what_networks_learn',
 )
 
 LAYERS = ('dense_1', 'dense_2', 'dense_3')

@@ -29,6 +29,7 @@ PAPER = papers.Paper(
     'theory.grokking.muon',
   ),
   binary='grokking',
+  colab='05_what_networks_learn',
 )
 SMALL = 'adam(0.005, weight_decay=0.00005)'
 

@@ -24,6 +24,7 @@ PAPER = papers.Paper(
     'networks.functional.critical_init',
   ),
   binary='effective_theory',
+  colab='05_what_networks_learn',
 )
 
 

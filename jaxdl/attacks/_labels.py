@@ -64,7 +64,8 @@ def noisy_labels(
     i[n], same dtype.
 
   Raises:
-    ValueError: if a label or the share is out of range.
+    ValueError: if a label or the share is out of range, or labels are no
+      vector.
     TypeError: if labels are no integers or `rng` is no generator.
 
   Example:
@@ -83,6 +84,10 @@ def noisy_labels(
   checks.integer(num_classes, name='num_classes', low=1)
   checks.number(share, name='share', low=0.0, high=1.0)
   labels = checks.host_array(labels, name='labels')
+  if labels.ndim != 1:
+    raise ValueError(
+      f'labels must be a vector, shape [n]; got shape {labels.shape}.'
+    )
   checks.class_labels(labels, num_classes)
   out = np.array(labels)
   count = round(share * len(out))

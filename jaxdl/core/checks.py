@@ -215,6 +215,48 @@ def number(
     raise ValueError(f'{name} must lie in {span}; got {value}.')
 
 
+def known(
+  values: Any,
+  *,
+  name: str,
+  low: float | None = None,
+  open_low: bool = False,
+) -> None:
+  """Checks that all of some numbers are finite and in range, as `number`.
+
+  Args:
+    values: a number or an array; tracers, and arrays of which another process
+      has a part, pass.
+    name: the argument's name, for the message.
+    low: lower end, if any.
+    open_low: whether it is refused itself.
+
+  Raises:
+    TypeError: if they are no real numbers.
+    ValueError: if one is out of range; the message has the first such.
+
+  Example:
+    >>> known([1.0, -2.0], name='rates', low=0.0)
+    Traceback (most recent call last):
+    ...
+    ValueError: rates must lie in [0.0, inf); got -2.0.
+  """
+  if isinstance(values, jax.core.Tracer):
+    return
+  if not getattr(values, 'is_fully_addressable', True):
+    return
+  if not np.ndim(values):
+    number(values, name=name, low=low, open_low=open_low)
+    return
+  flat = host_array(values, name=name).astype(np.float64).ravel()
+  bad = ~np.isfinite(flat)
+  if low is not None:
+    bad |= (flat < low) | (open_low & (flat == low))
+  if bad.any():
+    worst = float(flat[np.argmax(bad)])
+    number(worst, name=name, low=low, open_low=open_low)
+
+
 def axis_size(axis_name: str) -> int:
   """The number of shards of a mapped axis.
 
@@ -708,9 +750,11 @@ def logits(value: Any, *, name: str = 'logits', mask: Any = None) -> None:
     mask: bool of its first axes; rows that do not count pass.
 
   Raises:
-    ValueError: if there is no example, no class, or a NaN.
-    TypeError: if they are no floating-point numbers.
+    ValueError: if there is no example, no class, a NaN or an infinity, or
+      nothing but -inf in a row, which masks classes out.
+    TypeError: if they are no array of floating-point numbers.
   """
+  array(value, name=name)
   shape = jnp.shape(value)
   if not jnp.issubdtype(jnp.result_type(value), jnp.floating):
     raise TypeError(
@@ -730,6 +774,30 @@ def logits(value: Any, *, name: str = 'logits', mask: Any = None) -> None:
     raise ValueError(
       f'{name} must be numbers; {broken} of {found.size} are NaN.'
     )
+  if (found == np.inf).any():
+    raise ValueError(
+      f'{name} must be below infinity; {int((found == np.inf).sum())} of '
+      f'{found.size} are not.'
+    )
+  if found.size and (found == -np.inf).all(axis=-1).any():
+    raise ValueError(f'{name} are -inf for all classes of an example.')
+
+
+def array(value: Any, *, name: str) -> None:
+  """Refuses lists and text, which have no dtype that would hold under jit.
+
+  Args:
+    value: what the caller gave; scalars and None pass.
+    name: the argument's name, for the message.
+
+  Raises:
+    TypeError: if it is a list, a tuple, text or a dict.
+  """
+  if isinstance(value, (list, tuple, str, dict)):
+    raise TypeError(
+      f'{name} must be an array; got {described(value)}: pass jnp.asarray of '
+      'numbers.'
+    )
 
 
 def class_labels(
@@ -747,6 +815,7 @@ def class_labels(
     TypeError: if they are no integers.
     ValueError: if one lies outside of [0, K).
   """
+  array(value, name=name)
   kind = jnp.result_type(value)
   if not jnp.issubdtype(kind, jnp.integer):
     raise TypeError(f'{name} must be integers; got {kind}.')

@@ -135,6 +135,10 @@ class Problem:
     evaluate: `evaluate(params) -> dict of f[S]`, params with leaves [S, ...].
     evaluate_clients: `evaluate_clients(params) -> dict of f[S]` of a model per
       client, leaves [S, N, ...]; None where that has no meaning.
+    reliability: `reliability(params, per_client=False) -> rows` of a diagram of
+      how often models are as right as they say, one for each seed and bin of
+      confidence, over all clients if each has a model; None where no classes
+      are told apart.
     network: what the task applies, or None.
     seeds: S seeds.
     num_clients: N.
@@ -150,6 +154,7 @@ class Problem:
   cohort: Callable[..., 'Cohort']
   evaluate: Callable[[chex.ArrayTree], dict[str, Any]]
   evaluate_clients: Callable[[chex.ArrayTree], dict[str, Any]] | None = None
+  reliability: Callable[..., list[dict[str, Any]]] | None = None
   network: Network | None = None
   seeds: tuple[int, ...] = (0,)
   num_clients: int = 1
@@ -160,5 +165,15 @@ class Problem:
   test: Any = None
 
   def replace(self, **changes: Any) -> 'Problem':
-    """Returns the problem with some attributes changed."""
+    """Returns the problem with some attributes changed.
+
+    Args:
+      **changes: attributes; with another task or evaluation, params may be of
+        another form, and `reliability` is None unless it is said as well.
+
+    Returns:
+      The problem.
+    """
+    if {'task', 'evaluate', 'evaluate_clients'} & set(changes):
+      changes = {'reliability': None, **changes}
     return dataclasses.replace(self, **changes)

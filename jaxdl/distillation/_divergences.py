@@ -74,7 +74,7 @@ def check_classes(
 
 def _kl(log_p, log_q):
   """The sum p (log p - log q); classes that p masks out count nothing."""
-  there = log_p > -jnp.inf
+  there = log_p != -jnp.inf
   gap = jnp.where(there, log_p, 0.0) - jnp.where(there, log_q, 0.0)
   return jnp.sum(jnp.exp(log_p) * gap, axis=-1)
 
@@ -130,7 +130,7 @@ def entropy_from_logits(
     '0.8018'
   """
   found = log_probs(logits, temperature)
-  safe = jnp.where(found > -jnp.inf, found, 0.0)
+  safe = jnp.where(found != -jnp.inf, found, 0.0)
   return -jnp.sum(jnp.exp(found) * safe, axis=-1)
 
 
@@ -162,7 +162,8 @@ def forward_divergence(
   """
   check_classes(logits, peer_logits, ('own network', 'peer'))
   fixed = jax.lax.stop_gradient(peer_logits)
-  return temperature**2 * kl_from_logits(fixed, logits, temperature)
+  found = kl_from_logits(fixed, logits, temperature)
+  return temperature**2 * found
 
 
 def reverse_divergence(
@@ -192,4 +193,5 @@ def reverse_divergence(
   """
   check_classes(logits, peer_logits, ('own network', 'peer'))
   fixed = jax.lax.stop_gradient(peer_logits)
-  return temperature**2 * kl_from_logits(logits, fixed, temperature)
+  found = kl_from_logits(logits, fixed, temperature)
+  return temperature**2 * found

@@ -33,6 +33,32 @@ def masked_mean(values: chex.Array, mask: chex.Array | None) -> chex.Array:
   return total / jnp.maximum(jnp.sum(there, dtype=values.dtype), 1)
 
 
+def check_mask(mask: Any, shape: tuple[int, ...]) -> None:
+  """Raises ValueError unless a mask has an entry for each example."""
+  if mask is None:
+    return
+  checks.array(mask, name='mask')
+  if jnp.shape(mask) != tuple(shape):
+    raise ValueError(
+      f'mask must have one entry per example, shape {tuple(shape)}; got '
+      f'{checks.described(mask)}.'
+    )
+
+
+def check_examples(logits: Any, labels: Any, mask: Any = None) -> None:
+  """Raises ValueError unless logits, labels and a mask fit each other."""
+  checks.logits(logits)
+  checks.array(labels, name='labels')
+  shape = jnp.shape(logits)
+  if jnp.shape(labels) != shape[:-1]:
+    raise ValueError(
+      f'labels must have one entry per example, shape {shape[:-1]}; got '
+      f'{jnp.shape(labels)}.'
+    )
+  check_mask(mask, shape[:-1])
+  checks.class_labels(labels, shape[-1], mask=mask)
+
+
 def cross_entropy(
   logits: chex.Array, labels: chex.Array, *, mask: chex.Array | None = None
 ) -> chex.Array:
@@ -57,14 +83,8 @@ def cross_entropy(
     >>> round(float(jnp.exp(loss[0])), 4)
     4.0
   """
-  checks.logits(logits)
+  check_examples(logits, labels, mask)
   shape = jnp.shape(logits)
-  if jnp.shape(labels) != shape[:-1]:
-    raise ValueError(
-      f'labels must have one entry per example, shape {shape[:-1]}; got '
-      f'{jnp.shape(labels)}.'
-    )
-  checks.class_labels(labels, shape[-1], mask=mask)
   logits, labels = jnp.asarray(logits), jnp.asarray(labels)
   if mask is not None:
     labels = jnp.where(jnp.asarray(mask) != 0, labels, 0)
@@ -76,7 +96,12 @@ def cross_entropy(
 
 def _peers(logits) -> list[chex.Array]:
   """One array of logits, or several, as a list."""
-  return list(logits) if isinstance(logits, (list, tuple)) else [logits]
+  found = list(logits) if isinstance(logits, (list, tuple)) else [logits]
+  if not found:
+    raise ValueError(
+      'logits of peers are an empty sequence: need one at least.'
+    )
+  return found
 
 
 def peer_divergence(
@@ -111,7 +136,7 @@ def peer_divergence(
   found = []
   for peer in _peers(peer_logits):
     _divergences.check_classes(logits, peer, ('own network', 'peer'))
-    a, b = rule(_weights.entropy_gap(logits, peer, temperature))
+    a, b = _weights.pair(rule(_weights.entropy_gap(logits, peer, temperature)))
     both = (
       (a, _divergences.forward_divergence),
       (b, _divergences.reverse_divergence),
@@ -294,7 +319,9 @@ def ensemble_logits(
     f[B, K].
 
   Raises:
-    ValueError: if classes or examples differ, or the kind is unknown.
+    ValueError: if classes or examples differ, the kind is unknown, or a label
+      that is not traced is out of range.
+    TypeError: if logits are no sequence.
 
   Example:
     >>> one, two = jnp.array([[2.0, 0.0]]), jnp.array([[0.0, 1.0]])
@@ -308,6 +335,14 @@ def ensemble_logits(
     Learning (CVPR), section 3.3.
   """
   checks.choice(kind, ENSEMBLES, name='ensemble')
+  if not isinstance(logits, (list, tuple)):
+    raise TypeError(
+      'logits must be a sequence of those of every network; got '
+      f'{checks.described(logits)}.'
+    )
+  logits = _peers(logits)
+  for own in logits:
+    check_examples(own, labels)
   for other in logits[1:]:
     _divergences.check_classes(logits[0], other, ('first peer', 'another'))
   stacked = jax.lax.stop_gradient(jnp.stack([jnp.asarray(x) for x in logits]))

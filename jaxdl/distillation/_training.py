@@ -108,6 +108,7 @@ def mutual_step(
 
   def step(state, batch, *, key=None):
     _check_batch(batch)
+    _check_state(state, len(made))
     labels, mask = jnp.asarray(batch['labels']), batch.get('mask')
     if mask is not None:  # What does not count may be anything.
       labels = jnp.where(jnp.asarray(mask) != 0, labels, 0)
@@ -153,6 +154,22 @@ def _check_batch(batch):
       raise ValueError(f'batch has no entry {name!r}; got {sorted(batch)}.')
   if not jnp.size(batch['labels']):
     raise ValueError('batch has no examples: labels are empty.')
+  _losses.check_mask(batch.get('mask'), jnp.shape(batch['labels']))
+
+
+def _check_state(state, count):
+  fields = ('params', 'opt_states')
+  if not all(hasattr(state, field) for field in fields):
+    raise TypeError(
+      'state must be a PeersState(params, opt_states); got '
+      f'{checks.described(state)}.'
+    )
+  for field in fields:
+    if len(getattr(state, field)) != count:
+      raise ValueError(
+        f'state.{field} must have one entry for each of the {count} networks; '
+        f'got {len(getattr(state, field))}.'
+      )
 
 
 def online_distillation(
@@ -230,6 +247,11 @@ def online_distillation(
       f'below the {len(made)} networks.'
     )
   batches = teacher_batches
+  if batches is not None and not callable(batches):
+    raise TypeError(
+      'teacher_batches must be a function t -> batch; got '
+      f'{checks.described(batches)}.'
+    )
   if method.offline and steps and batches is None:
     raise ValueError(
       f'{method.name} trains teachers first: say teacher_batches.'

@@ -158,6 +158,16 @@ def weight_rule(
   return WEIGHT_RULES.partial(part)
 
 
+def pair(value: Any) -> Weights:
+  """Returns the two weights that a rule gave, or says what it should give."""
+  if not isinstance(value, (tuple, list)) or len(value) != 2:
+    raise TypeError(
+      'weights must be a function of the gap that gives (a, b), of the forward '
+      f'and of the reverse divergence; it gave {checks.described(value)}.'
+    )
+  return value[0], value[1]
+
+
 def divergence_weights(
   student_logits: chex.Array,
   teacher_logits: chex.Array,
@@ -188,7 +198,7 @@ def divergence_weights(
   _divergences.check_classes(student_logits, teacher_logits)
   gap = entropy_gap(student_logits, teacher_logits, temperature)
   full = lambda x: jax.lax.stop_gradient(jnp.broadcast_to(x, gap.shape))
-  a, b = rule(gap)
+  a, b = pair(rule(gap))
   return full(a), full(b)
 
 

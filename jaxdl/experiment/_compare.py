@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdl import plots as plots_lib
 from jaxdl.core import checks, keys, types
 from jaxdl.experiment import config as config_lib, runner
 
@@ -96,7 +97,9 @@ def compare(
   A round draws a cohort and hands it to every algorithm. Rows: split 'test'
   with what the problem evaluates; 'train' with the metrics of the last step
   that are numbers, f[S]; and for a metric with an entry per client, f[S, N], a
-  split of its name with `worker_0`, `worker_1`, ...
+  split of its name with `worker_0`, `worker_1`, ...; after the last round also
+  'reliability', confidence and accuracy by bins, where classes are told apart
+  (`Problem.reliability`), with a picture of it.
 
   Args:
     config: `seeds`, `num_rounds`, `eval_every` are read.
@@ -113,7 +116,7 @@ def compare(
     columns: further labels for the rows of a variant.
     steps: steps of the algorithms within a round of the run, as one scan; the
       metrics are their means.
-    plots: functions `(rows, directory) -> paths`.
+    plots: functions `(rows, directory) -> paths`, beside that of reliability.
     table: see `runner.Experiment`.
 
   Returns:
@@ -174,6 +177,7 @@ def compare(
       params, tested = machine.evaluate(v, state)
       moment = Moment(v, state, params, number, number == config.num_rounds)
       moments.append(moment)
+      out += _reliability(moment)
       values: Values = {'test': tested}
       if metrics is not None:
         values |= (report or machine.report)(metrics[v.name])
@@ -188,12 +192,14 @@ def compare(
       out += extra_rows(moments)
     return out
 
+  told = any(v.problem.reliability is not None for v in variants)
+
   return runner.Experiment(
     init=init,
     step=step,
     rows=rows,
     num_rounds=config.num_rounds,
-    plots=tuple(plots),
+    plots=(*plots, functools.partial(_draw, config)) if told else tuple(plots),
     table=table,
     jit=not any(isinstance(m, _Host) for m in machines),
   )
@@ -386,6 +392,26 @@ def metric_rows(
     }
     for i, seed in enumerate(seeds)
   ]
+
+
+def _reliability(moment):
+  """Rows of a reliability diagram, in the end."""
+  v = moment.variant
+  if not moment.last or v.problem.reliability is None:
+    return []
+  found = v.problem.reliability(moment.params, v.sample.per_client)
+  label = {'step': moment.round, 'variant': v.name, **v.columns}
+  return [label | row for row in found]
+
+
+def _draw(config, rows, directory):
+  """Draws reliability, if there is a model that did not diverge."""
+  own = [r for r in rows if r['split'] == 'reliability']
+  if not own:
+    return []
+  title = getattr(config, 'dataset', None)
+  path = directory / 'reliability.png'
+  return [plots_lib.reliability(own, path, title=title)]
 
 
 def _check(config, name, problem):

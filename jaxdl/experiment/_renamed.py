@@ -3,7 +3,7 @@
 
 import difflib
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Mapping
 
 # Flags of every binary; `{}` stands for the old value.
 _EVERYWHERE = {
@@ -205,7 +205,9 @@ _OPTIONS: Mapping[str, str] = {
   'warm_up': "--optimizer='adam(..., schedule=warmup(share={}))'",
   'weight_decay': "--optimizer='...(weight_decay={})'",
   'weights': "'...(weights={})' in the spec of a topology",
-  'width': "--models='residual_mlp(channels={})' or 'seq2seq(channels={})'",
+  'width': (
+    "--models='residual_mlp(channels={})' or --models='seq2seq(channels={})'"
+  ),
   'window_size': "--gossip='...(window={})'",
   'worker_momentum': "--algorithm='fedsgd(momentum={})'",
 }
@@ -215,7 +217,7 @@ def remedy(
   name: str,
   value: str = '',
   *,
-  known: Container[str] = (),
+  known: Collection[str] = (),
   near: bool = False,
 ) -> str:
   """Says how a flag of an earlier version is written now.
@@ -224,7 +226,7 @@ def remedy(
     name: of the flag, without dashes.
     value: what it was given, if known.
     known: flags that there are; of several ways, those of other flags are left
-      out.
+      out, and options of parts where one of them has almost that name.
     near: whether a name that is nearly one will do.
 
   Returns:
@@ -245,10 +247,13 @@ def remedy(
   if name not in ways:
     return ''
   new = ways[name]
+  # A flag of almost that name says more than an option of some part.
+  own = difflib.get_close_matches(name, list(known), 1, cutoff=0.85)
   here = [
     way
     for way in new.split(' or ')
-    if all(flag in known for flag in re.findall(r'--(\w+)', way))
+    for needed in [re.findall(r'--(\w+)', way)]
+    if all(flag in known for flag in needed) and (needed or not own)
   ]
   if known and not here:
     return ''  # It was a flag of other binaries.

@@ -56,7 +56,13 @@ from jaxdl.local._samplers import (
   sample_weighted,
 )
 from jaxdl.local._training import Trained, local_training, train_steps
-from jaxdl.local._work import WORKS, LocalWork, loss_gradient, real_rows
+from jaxdl.local._work import (
+  WORKS,
+  LocalWork,
+  check_work,
+  loss_gradient,
+  real_rows,
+)
 
 __all__ = [
   'ClientSample',
@@ -71,6 +77,7 @@ __all__ = [
   'add_scaled',
   'apply_projected',
   'batch_cohort',
+  'check_work',
   'client_sampler',
   'client_updates',
   'clip_by_norm',

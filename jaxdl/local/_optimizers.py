@@ -356,13 +356,17 @@ OPTIMIZERS = registry.Registry(
 
 
 def make_optimizer(
-  spec: str | optax.GradientTransformation, *, num_steps: int | None = None
+  spec: str | optax.GradientTransformation,
+  *,
+  num_steps: int | None = None,
+  name: str = 'optimizer',
 ) -> Any:
   """Makes an optimizer by name.
 
   Args:
     spec: a part of `OPTIMIZERS`, or an optax transformation (kept).
     num_steps: of the run, for schedules.
+    name: the argument's name, for messages.
 
   Returns:
     An optax transformation.
@@ -379,5 +383,6 @@ def make_optimizer(
     Array([-0.5, -0.5], dtype=float32)
   """
   if not isinstance(spec, str):
-    return checks.optimizer(spec)
-  return OPTIMIZERS.make(spec, num_steps=num_steps)
+    return checks.optimizer(spec, name=name)
+  part = OPTIMIZERS.part(spec, name=name)
+  return OPTIMIZERS.bound(part, num_steps=num_steps)

@@ -187,6 +187,26 @@ def real_rows(data: Any) -> chex.Array:
   return jnp.ones(first.shape[:1], bool)
 
 
+def check_work(value: Any) -> LocalWork:
+  """Checks that a value says what a client does.
+
+  Args:
+    value: what the caller gave as `work`.
+
+  Returns:
+    The value.
+
+  Raises:
+    TypeError: if it is no `LocalWork`.
+  """
+  if not isinstance(value, LocalWork):
+    raise TypeError(
+      f'work must be a local.LocalWork; got {checks.described(value)}: for '
+      "example LocalWork('sgd(0.1)', batch_size=10, num_epochs=1)."
+    )
+  return value
+
+
 def loss_gradient(
   task: types.Task,
 ) -> Callable[..., tuple[chex.Array, chex.ArrayTree]]:

@@ -81,6 +81,8 @@ def reliability_bins(
 
 def _flat(values, labels, mask, *, name):
   """Checked predictions [B, K], labels [B] and weights f32[B]."""
+  checks.array(values, name=name)
+  checks.array(labels, name='labels')
   shape = jnp.shape(values)
   if mask is not None and jnp.shape(mask) != shape[:-1][: jnp.ndim(mask)]:
     raise ValueError(
@@ -269,6 +271,9 @@ def reliability_table(bins: ReliabilityBins) -> dict[str, chex.Array]:
     Dict of f32[N]: `low` and `high`, the ends of bins; `share` of the
     predictions; mean `confidence` and `accuracy`, NaN in empty bins.
 
+  Raises:
+    TypeError: if bins are something else.
+
   Example:
     >>> bins = reliability_bins(
     ...   jnp.array([[0.9, 0.1]]), jnp.array([0]), num_bins=2
@@ -276,6 +281,11 @@ def reliability_table(bins: ReliabilityBins) -> dict[str, chex.Array]:
     >>> reliability_table(bins)['accuracy'].tolist()
     [nan, 1.0]
   """
+  if not isinstance(bins, ReliabilityBins):
+    raise TypeError(
+      'bins must be ReliabilityBins, as reliability_bins makes; got '
+      f'{checks.described(bins)}.'
+    )
   n = bins.count.shape[0]
   ends = jnp.linspace(0.0, 1.0, n + 1)
   some = bins.count > 0
@@ -411,17 +421,21 @@ def fit_temperature(
   Source: Guo et al. 2017 (https://arxiv.org/abs/1706.04599), section 4.2.
   """
   logits, labels, weights = _flat(logits, labels, mask, name='logits')
-  centered = logits - jnp.mean(logits, axis=-1, keepdims=True)
-  square = jnp.mean(jnp.square(centered), axis=-1)
+  there = logits != -jnp.inf  # Other classes are masked out.
+  count = jnp.sum(there, axis=-1, keepdims=True, dtype=logits.dtype)
+  mean = jnp.sum(jnp.where(there, logits, 0), axis=-1, keepdims=True) / count
+  centered = jnp.where(there, logits - mean, 0)
+  square = jnp.sum(jnp.square(centered), axis=-1) / count[:, 0]
   size = jnp.sqrt(_mean(square, weights))
   flat = size == 0
   scaled = centered / jnp.where(flat, 1.0, size)
-  own = jnp.take_along_axis(scaled, labels[:, None], axis=-1)[:, 0]
+  own = jnp.where(there, scaled, -jnp.inf)
+  own = jnp.take_along_axis(own, labels[:, None], axis=-1)[:, 0]
 
   def halve(_, ends):
     low, high = ends
     middle = 0.5 * (low + high)
-    probs = jax.nn.softmax(scaled * jnp.exp(middle), axis=-1)
+    probs = jax.nn.softmax(scaled * jnp.exp(middle), axis=-1, where=there)
     slope = _mean(jnp.sum(probs * scaled, axis=-1) - own, weights)
     return jnp.where(slope > 0, low, middle), jnp.where(slope > 0, middle, high)
 

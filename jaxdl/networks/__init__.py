@@ -32,8 +32,9 @@ Parameters take the dtype of the floating-point example inputs and outputs the
 common dtype of parameters and inputs; statistics and losses are at least
 float32. All kernels of a network are cut from one random draw, so that
 initialization compiles in the same fraction of a second at any depth. They have
-variance 1 / fan_in; `with_kernel_init` scales them to another of
-`KERNEL_INITS`, `kernel_variances` tells which.
+variance 1 / fan_in; every network of `NETWORKS` takes another of
+`KERNEL_INITS` as `kernel_init`, 'lenet(kernel_init=critical)', and
+`with_kernel_init` scales those of a task; `kernel_variances` tells which.
 
 `functional` holds what layers are made of, `features` random features, `hyper`
 networks whose parameters another network makes. `activations` returns what the

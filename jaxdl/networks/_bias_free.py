@@ -31,16 +31,19 @@ class _Plain(nn.Module):
     return Dense(self.num_outputs, use_bias=False)(x)
 
 
-def _build(name, blocks, hidden, num_outputs):
+def _build(name, blocks, hidden, num_outputs, kernel_init):
   checks.integer(num_outputs, name='num_outputs', low=1)
   return _linen.from_linen(
     _Plain(blocks, hidden, num_outputs),
-    kernel_init='fan_in',
+    kernel_init=kernel_init,
+    activation='relu',
     check=_linen.check_images(name, 2 ** len(blocks)),
   )
 
 
-def frl_lenet(num_outputs: int = 10, *, width: int = 32) -> Network:
+def frl_lenet(
+  num_outputs: int = 10, *, width: int = 32, kernel_init: str = 'fan_in'
+) -> Network:
   """Builds the network that federated rank learning uses on MNIST.
 
   Padded 3x3 convolutions with 32 and 64 channels and relus, 2x2 max pooling,
@@ -50,6 +53,7 @@ def frl_lenet(num_outputs: int = 10, *, width: int = 32) -> Network:
   Args:
     num_outputs: number of classes K.
     width: channels of the first convolution; all hidden sizes are multiples.
+    kernel_init: a name in `functional.KERNEL_INITS`.
 
   Returns:
     `Network`; inputs f[B, H, W, C], H, W >= 2; outputs logits f[B, K].
@@ -60,10 +64,12 @@ def frl_lenet(num_outputs: int = 10, *, width: int = 32) -> Network:
   Source: Mozaffari et al. 2021 (https://arxiv.org/abs/2110.04350), experiments.
   """
   w = checks.integer(width, name='width', low=1)
-  return _build('frl_lenet', ((w, 2 * w),), (4 * w,), num_outputs)
+  return _build('frl_lenet', ((w, 2 * w),), (4 * w,), num_outputs, kernel_init)
 
 
-def conv8(num_outputs: int = 10, *, width: int = 64) -> Network:
+def conv8(
+  num_outputs: int = 10, *, width: int = 64, kernel_init: str = 'fan_in'
+) -> Network:
   """Builds the network Conv8 of the studies of masks on CIFAR-10.
 
   Padded 3x3 convolutions with relus, 64, 64 | 128, 128 | 256, 256 | 512, 512
@@ -74,6 +80,7 @@ def conv8(num_outputs: int = 10, *, width: int = 64) -> Network:
   Args:
     num_outputs: number of classes K.
     width: channels of the first convolution; all hidden sizes are multiples.
+    kernel_init: a name in `functional.KERNEL_INITS`.
 
   Returns:
     `Network`; inputs f[B, H, W, C], H, W >= 16; outputs logits f[B, K].
@@ -85,4 +92,4 @@ def conv8(num_outputs: int = 10, *, width: int = 64) -> Network:
   """
   w = checks.integer(width, name='width', low=1)
   blocks = tuple((w << i, w << i) for i in range(4))
-  return _build('conv8', blocks, (4 * w, 4 * w), num_outputs)
+  return _build('conv8', blocks, (4 * w, 4 * w), num_outputs, kernel_init)

@@ -11,11 +11,12 @@ from jaxdl.networks._layers import Conv, Dense
 from jaxdl.networks._taps import tap
 
 
-def _build(module, name, num_outputs, smallest):
+def _build(module, name, num_outputs, smallest, kernel_init, activation='relu'):
   checks.integer(num_outputs, name='num_outputs', low=1)
   return _linen.from_linen(
     module,
-    kernel_init='fan_in',
+    kernel_init=kernel_init,
+    activation=activation,
     check=_linen.check_images(name, smallest),
   )
 
@@ -36,7 +37,9 @@ class _MonnaMnist(nn.Module):
     return Dense(self.num_outputs)(x)
 
 
-def monna_mnist_cnn(num_outputs: int = 10) -> Network:
+def monna_mnist_cnn(
+  num_outputs: int = 10, *, kernel_init: str = 'fan_in'
+) -> Network:
   """Builds the network of the MoNNA experiments on MNIST.
 
   Unpadded 5x5 convolutions with 20 and 50 channels, each followed by a relu
@@ -45,6 +48,7 @@ def monna_mnist_cnn(num_outputs: int = 10) -> Network:
 
   Args:
     num_outputs: number of classes K.
+    kernel_init: a name in `functional.KERNEL_INITS`.
 
   Returns:
     `Network`; inputs f[B, H, W, C], H, W >= 16; outputs logits f[B, K].
@@ -59,7 +63,9 @@ def monna_mnist_cnn(num_outputs: int = 10) -> Network:
   Source: Farhadkhani et al. 2023 (https://arxiv.org/abs/2209.10931),
   experiments, and their code.
   """
-  return _build(_MonnaMnist(num_outputs), 'monna_mnist_cnn', num_outputs, 16)
+  return _build(
+    _MonnaMnist(num_outputs), 'monna_mnist_cnn', num_outputs, 16, kernel_init
+  )
 
 
 class _MonnaCifar(nn.Module):
@@ -80,7 +86,12 @@ class _MonnaCifar(nn.Module):
     return Dense(self.num_outputs)(x)
 
 
-def monna_cifar_cnn(num_outputs: int = 10, *, dropout: float = 0.25) -> Network:
+def monna_cifar_cnn(
+  num_outputs: int = 10,
+  *,
+  dropout: float = 0.25,
+  kernel_init: str = 'fan_in',
+) -> Network:
   """Builds the network of the MoNNA experiments on CIFAR-10.
 
   Padded 3x3 convolutions with 64, 64 | 128, 128 channels, each followed by a
@@ -91,6 +102,7 @@ def monna_cifar_cnn(num_outputs: int = 10, *, dropout: float = 0.25) -> Network:
   Args:
     num_outputs: number of classes K.
     dropout: probability of dropping an entry, in [0, 1).
+    kernel_init: a name in `functional.KERNEL_INITS`.
 
   Returns:
     `Network` with statistics; inputs f[B, H, W, C], H, W >= 4; outputs
@@ -101,7 +113,7 @@ def monna_cifar_cnn(num_outputs: int = 10, *, dropout: float = 0.25) -> Network:
   """
   checks.number(dropout, name='dropout', low=0.0, high=1.0, open_high=True)
   module = _MonnaCifar(num_outputs, dropout)
-  return _build(module, 'monna_cifar_cnn', num_outputs, 4)
+  return _build(module, 'monna_cifar_cnn', num_outputs, 4, kernel_init)
 
 
 class _LeNet(nn.Module):
@@ -117,7 +129,7 @@ class _LeNet(nn.Module):
     return Dense(self.num_outputs)(x)
 
 
-def lenet(num_outputs: int = 10) -> Network:
+def lenet(num_outputs: int = 10, *, kernel_init: str = 'fan_in') -> Network:
   """Builds LeNet-5 with relu activations and max pooling.
 
   A 5x5 convolution with 6 channels (padded by 2), one with 16 (unpadded), each
@@ -126,6 +138,7 @@ def lenet(num_outputs: int = 10) -> Network:
 
   Args:
     num_outputs: number of classes K.
+    kernel_init: a name in `functional.KERNEL_INITS`.
 
   Returns:
     `Network`; inputs f[B, H, W, C], H, W >= 12; outputs logits f[B, K].
@@ -134,7 +147,7 @@ def lenet(num_outputs: int = 10) -> Network:
   with full connections, relu and max pooling instead of the original's
   partial connections, tanh and trained averages.
   """
-  return _build(_LeNet(num_outputs), 'lenet', num_outputs, 12)
+  return _build(_LeNet(num_outputs), 'lenet', num_outputs, 12, kernel_init)
 
 
 class _Ocfl(nn.Module):
@@ -158,6 +171,7 @@ def ocfl_cnn(
   *,
   dropout: float = 0.2,
   hidden_sizes: tuple[int, ...] = (1000, 250, 100),
+  kernel_init: str = 'fan_in',
 ) -> Network:
   """Builds the network of one-shot clustering on MNIST and Fashion-MNIST.
 
@@ -170,6 +184,7 @@ def ocfl_cnn(
     num_outputs: number of classes K.
     dropout: probability of dropping an entry, in [0, 1).
     hidden_sizes: of the dense layers; fewer for small runs.
+    kernel_init: a name in `functional.KERNEL_INITS`.
 
   Returns:
     `Network`; inputs f[B, H, W, C]; outputs logits f[B, K]; needs a key in
@@ -182,7 +197,7 @@ def ocfl_cnn(
   for size in hidden_sizes:
     checks.integer(size, name='hidden_sizes', low=1)
   module = _Ocfl(num_outputs, tuple(hidden_sizes), dropout)
-  return _build(module, 'ocfl_cnn', num_outputs, 1)
+  return _build(module, 'ocfl_cnn', num_outputs, 1, kernel_init)
 
 
 class _FedfixCifar(nn.Module):
@@ -198,7 +213,9 @@ class _FedfixCifar(nn.Module):
     return Dense(self.num_outputs)(x)
 
 
-def fedfix_cifar_cnn(num_outputs: int = 10) -> Network:
+def fedfix_cifar_cnn(
+  num_outputs: int = 10, *, kernel_init: str = 'fan_in'
+) -> Network:
   """Builds the network of the FedFix experiments on CIFAR-10.
 
   Unpadded 3x3 convolutions with 32 and 64 channels, each followed by a relu and
@@ -207,6 +224,7 @@ def fedfix_cifar_cnn(num_outputs: int = 10) -> Network:
 
   Args:
     num_outputs: number of classes K.
+    kernel_init: a name in `functional.KERNEL_INITS`.
 
   Returns:
     `Network`; inputs f[B, H, W, C], H, W >= 18; outputs logits f[B, K].
@@ -215,7 +233,7 @@ def fedfix_cifar_cnn(num_outputs: int = 10) -> Network:
   and their code.
   """
   module = _FedfixCifar(num_outputs)
-  return _build(module, 'fedfix_cifar_cnn', num_outputs, 18)
+  return _build(module, 'fedfix_cifar_cnn', num_outputs, 18, kernel_init)
 
 
 class _FedjaxEmnist(nn.Module):
@@ -233,7 +251,10 @@ class _FedjaxEmnist(nn.Module):
 
 
 def fedjax_emnist_cnn(
-  num_outputs: int = 62, *, dropout: tuple[float, float] = (0.25, 0.5)
+  num_outputs: int = 62,
+  *,
+  dropout: tuple[float, float] = (0.25, 0.5),
+  kernel_init: str = 'fan_in',
 ) -> Network:
   """Builds the convolutional network that federated EMNIST is trained with.
 
@@ -244,6 +265,7 @@ def fedjax_emnist_cnn(
   Args:
     num_outputs: number of classes K.
     dropout: the two probabilities of dropping an entry, each in [0, 1).
+    kernel_init: a name in `functional.KERNEL_INITS`.
 
   Returns:
     `Network`; inputs f[B, H, W, C], H, W >= 6; outputs logits f[B, K];
@@ -258,7 +280,7 @@ def fedjax_emnist_cnn(
   for rate in dropout:
     checks.number(rate, name='dropout', low=0.0, high=1.0, open_high=True)
   module = _FedjaxEmnist(num_outputs, tuple(dropout))
-  return _build(module, 'fedjax_emnist_cnn', num_outputs, 6)
+  return _build(module, 'fedjax_emnist_cnn', num_outputs, 6, kernel_init)
 
 
 class _MipMnist(nn.Module):
@@ -274,7 +296,9 @@ class _MipMnist(nn.Module):
     return Dense(self.num_outputs)(x.mean(axis=(1, 2)))
 
 
-def mip_mnist_cnn(num_outputs: int = 10) -> Network:
+def mip_mnist_cnn(
+  num_outputs: int = 10, *, kernel_init: str = 'fan_in'
+) -> Network:
   """Builds the network whose convolutions a hypernetwork makes, on MNIST.
 
   Padded convolutions with 16, 32, 64 and 64 channels of 5x5 and 3x3 windows,
@@ -283,6 +307,7 @@ def mip_mnist_cnn(num_outputs: int = 10) -> Network:
 
   Args:
     num_outputs: number of classes K.
+    kernel_init: a name in `functional.KERNEL_INITS`.
 
   Returns:
     `Network`; inputs f[B, H, W, C], H, W >= 4; outputs logits f[B, K].
@@ -290,4 +315,11 @@ def mip_mnist_cnn(num_outputs: int = 10) -> Network:
   Source: Gonzalez Ortiz, Guttag & Dalca 2024
     (https://arxiv.org/abs/2304.07645), their code.
   """
-  return _build(_MipMnist(num_outputs), 'mip_mnist_cnn', num_outputs, 4)
+  return _build(
+    _MipMnist(num_outputs),
+    'mip_mnist_cnn',
+    num_outputs,
+    4,
+    kernel_init,
+    'leaky_relu',
+  )

@@ -166,7 +166,9 @@ def residual_mlp(
     channels: width w of the residual stream.
     num_layers: number n of blocks of two dense layers.
     activation: name or function.
-    kernel_init: a name in `functional.KERNEL_INITS`.
+    kernel_init: a name in `functional.KERNEL_INITS`; of 'critical', the second
+      layers of blocks share one variance among them, so that their sum keeps
+      its size.
 
   Returns:
     A `Network` from inputs f[..., I_k] to f[..., O].
@@ -188,16 +190,19 @@ def residual_mlp(
   checks.num_layers(num_layers, low=0)
   act = functional.activation(activation)
 
-  def leaves(c_in, c_out):
+  def leaves(c_in, c_out, branches=1):
     return functional.layer_leaves(
-      (c_in, c_out), kernel_init=kernel_init, activation=activation
+      (c_in, c_out),
+      kernel_init=kernel_init,
+      activation=activation,
+      branches=branches,
     )
 
   def init(key, *inputs):
     tree = {
       'lift': leaves(sum(x.shape[-1] for x in inputs), channels),
       'blocks': [
-        [leaves(channels, channels) for _ in range(2)]
+        [leaves(channels, channels, n) for n in (1, max(1, num_layers))]
         for _ in range(num_layers)
       ],
       'head': leaves(channels, num_outputs),
@@ -216,11 +221,15 @@ def residual_mlp(
   return Network(init, apply)
 
 
-def logistic_regression(num_outputs: int) -> Network:
+def logistic_regression(
+  num_outputs: int, *, kernel_init: str = 'fan_in'
+) -> Network:
   """Builds a linear map from flattened inputs to logits.
 
   Args:
     num_outputs: number of classes K, >= 1.
+    kernel_init: a name in `functional.KERNEL_INITS`; there is no activation, so
+      'critical' is 1 / fan_in.
 
   Returns:
     `Network`; outputs f[B, K]. It has `(I + 1) K` parameters.
@@ -234,4 +243,4 @@ def logistic_regression(num_outputs: int) -> Network:
     >>> sum(x.size for x in jax.tree.leaves(params))
     650
   """
-  return mlp((), num_outputs)
+  return mlp((), num_outputs, activation='identity', kernel_init=kernel_init)

@@ -69,6 +69,7 @@ def conv_embedding(
   pooling: str = 'flatten',
   normalize: bool = False,
   dropout: float = 0.0,
+  kernel_init: str = 'he',
 ) -> Network:
   """Builds the four-block convolutional encoder of few-shot learning.
 
@@ -87,6 +88,8 @@ def conv_embedding(
       stay so.
     dropout: probability of dropping an entry of the last grid while training,
       in [0, 1); then training needs a key.
+    kernel_init: a name in `functional.KERNEL_INITS`; every convolution is
+      normalized.
 
   Returns:
     `Network` with statistics; inputs f[B, H, W, C], H, W >= 2^num_blocks;
@@ -116,7 +119,8 @@ def conv_embedding(
     _ConvEmbedding(
       channels, num_outputs, num_blocks, pooling, normalize, dropout
     ),
-    kernel_init='he',
+    kernel_init=kernel_init,
+    activation='relu',
     check=_linen.check_images('conv_embedding', 2**num_blocks),
   )
 
@@ -146,6 +150,7 @@ def resnet18_embedding(
   pooling: str = 'average',
   normalize: bool = False,
   dropout: float = 0.0,
+  kernel_init: str = 'fan_in',
 ) -> Network:
   """Builds ResNet-18 without its head as an encoder of few-shot learning.
 
@@ -159,6 +164,7 @@ def resnet18_embedding(
     pooling: as of `conv_embedding`.
     normalize: as of `conv_embedding`.
     dropout: as of `conv_embedding`.
+    kernel_init: as of `conv_embedding`.
 
   Returns:
     `Network`; inputs f[B, H, W, C]; outputs f[B, d].
@@ -180,7 +186,8 @@ def resnet18_embedding(
   _check_embedded(pooling, dropout)
   return _linen.from_linen(
     _ResnetEmbedding(norm, width, num_groups, pooling, normalize, dropout),
-    kernel_init='fan_in',
+    kernel_init=kernel_init,
+    activation='relu',
     check=_linen.check_images('resnet18_embedding', 1),
   )
 
@@ -213,9 +220,12 @@ def _mlp(
   num_outputs: int = 64,
   *,
   activation: str = 'relu',
+  kernel_init: str = 'fan_in',
 ) -> Network:
   """A multilayer perceptron of flattened inputs, see `mlp`."""
-  return _dense.mlp(hidden_sizes, num_outputs, activation=activation)
+  return _dense.mlp(
+    hidden_sizes, num_outputs, activation=activation, kernel_init=kernel_init
+  )
 
 
 # Networks that give a vector per example, by name.

@@ -49,19 +49,24 @@ def with_kernel_init(task: types.Task, kernel_init: str) -> types.Task:
 
   Args:
     task: its `init` draws kernels with variance 1 / fan_in, as the networks of
-      `jaxdl.networks` do (those of `jaxdl.operators` do not), and biases zero.
+      `jaxdl.networks` do that have no other `kernel_init` of their own (those
+      of `jaxdl.operators` do not), and biases zero.
     kernel_init: see `kernel_variances`; the distribution stays what it is.
-      Biases are drawn where it asks for some, 'critical(activation=gelu)'.
+      Biases are drawn where it asks for some, 'critical(activation=gelu)'. A
+      task does not say its activation: networks that are given
+      `kernel_init='critical'` know theirs.
 
   Returns:
     The task with another `init`.
 
   Raises:
-    ValueError: if the name or one of its options is unknown.
+    ValueError: if the name or one of its options is unknown, missing or out of
+      range; from `init`, if kernels need biases and there are none.
     TypeError: if it is a network; make a task of it first.
   """
   checks.task(task)
-  functional.KERNEL_INITS.check(kernel_init)
+  # Says now what is wrong with its options.
+  functional.KERNEL_INITS.make(kernel_init, (1, 1))
 
   def init(key):
     params = task.init(key)

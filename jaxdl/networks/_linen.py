@@ -160,6 +160,7 @@ def from_linen(
   module: nn.Module,
   *,
   kernel_init: str | None = None,
+  activation: functional.Activation | None = None,
   check: Callable[..., None] | None = None,
 ) -> Network:
   """Turns a flax.linen module into a `Network`.
@@ -174,6 +175,7 @@ def from_linen(
     kernel_init: a name in `functional.KERNEL_INITS`, for variables called
       kernel; all variables then come from one draw, and are called kernel,
       bias, scale, mean or var. None lets the module initialize itself.
+    activation: between its layers, for kernels that are made for one.
     check: `check(*inputs)`, run before anything else; raises on bad ones.
 
   Returns:
@@ -212,7 +214,9 @@ def from_linen(
         'are supported (normalize with jaxdl.networks.BatchNorm).'
       )
     if kernel_init is not None:
-      leaves = functional.leaves_of(shapes, kernel_init=kernel_init)
+      leaves = functional.leaves_of(
+        shapes, kernel_init=kernel_init, activation=activation
+      )
       # Uniform kernels alone come from the key as it is.
       split = any(x.kind == 'normal' for x in jax.tree.leaves(leaves))
       dtype = functional.parameter_dtype(*inputs)

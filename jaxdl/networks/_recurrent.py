@@ -53,6 +53,7 @@ def char_lstm(
   num_tokens: int | None = None,
   every: bool = False,
   pad: int | None = None,
+  kernel_init: str = 'fan_in',
 ) -> Network:
   """Builds the recurrent network that federated Shakespeare is trained with.
 
@@ -73,6 +74,8 @@ def char_lstm(
     pad: token that fills sequences up at their end and is not read; None where
       all have one length. What is predicted after a character depends on those
       before it alone, so with `every` labels of -1 do instead.
+    kernel_init: a name in `functional.KERNEL_INITS`; 'critical' is that of
+      tanh, 1 / fan_in.
 
   Returns:
     `Network`; inputs i[B, L], L >= 1; outputs logits f[B, K], or f[B, L, K]
@@ -115,7 +118,9 @@ def char_lstm(
       )
 
   module = _CharLstm(k, v, width, depth, embed, every, pad)
-  network = _linen.from_linen(module, kernel_init='fan_in', check=check)
+  network = _linen.from_linen(
+    module, kernel_init=kernel_init, activation='tanh', check=check
+  )
 
   def init(key, *inputs):
     return _remembering(network.init(key, *inputs))

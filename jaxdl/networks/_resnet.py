@@ -92,6 +92,7 @@ def resnet18(
   norm: str = 'group',
   width: int = 64,
   num_groups: int = 32,
+  kernel_init: str = 'fan_in',
 ) -> Network:
   """Builds ResNet-18 with a 3x3 stem and no pooling after it.
 
@@ -107,6 +108,8 @@ def resnet18(
     width: channels of the first stage, >= 1.
     num_groups: groups per normalization, at most one per channel; must divide
       the channels ('group' only).
+    kernel_init: a name in `functional.KERNEL_INITS`; every convolution is
+      normalized, so it sets the size of the logits alone.
 
   Returns:
     `Network`; inputs f[B, H, W, C]; outputs logits f[B, K].
@@ -117,7 +120,10 @@ def resnet18(
   Source: He et al. 2016 (https://arxiv.org/abs/1512.03385), Table 1, with the
   stem of section 4.2; Wu & He 2018 (https://arxiv.org/abs/1803.08494).
   """
-  return _build('resnet18', num_outputs, (2, 2, 2, 2), norm, width, num_groups)
+  blocks = (2, 2, 2, 2)
+  return _build(
+    'resnet18', num_outputs, blocks, norm, width, num_groups, kernel_init
+  )
 
 
 def resnet34(
@@ -127,6 +133,7 @@ def resnet34(
   width: int = 64,
   num_groups: int = 32,
   blocks: tuple[int, ...] = (3, 4, 6, 3),
+  kernel_init: str = 'fan_in',
 ) -> Network:
   """Builds ResNet-34 for small images: `resnet18` with more blocks.
 
@@ -140,6 +147,7 @@ def resnet34(
     width: channels of the first stage, >= 1.
     num_groups: see `resnet18`.
     blocks: of every stage, >= 1; others than those make other networks.
+    kernel_init: see `resnet18`.
 
   Returns:
     `Network`; inputs f[B, H, W, C]; outputs logits f[B, K].
@@ -152,14 +160,18 @@ def resnet34(
   """
   for count in blocks:
     checks.integer(count, name='blocks', low=1)
-  return _build('resnet34', num_outputs, tuple(blocks), norm, width, num_groups)
+  blocks = tuple(blocks)
+  return _build(
+    'resnet34', num_outputs, blocks, norm, width, num_groups, kernel_init
+  )
 
 
-def _build(name, num_outputs, blocks, norm, width, num_groups):
+def _build(name, num_outputs, blocks, norm, width, num_groups, kernel_init):
   checks.integer(num_outputs, name='num_outputs', low=1)
   check_options(norm, width, num_groups, num_stages=len(blocks))
   return _linen.from_linen(
     ResNet(num_outputs, blocks, norm, width, num_groups),
-    kernel_init='fan_in',
+    kernel_init=kernel_init,
+    activation='relu',
     check=_linen.check_images(name, 1),
   )

@@ -184,6 +184,9 @@ def bars(
         mean[i, j], sd[i, j] = values[-1], spread[-1]
         several |= bool(count[-1] > 1)
   ticks = kinds if group is None else crowds
+  # Counts are whole.
+  counts = bool(np.all(np.isnan(mean) | (mean == np.round(mean))))
+  counts &= np.nanmax(np.abs(mean), initial=0) > 1
   with _figures.style():
     fig = _figures.figure(max(4.8, min(11.0, 1.6 + 0.42 * mean.size)))
     axes = fig.add_subplot()
@@ -210,7 +213,7 @@ def bars(
       if mean.size <= 16:
         axes.bar_label(
           drawn,
-          fmt=_figures.short,
+          fmt=_figures.plain if counts else _figures.short,
           fontsize=8,
           padding=3,
           color='#333333',

@@ -65,6 +65,9 @@ _STYLE = {
 # Characters of a label that is long, and of a line of text.
 _LONG_LABEL = 34
 _LINE = 72
+# Inches beside the axes, and of a letter of a caption.
+_BESIDE = 0.75
+_LETTER = 0.092
 
 
 def style() -> Any:
@@ -287,9 +290,15 @@ def legend(
 
 
 def title(axes: Any, text: str | None) -> None:
-  """Captions a picture, on several lines if it is long."""
+  """Captions a picture, on several lines if it is longer than the axes."""
   if text:
-    axes.set_title(textwrap.fill(text, _LINE))
+    place = axes.get_subplotspec()
+    share = 1.0
+    if place is not None:
+      share = len(place.colspan) / place.get_gridspec().ncols
+    width = share * axes.figure.get_figwidth() - _BESIDE
+    line = max(24, int(width / _LETTER))
+    axes.set_title(textwrap.fill(text, line))
 
 
 def references(axes: Any, values: Mapping[str, float] | None) -> None:

@@ -56,9 +56,10 @@ def reliability(
       ls=(0, (4, 3)),
       label='calibrated',
     )
-    for i, (name, group) in enumerate(groups.items()):
-      share, confidence, accuracy = _pooled(group)
-      look = _figures.look(i)
+    pooled = {name: _pooled(group) for name, group in groups.items()}
+    looks = _figures.looks([(x[1], x[2]) for x in pooled.values()])
+    for look, (name, found) in zip(looks, pooled.items(), strict=True):
+      share, confidence, accuracy = found
       top.plot(confidence, accuracy, label=name, **look | {'marker': ''})
       top.scatter(
         confidence,
@@ -68,16 +69,15 @@ def reliability(
         alpha=0.55,
         linewidths=0,
       )
-      below.plot(confidence, share, **look | {'markersize': 3.5})
+      below.plot(confidence, share, **look)
     top.set_ylabel('Accuracy')
     top.set_xlim(0, 1)
     top.set_ylim(-0.02, 1.02)
-    top.legend(loc='upper left')
     below.set_ylabel('Share of\npredictions')
     below.set_ylim(bottom=0)
     below.set_xlabel('Confidence: largest probability')
-    if title:
-      top.set_title(title)
+    _figures.title(top, title)
+    _figures.legend(fig, top)
     return _figures.save(fig, path)
 
 

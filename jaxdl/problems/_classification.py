@@ -321,6 +321,7 @@ def classification(
     cohort=cohort,
     evaluate=evaluate,
     evaluate_clients=clients_evaluator(evaluate, client_metrics),
+    reliability=reliability(task, test, seeds),
     network=made,
     seeds=seeds,
     num_clients=num_clients,
@@ -341,7 +342,8 @@ def for_network(
     network: a part of `networks.NETWORKS`, or a network that gives logits.
 
   Returns:
-    The problem, without a penalty in its loss.
+    The problem, without a penalty in its loss; of models of clients it gives
+    the means alone.
 
   Raises:
     ValueError: if the network does not fit.
@@ -365,7 +367,13 @@ def for_network(
     num_classes=problem.num_classes,
   )
   evaluate = evaluator(task, problem.test)
-  return problem.replace(task=task, network=network, evaluate=evaluate)
+  return problem.replace(
+    task=task,
+    network=network,
+    evaluate=evaluate,
+    evaluate_clients=clients_evaluator(evaluate, ()),
+    reliability=reliability(task, problem.test, problem.seeds),
+  )
 
 
 def deal(
@@ -570,7 +578,8 @@ def reliability_rows(
 
   Returns:
     A row per seed and bin with predictions, of split 'reliability': `seed`,
-    `bin`, `confidence`, `accuracy` and `share`, for `plots.reliability`.
+    `bin`, `confidence`, `accuracy` and `share`, for `plots.reliability`. A
+    model whose predictions are NaN has none.
 
   Raises:
     ValueError: if the task does not tell classes apart.
@@ -584,36 +593,77 @@ def reliability_rows(
     >>> round(sum(row['share'] for row in rows), 4)
     1.0
   """
-  if task.logits is None:
+  rows = reliability(task, test, seeds, num_bins=num_bins)
+  if rows is None:
     raise ValueError(
       'task has no logits: reliability is of tasks of classification.'
     )
-  logits = task.logits
+  return rows(params)
+
+
+def reliability(
+  task: types.Task,
+  test: Any,
+  seeds: Sequence[int],
+  *,
+  num_bins: int = metrics.NUM_BINS,
+):
+  """Makes `Problem.reliability`.
+
+  Args:
+    task: of a problem.
+    test: batches, leaves [T, B, ...].
+    seeds: S seeds.
+    num_bins: bins of confidence.
+
+  Returns:
+    A function from params with leading axes [S], or [S, N] `per_client`, to
+    rows; predictions of clients whose model gives NaN are left out. None if the
+    task does not tell classes apart.
+  """
+  checks.integer(num_bins, name='num_bins', low=1)
+  logits: Any = task.logits
+  if logits is None:
+    return None
 
   def bins(params, test):
     one = lambda batch: metrics.calibration_sums(
       *logits(params, batch), num_bins=num_bins
     )['bins']
-    added = jax.tree.map(lambda x: jnp.sum(x, axis=0), jax.lax.map(one, test))
-    return metrics.reliability_table(added)
+    return jax.tree.map(lambda x: jnp.sum(x, axis=0), jax.lax.map(one, test))
 
-  run = jax.jit(
-    lambda params, test: jax.lax.map(lambda p: bins(p, test), params)
-  )
-  table = jax.device_get(run(params, test))
-  return [
-    {
-      'split': 'reliability',
-      'seed': int(seed),
-      'bin': b,
-      **{
-        name: float(table[name][i, b])
-        for name in ('confidence', 'accuracy', 'share')
-      },
-    }
-    for i, seed in enumerate(seeds)
-    for b in np.flatnonzero(table['share'][i] > 0).tolist()
-  ]
+  def of_clients(models, test):
+    every = jax.lax.map(lambda p: bins(p, test), models)
+    sound = jnp.all(jnp.isfinite(every.confidence), axis=1, keepdims=True)
+    add = lambda x: jnp.sum(jnp.where(sound, x, 0), axis=0)
+    return jax.tree.map(add, every)
+
+  def table_of(one):
+    return jax.jit(
+      lambda params, test: jax.lax.map(
+        lambda p: metrics.reliability_table(one(p, test)), params
+      )
+    )
+
+  single, several = table_of(bins), table_of(of_clients)
+
+  def rows(params, per_client=False):
+    table = jax.device_get((several if per_client else single)(params, test))
+    return [
+      {
+        'split': 'reliability',
+        'seed': int(seed),
+        'bin': b,
+        **{
+          name: float(table[name][i, b])
+          for name in ('confidence', 'accuracy', 'share')
+        },
+      }
+      for i, seed in enumerate(seeds)
+      for b in np.flatnonzero(np.isfinite(table['confidence'][i])).tolist()
+    ]
+
+  return rows
 
 
 def clients_evaluator(evaluate, client_metrics: Sequence[str]):

@@ -199,6 +199,7 @@ def clustered(
     cohort=cohort,
     evaluate=evaluate,
     evaluate_clients=evaluate_clients,
+    reliability=_classification.reliability(task, common, seeds),
     network=made,
     seeds=seeds,
     num_clients=num_clients,

@@ -150,6 +150,7 @@ def episodes(
     cohort=cohort,
     evaluate=evaluate,
     evaluate_clients=_classification.clients_evaluator(evaluate, ()),
+    reliability=_classification.reliability(task, test, seeds),
     network=network,
     seeds=seeds,
     num_clients=n,

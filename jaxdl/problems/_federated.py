@@ -184,6 +184,7 @@ def clients(
     cohort=cohort,
     evaluate=measure,
     evaluate_clients=measure_clients,
+    reliability=_classification.reliability(task, pooled, seeds),
     network=made,
     seeds=seeds,
     num_clients=n,
@@ -354,4 +355,9 @@ def everybody(problem: types.Problem) -> types.Problem:
     train = {'train_loss': jax.device_get(losses(params, held))}
     return problem.evaluate(params) | train
 
-  return problem.replace(data=held, cohort=cohort, evaluate=evaluate)
+  return problem.replace(
+    data=held,
+    cohort=cohort,
+    evaluate=evaluate,
+    reliability=problem.reliability,
+  )

@@ -121,6 +121,19 @@ class MixtureConfig(_classification.ClassificationConfig):
     return mixtures(**(own | changes))
 
 
+def _check_one_start(network, kernel_init):
+  """Raises ValueError if kernels would be scaled from a wrong variance."""
+  if not isinstance(network, str) or kernel_init == 'fan_in':
+    return
+  own = networks.NETWORKS.value(network, 'kernel_init') or 'fan_in'
+  if own != 'fan_in':
+    raise ValueError(
+      f'network={network} draws its kernels by {own} already, and '
+      f'kernel_init={kernel_init} would scale them again: pass '
+      'kernel_init=fan_in, or leave it out of the network.'
+    )
+
+
 def mixtures(
   dataset: Any = 'digits(pixels=unit)',
   *,
@@ -147,7 +160,8 @@ def mixtures(
       steps.
     l2: penalty l2 |theta|^2 in the loss.
     label_smoothing: share of each label spread over all classes.
-    kernel_init: one of `networks.KERNEL_INITS`.
+    kernel_init: one of `networks.KERNEL_INITS`, to which kernels of variance
+      1 / fan_in are scaled; 'fan_in' for networks that say theirs.
     data_dir: folder of the files, for data sets that need it.
     eval_batch_size: examples per evaluation batch.
     seeds: S seeds.
@@ -156,7 +170,7 @@ def mixtures(
     The problem.
 
   Raises:
-    ValueError: if data, sampling or network do not fit.
+    ValueError: if data, sampling, network or `kernel_init` do not fit.
 
   Example:
     >>> problem = mixtures(sampling='resample(alpha=0.1)', num_clients=4)
@@ -165,6 +179,7 @@ def mixtures(
     ((4, 32, 64), (1, 4, 10))
   """
   seeds = checks.seeds(seeds)
+  _check_one_start(network, kernel_init)
   loaded = _classification.load(dataset, data_dir)
   task, made = _classification.make_task(
     loaded, network, l2=l2, smoothing=label_smoothing
@@ -194,6 +209,7 @@ def mixtures(
     evaluate_clients=_classification.clients_evaluator(
       evaluate, ('worst', 'mean_model')
     ),
+    reliability=_classification.reliability(task, test, seeds),
     network=made,
     seeds=seeds,
     num_clients=num_clients,

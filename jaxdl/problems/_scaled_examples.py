@@ -277,6 +277,7 @@ def with_network(
     network=network,
     evaluate=tested,
     evaluate_clients=_classification.clients_evaluator(tested, ()),
+    reliability=_classification.reliability(task, problem.test, problem.seeds),
   )
 
 

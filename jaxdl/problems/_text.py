@@ -226,6 +226,7 @@ def text(
     cohort=cohort,
     evaluate=evaluate,
     evaluate_clients=_classification.clients_evaluator(evaluate, ('worst',)),
+    reliability=_classification.reliability(task, batches, seeds),
     network=network,
     seeds=seeds,
     num_clients=num_clients,
@@ -264,6 +265,7 @@ def with_reader(
     network=network,
     evaluate=evaluate,
     evaluate_clients=_classification.clients_evaluator(evaluate, ('worst',)),
+    reliability=_classification.reliability(task, problem.test, problem.seeds),
   )
 
 

@@ -194,10 +194,18 @@ def warp(signal: chex.Array, shift: chex.Array) -> chex.Array:
   Returns:
     f[..., L], signal(i + shift(i)).
 
+  Raises:
+    ValueError: if shapes differ or there is no last axis.
+
   Example:
     >>> warp(jnp.array([0.0, 1.0, 2.0]), jnp.array([0.5, 0.5, 0.5])).tolist()
     [0.5, 1.5, 2.0]
   """
+  if signal.shape != shift.shape or not signal.size:
+    raise ValueError(
+      f'signal and shift must both be [..., L], L >= 1; got {signal.shape} and '
+      f'{shift.shape}.'
+    )
   length = signal.shape[-1]
   grid = jnp.arange(length, dtype=shift.dtype)
   place = jnp.clip(jnp.broadcast_to(grid, shift.shape) + shift, 0, length - 1)
@@ -373,8 +381,17 @@ def problem(
     ((1, 9, 64), (1, 1, 1))
   """
   checks.integer(batch_size, name='batch_size', low=1)
+  checks.integer(num_gammas, name='num_gammas', low=1)
+  checks.integer(eval_batch_size, name='eval_batch_size', low=1)
+  if not isinstance(per_example, bool):
+    raise TypeError(f'per_example must be True or False; got {per_example!r}.')
   seeds = checks.seeds(seeds)
   if isinstance(task, str):
+    if data_dir is not None and not needs_files(task):
+      raise ValueError(
+        f'data_dir={data_dir} has no effect on task={task}, which is not read '
+        'from files: leave it out.'
+      )
     task = TASKS.make(task, data_dir=data_dir)
   made, size = task, batch_size
   gammas = jnp.asarray(hyper.gamma_grid(made.gamma_dim, num_gammas))
@@ -431,11 +448,18 @@ def with_variant(
     The problem; it shares data and cohorts with `base`.
 
   Raises:
-    ValueError: if the variant is unknown or does not fit the task.
+    ValueError: if the variant is unknown or does not fit the task or its
+      batches.
   """
   made: Amortized = base.test['task']
   learned = make_task(made, variant)
-  jax.eval_shape(learned.init, jax.eval_shape(lambda: jax.random.key(0)))
+
+  def tried(key):
+    own = jax.tree.map(lambda x: x[0], base.data)
+    batch = jax.tree.map(lambda x: x[0], base.cohort(key, own, 0).data)
+    return learned.loss(learned.init(key), batch, key=key)
+
+  jax.eval_shape(tried, jax.eval_shape(lambda: jax.random.key(0)))
 
   @jax.jit
   def tested(params, test, gammas):

@@ -11,6 +11,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 
 from jaxdl.core import registry
 from jaxdl.problems import _mixtures
@@ -137,10 +138,12 @@ class UnitTests:
         baselines.
 
     Returns:
-      Rows with the labels `split` (the measure), `seed` and `layer`.
+      Rows with the labels `split` (the measure), `seed` and `layer`. Of a layer
+      that no unit of a network varies in, or that is no number, there are
+      correlations of zero alone, with a warning.
 
     Raises:
-      ValueError: if a layer is unknown or has no unit that varies.
+      ValueError: if a layer is unknown.
     """
     out = []
     measures: Sequence[str] = self.measures
@@ -157,6 +160,18 @@ class UnitTests:
       own = jax.tree.map(lambda x, k=k: x[k], params)
       layers = self._layers(own, k, names)
       key = jax.random.fold_in(jax.random.key(seed), _NO_KEY)
+      dead = {x.name: x.dead for x in layers if x.dead}
+      for name, which in dead.items():
+        logging.warning(
+          '%s: no unit of network %d varies, or one is no number (seed %d): '
+          'it is not compared.',
+          name, which[0], seed,
+        )  # fmt: skip
+        if 'correlation' in self._names:
+          alike = dict.fromkeys(('semi', 'matched', 'overlap', 'alive'), 0.0)
+          labels = {'split': 'correlation', 'seed': seed, 'layer': name}
+          out.append(labels | {'match': 'correlation'} | alike)
+      layers = [x for x in layers if x.name not in dead]
       for row in matching.measure_layers(layers, measures, key=key):
         name = row.pop('measure')
         out.append({'split': name, 'seed': seed, **row})

@@ -40,10 +40,10 @@ def sparsity(gates: Gates, *, threshold: float = 0.01) -> chex.Array:
     threshold: ε in (0, 1) (static).
 
   Returns:
-    f32[].
+    f32[]; who is NaN is out, as for `num_alive` and `prune`.
 
   Raises:
-    ValueError: if the threshold is out of range.
+    ValueError: if the threshold is out of range or there is no player.
 
   Example:
     >>> float(sparsity({'0': jnp.array([1.0, 0.0]), '1': jnp.zeros(2)}))
@@ -51,9 +51,13 @@ def sparsity(gates: Gates, *, threshold: float = 0.01) -> chex.Array:
 
   Source: Shah and Khan 2025 (https://arxiv.org/abs/2512.22106), section 5.
   """
+  _players.check_tables(gates)
   _rules.check_threshold(threshold)
-  out = sum(jnp.sum(s < threshold, dtype=jnp.int32) for s in gates.values())
-  return jnp.float32(out) / sum(s.size for s in gates.values())
+  size = sum(jnp.size(s) for s in gates.values())
+  if not size:
+    raise ValueError('gates has no players: nothing can be pruned.')
+  alive = sum(num_alive(gates, threshold=threshold).values())
+  return jnp.float32(size - alive) / size
 
 
 def num_alive(
@@ -72,6 +76,7 @@ def num_alive(
     >>> {k: int(v) for k, v in num_alive({'0': jnp.array([1.0, 0.0])}).items()}
     {'0': 1}
   """
+  _players.check_tables(gates)
   _rules.check_threshold(threshold)
   return {
     name: jnp.sum(s >= threshold, dtype=jnp.int32) for name, s in gates.items()
@@ -191,8 +196,8 @@ def compact(
     The smaller network.
 
   Raises:
-    ValueError: if gates are of single weights, or the layers are no such chain,
-      so that outputs would differ.
+    ValueError: if gates are of single weights, a parameter is not finite, or
+      the layers are no such chain, so that outputs would differ.
     TypeError: if something is traced.
 
   Example:
@@ -210,6 +215,14 @@ def compact(
   gates = params['gates']
   layers = _players.layers_of(params['network'])
   _players.check_gates(layers, gates)
+  held = {
+    name: checks.host_array(gate, name=f'gates[{name!r}]')
+    for name, gate in gates.items()
+  }
+  for path, x in jax.tree_util.tree_leaves_with_path(params['network']):
+    name = f"params['network']{jax.tree_util.keystr(path)}"
+    if not np.isfinite(np.float64(checks.host_array(x, name=name))).all():
+      raise ValueError(f'{name} must be finite: the network has diverged.')
   for name, gate in gates.items():
     if jnp.ndim(gate) != 1:
       raise ValueError(
@@ -218,8 +231,7 @@ def compact(
       )
   dead_layers(gates, threshold=threshold)
   kept = {}
-  for name, gate in gates.items():
-    s = checks.host_array(gate, name=f'gates[{name!r}]')
+  for name, s in held.items():
     there = np.flatnonzero(s >= threshold)
     kept[name] = there if there.size else np.zeros(1, int)
   cut = prune(params, threshold=threshold)
@@ -252,6 +264,9 @@ def compact_size(
   Returns:
     Weights and biases of the smaller network.
 
+  Raises:
+    ValueError: if a layer is unknown, or more players stay than there are.
+
   Example:
     >>> from jaxdl import networks
     >>> params = networks.mlp((4,), 2).init(jax.random.key(0), jnp.ones((1, 3)))
@@ -259,6 +274,13 @@ def compact_size(
     14
   """
   layers, total, share = _players.layers_of(params), 0, 1.0
+  if isinstance(order, str):
+    raise TypeError(f'order must be a sequence of paths; got {order!r}.')
+  for name in (*order, *counts):
+    checks.choice(name, layers, name='layer')
+  for name, stay in counts.items():
+    size = layers[name]['kernel'].shape[-1]
+    checks.integer(stay, name=f'counts[{name!r}]', low=0, high=size)
   for name in order:
     *_, outputs = layers[name]['kernel'].shape
     stay = counts.get(name, outputs)
@@ -362,6 +384,7 @@ def measure(
     {'sparsity': 0.5, 'kept': 2, 'participation': 0.3, 'undecided': 0.5, ...}
   """
   _gated.check_tree(params)
+  sparse = float(sparsity(params['gates'], threshold=threshold))
   gates = jax.device_get(params['gates'])
   flat = np.concatenate([np.ravel(s) for s in gates.values()])
   alive = flat >= threshold
@@ -378,7 +401,7 @@ def measure(
       size += np.ndim(s) == 1 and 'bias' in layer
       total -= int(size) * (s.size - counts[name])
   return {
-    'sparsity': float(sparsity(gates, threshold=threshold)),
+    'sparsity': sparse,
     'kept': int(alive.sum()),
     'participation': float(flat.mean()),
     'undecided': float((flat[alive] < 0.5).mean()) if alive.any() else 0.0,

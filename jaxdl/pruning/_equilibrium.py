@@ -42,7 +42,7 @@ def is_unique(gram: chex.Array, costs: _game.Costs) -> bool:
 
   Raises:
     TypeError: if something is traced.
-    ValueError: if the matrix is no square.
+    ValueError: if the matrix is no square or not finite.
 
   Cost: O(n³) on the host, in float64.
 
@@ -125,8 +125,12 @@ def solve_equilibrium(
   checks.choice(mode, MODES, name='mode')
   checks.integer(max_rounds, name='max_rounds', low=1)
   checks.number(tolerance, name='tolerance', low=0.0)
+  benefits = _game.numbers_of(benefits, name='benefits')
   start = jnp.ones_like(benefits) if start is None else start
   s, b, q = _game.checked(start, benefits, gram, costs)
+  if not s.size:  # Nobody plays.
+    none = jnp.zeros((), q.dtype)
+    return Equilibrium(s, none, jnp.zeros((), jnp.int32), jnp.array(True))
   slope = lambda s: b - costs.l1 - _game.mixed(q, s)
 
   def one_by_one(s):
@@ -179,8 +183,8 @@ def maximize_potential(
     float64[n], s.
 
   Raises:
-    ValueError: if Q is not positive definite, see `is_unique`, or shapes
-      differ.
+    ValueError: if Q is not positive definite, see `is_unique`, shapes differ
+      or a number is not finite.
     TypeError: if something is traced.
 
   Cost: O(n³) on the host, in float64.
@@ -193,7 +197,7 @@ def maximize_potential(
   """
   from scipy import linalg, optimize
 
-  b = np.float64(checks.host_array(benefits, name='benefits'))
+  b = _finite(benefits, name='benefits')
   q = _host_interactions(gram, costs)
   if b.shape != q.shape[:1]:
     raise ValueError(
@@ -218,12 +222,24 @@ def maximize_potential(
 def _host_interactions(gram, costs):
   """Q in float64."""
   _game.check_costs(costs)
-  gram = np.float64(_game.square(checks.host_array(gram, name='gram')))
+  gram = _finite(gram, name='gram')
+  _game.square(gram)
   own = np.diag(np.diag(gram))
   values = [
     float(checks.host_array(v, name=k)) for k, v in costs._asdict().items()
   ]
   return 2 * values[0] * own + values[2] * (gram - own)
+
+
+def _finite(value, *, name):
+  """Numbers in float64."""
+  found = np.float64(checks.host_array(value, name=name))
+  broken = int((~np.isfinite(found)).sum())
+  if broken:
+    raise ValueError(
+      f'{name} must be finite; {broken} of {found.size} numbers are not.'
+    )
+  return found
 
 
 def _smallest(q):

@@ -44,6 +44,11 @@ class Costs(NamedTuple):
 
 def check_costs(costs: Costs) -> None:
   """Raises ValueError if a cost is known and negative."""
+  if not isinstance(costs, Costs):
+    raise TypeError(
+      'costs must be pruning.Costs(l2, l1, competition); got '
+      f'{checks.described(costs)}.'
+    )
   for name, value in costs._asdict().items():
     checks.number(value, name=name, low=0.0)
 
@@ -255,6 +260,7 @@ def dominated(
     >>> dominated(jnp.array([0.3, 0.1]), jnp.eye(2), Costs(l1=0.2)).tolist()
     [False, True]
   """
+  benefits = numbers_of(benefits, name='benefits')
   _, b, q = checked(jnp.zeros_like(benefits), benefits, gram, costs)
   off = q - jnp.diag(jnp.diagonal(q))
   return b <= costs.l1 - jnp.sum(jnp.maximum(0, -off), axis=1)
@@ -262,7 +268,7 @@ def dominated(
 
 def square(gram):
   """Returns the Gram matrix of one layer, or says what is wrong."""
-  gram = jnp.asarray(gram)
+  gram = numbers_of(gram, name='gram')
   if gram.ndim != 2 or gram.shape[0] != gram.shape[1]:
     raise ValueError(
       f'gram must be square, f[n, n], of the players of one layer; got shape '
@@ -274,6 +280,8 @@ def square(gram):
 def checked(participations, benefits, gram, costs):
   """s, b and Q in one dtype."""
   q = interactions(gram, costs)
+  participations = numbers_of(participations, name='participations')
+  benefits = numbers_of(benefits, name='benefits')
   for name, value in (
     ('participations', participations),
     ('benefits', benefits),
@@ -288,6 +296,13 @@ def checked(participations, benefits, gram, costs):
   return tuple(
     jnp.asarray(x).astype(dtype) for x in (participations, benefits, q)
   )
+
+
+def numbers_of(value, *, name):
+  """An array of real numbers, traced or not; lists become one."""
+  if isinstance(value, (jax.Array, jax.core.Tracer)):
+    return value
+  return jnp.asarray(checks.host_array(value, name=name))
 
 
 def check_participations(

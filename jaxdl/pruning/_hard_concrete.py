@@ -35,6 +35,7 @@ def hard_concrete_gates(
   Source: Louizos et al. 2018 (https://arxiv.org/abs/1712.01312), equations 10
     to 13.
   """
+  _players.check_tables(logits, name='logits')
   stretched = lambda s: jnp.clip(s * (HIGH - LOW) + LOW, 0, 1)
   if key is None:
     return {k: stretched(jax.nn.sigmoid(x)) for k, x in logits.items()}
@@ -64,9 +65,10 @@ def hard_concrete_penalty(logits: Gates) -> chex.Array:
 
   Source: Louizos et al. 2018 (https://arxiv.org/abs/1712.01312), equation 12.
   """
+  _players.check_tables(logits, name='logits')
   shift = TEMPERATURE * jnp.log(-LOW / HIGH)
   parts = [jnp.sum(jax.nn.sigmoid(x - shift)) for x in logits.values()]
-  return sum(parts[1:], parts[0])
+  return sum(parts, jnp.zeros(()))
 
 
 def hard_concrete(
@@ -154,5 +156,10 @@ def as_gates(params: chex.ArrayTree) -> dict[str, chex.ArrayTree]:
     >>> as_gates(params)['gates']
     {'0': Array([0.], dtype=float32)}
   """
+  if not isinstance(params, dict) or set(params) != {'network', 'logits'}:
+    raise TypeError(
+      "params must be {'network', 'logits'}, as a task of hard_concrete "
+      f'initializes; got {checks.described(params)}.'
+    )
   gates = hard_concrete_gates(params['logits'])
   return {'network': params['network'], 'gates': gates}

@@ -90,7 +90,7 @@ def init_participation(
   layers = layers_of(params)
   names = list(layers)
   ungated = names[-1:] if ungated is None else ungated
-  if isinstance(ungated, str):
+  if not isinstance(ungated, (tuple, list)):
     raise TypeError(f'ungated must be a sequence of paths; got {ungated!r}.')
   for name in ungated:
     checks.choice(name, names, name='ungated')
@@ -254,6 +254,15 @@ def player_products(
   slopes = layers_of(grads)
   layers = layers_of(params)
   check_gates(layers, gates)
+  for name in gates:
+    shapes = [
+      {k: x.shape for k, x in t.get(name, {}).items()} for t in (layers, slopes)
+    ]
+    if shapes[0] != shapes[1]:
+      raise ValueError(
+        f'grads must be a tree like params; in layer {name} they have '
+        f'{shapes[1] or "nothing"}, params {shapes[0]}.'
+      )
   return {
     name: jnp.sum(_columns(layers[name], s) * _columns(slopes[name], s), axis=0)
     for name, s in gates.items()
@@ -290,8 +299,9 @@ def player_benefits(
   Source: Shah and Khan 2025 (https://arxiv.org/abs/2512.22106), section 3; sign
     -1 and the division are ours.
   """
-  checks.number(scale, name='benefit', low=0.0)
-  checks.choice(sign, (-1, 1), name='benefit_sign')
+  checks.number(scale, name='scale', low=0.0)
+  checks.choice(sign, (-1, 1), name='sign')
+  check_tables(products, name='products')
 
   def of_layer(g):
     if normalize:
@@ -304,6 +314,7 @@ def player_benefits(
 
 def check_gates(layers: dict[str, dict[str, chex.Array]], gates: Gates) -> None:
   """Raises ValueError unless every gate fits a layer, in shape and values."""
+  check_tables(gates)
   for name, gate in gates.items():
     checks.choice(name, layers, name='layer of gates')
     kernel = layers[name]['kernel']
@@ -315,6 +326,15 @@ def check_gates(layers: dict[str, dict[str, chex.Array]], gates: Gates) -> None:
       )
     if not isinstance(gate, jax.ShapeDtypeStruct):
       _game.check_participations(gate, name=f'gates[{name!r}]')
+
+
+def check_tables(value: Any, *, name: str = 'gates') -> None:
+  """Raises TypeError unless it is a dict of arrays by layer."""
+  if not isinstance(value, dict):
+    raise TypeError(
+      f'{name} must be a dict of arrays by layer, as init_participation makes; '
+      f'got {checks.described(value)}.'
+    )
 
 
 def _is_unit(layer, gate):
@@ -352,4 +372,5 @@ def _natural(name):
 
 def in_order(gates: Gates) -> list[str]:
   """Layers of gates in the order of `layers_of`."""
+  check_tables(gates)
   return sorted(gates, key=_natural)

@@ -251,7 +251,7 @@ def game(
 def _stepper(rate):
   """An optimizer of participations."""
   if isinstance(rate, str):
-    return local.make_optimizer(rate)
+    return local.make_optimizer(rate, name='rate')
   if checks.has_functions(rate, 'init', 'update'):
     return rate
   checks.number(rate, name='rate', low=0.0, open_low=True)

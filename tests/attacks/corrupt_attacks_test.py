@@ -170,5 +170,13 @@ class LabelTest(parameterized.TestCase):
       attacks.flip_labels(jnp.array([0]), 0)
 
 
+class NoisyLabelsTest(absltest.TestCase):
+  def test_labels_are_a_vector(self):
+    rng = np.random.default_rng(0)
+    for labels in (np.zeros((3, 4), int), np.int64(1)):
+      with self.assertRaisesRegex(ValueError, 'labels must be a vector'):
+        attacks.noisy_labels(rng, labels, 2, share=1.0)
+
+
 if __name__ == '__main__':
   absltest.main()

@@ -68,5 +68,30 @@ class CheckKeyTest(parameterized.TestCase):
         keys.check_key(jax.random.key(0, impl=impl))
 
 
+class BitsTest(parameterized.TestCase):
+  @parameterized.parameters(((4, 3),), ((5, 3),), ((1, 7),), ((6,),), ((0, 2),))
+  def test_are_both_words_of_a_block(self, shape):
+    key = jax.random.key(3)
+    words = keys.bits(key, shape)
+    self.assertEqual((words.shape, words.dtype), (shape, jnp.uint32))
+    half = -(-shape[0] // 2)
+    rest = shape[0] - half
+    whole = jax.random.bits(key, (half, *shape[1:]))
+    np.testing.assert_array_equal(words[:rest] ^ words[half:], whole[:rest])
+
+  def test_are_uniform_and_differ(self):
+    words = np.asarray(keys.bits(jax.random.key(0), (300, 100))).ravel()
+    self.assertLess(len(words) - len(set(words.tolist())), 3)
+    for shift in (0, 8, 16, 24):
+      counts = np.bincount((words >> shift) & 255, minlength=256)
+      self.assertLess(np.square(counts / counts.mean() - 1).mean(), 2e-2)
+
+  def test_keys_side_by_side_draw_as_alone(self):
+    several = jax.random.split(jax.random.key(0), 3)
+    words = jax.vmap(lambda key: keys.bits(key, (5, 2)))(several)
+    for key, own in zip(several, words, strict=True):
+      np.testing.assert_array_equal(own, keys.bits(key, (5, 2)))
+
+
 if __name__ == '__main__':
   absltest.main()

@@ -311,5 +311,67 @@ class LossesTest(parameterized.TestCase):
     self.assertTrue(np.isnan(traced(LABELS + 1)))
 
 
+class BadPeersTest(parameterized.TestCase):
+  def test_peers_and_masks(self):
+    for call, message in (
+      (lambda: distillation.peer_divergence(STUDENT, []), 'empty sequence'),
+      (lambda: distillation.student_loss(STUDENT, [], LABELS), 'empty seq'),
+      (lambda: distillation.ensemble_logits([], LABELS), 'empty sequence'),
+      (
+        lambda: distillation.student_loss(
+          STUDENT, TEACHER, LABELS, mask=np.ones(3)
+        ),
+        r'mask must have one entry per example, shape \(5,\)',
+      ),
+      (
+        lambda: distillation.ensemble_logits(
+          [STUDENT, TEACHER], LABELS + 2, kind='min_logit'
+        ),
+        r'labels must lie in \[0, 4\)',
+      ),
+      (
+        lambda: distillation.ensemble_logits(
+          [STUDENT, TEACHER], LABELS[:2], kind='min_logit'
+        ),
+        'labels must have one entry per example',
+      ),
+    ):
+      with self.assertRaisesRegex(ValueError, message):
+        call()
+
+  @parameterized.parameters(
+    distillation.forward_divergence, distillation.reverse_divergence
+  )
+  def test_temperature_is_a_number(self, divergence):
+    with self.assertRaisesRegex(TypeError, 'temperature must be a number; got'):
+      divergence(STUDENT, TEACHER, '2')
+
+  def test_a_rule_gives_two_weights(self):
+    with self.assertRaisesRegex(TypeError, r'that gives \(a, b\)'):
+      distillation.peer_divergence(STUDENT, TEACHER, weights=lambda gap: 1.0)
+    with self.assertRaisesRegex(TypeError, 'logits must be a sequence'):
+      distillation.ensemble_logits(STUDENT, LABELS)
+
+  def test_infinite_logits(self):
+    with self.assertRaisesRegex(ValueError, 'must be below infinity; 1 of 20'):
+      distillation.log_probs(jnp.asarray(STUDENT).at[0, 0].set(jnp.inf))
+    with self.assertRaisesRegex(ValueError, '-inf for all classes'):
+      distillation.log_probs(jnp.full((1, 2), -jnp.inf))
+    with self.assertRaisesRegex(TypeError, 'logits must be an array; got a li'):
+      distillation.log_probs([[1.0, 2.0]])
+
+  def test_nan_of_a_peer_is_seen_in_the_gradient(self):
+    broken = jnp.asarray(TEACHER).at[1].set(jnp.nan)
+    for divergence in (
+      distillation.forward_divergence,
+      distillation.reverse_divergence,
+    ):
+      total = lambda z, f=divergence: f(z, broken, 2.0).sum()
+      slopes = jax.jit(jax.grad(total))(jnp.asarray(STUDENT))
+      np.testing.assert_array_equal(
+        np.isnan(slopes).all(axis=1), np.arange(5) == 1
+      )
+
+
 if __name__ == '__main__':
   absltest.main()

@@ -35,10 +35,10 @@ PICTURES = {
   },
   'decentralized_training': {
     *('topologies', 'accuracy', 'accuracy_messages', 'accuracy_bytes'),
-    'consensus',
+    *('consensus', 'reliability'),
   },
 }
-NUM_PICTURES = {'just_one_byte': 4, 'vanishing_variance': 4}
+NUM_PICTURES = {'just_one_byte': 5, 'vanishing_variance': 5}
 # Whether two programs agree to the bit hangs on how they are compiled; asked of
 # full compilation in just_one_byte_test.
 BITWISE = ('replay_equal',)

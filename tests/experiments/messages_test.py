@@ -229,6 +229,11 @@ class RenamedTest(parameterized.TestCase):
       named = set(re.findall(r'--(\w+)=', said.partition('write ')[2]))
       self.assertTrue(not named or named & shown, said)
 
+  def test_flags_of_almost_that_name_come_before_options_of_parts(self):
+    for name in ('width', 'depth'):
+      self.assertEqual(_renamed.remedy(name, '5', known={f'{name}s'}), '')
+      self.assertNotEmpty(_renamed.remedy(name, '5', known={'models'}))
+
   @parameterized.parameters(
     (robust_training, '--attack_scale=1.5', "--attack='...(scale=1.5)'"),
     (robust_training, '--noflag_normalize', "'flag(normalize=False)'"),

@@ -66,6 +66,7 @@ class SingleMergingTest(parameterized.TestCase):
       'gossip': 'matching',
       'variants': ('gossip(schedule=linear)', 'periodic(period=2)'),
       'partition': 'resample(alpha=0.1)',
+      'final_merge': 'none(num_batches=2)',
     },
     {
       'gossip': 'over(exponential)',
@@ -87,6 +88,9 @@ class SingleMergingTest(parameterized.TestCase):
       if not row['step']:
         continue
       self.assertLess(row['consensus'], 1e-10)
+    merges = not options['final_merge'].startswith('none')
+    stages = {r['stage'] for r in rows if r['split'] == 'final'}
+    self.assertEqual(stages, {'before', 'after'} if merges else {'before'})
 
   def test_label_smoothing_is_that_of_optax(self):
     import optax

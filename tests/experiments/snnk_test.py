@@ -30,7 +30,8 @@ def _by_variant(rows, step=None):
   return {
     r['variant']: r
     for r in rows
-    if r['split'] != 'train' and (step is None or r['step'] == step)
+    if r['split'] not in ('train', 'reliability')
+    and (step is None or r['step'] == step)
   }
 
 

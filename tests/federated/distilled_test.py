@@ -253,5 +253,30 @@ class BinaryTest(parameterized.TestCase):
       federated_training.Config(variants=('fedmd(nu=2)',))
 
 
+class BadArgumentsTest(absltest.TestCase):
+  def test_public_inputs(self):
+    make = lambda public: distilled.fedmd(TASK, WORK, public, num_public=P)
+    with self.assertRaisesRegex(ValueError, 'exceeds the 0 public inputs'):
+      make(3.0)
+    with self.assertRaisesRegex(TypeError, 'public must hold real numbers'):
+      make('inputs')
+    with self.assertRaisesRegex(ValueError, 'public must be finite'):
+      make(PUBLIC * np.nan)
+
+  def test_names(self):
+    with self.assertRaisesRegex(TypeError, 'work must be a local.LocalWork'):
+      distilled.fedmd(TASK, 3, PUBLIC, num_public=P)
+    for name in ('fedavg', 'scaffold', 'apfl', 'q_fedavg', 'pruning_game'):
+      with self.assertRaisesRegex(TypeError, 'work must be a local.LocalWork'):
+        server.METHODS.make(name, TASK, 3)
+    with self.assertRaisesRegex(ValueError, "distill_optimizer='foo' is unkno"):
+      distilled.feddf(TASK, WORK, PUBLIC, num_public=P, distill_optimizer='foo')
+    with self.assertRaisesRegex(TypeError, 'specs must be a sequence'):
+      distilled.num_public('fedmd')
+    plain = networks.regression(NETWORK, jnp.zeros((1, D)))
+    with self.assertRaisesRegex(ValueError, 'the task has no logits'):
+      distilled.public_logits(plain, plain.init(jax.random.key(0)), PUBLIC)
+
+
 if __name__ == '__main__':
   absltest.main()

@@ -59,6 +59,15 @@ def doubles(tree):
 
 
 class PfedhnTest(parameterized.TestCase):
+  def test_embeddings_may_leave_the_unit_cube(self):
+    method = server.pfedhn(TASK, WORK, embedding_size=1, hidden_sizes=())
+    params = method.start(jax.random.key(0))
+    models = [
+      method.model(params, None, {'embedding': jnp.array([v])})
+      for v in (3.0, -1.0)  # The same angle.
+    ]
+    np.testing.assert_allclose(models[0]['w'], models[1]['w'], atol=1e-5)
+
   def test_a_round_by_hand(self):
     # A linear hypernetwork of three numbers: w = K' v + b; c is averaged.
     method = server.pfedhn(

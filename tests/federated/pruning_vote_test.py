@@ -194,6 +194,7 @@ class VoteTest(parameterized.TestCase):
     self.assertGreater(history['test_accuracy'][-1], 0.7)
     sparsity = float(pruning.sparsity(state.memory['gates']))
     self.assertTrue(0.1 < sparsity < 0.8, sparsity)
+    self.assertAlmostEqual(history['sparsity'][-1], sparsity, places=6)
 
   @parameterized.parameters(
     ('pruning_game(vote=all)', "vote='all' is unknown"),

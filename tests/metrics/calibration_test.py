@@ -248,5 +248,27 @@ class EvaluationTest(parameterized.TestCase):
     self.assertGreater(count(task), 0)
 
 
+class MaskedClassesTest(absltest.TestCase):
+  def test_temperature_is_that_of_the_classes_that_are_left(self):
+    few, labels = LOGITS[:, :3], LABELS % 3
+    masked = np.concatenate([few, np.full((97, 2), -np.inf, 'f4')], axis=1)
+    want = metrics.fit_temperature(few, labels)
+    got = metrics.fit_temperature(masked, labels)
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+
+  def test_nan_stays_under_jit(self):
+    broken = jnp.asarray(LOGITS).at[0, 0].set(jnp.nan)
+    found = jax.jit(metrics.fit_temperature)(broken, LABELS)
+    self.assertTrue(jnp.isnan(found))
+
+  def test_says_what_is_wrong(self):
+    with self.assertRaisesRegex(ValueError, 'logits must be below infinity'):
+      metrics.fit_temperature(LOGITS + np.inf, LABELS)
+    with self.assertRaisesRegex(TypeError, 'bins must be ReliabilityBins'):
+      metrics.reliability_table(PROBS)
+    with self.assertRaisesRegex(TypeError, 'probs must be an array; got a l'):
+      metrics.expected_calibration_error([[0.5, 0.5]], [0])
+
+
 if __name__ == '__main__':
   absltest.main()

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Averages of activations, critical points, and kernels drawn there."""
 
+from unittest import mock
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -70,7 +72,7 @@ class GaussianTest(parameterized.TestCase):
       tol = 1e-4 if name == 'elu' else 1e-8
       np.testing.assert_allclose(part[0, 1], want, rtol=tol)
 
-  @parameterized.parameters('relu', 'leaky_relu(negative_slope=0.2)', 'erf')
+  @parameterized.parameters('relu', 'leaky_relu(slope=0.2)', 'erf')
   def test_closed_forms_equal_quadrature(self, name):
     kernel = np.array([[1.0, -0.6, 0.3], [-0.6, 2.0, 0.1], [0.3, 0.1, 0.4]])
     got = functional.pair_moments(name, kernel)
@@ -201,6 +203,16 @@ class CriticalTest(parameterized.TestCase):
     ):
       functional.find_critical('gelu', bracket=(5.0, 50.0))
 
+  def test_lists_are_brackets_too_but_no_activations(self):
+    self.assertEqual(
+      functional.find_critical('gelu', bracket=[1, 10]).kind, 'half_stable'
+    )
+    with self.assertRaisesRegex(TypeError, 'activation must be text; got a li'):
+      functional.find_critical(['gelu'])
+    # Where no slope is needed, steps are welcome.
+    half = functional.gaussian_expectation(lambda z: z > 0, 1.0)
+    self.assertAlmostEqual(float(half), 0.5, delta=1e-6)
+
   def test_found_inside_a_program(self):
     def scaled(x):
       return x * functional.find_critical(lambda z: 2 * jnp.tanh(z))[2]
@@ -210,23 +222,27 @@ class CriticalTest(parameterized.TestCase):
   @parameterized.parameters(
     (
       lambda: functional.find_critical('gelu', bracket=(0.0, 1.0)),
-      r'bracket must lie in \(0.0, inf\]; got 0.0',
+      r'bracket must lie in \(0.0, inf\); got 0.0',
     ),
     (
       lambda: functional.find_critical('gelu', bracket=(2.0, 1.0)),
-      r'bracket must lie in \(2.0, inf\]; got 1.0',
+      r'bracket must lie in \(2.0, inf\); got 1.0',
+    ),
+    (
+      lambda: functional.find_critical('gelu', bracket=5.0),
+      r'bracket must be two kernels, as \(0.01, 100\); got 5.0',
     ),
     (
       lambda: functional.susceptibilities('relu', 0.0, weight_variance=1.0),
-      r'kernel must lie in \(0.0, inf\]; got 0.0',
+      r'kernel must lie in \(0.0, inf\); got 0.0',
     ),
     (
       lambda: functional.susceptibilities('relu', 1.0, weight_variance=0.0),
-      r'weight_variance must lie in \(0.0, inf\]; got 0.0',
+      r'weight_variance must lie in \(0.0, inf\); got 0.0',
     ),
     (
       lambda: functional.gaussian_expectation('relu', -1.0),
-      r'kernel must lie in \[0.0, inf\]; got -1.0',
+      r'kernel must lie in \[0.0, inf\); got -1.0',
     ),
     (
       lambda: functional.gaussian_expectation(jnp.sum, 1.0),
@@ -287,6 +303,68 @@ class InitTest(parameterized.TestCase):
     ratio = mean_square('critical(scale=0.5)') / mean_square('critical')
     self.assertAlmostEqual(ratio * 2**7, 1.0, delta=1e-4)
 
+  @parameterized.parameters(*networks.NETWORKS)
+  def test_an_option_of_every_network(self, name):
+    tokens = name == 'char_lstm'
+    options = {
+      'conv8': 'width=4, ',
+      'ocfl_cnn': 'hidden_sizes=(30, 20), ',
+      'resnet18': 'width=4, num_groups=2, ',
+      'resnet34': 'width=4, num_groups=2, ',
+    }.get(name, '')
+    # Those of tanh, of no activation, of relu with a slope of 0.01, of relu.
+    gain = {
+      'char_lstm': 1.0,
+      'logistic_regression': 1.0,
+      'mip_mnist_cnn': 2 / 1.0001,
+    }.get(name, 2.0)
+    shape = (5,) if tokens else (18, 18, 1)
+    dtype = jnp.int32 if tokens else jnp.float32
+    spec = f'{name}({options}kernel_init="critical(scale=3)")'
+    network = networks.make_network(spec, shape, 7, dtype=dtype)
+    seen, plain = [], functional.draw
+
+    def draw(key, leaves, *args, **options):
+      seen.append(leaves)
+      return plain(key, leaves, *args, **options)
+
+    with mock.patch.object(functional, 'draw', draw):
+      jax.eval_shape(
+        network.init, jax.random.key(0), jnp.zeros((1, *shape), dtype)
+      )
+    leaves = jax.tree.leaves(seen[-1])
+    kernels = [x for x in leaves if len(x.shape) > 1]
+    self.assertNotEmpty(kernels)
+    for x in kernels:
+      self.assertAlmostEqual(
+        x.variance * np.prod(x.shape[:-1]), 3 * gain, delta=1e-9
+      )
+
+  def test_sums_of_branches_keep_their_size(self):
+    # Alone, each of 16 blocks would double it.
+    x = jax.random.normal(jax.random.key(1), (8, 200))
+    network = networks.residual_mlp(
+      200, channels=200, num_layers=16, kernel_init='critical'
+    )
+    out = network.apply(network.init(jax.random.key(0), x), x)
+    # Twice its input in the first layer, then by (1 + 1 / n)^n.
+    size = float(jnp.mean(out**2) / jnp.mean(x**2)) / 2
+    self.assertAlmostEqual(size / (17 / 16) ** 16, 1.0, delta=0.3)
+
+  def test_layers_that_need_biases_have_them(self):
+    for make in (networks.frl_lenet, networks.resnet18):
+      network = make(3, kernel_init='critical(activation=gelu)')
+      with self.assertRaisesRegex(
+        ValueError, r"needs biases of variance 0.1729, but the layer params\['"
+      ):
+        jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+    task = networks.classification(
+      networks.frl_lenet(3), jnp.zeros((1, 4, 4, 1)), num_classes=3
+    )
+    task = networks.with_kernel_init(task, 'critical(activation=gelu)')
+    with self.assertRaisesRegex(ValueError, 'needs biases of variance 0.1729'):
+      jax.eval_shape(task.init, jax.random.key(0))
+
   def test_any_task(self):
     network = networks.make_network('lenet', (16, 16, 1), 3)
     task = networks.classification(
@@ -316,9 +394,14 @@ class InitTest(parameterized.TestCase):
     task = networks.classification(
       networks.mlp((), 2), jnp.zeros((1, 3)), num_classes=2
     )
-    task = networks.with_kernel_init(task, 'critical')
-    with self.assertRaisesRegex(ValueError, 'needs the option .activation.'):
-      task.init(jax.random.key(0))
+    for init, message in (
+      ('critical', 'needs the option .activation.'),
+      ('critical(activation=softplus)', 'activation=softplus has no crit'),
+      ('critical(activation=relu, scale=0)', r'scale must lie in \(0'),
+      ('critical(activation=relu, branches=0)', 'branches must be at least 1'),
+    ):
+      with self.assertRaisesRegex(ValueError, message):
+        networks.with_kernel_init(task, init)
     network = networks.mlp(
       (4,), 2, activation='gelu', bias=False, kernel_init='critical'
     )

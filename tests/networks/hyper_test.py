@@ -668,6 +668,9 @@ class BadInputTest(parameterized.TestCase):
     ({'activation': 'lrelu'}, "activation='lrelu' is unknown"),
     ({'hidden_sizes': (0,)}, 'hidden_sizes must be at least 1'),
     ({'init': 'bias_hyper', 'residual': False}, 'needs residual=True'),
+    ({'encoding': 'fourier(num_features=0)'}, 'num_features must be at least'),
+    ({'encoding': 'standardize(std=0)'}, 'std must lie in'),
+    ({'encoding': 'standardize(mean=nan)'}, 'mean must lie in'),
   )
   def test_options(self, options, message):
     with self.assertRaisesRegex(ValueError, message):
@@ -699,11 +702,57 @@ class BadInputTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, message):
       hyper.from_pretrained(network, named).init(KEY, GAMMA, X)
 
+  def test_no_start_without_a_residual(self):
+    network = networks.mlp(3, 2)
+    trained, options = network.init(KEY, X), {'residual': False}
+    for make in (
+      lambda: hyper.hypernet(trained, start=trained, **options),
+      lambda: hyper.hypernetize(network, start='network', **options),
+      lambda: hyper.from_pretrained(
+        network, trained, init='fan_out', **options
+      ),
+    ):
+      with self.assertRaisesRegex(ValueError, 'residual=False'):
+        make()
+
+  def test_diagnostics_want_a_list_of_gammas(self):
+    network = hyper.hypernet(TARGET, **SMALL)
+    params = network.init(KEY, GAMMA)
+    for measure in (hyper.output_std_vs_gamma, hyper.delta_norms):
+      with self.assertRaisesRegex(ValueError, r'gammas must be \[G, D\]'):
+        measure(network, params, GAMMA)
+    with self.assertRaisesRegex(ValueError, 'seed must be at least 0'):
+      hyper.gamma_grid(2, 3, seed=-1)
+
+  def test_lists_and_names(self):
+    network, params = small()
+    np.testing.assert_array_equal(
+      network.apply(params, [0.5], X),
+      network.apply(params, jnp.array([0.5]), X),
+    )
+    with self.assertRaisesRegex(ValueError, 'gamma has no inputs'):
+      network.apply(params, {}, X)
+
+  @parameterized.parameters(
+    ([7.0], r'gamma\[0\] must lie in \[0, 1\]; got 7'),
+    ([float('nan')], 'must be finite'),
+    ([[0.1], [0.2]], r'gamma has 2 rows, but inputs\[0\]'),
+  )
+  def test_separate_networks_know_their_range(self, gamma, message):
+    separate = hyper.parametrized('separate', networks.mlp(3, 2))
+    params = separate.init(KEY, GAMMA, X)
+    with self.assertRaisesRegex(ValueError, message):
+      separate.apply(params, jnp.asarray(gamma), X)
+
   def test_types(self):
     with self.assertRaisesRegex(TypeError, 'must be floating point to be'):
       hyper.hypernet({'n': jnp.zeros(2, jnp.int32)})
     with self.assertRaisesRegex(TypeError, 'gamma must be floating point'):
       hyper.encode(jnp.zeros(2, jnp.complex64))
+    with self.assertRaisesRegex(TypeError, 'residual must be True or False'):
+      hyper.hypernet(TARGET, residual=1)
+    with self.assertRaisesRegex(ValueError, r"target\['n'\] is empty"):
+      hyper.hypernet({'n': jnp.zeros((0, 2))})
     with self.assertRaisesRegex(TypeError, 'network must be a Network'):
       hyper.hypernetize('mlp')
     separate = hyper.parametrized('separate', networks.mlp(3, 2))

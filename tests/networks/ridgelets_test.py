@@ -331,6 +331,85 @@ class FloorTest(parameterized.TestCase):
     np.testing.assert_allclose(floor.residual[:, 0], want, atol=1e-6)
     np.testing.assert_allclose(floor.norm, abs(h @ y) / (h @ h), rtol=1e-6)
 
+  def test_what_has_no_weight_is_predicted(self):
+    x = np.linspace(-1, 1, 12)[:, None]
+    y, weights = np.sin(5 * x), np.r_[np.zeros(3), np.full(9, 0.5)]
+    kernel = ridgelets.cos_kernel(4.0)
+    floor = ridgelets.budgeted_floor(kernel, x, y, ridge=0.1, weights=weights)
+    with jax.enable_x64(True):
+      gram = np.asarray(kernel(x, x))
+    alpha = np.linalg.solve(gram[3:, 3:] + 0.2 * np.eye(9), y[3:])
+    want = y - gram[:, 3:] @ alpha
+    np.testing.assert_allclose(floor.residual, want, atol=1e-9)
+    rmse = np.sqrt(np.mean(want[3:] ** 2))
+    np.testing.assert_allclose(floor.rmse, rmse, rtol=1e-9)
+    np.testing.assert_allclose(
+      floor.norm, np.sqrt(alpha.T @ gram[3:, 3:] @ alpha)[0, 0], rtol=1e-9
+    )
+    for message, bad in (('>= 0', -weights), ('all zero', 0 * weights)):
+      with self.assertRaisesRegex(ValueError, message):
+        ridgelets.budgeted_floor(kernel, x, y, ridge=0.1, weights=bad)
+
+  def test_runs_over_scales(self):
+    x = np.linspace(-1, 1, 20)[:, None]
+    y, scales = np.sin(5 * x), (1.0, 3.0)
+    floor = lambda s: (
+      ridgelets.budgeted_floor(ridgelets.cos_kernel(s), x, y, ridge=0.1).rmse
+    )
+    np.testing.assert_allclose(
+      jax.vmap(floor)(jnp.array(scales)), [floor(s) for s in scales], rtol=1e-4
+    )
+
+  def test_kernels_and_grids_are_checked(self):
+    x, y, kernel = np.ones((3, 2)), np.ones((3, 1)), ridgelets.cos_kernel(1.0)
+    grid = ridgelets.line_grid(1.0, 3, 2)
+    for message, make in (
+      ('x and z must be', lambda: kernel(x, x[:, :1])),
+      (
+        'y holds NaN',
+        lambda: ridgelets.kernel_ridge(kernel, x, y * np.nan, ridge=1.0),
+      ),
+      (
+        'N >= 1 examples',
+        lambda: ridgelets.kernel_ridge(kernel, x, y[:2], ridge=1.0),
+      ),
+      ('width must lie', lambda: ridgelets.usable_directions(1.0, -2.0)),
+      (
+        'w must be finite',
+        lambda: ridgelets.lowpass_multiplier(
+          *SPECTRA, np.array([np.nan]), scale=1.0
+        ),
+      ),
+      (
+        'shape of grid.b',
+        lambda: ridgelets.exterior_energy(np.ones((3, 1)), grid, scale=1.0),
+      ),
+      (
+        'width.a. must be positive',
+        lambda: ridgelets.line_grid(
+          1.0, 3, 2, width=lambda a: -np.ones_like(a)
+        ),
+      ),
+      (
+        'width.a. must be a number',
+        lambda: ridgelets.line_grid(1.0, 3, 2, width=lambda a: np.ones(2)),
+      ),
+      (
+        'values are empty',
+        lambda: ridgelets.truncated(np.ones(0), 0.1, np.cos),
+      ),
+      (
+        '2 axes of values',
+        lambda: ridgelets.truncated(x, (0.1, 0.1, 0.1), np.cos),
+      ),
+      (
+        'values holds NaN',
+        lambda: ridgelets.strict_floor(np.full(4, np.nan), 0.1, cutoff=1.0),
+      ),
+    ):
+      with self.assertRaisesRegex(ValueError, message):
+        make()
+
   def test_kernels(self):
     x, z = np.array([[0.0], [0.3]]), np.array([[0.1], [0.9], [-0.4]])
     gap = x - z.T

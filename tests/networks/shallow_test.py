@@ -102,11 +102,43 @@ class ReadoutTest(parameterized.TestCase):
       (r'h is empty, of shape \(0, 2\)', (h[:0], y[:0]), {}),
       (r'weights must have shape \[4\]', (h, y), {'weights': h}),
       ('weights must be >= 0', (h, y), {'weights': jnp.array([1.0, 1, 1, -1])}),
+      ('weights must be finite', (h, y), {'weights': jnp.full(4, jnp.inf)}),
       ('h holds NaN', (h.at[0].set(jnp.nan), y), {'method': 'svd'}),
       ('ridge=0 with n=1 examples of M=2', (h[:1], y[:1]), {'ridge': 0.0}),
     ):
       with self.assertRaisesRegex(ValueError, message):
         fit(*args, **({'ridge': 1.0} | options))
+    with self.assertRaisesRegex(TypeError, 'h must hold real numbers'):
+      fit(h + 1j, y, ridge=1.0)
+
+  @parameterized.parameters(*ALL)
+  def test_integers_are_no_integer_weights(self, method):
+    h, y = np.array([[1, 0], [2, 1], [0, 3]]), np.array([[1], [3], [1]])
+    want = sklearn_ridge(h, y, 0.5)
+    fit = functools.partial(features.fit_readout, ridge=0.5, method=method)
+    for given in ((h, y), (jnp.asarray(h), jnp.asarray(y)), (h.tolist(), y)):
+      np.testing.assert_allclose(fit(*given), want, rtol=1e-5)
+    sums = features.readout_statistics(jnp.asarray(h), jnp.asarray(y))
+    got = features.closed_form_readout(sums, ridge=0.5)
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+
+  @parameterized.product(method=ALL, dtype=['bfloat16', 'float16'])
+  def test_half_precision_is_solved_in_single(self, method, dtype):
+    h, y = jnp.asarray(normal(0, 9, 3), dtype), jnp.asarray(normal(1, 9), dtype)
+    y, wide = y[:, None], lambda x: np.asarray(x, np.float64)
+    want = sklearn_ridge(wide(h), wide(y), 0.5)
+    fit = functools.partial(features.fit_readout, ridge=0.5, method=method)
+    for run in (fit, jax.jit(fit)):
+      got = run(h, y)
+      self.assertEqual(got.dtype, dtype)
+      np.testing.assert_allclose(wide(got), want, atol=0.01)
+
+  def test_sums_of_half_precision_do_not_lose_examples(self):
+    h = jnp.ones((1000, 1), 'bfloat16')
+    sums = features.readout_statistics(h, h, weights=jnp.ones(1000, bool))
+    self.assertEqual([float(x.sum()) for x in sums], [1000.0] * 3)
+    with self.assertRaisesRegex(ValueError, r'weights must have shape \[1000'):
+      features.readout_statistics(h, h, weights=jnp.ones(1))
 
   def test_warns_of_a_ridge_below_rounding(self):
     h, y = jnp.asarray(normal(0, 9, 2), jnp.float32), jnp.ones((9, 1))
@@ -302,6 +334,32 @@ class FitTest(parameterized.TestCase):
       np.testing.assert_allclose(c, c0, atol=1e-9)
       np.testing.assert_allclose(shallow.predict(hidden, c, x), y, atol=1e-11)
 
+  def test_what_has_no_weight_may_be_anything(self):
+    hidden = shallow.sample_hidden(KEY, 6, 2, scale=1.0)
+    x, labels = jnp.asarray(normal(0, 8, 2)), jnp.arange(8) % 3
+    fit = functools.partial(shallow.fit, hidden, ridge=0.1, num_classes=3)
+    want = fit(x[2:], labels[2:])
+    x, labels = x.at[:2].set(jnp.nan), labels.at[:2].set(-1)
+    got = fit(x, labels, weights=jnp.arange(8) > 1)
+    np.testing.assert_allclose(got, want, atol=1e-5)
+    with self.assertRaisesRegex(ValueError, 'x holds NaN'):
+      fit(x, labels % 3, weights=jnp.arange(8) > 0)
+
+  def test_clients_are_checked(self):
+    x, labels, mask = jnp.ones((2, 3, 1)), jnp.ones((2, 3), int), True
+    mask = jnp.ones((2, 3), bool)
+    fit = functools.partial(
+      features.fit_over_clients, lambda x: x, ridge=1.0, mask=mask
+    )
+    for message, make in (
+      ('labels must lie in', lambda: fit(x, 7 * labels, num_classes=2)),
+      ('num_classes must be', lambda: fit(x, labels, num_classes=-1)),
+      ('labels must be .N, E, o.', lambda: fit(x, labels)),
+      ('inputs and mask', lambda: fit(x[:1], labels, num_classes=2)),
+    ):
+      with self.assertRaisesRegex(ValueError, message):
+        make()
+
   def test_classes_are_fitted_as_one_hot(self):
     x, y = normal(0, 30, 2), np.arange(30) % 3
     hidden = shallow.sample_hidden(KEY, 8, 2, scale=1.0)
@@ -382,6 +440,13 @@ class StreamTest(parameterized.TestCase):
       np.testing.assert_allclose(state.inverse, inverse, atol=1e-10)
       self.assertEqual(float(state.count), 20.0)
 
+  def test_forgets_in_the_precision_of_the_state(self):
+    state = shallow.start_stream(1, 1, ridge=1.0)
+    h = jnp.ones((1, 1), 'bfloat16')
+    for _ in range(3):
+      state = shallow.stream(state, h, h, forgetting=0.9)
+    self.assertAlmostEqual(float(state.count), 1 + 0.9 + 0.81, places=5)
+
   def test_weights_and_forgetting(self):
     h, y = normal(0, 9, 3), normal(1, 9, 1)
     # What came first has been halved twice, as the ridge has.
@@ -413,6 +478,12 @@ class StreamTest(parameterized.TestCase):
         lambda: shallow.stream(state, h, y, forgetting=0),
       ),
       (r'must be \[B, M\]', lambda: shallow.stream(state, h, y[:1])),
+      ('weights must have', lambda: shallow.stream(state, h, y, weights=h[0])),
+      (
+        'weights must be >= 0',
+        lambda: shallow.stream(state, h, y, weights=-jnp.ones(2)),
+      ),
+      ('h holds NaN', lambda: shallow.stream(state, h * jnp.nan, y)),
       ('M=3 features and o=1', lambda: shallow.stream(state, h[:, :2], y)),
     ):
       with self.assertRaisesRegex(ValueError, message):
@@ -459,6 +530,28 @@ class IncrementalTest(parameterized.TestCase):
       e = e - np.outer(h[:, i], c)
     self.assertTrue((np.diff(errors, axis=0) <= 1e-12).all())
     np.testing.assert_allclose(y - h @ np.asarray(w).T, e, atol=1e-12)
+
+  @parameterized.parameters('int32', 'bfloat16')
+  def test_growing_casts(self, dtype):
+    h = jnp.array([[1, 2], [3, 4], [0, 1]], dtype)
+    y = jnp.array([[3], [5], [1]], dtype)
+    want, errors = shallow.incremental_readout(
+      h.astype(jnp.float32), y.astype(jnp.float32)
+    )
+    got, found = shallow.incremental_readout(h, y)
+    np.testing.assert_allclose(got.astype('float32'), want, atol=0.02)
+    np.testing.assert_allclose(found.astype('float32'), errors, atol=0.1)
+    grown = shallow.stochastic_configuration(KEY, h, y, num_hidden=2)
+    self.assertEqual(grown.readout.dtype, jnp.float32)
+    self.assertTrue(bool(jnp.isfinite(grown.readout).all()))
+    with self.assertRaisesRegex(ValueError, 'h holds NaN'):
+      shallow.incremental_readout(h.astype(float) * jnp.nan, y)
+    with self.assertRaisesRegex(ValueError, 'x holds NaN'):
+      shallow.stochastic_configuration(
+        KEY, h.astype(float) * jnp.nan, y, num_hidden=2
+      )
+    with self.assertRaisesRegex(TypeError, 'scales must be a sequence'):
+      shallow.stochastic_configuration(KEY, h, y, num_hidden=2, scales=2.0)
 
   def test_configuration_is_that_of_numpy(self):
     x = np.linspace(-1, 1, 25)[:, None]

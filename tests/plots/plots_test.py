@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 import pytest
 from absl.testing import absltest, parameterized
+from matplotlib import text
 
 from jaxdl import plots
 from jaxdl.plots import _figures, _graphs
@@ -370,6 +371,51 @@ class TopologiesTest(PlotCase):
       plots.draw_topologies, {'one': two[1:]}, self.out / 'a.png'
     )
     self.assertEmpty(axes.figure.legends)
+
+
+class CaptionsTest(PlotCase):
+  LONG = 'digits: 100 clients, label_dirichlet(alpha=0.1), uniform(sampled=10)'
+
+  def rows(self, split, **values):
+    return [
+      {'step': 1, 'split': split, 'variant': v, 'seed': 0, **values}
+      for v in ('a', 'bd_kd(weights=soft(kappa=0.2, nu=3.0))')
+    ]
+
+  def assert_inside(self, axes):
+    figure = axes.figure
+    figure.draw_without_rendering()
+    (left,) = (
+      t for t in axes.findobj(text.Text) if t.get_text().startswith('digits:')
+    )
+    box = left.get_window_extent()
+    self.assertLessEqual(box.x1, figure.bbox.x1)
+
+  def test_captions_stay_in_the_picture(self):
+    bins = self.rows(
+      'reliability', bin=0, confidence=0.5, accuracy=0.4, share=1.0
+    )
+    axes, *_ = self.axes(
+      plots.reliability, bins, self.out / 'a.png', title=self.LONG
+    )
+    self.assert_inside(axes)
+    line = self.rows('test', accuracy=0.5)
+    axes, *_ = self.axes(
+      plots.lines, line, self.out / 'b.png', 'accuracy', title=self.LONG
+    )
+    self.assert_inside(axes)
+
+  def test_counts_are_whole(self):
+    rows = [r | {'layer': '0'} for r in self.rows('layers', kept=4096)]
+    axes, *_ = self.axes(
+      plots.bars,
+      rows,
+      self.out / 'a.png',
+      'kept',
+      split='layers',
+      group='layer',
+    )
+    self.assertEqual([t.get_text() for t in axes.texts], ['4096', '4096'])
 
 
 if __name__ == '__main__':

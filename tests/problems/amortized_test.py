@@ -188,9 +188,12 @@ class ProblemTest(parameterized.TestCase):
     ('bayes_digits(gamma_dim=0)', {}, 'gamma_dim must be at least 1'),
     ('digits_family(depth=-1)', {}, 'depth must be at least 0'),
     ('denoise', {'batch_size': 0}, 'batch_size must be at least 1'),
-    ('denoise', {'num_gammas': 0}, 'num_points must be at least 1'),
+    ('denoise', {'num_gammas': 0}, 'num_gammas must be at least 1'),
     ('denoise', {'variant': 'mlp'}, "variant='mlp' is unknown"),
     ('bayes_digits', {'variant': 'separate'}, 'need a single gamma; got 8'),
+    ('denoise', {'variant': 'mip(norm=batch)'}, 'trained on several gammas'),
+    ('denoise', {'data_dir': '/no'}, 'data_dir=/no has no effect on'),
+    ('denoise', {'eval_batch_size': 0}, 'eval_batch_size must be'),
     ('mnist', {}, 'dataset=mnist is read from local files'),
   )
   def test_bad_input(self, task, options, message):

@@ -2,6 +2,7 @@
 """Labeled examples and texts that are dealt to clients."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
@@ -135,6 +136,51 @@ class TextTest(parameterized.TestCase):
   def test_says_what_is_wrong(self, dataset, pretraining, message):
     with self.assertRaisesRegex(ValueError, message):
       problems.text(dataset, pretraining=pretraining)
+
+
+class ReliabilityTest(absltest.TestCase):
+  def test_it_is_of_the_models_of_all_clients(self):
+    problem = problems.classification('wine', num_clients=3, seeds=(0, 4))
+    keys = jax.random.split(jax.random.key(0), 6).reshape(2, 3)
+    models = jax.vmap(jax.vmap(problem.task.init))(keys)
+    rows = problem.reliability(models, per_client=True)
+    shares = {
+      s: sum(r['share'] for r in rows if r['seed'] == s) for s in (0, 4)
+    }
+    np.testing.assert_allclose(list(shares.values()), 1, atol=1e-6)
+    # The share of right answers over all bins is the mean accuracy.
+    want = problem.evaluate_clients(models)['accuracy']
+    got = [
+      sum(r['share'] * r['accuracy'] for r in rows if r['seed'] == s)
+      for s in (0, 4)
+    ]
+    np.testing.assert_allclose(got, want, atol=1e-6)
+    alone = jax.tree.map(lambda x: x[:, 0], models)
+    # A client that diverged has no say, a model that did has no rows.
+    broken = jax.tree.map(lambda x: x.at[:, 1:].set(jnp.nan), models)
+    self.assertEqual(
+      problem.reliability(broken, per_client=True), problem.reliability(alone)
+    )
+    lost = jax.tree.map(lambda x: x * jnp.nan, alone)
+    self.assertEqual(problem.reliability(lost), [])
+
+  def test_another_evaluation_may_read_other_params(self):
+    problem = problems.classification('wine', num_clients=2)
+    self.assertIsNone(problem.replace(evaluate=lambda p: {}).reliability)
+    self.assertIsNotNone(problem.replace(seeds=(1,)).reliability)
+    self.assertIsNone(problems.quadratics(num_clients=2).reliability)
+
+  def test_models_of_clients_of_another_network(self):
+    first = problems.classification('wine', network='mlp(3)', num_clients=2)
+    second = problems.for_network(first, 'logistic_regression')
+    params = jax.tree.map(
+      lambda x: jnp.stack([x, x])[None], second.task.init(jax.random.key(0))
+    )
+    one = jax.tree.map(lambda x: x[:, 0], params)
+    np.testing.assert_allclose(
+      second.evaluate_clients(params)['accuracy'],
+      second.evaluate(one)['accuracy'],
+    )
 
 
 if __name__ == '__main__':

@@ -82,6 +82,17 @@ class MixturesTest(parameterized.TestCase):
       self.assertLen(kernels, 1)
       np.testing.assert_allclose(np.var(kernels[0]), variance, rtol=0.03)
 
+  def test_kernels_are_not_scaled_twice(self):
+    with self.assertRaisesRegex(
+      ValueError, 'by critical already, and kernel_init=glorot would scale'
+    ):
+      problems.mixtures('wine', network='mlp(4, kernel_init=critical)')
+    task = problems.mixtures(
+      'wine', network='mlp(400, kernel_init=critical)', kernel_init='fan_in'
+    ).task
+    kernel = task.init(KEY)[0]['kernel']
+    np.testing.assert_allclose(np.var(kernel) * len(kernel), 2, rtol=0.1)
+
   @parameterized.parameters(
     ('resample(alpha=0.0)', 'alpha must lie in'),
     ('fixed(examples_per_client=5000)', 'num_examples=5000 .* examples'),

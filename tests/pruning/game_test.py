@@ -288,5 +288,39 @@ class ErrorsTest(parameterized.TestCase):
     np.testing.assert_array_equal(np.isnan(best), [True, False])
 
 
+class BadLayersTest(parameterized.TestCase):
+  @parameterized.parameters((None,), ((0.5, 0.2, 0.0),), ('costs',))
+  def test_costs_of_another_kind(self, costs):
+    with self.assertRaisesRegex(TypeError, r'costs must be pruning.Costs\('):
+      pruning.utility(np.ones(2), np.ones(2), OVERLAP, costs)
+
+  def test_lists_are_numbers(self):
+    found = pruning.solve_equilibrium([0.9, 0.8], OVERLAP.tolist(), PRICES)
+    np.testing.assert_allclose(found.participations, [8 / 15, 1 / 3], atol=1e-6)
+    lazy = pruning.dominated([0.1, 0.9], np.eye(2), Costs(l1=0.2))
+    np.testing.assert_array_equal(lazy, [True, False])
+    with self.assertRaisesRegex(TypeError, 'benefits must hold real numbers'):
+      pruning.dominated('0.1', np.eye(2), PRICES)
+    with self.assertRaisesRegex(TypeError, 'gram must hold real numbers'):
+      pruning.utility(np.ones(2), np.ones(2), {'0': OVERLAP}, PRICES)
+
+  @parameterized.parameters(*pruning.MODES)
+  def test_a_layer_of_nobody_is_at_rest(self, mode):
+    none = np.zeros((0, 0))
+    found = pruning.solve_equilibrium(np.zeros(0), none, PRICES, mode=mode)
+    self.assertEqual(found.participations.shape, (0,))
+    self.assertTrue(found.converged)
+
+  def test_numbers_must_be_finite_on_the_host(self):
+    for benefits, gram, name in (
+      ([0.9, np.nan], OVERLAP, 'benefits must be finite; 1 of 2'),
+      ([0.9, 0.5], OVERLAP * np.inf, 'gram must be finite; 4 of 4'),
+    ):
+      with self.assertRaisesRegex(ValueError, name):
+        pruning.maximize_potential(np.array(benefits), gram, PRICES)
+    with self.assertRaisesRegex(ValueError, 'gram must be finite'):
+      pruning.is_unique(OVERLAP * np.nan, PRICES)
+
+
 if __name__ == '__main__':
   absltest.main()

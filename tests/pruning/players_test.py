@@ -347,13 +347,72 @@ class ErrorsTest(parameterized.TestCase):
         pruning.gated(plain, **options).init(KEY, x)
     with self.assertRaisesRegex(TypeError, 'ungated must be a sequence'):
       pruning.init_participation(params['network'], ungated='0')
-    with self.assertRaisesRegex(ValueError, r'benefit must lie in \[0.0, inf'):
+    with self.assertRaisesRegex(ValueError, r'scale must lie in \[0.0, inf'):
       pruning.player_benefits({'0': jnp.ones(2)}, scale=-1.0)
-    with self.assertRaisesRegex(ValueError, 'benefit_sign=2 is unknown'):
+    with self.assertRaisesRegex(ValueError, 'sign=2 is unknown'):
       pruning.player_benefits({'0': jnp.ones(2)}, sign=2)
     batch = networks.resnet18(3, width=2, norm='batch')
     with self.assertRaisesRegex(ValueError, 'without running statistics'):
       jax.eval_shape(pruning.gated(batch).init, KEY, IMAGES)
+
+
+class BadGatesTest(absltest.TestCase):
+  def test_gates_are_a_dict(self):
+    _, _, network, params = made('mlp')
+    del network
+    for call in (
+      lambda: pruning.scale(params['network'], jnp.ones(3)),
+      lambda: pruning.sparsity(jnp.ones(3)),
+      lambda: pruning.num_alive(3),
+      lambda: pruning.keep_top(jnp.ones(3), 0.5),
+    ):
+      with self.assertRaisesRegex(TypeError, 'gates must be a dict of arrays'):
+        call()
+    with self.assertRaisesRegex(TypeError, 'products must be a dict'):
+      pruning.player_benefits(jnp.ones(2))
+    with self.assertRaisesRegex(TypeError, 'logits must be a dict'):
+      pruning.hard_concrete_gates(jnp.ones(2))
+    with self.assertRaisesRegex(TypeError, "params must be {'network', 'logi"):
+      pruning.as_gates(params)
+    self.assertEqual(pruning.hard_concrete_penalty({}), 0)
+
+  def test_who_is_nan_is_out_for_all_that_count(self):
+    gates = {'0': jnp.array([jnp.nan, 1.0, 0.0, 0.5])}
+    self.assertEqual(pruning.sparsity(gates), 0.5)
+    self.assertEqual(pruning.num_alive(gates)['0'], 2)
+    left = pruning.prune({'network': (), 'gates': gates})['gates']['0']
+    np.testing.assert_array_equal(left, [0, 1, 0, 0.5])
+    with self.assertRaisesRegex(ValueError, 'gates has no players'):
+      pruning.sparsity({})
+
+  def test_what_compact_cannot_read(self):
+    plain, x, _, params = made('mlp')
+    with self.assertRaisesRegex(TypeError, 'must be concrete'):
+      jax.jit(lambda p: pruning.compact(plain, p, x).params)(params)
+    broken = jax.tree.map(lambda x: x * jnp.nan, params['network'])
+    with self.assertRaisesRegex(ValueError, 'the network has diverged'):
+      pruning.compact(plain, params | {'network': broken}, x)
+    for counts, order, message in (
+      ({'0': 999}, ['0', '1', '2'], r"counts\['0'\] must be at most"),
+      ({'9': 1}, ['0', '1', '2'], "layer='9' is unknown"),
+      ({'0': 1}, ['5'], "layer='5' is unknown"),
+    ):
+      with self.assertRaisesRegex(ValueError, message):
+        pruning.compact_size(params['network'], counts, order)
+    with self.assertRaisesRegex(TypeError, 'order must be a sequence'):
+      pruning.measure(params, order='0')
+
+  def test_gradients_of_another_network(self):
+    _, _, _, params = made('mlp')
+    own, gates = params['network'], params['gates']
+    with self.assertRaisesRegex(ValueError, 'grads must be a tree like params'):
+      pruning.player_products(own, own[:1], gates)
+
+  def test_the_option_is_named(self):
+    with self.assertRaisesRegex(ValueError, "rate='foo' is unknown"):
+      pruning.game(rate='foo')
+    with self.assertRaisesRegex(TypeError, 'ungated must be a sequence'):
+      pruning.init_participation([{'kernel': jnp.ones((2, 2))}], ungated=3)
 
 
 if __name__ == '__main__':

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models brought into one order before they are merged."""
 
+import dataclasses
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -170,10 +172,10 @@ class AlignTest(parameterized.TestCase):
       matching.align(network, params, params, x, by='weights(0)')
     with self.assertRaisesRegex(ValueError, 'passes must be at least 1'):
       merging.align_models(network, merging.stack_models([params]), x, passes=0)
-    unnamed = matching.Layer('', 3, ("['kernel']",), "['head']")
-    with self.assertRaisesRegex(ValueError, r"that of \['kernel'\] has none"):
+    unnamed = [dataclasses.replace(x, name='') for x in chain.layers]
+    with self.assertRaisesRegex(ValueError, r'that of \[0\].* has none'):
       matching.align(
-        network, params, params, x, chain=matching.Chain((unnamed,))
+        network, params, params, x, chain=matching.Chain(tuple(unnamed))
       )
 
 

@@ -331,6 +331,27 @@ class ClosedFormTest(parameterized.TestCase):
     self.assertEqual(lib.examples_needed(1, 0.0, 0.5)[0], 3)
 
   @parameterized.parameters(
+    # What would be left out of account is refused.
+    (
+      lambda: lib.self_consistency(2, 0.5, 0.2, entropy=0.5),
+      "noise='none' is for patterns that are known: leave entropy",
+    ),
+    (
+      lambda: lib.free_energy(
+        np.ones(2), 0.5, 0.2, quality=0.5, num_examples=4
+      ),
+      "noise='none' is for patterns that are known",
+    ),
+    (
+      lambda: lib.self_consistency(
+        *(2, 0.5, 0.2), noise='gaussian', entropy=0.5, num_examples=3
+      ),
+      'needs entropy, or num_examples and quality; got both',
+    ),
+    (
+      lambda: lib.self_consistency(2, 0.5, 0.2, start=np.array([np.nan, 1.0])),
+      'start must lie in .* got nan',
+    ),
     (lambda: lib.hierarchical_amplitudes(0, 0.5), 'num_patterns must be at'),
     (lambda: lib.hierarchical_amplitudes(2, 1.0), 'dilution must lie in'),
     (lambda: lib.dilution_threshold(0), 'num_patterns must be at least 1'),

@@ -430,21 +430,21 @@ class ErrorsTest(parameterized.TestCase):
   @parameterized.parameters(
     (
       lambda: effective.kernel_flow('relu', 1.0, 2, weight_variance=0.0),
-      r'weight_variance must lie in \(0.0, inf\]; got 0.0',
+      r'weight_variance must lie in \(0.0, inf\); got 0.0',
     ),
     (
       lambda: effective.kernel_flow(
         'relu', 1.0, 2, weight_variance=1.0, bias_variance=-0.1
       ),
-      r'bias_variance must lie in \[0.0, inf\]; got -0.1',
+      r'bias_variance must lie in \[0.0, inf\); got -0.1',
     ),
     (
       lambda: effective.vertex_flow('relu', 0.0, 2, **LAYER),
-      r'kernel must lie in \(0.0, inf\]; got 0.0',
+      r'kernel must lie in \(0.0, inf\); got 0.0',
     ),
     (
       lambda: effective.fluctuation_flow('relu', -1.0, 2, **LAYER),
-      r'kernel must lie in \(0.0, inf\]; got -1.0',
+      r'kernel must lie in \(0.0, inf\); got -1.0',
     ),
     (
       lambda: effective.fluctuation_flow(
@@ -516,7 +516,7 @@ class ErrorsTest(parameterized.TestCase):
     ),
     (
       lambda: effective.optimal_aspect_ratio(0.0),
-      r'vertex_slope must lie in \(0.0, inf\]',
+      r'vertex_slope must lie in \(0.0, inf\)',
     ),
     (
       lambda: effective.residual_slope('tanh', 0.5),
@@ -534,10 +534,115 @@ class ErrorsTest(parameterized.TestCase):
       ),
       r'cross must be \[B, M\] with M = 2; got \(1, 3\)',
     ),
+    (
+      lambda: _predict(time=1.5, learning_rate=0.1),
+      'time must be a whole number of steps .* got 1.5',
+    ),
+    (
+      lambda: _predict(time=np.inf, learning_rate=0.1),
+      r'time must lie in \[0.0, inf\); got inf',
+    ),
+    (
+      lambda: _predict(initial_train=np.ones(2)),
+      r'initial_train must be \(2, 1\); got \(2,\)',
+    ),
+    (
+      lambda: _predict(initial_test=np.ones((2, 1))),
+      r'initial_test must be \(3, 1\); got \(2, 1\)',
+    ),
+    (
+      lambda: effective.largest_learning_rate(3.0),
+      r'train must be \[M, M\]; got \(\)',
+    ),
+    (
+      lambda: effective.nearby_flow('relu', 1.0, 0.1, -0.1, 2, **LAYER),
+      r'perpendicular must lie in \[0.0, inf\); got -0.1',
+    ),
+    (
+      lambda: effective.nearby_flow('relu', 1.0, np.nan, 0.1, 2, **LAYER),
+      'parallel must lie in .* got nan',
+    ),
+    (
+      lambda: effective.input_kernel(np.ones((2, 0)), **LAYER),
+      r'inputs must be \[M, I\]; got \(2, 0\)',
+    ),
+    (
+      lambda: effective.input_kernel(np.full((2, 3), np.nan), **LAYER),
+      'inputs must lie in .* got nan',
+    ),
+    (
+      lambda: effective.kernel_flow('relu', np.ones((0, 0)), 2, **LAYER),
+      r'kernel must be a scalar or \[M, M\]; got \(0, 0\)',
+    ),
+    (
+      lambda: effective.mutual_information(-0.1, 1, 1),
+      r'ratio must lie in \[0.0, inf\); got -0.1',
+    ),
+    (
+      lambda: effective.mutual_information(np.array([0.1, np.nan]), 1, 1),
+      r'ratio must lie in \[0.0, inf\); got nan',
+    ),
+    (
+      lambda: effective.excess_kurtosis(np.zeros(2), 1.0, 5),
+      r'kernel must lie in \(0.0, inf\); got 0.0',
+    ),
+    (
+      lambda: effective.training_rates(
+        functional.find_critical('tanh'), 3, weight_rate=-1.0
+      ),
+      r'weight_rate must lie in \[0.0, inf\); got -1.0',
+    ),
+    (
+      lambda: effective.ensemble_moments(
+        *(jax.random.key(0), 3, 'relu'),
+        width=2,
+        depth=2,
+        start=effective.Start(2.0),
+      ),
+      r'ids must be \[E\], one for each network; got \(\)',
+    ),
   )
   def test_says_what_is_wrong(self, call, message):
     with self.assertRaisesRegex(ValueError, message):
       call()
+
+  @parameterized.parameters(
+    (
+      lambda: effective.training_rates('tanh', 3),
+      "point must be a Critical; got the text 'tanh'",
+    ),
+    (
+      lambda: effective.init_mlp(0, (3, 2), weight_variance=1.0),
+      'key must be a typed key',
+    ),
+    (
+      lambda: effective.ensemble_moments(
+        *(jax.random.key(0), np.arange(3), 'relu'), width=2, depth=2, start=2.0
+      ),
+      'start must be a Start; got 2.0',
+    ),
+    (
+      lambda: effective.kernel_flow('relu', 'one', 2, **LAYER),
+      'kernel must hold real numbers; got text',
+    ),
+    (
+      lambda: effective.kernel_flow(np.tanh, 1.0, 2, **LAYER),
+      'written in jax.numpy; the function tanh cannot be traced',
+    ),
+    (
+      lambda: effective.kernel_flow(lambda z: z > 0, 1.0, 2, **LAYER),
+      'must return real floating-point numbers.* returns bool',
+    ),
+  )
+  def test_says_what_is_of_a_wrong_kind(self, call, message):
+    with self.assertRaisesRegex(TypeError, message):
+      call()
+
+
+def _predict(time=1.0, **options):
+  return effective.ntk_predict(
+    np.eye(2), np.ones((3, 2)), np.ones((2, 1)), time, **options
+  )
 
 
 if __name__ == '__main__':

@@ -496,6 +496,26 @@ def evaluate_watched(evaluate):
   return measure
 
 
+def reliability_watched(reliability):
+  """As `evaluate_watched`, of `Problem.reliability`.
+
+  Args:
+    reliability: of the problem whose models are `watched`, or None.
+
+  Returns:
+    A function of params as `watched` gives them, or of one model, that reads
+    the nodes alone; None of None.
+  """
+  if reliability is None:
+    return None
+
+  def rows(params, per_client=False):
+    models = params['nodes'] if per_client else params
+    return reliability(models, per_client)
+
+  return rows
+
+
 def traffic_rows(
   state: dict[str, Any],
   num_nodes: int,

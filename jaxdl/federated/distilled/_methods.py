@@ -7,6 +7,7 @@ from typing import Any
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxdl import distillation, local
@@ -31,6 +32,9 @@ def public_logits(
   Returns:
     f[P, K].
 
+  Raises:
+    ValueError: if the task has no logits.
+
   Example:
     >>> from jaxdl import networks
     >>> network = networks.logistic_regression(2)
@@ -42,11 +46,22 @@ def public_logits(
     >>> found.shape, round(abs(float(found.sum())), 4)
     ((4, 2), 0.0)
   """
-  assert task.logits is not None
+  predict = _logits_of(task, 'public_logits')
   labels = jnp.zeros(jnp.shape(inputs)[:1], jnp.int32)
-  logits, *_ = task.logits(params, {'inputs': inputs, 'labels': labels})
+  logits, *_ = predict(params, {'inputs': inputs, 'labels': labels})
   logits = logits.astype(trees.accumulator(logits.dtype))
   return logits - jnp.mean(logits, axis=-1, keepdims=True)
+
+
+def _logits_of(task, name) -> Callable[..., Any]:
+  """What predicts classes, or says that there is nothing."""
+  found = getattr(task, 'logits', None)
+  if found is None:
+    raise ValueError(
+      f'{name} needs predictions of classes, but the task has no logits: make '
+      'it by networks.classification.'
+    )
+  return found
 
 
 def _distiller(
@@ -92,14 +107,13 @@ def _distiller(
   return fit
 
 
-def _checked(task, public, num_public, steps, batch_size, temperature, name):
+def _checked(
+  task, work, public, num_public, steps, batch_size, temperature, name
+):
   """The public inputs of a method [P, ...]."""
   checks.task(task)
-  if getattr(task, 'logits', None) is None:
-    raise ValueError(
-      f'{name} sends predictions of classes, but the task has no logits: make '
-      'it by networks.classification.'
-    )
+  local.check_work(work)
+  _logits_of(task, name)
   checks.integer(num_public, name='num_public', low=1)
   checks.integer(steps, name='distill_steps', low=0)
   checks.integer(batch_size, name='distill_batch', low=1)
@@ -109,12 +123,24 @@ def _checked(task, public, num_public, steps, batch_size, temperature, name):
       f'{name} needs public inputs [P, ...] that all clients see: pass public, '
       f'problems.clients(..., num_public={num_public}) sets some aside.'
     )
-  if jnp.shape(public)[0] < num_public:
+  if not isinstance(public, jax.core.Tracer):
+    public = checks.host_array(public, name='public')
+  if not jnp.ndim(public) or jnp.shape(public)[0] < num_public:
+    size = jnp.shape(public)[0] if jnp.ndim(public) else 0
     raise ValueError(
-      f'num_public={num_public} exceeds the {jnp.shape(public)[0]} public '
-      f'inputs that {name} was given.'
+      f'num_public={num_public} exceeds the {size} public inputs that {name} '
+      f'was given, shape {jnp.shape(public)}.'
     )
-  return jnp.asarray(public)[:num_public]
+  public = public[:num_public]
+  known = isinstance(public, np.ndarray) and not np.issubdtype(
+    public.dtype, np.integer
+  )
+  if known and not np.isfinite(np.float64(public)).all():
+    raise ValueError(
+      f'public must be finite: one NaN among the inputs of {name} is in the '
+      'predictions of all clients.'
+    )
+  return jnp.asarray(public)
 
 
 def fedmd(
@@ -157,6 +183,7 @@ def fedmd(
   """
   inputs = _checked(
     task,
+    work,
     public,
     num_public,
     distill_steps,
@@ -174,7 +201,7 @@ def fedmd(
     weights=weights,
     temperature=temperature,
   )
-  run = work.trainer(task)
+  run = local.check_work(work).trainer(task)
 
   def form(params):
     out = jax.eval_shape(lambda p: public_logits(task, p, inputs), params)
@@ -254,6 +281,7 @@ def feddf(
   """
   inputs = _checked(
     task,
+    work,
     public,
     num_public,
     distill_steps,
@@ -263,7 +291,7 @@ def feddf(
   )
   distillation.weight_rule(weights)
   optimizer: optax.GradientTransformation = local.make_optimizer(
-    distill_optimizer
+    distill_optimizer, name='distill_optimizer'
   )
   fit = _distiller(
     task,
@@ -274,7 +302,7 @@ def feddf(
     weights=weights,
     temperature=temperature,
   )
-  run = work.trainer(task)
+  run = local.check_work(work).trainer(task)
   predict = lambda params: public_logits(task, params, inputs)
 
   def form(params):

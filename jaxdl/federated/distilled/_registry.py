@@ -7,7 +7,7 @@ from typing import Any
 import chex
 
 from jaxdl import local
-from jaxdl.core import registry, types
+from jaxdl.core import checks, registry, types
 from jaxdl.federated import server
 from jaxdl.federated.distilled import _methods
 
@@ -44,10 +44,18 @@ def num_public(specs: Sequence[str]) -> int:
   Returns:
     The most that one of them uses; 0 if none uses any.
 
+  Raises:
+    TypeError: if they are one text.
+
   Example:
     >>> num_public(['fedavg', 'fedmd(num_public=50)', 'feddf'])
     200
   """
+  if isinstance(specs, str):
+    raise TypeError(
+      f'specs must be a sequence of variants; got {checks.described(specs)}: '
+      f'write ({specs!r},).'
+    )
   found = [
     DISTILLED.value(registry.pair(spec, name='algorithm')[0], 'num_public')
     for spec in specs

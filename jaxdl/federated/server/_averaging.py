@@ -104,7 +104,7 @@ def fedavg(
   init, move = server_step(server_optimizer)
   if isinstance(decay, jax.Array) or decay != 1:
     return _fading(task, work, mu, init, move, decay, name)
-  run = work.trainer(task)
+  run = local.check_work(work).trainer(task)
 
   def train(shared, own, data, key):
     def prox(grads, params, batch, key):
@@ -284,7 +284,8 @@ def fedsgd(
   optimizer = server_optimizer
   if isinstance(optimizer, str):
     optimizer = _adaptive.make_server_optimizer(optimizer)
-  optimizer = work.optimizer if optimizer is None else optimizer
+  if optimizer is None:
+    optimizer = local.check_work(work).optimizer
   checks.optimizer(optimizer, name='server_optimizer')
   remembers = isinstance(momentum, jax.Array) or momentum > 0
 

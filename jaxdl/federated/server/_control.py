@@ -44,7 +44,7 @@ def scaffold(
   """
   checks.task(task)
   checks.integer(option, name='option', low=1, high=2)
-  run = work.trainer(task, average=option == 2)
+  run = local.check_work(work).trainer(task, average=option == 2)
   slope = local.loss_gradient(task)
   init, move = _averaging.server_step(server_optimizer)
 
@@ -124,7 +124,7 @@ def feddyn(
   """
   checks.task(task)
   checks.number(alpha, name='alpha', low=0.0, open_low=True)
-  run = work.trainer(task)
+  run = local.check_work(work).trainer(task)
 
   def train(shared, own, data, key):
     def dynamic(grads, params, batch, key):
@@ -188,7 +188,7 @@ def mime(
     1 and 2.
   """
   checks.task(task)
-  run = work.trainer(task, frozen=True)
+  run = local.check_work(work).trainer(task, frozen=True)
   slope = local.loss_gradient(task)
   point = jax.grad(task.loss)
   optimizer = work.optimizer

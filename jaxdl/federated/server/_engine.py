@@ -364,6 +364,8 @@ def federate(
     )
     params, memory = method.absorb(state.params, state.memory, update, round)
     moved = traffic(exchange, state.params, cohort.mask)
+    if method.tell is not None:
+      moved |= method.tell(params, memory)
     if shares:
       moved['work_done'] = round.facts.get('share', jnp.ones(m))
     megabytes = state.megabytes + jnp.stack(

@@ -42,7 +42,7 @@ def q_fedavg(
   checks.task(task)
   checks.number(q, name='q', low=0.0)
   checks.number(lipschitz, name='lipschitz', low=0.0, open_low=True)
-  run = work.trainer(task)
+  run = local.check_work(work).trainer(task)
   slope = local.loss_gradient(task)
 
   def train(shared, own, data, key):

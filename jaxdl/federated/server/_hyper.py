@@ -91,7 +91,7 @@ def pfedhn(
   )
   # Refuses what is out of range.
   make({'any': jax.ShapeDtypeStruct((1,), jnp.float32)})
-  run = work.trainer(task)
+  run = local.check_work(work).trainer(task)
   begin, move = _averaging.server_step(server_optimizer)
 
   def parts(params):
@@ -105,6 +105,8 @@ def pfedhn(
     made = make(predicted, start=predicted).init(hyper_key, jnp.zeros(size))
     return {'hyper': made, 'fixed': fixed}
 
+  # Traced, so that embeddings may leave [0, 1]: the turn has no ends.
+  @jax.jit
   def generate(params, embedding):
     heads = params['hyper']['heads']
     network = make({path: head['bias'] for path, head in heads.items()})

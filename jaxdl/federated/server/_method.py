@@ -79,6 +79,8 @@ class Method(NamedTuple):
       of one model.
     told: names of facts that `absorb` or `weigh` read of every client, past
       rules, attacks and privacy; those that are not finite count as zero.
+    tell: None, or `tell(params, memory) -> dict of f32[]`, metrics of a round
+      of what the server holds after it.
     name: of the algorithm.
   """
 
@@ -94,6 +96,7 @@ class Method(NamedTuple):
   num_groups: int | None = None
   message: Callable[[chex.ArrayTree], chex.ArrayTree] = lambda params: params
   told: tuple[str, ...] = ()
+  tell: Callable[..., dict[str, chex.Array]] | None = None
   name: str = 'method'
 
 

@@ -57,6 +57,7 @@ def _personal(task, work, mixture, model, name, *, correct=None):
   Returns:
     The method.
   """
+  local.check_work(work)
   both = dataclasses.replace(work, optimizer=_apart(work.optimizer))
   run = both.trainer(_in_pairs(task, mixture))
   alone = local.loss_gradient(task)

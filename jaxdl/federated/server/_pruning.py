@@ -66,7 +66,8 @@ def pruning_game(
 
   Returns:
     The method. Its model is the effective one, s θ without players below the
-    threshold; memory is {'network', 'gates'}, θ and s. A round without any
+    threshold; memory is {'network', 'gates'}, θ and s, and `sparsity`, the
+    share of players that are out, is told in every round. A round without any
     client leaves both.
 
   Raises:
@@ -92,6 +93,7 @@ def pruning_game(
     threshold=threshold,
   )
   options = {'granularity': granularity, 'ungated': ungated}
+  local.check_work(work)
   both = dataclasses.replace(
     work, optimizer=pruning.with_gates(work.optimizer, rule)
   )
@@ -147,5 +149,8 @@ def pruning_game(
     train=train,
     absorb=absorb,
     message=message,
+    tell=lambda params, memory: {
+      'sparsity': pruning.sparsity(memory['gates'], threshold=threshold)
+    },
     name='pruning_game',
   )

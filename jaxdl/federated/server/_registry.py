@@ -228,6 +228,40 @@ weighting='uniform'.
     )
 
 
+def check_adversaries(
+  options: dict[str, Any], num_byzantine: int, num_clients: int, *, spec: str
+) -> None:
+  """Refuses a channel whose adversaries a run tells otherwise.
+
+  Args:
+    options: of a channel, by name.
+    num_byzantine: adversaries among all clients.
+    num_clients: N.
+    spec: the variant, for messages.
+
+  Raises:
+    ValueError: if the channel has a number of adversaries of its own, or an
+      attack without any.
+
+  Example:
+    >>> check_adversaries({'attack': 'alie'}, 0, 9, spec='fedavg')
+    Traceback (most recent call last):
+    ValueError: fedavg: attack=alie, but num_byzantine=0: say how many of the \
+num_clients=9 attack.
+  """
+  if 'num_byzantine' in options:
+    raise ValueError(
+      f'{spec}: adversaries are told by the flag num_byzantine='
+      f'{num_byzantine} here; leave the option of the channel out.'
+    )
+  attack = options.get('attack') or 'none'
+  if attack.strip() != 'none' and not num_byzantine:
+    raise ValueError(
+      f'{spec}: attack={attack}, but num_byzantine=0: say how many of the '
+      f'num_clients={num_clients} attack.'
+    )
+
+
 def spent(
   method: _method.Method,
   channel: _channel.Channel,

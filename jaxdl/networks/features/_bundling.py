@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxdl.core import checks
 from jaxdl.core.types import Network
-from jaxdl.networks.features import _maps as maps_lib
+from jaxdl.networks.features import _arrays as arrays, _maps as maps_lib
 
 
 def bundled_features(
@@ -148,21 +148,30 @@ def readout_statistics(
   """Sums what a linear read-out needs.
 
   Args:
-    h: f[n, M] features.
+    h: f[n, M] features; integers are cast, half precision is summed in
+      float32.
     y: f[n, o] targets.
-    weights: f[n] or bool[n], importance of each example; false rows have no
-      effect, whatever they contain.
+    weights: f[n] or bool[n] >= 0, importance of each example; false rows have
+      no effect, whatever they contain.
     axis_name: a mapped axis over which the sums are completed (one `psum`).
 
   Returns:
     `ReadoutStatistics`; add those of several clients with `jax.tree.map`.
 
+  Raises:
+    ValueError: if shapes disagree, or a concrete weight is negative or not
+      finite.
+    TypeError: if what is given holds no real numbers.
+
   Cost: O(n M^2) work, O(M^2) memory and communication.
   """
+  h, y = arrays.real(h, name='h'), arrays.real(y, name='y')
   if h.ndim != 2 or y.ndim != 2 or h.shape[0] != y.shape[0]:
     raise ValueError(
       f'h and y must be [n, M] and [n, o]; got {h.shape} and {y.shape}.'
     )
+  weights = arrays.example_weights(weights, h.shape[0])
+  h, y = (jnp.asarray(v, arrays.solvable(h, y)) for v in (h, y))
   if weights is None:
     scaled, count = h, jnp.asarray(h.shape[0], h.dtype)
   else:

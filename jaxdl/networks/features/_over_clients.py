@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from jaxdl.core import checks, clients as clients_lib
-from jaxdl.networks.features import _bundling as bundling
+from jaxdl.networks.features import _arrays as arrays, _bundling as bundling
 
 # Candidate factors of logits that were fitted to one-hot labels.
 _SCALES = np.geomspace(0.5, 200.0, 48).astype(np.float32)
@@ -38,7 +38,7 @@ def fit_over_clients(
     lift: features of inputs, f[E, I] -> f[E, M].
     inputs: f[N, E, I].
     labels: i32[N, E] classes, or f[N, E, o] without.
-    mask: bool[N, E], real examples.
+    mask: bool[N, E], real examples; what the others hold does not matter.
     ridge: see `closed_form_readout`.
     num_classes: K; 0 for regression.
     clients: how clients are run, also over a mesh.
@@ -48,7 +48,9 @@ def fit_over_clients(
     for regression.
 
   Raises:
-    ValueError: if ridge is negative.
+    ValueError: if ridge is negative, shapes disagree, or a concrete class is
+      out of range.
+    TypeError: if classes are no integers.
 
   Example:
     >>> x = jnp.array([[[1.0, 0.0], [0.0, 1.0]], [[1.0, 1.0], [9.0, 9.0]]])
@@ -61,6 +63,23 @@ def fit_over_clients(
   Source: Sehanobish et al. 2024 (https://arxiv.org/abs/2310.13225).
   """
   checks.number(ridge, name='ridge', low=0.0)
+  checks.integer(num_classes, name='num_classes', low=0)
+  inputs = arrays.real(inputs, name='inputs')
+  ends = ('N', 'E') if num_classes else ('N', 'E', 'o')
+  if mask.ndim != 2 or inputs.shape[:2] != mask.shape:
+    raise ValueError(
+      'inputs and mask must be [N, E, I] and [N, E]; got '
+      f'{inputs.shape} and {mask.shape}.'
+    )
+  if labels.ndim != len(ends) or labels.shape[:2] != mask.shape:
+    raise ValueError(
+      f'labels must be [{", ".join(ends)}] with N, E = {mask.shape} where '
+      f'num_classes={num_classes}; got {labels.shape}.'
+    )
+  if num_classes:
+    checks.class_labels(labels, num_classes, mask=mask)
+  else:
+    labels = arrays.real(labels, name='labels')
 
   def sums(client):
     x, y, real = client

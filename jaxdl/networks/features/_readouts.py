@@ -11,7 +11,7 @@ import numpy as np
 from absl import logging
 
 from jaxdl.core import checks, registry
-from jaxdl.networks.features import _bundling as bundling
+from jaxdl.networks.features import _arrays as arrays, _bundling as bundling
 
 # Below it, rounding of float32 features is larger than the penalty.
 _SMALLEST = 1e-7
@@ -135,7 +135,7 @@ def fit_readout(
     s_max / sqrt(ridge) iterations.
 
   Args:
-    h: f[n, M].
+    h: f[n, M]; integers are cast, here and below.
     y: f[n, o].
     ridge: mu >= 0. On float32 features less than 1e-7 is below their rounding;
       a warning says so.
@@ -144,12 +144,13 @@ def fit_readout(
       no effect, whatever they contain.
 
   Returns:
-    W f[o, M].
+    W f[o, M], of the common dtype; half precision is solved in float32.
 
   Raises:
     ValueError: if shapes disagree, there are no examples, n < M and ridge is
       zero (many matrices fit; 'svd' takes the shortest), or concrete features
       are not finite or dependent without a ridge.
+    TypeError: if what is given holds no real numbers.
 
   Cost: O(n M min(n, M)); 'cg' O(n M) per iteration.
 
@@ -163,6 +164,7 @@ def fit_readout(
   """
   checks.number(ridge, name='ridge', low=0.0)
   part = READOUTS.part(method, name='method')
+  h, y = arrays.real(h, name='h'), arrays.real(y, name='y')
   if h.ndim != 2 or y.ndim != 2 or h.shape[0] != y.shape[0]:
     raise ValueError(
       f'h and y must be [n, M] and [n, o]; got {h.shape} and {y.shape}.'
@@ -170,8 +172,7 @@ def fit_readout(
   n, m = h.shape
   if not n or not m:
     raise ValueError(f'h is empty, of shape {h.shape}: nothing can be fitted.')
-  if weights is not None and weights.shape != (n,):
-    raise ValueError(f'weights must have shape [{n}]; got {weights.shape}.')
+  weights = arrays.example_weights(weights, n)
   known = not bundling.is_traced(ridge)
   if known and ridge == 0 and n < m and part.name != 'svd':
     raise ValueError(
@@ -191,13 +192,12 @@ def fit_readout(
     )
   solve = READOUTS.partial(part)
   if not known or bundling.is_traced(h, y, weights):
-    h, y = _weighted(h.astype(dtype), y.astype(dtype), weights, jnp)
-    return solve(h, y, ridge).T
+    wide = arrays.solvable(h, y)
+    h, y = _weighted(h.astype(wide), y.astype(wide), weights, jnp)
+    return solve(h, y, ridge).T.astype(dtype)
   h, y = np.asarray(h, np.float64), np.asarray(y, np.float64)
   if weights is not None:
     weights = np.asarray(weights, np.float64)
-    if not (weights >= 0).all():
-      raise ValueError('weights must be >= 0; got a negative one or NaN.')
   h, y = _weighted(h, y, weights, np)
   bundling.check_finite(h=h, y=y)
   return jnp.asarray(solve(h, y, float(ridge)).T, dtype)

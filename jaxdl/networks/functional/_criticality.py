@@ -188,7 +188,6 @@ def _at_zero(fn, host):
   )
 
 
-@functools.lru_cache(maxsize=256)
 def find_critical(
   activation: _activations.Activation,
   *,
@@ -224,11 +223,23 @@ def find_critical(
   Source: Roberts, Yaida & Hanin 2022 (https://arxiv.org/abs/2106.10165),
     chapter 5.
   """
-  from scipy import optimize
-
+  if not isinstance(bracket, (tuple, list)) or len(bracket) != 2:
+    raise ValueError(
+      f'bracket must be two kernels, as (0.01, 100); got {bracket!r}.'
+    )
   low, high = bracket
   check_positive(low, 'bracket')
   checks.number(high, name='bracket', low=low, open_low=True)
+  if not isinstance(activation, str) and not callable(activation):
+    _activations.activation(activation)  # Says what is wrong.
+  return _found(activation, (float(low), float(high)), num_nodes)
+
+
+@functools.lru_cache(maxsize=256)
+def _found(activation, bracket, num_nodes):
+  from scipy import optimize
+
+  low, high = bracket
   fn = _gaussian.elementwise(activation)
   host = _Host(fn, num_nodes)
   slopes = _gaussian.homogeneous_slopes(activation)

@@ -100,28 +100,44 @@ def gaussian_nodes(
 
 
 def elementwise(
-  activation: _activations.Activation,
+  activation: _activations.Activation, *, sloped: bool = True
 ) -> Callable[[jax.Array], jax.Array]:
   """Reads an activation and checks that it keeps shapes.
 
   Args:
     activation: a part of `ACTIVATIONS` or a function.
+    sloped: whether it must return real floating-point numbers, which have
+      slopes.
 
   Returns:
     f[...] -> f[...].
 
   Raises:
     ValueError: if the name is unknown or it returns another shape.
-    TypeError: if it is neither text nor a function.
+    TypeError: if it is neither text nor a function, is not written for jax, or
+      returns other numbers.
   """
   fn = _activations.activation(activation)
   given = jax.ShapeDtypeStruct((3,), jnp.float32)
-  got = jax.eval_shape(fn, given)
+  try:
+    # A function of its own: those of NumPy cannot be looked into.
+    got = jax.eval_shape(lambda x: fn(x), given)
+  except (TypeError, jax.errors.JAXTypeError) as error:
+    raise TypeError(
+      'activation must be an elementwise function written in jax.numpy; '
+      f'{checks.described(activation)} cannot be traced: '
+      f'{str(error).splitlines()[0]}'
+    ) from error
   if getattr(got, 'shape', None) != (3,):
     raise ValueError(
       'activation must be elementwise, f[3] -> f[3]; got '
       f'{checks.described(activation)} that returns '
       f'{getattr(got, "shape", checks.described(got))}.'
+    )
+  if sloped and not jnp.issubdtype(got.dtype, jnp.floating):
+    raise TypeError(
+      'activation must return real floating-point numbers, which have slopes; '
+      f'got {checks.described(activation)} that returns {got.dtype}.'
     )
   return fn
 
@@ -198,7 +214,7 @@ def gaussian_expectation(
     averages in brackets.
   """
   checks.number(kernel, name='kernel', low=0.0)
-  fn = elementwise(fn)
+  fn = elementwise(fn, sloped=False)
   kernel = float_array(kernel)
   g, w = (jnp.asarray(x, kernel.dtype) for x in gaussian_nodes(num_nodes))
   return (w * fn(jnp.sqrt(kernel) * g)).sum()
@@ -266,7 +282,7 @@ def pair_expectation(
     >>> round(float(pair_expectation('relu', 'relu', kernel)), 4)
     0.5
   """
-  fn, other = elementwise(fn), elementwise(other)
+  fn, other = (elementwise(f, sloped=False) for f in (fn, other))
   if jnp.shape(kernel) != (2, 2):
     raise ValueError(f'kernel must be [2, 2]; got {jnp.shape(kernel)}.')
   check_kernel(kernel)
@@ -286,11 +302,12 @@ def check_kernel(kernel: chex.Array, *, name: str = 'kernel') -> None:
       beyond rounding.
   """
   shape = jnp.shape(kernel)
-  if shape and (len(shape) != 2 or shape[0] != shape[1]):
+  if shape and (len(shape) != 2 or shape[0] != shape[1] or not shape[0]):
     raise ValueError(f'{name} must be a scalar or [M, M]; got {shape}.')
   if isinstance(kernel, jax.core.Tracer):
     return
-  matrix = np.atleast_2d(np.asarray(kernel, np.float64))
+  matrix = checks.host_array(kernel, name=name).astype(np.float64)
+  matrix = np.atleast_2d(matrix)
   size = max(float(np.abs(matrix).max()), np.finfo(np.float64).tiny)
   if not np.all(np.isfinite(matrix)):
     raise ValueError(f'{name} must be finite.')

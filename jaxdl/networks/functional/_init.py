@@ -153,6 +153,7 @@ def critical_init(
   *,
   activation: _activations.Activation,
   scale: float = 1.0,
+  branches: int = 1,
   fan_in: int | None = None,
   distribution: str = 'normal',
 ) -> Leaf:
@@ -160,7 +161,9 @@ def critical_init(
 
   Signals and gradients then neither explode nor fade with depth: 2 / fan_in for
   relu, 1 / fan_in for tanh. Some activations (gelu, silu) need biases of a
-  variance too; whoever draws the layer heeds it.
+  variance too; whoever draws the layer heeds it. What else a network does to
+  its signal is not made up for: padding with zeros shrinks it, maxima over
+  windows let it grow, and after a normalization kernels have no size.
 
   Args:
     shape: [*window, I, O].
@@ -168,6 +171,9 @@ def critical_init(
       in their own where a part does not set it.
     scale: factor of the kernel's variance; off one, the network is off
       criticality.
+    branches: n of layers like this one whose outputs are added to the signal
+      one after the other: both variances are divided by n, so that the signal
+      grows by (1 + 1 / n)^n < e, not by 2^n; networks fill in their own.
     fan_in: inputs of one output; window times I by default.
     distribution: 'normal' or 'uniform'.
 
@@ -175,20 +181,25 @@ def critical_init(
     The leaf.
 
   Raises:
-    ValueError: if the activation has no critical point.
+    ValueError: if the activation has no critical point, or a number is out of
+      range.
 
   Example:
     >>> critical_init((50, 8), activation='relu').variance
     0.04
 
   Source: Roberts, Yaida & Hanin 2022 (https://arxiv.org/abs/2106.10165),
-    chapter 5.
+    chapter 5; of branches, Hanin & Rolnick 2018
+    (https://arxiv.org/abs/1803.01719), theorem 6.
   """
   checks.number(scale, name='scale', low=0.0, open_low=True)
+  checks.integer(branches, name='branches', low=1)
   point = _criticality.find_critical(activation)
   fan = math.prod(shape[:-1]) if fan_in is None else fan_in
-  leaf = _leaf(shape, scale * point.weight_variance, fan, distribution)
-  return dataclasses.replace(leaf, bias_variance=point.bias_variance)
+  gain = scale * point.weight_variance / branches
+  leaf = _leaf(shape, gain, fan, distribution)
+  spread = point.bias_variance / branches
+  return dataclasses.replace(leaf, bias_variance=spread)
 
 
 def zeros_init(shape: tuple[int, ...]) -> Leaf:
@@ -215,7 +226,7 @@ KERNEL_INITS = registry.Registry(
     'zeros': zeros_init,
   },
   given=('shape', 'fan_in'),
-  told=('activation',),
+  told=('activation', 'branches'),
 )
 
 
@@ -226,6 +237,7 @@ def layer_leaves(
   bias_init: str | None = 'zeros',
   fan_in: int | None = None,
   activation: _activations.Activation | None = None,
+  branches: int = 1,
 ) -> dict[str, Leaf]:
   """Describes a dense or a convolutional layer.
 
@@ -236,6 +248,8 @@ def layer_leaves(
       ask for biases of a variance get them in place of zeros.
     fan_in: inputs of one output; window times I by default.
     activation: that of the network, for kernels that are made for one.
+    branches: of the network, if the layer ends one of them, see
+      `critical_init`.
 
   Returns:
     {'kernel', 'bias'}, to be drawn.
@@ -249,21 +263,33 @@ def layer_leaves(
     'normal'
   """
   fan = math.prod(shape[:-1]) if fan_in is None else fan_in
-  told = {} if activation is None else {'activation': activation}
+  told = _told(activation) | {'branches': branches}
   kernel = KERNEL_INITS.make(kernel_init, shape, fan_in=fan, **told)
   leaves = {'kernel': kernel}
   spread = kernel.bias_variance
-  if bias_init is None and spread:
-    raise ValueError(
-      f'kernel_init={kernel_init} needs biases of variance {spread:.4g}, but '
-      'the layer has none: let it have some, or choose another.'
-    )
+  if bias_init is None:
+    _check_biases(kernel_init, kernel)
   if bias_init == 'zeros' and spread:
     leaves['bias'] = normal_init((shape[-1],), scale=math.sqrt(spread))
   elif bias_init is not None:
     part = KERNEL_INITS.part(bias_init, name='bias_init')
     leaves['bias'] = KERNEL_INITS.bound(part, (shape[-1],), fan_in=fan)
   return leaves
+
+
+def _told(activation):
+  """What parts of `KERNEL_INITS` are told of a network."""
+  return {} if activation is None else {'activation': activation}
+
+
+def _check_biases(kernel_init, leaf, where=''):
+  """Raises ValueError if kernels ask for biases that a layer has not."""
+  if leaf.bias_variance:
+    raise ValueError(
+      f'kernel_init={kernel_init} needs biases of variance '
+      f'{leaf.bias_variance:.4g}, but the layer{where} has none: let it have '
+      'some, or choose another.'
+    )
 
 
 def check_sizes(
@@ -367,7 +393,10 @@ def draw(
 
 
 def leaves_of(
-  variables: Mapping[str, Any], *, kernel_init: str = 'fan_in'
+  variables: Mapping[str, Any],
+  *,
+  kernel_init: str = 'fan_in',
+  activation: _activations.Activation | None = None,
 ) -> dict[str, Any]:
   """Describes the variables of a layer library by their last names.
 
@@ -375,10 +404,14 @@ def leaves_of(
     variables: nested dict of arrays or `jax.ShapeDtypeStruct`s called kernel,
       bias, scale, mean or var.
     kernel_init: an entry of `KERNEL_INITS`, for kernels.
+    activation: that of the network, for kernels that are made for one.
 
   Returns:
     The tree of `Leaf`: biases and means start at zero, scales and variances at
     one, means and variances are wide.
+
+  Raises:
+    ValueError: as `bias_variances`.
 
   Example:
     >>> leaves_of({'scale': jnp.zeros(2)})['scale'].scale
@@ -391,12 +424,12 @@ def leaves_of(
     'var': (1.0, True),
   }
 
-  wanted = bias_variances(variables, kernel_init)
+  wanted = bias_variances(variables, kernel_init, activation=activation)
 
   def leaf(path, x, spread):
     name = path[-1].key
     if name == 'kernel':
-      return KERNEL_INITS.make(kernel_init, x.shape)
+      return KERNEL_INITS.make(kernel_init, x.shape, **_told(activation))
     if spread:
       return normal_init(x.shape, scale=math.sqrt(spread))
     value, wide = constants[name]
@@ -405,15 +438,25 @@ def leaves_of(
   return jax.tree_util.tree_map_with_path(leaf, variables, wanted)
 
 
-def bias_variances(params: chex.ArrayTree, kernel_init: str) -> chex.ArrayTree:
+def bias_variances(
+  params: chex.ArrayTree,
+  kernel_init: str,
+  *,
+  activation: _activations.Activation | None = None,
+) -> chex.ArrayTree:
   """Variance of the biases that stand beside the kernels of a model.
 
   Args:
     params: one model, or its shapes: dicts that hold 'kernel' and 'bias'.
     kernel_init: an entry of `KERNEL_INITS`.
+    activation: that of the network, for kernels that are made for one.
 
   Returns:
     Tree of Python numbers; zero but for biases that the entry asks for.
+
+  Raises:
+    ValueError: if the name or one of its options is unknown, or kernels need
+      biases and there are none.
 
   Example:
     >>> layer = {'kernel': jnp.zeros((3, 5)), 'bias': jnp.zeros(5)}
@@ -421,18 +464,24 @@ def bias_variances(params: chex.ArrayTree, kernel_init: str) -> chex.ArrayTree:
     >>> found['kernel'], round(found['bias'], 4)
     (0.0, 0.1729)
   """
-  kernels = {
-    path[:-1]: x.shape
-    for path, x in jax.tree_util.tree_leaves_with_path(params)
-    if path and getattr(path[-1], 'key', '') == 'kernel' and len(x.shape) > 1
+  named = {'kernel': {}, 'bias': {}}
+  for path, x in jax.tree_util.tree_leaves_with_path(params):
+    name = getattr(path[-1], 'key', '') if path else ''
+    if name == 'bias' or (name == 'kernel' and len(x.shape) > 1):
+      named[name][path[:-1]] = x.shape
+  drawn = {
+    path: KERNEL_INITS.make(kernel_init, shape, **_told(activation))
+    for path, shape in named['kernel'].items()
   }
+  for path, kernel in drawn.items():
+    if path not in named['bias']:
+      where = ''.join(f'[{getattr(k, "key", k)!r}]' for k in path)
+      _check_biases(kernel_init, kernel, f' params{where}')
 
   def leaf(path, x):
     is_bias = path and getattr(path[-1], 'key', '') == 'bias'
-    if not is_bias or path[:-1] not in kernels:
-      return 0.0
-    shape = kernels[path[:-1]]
-    return KERNEL_INITS.make(kernel_init, shape).bias_variance
+    known = drawn.get(path[:-1]) if is_bias else None
+    return known.bias_variance if known else 0.0
 
   return jax.tree_util.tree_map_with_path(leaf, params)
 

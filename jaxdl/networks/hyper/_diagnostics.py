@@ -11,7 +11,15 @@ import numpy as np
 
 from jaxdl.core import checks, trees
 from jaxdl.core.types import Network
-from jaxdl.networks.hyper import _hypernet
+from jaxdl.networks.hyper import _encodings, _hypernet
+
+
+def _check_list(gammas):
+  if len(_encodings.rows(gammas)) != 1:
+    raise ValueError(
+      'gammas must be [G, D], a row for each input; got leading axes '
+      f'{_encodings.rows(gammas)}.'
+    )
 
 
 def output_std_vs_gamma(
@@ -29,6 +37,9 @@ def output_std_vs_gamma(
   Returns:
     f[G] by path of the tensor, over its entries.
 
+  Raises:
+    ValueError: if gammas are no list of inputs.
+
   Cost: G times the generated parameters.
 
   Example:
@@ -41,6 +52,7 @@ def output_std_vs_gamma(
     >>> (std / std[0]).round(4).tolist()
     [1.0, 2.0, 4.0]
   """
+  _check_list(gammas)
   theta = network.apply(params, gammas)
   return {
     path: jnp.std(x.reshape(x.shape[0], -1), axis=1)
@@ -62,6 +74,9 @@ def delta_norms(
     By path of the tensor: `delta`, f[G], the norms of theta - theta0, and
     `start`, f[], that of theta0.
 
+  Raises:
+    ValueError: if gammas are no list of inputs.
+
   Example:
     >>> network = hypernet({'kernel': jnp.zeros((9, 9))}, init='bias_hyper')
     >>> params = network.init(jax.random.key(0), jnp.zeros(1))
@@ -69,6 +84,7 @@ def delta_norms(
     >>> found['kernel']['delta'].tolist()
     [0.0, 0.0]
   """
+  _check_list(gammas)
   theta = _hypernet.by_path(network.apply(params, gammas))
   out = {}
   for path, head in params['heads'].items():
@@ -178,6 +194,7 @@ def gamma_grid(gamma_dim: int, num_points: int, *, seed: int = 0) -> np.ndarray:
   """
   checks.integer(gamma_dim, name='gamma_dim', low=1)
   checks.integer(num_points, name='num_points', low=1)
+  checks.integer(seed, name='seed', low=0)
   if gamma_dim == 1:
     grid = (np.arange(num_points)[:, None] + 0.5) / num_points
   else:

@@ -36,6 +36,7 @@ def _standardize(
   gamma: chex.Array, *, mean: float = 0.5, std: float = 12**-0.5
 ) -> chex.Array:
   """Takes off a mean and divides by a deviation, those of U[0, 1]."""
+  checks.number(mean, name='mean')
   checks.number(std, name='std', low=0.0, open_low=True)
   return (gamma - mean) / std
 
@@ -128,7 +129,23 @@ def encoded_size(gamma: Any, encoding: str) -> int:
   Returns:
     E.
   """
-  return jax.eval_shape(lambda x: encode(x, encoding), gamma).shape[-1]
+  shapes = {
+    k: x if hasattr(x, 'dtype') else _floating(x, k)
+    for k, x in named(gamma).items()
+  }
+  return jax.eval_shape(lambda x: encode(x, encoding), shapes).shape[-1]
+
+
+def check_encoding(encoding: str) -> None:
+  """Refuses an unknown encoding, or options of it that are out of range.
+
+  Args:
+    encoding: see `encode`.
+
+  Raises:
+    ValueError: with what is wrong.
+  """
+  encoded_size(jax.ShapeDtypeStruct((1,), jnp.float32), encoding)
 
 
 def mean_square(gamma: Any, encoding: str) -> float:
@@ -152,12 +169,16 @@ def mean_square(gamma: Any, encoding: str) -> float:
 
 def named(gamma: Any) -> dict[str, Any]:
   """Inputs by name; one that has none is called gamma."""
-  return dict(gamma) if isinstance(gamma, Mapping) else {'gamma': gamma}
+  if not isinstance(gamma, Mapping):
+    return {'gamma': gamma}
+  if not gamma:
+    raise ValueError('gamma has no inputs: give at least one by name.')
+  return dict(gamma)
 
 
 def rows(gamma: Any) -> tuple[int, ...]:
   """Leading axes that all inputs share."""
-  found = {k: jnp.shape(x)[:-1] for k, x in named(gamma).items()}
+  found = {k: np.shape(x)[:-1] for k, x in named(gamma).items()}
   if len(set(found.values())) > 1:
     raise ValueError(
       f'gamma has inputs of different leading axes, {found}: give all of them '
@@ -180,7 +201,7 @@ def check_gamma(gamma: Any, encoding: str, wanted: int) -> None:
       or lies outside of [0, 1] where that aliases.
   """
   size = encoded_size(gamma, encoding)
-  shapes = {k: jnp.shape(x) for k, x in named(gamma).items()}
+  shapes = {k: np.shape(x) for k, x in named(gamma).items()}
   if size != wanted:
     shape = shapes.get('gamma', shapes)
     raise ValueError(
@@ -188,16 +209,33 @@ def check_gamma(gamma: Any, encoding: str, wanted: int) -> None:
       f'but the hypernetwork was made for {wanted}: give [..., D] with the D '
       'of init.'
     )
-  bounded = ENCODINGS.part(encoding).name in _BOUNDED
+  if ENCODINGS.part(encoding).name in _BOUNDED:
+    check_unit(gamma, ': rescale, values outside [0, 1] alias')
+    return
   for name, x in named(gamma).items():
     if isinstance(x, (jax.core.Tracer, jax.ShapeDtypeStruct)):
       continue
     values = np.asarray(x, np.float64)
     _refuse(name, values, ~np.isfinite(values), 'must be finite', '')
-    if bounded:
-      outside = (values < 0) | (values > 1)
-      why = ': rescale, values outside [0, 1] alias'
-      _refuse(name, values, outside, 'must lie in [0, 1]', why)
+
+
+def check_unit(gamma: Any, why: str = ': rescale') -> None:
+  """Refuses concrete inputs outside of [0, 1]; traced ones pass.
+
+  Args:
+    gamma: see `encode`.
+    why: end of the message.
+
+  Raises:
+    ValueError: if an entry is not finite, or lies outside.
+  """
+  for name, x in named(gamma).items():
+    if isinstance(x, (jax.core.Tracer, jax.ShapeDtypeStruct)):
+      continue
+    values = np.asarray(x, np.float64)
+    _refuse(name, values, ~np.isfinite(values), 'must be finite', '')
+    outside = (values < 0) | (values > 1)
+    _refuse(name, values, outside, 'must lie in [0, 1]', why)
 
 
 def _refuse(name, values, bad, rule, why):

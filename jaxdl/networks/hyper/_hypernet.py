@@ -50,7 +50,9 @@ def make_settings(
 ) -> Settings:
   """Checks the options of a hypernetwork, see `hypernet`."""
   sizes = functional.check_sizes(hidden_sizes, 'hidden_sizes', empty=True)
-  _encodings.ENCODINGS.check(encoding)
+  _encodings.check_encoding(encoding)
+  if not isinstance(residual, bool):
+    raise TypeError(f'residual must be True or False; got {residual!r}.')
   _inits.make_init(init, residual=residual)
   checks.choice(norm, NORMS, name='norm')
   act = functional.activation(activation)
@@ -305,17 +307,18 @@ def hypernet(
     norm: between hidden layers and their activation: 'none', 'layer', 'batch'
       (running statistics as elsewhere in `networks`; trained on several inputs
       at once), or 'weight' (length and direction of kernels apart).
-    start: theta0, a tree like `target`; None draws kernels of two axes or more
-      with variance 2 / fan_in, biases are zero and scales one.
+    start: theta0, a tree like `target`, with `residual`; None draws kernels of
+      two axes or more with variance 2 / fan_in, biases are zero and scales one.
 
   Returns:
     A `Network`: `init(key, gamma)`, `apply(params, gamma) -> theta`. gamma is
     f[D], or f[..., D] for leaves [..., *shape], or a dict of those.
 
   Raises:
-    ValueError: if an option is unknown, or `start` does not fit the target;
-      from `apply`, if gamma has another D than at `init`, is not finite, or
-      lies outside of [0, 1] with 'cos_sin' (concrete values only).
+    ValueError: if an option is unknown, or `start` does not fit the target or
+      comes without `residual`; from `apply`, if gamma has another D than at
+      `init`, is not finite, or lies outside of [0, 1] with 'cos_sin' (concrete
+      values only).
 
   Cost: the last layer, H P numbers, is nearly all of it; `head_shardings`
     spreads it over devices.
@@ -348,9 +351,19 @@ def hypernet(
         f'target[{path!r}] must be floating point to be generated; got '
         f'{x.dtype}.'
       )
+    if not math.prod(x.shape):
+      raise ValueError(
+        f'target[{path!r}] is empty, of shape {x.shape}: there is nothing to '
+        'make.'
+      )
   if not jax.tree.leaves(shapes):
     raise ValueError('target has no leaves: there is no parameter to make.')
   if start is not None:
+    if not residual:
+      raise ValueError(
+        'start is theta0, which residual=False leaves out: leave out start, '
+        'or take residual=True.'
+      )
     check_like(start, shapes, name='start')
 
   def begin(key, gamma):

@@ -154,7 +154,7 @@ def hypernetize(
     start: theta0: 'he', kernels of variance 2 / fan_in, zero biases, scales of
       one, others as the network draws them; 'network', all as it draws them; or
       a tree of its parameters, where then all that is not generated starts as
-      well.
+      well (and nothing else, without `residual`).
     hidden_sizes: see `hypernet`, as all that follows.
     activation: of the hypernetwork.
     encoding: of gamma.
@@ -203,6 +203,11 @@ def hypernetize(
     init=init,
     norm=norm,
   )
+  if isinstance(start, str) and start != 'he' and not residual:
+    raise ValueError(
+      f'start={start} is of theta0, which residual=False leaves out: leave out '
+      'start, or take residual=True.'
+    )
 
   def begin(key, gamma, *inputs):
     hyper_key, network_key = jax.random.split(key)
@@ -253,7 +258,7 @@ def hypernetize(
 
     fresh = {} if seen is None else {'hyper': seen}
     if several:
-      _check_rows(rows[0], inputs)
+      check_rows(rows[0], inputs)
       if train and 'network' in running:
         raise ValueError(
           'gamma has a row per example, but the network has statistics of '
@@ -285,7 +290,16 @@ def _each(run, theta, inputs, key):
   return jax.vmap(one, in_axes=axes)(theta, keys, *inputs)
 
 
-def _check_rows(count, inputs):
+def check_rows(count: int, inputs: Any) -> None:
+  """Checks that inputs have an example for each of some gammas.
+
+  Args:
+    count: rows of gamma.
+    inputs: tree of leaves [B, ...].
+
+  Raises:
+    ValueError: if B is another.
+  """
   for path, x in jax.tree_util.tree_leaves_with_path(inputs):
     if jnp.shape(x)[:1] != (count,):
       raise ValueError(
@@ -320,8 +334,10 @@ def from_pretrained(
     The network, see `hypernetize`.
 
   Raises:
-    ValueError: from `init`, if the parameters are not of this network; names
-      the first tensor of another shape, missing and unexpected ones.
+    ValueError: with `residual=False`, which would not keep them; from `init`,
+      if the parameters are not of this network; names the first tensor of
+      another shape, missing and unexpected ones.
+    TypeError: if the parameters are text.
 
   Example:
     >>> from jaxdl import networks
@@ -333,6 +349,12 @@ def from_pretrained(
     ...      .all())
     True
   """
+  if isinstance(params, str):
+    raise TypeError(f'params must be trained parameters; got {params!r}.')
+  if options.get('residual') is False:
+    raise ValueError(
+      'residual=False has no theta0 to start at params: leave it out.'
+    )
   return hypernetize(network, chosen, start=params, init=init, **options)
 
 

@@ -93,11 +93,13 @@ def _separate(network: Network, *, num_networks: int = 8) -> Network:
     The network, of leaves [K, ...].
 
   Raises:
-    ValueError: from `init`, if gamma has more than one entry.
+    ValueError: if gamma has more than one entry or another number of rows than
+      there are examples, or, where it is concrete, lies outside of [0, 1].
   """
   k = checks.integer(num_networks, name='num_networks', low=1)
 
   def number(gamma):
+    _encodings.check_unit(gamma)
     gamma = _encodings.encode(gamma, 'none')
     if gamma.shape[-1] != 1:
       raise ValueError(
@@ -118,6 +120,7 @@ def _separate(network: Network, *, num_networks: int = 8) -> Network:
     take = lambda i: jax.tree.map(lambda x: x[i], params)
     if at.shape in ((), (1,)):
       return network.apply(take(at.reshape(())), *inputs, **options)
+    _hypernetize.check_rows(at.shape[0], inputs)
     one = lambda i, *x: network.apply(
       take(i), *jax.tree.map(lambda v: v[None], x), **options
     )[0]

@@ -52,6 +52,16 @@ class RandomNets:
   def __post_init__(self):
     """Traces every method once, so that what does not fit is said at once."""
     checks.seeds(self.seeds)
+    for name in ('targets', 'methods', 'scales', 'sizes'):
+      values = getattr(self, name)
+      if isinstance(values, str) or not hasattr(values, '__len__'):
+        raise TypeError(
+          f'{name} must be a sequence; got {checks.described(values)}.'
+        )
+      if not len(values):
+        raise ValueError(f'{name} is empty: name at least one.')
+    if not isinstance(self.floor, (bool, np.bool_)):
+      raise TypeError(f'floor must be True or False; got {self.floor!r}.')
     shallow.DISTRIBUTIONS.check(self.dist)
     for scale in self.scales:
       shallow.bias_ends(scale, self.bias_range)

@@ -15,10 +15,12 @@ def dilution(value: Any) -> None:
   """Checks a dilution: in [0, 1)."""
   if isinstance(value, jax.core.Tracer):
     return
-  checks.number(value, name='dilution')
-  if not 0.0 <= float(value) < 1.0:
-    why = ': patterns that are all blank hold no information' * (value == 1)
-    raise ValueError(f'dilution must lie in [0, 1); got {float(value):g}{why}.')
+  if jnp.ndim(value) == 0 and value == 1 and not isinstance(value, bool):
+    raise ValueError(
+      'dilution must lie in [0, 1); got 1: patterns that are all blank hold no '
+      'information.'
+    )
+  checks.number(value, name='dilution', low=0.0, high=1.0, open_high=True)
 
 
 def quality(value: Any) -> None:
@@ -36,6 +38,18 @@ def num_examples(value: Any) -> int:
   return checks.integer(value, name='num_examples', low=1)
 
 
+def array(value: Any, name: str) -> None:
+  """Checks that a value is an array of real numbers, of NumPy or jax."""
+  if not hasattr(value, 'shape') or not hasattr(value, 'dtype'):
+    raise TypeError(
+      f'{name} must be an array; got {checks.described(value)}: make one by '
+      'jnp.asarray.'
+    )
+  real = jnp.issubdtype(value.dtype, jnp.integer)
+  if not real and not jnp.issubdtype(value.dtype, jnp.floating):
+    raise TypeError(f'{name} must hold real numbers; got {value.dtype}.')
+
+
 def patterns(value: chex.Array, *, name: str = 'patterns') -> tuple[int, int]:
   """Checks patterns [K, N] and, where they are concrete, their entries.
 
@@ -46,6 +60,7 @@ def patterns(value: chex.Array, *, name: str = 'patterns') -> tuple[int, int]:
   Returns:
     K and N.
   """
+  array(value, name)
   shape = jnp.shape(value)
   if len(shape) != 2 or 0 in shape:
     raise ValueError(
@@ -57,6 +72,7 @@ def patterns(value: chex.Array, *, name: str = 'patterns') -> tuple[int, int]:
 
 def state(value: chex.Array, num_neurons: int, *, name: str = 'state') -> None:
   """Checks a state [N] and, where it is concrete, its entries."""
+  array(value, name)
   shape = jnp.shape(value)
   if shape != (num_neurons,):
     raise ValueError(

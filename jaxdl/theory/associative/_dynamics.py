@@ -93,11 +93,16 @@ def glauber(
   keys.check_key(key)
   _checks.temperature(temperature)
   checks.integer(num_sweeps, name='num_sweeps', low=0)
+  if measure is not None and not callable(measure):
+    raise TypeError(
+      f'measure must be a function of the state; got '
+      f'{checks.described(measure)}.'
+    )
   machine = _Machine(network, state, num_blocks, mesh)
 
   def sweep(carry, key):
     order, coins = jax.random.split(key)
-    bits = jax.random.bits(coins, machine.shape)
+    bits = keys.bits(coins, machine.shape)
     order = jax.random.permutation(order, machine.shape[0])
     carry = machine.sweep(carry, order, bits, temperature)
     seen = None if measure is None else measure(machine.state(carry))
@@ -223,6 +228,7 @@ class _Machine:
   """A network whose neurons lie in blocks, [G, W]."""
 
   def __init__(self, network, state, num_blocks, mesh):
+    _memory.check_network(network)
     coupled = isinstance(network, _memory.Couplings)
     vectors = network.matrix if coupled else network.vectors
     n = vectors.shape[1]
@@ -286,32 +292,37 @@ class _Machine:
 
   def _visit(self, vectors, state, sums, order, bits, scale, axis=None):
     """All blocks of what this device has of them."""
-    visit = self._coupled if self.coupled else self._overlapping
+    limits = None if bits is None else _limits(bits, scale.dtype)
+    own_limits = lambda g: None if limits is None else limits[g]
+    if self.coupled:
 
-    def block(carry, g):
-      state, sums = carry
-      s = state[g]
-      own = jax.lax.dynamic_index_in_dim(
-        vectors, g, axis=0 if self.coupled else 1, keepdims=False
-      )
-      coins = None if bits is None else bits[g]
-      s, sums = visit(own, s, state, sums, coins, scale, axis)
-      return (state.at[g].set(s), sums), None
+      def couple(state, g):
+        return state.at[g].set(
+          self._coupled(vectors[g], state[g], state, own_limits(g), scale)
+        ), None
 
-    return jax.lax.scan(block, (state, sums), order)[0]
+      return jax.lax.scan(couple, state, order)[0], sums
 
-  def _coupled(self, own, s, state, sums, coins, scale, axis):
-    del axis
+    def block(sums, place):
+      g, s = place
+      own = jax.lax.dynamic_index_in_dim(vectors, g, axis=1, keepdims=False)
+      s, sums = self._overlapping(own, s, sums, own_limits(g), scale, axis)
+      return sums, s
+
+    # A state that is carried along would be copied for every block.
+    sums, turned = jax.lax.scan(block, sums, (order, state[order]))
+    return jnp.zeros_like(state).at[order].set(turned), sums
+
+  def _coupled(self, own, s, state, limits, scale):
     whole = state.reshape(self.num_neurons).astype(own.dtype)
     f = jnp.matmul(own, whole, precision='highest') * s.astype(own.dtype)
-    return jnp.where(_turns(f, coins, scale), -s, s), sums
+    return jnp.where(_turns(f, limits, scale), -s, s)
 
-  def _overlapping(self, own, s, state, sums, coins, scale, axis):
-    del state
+  def _overlapping(self, own, s, sums, limits, scale, axis):
     network = self.network
     kind = _memory.field_dtype(network)
     f = _memory.raw_fields(own, sums, s.astype(kind))
-    turns = _turns(f, coins, scale)
+    turns = _turns(f, limits, scale)
     if network.largest and _memory.most_exact(network) > _memory.EXACT:
       kind = jnp.dtype(jnp.int32)
     change = jnp.where(turns, -s, jnp.int8(0)).astype(kind)
@@ -322,13 +333,17 @@ class _Machine:
     return jnp.where(turns, -s, s), sums + change
 
 
-def _turns(f, coins, scale):
+def _limits(coins, dtype):
+  """Below which a field, in units of T / 2, turns a neuron with its coin."""
+  # Exact and in (0, 1), never an end: 2^-24 is the rarest that a coin shows.
+  u = ((coins >> 9).astype(dtype) + 0.5) * 2.0**-23
+  return jnp.log((1.0 - u) / u)
+
+
+def _turns(f, limits, scale):
   """Whether neurons turn whose fields times themselves are f over scale."""
-  if coins is None:
+  if limits is None:
     return f < 0
-  kind = jnp.result_type(scale)
-  # In (0, 1), never an end: 2^-25 is the rarest that a coin shows.
-  u = ((coins >> 8).astype(kind) + 0.5) * 2.0**-24
   cold = jnp.isinf(scale)
-  x = f.astype(kind) * jnp.where(cold, 1.0, scale)
-  return jnp.where(cold, f < 0, u * (1.0 + jnp.exp(x)) < 1.0)
+  x = f.astype(limits.dtype) * jnp.where(cold, 1.0, scale)
+  return jnp.where(cold, f < 0, x < limits)

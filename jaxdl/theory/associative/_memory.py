@@ -56,6 +56,21 @@ class Couplings(NamedTuple):
 Network = Memory | Couplings
 
 
+def check_network(network: Network, *kinds: type) -> None:
+  """Raises TypeError unless a value is a network, or one of some kinds."""
+  kinds = kinds or (Memory, Couplings)
+  if not isinstance(network, kinds):
+    names = ' or '.join(kind.__name__ for kind in kinds)
+    makers = {
+      Memory: 'by storing_memory, supervised_memory or unsupervised_memory',
+      Couplings: 'by hebbian_couplings(memory)',
+    }
+    raise TypeError(
+      f'network must be a {names}; got {checks.described(network)}: make one '
+      f'{makers[kinds[0]]}.'
+    )
+
+
 def storing_memory(patterns: chex.Array, *, dilution: chex.Numeric) -> Memory:
   """A network that knows the patterns.
 
@@ -108,7 +123,8 @@ def supervised_memory(
     The network, P = K.
 
   Raises:
-    ValueError: if numbers or shapes do not fit.
+    ValueError: if numbers or shapes do not fit, or averages that are known are
+      not finite.
 
   Example:
     >>> xi = jnp.ones((1, 8), jnp.int8)
@@ -122,6 +138,7 @@ def supervised_memory(
   """
   _checks.dilution(dilution)
   _checks.quality(quality)
+  _checks.array(examples, 'examples')
   shape = jnp.shape(examples)
   if len(shape) not in (2, 3) or 0 in shape:
     raise ValueError(
@@ -147,6 +164,8 @@ def supervised_memory(
     )
   else:
     m, vectors = _checks.num_examples(num_examples), examples
+    if not whole:
+      checks.known(vectors, name='examples')
     if whole and not isinstance(vectors, jax.core.Tracer):
       most = int(np.max(np.abs(np.asarray(vectors, np.int64))))
       if most > m:
@@ -190,6 +209,7 @@ def unsupervised_memory(
   """
   _checks.dilution(dilution)
   _checks.quality(quality)
+  _checks.array(examples, 'examples')
   shape = jnp.shape(examples)
   if len(shape) == 2:
     raise ValueError(
@@ -246,6 +266,7 @@ def hebbian_couplings(
 
   Source: Agliari et al. 2023 (https://arxiv.org/abs/2308.04106), J_ij.
   """
+  check_network(network, Memory)
   n = network.vectors.shape[1]
   if n > MOST_COUPLED:
     raise ValueError(
@@ -284,6 +305,7 @@ def dilute_couplings(
     (True, [0.0, 2.0])
   """
   keys.check_key(key)
+  check_network(network, Couplings)
   checks.number(keep, name='keep', low=0.0, high=1.0, open_low=True)
   shape = network.matrix.shape
   upper = jnp.triu(jax.random.uniform(key, shape) < keep)
@@ -314,6 +336,7 @@ def energy(network: Network, state: chex.Array) -> chex.Array:
 
   Source: Agliari et al. 2023 (https://arxiv.org/abs/2308.04106), H.
   """
+  check_network(network)
   if isinstance(network, Couplings):
     _checks.state(state, network.matrix.shape[0])
     s = state.astype(network.matrix.dtype)
@@ -355,6 +378,7 @@ def local_fields(
 
   Source: Agliari et al. 2023 (https://arxiv.org/abs/2308.04106), Glauber.
   """
+  check_network(network)
   if isinstance(network, Couplings):
     _checks.state(state, network.matrix.shape[0])
     s = state.astype(network.matrix.dtype)

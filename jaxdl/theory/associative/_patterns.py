@@ -255,8 +255,9 @@ def overlaps(patterns: chex.Array, state: chex.Array) -> chex.Array:
 
   Source: Agliari et al. 2023 (https://arxiv.org/abs/2308.04106), m_mu.
   """
+  _checks.array(patterns, 'patterns')
   shape = jnp.shape(patterns)
-  if len(shape) != 2:
+  if len(shape) != 2 or 0 in shape:
     raise ValueError(f'patterns must have shape [K, N]; got {shape}.')
   _checks.state(state, shape[1])
   return overlap_sums(patterns, state) / jnp.float32(shape[1])

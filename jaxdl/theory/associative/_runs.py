@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.core import checks, registry
+from jaxdl.core import checks, keys as keys_lib, registry
 from jaxdl.theory.associative import (
   _dynamics,
   _memory,
@@ -99,6 +99,8 @@ def make_settings(base: Setting, sweeps: Sequence[str] = ()) -> list[Setting]:
     >>> [s.dilution for s in found]
     [0.2, 0.4]
   """
+  if isinstance(sweeps, str):
+    raise TypeError(f'sweeps must be a sequence of texts; got {sweeps!r}.')
   made = [SWEEPS.make(s) for s in sweeps]
   columns = [s.column for s in made]
   if len(set(columns)) < len(columns):
@@ -227,6 +229,12 @@ def retrieval(
   """
   if not settings:
     raise ValueError('settings is empty: give at least one.')
+  keys_lib.check_key(keys, name='keys')
+  if keys.ndim != 1 or not keys.size:
+    raise ValueError(
+      f'keys must be [S], one for each sample, as sample_keys makes them; got '
+      f'shape {keys.shape}.'
+    )
   own = [_protocols.setting_of(protocol, s) for s in settings]
   checks.integer(num_neurons, name='num_neurons', low=1)
   groups: dict[tuple[int, int], list[int]] = {}

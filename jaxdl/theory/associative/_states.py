@@ -80,7 +80,10 @@ def pure_state(
     [-1, -1, 1]
   """
   k, _ = _checks.patterns(patterns)
-  checks.number(index, name='index', low=0, high=k - 1)
+  if isinstance(index, jax.Array) and jnp.issubdtype(index.dtype, jnp.integer):
+    checks.number(index, name='index', low=0, high=k - 1)
+  else:
+    checks.integer(index, name='index', low=0, high=k - 1)
   return hierarchical_state(key, jnp.take(patterns, index, axis=0)[None])
 
 
@@ -130,6 +133,7 @@ def noisy_state(
     [-1, 1]
   """
   keys.check_key(key)
+  _checks.array(state, 'state')
   shape = jnp.shape(state)
   if len(shape) != 1:
     raise ValueError(f'state must have shape [N]; got {shape}.')

@@ -141,6 +141,7 @@ def self_consistency(
         f'start must have shape ({k},), an overlap per pattern; got '
         f'{jnp.shape(start)}.'
       )
+    checks.known(start, name='start')
     return solve(jnp.asarray(start, b.dtype))
   found = jax.lax.map(solve, _starts(k, d))
   # NaN is what argmin takes first.
@@ -293,6 +294,19 @@ def _law(k, dilution, temperature, noise, entropy, quality, num_examples):
   _checks.temperature(temperature, positive=True)
   _checks.quality(quality)
   checks.choice(noise, NOISES, name='noise')
+  sharp = isinstance(quality, jax.core.Tracer) or float(quality) == 1.0
+  if noise == 'none' and not (
+    entropy is None and num_examples is None and sharp
+  ):
+    raise ValueError(
+      "noise='none' is for patterns that are known: leave entropy, quality and "
+      "num_examples out, or take noise='gaussian' or 'binomial'."
+    )
+  twice = entropy is not None and not (num_examples is None and sharp)
+  if noise == 'gaussian' and twice:
+    raise ValueError(
+      "noise='gaussian' needs entropy, or num_examples and quality; got both."
+    )
   kind = jnp.result_type(float, dilution, temperature)
   d, t = jnp.asarray(dilution, kind), jnp.asarray(temperature, kind)
   b = 1.0 / (t * (1.0 - d))

@@ -205,6 +205,11 @@ def ensemble_moments(
   keys.check_key(key)
   width = checks.integer(width, name='width', low=2)
   depth = checks.num_layers(depth, name='depth')
+  if not isinstance(start, (tuple, list)):
+    raise TypeError(
+      f'start must be a Start; got {checks.described(start)}: write '
+      'Start(weight_variance, bias_variance).'
+    )
   start = _networks.Start(*start)
   _kernels.check_layer(*start)
   _kernels.check_positive_kernel(kernel)
@@ -215,6 +220,10 @@ def ensemble_moments(
     )
   signal = (kernel - start.bias_variance) / start.weight_variance
   inputs = jnp.full((1, 1), signal**0.5)
+  if jnp.ndim(ids) != 1:
+    raise ValueError(
+      f'ids must be [E], one for each network; got {jnp.shape(ids)}.'
+    )
   count = jnp.shape(ids)[0]
   ensemble = clients_lib.as_clients(
     count if ensemble is None else ensemble, name='ensemble'

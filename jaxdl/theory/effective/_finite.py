@@ -18,7 +18,7 @@ def mutual_information(
   The first two orders in tau; beyond tau of about one they mean nothing.
 
   Args:
-    ratio: tau = V / (n K^2), which is nu L / n at criticality, f[...].
+    ratio: tau = V / (n K^2) >= 0, which is nu L / n at criticality, f[...].
     num_first: neurons of one group, >= 1.
     num_second: of the other, >= 1.
 
@@ -26,7 +26,7 @@ def mutual_information(
     f[...], n_1 n_2 / 8 (tau^2 - (20 + 3 (n_1 + n_2)) / 6 tau^3).
 
   Raises:
-    ValueError: if a group is empty.
+    ValueError: if a group is empty, or the ratio is known and negative.
 
   Example:
     >>> round(float(mutual_information(0.1, 1, 1)), 6)
@@ -37,6 +37,7 @@ def mutual_information(
   """
   checks.integer(num_first, name='num_first', low=1)
   checks.integer(num_second, name='num_second', low=1)
+  checks.known(ratio, name='ratio', low=0.0)
   tau = functional.float_array(ratio)
   third = (_EDGE + 3 * (num_first + num_second)) / 6
   return num_first * num_second / 8 * (tau**2 - third * tau**3)
@@ -123,16 +124,17 @@ def training_rates(
   Args:
     point: from `functional.find_critical`.
     depth: L >= 1 (static).
-    weight_rate: c_W (traced).
-    bias_rate: c_b (traced).
+    weight_rate: c_W >= 0 (traced).
+    bias_rate: c_b >= 0 (traced).
 
   Returns:
     lambda_W and lambda_b, f[L] each: c / L, or for a fixed point at zero
     c_W (L / l)^(p - 1) and c_b l^-p L^(p - 1) with p = p_perp.
 
   Raises:
-    ValueError: if the depth is below 1, or the power of the activation is
-      not known.
+    ValueError: if the depth is below 1, a rate is out of range, or the power
+      of the activation is not known.
+    TypeError: if the point is none.
 
   Example:
     >>> point = functional.find_critical('tanh')
@@ -142,7 +144,14 @@ def training_rates(
   Source: Roberts, Yaida & Hanin 2022 (https://arxiv.org/abs/2106.10165),
     section 9.4.
   """
+  if not isinstance(point, functional.Critical):
+    raise TypeError(
+      f'point must be a Critical; got {checks.described(point)}: find it by '
+      'functional.find_critical(activation).'
+    )
   depth = checks.integer(depth, name='depth', low=1)
+  checks.number(weight_rate, name='weight_rate', low=0.0)
+  checks.number(bias_rate, name='bias_rate', low=0.0)
   ones = jnp.ones((depth,))
   if point.kind != 'zero_kernel':
     return weight_rate / depth * ones, bias_rate / depth * ones

@@ -50,7 +50,8 @@ def input_kernel(
     f[M, M], C_b + C_W x_a . x_b / I.
 
   Raises:
-    ValueError: if inputs have other axes or a variance is out of range.
+    ValueError: if inputs have other axes or, as far as they are known, are not
+      finite, or a variance is out of range.
 
   Example:
     >>> input_kernel(jnp.array([[1.0, 0.0], [1.0, 1.0]]), weight_variance=2.0)
@@ -60,8 +61,9 @@ def input_kernel(
   Source: Roberts, Yaida & Hanin 2022 (https://arxiv.org/abs/2106.10165),
     chapter 4.
   """
-  if jnp.ndim(inputs) != 2:
+  if jnp.ndim(inputs) != 2 or 0 in jnp.shape(inputs):
     raise ValueError(f'inputs must be [M, I]; got {jnp.shape(inputs)}.')
+  checks.known(inputs, name='inputs')
   check_layer(weight_variance, bias_variance)
   x = functional.float_array(inputs)
   product = jnp.matmul(x, x.T, precision='highest') / x.shape[1]
@@ -213,7 +215,7 @@ def nearby_flow(
     activation: name or elementwise function (static).
     middle: K0 > 0 of the first layer, f[] (traced).
     parallel: dK1 of the first layer, f[] (traced).
-    perpendicular: ddK2 of the first layer, f[] (traced).
+    perpendicular: ddK2 >= 0 of the first layer, f[] (traced).
     depth: L >= 1 (static).
     weight_variance: C_W > 0 (traced).
     bias_variance: C_b >= 0 (traced).
@@ -236,6 +238,8 @@ def nearby_flow(
   """
   check_layer(weight_variance, bias_variance, residual)
   check_positive_kernel(middle)
+  checks.number(parallel, name='parallel')
+  checks.number(perpendicular, name='perpendicular', low=0.0)
   middle = functional.float_array(middle)
   cast = lambda x: jnp.asarray(x, middle.dtype)
   return _nearby(

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdl.core import checks, registry, types
+from jaxdl.core import checks, keys, registry, types
 from jaxdl.networks import functional
 from jaxdl.theory.effective import _finite, _kernels, _tangent
 
@@ -114,6 +114,7 @@ def init_mlp(
     >>> [layer['kernel'].shape for layer in params]
     [(3, 8), (8, 2)]
   """
+  keys.check_key(key)
   widths = functional.check_sizes(widths, 'widths')
   if len(widths) < 2:
     raise ValueError(

@@ -134,7 +134,23 @@ def ntk_predict(
     sections 10.2 and 10.3.
   """
   _check_blocks(train, cross, targets)
-  checks.number(time, name='time', low=0.0)
+  # Infinite times are the end of gradient flow.
+  flows = learning_rate is None
+  checks.number(time, name='time', low=0.0, finite=not flows)
+  known = not isinstance(time, jax.core.Tracer)
+  if known and not flows and float(time) % 1:
+    raise ValueError(
+      f'time must be a whole number of steps where there is a learning rate; '
+      f'got {float(time):g}.'
+    )
+  b, k = jnp.shape(cross)[0], jnp.shape(targets)[1]
+  starts = {
+    'initial_train': (initial_train, (len(train), k)),
+    'initial_test': (initial_test, (b, k)),
+  }
+  for name, (value, shape) in starts.items():
+    if value is not None and jnp.shape(value) != shape:
+      raise ValueError(f'{name} must be {shape}; got {jnp.shape(value)}.')
   train, cross = functional.float_array(train), functional.float_array(cross)
   values, vectors = jnp.linalg.eigh(train)
   # What rounding has made of zero.
@@ -142,7 +158,7 @@ def ntk_predict(
   seen = values > least
   safe = jnp.where(seen, values, 1.0)
   time = jnp.asarray(time, train.dtype)
-  if learning_rate is None:
+  if flows:
     learned = -jnp.expm1(-safe * time)
   else:
     checks.number(learning_rate, name='learning_rate', low=0.0)
@@ -173,11 +189,14 @@ def largest_learning_rate(train: chex.Array) -> chex.Array:
     f[], two over the largest eigenvalue.
 
   Raises:
-    ValueError: if the kernel is known and not positive semidefinite.
+    ValueError: if the kernel is not [M, M] or, if it is known, not positive
+      semidefinite.
 
   Example:
     >>> float(largest_learning_rate(jnp.diag(jnp.array([1.0, 4.0]))))
     0.5
   """
+  if jnp.ndim(train) != 2:
+    raise ValueError(f'train must be [M, M]; got {jnp.shape(train)}.')
   functional.check_kernel(train, name='train')
   return 2 / jnp.linalg.eigvalsh(functional.float_array(train))[-1]

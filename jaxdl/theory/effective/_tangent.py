@@ -48,8 +48,7 @@ def layer_rates(
       f'{name} must be a number or one for each of depth={depth} layers; got '
       f'shape {shape}.'
     )
-  if not isinstance(rate, jax.core.Tracer):
-    checks.number(jnp.min(jnp.asarray(rate)), name=name, low=0.0)
+  checks.known(rate, name=name, low=0.0)
   return jnp.broadcast_to(jnp.asarray(rate, dtype), (depth,))
 
 

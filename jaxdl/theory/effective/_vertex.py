@@ -152,18 +152,22 @@ def excess_kurtosis(
   """Excess kurtosis of one neuron, to first order in 1 / width.
 
   Args:
-    kernel: K, f[...].
+    kernel: K > 0, f[...].
     vertex: V, f[...].
     width: n >= 1.
 
   Returns:
     3 V / (n K^2), f[...].
 
+  Raises:
+    ValueError: if a number is known and out of range.
+
   Example:
     >>> float(excess_kurtosis(2.0, 20.0, 60))
     0.25
   """
   checks.number(width, name='width', low=1)
+  checks.known(kernel, name='kernel', low=0.0, open_low=True)
   return 3 * jnp.asarray(vertex) / (width * jnp.asarray(kernel) ** 2)
 
 

@@ -39,6 +39,7 @@ from jaxdl.theory.grokking._data import (
   make_data,
   num_train,
   split_examples,
+  train_share,
 )
 from jaxdl.theory.grokking._energy import (
   energy_ascent,
@@ -172,6 +173,7 @@ __all__ = [
   'ridge_readout',
   'sample_centered_mse',
   'split_examples',
+  'train_share',
   'symmetric_table',
   'train',
   'validate_group_table',

@@ -42,17 +42,19 @@ def coupon_bound(strengths: Any, a: float = 0.0) -> float:
   from scipy import integrate
 
   logs = a * np.log(mu)
-  p = np.exp(logs - logs.max())
-  p /= p.sum()
+  logs = logs - logs.max()
+  logs -= np.log(np.exp(logs).sum())
+  rates = np.exp(np.minimum(logs - logs.min(), 700.0))
 
   # Draws come as a Poisson process: T_0 is the integral of the chance that
   # something is missing, in units in which the rarest one has rate one.
   def missing(t):
-    return -np.expm1(np.log1p(-np.exp(-p / p.min() * t)).sum())
+    return -np.expm1(np.log1p(-np.exp(-rates * t)).sum())
 
   total = sum(
     integrate.quad(missing, low, high, limit=200)[0]
     for low, high in ((0.0, 1e-2), (1e-2, 1.0), (1.0, 10.0), (10.0, np.inf))
   )
   share = 2.0**-a
-  return float(share * total / p.min() + (1 - share) * len(mu))
+  draws = total * np.exp(-a * np.log(2) - logs.min())
+  return float(draws + (1 - share) * len(mu))

@@ -25,7 +25,10 @@ def group_dataset(table: Any) -> tuple[np.ndarray, np.ndarray]:
   """All pairs of elements and their products.
 
   Args:
-    table: i32[M, M], on the host.
+    table: i32[M, M], on the host, a group or not.
+
+  Raises:
+    TypeError, ValueError: if it is no square of numbers from 0 to M - 1.
 
   Returns:
     Pairs i32[M², 2] in lexical order, and products i32[M²].
@@ -36,7 +39,7 @@ def group_dataset(table: Any) -> tuple[np.ndarray, np.ndarray]:
     >>> inputs[5].tolist(), int(labels[5])
     ([1, 2], 0)
   """
-  table = np.asarray(table, np.int32)
+  table = _groups.whole_table(table, 'table')
   pairs = np.stack(np.divmod(np.arange(table.size), len(table)), axis=1)
   return pairs.astype(np.int32), table.reshape(-1)
 
@@ -170,6 +173,32 @@ SPLITS = registry.Registry(
 )
 
 
+def train_share(split: str, table: np.ndarray) -> float:
+  """The share of all pairs that a split trains on.
+
+  Args:
+    split: a part of `SPLITS`.
+    table: i32[M, M].
+
+  Returns:
+    The share, in [0, 1].
+
+  Raises:
+    ValueError: if the part is wrong, or asks for more than all pairs.
+
+  Example:
+    >>> train_share('fraction(0.4)', _groups.cyclic_table(5))
+    0.4
+  """
+  share = SPLITS.make(split, table=table)
+  if not 0 <= share <= 1:
+    raise ValueError(
+      f'{split} asks for {share:.3g} of all pairs of {len(table)} elements: '
+      'train_fraction must lie in [0.0, 1.0].'
+    )
+  return share
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class GroupData:
   """Examples of an operation for S seeds, each with a split of its own.
@@ -222,7 +251,7 @@ def make_data(
   """
   seeds = checks.seeds(seeds)
   table = _groups.make_table(group)
-  share = SPLITS.make(split, table=table)
+  share = train_share(split, table)
   inputs, labels = group_dataset(table)
   parts = [
     split_examples(

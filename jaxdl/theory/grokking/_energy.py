@@ -51,9 +51,17 @@ def node_outputs(
 
   Source: Tian 2025 (https://arxiv.org/abs/2509.21519), Sec. 5.
   """
-  if w.ndim != 1 or w.shape[0] % 2:
+  w, inputs, labels = jnp.asarray(w), jnp.asarray(inputs), jnp.asarray(labels)
+  if w.ndim != 1 or w.shape[0] % 2 or not w.shape[0]:
     raise ValueError(f'w must be f[2 M], of one node; got shape {w.shape}.')
   order = w.shape[0] // 2
+  if inputs.shape != (*labels.shape, 2) or labels.ndim != 1:
+    raise ValueError(
+      f'inputs and labels must be i[n, 2] and i[n]; got shapes {inputs.shape} '
+      f'and {labels.shape}.'
+    )
+  checks.class_labels(inputs, order, name='inputs')
+  checks.class_labels(labels, order)
   fn = _model.activation_of(activation)
   s = fn(w[inputs[:, 0]] + w[order + inputs[:, 1]])
   return jax.ops.segment_sum(s - jnp.mean(s), labels, order)
@@ -91,7 +99,7 @@ def node_energy(
   Source: Tian 2025 (https://arxiv.org/abs/2509.21519), Theorem 2.
   """
   z = node_outputs(w, inputs, labels, activation=activation)
-  return 0.5 * jnp.sum(jnp.square(z))
+  return 0.5 * jnp.sum(jnp.square(jnp.abs(z)))
 
 
 def restricted_energy(
@@ -136,18 +144,23 @@ def restricted_energy(
 
   Source: Tian 2025 (https://arxiv.org/abs/2509.21519), Theorem 6.
   """
-  total = len(projectors)
+  total, order = len(projectors), len(w) // 2
+  if jnp.shape(projectors)[1:] != (order, order):
+    raise ValueError(
+      f'projectors must be f[R, {order}, {order}], as w has two weights for '
+      f'each of {order} elements; got shape {jnp.shape(projectors)}.'
+    )
   places = [
     checks.integer(k, name='irreps', low=0, high=total - 1) for k in irreps
   ]
   if len(set(places)) < len(places):
     raise ValueError(f'irreps must differ; got {tuple(places)}.')
   if not places:
-    return jnp.zeros((), w.dtype)
+    return jnp.zeros((), jnp.real(w).dtype)
   z = node_outputs(w, inputs, labels)
   own = projectors[jnp.array(places)].astype(z.dtype)
   parts = jnp.matmul(own, z, precision='highest')
-  return 0.5 * jnp.sum(jnp.square(parts))
+  return 0.5 * jnp.sum(jnp.square(jnp.abs(parts)))
 
 
 def energy_ascent(
@@ -233,6 +246,9 @@ def energy_spectrum(u: chex.Array) -> chex.Array:
     >>> energy_spectrum(wave).round(3).tolist()
     [0.0, 0.0, 1.0]
   """
+  u = jnp.asarray(u)
+  if not u.ndim or not u.shape[-1]:
+    raise ValueError(f'u must be f[..., M], M >= 1; got shape {u.shape}.')
   m = u.shape[-1]
   power = jnp.square(jnp.abs(jnp.fft.fft(u)))
   # Both signs of a frequency are one.
@@ -304,6 +320,11 @@ def learned_irreps(
     (0.95, [False, True, False])
   """
   checks.number(share, name='share', low=0.0, high=1.0)
+  powers = jnp.asarray(powers)
+  if powers.ndim != 2 or 0 in powers.shape:
+    raise ValueError(
+      f'powers must be f[K, R], K, R >= 1; got shape {powers.shape}.'
+    )
   own = powers.at[:, 0].set(0.0)
   return jnp.mean(jnp.max(own, axis=1)), jnp.any(own >= share, axis=0)
 

@@ -168,12 +168,19 @@ def inverses(table: np.ndarray) -> np.ndarray:
   Returns:
     i64[M].
 
+  Raises:
+    TypeError, ValueError: if it is no group.
+
   Example:
     >>> inverses(cyclic_table(5)).tolist()
     [0, 4, 3, 2, 1]
   """
-  table = np.asarray(table)
-  return np.argmax(table == identity(table), axis=1)
+  return inverses_of(_checked(table, 'table', low=1))
+
+
+def inverses_of(table):
+  """`inverses` of a table that was checked."""
+  return np.argmax(table == identity_of(table), axis=1)
 
 
 def identity(table: np.ndarray) -> int:
@@ -185,10 +192,18 @@ def identity(table: np.ndarray) -> int:
   Returns:
     Its number.
 
+  Raises:
+    TypeError, ValueError: if it is no group.
+
   Example:
     >>> identity(cyclic_table(4))
     0
   """
+  return identity_of(_checked(table, 'table', low=1))
+
+
+def identity_of(table):
+  """`identity` of a table that was checked."""
   return int(np.argmax((table == np.arange(len(table))).all(axis=1)))
 
 
@@ -221,12 +236,19 @@ def conjugacy_classes(table: np.ndarray) -> np.ndarray:
   Returns:
     i64[M], the class of every element, numbered by their first elements.
 
+  Raises:
+    TypeError, ValueError: if it is no group.
+
   Example:
     >>> conjugacy_classes(symmetric_table(3)).tolist()
     [0, 1, 1, 2, 2, 1]
   """
-  table = np.asarray(table)
-  back = inverses(table)
+  return classes_of(_checked(table, 'table', low=1))
+
+
+def classes_of(table):
+  """`conjugacy_classes` of a table that was checked."""
+  back = inverses_of(table)
   # [x, g] = x g x^-1
   conjugates = table[table, back[:, None]]
   return np.unique(conjugates.min(axis=0), return_inverse=True)[1]
@@ -236,7 +258,8 @@ def _order(value, name='order'):
   return checks.integer(value, name=name, low=3, high=_MOST)
 
 
-def _checked(table, name, *, low):
+def whole_table(table, name, *, low=1):
+  """The table of any operation, i32[M, M], once it is checked."""
   array = checks.host_array(table, name=name)
   if array.dtype.kind not in 'iu':
     raise TypeError(
@@ -252,7 +275,12 @@ def _checked(table, name, *, low):
       f'{name} must hold numbers from 0 to {m - 1}; got {array.min()} to '
       f'{array.max()}.'
     )
-  array = array.astype(np.int32)
+  return array.astype(np.int32)
+
+
+def _checked(table, name, *, low):
+  array = whole_table(table, name, low=low)
+  m = len(array)
   for what, lines in (('row', array), ('column', array.T)):
     ordered = np.sort(lines, axis=1)
     wrong = np.argwhere(ordered[:, 1:] == ordered[:, :-1])

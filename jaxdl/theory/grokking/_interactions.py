@@ -26,7 +26,7 @@ def repulsion_matrix(features: Any, eta: float) -> np.ndarray:
 
   Raises:
     TypeError: if features are traced, or no real numbers.
-    ValueError: if η is not positive or F is no matrix.
+    ValueError: if η is not positive, or F is no matrix of finite numbers.
 
   Cost: on the host in float64: O(K³ + n K²), or with K > n, where the inverse
   of the n x n Gram matrix is taken instead, O(n³ + n K²).
@@ -41,6 +41,11 @@ def repulsion_matrix(features: Any, eta: float) -> np.ndarray:
   if f.ndim != 2:
     raise ValueError(f'features must be f[n, K]; got shape {f.shape}.')
   checks.number(eta, name='eta', low=0.0, open_low=True)
+  if not f.size or not np.isfinite(f).all():
+    raise ValueError(
+      f'features must be finite, n, K >= 1; got shape {f.shape}, '
+      f'{int((~np.isfinite(f)).sum())} of them not finite.'
+    )
   f = f - f.mean(axis=0)
   n, k = f.shape
   if k <= n:
@@ -94,7 +99,8 @@ class GramDiagnostics(NamedTuple):
     feature_off_diagonal: mean |entry| off the diagonal of F̃^T F̃, f[].
     sample_diagonal: mean |diagonal| of P F F^T, f[].
     sample_off_diagonal: mean |entry| off the diagonal of P F F^T, f[].
-    sample_distance: |F F^T - a I - b 11^T| / |F F^T| with the best a and b.
+    sample_distance: |F F^T - a I - b 11^T| / |F F^T| with the best a and b; 0
+      of features that are zero.
   """
 
   feature_diagonal: chex.Array
@@ -136,11 +142,12 @@ def gram_diagnostics(features: chex.Array) -> GramDiagnostics:
   by_sample = _lazy.centered(gram)
   n = len(gram)
   off = (jnp.sum(gram) - jnp.trace(gram)) / (n * (n - 1))
+  size = jnp.linalg.norm(gram)
   best = jnp.where(jnp.eye(n, dtype=bool), jnp.trace(gram) / n, off)
   return GramDiagnostics(
     *_sizes(by_feature),
     *_sizes(by_sample),
-    jnp.linalg.norm(gram - best) / jnp.linalg.norm(gram),
+    jnp.linalg.norm(gram - best) / jnp.where(size > 0, size, 1),
   )
 
 
@@ -184,5 +191,12 @@ def residual(
     checks.integer(k, name='learned', low=0, high=total - 1) for k in learned
   }
   left = [k for k in range(1, total) if k not in known]
+  order = irreps.projectors.shape[-1]
+  table = np.asarray(table)
+  if table.shape != (order, order):
+    raise ValueError(
+      f'table must be that of the irreps, [{order}, {order}]; got shape '
+      f'{table.shape}.'
+    )
   block = irreps.projectors[left].sum(axis=0)
-  return block[np.asarray(table).reshape(-1)]
+  return block[table.reshape(-1)]

@@ -76,10 +76,12 @@ def irreps(table: Any) -> Irreps:
   """
   table = _groups.validate_group_table(table)
   order = len(table)
-  back = _groups.inverses(table)
-  classes = _groups.conjugacy_classes(table)
+  back = _groups.inverses_of(table)
+  classes = _groups.classes_of(table)
   characters = _characters(table, back, classes)[:, classes]
-  dimensions = np.rint(characters[:, _groups.identity(table)].real).astype(int)
+  dimensions = np.rint(characters[:, _groups.identity_of(table)].real).astype(
+    int
+  )
   indicator = characters[:, np.diagonal(table)].sum(axis=1).real / order
   # It is 1, 0 and -1 of real, complex and quaternionic ones.
   kinds = 1 - np.rint(indicator).astype(int)
@@ -123,6 +125,6 @@ def _characters(table, back, classes):
     raise RuntimeError('the characters of this group could not be told apart.')
   # Rows are |C| χ(C) / d up to a factor: one at the identity's class.
   central = (root[:, None] * vectors).T
-  central = central / central[:, classes[_groups.identity(table)], None]
+  central = central / central[:, classes[_groups.identity_of(table)], None]
   dims = np.sqrt(order / (np.abs(central) ** 2 / sizes).sum(axis=1))
   return dims[:, None] * central / sizes

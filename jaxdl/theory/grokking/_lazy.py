@@ -48,7 +48,8 @@ def backprop_gradient(
   Source: Tian 2025 (https://arxiv.org/abs/2509.21519), Sec. 3.
   """
   _check(features, targets)
-  return centered(targets - features @ top) @ top.T
+  _check_top(features, targets, top)
+  return centered(targets - features @ top) @ jnp.conj(top).T
 
 
 def ridge_readout(
@@ -128,9 +129,9 @@ def ridge_backprop(
   u, s, vh = jnp.linalg.svd(f, full_matrices=False)
   # On the range of F̃ both inverses are diagonal; off it the left one is 1 / η.
   right = (s / (s * s + eta))[:, None] * vh
-  inside = u.T @ y
+  inside = u.conj().T @ y
   left = eta * (u @ (inside / (s * s + eta)[:, None])) + y - u @ inside
-  return left @ (inside.T @ right)
+  return left @ (inside.conj().T @ right)
 
 
 def lazy_trajectory(
@@ -169,15 +170,25 @@ def lazy_trajectory(
   _check(features, targets)
   checks.number(eta, name='eta', low=0.0)
   checks.number(time, name='time', low=0.0)
+  _check_top(features, targets, top)
   f, y = centered(features), centered(targets)
-  values, q = jnp.linalg.eigh(f.T @ f)
+  values, q = jnp.linalg.eigh(f.conj().T @ f)
   rates = jnp.maximum(values, 0.0) + eta
   moved = rates * time
   # (1 - exp(-r t)) / r, which is t at r = 0.
   some = moved > 0
   gain = jnp.where(some, -jnp.expm1(-moved) / jnp.where(some, rates, 1.0), time)
-  start, pull = q.T @ top, q.T @ (f.T @ y)
+  start, pull = q.conj().T @ top, q.conj().T @ (f.conj().T @ y)
   return q @ (jnp.exp(-moved)[:, None] * start + gain[:, None] * pull)
+
+
+def _check_top(features, targets, top):
+  wanted = jnp.shape(features)[1], jnp.shape(targets)[1]
+  if jnp.shape(top) != wanted:
+    raise ValueError(
+      f'top must have shape {wanted}, features by outputs; got '
+      f'{jnp.shape(top)}.'
+    )
 
 
 def _check(features, targets):

@@ -74,6 +74,8 @@ def _repulsion(
     found = np.asarray(features(params, data.train['inputs']))
     shares = [
       _interactions.repelled_share(np.real(f), eta, num_pairs=num_pairs)
+      if np.isfinite(f).all()
+      else np.nan
       for f in found
     ]
     return {'repelled': np.array(shares)}
@@ -100,7 +102,7 @@ MEASURES = registry.Registry(
 
 
 def make_measure(
-  specs: Sequence[str], data: _data.GroupData, model: _model.Model
+  specs: str | Sequence[str], data: _data.GroupData, model: _model.Model
 ) -> Measure:
   """Makes one measure of several.
 
@@ -126,6 +128,7 @@ def make_measure(
     >>> {name: x.shape for name, x in found.items()}
     {'learned': (2,), 'purity': (2,), 'repelled': (2,)}
   """
+  specs = (specs,) if isinstance(specs, str) else specs
   made = [MEASURES.make(spec, data=data, model=model) for spec in specs]
 
   def measure(params):

@@ -184,6 +184,9 @@ def train(
     (2, 3)
   """
   checks.integer(num_epochs, name='num_epochs', low=0)
+  for name, batch in (('data', data), ('test', test)):
+    if batch is not None:
+      _check_examples(batch, method.model.order, name)
   task = method.model.task()
   cohort = types.Cohort(
     client_ids=jnp.arange(1),
@@ -203,6 +206,19 @@ def train(
   state = method.algorithm.init(key)
   state, history = jax.lax.scan(epoch, state, length=num_epochs)
   return state.params, history
+
+
+def _check_examples(batch, order, name):
+  for key, rank in (('inputs', 2), ('labels', 1)):
+    if key not in batch:
+      raise ValueError(f'{name} has no {key!r}; it has {sorted(batch)}.')
+    shape = jnp.shape(batch[key])
+    if len(shape) != rank or (rank == 2 and shape[1] != 2):
+      raise ValueError(
+        f'{name}[{key!r}] must be i[{"n, 2" if rank == 2 else "n"}], of one '
+        f'network; got shape {shape}: over seeds, vmap.'
+      )
+    checks.class_labels(batch[key], order, name=f'{name}[{key!r}]')
 
 
 def make_problem(data: _data.GroupData, model: _model.Model) -> types.Problem:

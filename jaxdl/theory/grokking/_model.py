@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxdl.core import checks, keys, registry, types
 from jaxdl.networks import functional
@@ -56,6 +57,22 @@ def activation_of(
     return spec
   part = ACTIVATIONS.part(spec)
   return functools.partial(ACTIVATIONS[part.name], **part.options)
+
+
+def _is_analytic(fn):
+  """Whether an activation has a complex derivative, at two points."""
+  at, step = np.array([0.7 + 0.4j, -0.6 - 0.3j], np.complex64), 1e-2
+  try:
+    slopes = [
+      (fn(jnp.asarray(at + d)) - fn(jnp.asarray(at - d))) / (2 * d)
+      for d in (step, step * 1j)
+    ]
+    # Functions of real numbers that are cut in two jump here.
+    sides = fn(jnp.asarray([1e-3 + 0.5j, -1e-3 + 0.5j], jnp.complex64))
+  except TypeError:  # It takes real numbers only.
+    return False
+  gap = np.abs(np.asarray(slopes[0]) - np.asarray(slopes[1]))
+  return bool((gap < 1e-2).all() and abs(sides[0] - sides[1]) < 5e-2)
 
 
 def init_params(
@@ -221,6 +238,7 @@ def class_centered_mse(logits: chex.Array, labels: chex.Array) -> chex.Array:
 
   Source: Tian 2025 (https://arxiv.org/abs/2509.21519), code.
   """
+  _check(logits, labels)
   centered = logits - jnp.mean(logits, axis=-1, keepdims=True)
   picked = jnp.take_along_axis(centered, labels[:, None], axis=-1)[:, 0]
   num_classes = logits.shape[-1]
@@ -245,6 +263,7 @@ def sample_centered_mse(logits: chex.Array, labels: chex.Array) -> chex.Array:
 
   Source: Tian 2025 (https://arxiv.org/abs/2509.21519), Eq. 1.
   """
+  _check(logits, labels)
   gap = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype) - logits
   gap = gap - jnp.mean(gap, axis=0, keepdims=True)
   return 0.5 * jnp.sum(jnp.square(gap))
@@ -264,8 +283,19 @@ def cross_entropy(logits: chex.Array, labels: chex.Array) -> chex.Array:
     >>> round(cross_entropy(jnp.zeros((1, 4)), jnp.array([2])).item(), 4)
     1.3863
   """
+  _check(logits, labels)
   log_p = jax.nn.log_softmax(logits)
   return -jnp.mean(jnp.take_along_axis(log_p, labels[:, None], axis=-1))
+
+
+def _check(logits, labels):
+  shapes = jnp.shape(logits), jnp.shape(labels)
+  if len(shapes[0]) != 2 or shapes[1] != shapes[0][:1]:
+    raise ValueError(
+      f'logits and labels must be f[n, M] and i[n]; got shapes {shapes[0]} and '
+      f'{shapes[1]}.'
+    )
+  checks.class_labels(labels, shapes[0][1])
 
 
 LOSSES = registry.Registry(
@@ -309,7 +339,17 @@ class Model:
     checks.num_layers(self.num_layers, low=0)
     checks.number(self.top_scale, name='top_scale', low=0.0)
     checks.number(self.output_scale, name='output_scale')
-    activation_of(self.activation)
+    if not isinstance(self.is_complex, (bool, np.bool_)):
+      raise TypeError(
+        f'is_complex must be True or False; got {self.is_complex!r}.'
+      )
+    fn = activation_of(self.activation)
+    if self.is_complex and not _is_analytic(fn):
+      raise ValueError(
+        f'activation={self.activation} is no analytic function, so it has no '
+        'meaning for complex weights: take activation=square (or identity, '
+        'tanh), or is_complex=False.'
+      )
     LOSSES.check(self.loss)
 
   def init(self, key: chex.PRNGKey) -> Params:
@@ -340,11 +380,14 @@ class Model:
       labels: i[n].
 
     Returns:
-      f[], and 'loss' and 'accuracy'; the lowest of equal outputs counts.
+      f[], and 'loss' and 'accuracy'; the lowest of equal outputs counts, and
+      outputs that are no numbers are wrong.
     """
     logits = read_out(features, top, self.output_scale)
     loss = LOSSES[LOSSES.part(self.loss).name](logits, labels)
-    hit = jnp.argmax(logits, axis=-1) == labels
+    # Of outputs that are no numbers argmax takes the first.
+    known = ~jnp.any(jnp.isnan(logits), axis=-1)
+    hit = (jnp.argmax(logits, axis=-1) == labels) & known
     accuracy = jnp.mean(hit, dtype=loss.dtype)
     return loss, {'loss': loss, 'accuracy': accuracy}
 

@@ -57,6 +57,9 @@ def coupled_adam(
   """
   checks.number(learning_rate, name='learning_rate', low=0.0)
   checks.number(weight_decay, name='weight_decay', low=0.0)
+  for name, value in (('b1', b1), ('b2', b2)):
+    checks.number(value, name=name, low=0.0, high=1.0, open_high=True)
+  checks.number(eps, name='eps', low=0.0)
   return optax.chain(
     optax.add_decayed_weights(weight_decay),
     optax.scale_by_adam(b1=b1, b2=b2, eps=eps),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bringing the hidden units of one model into the order of another's."""
 
+import math
 from typing import Any, NamedTuple
 
 import chex
@@ -41,10 +42,18 @@ def by_activations(
   if inputs is None:
     raise ValueError('by=activations needs inputs: pass some examples.')
   names = [layer.name for layer in chain.layers]
+  if not names:
+    return ()
   own = run_layers(network, params, inputs, layers=names)
   wanted = run_layers(network, reference, inputs, layers=names)
   out = []
   for name in names:
+    samples = math.prod(jnp.shape(own[name])[:-1])
+    if samples < 2:
+      raise ValueError(
+        f'inputs must make units vary: {name} has {samples} samples, take at '
+        'least 2 examples (or by=weights).'
+      )
     moments = _moments.activation_moments(wanted[name], own[name], layer=name)
     # A layer that is dead altogether stays as it is.
     found = jax.jit(_moments.correlation)(moments)
@@ -128,7 +137,8 @@ def align(
     `Aligned`.
 
   Raises:
-    ValueError: if layers are no chain, have no names, or `by` is unknown.
+    ValueError: if layers are no chain, have no names, `by` is unknown, models
+      are of another network, or units have fewer than two samples.
 
   Cost: O(n³) for each layer and sweep. Works under jit and vmap, where the
   match is solved by optax.
@@ -158,6 +168,8 @@ def align(
         'network, example_inputs).'
       )
     chain = _chain.layer_chain(net, inputs[:1])
+  for name, tree in (('params', params), ('reference', reference)):
+    _chain.check_params(chain, _leaves(tree), name=name)
   permutations = ALIGNMENTS.bound(part, chain, net, params, reference, inputs)
   return Aligned(
     _chain.permute_units(chain, params, permutations), permutations

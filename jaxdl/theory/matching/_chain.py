@@ -16,11 +16,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.core import layers as layers_lib, types
+from jaxdl.core import checks, layers as layers_lib, types
 from jaxdl.networks import activations, as_network
 
-# How far outputs may move by rounding, as a share of their size.
-_ROUNDING = 1e-3
+# How far outputs may move by rounding, as a share of their size: at least, and
+# in roundings of their dtype.
+_ROUNDING, _ROUNDINGS = 1e-4, 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,8 +63,8 @@ def layer_chain(
 ) -> Chain:
   """Finds the hidden layers of a network, and checks that they are a chain.
 
-  The network is run once, on random parameters, as it is and with its hidden
-  units in another order; it must give the same.
+  The network is run on three draws of parameters, as it is and with the units
+  of each hidden layer, and of all, in another order; it must give the same.
 
   Args:
     network: any `Network`, or a flax module; deterministic in evaluation.
@@ -77,7 +78,7 @@ def layer_chain(
       something is added to what a layer makes (residual networks), or kernels
       are used twice.
 
-  Cost: two evaluations.
+  Cost: two evaluations for each layer, and five.
 
   Example:
     >>> from jaxdl import networks
@@ -95,11 +96,18 @@ def layer_chain(
   flat, structure = jax.tree_util.tree_flatten_with_path(shapes)
   paths = [jax.tree_util.keystr(path) for path, _ in flat]
   kernels = [layers_lib.is_kernel(path, leaf) for path, leaf in flat]
-  used = _first_uses(net, shapes, inputs, len(paths))
+  used, times = _uses(net, shapes, inputs, len(paths))
   order = sorted((k for k in range(len(paths)) if kernels[k]), key=used.get)
   if any(k not in used for k in range(len(paths))):
     unused = next(k for k in range(len(paths)) if k not in used)
     raise ValueError(f'network never uses its parameter {paths[unused]}.')
+  shared = [k for k in order if times[k] > 1]
+  if shared:
+    raise ValueError(
+      f'network is no chain of layers: it uses {paths[shared[0]]} '
+      f'{times[shared[0]]} times, so that its units cannot change places by '
+      'themselves.'
+    )
   names = _names(net, shapes, inputs)
   found = []
   for place, (k, after) in enumerate(zip(order[:-1], order[1:], strict=True)):
@@ -132,11 +140,12 @@ def layer_chain(
   return chain
 
 
-def _first_uses(net, shapes, inputs, count):
-  """When each parameter first meets data, in order of computation."""
+def _uses(net, shapes, inputs, count):
+  """When each parameter first meets data, and how often it does."""
   closed = jax.make_jaxpr(net.apply)(shapes, *inputs)
   jaxpr = closed.jaxpr
   used: dict[int, int] = {}
+  times = [0] * count
   clock = [0]
 
   def run(jaxpr, given):
@@ -156,6 +165,7 @@ def _first_uses(net, shapes, inputs, count):
         for a in args:
           for k in a or ():
             used.setdefault(k, clock[0])
+            times[k] += 1
         outs = [None] * len(equation.outvars)
       else:
         outs = [frozenset().union(*args)] * len(equation.outvars)
@@ -164,7 +174,7 @@ def _first_uses(net, shapes, inputs, count):
 
   own = [frozenset([k]) for k in range(count)]
   run(jaxpr, own + [None] * (len(jaxpr.invars) - count))
-  return used
+  return used, times
 
 
 def _inner(equation):
@@ -204,40 +214,66 @@ def _name(names, path, place, size, count):
 
 
 def _verify(net, chain, shapes, structure, inputs):
+  if not chain.layers:
+    return
   rng = np.random.default_rng(0)
 
-  def fill(x):
+  def fill(x, positive):
     # Nothing is equal, or zero, or negative where that would be no variance.
     if not jnp.issubdtype(x.dtype, jnp.floating):
       return jnp.zeros(x.shape, x.dtype)
-    fan = np.prod(x.shape[:-1]) if len(x.shape) > 1 else 1
-    drawn = rng.uniform(0.5, 1.5, x.shape) * np.where(
-      (rng.random(x.shape) < 0.5) & (len(x.shape) > 1), -1, 1
-    )
+    is_kernel = len(x.shape) > 1
+    fan = np.prod(x.shape[:-1]) if is_kernel else 1
+    drawn = rng.uniform(0.5, 1.5, x.shape)
+    if positive:
+      return jnp.asarray(drawn / fan, x.dtype)
+    drawn *= np.where((rng.random(x.shape) < 0.5) & is_kernel, -1, 1)
     return jnp.asarray(drawn / np.sqrt(fan), x.dtype)
 
-  params = jax.tree.map(fill, shapes)
-  xs = jax.tree.map(
-    lambda x: (
-      jnp.asarray(rng.normal(size=x.shape), x.dtype)
-      if jnp.issubdtype(x.dtype, jnp.floating)
-      else jnp.zeros(x.shape, x.dtype)
-    ),
-    inputs,
-  )
-  turned = permute_units(
-    chain, params, [rng.permutation(n) for n in chain.sizes]
-  )
-  before, after = (
-    np.asarray(net.apply(p, *xs), np.float64) for p in (params, turned)
-  )
-  apart = np.abs(before - after).max(initial=0)
-  if not apart <= _ROUNDING * np.abs(before).max(initial=0) + 1e-30:
-    raise ValueError(
-      'network is no chain of layers: its hidden units cannot change places '
-      'layer by layer (something is added to what a layer makes, or a kernel '
-      'is used twice); take an mlp or a plain convolutional network.'
-    )
+  def draw(x, positive):
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+      return jnp.zeros(x.shape, x.dtype)
+    drawn = rng.normal(size=x.shape)
+    return jnp.asarray(np.abs(drawn) if positive else drawn, x.dtype)
+
+  run = jax.jit(net.apply)
+  alone = [{k} for k in range(len(chain.layers))]
+  every = [set(range(len(chain.layers)))]
+  # Rectified units are all alive where everything is positive, so that no
+  # difference can hide; signs show what that does not. Layers that must change
+  # together are told by each one alone.
+  for positive, turns in ((True, alone), (False, alone), (False, every)):
+    params = jax.tree.map(lambda x, p=positive: fill(x, p), shapes)
+    xs = jax.tree.map(lambda x, p=positive: draw(x, p), inputs)
+    before = run(params, *xs)
+    kind, share = jnp.result_type(before), _ROUNDING
+    if jnp.issubdtype(kind, jnp.floating):
+      share = max(share, _ROUNDINGS * float(jnp.finfo(kind).eps))
+    before = np.asarray(before, np.float64)
+    for turned in turns:
+      orders = [
+        _turn(n, rng) if k in turned else np.arange(n)
+        for k, n in enumerate(chain.sizes)
+      ]
+      after = run(permute_units(chain, params, orders), *xs)
+      apart = np.abs(before - np.asarray(after, np.float64)).max(initial=0)
+      if not apart <= share * np.abs(before).max(initial=0) + 1e-30:
+        raise ValueError(
+          'network is no chain of layers: its hidden units cannot change '
+          'places layer by layer (something is added to what a layer makes, or '
+          'a kernel is used twice); take an mlp or a plain convolutional '
+          'network.'
+        )
+
+
+def _turn(size, rng):
+  """A random order of units that is not the one they have."""
+  if size < 2:
+    return np.arange(size)
+  order = rng.permutation(size)
+  while (order == np.arange(size)).all():
+    order = rng.permutation(size)
+  return order
 
 
 def permute_units(
@@ -257,7 +293,10 @@ def permute_units(
     Parameters of the same function.
 
   Raises:
-    ValueError: if there are other numbers of layers or units.
+    ValueError: if there are other numbers of layers or units, an order does not
+      name each unit once (where it is concrete), or parameters are those of
+      another network.
+    TypeError: if an order holds no integers.
 
   Example:
     >>> from jaxdl import networks
@@ -268,14 +307,21 @@ def permute_units(
     >>> bool(jnp.allclose(network.apply(params, x), network.apply(other, x)))
     True
   """
+  if not isinstance(chain, Chain):
+    raise TypeError(
+      f'chain must come from layer_chain; got {checks.described(chain)}.'
+    )
   found = tuple(jnp.shape(p) for p in permutations)
   if found != tuple((n,) for n in chain.sizes):
     raise ValueError(
       f'permutations must have shapes {[(n,) for n in chain.sizes]}, one for '
       f'each hidden layer; got {list(found)}.'
     )
+  for place, permutation in enumerate(permutations):
+    _check_order(permutation, f'permutations[{place}]')
   flat, structure = jax.tree_util.tree_flatten_with_path(params)
   leaves = {jax.tree_util.keystr(path): leaf for path, leaf in flat}
+  check_params(chain, leaves, name='params')
   for layer, permutation in zip(chain.layers, permutations, strict=True):
     order = jnp.asarray(permutation)
     for path in layer.outgoing:
@@ -284,6 +330,45 @@ def permute_units(
     rows = _split_rows(x, layer.num_units)
     leaves[layer.incoming] = jnp.take(rows, order, axis=-2).reshape(x.shape)
   return jax.tree.unflatten(structure, list(leaves.values()))
+
+
+def _check_order(order, name):
+  kind = jnp.result_type(order)
+  if not jnp.issubdtype(kind, jnp.integer):
+    raise TypeError(f'{name} must hold integers; got {kind}.')
+  if isinstance(order, jax.core.Tracer):
+    return
+  host = np.asarray(order)
+  if (np.sort(host) != np.arange(len(host))).any():
+    raise ValueError(
+      f'{name} must hold each of 0 to {len(host) - 1} once; got '
+      f'{host.tolist()[:8]}{" ..." if len(host) > 8 else ""}.'
+    )
+
+
+def check_params(
+  chain: Chain, leaves: dict[str, chex.Array], *, name: str
+) -> None:
+  """Raises unless leaves, by path, are those of one model of a chain."""
+  for layer in chain.layers:
+    n = layer.num_units
+    for path in (*layer.outgoing, layer.incoming):
+      if path not in leaves:
+        raise ValueError(
+          f'{name} has no leaf {path}, which belongs to the chain: it is of '
+          'another network.'
+        )
+      shape = jnp.shape(leaves[path])
+      last = path != layer.incoming
+      if last:
+        fits = bool(shape) and shape[-1] == n
+      else:
+        fits = len(shape) > 1 and shape[-2] > 0 and shape[-2] % n == 0
+      if not fits:
+        raise ValueError(
+          f'{name}{path} of shape {shape} does not fit the {n} units of '
+          f'{layer.outgoing[0]}: it is of another network than the chain.'
+        )
 
 
 def _split_rows(kernel, size):

@@ -160,6 +160,16 @@ def cluster_units(
       'similarity must be finite and not negative; take absolute values '
       '(joint_similarity does).'
     )
+  top = host.max()
+  if not np.isfinite(top) or np.abs(host - host.T).max() > 1e-4 * top:
+    raise ValueError(
+      'similarity must be finite and symmetric, as of joint_similarity.'
+    )
+  if np.abs(np.diagonal(host)).max() > 1e-4 * top:
+    raise ValueError(
+      'similarity must have a zero diagonal, as of joint_similarity.'
+    )
+  checks.integer(seed, name='seed', low=0, high=2**32 - 1)
   live = np.flatnonzero(host.sum(axis=1) > 0)
   count = checks.integer(num_clusters, name='num_clusters', low=1)
   if count > len(live):

@@ -54,6 +54,8 @@ def bin_units(
     )
   if binning == 'width':
     low, high = jnp.min(x, axis=0), jnp.max(x, axis=0)
+    # Eighths: neither the width of large numbers nor one over it is a number.
+    x, low, high = (v / 8 for v in (x, low, high))
     span = jnp.where(high > low, high - low, 1)
     place = (x - low[None]) / span[None] * bins
     return jnp.clip(place.astype(jnp.int32), 0, bins - 1)

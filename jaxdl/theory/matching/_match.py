@@ -31,7 +31,11 @@ def _check(similarity, name='similarity'):
       f'{name} must have shape [n1, n2], n1, n2 >= 1; got '
       f'{jnp.shape(similarity)}.'
     )
+  if not isinstance(similarity, jax.core.Tracer):
+    checks.host_array(similarity, name=name)
   similarity = jnp.asarray(similarity)
+  if similarity.dtype == bool:
+    similarity = similarity.astype(jnp.float32)
   if isinstance(similarity, jax.core.Tracer):
     return similarity
   if not np.isfinite(np.asarray(similarity)).all():

@@ -102,6 +102,10 @@ def information(
     One row; `agreement` is the share of pairs that correlations match, too.
   """
   del key
+  if layer.samples is None:
+    raise ValueError(
+      f'information needs samples of {layer.name}: give them to Layers.'
+    )
   found = []
   for i, j in layer.pairs:
     matrix = _information.information_matrix(
@@ -174,7 +178,7 @@ def clusters(
   Args:
     layer: what is known of it.
     key: not used.
-    num_clusters: see `cluster_units`.
+    num_clusters: see `cluster_units`; fewer where fewer units have a link.
     method: see `cluster_units`.
     within: see `joint_similarity`.
 
@@ -186,7 +190,15 @@ def clusters(
     layer.correlation(i, j).matrix for i, j in ((0, 0), (0, 1), (1, 1))
   ]
   graph = _clusters.joint_similarity(*matrices, within=within)
-  labels = _clusters.cluster_units(graph, num_clusters, method=method)
+  live = int((np.asarray(graph).sum(axis=1) > 0).sum())
+  count = checks.integer(num_clusters, name='num_clusters', low=1)
+  if count > len(graph):
+    raise ValueError(
+      f'num_clusters={count} exceeds the {len(graph)} units of both networks.'
+    )
+  labels = _clusters.cluster_units(
+    graph, max(min(count, live), 1), method=method
+  )
   found = _clusters.describe_clusters(labels, graph, layer.held_out.pair(0, 1))
   found = sorted(found, key=lambda c: -(c.size_x + c.size_y))
   return [{'cluster': k} | c._asdict() for k, c in enumerate(found)]
@@ -286,7 +298,7 @@ MEASURES = registry.Registry(
 
 def measure_layers(
   layers: Sequence[Layers],
-  measures: Sequence[str] = ('correlation',),
+  measures: str | Sequence[str] = ('correlation',),
   *,
   key: chex.PRNGKey,
 ) -> Rows:
@@ -313,6 +325,7 @@ def measure_layers(
     ('correlation', 1.0)
   """
   keys.check_key(key)
+  measures = (measures,) if isinstance(measures, str) else measures
   rows = []
   for m, spec in enumerate(measures):
     name = MEASURES.part(spec).name

@@ -42,7 +42,12 @@ class Moments(NamedTuple):
 
     Returns:
       f[n_first, n_second].
+
+    Raises:
+      ValueError: if there is no such network.
     """
+    for name, value in (('first', first), ('second', second)):
+      checks.integer(value, name=name, low=0, high=len(self.mean) - 1)
     if first <= second:
       return self.cov[first][second - first]
     return self.cov[second][first - second].T
@@ -67,7 +72,8 @@ def units(x: chex.Array, *, layer: str = 'activations') -> chex.Array:
     f[N, C], at least float32.
 
   Raises:
-    ValueError: for fewer than two axes.
+    ValueError: for fewer than two axes, or no unit.
+    TypeError: for anything but real numbers.
 
   Example:
     >>> units(jnp.zeros((2, 3, 3, 5))).shape
@@ -78,7 +84,13 @@ def units(x: chex.Array, *, layer: str = 'activations') -> chex.Array:
       f'{layer} must have samples and units, shape [..., C]; got '
       f'{jnp.shape(x)}: add an axis (x[:, None] is one unit).'
     )
+  if not isinstance(x, jax.core.Tracer):
+    checks.host_array(x, name=layer)
   x = jnp.asarray(x)
+  if jnp.issubdtype(x.dtype, jnp.complexfloating):
+    raise TypeError(f'{layer} must hold real numbers; got complex numbers.')
+  if not x.shape[-1]:
+    raise ValueError(f'{layer} has no units: shape {x.shape}.')
   x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
   return x.reshape(-1, x.shape[-1])
 
@@ -204,6 +216,9 @@ def merge_moments(a: Moments, b: Moments) -> Moments:
   Returns:
     Those of both; no samples on one side leave the other as it is.
 
+  Raises:
+    ValueError: if they are of other units.
+
   Example:
     >>> x = jnp.array([[1.0], [2.0], [6.0]])
     >>> both = merge_moments(
@@ -215,6 +230,12 @@ def merge_moments(a: Moments, b: Moments) -> Moments:
   Source: Chan, Golub & LeVeque 1979, "Updating formulae and a pairwise
   algorithm for computing sample variances".
   """
+  shapes = [[jnp.shape(x) for x in m.mean] for m in (a, b)]
+  if shapes[0] != shapes[1]:
+    raise ValueError(
+      'a and b must be moments of the same units; means have shapes '
+      f'{shapes[0]} and {shapes[1]}.'
+    )
   count = a.count + b.count
   right = b.count / jnp.maximum(count, 1)
   left = a.count / jnp.maximum(count, 1)

@@ -95,6 +95,11 @@ def network_moments(
   checks.num_clients(batches, name='batches')
   if mask is None:
     mask = jnp.ones(jnp.shape(batches)[:2], bool)
+  if jnp.shape(mask) != jnp.shape(batches)[:2]:
+    raise ValueError(
+      f'mask must have the shape of the examples, {jnp.shape(batches)[:2]}; '
+      f'got {jnp.shape(mask)}.'
+    )
 
   def one(batch):
     x, real = batch
@@ -161,6 +166,18 @@ class Layers:
     """Holds them."""
     self.name, self.fit, self.held_out = name, fit, held_out
     self.samples = samples
+
+  @property
+  def dead(self) -> list[int]:
+    """Networks without a unit that varies, or with one that is no number."""
+    out = []
+    for k, mean in enumerate(self.held_out.mean):
+      _, alive = _moments.spread(self.held_out, k, 1e-8)
+      cov = self.held_out.between(k, k)
+      finite = np.isfinite(np.asarray(mean)).all() and np.isfinite(cov).all()
+      if not (finite and np.asarray(alive).any()):
+        out.append(k)
+    return out
 
   @property
   def pairs(self) -> list[tuple[int, int]]:

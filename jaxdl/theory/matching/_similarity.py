@@ -100,6 +100,7 @@ def canonical_correlations(
 
   Source: Hotelling 1936; Raghu et al. 2017 (https://arxiv.org/abs/1706.05806).
   """
+  checks.number(tol, name='tol', low=0.0, high=1.0)
   xx, xy, yy = host_covariances(moments)
   inner = _whitening(xx, tol).T @ xy @ _whitening(yy, tol)
   if 0 in inner.shape:

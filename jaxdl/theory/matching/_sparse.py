@@ -206,6 +206,7 @@ def dense_map(moments: _moments.Moments, *, tol: float = 1e-6) -> SparseMap:
     [[0.5], [0.5]]
   """
   check_pair(moments)
+  checks.number(tol, name='tol', low=0.0)
   values, vectors = jnp.linalg.eigh(moments.between(0, 0))
   keep = values > tol * jnp.max(values)
   inverse = jnp.where(keep, 1 / jnp.where(keep, values, 1), 0)
@@ -271,6 +272,12 @@ def predict_map(fitted: SparseMap, x: chex.Array) -> chex.Array:
     >>> predict_map(fitted, jnp.zeros((3, 2))).tolist()[0]
     [1.0, 1.0]
   """
+  n = fitted.weights.shape[0]
+  if not jnp.ndim(x) or jnp.shape(x)[-1] != n:
+    raise ValueError(
+      f'x must be f[..., {n}], of the {n} units that the map takes; got shape '
+      f'{jnp.shape(x)}.'
+    )
   out = jnp.matmul(x, fitted.weights, precision='highest')
   return out + fitted.bias.reshape((1,) * (out.ndim - 1) + (-1,))
 
@@ -326,6 +333,12 @@ def sparse_path(
   for penalty in penalties:
     checks.number(penalty, name='penalties', low=0.0)
   tested = moments if held_out is None else held_out
+  found = [[jnp.shape(x) for x in m.mean] for m in (moments, tested)]
+  if found[0] != found[1]:
+    raise ValueError(
+      'held_out must be of the same units as moments; means have shapes '
+      f'{found[1]} and {found[0]}.'
+    )
   own = standardized(moments)
   error, used = _path(
     own,

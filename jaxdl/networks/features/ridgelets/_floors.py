@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What random nets of a hidden distribution cannot do, however large."""
 
-import contextlib
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ import numpy as np
 
 from jaxdl.core import checks
 from jaxdl.networks import functional
-from jaxdl.networks.features import _bundling as bundling
+from jaxdl.networks.features import _arrays as arrays
 from jaxdl.networks.features.shallow import _fit as fit_lib, _hidden as hidden
 
 _ON_A_LINE = ('uniform_box', 'uniform_ball', 'gaussian')
@@ -34,7 +33,8 @@ def cos_kernel(scale: chex.Numeric, *, dist: str = 'uniform_box') -> Kernel:
     A `Kernel`.
 
   Raises:
-    ValueError: if lambda is not positive or the distribution another.
+    ValueError: if lambda is not positive or the distribution another; from the
+      kernel, if inputs are of different lengths.
 
   Example:
     >>> kernel = cos_kernel(2.0)
@@ -46,6 +46,11 @@ def cos_kernel(scale: chex.Numeric, *, dist: str = 'uniform_box') -> Kernel:
   checks.choice(dist, ('uniform_box', 'gaussian'), name='dist')
 
   def kernel(x, z):
+    x, z = arrays.real(x, name='x'), arrays.real(z, name='z')
+    if x.ndim != 2 or z.ndim != 2 or x.shape[1] != z.shape[1]:
+      raise ValueError(
+        f'x and z must be [N, d] and [Q, d]; got {x.shape} and {z.shape}.'
+      )
     gap = jnp.asarray(x)[:, None, :] - jnp.asarray(z)[None, :, :]
     if dist == 'gaussian':
       return 0.5 * jnp.exp(-0.5 * scale**2 * jnp.sum(gap * gap, axis=-1))
@@ -158,7 +163,7 @@ def limit_kernel(
     return jnp.pad(leaf, pad).reshape(steps, size, *leaf.shape[1:])
 
   def kernel(x, z):
-    x, z = jnp.asarray(x), jnp.asarray(z)
+    x, z = (jnp.asarray(arrays.real(v, name='inputs')) for v in (x, z))
 
     def add(total, part):
       units, shares = part
@@ -244,19 +249,22 @@ def budgeted_floor(
   goes to zero as the ridge does, while |c| explodes; so look at `norm`.
 
   Args:
-    kernel: k of the hidden distribution, `cos_kernel` or `limit_kernel`.
+    kernel: k of the hidden distribution, `cos_kernel` or `limit_kernel`; its
+      scale may be traced, over which to `vmap`.
     x: f[N, d].
     y: f[N] or f[N, o].
     ridge: mu >= 0; at zero what is outside of the range of the kernel remains.
-    weights: f[N] > 0, of the squared errors in the objective; 1 by default, as
-      of `fit_readout`. Quadrature weights make it an integral.
+    weights: f[N] >= 0, of the squared errors in the objective; 1 by default, as
+      of `fit_readout`. Quadrature weights make it an integral. What has none
+      is predicted: its residual does not count.
 
   Returns:
     A `Floor`. Concrete arrays are solved in float64, traced ones in theirs.
 
   Raises:
-    ValueError: if shapes disagree, the ridge is negative, or concrete arrays
-      are not finite.
+    ValueError: if shapes disagree, the ridge is negative, concrete arrays are
+      not finite, or all concrete weights are zero.
+    TypeError: if data hold no real numbers.
 
   Cost: O(N^3).
 
@@ -274,27 +282,26 @@ def budgeted_floor(
   of Li et al. 2023 (https://arxiv.org/abs/2008.08427).
   """
   checks.number(ridge, name='ridge', low=0.0)
-  if x.ndim != 2 or not x.shape[0] or x.shape[0] != y.shape[0]:
-    raise ValueError(
-      f'x and y must hold N >= 1 examples, x of shape [N, d]; got {x.shape} '
-      f'and {y.shape}.'
-    )
-  y = fit_lib.targets(y)
-  if weights is not None and weights.shape != x.shape[:1]:
-    raise ValueError(
-      f'weights must have shape [{x.shape[0]}]; got {weights.shape}.'
-    )
-  traced = bundling.is_traced(x, y, ridge, weights)
-  xp: Any = jnp if traced else np
-  if not traced:
-    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    bundling.check_finite(x=x, y=y)
-    ridge = float(ridge)
-  with contextlib.nullcontext() if traced else jax.enable_x64(True):
-    gram = kernel(x, x)
+  x, y = _examples(x, y)
+  weights = arrays.example_weights(weights, x.shape[0])
+  xp: Any = np
+  if _is_traced(x, y, ridge, weights):
+    xp, kernel_of = jnp, kernel(x, x)
+  else:
+    arrays.check_kept(None, x=x, y=y)
+    if weights is not None and not (np.asarray(weights) > 0).any():
+      raise ValueError('weights are all zero: nothing is fitted.')
+    double = np.asarray(x, np.float64)
+    with jax.enable_x64(True):
+      kernel_of = kernel(double, double)
+    if _is_traced(kernel_of):  # By its scale.
+      xp, kernel_of = jnp, kernel(x, x)
+  dtype = np.float64 if xp is np else arrays.solvable(kernel_of, y)
+  kernel_of, y = xp.asarray(kernel_of, dtype), xp.asarray(y, dtype)
+  ridge = float(ridge) if xp is np else ridge
   w = xp.ones_like(y[:, 0]) if weights is None else xp.asarray(weights, y.dtype)
   root = xp.sqrt(w)
-  gram = xp.asarray(gram) * root[:, None] * root[None, :]
+  gram = kernel_of * root[:, None] * root[None, :]
   values, vectors = xp.linalg.eigh((gram + gram.T) / 2)
   f = vectors.T @ (root[:, None] * y)
   cut = float(np.finfo(gram.dtype).eps) * len(x) * xp.maximum(values[-1], 0)
@@ -303,13 +310,35 @@ def budgeted_floor(
   safe = xp.where(shifted > 0, shifted, 1)
   kept = xp.where(shifted > 0, ridge / safe, 1)
   spent = xp.where(values > 0, xp.sqrt(values) / safe, 0)
-  residual = (vectors @ (kept[:, None] * f)) / root[:, None]
+  inside = root[:, None] > 0
+  residual = (vectors @ (kept[:, None] * f)) / xp.where(
+    inside, root[:, None], 1
+  )
+  if weights is not None:
+    inverse = xp.where(values > 0, 1 / safe, 0)
+    alpha = vectors @ (inverse[:, None] * f)
+    predicted = kernel_of @ (root[:, None] * alpha)
+    residual = xp.where(inside, residual, y - predicted)
   square = xp.sum(xp.square(kept[:, None] * f))
   return Floor(
     xp.sqrt(square / (xp.sum(w) * y.shape[1])),
     xp.sqrt(xp.sum(xp.square(spent[:, None] * f))),
     residual,
   )
+
+
+def _examples(x, y):
+  x, y = arrays.real(x, name='x'), arrays.real(y, name='y')
+  if x.ndim != 2 or not x.shape[0] or x.shape[0] != y.shape[0]:
+    raise ValueError(
+      f'x and y must hold N >= 1 examples, x of shape [N, d]; got {x.shape} '
+      f'and {y.shape}.'
+    )
+  return x, fit_lib.targets(y)
+
+
+def _is_traced(*values):
+  return any(isinstance(v, jax.core.Tracer) for v in values)
 
 
 def kernel_ridge(
@@ -320,19 +349,24 @@ def kernel_ridge(
   Args:
     kernel: k.
     x: f[N, d].
-    y: f[N, o].
+    y: f[N] or f[N, o].
     ridge: mu > 0.
 
   Returns:
     A function of x f[Q, d] that gives f[Q, o].
 
   Raises:
-    ValueError: if the ridge is not positive.
+    ValueError: if the ridge is not positive, shapes disagree, or concrete data
+      are not finite.
+    TypeError: if data hold no real numbers.
 
-  Cost: O(N^3), in the precision of the input.
+  Cost: O(N^3), in the precision of the input; half precision in float32.
   """
   checks.number(ridge, name='ridge', low=0.0, open_low=True)
+  x, y = _examples(x, y)
+  arrays.check_kept(None, x=x, y=y)
   gram = kernel(x, x)
+  gram = jnp.asarray(gram, arrays.solvable(gram, y))
   regular = gram + jnp.asarray(ridge, gram.dtype) * jnp.eye(
     x.shape[0], dtype=gram.dtype
   )
@@ -357,6 +391,11 @@ def usable_directions(scale: chex.Numeric, width: chex.Numeric) -> chex.Numeric:
     >>> round(usable_directions(10.0, 2.0), 2)
     6.37
 
+  Raises:
+    ValueError: if a number is not positive.
+
   Source: Slepian & Pollak 1961.
   """
+  checks.number(scale, name='scale', low=0.0, open_low=True)
+  checks.number(width, name='width', low=0.0, open_low=True)
   return scale * width / math.pi

@@ -202,7 +202,8 @@ def lowpass_multiplier(
     float64[...] on the host; M(0) = 1.
 
   Raises:
-    ValueError: if the pair is not admissible or lambda not positive.
+    ValueError: if the pair is not admissible, lambda not positive, or a
+      frequency not finite.
 
   Cost: an adaptive integral per distinct |w|.
 
@@ -217,6 +218,8 @@ def lowpass_multiplier(
   checks.integer(dim, name='dim', low=1)
   checks.number(scale, name='scale', low=0.0, open_low=True)
   w = np.abs(checks.host_array(w, name='w').astype(np.float64))
+  if not np.isfinite(w).all():
+    raise ValueError('w must be finite; got NaN or an infinite frequency.')
   points, place = np.unique(w / scale, return_inverse=True)
   ends, parts, _ = _checked(s_hat, rho_hat, dim, points)
   beyond = np.append(np.cumsum(parts[::-1])[::-1], 0.0)

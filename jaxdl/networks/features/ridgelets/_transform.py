@@ -49,7 +49,7 @@ def line_grid(
     A `Grid` of float64 on the host.
 
   Raises:
-    ValueError: if a number is out of range.
+    ValueError: if a number is out of range, or a width.
 
   Example:
     >>> grid = line_grid(2.0, 4, 3, width=lambda a: np.ones_like(a))
@@ -61,10 +61,27 @@ def line_grid(
   checks.integer(num_biases, name='num_biases', low=1)
   middle = lambda n: (2 * np.arange(n) + 1) / n - 1
   a = scale * middle(num_weights)
-  half = 8 * np.sqrt(1 + a**2) + 5 if width is None else np.asarray(width(a))
+  half = 8 * np.sqrt(1 + a**2) + 5
+  if width is not None:
+    half = checks.host_array(width(a), name='width(a)').astype(np.float64)
+    if half.shape not in ((), a.shape):
+      raise ValueError(
+        f'width(a) must be a number or have the shape of a, {a.shape}; got '
+        f'{half.shape}.'
+      )
+    half = np.broadcast_to(half, a.shape)
+    if not (np.isfinite(half) & (half > 0)).all():
+      raise ValueError('width(a) must be positive and finite everywhere.')
   b = half[:, None] * middle(num_biases)[None]
   shares = (2 * scale / num_weights) * (2 * half / num_biases)
   return Grid(a[:, None], b, np.broadcast_to(shares[:, None], b.shape).copy())
+
+
+def _check_numbers(**values):
+  """Refuses NaN and infinite numbers where they are known."""
+  for name, value in values.items():
+    if not bundling.is_traced(value) and not np.isfinite(value).all():
+      raise ValueError(f'{name} holds NaN or infinite values.')
 
 
 def _check(x, grid):
@@ -73,6 +90,8 @@ def _check(x, grid):
       f'x and grid.a must be [N, d] and [A, d]; got {x.shape} and '
       f'{grid.a.shape}.'
     )
+  if not x.shape[0]:
+    raise ValueError('x is empty: need N >= 1 points.')
   if grid.b.ndim != 2 or grid.b.shape[0] != grid.a.shape[0]:
     raise ValueError(
       f'grid.b must be [A, B] with A={grid.a.shape[0]}; got {grid.b.shape}.'
@@ -109,7 +128,8 @@ def ridgelet_transform(
     [A, B], of the precision of the input.
 
   Raises:
-    ValueError: if shapes disagree or the grid is too large.
+    ValueError: if shapes disagree, the grid is too large, or concrete values
+      are not finite.
 
   Cost: O(A B N) work, O(B N) memory.
 
@@ -131,6 +151,7 @@ def ridgelet_transform(
       f'values and weights must have shape [{x.shape[0]}]; got {values.shape} '
       f'and {weights.shape}.'
     )
+  _check_numbers(values=values, x=x, weights=weights)
   f = jnp.asarray(values) * jnp.asarray(weights)
 
   def one(point):
@@ -163,7 +184,8 @@ def ridgelet_synthesis(
     [N].
 
   Raises:
-    ValueError: if shapes disagree or the grid is too large.
+    ValueError: if shapes disagree, the grid is too large, or concrete
+      coefficients are not finite.
 
   Cost: O(A B N) work, O(B N) memory.
   """
@@ -174,6 +196,7 @@ def ridgelet_synthesis(
       f'coefficients must have the shape of grid.b, {grid.b.shape}; got '
       f'{coefficients.shape}.'
     )
+  _check_numbers(coefficients=coefficients, x=x)
   g = jnp.asarray(coefficients) * jnp.asarray(grid.shares)
 
   def add(total, point):
@@ -211,7 +234,8 @@ def exterior_energy(
     A number in [0, 1]; NaN if R is zero.
 
   Raises:
-    ValueError: if a number is not positive.
+    ValueError: if a number is not positive, shapes disagree, or concrete
+      coefficients are not finite.
 
   Source: the diagnostic of Li et al. 2023 (https://arxiv.org/abs/2008.08427).
   """
@@ -220,6 +244,12 @@ def exterior_energy(
   checks.number(
     bias_range, name='bias_range', low=0.0, open_low=True, finite=False
   )
+  if jnp.shape(coefficients) != grid.b.shape:
+    raise ValueError(
+      f'coefficients must have the shape of grid.b, {grid.b.shape}; got '
+      f'{jnp.shape(coefficients)}.'
+    )
+  _check_numbers(coefficients=coefficients)
   energy = jnp.abs(coefficients) ** 2 * jnp.asarray(grid.shares)
   far = jnp.abs(jnp.asarray(grid.a)).max(axis=1, keepdims=True) > scale
   b = jnp.asarray(grid.b)
@@ -227,11 +257,27 @@ def exterior_energy(
   return jnp.where(outside, energy, 0).sum() / energy.sum()
 
 
+def _of_kind(values):
+  """Concrete values in float64 on the host, traced ones as they are."""
+  if bundling.is_traced(values):
+    return values, jnp
+  return checks.host_array(values, name='values').astype(np.float64), np
+
+
 def _frequencies(values, spacing):
   """|w| of every entry of the transform of a grid, on the host."""
-  spacing = np.broadcast_to(np.asarray(spacing, np.float64), (values.ndim,))
-  for step in spacing:
+  if not values.size:
+    raise ValueError(f'values are empty, of shape {values.shape}.')
+  _check_numbers(values=values)
+  steps = spacing if isinstance(spacing, (tuple, list)) else [spacing]
+  for step in steps:
     checks.number(step, name='spacing', low=0.0, open_low=True)
+  if len(steps) not in (1, values.ndim):
+    raise ValueError(
+      f'spacing={spacing} must be a number, or one for each of the '
+      f'{values.ndim} axes of values.'
+    )
+  spacing = np.broadcast_to(np.asarray(steps, np.float64), (values.ndim,))
   axes = [
     2 * np.pi * np.fft.fftfreq(n, d)
     for n, d in zip(values.shape, spacing, strict=True)
@@ -258,7 +304,8 @@ def truncated(
     f_lambda[...] in float64 on the host; traced values in their precision.
 
   Raises:
-    ValueError: if the spacing is not positive.
+    ValueError: if the spacing is not positive, or concrete values are empty or
+      not finite.
 
   Example:
     >>> x = np.arange(64) * 2 * np.pi / 64
@@ -268,9 +315,8 @@ def truncated(
 
   Source: derived here.
   """
+  values, xp = _of_kind(values)
   w, _ = _frequencies(values, spacing)
-  xp: Any = jnp if bundling.is_traced(values) else np
-  values = values if xp is jnp else np.asarray(values, np.float64)
   return xp.fft.ifftn(xp.fft.fftn(values) * multiplier(w)).real
 
 
@@ -289,9 +335,8 @@ def truncation_error(
   Returns:
     A number; NaN if f is zero.
   """
+  values, xp = _of_kind(values)
   w, _ = _frequencies(values, spacing)
-  xp: Any = jnp if bundling.is_traced(values) else np
-  values = values if xp is jnp else np.asarray(values, np.float64)
   energy = xp.abs(xp.fft.fftn(values)) ** 2
   lost = (energy * (1 - multiplier(w)) ** 2).sum()
   with np.errstate(invalid='ignore'):
@@ -316,7 +361,8 @@ def strict_floor(
     The norm, (1 / (2 pi) int_{|w| > cutoff} |f_hat|^2 dw)^(1/2).
 
   Raises:
-    ValueError: if values have more than one axis or a number is not positive.
+    ValueError: if values have more than one axis, are empty or not finite, or a
+      number is not positive.
 
   Example:
     >>> x = np.linspace(-30, 30, 2001)
@@ -328,10 +374,9 @@ def strict_floor(
   Source: derived here; not the theorem of Li et al. 2023.
   """
   checks.number(cutoff, name='cutoff', low=0.0, open_low=True)
+  values, xp = _of_kind(values)
   if values.ndim != 1:
     raise ValueError(f'values must have shape [N]; got {values.shape}.')
   w, cell = _frequencies(values, spacing)
-  xp: Any = jnp if bundling.is_traced(values) else np
-  values = values if xp is jnp else np.asarray(values, np.float64)
   energy = xp.abs(xp.fft.fft(values)) ** 2
   return xp.sqrt(energy[w > cutoff].sum() * cell / values.size)

@@ -4,11 +4,13 @@
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxdl.core import checks
 from jaxdl.networks import functional
-from jaxdl.networks.features import _bundling as bundling, _readouts as readouts
+from jaxdl.networks.features import (
+  _arrays as arrays,
+  _readouts as readouts,
+)
 from jaxdl.networks.features.shallow import _hidden as hidden_lib
 
 
@@ -24,30 +26,27 @@ def targets(y: chex.Array, num_classes: int = 0) -> chex.Array:
 
   Raises:
     ValueError: if the shape is another, or a concrete class is out of range.
+    TypeError: if they hold no real numbers.
 
   Example:
     >>> targets(jnp.array([0, 2]), 3).tolist()
     [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
   """
   checks.integer(num_classes, name='num_classes', low=0)
+  y = arrays.real(y, name='y')
   if y.ndim not in (1, 2) or (num_classes and y.ndim != 1):
     wanted = '[N]' if num_classes else '[N] or [N, o]'
     raise ValueError(f'y must have shape {wanted}; got {y.shape}.')
   if not num_classes:
     return y[:, None] if y.ndim == 1 else y
-  if not bundling.is_traced(y):
-    found = np.asarray(y)
-    if (
-      found.size
-      and not (
-        (found >= 0) & (found < num_classes) & (found == np.floor(found))
-      ).all()
-    ):
+  if not isinstance(y, jax.core.Tracer):
+    known = (y >= 0) & (y < num_classes) & (y % 1 == 0)
+    if not known.all():
       raise ValueError(
-        f'y must hold classes 0 to {num_classes - 1}; got {found.min()} to '
-        f'{found.max()}.'
+        f'y must hold classes 0 to {num_classes - 1}; got {y.min():g} to '
+        f'{y.max():g}.'
       )
-  return jax.nn.one_hot(y, num_classes)
+  return jax.nn.one_hot(jnp.asarray(y, jnp.int32), num_classes)
 
 
 def fit(
@@ -89,6 +88,7 @@ def fit(
   Raises:
     ValueError: if shapes disagree, there are no data, a number is out of
       range, or concrete data are not finite.
+    TypeError: if data hold no real numbers.
 
   Example:
     >>> hidden = sample_hidden(jax.random.key(0), 200, 1, scale=10.0)
@@ -101,14 +101,17 @@ def fit(
   Source: Li et al. 2023 (https://arxiv.org/abs/2008.08427).
   """
   checks.number(ridge, name='ridge', low=0.0)
+  x, y = arrays.real(x, name='x'), arrays.real(y, name='y')
   if x.ndim != 2 or x.shape[0] == 0 or x.shape[0] != y.shape[0]:
     raise ValueError(
       f'x and y must hold N >= 1 examples, x of shape [N, d]; got {x.shape} '
       f'and {y.shape}.'
     )
+  weights = arrays.example_weights(weights, x.shape[0])
+  if weights is not None and num_classes and y.ndim == 1:
+    y = jnp.where(weights > 0, y, 0)  # Whatever they contain.
   y = targets(y, num_classes)
-  if not bundling.is_traced(x, y):
-    bundling.check_finite(x=np.asarray(x), y=np.asarray(y))
+  arrays.check_kept(weights, x=x, y=y)
   h = hidden_lib.hidden_features(x, hidden, activation, direct=direct)
   hidden_lib.warn_of_saturation(x, hidden, activation)
   return readouts.fit_readout(
@@ -140,6 +143,7 @@ def predict(
     ValueError: if lengths differ.
   """
   h = hidden_lib.hidden_features(x, hidden, activation, direct=direct)
+  readout = arrays.real(readout, name='readout')
   if readout.ndim != 2 or readout.shape[1] != h.shape[-1]:
     raise ValueError(
       f'readout must have shape [o, {h.shape[-1]}]; got {readout.shape}.'

@@ -13,6 +13,7 @@ from jaxdl.core import checks, keys, registry
 from jaxdl.core.types import Network
 from jaxdl.networks import _dense, functional
 from jaxdl.networks.features import (
+  _arrays as arrays,
   _bundling as bundling,
   _constants as constants,
   _random_features as random_features,
@@ -179,6 +180,7 @@ def hidden_features(
 
   Raises:
     ValueError: if lengths differ or the activation is unknown.
+    TypeError: if inputs hold no real numbers.
 
   Example:
     >>> hidden = Hidden(jnp.eye(2), jnp.zeros(2))
@@ -189,6 +191,7 @@ def hidden_features(
   """
   fn = functional.activation(activation)
   num_hidden, dim = hidden.weights.shape
+  x = arrays.real(x, name='x')
   if x.ndim == 0 or x.shape[-1] != dim:
     raise ValueError(
       f'hidden was drawn for d={dim} but x has shape {x.shape}: need '
@@ -216,15 +219,21 @@ def saturated(
     bool[n]: b lies outside of what a . x takes on the data, and the mean slope
     of s in between is below 0.01.
 
+  Raises:
+    ValueError: if there are no data, or of another length.
+
   Example:
     >>> hidden = Hidden(jnp.ones((2, 1)), jnp.array([0.5, 9.0]))
     >>> saturated(jnp.array([[-1.0], [1.0]]), hidden).tolist()
     [False, True]
   """
+  x = arrays.real(x, name='x')
+  if x.ndim != 2 or not x.shape[0]:
+    raise ValueError(f'x must be [N, d] with N >= 1; got {x.shape}.')
+  h = hidden_features(x, hidden, activation) * hidden.biases.shape[0] ** 0.5
   z = jnp.matmul(x, hidden.weights.T, precision='highest')
   b = hidden.biases
   outside = (b < z.min(axis=0)) | (b > z.max(axis=0))
-  h = hidden_features(x, hidden, activation) * b.shape[0] ** 0.5
   run = z.max(axis=0) - z.min(axis=0)
   return outside & (h.max(axis=0) - h.min(axis=0) < _LEAST_SLOPE * run)
 

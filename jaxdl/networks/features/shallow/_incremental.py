@@ -11,7 +11,10 @@ import numpy as np
 
 from jaxdl.core import checks, keys
 from jaxdl.networks import functional
-from jaxdl.networks.features import _readouts as readouts
+from jaxdl.networks.features import (
+  _arrays as arrays,
+  _readouts as readouts,
+)
 from jaxdl.networks.features.shallow import _hidden as hidden_lib
 
 
@@ -28,7 +31,7 @@ def incremental_readout(
   and e becomes e - c h. A feature that is zero gets c = 0.
 
   Args:
-    h: f[N, n], features in their order.
+    h: f[N, n], features in their order; integers are cast.
     y: f[N, o].
 
   Returns:
@@ -36,7 +39,9 @@ def incremental_readout(
     o]; it never grows, and step i lowers it by <e, h_i>^2 / |h_i|^2.
 
   Raises:
-    ValueError: if shapes disagree.
+    ValueError: if shapes disagree, there are no examples, or concrete ones are
+      not finite.
+    TypeError: if what is given holds no real numbers.
 
   Cost: O(N n o), one `lax.scan`.
 
@@ -47,10 +52,14 @@ def incremental_readout(
 
   Source: Li & Wang 2017, incremental RVFL networks.
   """
+  h, y = arrays.real(h, name='h'), arrays.real(y, name='y')
+  shapes = f'got {h.shape} and {y.shape}.'
   if h.ndim != 2 or y.ndim != 2 or h.shape[0] != y.shape[0]:
-    raise ValueError(
-      f'h and y must be [N, n] and [N, o]; got {h.shape} and {y.shape}.'
-    )
+    raise ValueError(f'h and y must be [N, n] and [N, o]; {shapes}')
+  if not h.shape[0]:
+    raise ValueError(f'h and y must hold N >= 1 examples; {shapes}')
+  arrays.check_kept(None, h=h, y=y)
+  h, y = (jnp.asarray(v, jnp.result_type(h, y)) for v in (h, y))
 
   def step(error, column):
     square = _dot(column, column)
@@ -109,7 +118,7 @@ def stochastic_configuration(
   Args:
     key: consumed.
     x: f[N, d].
-    y: f[N, o].
+    y: f[N, o]; of half precision it is fitted in float32.
     num_hidden: n steps (static), at most as many units.
     scales: lambda, in the order in which they are tried (static).
     num_candidates: T_max >= 1, of each scale (static).
@@ -121,7 +130,10 @@ def stochastic_configuration(
     `Configured`.
 
   Raises:
-    ValueError: if a number is out of range, or shapes disagree.
+    ValueError: if a number is out of range, shapes disagree, or concrete data
+      are not finite.
+    TypeError: if data hold no real numbers, or scales or tolerances are no
+      sequence.
 
   Cost: O(n N (S T d + n)) for S scales, one `lax.scan`.
 
@@ -139,6 +151,11 @@ def stochastic_configuration(
   checks.integer(num_hidden, name='num_hidden', low=1)
   checks.integer(num_candidates, name='num_candidates', low=1)
   checks.number(ridge, name='ridge', low=0.0)
+  for name, values in (('scales', scales), ('tolerances', tolerances)):
+    if isinstance(values, str) or not hasattr(values, '__len__'):
+      raise TypeError(
+        f'{name} must be a sequence of numbers; got {checks.described(values)}.'
+      )
   scales, tolerances = tuple(scales), tuple(tolerances)
   for name, values, high in (
     ('scales', scales, None),
@@ -152,12 +169,15 @@ def stochastic_configuration(
       )
   if list(tolerances) != sorted(tolerances):
     raise ValueError(f'tolerances must grow; got {tolerances}.')
+  x, y = arrays.real(x, name='x'), arrays.real(y, name='y')
   if x.ndim != 2 or y.ndim != 2 or x.shape[0] != y.shape[0] or not x.shape[0]:
     raise ValueError(
       f'x and y must be [N, d] and [N, o], N >= 1; got {x.shape} and {y.shape}.'
     )
   act = functional.activation(activation)
-  dtype, (rows, dim) = y.dtype, x.shape
+  arrays.check_kept(None, x=x, y=y)
+  dtype, (rows, dim) = arrays.solvable(x, y), x.shape
+  x, y = jnp.asarray(x, dtype), jnp.asarray(y, dtype)
   ranges = jnp.asarray(scales, dtype)
   r = jnp.asarray(tolerances, dtype)
 

@@ -202,8 +202,13 @@ def kernel(
   """Infinitely many units: ridge regression with the limiting kernel.
 
   Units are placed by quadrature (64 x 64) for one input, drawn (8192)
-  otherwise; `num_nodes` says other numbers.
+  otherwise; `num_nodes` says other numbers. There must be a ridge.
   """
+  if not isinstance(ridge, jax.core.Tracer) and ridge == 0:
+    raise ValueError(
+      'ridge=0 leaves the limiting kernel singular: method=kernel needs '
+      'ridge > 0.'
+    )
   limit = floors.limit_of(
     key,
     x.shape[1],

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.core import checks
+from jaxdl.networks.features import _arrays as arrays
 
 
 def _dot(a, b):
@@ -71,7 +72,7 @@ def stream(
 
   Args:
     state: from `start_stream` or `stream`.
-    h: f[B, M] features.
+    h: f[B, M] features, cast to the precision of the state.
     y: f[B, o] targets.
     weights: f[B] or bool[B] >= 0; false rows have no effect, whatever they
       contain.
@@ -82,7 +83,9 @@ def stream(
     The new state; made for `lax.scan`.
 
   Raises:
-    ValueError: if shapes disagree or forgetting is out of range.
+    ValueError: if shapes disagree, forgetting is out of range, a concrete
+      weight is negative, or a concrete row that counts is not finite.
+    TypeError: if what is given holds no real numbers.
 
   Cost: O(B M^2 + B^3), against O(M^3) for a fit anew.
 
@@ -94,6 +97,7 @@ def stream(
   """
   checks.number(forgetting, name='forgetting', low=0.0, high=1.0, open_low=True)
   num_outputs, num_features = state.readout.shape
+  h, y = arrays.real(h, name='h'), arrays.real(y, name='y')
   if h.ndim != 2 or y.ndim != 2 or h.shape[0] != y.shape[0]:
     raise ValueError(
       f'h and y must be [B, M] and [B, o]; got {h.shape} and {y.shape}.'
@@ -103,6 +107,9 @@ def stream(
       f'the stream has M={num_features} features and o={num_outputs} outputs; '
       f'got h of shape {h.shape} and y of shape {y.shape}.'
     )
+  weights = arrays.example_weights(weights, h.shape[0])
+  arrays.check_kept(weights, h=h, y=y)
+  h, y = (jnp.asarray(v, state.inverse.dtype) for v in (h, y))
   count = jnp.asarray(h.shape[0], h.dtype)
   if weights is not None:
     root = jnp.sqrt(weights.astype(h.dtype))[:, None]
