@@ -2,20 +2,73 @@
 """How tensors and work are spread over devices, and what that costs.
 
 A signature says what the devices of a mesh hold of a tensor, for each axis:
-`S0` pieces of dimension 0, `B` all of it, `P` terms of a sum.
+`S0` pieces of dimension 0, `B` all of it, `P` terms of a sum. Operators take
+some signatures and not others; where a producer and a consumer differ, data
+move.
 
+**Signatures**
 - `parse_sbp`, `format_sbp`, `as_sbp`, `dual`; `Split`, `Broadcast`, `Partial`.
 - `scatter`, `recover`, `box`: shards as plain arrays, the reference.
 - `boxing_cost`, `boxing_cost_nd`, `boxing_costs`, `boxing_path`: bytes that a
   change of signature moves. `collective_bytes`: those of a compiled program.
+
+**Operators and programs**
+- `OPERATORS`, `make_operator`; `valid_signatures`, `match_signature`,
+  `compose_nd`: what an operator takes on a mesh.
+- `Op`, `make_program`, `PROGRAMS`: what is computed; `CostModel`,
+  `total_cost`: what a choice of signatures costs, gradients included.
+- `SEARCHES`: `assign_optimal`, `assign_greedy`, `assign_data_parallel`,
+  `assign_replicated`; `assign_all` of small programs.
+
+**Devices**
+- `to_partition_spec`, `from_sharding`: to and from `jax.sharding`.
+- `reshard` by collectives inside of `shard_map`; `run_sharded` and `map_shards`
+  run a function on shards; `device_mesh`.
+
+**Actors**
+- `ActorSpec`, `chain_actors`, `simulate`, `predicted_period`, `memory_bound`: a
+  pipeline whose stages own a fixed number of registers.
+
+Example:
+  >>> program = PROGRAMS.make('mlp(sizes=(32, 64, 32))', 8)
+  >>> model = CostModel(training=True, per_flop=0, replicated=False)
+  >>> found = assign_optimal(program, 4, model)
+  >>> [str(found.signatures[y]) for y in ('y1', 'y2')]
+  ['(B; S1 -> S1)', '(S1; S0 -> P)']
 """
 
+from jaxdl.parallel._actors import (
+  ActorSpec,
+  Simulation,
+  chain_actors,
+  check_actors,
+  memory_bound,
+  predicted_period,
+  simulate,
+)
+from jaxdl.parallel._bridge import (
+  device_mesh,
+  from_sharding,
+  map_shards,
+  reshard,
+  run_sharded,
+  to_partition_spec,
+)
 from jaxdl.parallel._collectives import COLLECTIVES, collective_bytes
 from jaxdl.parallel._costs import (
   boxing_cost,
   boxing_cost_nd,
   boxing_costs,
   boxing_path,
+)
+from jaxdl.parallel._models import PROGRAMS
+from jaxdl.parallel._operators import OPERATORS, Operator, make_operator
+from jaxdl.parallel._programs import (
+  CostModel,
+  Op,
+  Program,
+  make_program,
+  total_cost,
 )
 from jaxdl.parallel._sbp import (
   Broadcast,
@@ -29,26 +82,74 @@ from jaxdl.parallel._sbp import (
   format_sbp,
   parse_sbp,
 )
+from jaxdl.parallel._search import (
+  SEARCHES,
+  Assignment,
+  assign_all,
+  assign_data_parallel,
+  assign_greedy,
+  assign_optimal,
+  assign_replicated,
+)
 from jaxdl.parallel._shards import box, recover, scatter
+from jaxdl.parallel._signatures import (
+  Signature,
+  compose_nd,
+  match_signature,
+  valid_signatures,
+)
 
 __all__ = [
   'COLLECTIVES',
+  'OPERATORS',
+  'PROGRAMS',
+  'SEARCHES',
+  'ActorSpec',
+  'Assignment',
   'Broadcast',
+  'CostModel',
   'NdSbp',
+  'Op',
+  'Operator',
   'Partial',
+  'Program',
   'Sbp',
+  'Signature',
+  'Simulation',
   'Split',
   'as_mesh_shape',
   'as_sbp',
+  'assign_all',
+  'assign_data_parallel',
+  'assign_greedy',
+  'assign_optimal',
+  'assign_replicated',
   'box',
   'boxing_cost',
   'boxing_cost_nd',
   'boxing_costs',
   'boxing_path',
+  'chain_actors',
+  'check_actors',
   'collective_bytes',
+  'compose_nd',
+  'device_mesh',
   'dual',
   'format_sbp',
+  'from_sharding',
+  'make_operator',
+  'make_program',
+  'map_shards',
+  'match_signature',
+  'memory_bound',
   'parse_sbp',
+  'predicted_period',
   'recover',
+  'reshard',
+  'run_sharded',
   'scatter',
+  'simulate',
+  'to_partition_spec',
+  'total_cost',
+  'valid_signatures',
 ]

@@ -66,14 +66,13 @@ def collective_bytes(compiled: Any, *, trips: int = 1) -> dict[str, int]:
     ValueError: if the text holds no program.
 
   Example:
-    >>> mesh = jax.make_mesh((1,), 'x')
-    >>> total = jax.shard_map(
-    ...   lambda x: jax.lax.psum(x, 'x'),
-    ...   mesh=mesh, in_specs=jax.P('x'), out_specs=jax.P(),
-    ... )
-    >>> program = jax.jit(total).lower(jnp.ones(8)).compile()
-    >>> collective_bytes(program)['all-reduce']
-    0
+    >>> text = '''HloModule m, num_partitions=4
+    ... ENTRY %main (x: f32[8]) -> f32[8] {
+    ...   %x = f32[8]{0} parameter(0)
+    ...   ROOT %y = f32[8]{0} all-reduce(%x), replica_groups=[2,2]<=[4]
+    ... }'''
+    >>> collective_bytes(text)['all-reduce']
+    128
   """
   if isinstance(compiled, str):
     text = compiled

@@ -68,7 +68,7 @@ def boxing_cost(
   p2 = p1 if p2 is None else checks.integer(p2, name='p2', low=1)
   _check_reduction(a, b)
   if not same:
-    return float(nbytes) * _disjoint((a,), (b,), (p1,), (p2,))
+    return float(nbytes) * disjoint((a,), (b,), (p1,), (p2,))
   if p2 != p1:
     raise ValueError(
       f'p2={p2} differs from p1={p1}, so the devices cannot be the same: pass '
@@ -128,7 +128,7 @@ def boxing_cost_nd(
   if to_mesh_shape is not None:
     there = _sbp.as_mesh_shape(to_mesh_shape, name='to_mesh_shape')
     dst = _sbp.as_sbp(dst, len(there), name='dst')
-    return float(nbytes) * _disjoint(src, dst, mesh, there)
+    return float(nbytes) * disjoint(src, dst, mesh, there)
   dst = _sbp.as_sbp(dst, len(mesh), name='dst')
   return float(nbytes) * _path(src, dst, mesh, ndim)[0]
 
@@ -138,7 +138,7 @@ def boxing_path(
   dst: _sbp.SbpLike,
   mesh_shape: Any,
   *,
-  ndim: int | None = None,
+  shape: Sequence[int] | None = None,
   only_groups: bool = False,
 ) -> list[_sbp.NdSbp]:
   """The signatures on the way that `boxing_cost_nd` takes.
@@ -147,7 +147,7 @@ def boxing_path(
     src: the signature that there is.
     dst: the signature that is wanted.
     mesh_shape: devices along each axis.
-    ndim: see `boxing_cost_nd`.
+    shape: of the tensor, which is then split evenly on the way; None for any.
     only_groups: whether to take only steps that groups of devices along one
       axis do by themselves.
 
@@ -155,7 +155,8 @@ def boxing_path(
     From src to dst, both included; neighbors differ in one component.
 
   Raises:
-    ValueError: if a signature has not one component per axis.
+    ValueError: if a signature has not one component per axis, or does not split
+      the shape evenly.
 
   Example:
     >>> path = boxing_path('S0,P', 'B,B', (2, 4))
@@ -165,7 +166,12 @@ def boxing_path(
   mesh = _sbp.as_mesh_shape(mesh_shape)
   src = _sbp.as_sbp(src, len(mesh), name='src')
   dst = _sbp.as_sbp(dst, len(mesh), name='dst')
-  return list(_path(src, dst, mesh, ndim, only_groups)[1])
+  if shape is not None:
+    shape = tuple(shape)
+    for sbp in (src, dst):
+      _sbp.check_shape(sbp, shape, mesh)
+  ndim = None if shape is None else len(shape)
+  return list(_path(src, dst, mesh, ndim, shape, only_groups)[1])
 
 
 def boxing_costs(
@@ -186,7 +192,7 @@ def boxing_costs(
     (['S0', 'B', 'P'], [3.0, 0.0, 6.0])
   """
   ndim = checks.integer(ndim, name='ndim', low=0)
-  return _all_pairs(ndim, _sbp.as_mesh_shape(mesh_shape))[:2]
+  return all_pairs(ndim, _sbp.as_mesh_shape(mesh_shape))[:2]
 
 
 def _one_axis(a, b, p):
@@ -200,7 +206,12 @@ def _one_axis(a, b, p):
   return float(p - 1) if isinstance(b, Split) else 2.0 * (p - 1)
 
 
-def _disjoint(src, dst, mesh, there):
+def disjoint(
+  src: _sbp.NdSbp,
+  dst: _sbp.NdSbp,
+  mesh: tuple[int, ...],
+  there: tuple[int, ...],
+) -> float:
   """Of T = 1: terms come together at one copy, which is then spread."""
   terms = math.prod(
     m for x, m in zip(src, mesh, strict=True) if isinstance(x, Partial)
@@ -272,7 +283,7 @@ def _span(sbp, place, mesh, dim, size):
   return size // count * index, size // count * (index + 1)
 
 
-def _path(src, dst, mesh, ndim, only_groups=False):
+def _path(src, dst, mesh, ndim, shape=None, only_groups=False):
   changed = [a for a in range(len(mesh)) if src[a] != dst[a]]
   if not changed:
     return 0.0, (src,)
@@ -290,11 +301,11 @@ def _path(src, dst, mesh, ndim, only_groups=False):
       f'dimension {max(split)} is split, but ndim={ndim}: give the dimensions '
       'of the tensor.'
     )
-  return _dijkstra(src, dst, mesh, ndim, only_groups)
+  return _dijkstra(src, dst, mesh, ndim, shape, only_groups)
 
 
 @functools.lru_cache(maxsize=4096)
-def _dijkstra(src, dst, mesh, ndim, only_groups):
+def _dijkstra(src, dst, mesh, ndim, shape, only_groups):
   """The cheapest path; of equally cheap ones the one of fewest steps."""
   parts = dict.fromkeys(
     [*map(Split, range(ndim)), Broadcast(), Partial(), *src, *dst]
@@ -312,6 +323,8 @@ def _dijkstra(src, dst, mesh, ndim, only_groups):
         only_groups and not _shards.aligned(here, there, axis)
       ):
         continue
+      if shape is not None and not _divides(there, shape, mesh):
+        continue
       terms = {x for x in (here[axis], part) if isinstance(x, Partial)}
       if len(terms) > 1:
         continue
@@ -324,6 +337,14 @@ def _dijkstra(src, dst, mesh, ndim, only_groups):
   return best[dst][0], tuple(reversed(path))
 
 
+def _divides(sbp, shape, mesh):
+  pieces = [1] * len(shape)
+  for x, size in zip(sbp, mesh, strict=True):
+    if isinstance(x, Split):
+      pieces[x.axis] *= size
+  return all(n % m == 0 for n, m in zip(shape, pieces, strict=True))
+
+
 def _check_states(num, mesh):
   if num > _MOST_STATES:
     raise ValueError(
@@ -334,7 +355,9 @@ def _check_states(num, mesh):
 
 
 @functools.lru_cache(maxsize=256)
-def _all_pairs(ndim: int, mesh: tuple[int, ...]):
+def all_pairs(
+  ndim: int, mesh: tuple[int, ...]
+) -> tuple[tuple[_sbp.NdSbp, ...], np.ndarray, dict[_sbp.NdSbp, int]]:
   """Signatures, costs, and where each signature stands."""
   parts = [*map(Split, range(ndim)), Broadcast(), Partial()]
   _check_states(len(parts) ** len(mesh), mesh)
@@ -355,22 +378,3 @@ def _all_pairs(ndim: int, mesh: tuple[int, ...]):
   costs = np.where(np.isfinite(step), step, path)
   costs.setflags(write=False)
   return states, costs, where
-
-
-def bytes_of(shape: Sequence[int], dtype: Any) -> int:
-  """Bytes of a tensor.
-
-  Args:
-    shape: its sizes.
-    dtype: of its numbers.
-
-  Returns:
-    T.
-
-  Example:
-    >>> bytes_of((3, 4), 'float32')
-    48
-  """
-  import jax.numpy as jnp
-
-  return math.prod(shape) * jnp.dtype(dtype).itemsize

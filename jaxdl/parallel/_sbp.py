@@ -210,22 +210,12 @@ def dual(sbp: SbpLike) -> NdSbp:
     P for B, B for P, S(i) for S(i). A tensor that only replicated computations
     read has a gradient that is replicated too; see `Signature.dual`.
 
-  Raises:
-    ValueError: for P(max), whose gradient goes where the maximum is.
-
   Example:
     >>> format_sbp(dual('S0,B,P'))
     'S0,P,B'
   """
-  found = []
-  for x in as_sbp(sbp):
-    if isinstance(x, Partial) and x.op != 'sum':
-      raise ValueError(f'{x} has no dual: its gradient depends on the values.')
-    if isinstance(x, Split):
-      found.append(x)
-    else:
-      found.append(Broadcast() if isinstance(x, Partial) else Partial())
-  return tuple(found)
+  swap = {Broadcast: Partial(), Partial: Broadcast()}
+  return tuple(swap.get(type(x), x) for x in as_sbp(sbp))
 
 
 def check_shape(

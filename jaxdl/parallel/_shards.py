@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.core import checks
 from jaxdl.parallel import _sbp
 
 Partial, Split = _sbp.Partial, _sbp.Split
