@@ -85,6 +85,7 @@ class CostModel:
     per_byte: of a byte moved, summed over all devices.
     per_flop: of a floating-point operation of one device, all of which work
       side by side.
+    per_byte_held: of a byte of a parameter that one device stores.
     wait: of every transfer that is not empty, whatever its size.
     training: whether gradients go back the way that values came, which doubles
       transfers and trebles the work; a parameter that every device holds then
@@ -97,13 +98,16 @@ class CostModel:
   itemsize: float = 4.0
   per_byte: float = 1.0
   per_flop: float = 0.01
+  per_byte_held: float = 0.0
   wait: float = 0.0
   training: bool = False
   replicated: bool = True
   even: bool = True
 
   def __post_init__(self):
-    for name in ('itemsize', 'per_byte', 'per_flop', 'wait'):
+    for name in (
+      *('itemsize', 'per_byte', 'per_flop', 'per_byte_held', 'wait'),
+    ):
       checks.number(getattr(self, name), name=name, low=0)
 
 
@@ -243,7 +247,12 @@ def choices(program: Program, mesh_shape: Any, model: CostModel) -> Choices:
       lists[key] = _states(program, op, mesh, model)
     states[op.name] = lists[key]
     own[op.name] = np.zeros(len(states[op.name]))
-    if op.kind not in ENDS:
+    if op.kind == 'parameter':
+      held = model.itemsize * math.prod(op.shape)
+      own[op.name] += model.per_byte_held * np.array(
+        [held / _pieces(s.out, mesh) for s in states[op.name]]
+      )
+    elif op.kind not in ENDS:
       work = program.made[op.name].flops * (3 if model.training else 1)
       own[op.name] += model.per_flop * np.array(
         [work / s.speedup(mesh) for s in states[op.name]]
@@ -271,6 +280,12 @@ def choices(program: Program, mesh_shape: Any, model: CostModel) -> Choices:
     edges.append((u, v, total))
     ahead.append(model.per_byte * forward)
   return Choices(tuple(states), states, own, edges, ahead)
+
+
+def _pieces(sbp, mesh):
+  return math.prod(
+    m for x, m in zip(sbp, mesh, strict=True) if isinstance(x, Split)
+  )
 
 
 def _transfers(sources, sinks, k, meshes, same, ndim):
