@@ -24,10 +24,12 @@ move.
 - `to_partition_spec`, `from_sharding`: to and from `jax.sharding`.
 - `reshard` by collectives inside of `shard_map`; `run_sharded` and `map_shards`
   run a function on shards; `device_mesh`.
+- `signature_checks`, `measure_boxing`: whether devices compute and send what
+  signatures and costs say, on `example_inputs`.
 
 **Actors**
-- `ActorSpec`, `chain_actors`, `simulate`, `predicted_period`, `memory_bound`: a
-  pipeline whose stages own a fixed number of registers.
+- `ActorSpec`, `simulate`, `predicted_period`, `memory_bound`: a pipeline whose
+  stages own a fixed number of registers; `PIPELINES`, `chain_actors`.
 
 Example:
   >>> program = PROGRAMS.make('mlp(sizes=(32, 64, 32))', 8)
@@ -38,6 +40,7 @@ Example:
 """
 
 from jaxdl.parallel._actors import (
+  PIPELINES,
   ActorSpec,
   Simulation,
   chain_actors,
@@ -53,6 +56,11 @@ from jaxdl.parallel._bridge import (
   reshard,
   run_sharded,
   to_partition_spec,
+)
+from jaxdl.parallel._checked import (
+  example_inputs,
+  measure_boxing,
+  signature_checks,
 )
 from jaxdl.parallel._collectives import COLLECTIVES, collective_bytes
 from jaxdl.parallel._costs import (
@@ -102,6 +110,7 @@ from jaxdl.parallel._signatures import (
 __all__ = [
   'COLLECTIVES',
   'OPERATORS',
+  'PIPELINES',
   'PROGRAMS',
   'SEARCHES',
   'ActorSpec',
@@ -135,12 +144,14 @@ __all__ = [
   'compose_nd',
   'device_mesh',
   'dual',
+  'example_inputs',
   'format_sbp',
   'from_sharding',
   'make_operator',
   'make_program',
   'map_shards',
   'match_signature',
+  'measure_boxing',
   'memory_bound',
   'parse_sbp',
   'predicted_period',
@@ -148,6 +159,7 @@ __all__ = [
   'reshard',
   'run_sharded',
   'scatter',
+  'signature_checks',
   'simulate',
   'to_partition_spec',
   'total_cost',

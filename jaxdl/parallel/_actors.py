@@ -7,11 +7,11 @@ import heapq
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxdl.core import checks
+from jaxdl.core import checks, registry
 
 _IDLE, _BUSY = 'idle', 'busy'
 
@@ -85,15 +85,16 @@ class Simulation(NamedTuple):
 
 def chain_actors(
   taus: Sequence[float],
-  registers: Sequence[float],
-  *,
+  registers: Any = 2,
   skip: tuple[int, int] | None = None,
 ) -> dict[str, ActorSpec]:
   """A chain of actors, in which one may feed a second one further on.
 
   Args:
     taus: seconds of each.
-    registers: of each; of the last, whose results nobody takes, 1 if left out.
+    registers: of each, or of all: one makes neighbors take turns, two are a
+      double buffer, math.inf no credits at all. The last, whose results nobody
+      takes, has 1 if it is left out.
     skip: positions of a producer and of a later consumer of it.
 
   Returns:
@@ -103,12 +104,14 @@ def chain_actors(
     ValueError: if numbers do not fit.
 
   Example:
-    >>> [a.consumers for a in chain_actors((1, 3, 2), (2, 2)).values()]
+    >>> [a.consumers for a in chain_actors((1, 3, 2)).values()]
     [('a1',), ('a2',), ()]
   """
-  taus, registers = tuple(taus), tuple(registers)
+  taus = tuple(taus)
   if not taus:
     raise ValueError('taus is empty: give the seconds of one actor at least.')
+  several = isinstance(registers, Sequence)
+  registers = tuple(registers) if several else (registers,) * (len(taus) - 1)
   if len(registers) not in (len(taus) - 1, len(taus)):
     raise ValueError(
       f'registers={registers} must be one for each of {len(taus)} actors; the '
@@ -130,6 +133,40 @@ def chain_actors(
   }
   check_actors(actors)
   return actors
+
+
+def barrier_actors(taus: Sequence[float]) -> dict[str, ActorSpec]:
+  """A chain whose actors run one after the other: no pipeline at all.
+
+  Args:
+    taus: seconds of each.
+
+  Returns:
+    Actors a0, a1, ... which return a register when the last one has run.
+
+  Raises:
+    ValueError: as `chain_actors`.
+
+  Example:
+    >>> simulate(barrier_actors((1, 3, 2)), 10).makespan
+    60.0
+  """
+  actors = chain_actors(taus, 1)
+  if len(actors) < 2:
+    return actors
+  # The first result goes to the last actor too, which returns it.
+  last = f'a{len(actors) - 1}'
+  more = dict.fromkeys((*actors['a0'].consumers, last))
+  return actors | {
+    'a0': dataclasses.replace(actors['a0'], consumers=tuple(more))
+  }
+
+
+PIPELINES = registry.Registry(
+  'pipeline',
+  {'barrier': barrier_actors, 'chain': chain_actors},
+  given=('taus',),
+)
 
 
 def check_actors(
@@ -202,7 +239,12 @@ def _circle(actors):
   return []
 
 
-def simulate(actors: Mapping[str, ActorSpec], num_batches: int) -> Simulation:
+def simulate(
+  actors: Mapping[str, ActorSpec],
+  num_batches: int,
+  *,
+  seconds: Mapping[str, Sequence[float]] | None = None,
+) -> Simulation:
   """Runs a pipeline on a simulated clock.
 
   An actor runs when it is idle, every input has a register that was sent, and
@@ -214,13 +256,14 @@ def simulate(actors: Mapping[str, ActorSpec], num_batches: int) -> Simulation:
   Args:
     actors: by name.
     num_batches: B, how many batches go in.
+    seconds: f[B] of actors whose batches take more or less than `tau`.
 
   Returns:
     Times, registers in use, what happened, and who waits if nobody can run,
     which only happens where results go round in a circle.
 
   Raises:
-    ValueError: as `check_actors`, but for circles.
+    ValueError: as `check_actors`, but for circles; or if seconds do not fit.
 
   Cost: O(A B log A) time.
 
@@ -232,14 +275,24 @@ def simulate(actors: Mapping[str, ActorSpec], num_batches: int) -> Simulation:
   """
   check_actors(actors, acyclic=False)
   num = checks.integer(num_batches, name='num_batches', low=0)
-  return _Clock(actors, num).run()
+  taken = {n: np.full(num, float(a.tau)) for n, a in actors.items()}
+  for name, values in (seconds or {}).items():
+    checks.choice(name, actors, name='seconds')
+    own = checks.host_array(values, name=f'seconds of {name!r}')
+    if own.shape != (num,) or not (np.isfinite(own) & (own >= 0)).all():
+      raise ValueError(
+        f'seconds of {name!r} must be one number >= 0 for each of {num} '
+        'batches.'
+      )
+    taken[name] = own
+  return _Clock(actors, num, taken).run()
 
 
 class _Clock:
   """The state of a pipeline while it runs."""
 
-  def __init__(self, actors, num):
-    self.actors, self.num = actors, num
+  def __init__(self, actors, num, seconds):
+    self.actors, self.num, self.seconds = actors, num, seconds
     self.names = list(actors)
     self.place = {n: i for i, n in enumerate(self.names)}
     self.producers = {n: [] for n in actors}
@@ -307,9 +360,8 @@ class _Clock:
     batch = self.begun[name]
     self.begun[name] += 1
     self.trace.append(Event(now, name, batch, 'begin'))
-    heapq.heappush(
-      self.heap, (now + self.actors[name].tau, next(self.count), name)
-    )
+    done = now + float(self.seconds[name][batch])
+    heapq.heappush(self.heap, (done, next(self.count), name))
 
   def end(self, name, now, touched):
     actor, batch = self.actors[name], self.ended[name]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxdl.core import registry
+from jaxdl.core import checks, registry
 from jaxdl.parallel import _programs, _sbp, _signatures
 
 Broadcast, Split = _sbp.Broadcast, _sbp.Split
@@ -225,6 +225,35 @@ def assign_all(
   return [out[0]._replace(exact=True), *out[1:]]
 
 
+def assign_ranked(
+  program: _programs.Program,
+  mesh_shape: Any,
+  model: _programs.CostModel | None = None,
+  place: int = 2,
+) -> Assignment:
+  """The signatures of some place among all, see `assign_all`.
+
+  Args:
+    program: from `make_program`.
+    mesh_shape: devices along each axis; of several placements, a dict.
+    model: what is counted; `CostModel()` if None.
+    place: 1 is the cheapest.
+
+  Returns:
+    The signatures.
+
+  Raises:
+    ValueError: as `assign_all`, or if there are not so many.
+  """
+  place = checks.integer(place, name='place', low=1)
+  found = assign_all(program, mesh_shape, model, num=place)
+  if len(found) < place:
+    raise ValueError(
+      f'place={place} is beyond the {len(found)} choices that there are.'
+    )
+  return found[-1]
+
+
 def assign_data_parallel(
   program: _programs.Program,
   mesh_shape: Any,
@@ -309,6 +338,7 @@ SEARCHES = registry.Registry(
     'data_parallel': assign_data_parallel,
     'greedy': assign_greedy,
     'optimal': assign_optimal,
+    'ranked': assign_ranked,
     'replicated': assign_replicated,
   },
   given=('program', 'mesh_shape', 'model'),

@@ -235,7 +235,7 @@ class CollectiveBytesTest(parameterized.TestCase):
 
 ENTRY %main (a: f32[8]) -> f32[8] {{
   %a = f32[8]{{0}} parameter(0), metadata={{op_name="x"}}
-  ROOT %r = (f32[8]{{0}}, /*index=1*/f32[16]{{0}}) {call}, channel_id=1, {groups}
+  ROOT %r = (f32[8]{{0}}, /*index=1*/f32[9]{{0}}) {call}, channel_id=1, {groups}
 }}
 """
     self.assertEqual(parallel.collective_bytes(text)[kind], times * 32)
