@@ -15,8 +15,8 @@ move.
 **Operators and programs**
 - `OPERATORS`, `make_operator`; `valid_signatures`, `match_signature`,
   `compose_nd`: what an operator takes on a mesh.
-- `Op`, `make_program`, `PROGRAMS`: what is computed; `CostModel`,
-  `total_cost`: what a choice of signatures costs, gradients included.
+- `Op`, `make_program`, `PROGRAMS`: what is computed; `CostModel` (by name,
+  `COST_MODELS`), `total_cost`: what signatures cost, gradients included.
 - `SEARCHES`: `assign_optimal`, `assign_greedy`, `assign_data_parallel`,
   `assign_replicated`; `assign_all` of small programs.
 
@@ -28,8 +28,7 @@ move.
   signatures and costs say, on `example_inputs`.
 
 **Actors**
-- `ActorSpec`, `simulate`, `predicted_period`, `memory_bound`: a pipeline whose
-  stages own a fixed number of registers; `PIPELINES`, `chain_actors`.
+- `actors`: pipelines whose stages own a fixed number of registers.
 
 Example:
   >>> program = PROGRAMS.make('mlp(sizes=(32, 64, 32))', 8)
@@ -39,16 +38,7 @@ Example:
   ['(B; S1 -> S1)', '(S1; S0 -> P)']
 """
 
-from jaxdl.parallel._actors import (
-  PIPELINES,
-  ActorSpec,
-  Simulation,
-  chain_actors,
-  check_actors,
-  memory_bound,
-  predicted_period,
-  simulate,
-)
+from jaxdl.parallel import actors
 from jaxdl.parallel._bridge import (
   device_mesh,
   from_sharding,
@@ -58,7 +48,9 @@ from jaxdl.parallel._bridge import (
   to_partition_spec,
 )
 from jaxdl.parallel._checked import (
+  Checks,
   example_inputs,
+  kind_of_change,
   measure_boxing,
   signature_checks,
 )
@@ -72,6 +64,7 @@ from jaxdl.parallel._costs import (
 from jaxdl.parallel._models import PROGRAMS
 from jaxdl.parallel._operators import OPERATORS, Operator, make_operator
 from jaxdl.parallel._programs import (
+  COST_MODELS,
   CostModel,
   Op,
   Program,
@@ -98,6 +91,7 @@ from jaxdl.parallel._search import (
   assign_greedy,
   assign_optimal,
   assign_replicated,
+  describe,
 )
 from jaxdl.parallel._shards import box, recover, scatter
 from jaxdl.parallel._signatures import (
@@ -109,13 +103,13 @@ from jaxdl.parallel._signatures import (
 
 __all__ = [
   'COLLECTIVES',
+  'COST_MODELS',
   'OPERATORS',
-  'PIPELINES',
   'PROGRAMS',
   'SEARCHES',
-  'ActorSpec',
   'Assignment',
   'Broadcast',
+  'Checks',
   'CostModel',
   'NdSbp',
   'Op',
@@ -124,8 +118,8 @@ __all__ = [
   'Program',
   'Sbp',
   'Signature',
-  'Simulation',
   'Split',
+  'actors',
   'as_mesh_shape',
   'as_sbp',
   'assign_all',
@@ -138,10 +132,9 @@ __all__ = [
   'boxing_cost_nd',
   'boxing_costs',
   'boxing_path',
-  'chain_actors',
-  'check_actors',
   'collective_bytes',
   'compose_nd',
+  'describe',
   'device_mesh',
   'dual',
   'example_inputs',
@@ -149,18 +142,16 @@ __all__ = [
   'from_sharding',
   'make_operator',
   'make_program',
+  'kind_of_change',
   'map_shards',
   'match_signature',
   'measure_boxing',
-  'memory_bound',
   'parse_sbp',
-  'predicted_period',
   'recover',
   'reshard',
   'run_sharded',
   'scatter',
   'signature_checks',
-  'simulate',
   'to_partition_spec',
   'total_cost',
   'valid_signatures',

@@ -52,6 +52,24 @@ class BoxingCount(NamedTuple):
   error: float
 
 
+def kind_of_change(src: str, dst: str) -> str:
+  """Names what changes, without dimensions.
+
+  Args:
+    src: the signature that there was.
+    dst: the signature that was wanted; one component differs.
+
+  Returns:
+    Such as 'S -> B'.
+
+  Example:
+    >>> kind_of_change('B,S1', 'B,P')
+    'S -> P'
+  """
+  pairs = zip(_sbp.as_sbp(src), _sbp.as_sbp(dst), strict=True)
+  return next(f'{str(a)[0]} -> {str(b)[0]}' for a, b in pairs if a != b)
+
+
 def example_inputs(
   operator: str, rng: np.random.Generator, *, size: int = 8
 ) -> list[np.ndarray]:
@@ -189,3 +207,87 @@ def measure_boxing(
       )
     )
   return out
+
+
+class Checks:
+  """Signatures of operators on devices, with new tensors every round.
+
+  `init() -> state`, `step(state, round) -> (state, {})` and
+  `rows(state, metrics, round)` are those of an experiment on the host. Rows of
+  round 0 tell what changes of signatures move (`BoxingCount`, split 'boxing'),
+  others the largest error of every operator until then, and of all changes how
+  many move other bytes than predicted.
+  """
+
+  def __init__(
+    self,
+    operators: Sequence[str],
+    mesh: Mesh,
+    *,
+    size: int = 8,
+    seeds: Sequence[int] = (0,),
+  ):
+    """Says what is checked; compiles nothing.
+
+    Args:
+      operators: parts of `OPERATORS`.
+      mesh: of devices.
+      size: of every dimension of a tensor.
+      seeds: of the tensors.
+    """
+    self.operators, self.seeds = tuple(operators), tuple(seeds)
+    self.mesh, self.size = mesh, size
+    self._checks: dict[str, Any] = {}
+    self._counts: list[BoxingCount] | None = None
+
+  def init(self) -> dict[str, np.ndarray]:
+    """No errors so far."""
+    return {'error': np.zeros((len(self.operators), len(self.seeds)))}
+
+  def step(self, state: Any, round: int) -> tuple[Any, dict[str, Any]]:
+    """Runs every signature once for every seed."""
+    found = [
+      [self._error(i, seed, round) for seed in self.seeds]
+      for i in range(len(self.operators))
+    ]
+    return {'error': np.maximum(state['error'], found)}, {}
+
+  def rows(self, state: Any, metrics: Any, round: int) -> list[dict[str, Any]]:
+    """Says what was found."""
+    if self._counts is None:
+      self._counts = measure_boxing(self.mesh, size=self.size)
+    counts = self._counts
+    if not round:
+      return [
+        {'split': 'boxing', 'variant': f'{c.src} -> {c.dst}'}
+        | {'predicted': c.predicted, 'measured': c.measured, 'error': c.error}
+        for c in counts
+      ]
+    boxing = {
+      'variant': 'boxing',
+      'signatures': len(counts),
+      'error': max((c.error for c in counts), default=0.0),
+      'wrong_bytes': sum(c.measured != c.predicted for c in counts),
+    }
+    return [boxing | {'seed': seed} for seed in self.seeds] + [
+      {'variant': operator, 'seed': seed}
+      | {'signatures': len(self._made(operator))}
+      | {'error': float(state['error'][i, j])}
+      for i, operator in enumerate(self.operators)
+      for j, seed in enumerate(self.seeds)
+    ]
+
+  def _inputs(self, operator, rng):
+    return example_inputs(operator, rng, size=self.size)
+
+  def _made(self, operator):
+    if operator not in self._checks:
+      arrays = self._inputs(operator, np.random.default_rng(0))
+      shapes = [x.shape for x in arrays]
+      self._checks[operator] = signature_checks(operator, shapes, self.mesh)
+    return self._checks[operator]
+
+  def _error(self, i, seed, round):
+    rng = np.random.default_rng([seed, round, i])
+    arrays = self._inputs(self.operators[i], rng)
+    return max(f(arrays, rng) for f in self._made(self.operators[i]).values())

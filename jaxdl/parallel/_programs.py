@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxdl.core import checks
+from jaxdl.core import checks, registry
 from jaxdl.parallel import _costs, _operators, _sbp, _signatures
 
 Broadcast, Partial, Split = _sbp.Broadcast, _sbp.Partial, _sbp.Split
@@ -109,6 +109,72 @@ class CostModel:
       *('itemsize', 'per_byte', 'per_flop', 'per_byte_held', 'wait'),
     ):
       checks.number(getattr(self, name), name=name, low=0)
+
+
+def count_numbers(
+  training: bool = True,
+  replicated: bool = False,
+  even: bool = False,
+  per_flop: float = 0.0,
+  per_byte_held: float = 0.0,
+  wait: float = 0.0,
+) -> CostModel:
+  """Counts numbers that move, and nothing else; as tables of the method do.
+
+  Args:
+    training: see `CostModel`.
+    replicated: see `CostModel`.
+    even: see `CostModel`.
+    per_flop: see `CostModel`.
+    per_byte_held: see `CostModel`; of a number here.
+    wait: see `CostModel`.
+
+  Returns:
+    The model.
+  """
+  return CostModel(
+    itemsize=1.0,
+    per_flop=per_flop,
+    per_byte_held=per_byte_held,
+    wait=wait,
+    training=training,
+    replicated=replicated,
+    even=even,
+  )
+
+
+def count_bytes(
+  training: bool = True,
+  replicated: bool = True,
+  even: bool = True,
+  per_flop: float = 0.01,
+  per_byte_held: float = 0.0,
+  wait: float = 0.0,
+  itemsize: float = 4.0,
+) -> CostModel:
+  """Counts bytes that move, and the work, as real devices would have it.
+
+  Args:
+    training: see `CostModel`.
+    replicated: see `CostModel`.
+    even: see `CostModel`.
+    per_flop: see `CostModel`.
+    per_byte_held: see `CostModel`.
+    wait: see `CostModel`.
+    itemsize: see `CostModel`.
+
+  Returns:
+    The model.
+  """
+  return dataclasses.replace(
+    count_numbers(training, replicated, even, per_flop, per_byte_held, wait),
+    itemsize=itemsize,
+  )
+
+
+COST_MODELS = registry.Registry(
+  'cost', {'bytes': count_bytes, 'numbers': count_numbers}, tried={}
+)
 
 
 def make_program(ops: Iterable[Op]) -> Program:

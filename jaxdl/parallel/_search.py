@@ -267,36 +267,37 @@ def assign_data_parallel(
     model: what is counted; `CostModel()` if None.
 
   Returns:
-    The signatures: S(0) wherever a parameter has no part in an input, and of
-    parameters B; the first signature of the table that splits the result by
-    examples, or else has terms of a sum over them.
+    The signatures: S(0) along every axis of what is computed of inputs, B of
+    parameters; results are what the table gives for that.
 
   Raises:
     ValueError: if an operator cannot be split by examples.
   """
-  model = model or _programs.CostModel()
-  found = _programs.choices(program, mesh_shape, model)
-  fixed = {
-    op.name: (Broadcast() if op.kind == 'parameter' else Split(0))
-    for op in program.ops
-    if op.kind in _programs.SOURCES
-  }
-  where = {}
+  found = _programs.choices(program, mesh_shape, model or _programs.CostModel())
+  where: dict[str, int] = {}
+  meant: dict[str, _sbp.NdSbp] = {}
   for op in program.ops:
     states = found.states[op.name]
-    if op.name in fixed:
-      match = [all(x == fixed[op.name] for x in s.out) for s in states]
+    axes = len(states[0].out)
+    if op.kind in _programs.SOURCES:
+      part = Broadcast() if op.kind == 'parameter' else Split(0)
+      meant[op.name] = (part,) * axes
+      match = [s.out == meant[op.name] for s in states]
+    elif op.kind == 'output':
+      match = [s.out == meant[op.inputs[0]] for s in states]
     else:
-      given = tuple(found.states[u][where[u]].out for u in op.inputs)
+      given = tuple(meant[u] for u in op.inputs)
       match = [s.ins == given for s in states]
-      if not any(match) and op.kind == 'output':
-        match = [True]
     if not any(match):
-      raise ValueError(
-        f'op {op.name!r} cannot be split by examples: its signatures are '
-        f'{_signatures.listed(states)}.'
-      )
+      # What is fixed is boxed.
+      if op.kind not in _programs.ENDS:
+        raise ValueError(
+          f'op {op.name!r} cannot be split by examples: its signatures are '
+          f'{_signatures.listed(states)}.'
+        )
+      match = [True]
     where[op.name] = match.index(True)
+    meant.setdefault(op.name, states[where[op.name]].out)
   return _made(found, where, False)
 
 
@@ -330,6 +331,31 @@ def assign_replicated(
       )
     where[op.name] = plain.index(True) if any(plain) else 0
   return _made(found, where, False)
+
+
+def describe(found: Assignment, most: int = 4) -> str:
+  """Names the signatures of operators in a line.
+
+  Args:
+    found: what a search gave.
+    most: how many operators are named.
+
+  Returns:
+    Operators, but for inputs, parameters and outputs as they are given.
+
+  Example:
+    >>> model = CostModel(itemsize=1, per_flop=0, training=True,
+    ...                   replicated=False)
+    >>> describe(assign_optimal(PROGRAMS.make('mlp', 8), 4, model))
+    'y1 (B; S1 -> S1), y2 (S1; S0 -> P)'
+  """
+  inner = [
+    f'{name} {s}'
+    for name, s in found.signatures.items()
+    if s.ins and s.ins != (s.out,)
+  ]
+  rest = len(inner) - most
+  return ', '.join(inner[:most]) + (f' and {rest} more' if rest > 0 else '')
 
 
 SEARCHES = registry.Registry(

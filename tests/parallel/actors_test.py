@@ -7,9 +7,9 @@ import networkx
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from jaxdl import parallel
+from jaxdl.parallel import actors as actors_lib
 
-Actor = parallel.ActorSpec
+Actor = actors_lib.ActorSpec
 INF = math.inf
 
 
@@ -41,7 +41,7 @@ def cycle_period(actors):
 
 def measured(actors, num=240, last=120):
   """Period; `last` is a multiple of all numbers of registers."""
-  ends = parallel.simulate(actors, num).finish.max(axis=0)
+  ends = actors_lib.simulate(actors, num).finish.max(axis=0)
   # In the end a shared device has fewer to run.
   return (ends[num - 20] - ends[num - 20 - last]) / last
 
@@ -55,9 +55,9 @@ class PeriodTest(parameterized.TestCase):
     ((1, 1, 1), (2, 2), 1, 12),
   )
   def test_figures_of_the_method(self, taus, registers, period, makespan):
-    actors = parallel.chain_actors(taus, registers)
-    self.assertEqual(parallel.predicted_period(actors), period)
-    self.assertEqual(parallel.simulate(actors, 10).makespan, makespan)
+    actors = actors_lib.chain_actors(taus, registers)
+    self.assertEqual(actors_lib.predicted_period(actors), period)
+    self.assertEqual(actors_lib.simulate(actors, 10).makespan, makespan)
     self.assertEqual(measured(actors), period)
 
   @parameterized.parameters(range(10))
@@ -66,20 +66,20 @@ class PeriodTest(parameterized.TestCase):
     n = int(rng.integers(2, 6))
     taus = rng.uniform(0, 3, n)
     registers = rng.integers(1, 4, n)
-    actors = parallel.chain_actors(taus, registers.tolist())
+    actors = actors_lib.chain_actors(taus, registers.tolist())
     want = chain_period(taus, registers)
-    self.assertAlmostEqual(parallel.predicted_period(actors), want)
+    self.assertAlmostEqual(actors_lib.predicted_period(actors), want)
     self.assertAlmostEqual(measured(actors), want)
 
   @parameterized.parameters(*((k, 4 / k) for k in range(1, 5)))
   def test_a_skip_holds_the_first_registers(self, k, want):
-    actors = parallel.chain_actors((1,) * 4, (k, 2, 2, 1), skip=(0, 3))
-    self.assertAlmostEqual(parallel.predicted_period(actors), want)
+    actors = actors_lib.chain_actors((1,) * 4, (k, 2, 2, 1), skip=(0, 3))
+    self.assertAlmostEqual(actors_lib.predicted_period(actors), want)
     self.assertAlmostEqual(measured(actors), want)
 
   def test_a_skip_of_single_registers(self):
-    actors = parallel.chain_actors((1,) * 4, (1, 1, 1, 1), skip=(0, 3))
-    self.assertEqual(parallel.predicted_period(actors), 4)
+    actors = actors_lib.chain_actors((1,) * 4, (1, 1, 1, 1), skip=(0, 3))
+    self.assertEqual(actors_lib.predicted_period(actors), 4)
     self.assertEqual(measured(actors), 4)
 
   @parameterized.parameters(range(10))
@@ -101,7 +101,7 @@ class PeriodTest(parameterized.TestCase):
       for i in range(n)
     }
     want = cycle_period(actors)
-    self.assertAlmostEqual(parallel.predicted_period(actors), want)
+    self.assertAlmostEqual(actors_lib.predicted_period(actors), want)
     self.assertAlmostEqual(measured(actors, 480, 120), want)
 
   def test_in_place(self):
@@ -111,10 +111,10 @@ class PeriodTest(parameterized.TestCase):
       'b': Actor(1.0, 3, ('c',), in_place=True),
       'c': Actor(1.0),
     }
-    self.assertEqual(parallel.predicted_period(actors), 3)
+    self.assertEqual(actors_lib.predicted_period(actors), 3)
     self.assertEqual(measured(actors), 3)
     apart = actors | {'b': Actor(1.0, 3, ('c',))}
-    self.assertEqual(parallel.predicted_period(apart), 2)
+    self.assertEqual(actors_lib.predicted_period(apart), 2)
     self.assertEqual(measured(apart), 2)
 
   def test_a_shared_device_runs_one_at_a_time(self):
@@ -123,9 +123,9 @@ class PeriodTest(parameterized.TestCase):
       'b': Actor(2.0, 4, ('c',)),
       'c': Actor(1.5, queue='gpu'),
     }
-    self.assertEqual(parallel.predicted_period(actors), 2.5)
+    self.assertEqual(actors_lib.predicted_period(actors), 2.5)
     self.assertAlmostEqual(measured(actors), 2.5)
-    trace = parallel.simulate(actors, 20).trace
+    trace = actors_lib.simulate(actors, 20).trace
     running = 0
     for event in trace:
       if event.actor in 'ac':
@@ -138,20 +138,20 @@ class PeriodTest(parameterized.TestCase):
       n: Actor(t, 1, c, queue='one')
       for n, t, c in (('a', 1, ('b',)), ('b', 3, ('c',)), ('c', 2, ()))
     }
-    self.assertEqual(parallel.predicted_period(actors), 6)
+    self.assertEqual(actors_lib.predicted_period(actors), 6)
     self.assertEqual(measured(actors), 6)
 
   def test_without_credits_memory_grows_and_the_period_does_not(self):
-    free = parallel.chain_actors((1, 3, 2), (INF, INF))
-    self.assertEqual(parallel.predicted_period(free), 3)
-    found = [parallel.simulate(free, num) for num in (20, 40)]
+    free = actors_lib.chain_actors((1, 3, 2), (INF, INF))
+    self.assertEqual(actors_lib.predicted_period(free), 3)
+    found = [actors_lib.simulate(free, num) for num in (20, 40)]
     self.assertEqual([f.period(10) for f in found], [3, 3])
     first = [f.peak[0] for f in found]
     self.assertGreater(first[1], first[0] + 10)
-    self.assertEqual(parallel.memory_bound(free), INF)
-    held = parallel.chain_actors((1, 3, 2), (2, 2))
-    self.assertEqual(parallel.memory_bound(held), 5)
-    self.assertEqual(parallel.simulate(held, 40).peak.tolist(), [2, 2, 1])
+    self.assertEqual(actors_lib.memory_bound(free), INF)
+    held = actors_lib.chain_actors((1, 3, 2), (2, 2))
+    self.assertEqual(actors_lib.memory_bound(held), 5)
+    self.assertEqual(actors_lib.simulate(held, 40).peak.tolist(), [2, 2, 1])
 
 
 class ProtocolTest(parameterized.TestCase):
@@ -160,8 +160,10 @@ class ProtocolTest(parameterized.TestCase):
     rng = np.random.default_rng(seed)
     n = 5
     registers = rng.integers(1, 4, n).tolist()
-    actors = parallel.chain_actors(rng.uniform(0, 2, n), registers, skip=(0, 3))
-    found = parallel.simulate(actors, 30)
+    actors = actors_lib.chain_actors(
+      rng.uniform(0, 2, n), registers, skip=(0, 3)
+    )
+    found = actors_lib.simulate(actors, 30)
     self.assertEqual(found.deadlock, '')
     self.assertTrue((found.peak <= registers).all())
     self.assertTrue((found.peak >= 1).all())
@@ -202,7 +204,7 @@ class ProtocolTest(parameterized.TestCase):
       'c': Actor(1, 2, ('b', 'd')),
       'd': Actor(1),
     }
-    found = parallel.simulate(actors, 5)
+    found = actors_lib.simulate(actors, 5)
     self.assertRegex(
       found.deadlock,
       r"dead-lock: 'a' waits for a free register after 2 of 5 batches; 'b' "
@@ -211,15 +213,15 @@ class ProtocolTest(parameterized.TestCase):
     self.assertEqual(found.finish[0, 1], 2.0)
     self.assertTrue(np.isnan(found.finish[1]).all())
     with self.assertRaisesRegex(ValueError, 'actors b -> c -> b wait for each'):
-      parallel.predicted_period(actors)
+      actors_lib.predicted_period(actors)
 
   def test_no_batches(self):
-    found = parallel.simulate(parallel.chain_actors((1, 2), (1,)), 0)
+    found = actors_lib.simulate(actors_lib.chain_actors((1, 2), (1,)), 0)
     self.assertEqual((found.makespan, found.trace, found.deadlock), (0, [], ''))
 
   def test_no_time(self):
-    actors = parallel.chain_actors((0, 0, 1), (1, 1))
-    self.assertEqual(parallel.simulate(actors, 10).makespan, 10)
+    actors = actors_lib.chain_actors((0, 0, 1), (1, 1))
+    self.assertEqual(actors_lib.simulate(actors, 10).makespan, 10)
 
   @parameterized.parameters(
     ({}, 'actors is empty'),
@@ -235,19 +237,19 @@ class ProtocolTest(parameterized.TestCase):
   )
   def test_says_what_is_wrong(self, actors, message):
     with self.assertRaisesRegex(ValueError, message):
-      parallel.predicted_period(actors)
+      actors_lib.predicted_period(actors)
 
   def test_chains_say_what_is_wrong(self):
     with self.assertRaisesRegex(ValueError, 'one for each of 3 actors'):
-      parallel.chain_actors((1, 1, 1), (1,))
+      actors_lib.chain_actors((1, 1, 1), (1,))
     with self.assertRaisesRegex(
       ValueError, r'skip=\(0, 1\) must lead at least'
     ):
-      parallel.chain_actors((1, 1, 1), (1, 1), skip=(0, 1))
+      actors_lib.chain_actors((1, 1, 1), (1, 1), skip=(0, 1))
     with self.assertRaisesRegex(ValueError, 'taus is empty'):
-      parallel.chain_actors((), ())
+      actors_lib.chain_actors((), ())
     with self.assertRaisesRegex(TypeError, "registers of 'a0' must be an int"):
-      parallel.chain_actors((1, 1), (1.5,))
+      actors_lib.chain_actors((1, 1), (1.5,))
 
 
 if __name__ == '__main__':
