@@ -208,10 +208,11 @@ def _actors(config):
 
 def _draw_costs(config, rows, directory):
   """Draws costs over batch sizes."""
-  path, title = directory / 'cost.png', f'{config.program} on {config.mesh}'
+  path, name = directory / 'cost.png', config.program.partition('(')[0]
   look = {'x': 'batch', 'log_x': True, 'log_y': True, 'xlabel': 'Batch size'}
   label = f'Cost ({config.costs})'
-  return [plots.lines(rows, path, 'cost', ylabel=label, title=title, **look)]
+  look |= {'ylabel': label, 'title': f'{name} on {config.mesh} devices'}
+  return [plots.lines(rows, path, 'cost', **look)]
 
 
 def _draw_checks(config, rows, directory):

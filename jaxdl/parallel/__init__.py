@@ -55,6 +55,7 @@ from jaxdl.parallel._checked import (
   signature_checks,
 )
 from jaxdl.parallel._collectives import COLLECTIVES, collective_bytes
+from jaxdl.parallel._cost_model import COST_MODELS, CostModel
 from jaxdl.parallel._costs import (
   boxing_cost,
   boxing_cost_nd,
@@ -64,12 +65,17 @@ from jaxdl.parallel._costs import (
 from jaxdl.parallel._models import PROGRAMS
 from jaxdl.parallel._operators import OPERATORS, Operator, make_operator
 from jaxdl.parallel._programs import (
-  COST_MODELS,
-  CostModel,
   Op,
   Program,
   make_program,
   total_cost,
+)
+from jaxdl.parallel._rules import (
+  Assignment,
+  assign_data_parallel,
+  assign_greedy,
+  assign_replicated,
+  describe,
 )
 from jaxdl.parallel._sbp import (
   Broadcast,
@@ -85,13 +91,8 @@ from jaxdl.parallel._sbp import (
 )
 from jaxdl.parallel._search import (
   SEARCHES,
-  Assignment,
   assign_all,
-  assign_data_parallel,
-  assign_greedy,
   assign_optimal,
-  assign_replicated,
-  describe,
 )
 from jaxdl.parallel._shards import box, recover, scatter
 from jaxdl.parallel._signatures import (

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxdl.core import checks, registry
-from jaxdl.parallel import _costs, _operators, _sbp, _signatures
+from jaxdl.core import checks
+from jaxdl.parallel import _cost_model, _costs, _operators, _sbp, _signatures
 
 Broadcast, Partial, Split = _sbp.Broadcast, _sbp.Partial, _sbp.Split
 Signature = _signatures.Signature
@@ -71,110 +71,6 @@ class Program:
   def edges(self) -> list[tuple[str, str, int]]:
     """Producer, consumer, and which input of the consumer it is."""
     return [(u, op.name, k) for op in self.ops for k, u in enumerate(op.inputs)]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class CostModel:
-  """What is counted, and in which unit.
-
-  With communication as the only cost, keeping everything on every device costs
-  nothing: count the work as well, or leave `replicated` signatures out.
-
-  Attributes:
-    itemsize: bytes per number; 1 counts numbers.
-    per_byte: of a byte moved, summed over all devices.
-    per_flop: of a floating-point operation of one device, all of which work
-      side by side.
-    per_byte_held: of a byte of a parameter that one device stores.
-    wait: of every transfer that is not empty, whatever its size.
-    training: whether gradients go back the way that values came, which doubles
-      transfers and trebles the work; a parameter that every device holds then
-      has its gradient summed over the devices.
-    replicated: whether operators may do the same on every device.
-    even: whether splits must be even, as those of JAX are; where they need not,
-      costs are as if they were.
-  """
-
-  itemsize: float = 4.0
-  per_byte: float = 1.0
-  per_flop: float = 0.01
-  per_byte_held: float = 0.0
-  wait: float = 0.0
-  training: bool = False
-  replicated: bool = True
-  even: bool = True
-
-  def __post_init__(self):
-    for name in (
-      *('itemsize', 'per_byte', 'per_flop', 'per_byte_held', 'wait'),
-    ):
-      checks.number(getattr(self, name), name=name, low=0)
-
-
-def count_numbers(
-  training: bool = True,
-  replicated: bool = False,
-  even: bool = False,
-  per_flop: float = 0.0,
-  per_byte_held: float = 0.0,
-  wait: float = 0.0,
-) -> CostModel:
-  """Counts numbers that move, and nothing else; as tables of the method do.
-
-  Args:
-    training: see `CostModel`.
-    replicated: see `CostModel`.
-    even: see `CostModel`.
-    per_flop: see `CostModel`.
-    per_byte_held: see `CostModel`; of a number here.
-    wait: see `CostModel`.
-
-  Returns:
-    The model.
-  """
-  return CostModel(
-    itemsize=1.0,
-    per_flop=per_flop,
-    per_byte_held=per_byte_held,
-    wait=wait,
-    training=training,
-    replicated=replicated,
-    even=even,
-  )
-
-
-def count_bytes(
-  training: bool = True,
-  replicated: bool = True,
-  even: bool = True,
-  per_flop: float = 0.01,
-  per_byte_held: float = 0.0,
-  wait: float = 0.0,
-  itemsize: float = 4.0,
-) -> CostModel:
-  """Counts bytes that move, and the work, as real devices would have it.
-
-  Args:
-    training: see `CostModel`.
-    replicated: see `CostModel`.
-    even: see `CostModel`.
-    per_flop: see `CostModel`.
-    per_byte_held: see `CostModel`.
-    wait: see `CostModel`.
-    itemsize: see `CostModel`.
-
-  Returns:
-    The model.
-  """
-  return dataclasses.replace(
-    count_numbers(training, replicated, even, per_flop, per_byte_held, wait),
-    itemsize=itemsize,
-  )
-
-
-COST_MODELS = registry.Registry(
-  'cost', {'bytes': count_bytes, 'numbers': count_numbers}, tried={}
-)
 
 
 def make_program(ops: Iterable[Op]) -> Program:
@@ -286,7 +182,9 @@ class Choices(NamedTuple):
   ahead: list[np.ndarray]
 
 
-def choices(program: Program, mesh_shape: Any, model: CostModel) -> Choices:
+def choices(
+  program: Program, mesh_shape: Any, model: _cost_model.CostModel
+) -> Choices:
   """Lists the signatures of every operator and what they cost.
 
   Args:
@@ -392,7 +290,7 @@ def _states(program, op, mesh, model):
     return [Signature((sbp,) if op.inputs else (), sbp)]
   if op.kind in SOURCES or op.kind == 'output':
     # What is stored is split or held by all, never terms of a sum.
-    made = _operators.identity((op.shape,))
+    made = _operators.make_operator('identity', (op.shape,))
     made = made._replace(rows=made.rows[:-1])
     found = _signatures.fitting(
       made, op.kind, (op.shape,), mesh, even=model.even
@@ -446,7 +344,7 @@ def total_cost(
   program: Program,
   signatures: Mapping[str, Signature],
   mesh_shape: Any,
-  model: CostModel | None = None,
+  model: _cost_model.CostModel | None = None,
 ) -> float:
   """What a choice of signatures costs: work and transfers.
 
@@ -476,7 +374,7 @@ def total_cost(
 
   Source: Yuan et al. 2021 (https://arxiv.org/abs/2110.15032), Section 3.3.
   """
-  found = choices(program, mesh_shape, model or CostModel())
+  found = choices(program, mesh_shape, model or _cost_model.CostModel())
   return cost_of(found, indices(found, signatures))
 
 

@@ -86,6 +86,13 @@ class TableTest(parameterized.TestCase):
       }
       self.assertEqual(costs[tuple(TENSOR)], 4 * (p - 1) * b * k)
       self.assertEqual(costs[tuple(DATA)], 4 * (p - 1) * k * h)
+      # Values alone: half of it, so that b = 2 h would be even.
+      ahead = dataclasses.replace(COUNTED, training=False)
+      costs = {
+        tuple(layers(a)): a.cost for a in parallel.assign_all(program, p, ahead)
+      }
+      self.assertEqual(costs[tuple(TENSOR)], 2 * (p - 1) * b * k)
+      self.assertEqual(costs[tuple(DATA)], 0)
 
   def test_greedy_is_eight_times_worse(self):
     for batch in (8, 64, 512):
