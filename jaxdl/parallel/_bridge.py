@@ -73,34 +73,42 @@ def to_partition_spec(
     S(i) puts the axis at dimension i, P among `unreduced`; B leaves it out.
 
   Raises:
-    ValueError: if a dimension that is split does not exist, or for P(max),
-      which JAX does not have.
+    ValueError: if a dimension that is split does not exist, or for P(max)
+      before jax 0.12, or beside P.
 
   Example:
     >>> spec = to_partition_spec('S1,P', ('x', 'y'), 2)
-    >>> tuple(spec), set(spec.unreduced)
-    ((None, 'x'), {'y'})
+    >>> set(spec.unreduced), _sbp.format_sbp(from_sharding(spec, ('x', 'y')))
+    ({'y'}, 'S1,P')
   """
   names = tuple(axis_names)
   parts = _sbp.as_sbp(sbp, len(names))
   _sbp.check_shape(parts, (1,) * ndim, (1,) * len(names))
   places: list[list[str]] = [[] for _ in range(ndim)]
-  unreduced = set()
+  unreduced: dict[str, str] = {}
   for part, name in zip(parts, names, strict=True):
     if isinstance(part, Split):
       places[part.axis].append(name)
     elif isinstance(part, Partial):
-      if part.op != 'sum':
-        raise ValueError(
-          f'JAX has no {part}: box it to B or S first, see `reshard`.'
-        )
-      unreduced.add(name)
+      unreduced[name] = part.op
   entries = [
     None if not p else p[0] if len(p) == 1 else tuple(p) for p in places
   ]
-  if unreduced:
-    return PartitionSpec(*entries, unreduced=unreduced)
-  return PartitionSpec(*entries)
+  if not unreduced:
+    return PartitionSpec(*entries)
+  ops = set(unreduced.values())
+  if ops == {'sum'}:
+    return PartitionSpec(*entries, unreduced=set(unreduced))
+  # Since jax 0.12.
+  kinds = getattr(jax.sharding, 'UnreducedKind', None)
+  if kinds is None or len(ops) > 1:
+    raise ValueError(
+      f'jax {jax.__version__} cannot write {_sbp.format_sbp(parts)}: box P(max) '
+      'to B or S first, see `reshard`.'
+    )
+  return PartitionSpec(
+    *entries, unreduced=set(unreduced), unreduced_kind=kinds[ops.pop()]
+  )
 
 
 def from_sharding(
@@ -134,8 +142,12 @@ def from_sharding(
       'sharding must be a NamedSharding, or a PartitionSpec with axis_names; '
       f'got {checks.described(sharding)}.'
     )
-  found: dict[str, _sbp.Sbp] = {n: Partial() for n in spec.unreduced}
-  for i, entry in enumerate(spec):
+  kind = getattr(spec, 'unreduced_kind', None)
+  terms = Partial('sum' if kind is None else kind.name)
+  found: dict[str, _sbp.Sbp] = dict.fromkeys(spec.unreduced, terms)
+  # jax 0.10 has no `partitions`, and 0.12 refuses to be read without.
+  entries = spec.partitions if hasattr(spec, 'partitions') else tuple(spec)
+  for i, entry in enumerate(entries):
     axes = entry if isinstance(entry, tuple) else (entry,)
     axes = [] if entry is None else list(axes)
     for name in axes:

@@ -287,6 +287,18 @@ class ShardingTest(parameterized.TestCase):
             shard.data, want[order[shard.device.id]]
           )
 
+  def test_round_trip_of_other_kinds(self):
+    self.assertEqual(
+      parallel.from_sharding(
+        parallel.to_partition_spec('P', ('x',), 0), ('x',)
+      ),
+      parallel.as_sbp('P'),
+    )
+    if hasattr(jax.sharding, 'UnreducedKind'):
+      spec = parallel.to_partition_spec('P(max),S0', ('x', 'y'), 1)
+      got = parallel.from_sharding(spec, ('x', 'y'))
+      self.assertEqual(got, parallel.as_sbp('P(max),S0'))
+
   def test_partial_arrays_of_jax(self):
     mesh = jax.make_mesh((4,), ('x',))
     put = lambda s: jax.NamedSharding(
@@ -308,8 +320,11 @@ class ShardingTest(parameterized.TestCase):
     np.testing.assert_allclose(jax.reshard(y, put('B')), a @ b, rtol=1e-4)
 
   def test_says_what_is_wrong(self):
-    with self.assertRaisesRegex(ValueError, r'JAX has no P\(max\)'):
-      parallel.to_partition_spec('P(max)', ('x',), 2)
+    with self.assertRaisesRegex(ValueError, r'cannot write P\(max\),P: box'):
+      parallel.to_partition_spec('P(max),P', ('x', 'y'), 2)
+    if not hasattr(jax.sharding, 'UnreducedKind'):
+      with self.assertRaisesRegex(ValueError, r'cannot write P\(max\): box'):
+        parallel.to_partition_spec('P(max)', ('x',), 2)
     with self.assertRaisesRegex(
       ValueError, 'splits dimension 2 of x, which has 2'
     ):
