@@ -100,15 +100,14 @@ def to_partition_spec(
   if ops == {'sum'}:
     return PartitionSpec(*entries, unreduced=set(unreduced))
   # Since jax 0.12.
-  kinds = getattr(jax.sharding, 'UnreducedKind', None)
+  kinds: Any = getattr(jax.sharding, 'UnreducedKind', None)
   if kinds is None or len(ops) > 1:
     raise ValueError(
-      f'jax {jax.__version__} cannot write {_sbp.format_sbp(parts)}: box P(max) '
-      'to B or S first, see `reshard`.'
+      f'jax {jax.__version__} cannot write {_sbp.format_sbp(parts)}: box '
+      'P(max) to B or S first, see `reshard`.'
     )
-  return PartitionSpec(
-    *entries, unreduced=set(unreduced), unreduced_kind=kinds[ops.pop()]
-  )
+  kind: dict[str, Any] = {'unreduced_kind': kinds[ops.pop()]}
+  return PartitionSpec(*entries, unreduced=set(unreduced), **kind)
 
 
 def from_sharding(

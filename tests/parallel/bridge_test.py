@@ -356,6 +356,27 @@ class RunTest(parameterized.TestCase):
       for s, y in zip(found, every(x, w), strict=True):
         np.testing.assert_allclose(y, x @ w, atol=1e-4, err_msg=str(s))
 
+  def test_gradients_are_those_of_the_whole(self):
+    x, w = tensor(8, 8), tensor(8, 4, seed=1)
+    found = parallel.valid_signatures('matmul', (x.shape, w.shape), 4)
+    loss = lambda y: (y**2).sum()
+    want = jax.grad(lambda x, w: loss(x @ w), (0, 1))(x, w)
+
+    @jax.jit
+    def every(x, w):
+      runs = [
+        parallel.run_sharded(jnp.matmul, s.ins, s.out, mesh_of(4))
+        for s in found
+      ]
+      return [
+        jax.grad(lambda x, w, run=run: loss(run(x, w)), (0, 1))(x, w)
+        for run in runs
+      ]
+
+    for s, got in zip(found, every(x, w), strict=True):
+      for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-3, err_msg=str(s))
+
   def test_random_terms_on_devices(self):
     x, w = tensor(8, 8), tensor(8, 4, seed=1)
     matmul = parallel.make_operator('matmul', (x.shape, w.shape)).apply
