@@ -144,7 +144,7 @@ class ChecksTest(parameterized.TestCase):
     self.assertEqual(rows[0]['wrong_bytes'], 0)
     worse = {'error': np.full((1, 2), 7.0)}
     self.assertEqual(checks.step(worse, 2)[0]['error'].tolist(), [[7.0, 7.0]])
-    with mock.patch.object(_checked._costs, 'boxing_cost_nd', lambda *_: 1.0):
+    with mock.patch.object(_checked._costs, 'boxing_cost_nd', return_value=1):
       checks = parallel.Checks(('add',), mesh_of(1), size=2)
       boxing = checks.rows(checks.init(), {}, 1)[0]
     self.assertEqual((boxing['wrong_bytes'], boxing['signatures']), (12, 12))
