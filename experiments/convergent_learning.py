@@ -57,8 +57,10 @@ class Config(problems.MixtureConfig):
     'in between, too.',
     registry=matching.MEASURES,
   )
-  layers: tuple[str, ...] = knob(
-    (), 'Layers, names or patterns as conv_*; all if empty.'
+  layers: str = knob(
+    '',
+    "Patterns of layers, as 'conv_*|dense_1'; empty for all that the network "
+    'names.',
   )
   num_examples: int = knob(
     2048, 'Training examples that maps are fitted on.', low=2, smoke=64
@@ -98,7 +100,7 @@ def build(config: Config) -> runner.Experiment:
     spec: units.UnitTests(
       problem=problem,
       measures=config.measures,
-      layers=config.layers,
+      layers=tuple(filter(None, config.layers.split('|'))),
       num_examples=config.num_examples,
       batch_size=config.eval_batch_size,
     )

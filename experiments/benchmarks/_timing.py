@@ -23,6 +23,8 @@ import numpy as np
 
 LINE = '0.10'
 RESULTS = pathlib.Path(__file__).parent / 'RESULTS.md'
+# Written by hand, with the figures of the day.
+TRIED = RESULTS.with_name('TRIED.md')
 PLOTS = pathlib.Path(__file__).parent / 'plots'
 
 _HEADER = """# Benchmark results
@@ -328,6 +330,7 @@ def report(
   """Prints the end of a run, and writes the section if asked.
 
   Sections of other lines of jax than `LINE` stand apart and are named after it.
+  What was tried (`TRIED`) is a section of its own, brought up to date.
 
   Args:
     name: the benchmark's module.
@@ -342,4 +345,5 @@ def report(
     body = '\n\n'.join([f'{command}: {told}', *parts])
     line = '.'.join(jax.__version__.split('.')[:2])
     title = name if line == LINE else f'{name}, jax {line}'
-    print(f'wrote {write_section(title, body)}')
+    write_section(title, body)
+    print(f'wrote {write_section("tried", TRIED.read_text())}')

@@ -20,7 +20,6 @@ Example: python -m experiments.benchmarks.operators --quick
 import ctypes
 import functools
 import importlib.metadata
-import pathlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -50,9 +49,6 @@ flags.DEFINE_list(
 KEY = jax.random.key(0)
 Makers = dict[str, Callable[[], peers.Contender]]
 _claim = _timing.Claim
-
-# Written by hand, with the figures of the day.
-_TRIED = pathlib.Path(__file__).with_name('TRIED.md')
 
 
 def ours(network: Network, *inputs: chex.Array) -> peers.Contender:
@@ -450,9 +446,7 @@ def main(argv):
   for part in FLAGS.parts:
     text += steps[part](FLAGS.quick, rounds)
     loads.append(_timing.load())
-  _timing.report(
-    'operators', [*text, _TRIED.read_text()], loads, write=FLAGS.write
-  )
+  _timing.report('operators', text, loads, write=FLAGS.write)
 
 
 if __name__ == '__main__':

@@ -112,6 +112,21 @@ class StatisticsTest(parameterized.TestCase):
         atol=1e-6,
       )
 
+  def test_middles_of_large_values_are_compiled_without_overflow(self):
+    # A compiler makes a sum of halves half of a sum.
+    x = np.array([[-2e38, 3e38], [-3.2e38, 3.4e38]], np.float32)
+    want = (x.astype(np.float64).sum(axis=0) / 2).astype(np.float32)
+    median = lambda x: order.median_of(order.sorted_rows(x))
+    for run in (median, jax.jit(median)):
+      np.testing.assert_allclose(run(jnp.asarray(x)), want, rtol=1e-6)
+    # The nearest two of a center, whatever is far away.
+    rows = np.array([[-3.4e38], [-1e38], [3.1e38], [3.2e38]], np.float32)
+    near = lambda x: order.nearest_mean(
+      order.sorted_rows(x), jnp.full(1, 3e38, jnp.float32), 2
+    )
+    for run in (near, jax.jit(near)):
+      np.testing.assert_allclose(run(jnp.asarray(rows)), [3.15e38], rtol=1e-6)
+
   def test_median_of_large_values_does_not_overflow(self):
     x = np.array([[-3e38], [3e38], [3e38], [-3e38]], np.float32)
     got = order.median_of(order.sorted_rows(jnp.asarray(x)))

@@ -177,7 +177,7 @@ class ConvergentLearningTest(parameterized.TestCase):
       num_clients=2,
       num_rounds=0,
       same_start=True,
-      layers=('conv_*',),
+      layers='conv_*',
       measures=('correlation', 'information(num_bins=4)'),
     )
     rows = convergent_learning.run(config).rows
@@ -199,7 +199,7 @@ class ConvergentLearningTest(parameterized.TestCase):
       _config(**options)
 
   def test_says_which_layers_there_are(self):
-    config = _config(layers=('dense_9',))
+    config = _config(layers='dense_9')
     with self.assertRaisesRegex(ValueError, "layers='dense_9' is unknown"):
       convergent_learning.run(config)
 

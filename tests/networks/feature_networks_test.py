@@ -157,6 +157,12 @@ class PlacesTest(parameterized.TestCase):
     got = net.apply({'frozen': (), 'trained': moved}, X)
     np.testing.assert_allclose(got, self.outputs(), atol=1e-5)
 
+  @parameterized.parameters('lora', 'bitfit')
+  def test_nothing_to_train_is_refused(self, method):
+    base = {'params': {'first': {'kernel': jnp.ones((3, 4))}}}
+    with self.assertRaisesRegex(ValueError, 'finds nothing to train in base'):
+      features.tuned_at(self.network, base, method=method)
+
 
 if __name__ == '__main__':
   absltest.main()

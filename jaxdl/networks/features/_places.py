@@ -165,8 +165,8 @@ def tuned_at(
     A `Network` with the inputs and outputs of the other.
 
   Raises:
-    ValueError: if the method or an option is unknown, or parameters are no
-      nested dicts.
+    ValueError: if the method or an option is unknown, parameters are no nested
+      dicts, or there is nothing that the method trains.
   """
   _networks.FINE_TUNINGS.check(method)
   kind = _networks.FINE_TUNINGS.part(method).name
@@ -181,6 +181,11 @@ def tuned_at(
     layers = {
       p: x for p, x in layers.items() if jnp.ndim(x.get('kernel', 0)) == 2
     }
+  if not layers:
+    wanted = 'matrix `kernel` beside a `bias`' if kind == 'lora' else '`bias`'
+    raise ValueError(
+      f'method={method} finds nothing to train in base: there is no {wanted}.'
+    )
 
   def init(key, x):
     del x
