@@ -25,7 +25,7 @@ class Graph:
   """A directed graph; an undirected one has every edge both ways.
 
   Attributes:
-    senders: i32[E], where edges come from.
+    senders: i32[E], where edges come from; ascending for each receiver.
     receivers: i32[E], where they lead to, ascending.
     node_mask: bool[N], false of padding, which comes last.
     edge_mask: bool[E], likewise; also false of edges that were taken out.
@@ -114,7 +114,7 @@ def make_graph(
     [True, True, True, True, False, False]
   """
   n = checks.integer(num_nodes, name='num_nodes', low=1)
-  pairs = _pairs(edges, n)
+  pairs = checked_pairs(edges, n)
   values = None
   if weights is not None:
     values = checks.host_array(weights, name='weights')
@@ -186,7 +186,9 @@ def padded(
   )
 
 
-def _pairs(edges, n):
+def checked_pairs(edges: Any, num_nodes: int) -> np.ndarray:
+  """Pairs of nodes as i64[M, 2], or an error that names the row."""
+  n = num_nodes
   pairs = checks.host_array(edges, name='edges')
   if pairs.size == 0:
     return np.zeros((0, 2), np.int64)

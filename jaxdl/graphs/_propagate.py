@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One step of messages along edges, degrees, and what edges are divided by."""
+
+import chex
+import jax.numpy as jnp
+
+from jaxdl.core import checks
+from jaxdl.graphs import _inside, _segments
+from jaxdl.graphs._graph import Graph
+
+NORMALIZATIONS = ('symmetric', 'row', 'none')
+REDUCTIONS = ('sum', 'mean', 'max')
+
+
+def degrees(
+  graph: Graph, *, direction: str = 'in', weighted: bool = False
+) -> chex.Array:
+  """Counts the edges of every node.
+
+  Args:
+    graph: one graph.
+    direction: 'in' for edges that reach a node, 'out' for those that leave it.
+    weighted: whether to add up weights instead.
+
+  Returns:
+    i32[N], or f[N] if weighted; zeros of padding.
+
+  Raises:
+    ValueError: if the direction is unknown.
+
+  Example:
+    >>> from jaxdl import graphs
+    >>> degrees(graphs.make_graph([(0, 1), (1, 2)], 3, pad_nodes=3)).tolist()
+    [1, 2, 1]
+  """
+  _inside.check_graph(graph, lone=True)
+  checks.choice(direction, ('in', 'out'), name='direction')
+  ids = graph.receivers if direction == 'in' else graph.senders
+  options = {'mask': graph.edge_mask, 'is_sorted': direction == 'in'}
+  if not weighted:
+    return _segments.segment_count(ids, graph.num_nodes, **options)
+  weights = edge_weights(graph)
+  return _segments.segment_sum(weights, ids, graph.num_nodes, **options)
+
+
+def edge_weights(graph: Graph) -> chex.Array:
+  """Weights of edges, ones if there are none, zeros where the mask is false.
+
+  Args:
+    graph: one graph.
+
+  Returns:
+    f[E].
+
+  Example:
+    >>> from jaxdl import graphs
+    >>> edge_weights(graphs.make_graph([(0, 1)], 2, pad_nodes=2)).tolist()
+    [1.0, 1.0]
+  """
+  dtype = jnp.result_type(float)
+  if graph.weights is None:
+    return graph.edge_mask.astype(dtype)
+  return jnp.where(graph.edge_mask, graph.weights, 0)
+
+
+def inverse(x: chex.Array, power: float = 1.0) -> chex.Array:
+  """Returns x to the power of `-power` where positive, zeros elsewhere."""
+  there = x > 0
+  safe = jnp.where(there, x, 1)
+  safe = jnp.sqrt(safe) if power == 0.5 else safe
+  return jnp.where(there, 1 / safe, 0)
+
+
+def normalized_weights(
+  graph: Graph, *, normalize: str = 'symmetric', self_loops: bool = True
+) -> tuple[chex.Array, chex.Array]:
+  """What every edge and every node's own vector count for.
+
+  With degrees d that count weights, of the receiver those that come in and of
+  the sender those that go out: 'symmetric' gives w / sqrt(d_i d_j), 'row' gives
+  w / d_i, so that those that reach a node add up to one.
+
+  Args:
+    graph: one graph.
+    normalize: in `NORMALIZATIONS` (static).
+    self_loops: whether every node reaches itself with weight one; edges of the
+      graph that do so are left out then (static).
+
+  Returns:
+    f[E] of edges, f[N] of the loops that are added, zeros if there are none.
+    Nodes without edges, and padding, have zeros.
+
+  Raises:
+    ValueError: if the normalization is unknown.
+
+  Example:
+    >>> from jaxdl import graphs
+    >>> graph = graphs.make_graph([(0, 1), (1, 2)], 3, pad_nodes=3)
+    >>> edges, loops = normalized_weights(graph, normalize='row')
+    >>> [round(v, 3) for v in (*edges.tolist(), *loops.tolist())]
+    [0.5, 0.333, 0.333, 0.5, 0.5, 0.333, 0.5]
+
+  Source: Kipf & Welling 2017 (https://arxiv.org/abs/1609.02907), equation 2.
+  """
+  checks.choice(normalize, NORMALIZATIONS, name='normalize')
+  _inside.check_graph(graph, lone=True)
+  weights = edge_weights(graph)
+  loops = jnp.zeros(graph.num_nodes, weights.dtype)
+  if self_loops:
+    own = graph.senders == graph.receivers
+    weights = jnp.where(own, 0, weights)
+    loops = graph.node_mask.astype(weights.dtype)
+  if normalize == 'none':
+    return weights, loops
+  n, ids = graph.num_nodes, graph.receivers
+  reached = _segments.segment_sum(weights, ids, n) + loops
+  if normalize == 'row':
+    scale = inverse(reached)
+    return weights * scale[ids], loops * scale
+  left = _segments.segment_sum(weights, graph.senders, n, is_sorted=False)
+  to, out = inverse(reached, 0.5), inverse(left + loops, 0.5)
+  return weights * to[ids] * out[graph.senders], loops * to * out
+
+
+def propagate(
+  graph: Graph,
+  x: chex.Array,
+  *,
+  normalize: str = 'symmetric',
+  self_loops: bool = True,
+  reduce: str = 'sum',
+) -> chex.Array:
+  """Lets every node collect what its neighbors hold.
+
+  The defaults are one convolution without parameters,
+  `D^-1/2 (A + I) D^-1/2 x` with D of A + I.
+
+  Args:
+    graph: one graph; edges lead from senders to receivers.
+    x: f[N, ...]. What padding holds does not matter.
+    normalize: in `NORMALIZATIONS`, see `normalized_weights` (static).
+    self_loops: whether every node hears itself, too (static).
+    reduce: 'sum', 'mean' (over as many as there are) or 'max' of weight times
+      vector (static).
+
+  Returns:
+    f[N, ...] of the dtype of x, which half precision is summed above; zeros of
+    nodes that nobody reaches, and of padding. A node that is not finite touches
+    those that it reaches, nobody else.
+
+  Raises:
+    ValueError: if an option is unknown or x has not a row for each node.
+    TypeError: if x is not floating point.
+
+  Cost: O(E F) work.
+
+  Example:
+    >>> from jaxdl import graphs
+    >>> graph = graphs.make_graph([(0, 1), (1, 2)], 3, pad_nodes=3)
+    >>> x = jnp.array([1.0, 2.0, 4.0])
+    >>> propagate(graph, x, normalize='none', self_loops=False)
+    Array([2., 5., 2.], dtype=float32)
+    >>> propagate(graph, x, normalize='row', self_loops=False)
+    Array([2. , 2.5, 2. ], dtype=float32)
+
+  Source: Kipf & Welling 2017 (https://arxiv.org/abs/1609.02907), equation 2.
+  """
+  checks.choice(reduce, REDUCTIONS, name='reduce')
+  x = _inside.check_features(graph, x)
+  edges, loops = normalized_weights(
+    graph, normalize=normalize, self_loops=self_loops
+  )
+  dtype = x.dtype
+  wide = jnp.promote_types(dtype, jnp.float32)
+  x = jnp.where(_inside.rows(graph.node_mask, x), x, 0).astype(wide)
+  edges, loops = edges.astype(wide), loops.astype(wide)
+  sent = _inside.rows(edges, x) * x[graph.senders]
+  kept = graph.edge_mask
+  if self_loops:
+    kept = kept & (graph.senders != graph.receivers)
+  ids, n = graph.receivers, graph.num_nodes
+  if reduce == 'max':
+    return _largest(graph, sent, kept, loops, x, self_loops).astype(dtype)
+  out = _segments.segment_sum(sent, ids, n, mask=kept)
+  if self_loops:
+    out = out + _inside.rows(loops, x) * x
+  if reduce == 'mean':
+    count = _segments.segment_count(ids, n, mask=kept)
+    count = jnp.maximum(count + (graph.node_mask & self_loops), 1)
+    out = out / _inside.rows(count.astype(wide), x)
+  return out.astype(dtype)
+
+
+def _largest(graph, sent, kept, loops, x, self_loops):
+  """Of the messages, and of the node's own."""
+  ids, n = graph.receivers, graph.num_nodes
+  if not self_loops:
+    return _segments.segment_max(sent, ids, n, mask=kept)
+  found = _segments.segment_max(sent, ids, n, mask=kept, empty=-jnp.inf)
+  found = jnp.maximum(found, _inside.rows(loops, x) * x)
+  return jnp.where(_inside.rows(graph.node_mask, x), found, 0)
