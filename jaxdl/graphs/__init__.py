@@ -12,6 +12,8 @@
   `induced_subgraphs` (stacked over clients) change graphs.
 - `segment_sum`, `segment_mean`, `segment_max`, `segment_softmax`,
   `segment_count`: over the edges that reach a node.
+
+`sets` has graphs with features, labels and splits.
 """
 
 from jaxdl.graphs._change import (
