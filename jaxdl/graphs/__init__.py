@@ -12,10 +12,27 @@
   `induced_subgraphs` (stacked over clients) change graphs.
 - `segment_sum`, `segment_mean`, `segment_max`, `segment_softmax`,
   `segment_count`: over the edges that reach a node.
+- `gcn`, `sage`, `gat`, `gin`, `chebyshev`, `composed` (and `mlp`, which sees no
+  edge) are networks, `NETWORKS` of `make_network`: `init(key, graph, x)`,
+  `apply(params, graph, x, *, train=False, key=None)`.
+- `graph_layer` is one layer of six choices (`ATTENTIONS`, `AGGREGATES`,
+  `COMBINES`, `LAYER_ACTIVATIONS`, heads and width), by name or by traced
+  numbers; `graph_layer_leaves` describes its parameters, `attention_weights`
+  and `edge_softmax` are its first half.
 
 `sets` has graphs with features, labels and splits.
 """
 
+from jaxdl.graphs._attention import (
+  AGGREGATES,
+  ATTENTIONS,
+  COMBINES,
+  LAYER_ACTIVATIONS,
+  attention_weights,
+  edge_softmax,
+  graph_layer,
+  graph_layer_leaves,
+)
 from jaxdl.graphs._change import (
   Subgraphs,
   add_self_loops,
@@ -41,6 +58,17 @@ from jaxdl.graphs._convert import (
   to_scipy,
 )
 from jaxdl.graphs._graph import Graph, bucket, make_graph
+from jaxdl.graphs._networks import (
+  NETWORKS,
+  chebyshev,
+  composed,
+  gat,
+  gcn,
+  gin,
+  make_network,
+  mlp,
+  sage,
+)
 from jaxdl.graphs._propagate import (
   NORMALIZATIONS,
   REDUCTIONS,
@@ -58,29 +86,46 @@ from jaxdl.graphs._segments import (
 )
 
 __all__ = [
+  'AGGREGATES',
+  'ATTENTIONS',
+  'COMBINES',
   'Graph',
   'GraphsTuple',
+  'LAYER_ACTIVATIONS',
+  'NETWORKS',
   'NORMALIZATIONS',
   'REDUCTIONS',
   'Subgraphs',
   'add_self_loops',
+  'attention_weights',
   'bucket',
+  'chebyshev',
   'compact',
+  'composed',
   'degrees',
   'edge_pairs',
+  'edge_softmax',
   'edge_weights',
   'find_edges',
   'from_dense',
   'from_graphs_tuple',
   'from_networkx',
   'from_scipy',
+  'gat',
+  'gcn',
+  'gin',
+  'graph_layer',
+  'graph_layer_leaves',
   'induced_subgraphs',
   'make_graph',
+  'make_network',
+  'mlp',
   'neighbors',
   'normalized_weights',
   'pad_rows',
   'propagate',
   'remove_edges',
+  'sage',
   'segment_count',
   'segment_max',
   'segment_mean',

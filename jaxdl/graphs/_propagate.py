@@ -5,7 +5,7 @@ import chex
 import jax.numpy as jnp
 
 from jaxdl.core import checks
-from jaxdl.graphs import _inside, _segments
+from jaxdl.graphs import _inside, _segments, _sums
 from jaxdl.graphs._graph import Graph
 
 NORMALIZATIONS = ('symmetric', 'row', 'none')
@@ -171,31 +171,20 @@ def propagate(
     graph, normalize=normalize, self_loops=self_loops
   )
   dtype = x.dtype
-  wide = jnp.promote_types(dtype, jnp.float32)
-  x = jnp.where(_inside.rows(graph.node_mask, x), x, 0).astype(wide)
-  edges, loops = edges.astype(wide), loops.astype(wide)
-  sent = _inside.rows(edges, x) * x[graph.senders]
-  kept = graph.edge_mask
-  if self_loops:
-    kept = kept & (graph.senders != graph.receivers)
-  ids, n = graph.receivers, graph.num_nodes
+  x = _sums.clean(graph, x)
+  edges, loops = edges.astype(x.dtype), loops.astype(x.dtype)
+  kept = _sums.no_loops(graph) if self_loops else graph.edge_mask
   if reduce == 'max':
-    return _largest(graph, sent, kept, loops, x, self_loops).astype(dtype)
-  out = _segments.segment_sum(sent, ids, n, mask=kept)
+    if not self_loops:
+      return _sums.largest(graph, edges, x).astype(dtype)
+    out = _sums.largest(graph, edges, x, kept=kept, empty=-jnp.inf)
+    out = jnp.maximum(out, _inside.rows(loops, x) * x)
+    return _sums.clean(graph, out).astype(dtype)
+  out = _sums.collect(graph, edges, x, kept=kept)
   if self_loops:
     out = out + _inside.rows(loops, x) * x
   if reduce == 'mean':
-    count = _segments.segment_count(ids, n, mask=kept)
+    count = _segments.segment_count(graph.receivers, graph.num_nodes, mask=kept)
     count = jnp.maximum(count + (graph.node_mask & self_loops), 1)
-    out = out / _inside.rows(count.astype(wide), x)
+    out = out / _inside.rows(count.astype(out.dtype), x)
   return out.astype(dtype)
-
-
-def _largest(graph, sent, kept, loops, x, self_loops):
-  """Of the messages, and of the node's own."""
-  ids, n = graph.receivers, graph.num_nodes
-  if not self_loops:
-    return _segments.segment_max(sent, ids, n, mask=kept)
-  found = _segments.segment_max(sent, ids, n, mask=kept, empty=-jnp.inf)
-  found = jnp.maximum(found, _inside.rows(loops, x) * x)
-  return jnp.where(_inside.rows(graph.node_mask, x), found, 0)
