@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.core import checks, keys
-from jaxdl.graphs import _inside, _propagate, _segments, _sums
+from jaxdl.graphs import _inside, _propagate, _sums
 from jaxdl.graphs._graph import Graph
 from jaxdl.networks import functional
 
@@ -56,17 +56,21 @@ def edge_softmax(
     [0.5, 0.333, 0.333, 0.5]
   """
   kept = graph.edge_mask if kept is None else kept
-  ids, n = graph.receivers, graph.num_nodes
+  ids, there = graph.receivers, _inside.rows(kept, logits)
+  # The top only keeps numbers in range: no gradient leads through it.
+  top = jax.lax.stop_gradient(logits)
   if loops is None:
-    return _segments.segment_softmax(logits, ids, n, mask=kept), None
-  lowest = -jnp.inf
-  top = _segments.segment_max(logits, ids, n, mask=kept, empty=lowest)
-  top = jax.lax.stop_gradient(jnp.maximum(top, loops))
-  own = jnp.exp(loops - top)
-  there = _inside.rows(kept, logits)
+    top = _sums.edge_max(graph, top, kept=kept)
+  else:
+    top = _sums.edge_max(graph, top, kept=kept, empty=-jnp.inf)
+    top = jnp.maximum(top, jax.lax.stop_gradient(loops))
   shifted = jnp.where(there, logits - top[ids], 0)
   parts = jnp.where(there, jnp.exp(shifted), 0)
-  total = own + _segments.segment_sum(parts, ids, n)
+  total = _sums.edge_sum(graph, parts, kept=kept)
+  if loops is None:
+    return parts / jnp.where(total > 0, total, 1)[ids], None
+  own = jnp.exp(loops - top)
+  total = total + own
   real = _inside.rows(graph.node_mask, own)
   return parts / total[ids], jnp.where(real, own / total, 0)
 
@@ -351,7 +355,7 @@ def _aggregated(graph, edges, loops, z, aggregate):
     return _sums.collect(graph, edges, z, kept=kept) + loops[..., None] * z
 
   def mean():
-    count = _segments.segment_count(graph.receivers, graph.num_nodes, mask=kept)
+    count = _sums.edge_count(graph, kept=kept)
     return total() / (count + 1).astype(z.dtype)[:, None, None]
 
   def most():

@@ -1,11 +1,73 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weighted sums of what neighbors hold."""
+"""Sums, counts and maxima over the edges that reach a node.
+
+All layers reduce over edges here, so that one place knows how: which program is
+fastest (see `collect`), and that edges may be split over devices, whose parts
+are added up.
+"""
 
 import chex
+import jax
 import jax.numpy as jnp
 
-from jaxdl.graphs import _inside, _segments
+from jaxdl.graphs import _inside, _segments, _sparse
 from jaxdl.graphs._graph import Graph
+
+# The kernel of sparse products takes eight numbers at a time; narrower than
+# three it loses to a sum over segments (experiments/benchmarks/graphs.py).
+_PACKET = 8
+_NARROW = 2
+_MOST_HEADS = 32
+
+
+def edge_sum(
+  graph: Graph,
+  values: chex.Array,
+  *,
+  kept: chex.Array | None = None,
+  at: str = 'receivers',
+) -> chex.Array:
+  """Adds up values f[E, ...] of edges at their receivers (or senders)."""
+  kept = graph.edge_mask if kept is None else kept
+  ids = graph.receivers if at == 'receivers' else graph.senders
+  out = _segments.segment_sum(
+    values, ids, graph.num_nodes, mask=kept, is_sorted=at == 'receivers'
+  )
+  return _over_devices(graph, out)
+
+
+def edge_count(
+  graph: Graph, *, kept: chex.Array | None = None, at: str = 'receivers'
+) -> chex.Array:
+  """Counts edges, i32[N]."""
+  ones = jnp.ones_like(graph.senders)
+  return edge_sum(graph, ones, kept=kept, at=at)
+
+
+def edge_max(
+  graph: Graph,
+  values: chex.Array,
+  *,
+  kept: chex.Array | None = None,
+  empty: float = 0.0,
+) -> chex.Array:
+  """The largest values of edges at their receivers, entry by entry."""
+  kept = graph.edge_mask if kept is None else kept
+  options = {'mask': kept}
+  ids, n, axis = graph.receivers, graph.num_nodes, graph.axis_name
+  if axis is None:
+    return _segments.segment_max(values, ids, n, empty=empty, **options)
+  mine = _segments.segment_max(values, ids, n, empty=-jnp.inf, **options)
+  # Who has the largest gives it to all.
+  every = jax.lax.all_gather(jax.lax.stop_gradient(mine), axis)
+  won = every.argmax(axis=0) == jax.lax.axis_index(axis)
+  found = jax.lax.psum(jnp.where(won, mine, 0), axis)
+  there = _inside.rows(edge_count(graph, kept=kept) > 0, found)
+  return jnp.where(jnp.broadcast_to(there, found.shape), found, empty)
+
+
+def _over_devices(graph, x):
+  return x if graph.axis_name is None else jax.lax.psum(x, graph.axis_name)
 
 
 def collect(
@@ -17,21 +79,78 @@ def collect(
 ) -> chex.Array:
   """Adds up weight times vector over the edges that reach a node.
 
+  With a plan, and more than two numbers per node, it is a product of a sparse
+  matrix in rows, whose width is padded to a multiple of eight; a matrix for
+  each head. Otherwise the vectors of senders are gathered and summed over
+  sorted segments.
+
   Args:
     graph: one graph.
     weights: f[E], or f[E, H] of heads, of the dtype of x.
     x: f[N, ...], or f[N, H, ...].
-    kept: bool[E], edges that count; those of the graph if None.
+    kept: bool[E], edges that count; those of the graph if None. Of those that
+      do not, but are in the graph, the node itself must not be finite if its
+      sender is not (loops, where a node hears itself anyway).
 
   Returns:
     f[N, ...].
   """
-  kept = graph.edge_mask if kept is None else kept
-  rank = x.ndim - weights.ndim
-  sent = weights.reshape(*weights.shape, *(1,) * rank) * x[graph.senders]
-  return _segments.segment_sum(
-    sent, graph.receivers, graph.num_nodes, mask=kept
-  )
+  mask = graph.edge_mask if kept is None else kept
+  heads = weights.ndim - 1
+  width = x[0].size // max(x.shape[1] if heads else 1, 1)
+  if (
+    graph.plan is None
+    or graph.axis_name is not None
+    or width <= _NARROW
+    or graph.num_edges == 0
+    or (heads and not 0 < x.shape[1] <= _MOST_HEADS)
+    or not _sparse.is_plain(weights, x, graph.senders)
+  ):
+    rank = x.ndim - weights.ndim
+    sent = weights.reshape(*weights.shape, *(1,) * rank) * x[graph.senders]
+    return edge_sum(graph, sent, kept=mask)
+  weights = jnp.where(_inside.rows(mask, weights), weights, 0)
+  matrices = _matrices(graph)
+  if not heads:
+    return _product(graph, weights, x, matrices)
+  columns = weights.T
+  parts = [
+    _product(graph, columns[h], x[:, h], matrices) for h in range(len(columns))
+  ]
+  return jnp.stack(parts, axis=1)
+
+
+def _matrices(graph):
+  """The adjacency matrix and its transpose as `_sparse.product` takes them.
+
+  Where edges were taken out they lead from and to a node more, of zeros.
+  """
+  plan = graph.plan
+  forward = (graph.senders, graph.receivers, plan.starts, plan.order)
+  senders = graph.senders[plan.order]
+  backward = (plan.targets, senders, plan.out_starts, plan.back)
+  if plan.is_full:
+    return forward, backward
+  nobody = jnp.full((), graph.num_nodes, graph.senders.dtype)
+
+  def emptied(columns, rows, starts, order, mask):
+    columns = jnp.where(mask, columns, nobody)
+    starts = jnp.concatenate([starts, starts[-1:]])
+    return columns, rows, starts, order
+
+  mask = graph.edge_mask
+  return emptied(*forward, mask), emptied(*backward, mask[plan.order])
+
+
+def _product(graph, weights, x, matrices):
+  """One sparse product of the width that the kernel likes."""
+  n, shape = graph.num_nodes, x.shape[1:]
+  flat = x.reshape(n, -1)
+  width = flat.shape[1]
+  more = 0 if graph.plan.is_full else 1
+  flat = jnp.pad(flat, ((0, more), (0, -width % _PACKET)))
+  out = _sparse.product(weights, flat, *matrices)
+  return out[:n, :width].reshape(n, *shape)
 
 
 def largest(
@@ -43,12 +162,9 @@ def largest(
   empty: float = 0.0,
 ) -> chex.Array:
   """The largest of weight times vector, entry by entry; see `collect`."""
-  kept = graph.edge_mask if kept is None else kept
   rank = x.ndim - weights.ndim
   sent = weights.reshape(*weights.shape, *(1,) * rank) * x[graph.senders]
-  return _segments.segment_max(
-    sent, graph.receivers, graph.num_nodes, mask=kept, empty=empty
-  )
+  return edge_max(graph, sent, kept=kept, empty=empty)
 
 
 def no_loops(graph: Graph) -> chex.Array:
