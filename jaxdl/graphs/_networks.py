@@ -144,6 +144,7 @@ def gcn(
   activation: str = 'relu',
   dropout: float = 0.5,
   normalize: str = 'symmetric',
+  self_loops: bool = True,
   bias: bool = True,
 ) -> Network:
   """Builds a graph convolutional network.
@@ -159,7 +160,9 @@ def gcn(
     hidden_sizes: widths of hidden layers.
     activation: in `networks.functional.ACTIVATIONS`, between layers.
     dropout: of what a layer is given, in training.
-    normalize: see `propagate`; every node reaches itself.
+    normalize: see `propagate`; 'none' and no loops of a graph that
+      `normalized` made saves to count degrees every time.
+    self_loops: whether every node hears itself.
     bias: whether layers have one.
 
   Returns:
@@ -183,7 +186,9 @@ def gcn(
   def apply(params, graph, x, key):
     del key
     kernel = params['kernel']
-    step = lambda y: _propagate.propagate(graph, y, normalize=normalize)
+    step = lambda y: _propagate.propagate(
+      graph, y, normalize=normalize, self_loops=self_loops
+    )
     narrow = kernel.shape[0] < kernel.shape[1]
     out = step(x) @ kernel if narrow else step(x @ kernel)
     return _with_bias(params, out)
@@ -505,9 +510,7 @@ def _second_version(width, heads, average, slope, dropout):
       kept,
     )
     if key is not None:
-      edge_key, loop_key = jax.random.split(key)
-      edges = _attention.drop(edge_key, edges, dropout)
-      loops = _attention.drop(loop_key, loops, dropout)
+      edges, loops = _attention.dropped(key, graph, edges, loops, dropout)
     out = _sums.collect(graph, edges, z, kept=kept) + loops[..., None] * z
     out = out / total[..., None]
     out = out.mean(1) if average else out.reshape(len(out), -1)

@@ -5,7 +5,7 @@ import chex
 import jax.numpy as jnp
 
 from jaxdl.core import checks
-from jaxdl.graphs import _inside, _sums
+from jaxdl.graphs import _change, _inside, _sums
 from jaxdl.graphs._graph import Graph
 
 NORMALIZATIONS = ('symmetric', 'row', 'none')
@@ -118,6 +118,35 @@ def normalized_weights(
   left = _sums.edge_sum(graph, weights, at='senders')
   to, out = inverse(reached, 0.5), inverse(left + loops, 0.5)
   return weights * to[ids] * out[graph.senders], loops * to * out
+
+
+def normalized(
+  graph: Graph, *, normalize: str = 'symmetric', self_loops: bool = True
+) -> Graph:
+  """Writes what `propagate` would divide by into weights, on the host.
+
+  After it `propagate(graph, x, normalize='none', self_loops=False)` is one
+  product with known numbers, the same as before with the options given here.
+
+  Args:
+    graph: one graph, concrete.
+    normalize: in `NORMALIZATIONS`.
+    self_loops: whether every node hears itself; its loop becomes an edge.
+
+  Returns:
+    The graph with weights.
+
+  Example:
+    >>> from jaxdl import graphs
+    >>> graph = graphs.make_graph([(0, 1), (1, 2)], 3, pad_nodes=3)
+    >>> done = normalized(graph, normalize='row')
+    >>> [round(w, 3) for w in done.weights.tolist()]
+    [0.5, 0.5, 0.333, 0.333, 0.333, 0.5, 0.5]
+  """
+  if self_loops:
+    graph = _change.add_self_loops(graph)
+  weights, _ = normalized_weights(graph, normalize=normalize, self_loops=False)
+  return graph.replace(weights=weights)
 
 
 def propagate(
