@@ -30,9 +30,10 @@ def adjacency(graph: Any) -> np.ndarray:
   Args:
     graph: networkx graph (an edge j -> i of a directed one lets i receive from
       j), a `jaxdl.graphs.Graph` (receivers receive from senders; padding is
-      left out), or an array [N, N] of zeros and ones (or bool), where entry [i, j]
-      lets i receive from j. Nodes 0..N-1 are the clients of these numbers;
-      nodes that are not integers are numbered in the order of `graph.nodes`.
+      left out), or an array [N, N] of zeros and ones (or bool), where entry
+      [i, j] lets i receive from j. Nodes 0..N-1 are the clients of these
+      numbers; nodes that are not integers are numbered in the order of
+      `graph.nodes`.
 
   Returns:
     bool[N, N] with an empty diagonal.

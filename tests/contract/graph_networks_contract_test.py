@@ -95,7 +95,7 @@ class GraphNetworkContractTest(parameterized.TestCase):
     # Isolated nodes and padding: finite and zero.
     self.assertTrue(bool(jnp.isfinite(eager).all()))
     np.testing.assert_array_equal(eager[N:], 0)
-    run(params, a_graph(EDGES[:5]), x)
+    run(params, a_graph(EDGES[:5], pad_edges=graph.num_edges), x)
     self.assertLen(traces, 1)
 
   @parameterized.parameters(*NETWORKS)

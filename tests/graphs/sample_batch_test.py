@@ -25,7 +25,7 @@ class SampleTest(parameterized.TestCase):
       ids, weights = graphs.sample_neighbors(graph, nodes, 4, key=key)
       return (weights * values[ids]).sum(1)
 
-    drawn = np.asarray(sums(jax.random.split(KEY, 4000)))
+    drawn = np.asarray(sums(jax.random.split(KEY, 4000)), np.float64)
     want = np.asarray(
       graphs.propagate(graph, values, normalize='none', self_loops=False)
     )[:34]
