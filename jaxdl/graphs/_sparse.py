@@ -16,6 +16,7 @@ from jax.interpreters import ad, batching, mlir
 
 # Operands: weights [E, H], dense [M, H, W]; columns, rows i32[E], starts
 # i32[R + 1] and order i32[E] of the matrix; the same four of its transpose.
+_TURNS, _WIDE = 4, 256
 _product_p = core.Primitive('graph_product')
 
 
@@ -116,9 +117,23 @@ def _transpose(cotangent, weights, x, *operands):
     turned = weights[matrix[3]]
     return (None, product(turned, cotangent, transposed, matrix), *nothing)
   columns, rows, starts, _ = matrix
-  both = (cotangent[rows] * x[columns]).sum(-1)
+  both = _of_pairs(cotangent, x, rows, columns)
   both = jnp.where(_counted(starts, len(rows))[:, None], both, 0)
   return (both, None, *nothing)
+
+
+def _of_pairs(a, b, i, j):
+  """The products of the vectors of pairs, `sum of a[i] b[j]`, [E, H].
+
+  In a few turns of a loop: before one a and b are written down, where they
+  would be computed once more for every pair otherwise.
+  """
+  if len(i) < _TURNS * _WIDE:
+    return (a[i] * b[j]).sum(-1)
+  pairs = jnp.pad(jnp.stack([i, j]), ((0, 0), (0, -len(i) % _TURNS)))
+  turns = jnp.moveaxis(pairs.reshape(2, _TURNS, -1), 1, 0)
+  out = jax.lax.map(lambda p: (a[p[0]] * b[p[1]]).sum(-1), turns)
+  return out.reshape(-1, out.shape[-1])[: len(i)]
 
 
 def _batched(args, dims):
