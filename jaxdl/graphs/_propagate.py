@@ -198,18 +198,19 @@ def propagate(
     graph, normalize=normalize, self_loops=self_loops
   )
   dtype = x.dtype
-  x = _sums.clean(graph, x)
+  # Nobody hears padding, so that only loops need to leave it out.
+  x = x.astype(jnp.promote_types(dtype, jnp.float32))
   edges, loops = edges.astype(x.dtype), loops.astype(x.dtype)
+  there = _inside.rows(graph.node_mask, x)
+  own = jnp.where(there, _inside.rows(loops, x) * x, 0)
   kept = _sums.no_loops(graph) if self_loops else graph.edge_mask
   if reduce == 'max':
     if not self_loops:
       return _sums.largest(graph, edges, x).astype(dtype)
     out = _sums.largest(graph, edges, x, kept=kept, empty=-jnp.inf)
-    out = jnp.maximum(out, _inside.rows(loops, x) * x)
-    return _sums.clean(graph, out).astype(dtype)
+    return jnp.where(there, jnp.maximum(out, own), 0).astype(dtype)
   out = _sums.collect(graph, edges, x, kept=kept)
-  if self_loops:
-    out = out + _inside.rows(loops, x) * x
+  out = out + own if self_loops else out
   if reduce == 'mean':
     count = _sums.edge_count(graph, kept=kept)
     count = jnp.maximum(count + (graph.node_mask & self_loops), 1)

@@ -99,7 +99,8 @@ def _by_rows(weights, x, columns, rows, starts, order, *others):
     (weights.T.reshape(-1), columns, starts_of_all), shape=shape
   )
   out = matrix @ jnp.moveaxis(x, 1, 0).reshape(-1, x.shape[2])
-  return jnp.moveaxis(out.reshape(heads, outer, -1), 0, 1)
+  out = jnp.moveaxis(out.reshape(heads, outer, -1), 0, 1)
+  return _without_others(out, starts)
 
 
 def _shape(weights, x, columns, rows, starts, *others):
@@ -165,7 +166,14 @@ def _batched(args, dims):
     blocks(operands[:4], outer, inner),
     blocks(operands[4:], inner, outer),
   )
-  return out.reshape(size, outer, *out.shape[1:]), 0
+  out = out.reshape(size, outer, *out.shape[1:])
+  return jax.vmap(_without_others)(out, operands[2]), 0
+
+
+def _without_others(out, starts):
+  """Zeros in the last row where only entries that do not count joined it."""
+  is_empty = starts[-1] == starts[-2]
+  return out.at[-1].set(jnp.where(is_empty, 0, out[-1]))
 
 
 _bound = jax.jit(lambda *args: _product_p.bind(*args))

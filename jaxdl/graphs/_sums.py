@@ -173,9 +173,3 @@ def largest(
 def no_loops(graph: Graph) -> chex.Array:
   """Edges that lead to another node, bool[E]."""
   return graph.edge_mask & (graph.senders != graph.receivers)
-
-
-def clean(graph: Graph, x: chex.Array) -> chex.Array:
-  """Zeros in the rows of padding, in at least single precision."""
-  wide = jnp.promote_types(x.dtype, jnp.float32)
-  return jnp.where(_inside.rows(graph.node_mask, x), x, 0).astype(wide)
