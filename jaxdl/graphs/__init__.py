@@ -28,6 +28,7 @@
 `sets` has graphs with features, labels and splits.
 """
 
+from jaxdl.graphs._attending import composed, gat
 from jaxdl.graphs._attention import (
   AGGREGATES,
   ATTENTIONS,
@@ -40,16 +41,13 @@ from jaxdl.graphs._attention import (
 )
 from jaxdl.graphs._batch import POOLS, batch, graph_mask, pool, unbatch
 from jaxdl.graphs._change import (
-  Subgraphs,
   add_self_loops,
   compact,
   edge_pairs,
   find_edges,
-  induced_subgraphs,
   neighbors,
   pad_rows,
   remove_edges,
-  subgraph,
   undirected_pairs,
 )
 from jaxdl.graphs._convert import (
@@ -64,17 +62,8 @@ from jaxdl.graphs._convert import (
   to_scipy,
 )
 from jaxdl.graphs._graph import Graph, Plan, bucket, make_graph
-from jaxdl.graphs._networks import (
-  NETWORKS,
-  chebyshev,
-  composed,
-  gat,
-  gcn,
-  gin,
-  make_network,
-  mlp,
-  sage,
-)
+from jaxdl.graphs._networks import chebyshev, gcn, gin, mlp, sage
+from jaxdl.graphs._parts import Subgraphs, induced_subgraphs, subgraph
 from jaxdl.graphs._propagate import (
   NORMALIZATIONS,
   REDUCTIONS,
@@ -84,6 +73,7 @@ from jaxdl.graphs._propagate import (
   normalized_weights,
   propagate,
 )
+from jaxdl.graphs._registry import NETWORKS, make_network
 from jaxdl.graphs._sample import sample_neighbors, sample_rows
 from jaxdl.graphs._segments import (
   segment_count,
