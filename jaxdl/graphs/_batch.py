@@ -45,8 +45,8 @@ def batch(
   Example:
     >>> one = _graph.make_graph([(0, 1)], 2)
     >>> both, x = batch([one, one], [np.ones((8, 1))] * 2, pad_nodes=5)
-    >>> both.graph_ids.tolist(), both.num_graphs, x.sum()
-    ([0, 0, 1, 1, 2], 3, 4.0)
+    >>> both.graph_ids.tolist(), both.num_graphs, x.shape
+    ([0, 0, 1, 1, 2], 3, (5, 1))
   """
   if not len(graphs):
     raise ValueError('graphs is empty: give at least one.')

@@ -41,9 +41,9 @@ def shard_edges(
     ...   (1,), ('edges',), axis_types=(jax.sharding.AxisType.Auto,)
     ... )
     >>> graph = graphs.make_graph([(0, 1)], 2, pad_nodes=2)
-    >>> run = shard_edges(lambda graph, x: graphs.propagate(graph, x), mesh)
+    >>> run = shard_edges(lambda graph, x: graphs.degrees(graph) * x, mesh)
     >>> run(graph, jnp.array([1.0, 3.0])).tolist()
-    [2.0, 2.0]
+    [1.0, 3.0]
   """
   if axis not in mesh.axis_names:
     raise ValueError(
