@@ -28,6 +28,18 @@ _NAMES = {
   ('numpy._core.numeric', '_frombuffer'): 'buffer',
   ('_codecs', 'encode'): 'encode',
 }
+# What sparse matrices and dicts of lists are made of, where they are wanted.
+_SPARSE = {
+  ('copy_reg', '_reconstructor'): 'reconstructor',
+  ('copyreg', '_reconstructor'): 'reconstructor',
+  ('__builtin__', 'object'): 'object',
+  ('builtins', 'object'): 'object',
+  ('__builtin__', 'list'): 'list',
+  ('builtins', 'list'): 'list',
+  ('collections', 'defaultdict'): 'defaultdict',
+  ('scipy.sparse.csr', 'csr_matrix'): 'csr',
+  ('scipy.sparse._csr', 'csr_matrix'): 'csr',
+}
 _PLAIN = (dict, list, tuple, bytes, bytearray, str, int, float, bool)
 _PLAIN = (*_PLAIN, type(None))
 _OPEN = object()
@@ -88,6 +100,7 @@ def loads(
   budget: _limits.Budget | None = None,
   *,
   objects: bool = False,
+  sparse: bool = False,
 ) -> Any:
   """Decodes a pickle of plain data without running anything it names.
 
@@ -96,6 +109,8 @@ def loads(
     budget: charged with the arrays that it makes; 16 times the content if
       None.
     objects: whether arrays of numbers and arrays are allowed.
+    sparse: whether `scipy.sparse.csr_matrix`, which becomes the dict of its
+      attributes, and `collections.defaultdict`, which becomes a dict, are.
 
   Returns:
     Nested dicts, lists and tuples of bytes, strings, numbers and arrays.
@@ -106,7 +121,9 @@ def loads(
   """
   try:
     charge = _Charge(budget, 16 * len(content))
-    return _Decoder(charge, objects).decode(_Machine(content, charge).run())
+    names = _NAMES | _SPARSE if sparse else _NAMES
+    machine = _Machine(content, charge, names)
+    return _Decoder(charge, objects).decode(machine.run())
   except ValueError as error:
     kind = type(error)
     if kind is ValueError or issubclass(kind, _limits.FileError):
@@ -136,9 +153,15 @@ class _Charge:
 class _Machine:
   """The stack machine of pickles, for plain data."""
 
-  def __init__(self, content: bytes, charge: _Charge):
+  def __init__(
+    self,
+    content: bytes,
+    charge: _Charge,
+    names: dict[tuple[str, str], str],
+  ):
     self._content = content
     self._charge = charge
+    self._names = names
     self._at = 0
     self._stack: list[Any] = []
     self._below: list[list[Any]] = []
@@ -208,13 +231,12 @@ class _Machine:
       push(self._stack[-1])
     elif code == b'\x93':
       name, module = self._stack.pop(), self._stack.pop()
-      push(_known(module, name))
-    elif code == b'R':
+      push(_known(module, name, self._names))
+    elif code in b'R\x81':
       args, name = self._stack.pop(), self._stack.pop()
       if not isinstance(name, _Name) or not isinstance(args, tuple):
         raise ValueError('a call of something that is not plain data')
-      encode = name.kind == 'encode'
-      push(self._encode(*args) if encode else _Record(name.kind, args))
+      push(self._called(name.kind, args))
     elif code == b'b':
       state, record = self._stack.pop(), self._stack[-1]
       if not isinstance(record, _Record) or record.state is not None:
@@ -222,6 +244,19 @@ class _Machine:
       record.state = state
     else:
       raise ValueError(f'opcode {code!r} is not plain data')
+
+  def _called(self, kind, args):
+    """What a call stands for."""
+    if kind == 'encode':
+      return self._encode(*args)
+    if kind == 'defaultdict':
+      return {}
+    if kind == 'reconstructor':
+      # Of old protocols: what it makes comes first.
+      kind = getattr(args[0], 'kind', None)
+      if kind != 'csr':
+        raise ValueError('an object that is not plain data')
+    return _Record(kind, () if kind == 'csr' else args)
 
   def _encode(self, text, codec):
     """How old protocols write bytes."""
@@ -247,7 +282,9 @@ class _Machine:
     if code == b'g':
       value = self._memo[int(line)]
     elif code == b'c':
-      value = _known(line.decode('ascii'), self._line().decode('ascii'))
+      value = _known(
+        line.decode('ascii'), self._line().decode('ascii'), self._names
+      )
     elif code == b'I':
       bools = {b'00': False, b'01': True}
       value = bools[line] if line in bools else int(line)
@@ -297,14 +334,14 @@ def _pairs(items: list[Any]) -> dict[Any, Any]:
   return dict(zip(items[::2], items[1::2], strict=True))
 
 
-def _known(module: Any, name: Any) -> _Name:
+def _known(module: Any, name: Any, names: dict[tuple[str, str], str]) -> _Name:
   if type(module) is not str or type(name) is not str:
     raise ValueError('a name that is no string')
-  if (module, name) not in _NAMES:
+  if (module, name) not in names:
     raise ValueError(
       f'{_limits.short(module, 40)}.{_limits.short(name, 40)} is not plain data'
     )
-  return _Name(_NAMES[module, name])
+  return _Name(names[module, name])
 
 
 class _Decoder:
@@ -349,6 +386,11 @@ class _Decoder:
     if record.kind == 'scalar':
       dtype, raw = record.args
       return self._array(raw, dtype, (), 'C')[()]
+    if record.kind == 'csr' and type(record.state) is dict:
+      return {
+        key.decode('ascii') if type(key) is bytes else key: self.decode(value)
+        for key, value in record.state.items()
+      }
     raise ValueError(f'a lone {record.kind} is not plain data')
 
   def _array(self, raw: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
