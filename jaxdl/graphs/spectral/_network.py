@@ -237,9 +237,7 @@ def gnodeformer(
     z = _transformer.layer_norm(params['final_norm'], z)
     return functional.dense(params['decoder'], z)
 
-  def apply(
-    params, spectrum, x, *, train=False, key=None, with_filters=False
-  ):
+  def apply(params, spectrum, x, *, train=False, key=None, with_filters=False):
     x = _checked(spectrum, x, params)
     there = spectrum.node_mask[:, None]
     if not train or not drops:

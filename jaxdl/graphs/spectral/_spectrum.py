@@ -135,9 +135,7 @@ def spectral_decomposition(
   if not is_sparse:
     matrix = checks.host_array(laplacian, name='laplacian').astype(np.float64)
   if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-    raise ValueError(
-      f'laplacian must be square, [N, N]; got {matrix.shape}.'
-    )
+    raise ValueError(f'laplacian must be square, [N, N]; got {matrix.shape}.')
   n = matrix.shape[0]
   entries = matrix.data if is_sparse else matrix
   if not np.isfinite(entries).all():

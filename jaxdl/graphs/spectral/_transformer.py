@@ -108,8 +108,8 @@ def rk_step(
 
   def at(stage, *terms):
     """F at x plus weighted slopes."""
-    move = lambda y, *ks: y + sum(
-      c * k for (c, _), k in zip(terms, ks, strict=True)
+    move = lambda y, *ks: (
+      y + sum(c * k for (c, _), k in zip(terms, ks, strict=True))
     )
     place = jax.tree.map(move, x, *(k for _, k in terms)) if terms else x
     if key is None:
@@ -130,8 +130,8 @@ def rk_step(
     k3 = at(2, (1 / 2, k2))
     k4 = at(3, (1, k3))
     slopes = [(1 / 6, k1), (2 / 6, k2), (2 / 6, k3), (1 / 6, k4)]
-  total = lambda y, *ks: y + sum(
-    c * k for (c, _), k in zip(slopes, ks, strict=True)
+  total = lambda y, *ks: (
+    y + sum(c * k for (c, _), k in zip(slopes, ks, strict=True))
   )
   return jax.tree.map(total, x, *(k for _, k in slopes))
 
