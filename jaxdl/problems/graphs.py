@@ -313,9 +313,9 @@ def _deal(dataset, data_dir, partition, n, seed) -> Dealt:
       f'of {size}: lower min_size or num_clients.'
     )
   with config_lib.naming(partition=partition):
-    parts = data_lib.make_partition(
-      partition, np.random.default_rng(seed), labels, n, **PARTITION
-    )
+    # Seeds draw graphs and splits as well.
+    rng = np.random.default_rng((seed, 1))
+    parts = data_lib.make_partition(partition, rng, labels, n, **PARTITION)
   kept = pieces_lib.kept_edges(data.graph, parts)
   return Dealt(data, parts, kept, seed)
 
