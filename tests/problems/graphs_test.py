@@ -14,6 +14,7 @@ from absl.testing import absltest, parameterized
 from jaxdl import decentralized, experiment, federated, graphs, local
 from jaxdl.graphs import sets
 from jaxdl.problems import graphs as graph_problems
+from jaxdl.problems.graphs import _holdings, _nodes
 
 SMALL = 'block_model(num_nodes=48, heterophilic=True, num_features=4)'
 NETWORK = 'gcn(4, dropout=0.0)'
@@ -220,12 +221,12 @@ class RoundTest(parameterized.TestCase):
     # Deal the halves by hand.
     holdings = two.test['holdings']
     (dealt,) = holdings.dealt
-    holdings = graph_problems._Holdings(
+    holdings = _holdings.Holdings(
       [dealt._replace(parts=[np.arange(12), np.arange(12, 24)])],
       'full(weighting=uniform)',
       None,
     )
-    two = graph_problems._problem(holdings, NETWORK, (0,))
+    two = _nodes._problem(holdings, NETWORK, (0,))
     _, a, _, _ = self.run_round(two)
     _, b, _, _ = self.run_round(one)
     self.assertClose(a, b)

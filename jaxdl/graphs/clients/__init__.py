@@ -2,7 +2,8 @@
 """Graphs whose nodes are split over clients.
 
 - `induced_pieces` leaves clients their nodes and the edges among them,
-  `kept_edges` tells how many those are; `pad_pieces` stacks pieces for `vmap`.
+  `kept_edges` tells how many those are, `edges_between` where the others lie;
+  `pad_pieces` stacks pieces for `vmap`.
 - Completions give back what was lost, `COMPLETIONS` of `make_pieces`:
   `neighbor_sums` (FedGCN: sums over neighbors are told once, before training;
   the network `fedgcn` learns on them) and `generated` (as FedSage+:
@@ -22,6 +23,7 @@ from jaxdl.graphs.clients._generation import (
 from jaxdl.graphs.clients._pieces import (
   PaddedPieces,
   Piece,
+  edges_between,
   induced_pieces,
   kept_edges,
   pad_pieces,
@@ -44,6 +46,7 @@ __all__ = [
   'PaddedPieces',
   'Piece',
   'STRUCTURES',
+  'edges_between',
   'fedgcn',
   'generate_neighbors',
   'generated',

@@ -170,12 +170,38 @@ def kept_edges(graph: Graph, parts: Sequence[Any]) -> float:
     >>> kept_edges(graph, [[0, 1], [2]])
     0.5
   """
+  shares = edges_between(graph, parts)
+  if not len(_inside.on_host(graph)[0]):
+    return 1.0
+  return float(np.trace(shares))
+
+
+def edges_between(graph: Graph, parts: Sequence[Any]) -> np.ndarray:
+  """Tells which share of the edges lies between which clients.
+
+  Args:
+    graph: the whole, concrete.
+    parts: disjoint nodes of every client.
+
+  Returns:
+    f64[n, n], from client to client: what the clients keep stands on the
+    diagonal. Adds up to one where every node is with somebody.
+
+  Raises:
+    ValueError: if parts are not disjoint.
+
+  Example:
+    >>> from jaxdl import graphs
+    >>> graph = graphs.make_graph([(0, 1), (1, 2)], 3)
+    >>> edges_between(graph, [[0, 1], [2]]).tolist()
+    [[0.5, 0.25], [0.25, 0.0]]
+  """
   owner = owners(graph, parts)
   pairs, _ = _inside.on_host(graph)
-  if not len(pairs):
-    return 1.0
-  a, b = owner[pairs].T
-  return float(((a == b) & (a >= 0)).mean())
+  ends = owner[pairs]
+  shares = np.zeros((len(parts), len(parts)))
+  np.add.at(shares, tuple(ends[(ends >= 0).all(axis=1)].T), 1)
+  return shares / max(len(pairs), 1)
 
 
 def owners(graph: Graph, parts: Sequence[Any]) -> np.ndarray:

@@ -46,6 +46,11 @@ class PiecesTest(parameterized.TestCase):
     )
     want = inner / whole.number_of_edges()
     self.assertAlmostEqual(clients.kept_edges(graph, parts), want)
+    shares = clients.edges_between(graph, parts)
+    self.assertAlmostEqual(shares.sum(), 1)
+    cut = networkx.cut_size(whole, parts[0].tolist(), parts[2].tolist())
+    between = shares[0, 2] + shares[2, 0]
+    self.assertAlmostEqual(between, cut / whole.number_of_edges())
     self.assertEqual(clients.kept_edges(graph, [np.arange(34)]), 1.0)
     lonely = graphs.make_graph(np.zeros((0, 2), int), 3)
     self.assertEqual(clients.kept_edges(lonely, [[0], [1, 2]]), 1.0)
