@@ -217,7 +217,7 @@ def made_up_neighbors(seeds: tuple[int, ...]) -> tuple[bool, str]:
 
 @papers.claim(
   'One of five clients that flips signs ruins the mean of GNODEFormers (at '
-  'most .6 accurate) but not their median (at least .2 more); without a server, '
+  'most .6 accurate) but not their median (at least .2 more); without a server '
   'gossip on a ring comes within .1 of FedAvg without an attack.',
   note='Beyond the paper; heterophilic blocks, 5 clients at random.',
 )

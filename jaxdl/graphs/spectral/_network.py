@@ -129,8 +129,9 @@ def gnodeformer(
     >>> from jaxdl import graphs
     >>> pair = _spectrum.graph_spectrum(graphs.make_graph([(0, 1)], 2))
     >>> network, x = gnodeformer(3, num_layers=1), jnp.ones((8, 5))
-    >>> params = network.init(jax.random.key(0), pair, x)
-    >>> logits, gamma = network.apply(params, pair, x, with_filters=True)
+    >>> params = jax.eval_shape(network.init, jax.random.key(0), pair, x)
+    >>> apply = lambda p: network.apply(p, pair, x, with_filters=True)
+    >>> logits, gamma = jax.eval_shape(apply, params)
     >>> logits.shape, gamma.shape
     ((8, 3), (8, 2))
 

@@ -246,7 +246,9 @@ def _evaluation(task, arrays, kept):
 
   def measure(axis):
     run = jax.jit(
-      lambda params, data: jax.lax.map(lambda x: one(*x, axis), (params, data))
+      lambda params, data: jax.lax.map(
+        lambda x: one(x[0], x[1], axis), (params, data)
+      )
     )
 
     def evaluate(params):

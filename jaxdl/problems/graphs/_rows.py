@@ -98,7 +98,7 @@ def filter_rows(
   return [
     {
       'split': 'filter',
-      'seed': int(seed),
+      'seed': seed,
       'head': h,
       'eigenvalue': (b + 0.5) * 2 / bins,
       'filter': float(value),
