@@ -38,7 +38,7 @@ class Config(problems.GraphRunsConfig):
   num_rounds: int = knob(100, 'Rounds.', low=0, smoke=2)
   eval_every: int = knob(5, 'Rounds between evaluations.', low=1)
   networks: tuple[str, ...] = knob(
-    ('gnodeformer', 'gcn', 'mlp'),
+    ('gnodeformer(kernel_init=fan_in(distribution=normal))', 'gcn', 'mlp'),
     'What clients learn, network[@completion].',
     registry=pieces.LEARNERS,
     smoke=2,

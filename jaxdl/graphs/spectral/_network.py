@@ -112,7 +112,9 @@ def gnodeformer(
     attention_dropout: in blocks, in training.
     feature_dropout: of features before each dense layer.
     propagation_dropout: of the bases.
-    kernel_init: in `functional.KERNEL_INITS`; 'pytorch' draws biases, too.
+    kernel_init: in `functional.KERNEL_INITS`; 'pytorch', that of the paper,
+      draws biases, too. Its small kernels may rest at equal logits for hundreds
+      of steps where 'fan_in(distribution=normal)' learns at once.
 
   Returns:
     A `Network` whose parameters are dicts: 'first' and 'second' (or 'features'

@@ -33,7 +33,7 @@ class GraphsConfig(config_lib.BaseConfig):
   data_dir: str = knob('', 'Folder of the data files.')
   partition: str = knob(
     'label_dirichlet(alpha=0.01)',
-    'How nodes are dealt; label_dirichlet heeds min_size=20, '
+    'How nodes are dealt; where it knows them min_size=20, '
     'self_balancing=True, max_redraws=999 unless it says otherwise.',
     registry=data_lib.PARTITIONERS,
   )
