@@ -2,7 +2,6 @@
 """Claims about Fed-GNODEFormer (block models of 240 nodes, 3 clients)."""
 
 import functools
-import time
 
 import jax
 import numpy as np
@@ -107,51 +106,57 @@ def homophilic(seeds: tuple[int, ...]) -> tuple[bool, str]:
 
 
 @papers.claim(
-  'Under label skew (Dirichlet .1) on heterophilic blocks GNODEFormer stays '
-  'ahead of the federated GCN.',
-  note='As above, parts of at least 20 nodes.',
+  'Under label skew (Dirichlet .1 and 1) on heterophilic blocks GNODEFormer is '
+  'clearly ahead of the federated GCN, by .05 in both.',
+  note='As above, parts of at least 20 nodes, 300 rounds. It is ahead, but not '
+  'clearly: skewed clients know few classes, which is most of what there is to '
+  'tell. After 150 rounds it is behind with Dirichlet .1 (.89 against .91).',
 )
 def label_skew(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Test accuracy, mean of seeds (least and most)."""
-  found = _accuracy(
-    seeds, (OURS, 'gcn', 'mlp'), partition='label_dirichlet(alpha=0.1)'
-  )
-  ours, gcn, _ = (x.mean() for x in found.values())
-  return bool(ours > gcn), _told(found)
+  held, figures = True, []
+  for alpha in (0.1, 1.0):
+    found = _accuracy(
+      seeds,
+      (OURS, 'gcn'),
+      partition=f'label_dirichlet(alpha={alpha})',
+      num_rounds=300,
+      eval_every=300,
+    )
+    ours, gcn = (x.mean() for x in found.values())
+    held = held and ours >= gcn + 0.05
+    figures.append(f'Dirichlet {alpha}: {_told(found)}')
+  return bool(held), '; '.join(figures)
 
 
-def _seconds(order):
-  """A gradient of 80 nodes, the shortest of several."""
+def _operations(order):
+  """Floating-point operations of a gradient, blocks of a layer once."""
   data = sets.block_model(num_nodes=80)
   pair = spectral.graph_spectrum(data.graph)
-  network = spectral.gnodeformer(4, num_layers=6, rk=order)
+  network = spectral.gnodeformer(4, num_layers=1, rk=order)
   params = jax.jit(network.init)(jax.random.key(0), pair, data.features)
-  run = jax.jit(
-    jax.grad(lambda p: (network.apply(p, pair, data.features) ** 2).sum())
-  )
-  took = []
-  for _ in range(12):
-    start = time.perf_counter()
-    jax.block_until_ready(run(params))
-    took.append(time.perf_counter() - start)
-  return min(took[1:])
+  slope = jax.grad(lambda p: (network.apply(p, pair, data.features) ** 2).sum())
+  return jax.jit(slope).lower(params).compile().cost_analysis()['flops']
 
 
 @papers.claim(
   'Steps of order four are more accurate than steps of order two, and a '
-  'gradient takes at least 1.4 times as long.',
-  note='As above. The accuracy of a published summary, not of a table of the '
-  'paper.',
+  'gradient takes at least 1.4 times as many operations.',
+  note='Said by a summary of the paper; its tables were not seen. Does not hold '
+  'for the accuracy: with P_in .2 and P_out .06 the two differ by less than a '
+  'node per seed, and on the blocks of the first claim orders 1 to 4 all reach '
+  '.98 to 1.00.',
 )
 def orders(seeds: tuple[int, ...]) -> tuple[bool, str]:
-  """Test accuracy by order, and how long gradients of orders 4 and 2 take."""
-  specs = {rk: f'gnodeformer({OPTIONS}, rk={rk})' for rk in (1, 2, 3, 4)}
-  found = _accuracy(seeds, tuple(specs.values()))
+  """Test accuracy by order, and operations of gradients."""
+  specs = {rk: f'gnodeformer({OPTIONS}, rk={rk})' for rk in (2, 4)}
+  dataset = 'block_model(heterophilic=True, p_in=0.2, p_out=0.06)'
+  found = _accuracy(seeds, tuple(specs.values()), dataset)
   mean = {rk: found[spec].mean() for rk, spec in specs.items()}
-  ratio = _seconds(4) / _seconds(2)
+  ratio = _operations(4) / _operations(2)
   held = mean[4] > mean[2] and ratio >= 1.4
   figures = ', '.join(f'order {rk} {x:.3f}' for rk, x in mean.items())
-  return bool(held), f'{figures}; {ratio:.1f} times as long'
+  return bool(held), f'{figures}; {ratio:.2f} times as many operations'
 
 
 @papers.claim(
@@ -180,41 +185,57 @@ def edges_that_survive(seeds: tuple[int, ...]) -> tuple[bool, str]:
   )
 
 
+ONE_HOP = 'fedgcn@neighbor_sums(hops=1)'
+
+
 @papers.claim(
   'Clients that tell each other sums over neighbors before training (FedGCN, '
   'two hops) are as accurate as a GCN on the whole graph, within .03, and .03 '
-  'more than a federated GCN; one hop lies between or equals.',
+  'more than a federated GCN.',
   note='Beyond the paper; heterophilic blocks.',
 )
 def sums_of_neighbors(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Test accuracy, mean of seeds (least and most)."""
-  one = 'fedgcn@neighbor_sums(hops=1)'
-  found = dict(_accuracy(seeds, ('gcn', one, 'fedgcn')))
+  found = dict(_accuracy(seeds, ('gcn', ONE_HOP, 'fedgcn')))
+  del found[ONE_HOP]
   found['whole'] = _accuracy(seeds, ('gcn',), num_clients=1)['gcn']
-  lost, half, told, whole = (x.mean() for x in found.values())
-  held = (
-    abs(told - whole) <= 0.03
-    and told >= lost + 0.03
-    and lost - 0.01 <= half <= told + 0.01
-  )
-  found['one hop'] = found.pop(one)
+  lost, told, whole = (x.mean() for x in found.values())
+  held = abs(told - whole) <= 0.03 and told >= lost + 0.03
   return bool(held), _told(found)
 
 
 @papers.claim(
-  'Made-up neighbors (as FedSage+) help GraphSAGE on heterophilic blocks: at '
-  'least .01 more accurate.',
-  note='Beyond the paper.',
+  'With one hop of sums (FedGCN) accuracy lies between no hop and two.',
+  note='Beyond the paper. Does not hold on heterophilic blocks: the second '
+  'layer weighs the edges that are left by the degrees of the whole graph, so '
+  'that two thirds of every sum are missing.',
+)
+def one_hop_of_sums(seeds: tuple[int, ...]) -> tuple[bool, str]:
+  """Test accuracy, mean of seeds (least and most)."""
+  found = _accuracy(seeds, ('gcn', ONE_HOP, 'fedgcn'))
+  lost, half, told = (x.mean() for x in found.values())
+  names = ('no hop', 'one hop', 'two hops')
+  figures = _told(dict(zip(names, found.values(), strict=True)))
+  return bool(lost <= half <= told), figures
+
+
+@papers.claim(
+  'Made-up neighbors (as FedSage+) help where most edges are lost: GraphSAGE '
+  'of 8 clients is at least .02 more accurate with them.',
+  note='Beyond the paper; heterophilic blocks. Does not hold: a made-up '
+  'neighbor says what the average neighbor of such a node is like, which the '
+  'eighth of the edges that are left shows as well. GCN gains nothing either; '
+  'with 3 clients GraphSAGE is right about every node without.',
 )
 def made_up_neighbors(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Test accuracy, mean of seeds (least and most)."""
-  found = _accuracy(seeds, ('sage', 'sage@generated'))
+  found = _accuracy(seeds, ('sage', 'sage@generated'), num_clients=8)
   plain, made = (x.mean() for x in found.values())
   figures = ', '.join(
     f'{name} {x.mean():.3f} ({x.min():.2f}-{x.max():.2f})'
     for name, x in found.items()
   )
-  return bool(made >= plain + 0.01), figures
+  return bool(made >= plain + 0.02), figures
 
 
 @papers.claim(
