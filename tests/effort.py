@@ -27,6 +27,8 @@ FULL = (
 NOT_FULL = (
   # Every operation is a program.
   'contract/aggregators_eager_contract_test.py',
+  # Seven networks, each in a dozen programs.
+  'contract/graph_networks_contract_test.py',
 )
 QUICK = {
   'xla_backend_optimization_level': 0,
