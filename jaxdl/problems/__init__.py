@@ -23,6 +23,7 @@ notebook, in `experiment.train`:
 - `functions`: maps between functions, solved or read; `Functions.problem` gives
   them to a network. Flows are learned as `time_steps`. `function_runs` and
   `sweeps` have what binaries of them share.
+- `graphs`: nodes of a graph that clients split, `node_classification`.
 - `mixtures`: labeled examples that clients draw by mixtures of classes;
   `merging.MergeTests` measures models that may be merged, `units` compares what
   is inside of them.
@@ -42,6 +43,7 @@ notebook, in `experiment.train`:
 from jaxdl.problems import (
   amortized,
   function_runs,
+  graphs,
   merging,
   random_nets,
   sweeps,
@@ -142,6 +144,7 @@ __all__ = [
   'for_task',
   'function_runs',
   'functions',
+  'graphs',
   'make_spread',
   'merging',
   'mixtures',

@@ -72,6 +72,12 @@ CASES = {
   'mixtures_held': drawn(
     problems.mixtures, 'wine', sampling='fixed(examples_per_client=9)', **SMALL
   ),
+  'graphs': drawn(
+    problems.graphs.node_classification,
+    'block_model(num_nodes=30, num_features=3)',
+    'gcn(2, dropout=0.0)',
+    partition='iid',
+  ),
   'quadratics': drawn(problems.quadratics, gradient_noise=0.1),
   'parabolas': drawn(problems.parabolas, start=3.0),
   'vectors': drawn(problems.vectors, dimension=4),

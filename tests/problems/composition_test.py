@@ -90,6 +90,15 @@ PROBLEMS = {
       batch_size=2,
     )
   ),
+  'graphs': Kind(
+    lambda num_batches=None: problems.graphs.node_classification(
+      'block_model(num_nodes=24, num_features=2)',
+      'mlp(2, dropout=0.0)',
+      num_clients=N,
+      partition='iid',
+    ),
+    pooled=False,
+  ),
 }
 
 
