@@ -23,6 +23,8 @@ notebook, in `experiment.train`:
 - `functions`: maps between functions, solved or read; `Functions.problem` gives
   them to a network. Flows are learned as `time_steps`. `function_runs` and
   `sweeps` have what binaries of them share.
+- `links`: links of a graph, told from pairs that are none by one learner or by
+  the nodes themselves, `links.load_links`.
 - `mixtures`: labeled examples that clients draw by mixtures of classes;
   `merging.MergeTests` measures models that may be merged, `units` compares what
   is inside of them.
@@ -42,6 +44,7 @@ notebook, in `experiment.train`:
 from jaxdl.problems import (
   amortized,
   function_runs,
+  links,
   merging,
   random_nets,
   sweeps,
@@ -142,6 +145,7 @@ __all__ = [
   'for_task',
   'function_runs',
   'functions',
+  'links',
   'make_spread',
   'merging',
   'mixtures',

@@ -25,6 +25,8 @@ of (adjacency, h, pairs) scores pairs.
   pairs within a bound of memory.
 - `random_link_split`, `random_non_links`, `sample_negatives` (traced) draw;
   `hits_at_k`, `mean_reciprocal_rank`, `roc_auc` and `link_loss` measure.
+- Nodes that are clients: `communities` cuts a graph, `local_views` is what each
+  part knows, `quotient` who talks to whom.
 - `check_pairs`, `check_splits`, `check_finite` and `undirected_graph` look at
   what comes from elsewhere, on the host.
 """
@@ -94,6 +96,7 @@ from jaxdl.graphs.links._tasks import (
   over_batches,
   two_rates,
 )
+from jaxdl.graphs.links._views import Views, communities, local_views, quotient
 
 __all__ = [
   'COMBINATIONS',
@@ -104,6 +107,7 @@ __all__ = [
   'PREDICTORS',
   'Adjacency',
   'Overlap',
+  'Views',
   'aa',
   'adamic_adar',
   'adjacency',
@@ -114,6 +118,7 @@ __all__ = [
   'clamp_probability',
   'cn',
   'common_neighbors',
+  'communities',
   'convolve',
   'count_shared',
   'gae',
@@ -123,6 +128,7 @@ __all__ = [
   'link_loss',
   'link_scores',
   'link_task',
+  'local_views',
   'make_encoder',
   'make_predictor',
   'mean_reciprocal_rank',
@@ -135,6 +141,7 @@ __all__ = [
   'over_batches',
   'overlap',
   'pool_common',
+  'quotient',
   'ra',
   'ramp',
   'random_link_split',

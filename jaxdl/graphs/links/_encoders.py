@@ -283,7 +283,7 @@ def _thinned(key, graph, rate):
 
 # What gives every node a vector: `mpnn`, or a network of `graphs.NETWORKS`.
 ENCODERS = registry.Registry(
-  'encoder', {'mpnn': mpnn, **dict(_networks.NETWORKS)}
+  'encoder', {'mpnn': mpnn, **dict(_networks.NETWORKS)}, tried={}
 )
 
 
