@@ -21,6 +21,30 @@ from jaxdl.core import checks
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+class Plan:
+  """In which order edges are summed, known before anything is compiled.
+
+  Attributes:
+    starts: i32[N + 1], where the edges that reach a node begin; padding edges
+      lie beyond the last.
+    order: i32[E], edges sorted by sender, then by receiver, padding last.
+    back: i32[E], where an edge stands in that order.
+    targets: i32[E], receivers in that order.
+    out_starts: i32[N + 1], where the edges that leave a node begin there.
+    is_full: whether all edges before the last start are there (static); false
+      once some were taken out.
+  """
+
+  starts: chex.Array
+  order: chex.Array
+  back: chex.Array
+  targets: chex.Array
+  out_starts: chex.Array
+  is_full: bool = dataclasses.field(default=True, metadata={'static': True})
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Graph:
   """A directed graph; an undirected one has every edge both ways.
 
@@ -32,6 +56,10 @@ class Graph:
     weights: f[E] of edges, or None for ones.
     graph_ids: i32[N], which graph a node belongs to, ascending; None for one.
     num_graphs: how many there are room for (static).
+    plan: makes sums over neighbors fast, or None; what `make_graph` and the
+      like make has one.
+    axis_name: of the mesh axis over which edges are split while a function of
+      `shard_edges` runs (static), otherwise None.
   """
 
   senders: chex.Array
@@ -41,6 +69,10 @@ class Graph:
   weights: chex.Array | None = None
   graph_ids: chex.Array | None = None
   num_graphs: int = dataclasses.field(default=1, metadata={'static': True})
+  plan: Plan | None = None
+  axis_name: str | None = dataclasses.field(
+    default=None, metadata={'static': True}
+  )
 
   @property
   def num_nodes(self) -> int:
@@ -53,7 +85,12 @@ class Graph:
     return self.senders.shape[-1]
 
   def replace(self, **changes: Any) -> 'Graph':
-    """The graph with other fields."""
+    """The graph with other fields; a plan that no longer fits is dropped."""
+    if 'plan' not in changes and self.plan is not None:
+      if {'senders', 'receivers', 'node_mask'} & changes.keys():
+        changes['plan'] = None
+      elif 'edge_mask' in changes:
+        changes['plan'] = dataclasses.replace(self.plan, is_full=False)
     return dataclasses.replace(self, **changes)
 
 
@@ -183,6 +220,26 @@ def padded(
     node_mask=jnp.asarray(np.arange(whole_n) < n),
     edge_mask=jnp.asarray(np.arange(whole_m) < m),
     weights=None if weights is None else jnp.asarray(weights),
+    plan=_plan(ends, m, whole_n),
+  )
+
+
+def _plan(ends, num_edges, num_nodes):
+  """The plan of edges sorted by receiver, of which so many are no padding."""
+  m, nodes = num_edges, np.arange(num_nodes + 1)
+  real = ends[:m]
+  padding = np.arange(m, len(ends))
+  order = np.concatenate([np.lexsort((real[:, 1], real[:, 0])), padding])
+  back = np.empty_like(order)
+  back[order] = np.arange(len(order))
+  turned = ends[order]
+  integers = lambda x: jnp.asarray(x, jnp.int32)
+  return Plan(
+    starts=integers(np.searchsorted(real[:, 1], nodes)),
+    order=integers(order),
+    back=integers(back),
+    targets=integers(turned[:, 1]),
+    out_starts=integers(np.searchsorted(turned[:m, 0], nodes)),
   )
 
 

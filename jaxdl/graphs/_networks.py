@@ -498,17 +498,18 @@ def _second_version(width, heads, average, slope, dropout):
     vector = params['left'].astype(wide)[None]
     score = lambda y: (vector * jax.nn.leaky_relu(y, slope)).sum(-1)
     kept = _sums.no_loops(graph)
-    edges, loops = _attention.edge_softmax(
+    edges, loops, total = _attention.exponentials(
       graph,
       score(to[graph.receivers] + z[graph.senders]),
       score(to + z),
-      kept=kept,
+      kept,
     )
     if key is not None:
       edge_key, loop_key = jax.random.split(key)
       edges = _attention.drop(edge_key, edges, dropout)
       loops = _attention.drop(loop_key, loops, dropout)
     out = _sums.collect(graph, edges, z, kept=kept) + loops[..., None] * z
+    out = out / total[..., None]
     out = out.mean(1) if average else out.reshape(len(out), -1)
     return _with_bias(params, out).astype(dtype)
 

@@ -5,7 +5,7 @@ import chex
 import jax.numpy as jnp
 
 from jaxdl.core import checks
-from jaxdl.graphs import _inside, _segments, _sums
+from jaxdl.graphs import _inside, _sums
 from jaxdl.graphs._graph import Graph
 
 NORMALIZATIONS = ('symmetric', 'row', 'none')
@@ -35,12 +35,10 @@ def degrees(
   """
   _inside.check_graph(graph, lone=True)
   checks.choice(direction, ('in', 'out'), name='direction')
-  ids = graph.receivers if direction == 'in' else graph.senders
-  options = {'mask': graph.edge_mask, 'is_sorted': direction == 'in'}
+  at = 'receivers' if direction == 'in' else 'senders'
   if not weighted:
-    return _segments.segment_count(ids, graph.num_nodes, **options)
-  weights = edge_weights(graph)
-  return _segments.segment_sum(weights, ids, graph.num_nodes, **options)
+    return _sums.edge_count(graph, at=at)
+  return _sums.edge_sum(graph, edge_weights(graph), at=at)
 
 
 def edge_weights(graph: Graph) -> chex.Array:
@@ -112,12 +110,12 @@ def normalized_weights(
     loops = graph.node_mask.astype(weights.dtype)
   if normalize == 'none':
     return weights, loops
-  n, ids = graph.num_nodes, graph.receivers
-  reached = _segments.segment_sum(weights, ids, n) + loops
+  ids = graph.receivers
+  reached = _sums.edge_sum(graph, weights) + loops
   if normalize == 'row':
     scale = inverse(reached)
     return weights * scale[ids], loops * scale
-  left = _segments.segment_sum(weights, graph.senders, n, is_sorted=False)
+  left = _sums.edge_sum(graph, weights, at='senders')
   to, out = inverse(reached, 0.5), inverse(left + loops, 0.5)
   return weights * to[ids] * out[graph.senders], loops * to * out
 
@@ -184,7 +182,7 @@ def propagate(
   if self_loops:
     out = out + _inside.rows(loops, x) * x
   if reduce == 'mean':
-    count = _segments.segment_count(graph.receivers, graph.num_nodes, mask=kept)
+    count = _sums.edge_count(graph, kept=kept)
     count = jnp.maximum(count + (graph.node_mask & self_loops), 1)
     out = out / _inside.rows(count.astype(out.dtype), x)
   return out.astype(dtype)
