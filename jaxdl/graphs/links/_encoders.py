@@ -118,8 +118,8 @@ def mpnn(
     num_layers: convolutions, >= 0; with none, features alone.
     conv: in `CONVOLUTIONS`.
     embed: a table of vectors to learn in place of features: so many rows, which
-      x i32[N] chooses from, or 'nodes' for a row for each node, whatever x
-      holds; None for features.
+      x i32[N] chooses from (or x f[N, rows], one-hot), or 'nodes' for a row for
+      each node, whatever x holds; None for features.
     layer_norm: whether layers of 'gcn' are normalized.
     residual: whether what a convolution reads is added to what it gives, where
       widths agree.
@@ -266,12 +266,17 @@ def _looked_up(table, graph, x, embed):
       )
     return table
   kind, shape = jnp.result_type(x), jnp.shape(x)
-  if not jnp.issubdtype(kind, jnp.integer) or shape != (graph.num_nodes,):
+  n, rows = graph.num_nodes, len(table)
+  if jnp.issubdtype(kind, jnp.floating) and shape == (n, rows):
+    # One-hot rows choose.
+    return jnp.where(graph.node_mask[:, None], x, 0) @ table
+  if not jnp.issubdtype(kind, jnp.integer) or shape != (n,):
     raise TypeError(
-      f'x must be integers i[N] below embed={embed}; got {kind} of shape '
-      f"{shape}: a row for each node needs no x, with embed='nodes'."
+      f'x must be integers i[N] below embed={embed}, or f[N, {embed}]; got '
+      f'{kind} of shape {shape}: a row for each node needs no x, with '
+      "embed='nodes'."
     )
-  return table[jnp.clip(x, 0, len(table) - 1)]
+  return table[jnp.clip(x, 0, rows - 1)]
 
 
 def _thinned(key, graph, rate):

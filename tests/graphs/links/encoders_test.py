@@ -181,6 +181,9 @@ class MpnnTest(parameterized.TestCase):
     params = network.init(KEY, graph, kinds)
     got = network.apply(params, graph, kinds)
     np.testing.assert_array_equal(got[:34], params['table'][kinds][:34])
+    one_hot = jnp.eye(5)[kinds].at[34:].set(jnp.nan)
+    again = network.apply(params, graph, one_hot)
+    np.testing.assert_allclose(again, got, atol=1e-6)
     nodes = links.mpnn(3, 0, embed='nodes')
     params = nodes.init(KEY, graph, None)
     self.assertEqual(params['table'].shape, (40, 3))
@@ -229,7 +232,7 @@ class MpnnTest(parameterized.TestCase):
 
   @parameterized.parameters(
     (None, jnp.zeros((40, 2), jnp.int32), 'embed=K has'),
-    (5, jnp.zeros((40, 2)), r'integers i\[N\] below embed=5'),
+    (5, jnp.zeros((40, 2)), r'integers i\[N\] below embed=5, or f\[N, 5\]'),
   )
   def test_features_of_the_wrong_kind(self, embed, x, message):
     graph, _ = karate()

@@ -397,9 +397,7 @@ class PredictorsTest(parameterized.TestCase):
     mesh = jax.make_mesh(
       (4,), ('data',), axis_types=(jax.sharding.AxisType.Auto,)
     )
-    spread = jax.device_put(
-      pairs, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec('data'))
-    )  # fmt: skip
+    spread = jax.device_put(pairs, jax.NamedSharding(mesh, jax.P('data')))
     run = jax.jit(network.apply)
     want = run(params, adjacency, h, pairs)
     got = run(params, adjacency, h, spread)
