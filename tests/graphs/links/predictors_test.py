@@ -44,12 +44,14 @@ def made(spec, width=WIDTH):
   return network, jax.tree.unflatten(structure, leaves)
 
 
-def scores(spec, *, dense=True, pairs=None, params=None, **options):
+def scores(
+  spec, *, dense=True, pairs=None, params=None, train=False, **options
+):
   network, own = made(spec)
   _, adjacency, h, known = world(dense)
   pairs = known if pairs is None else jnp.asarray(pairs)
-  return network.apply(own if params is None else params, adjacency, h, pairs,
-                       **options)  # fmt: skip
+  run = jax.jit(functools.partial(network.apply, train=train))
+  return run(own if params is None else params, adjacency, h, pairs, **options)
 
 
 class Reference:
@@ -224,7 +226,7 @@ class PredictorsTest(parameterized.TestCase):
 
     some = h[2] + h[3]
     for network, want in ((sure, some + h[4]), (never, some)):
-      got = network.apply(params, found, h, pairs)[0]
+      got = jax.jit(network.apply)(params, found, h, pairs)[0]
       self.assertAlmostEqual(float(got), float(by_hand(want)), places=5)
     plain = links.ncn(combine='concat').apply(params, found, h, pairs)
     self.assertEqual(
@@ -237,17 +239,16 @@ class PredictorsTest(parameterized.TestCase):
   def test_order_and_numbers_of_nodes_and_padding_do_not_matter(self, spec):
     whole, adjacency, h, pairs = world()
     network, params = made(spec)
-    want = network.apply(params, adjacency, h, pairs)
-    turned = network.apply(params, adjacency, h, pairs[:, ::-1])
+    run = jax.jit(network.apply)
+    want = run(params, adjacency, h, pairs)
+    turned = run(params, adjacency, h, pairs[:, ::-1])
     np.testing.assert_allclose(turned, want, atol=1e-5)
     order = np.random.default_rng(1).permutation(N)
     other = graphs.make_graph(
       order[np.array(whole.edges)], N, pad_nodes=24, pad_edges=90
     )
     moved = jnp.zeros((24, WIDTH)).at[order].set(h[:N])
-    got = network.apply(
-      params, links.adjacency(other), moved, jnp.asarray(order)[pairs]
-    )
+    got = run(params, links.adjacency(other), moved, jnp.asarray(order)[pairs])
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
 
   @parameterized.parameters(True, False)
@@ -265,7 +266,7 @@ class PredictorsTest(parameterized.TestCase):
     for spec, which in (('ncn2', 1), ('ncn_diff', 2)):
       spec = f'{spec}(combine=concat)'
       network, params = made(spec)
-      got = network.apply(params, adjacency, h, pairs)
+      got = jax.jit(network.apply)(params, adjacency, h, pairs)
       reference = Reference(spec)
       want = []
       for i, j in pairs.tolist():
@@ -294,7 +295,7 @@ class PredictorsTest(parameterized.TestCase):
         encoder.init(jax.random.key(0), found.graph, x), found.graph, x
       )
       params = network.init(jax.random.key(1), found, h, pairs)
-      task[spec] = np.asarray(network.apply(params, found, h, pairs))
+      task[spec] = np.asarray(jax.jit(network.apply)(params, found, h, pairs))
       self.assertLess(np.ptp(task[spec][:2]) + np.ptp(task[spec][2:]), 1e-5)
     self.assertLess(np.ptp(task['gae']), 1e-5)
     self.assertGreater(abs(task['ncn'][0] - task['ncn'][2]), 1e-3)
@@ -324,14 +325,15 @@ class PredictorsTest(parameterized.TestCase):
     def total(params, network):
       return network.apply(params, adjacency, h, pairs).sum()
 
-    got = jax.grad(total)(params, network)
+    slope_of = jax.jit(jax.grad(total), static_argnums=1)
+    got = slope_of(params, network)
     # With probabilities held, NCN on pooled vectors plus constants: the sum of
     # the last bias of each pair counts once and nothing else.
     self.assertAlmostEqual(
       float(got['last'][-1]['bias'][0]), len(pairs), places=4
     )
     learned, own = made('ncnc(prior=0.3, learn_prior=True)')
-    slope = jax.grad(total)(own, learned)['prior']
+    slope = slope_of(own, learned)['prior']
     self.assertGreater(max(float(jnp.abs(x).max()) for x in
                            jax.tree.leaves(slope)), 1e-6)  # fmt: skip
 
@@ -423,9 +425,10 @@ class PredictorsTest(parameterized.TestCase):
     network = links.ncnc(prior=0.3)
     small = jnp.where(jnp.isnan(h), 0, h).astype(jnp.bfloat16)
     params = network.init(jax.random.key(0), adjacency, small, pairs)
-    got = network.apply(params, adjacency, small, pairs)
+    run = jax.jit(network.apply)
+    got = run(params, adjacency, small, pairs)
     self.assertEqual(got.dtype, jnp.bfloat16)
-    exact = network.apply(
+    exact = run(
       jax.tree.map(lambda x: x.astype(jnp.float32), params),
       adjacency,
       small.astype(jnp.float32),

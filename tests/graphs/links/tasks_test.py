@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Encoder and predictor together: removal of targets, rates, epochs."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import networkx
@@ -37,22 +39,21 @@ class TaskTest(parameterized.TestCase):
     negative = np.array(list(networkx.non_edges(WHOLE))[:6])
     x = features()
     task = links.link_task('mpnn(4)', spec, parts(edges, dense), x)
-    params = task.init(KEY)
-    got = task.loss(
+    params = jax.jit(task.init)(KEY)
+    got = jax.jit(task.loss)(
       params,
       {'positive': jnp.asarray(batch), 'negative': jnp.asarray(negative)},
     )
     encoder = links.make_encoder('mpnn(4)')
     predictor = links.make_predictor(spec)
-    score = lambda pairs: links.link_scores(
-      encoder, predictor, params, parts(rest, dense), x, jnp.asarray(pairs)
-    )
+    run = jax.jit(functools.partial(links.link_scores, encoder, predictor))
+    score = lambda pairs: run(params, parts(rest, dense), x, jnp.asarray(pairs))
     want = links.link_loss(score(batch), score(negative))
     self.assertAlmostEqual(float(got), float(want), places=6)
     kept = links.link_task(
       'mpnn(4)', spec, parts(edges, dense), x, remove_targets=False
     )
-    other = kept.loss(
+    other = jax.jit(kept.loss)(
       params,
       {'positive': jnp.asarray(batch), 'negative': jnp.asarray(negative)},
     )
@@ -61,11 +62,13 @@ class TaskTest(parameterized.TestCase):
   def test_masked_links_stay_in_the_graph_and_do_not_count(self):
     edges = np.array(WHOLE.edges)
     task = links.link_task('mpnn(4)', 'ncn', parts(edges), features())
-    params = task.init(KEY)
+    params = jax.jit(task.init)(KEY)
     pairs = jnp.asarray(edges[:4])
     negative = jnp.array([(0, 1), (1, 2), (2, 3), (3, 4)])
-    few = task.loss(params, {'positive': pairs[:2], 'negative': negative[:2]})
-    many = task.loss(
+    few = jax.jit(task.loss)(
+      params, {'positive': pairs[:2], 'negative': negative[:2]}
+    )
+    many = jax.jit(task.loss)(
       params,
       {
         'positive': pairs,
@@ -96,7 +99,7 @@ class TaskTest(parameterized.TestCase):
     edges = np.array(WHOLE.edges)
     found, x = parts(edges), features()
     networks = links.mpnn(4), links.ncn()
-    params = links.link_task(*networks, found, x).init(KEY)
+    params = jax.jit(links.link_task(*networks, found, x).init)(KEY)
     pairs = jnp.asarray(edges[:11])
     whole = links.link_scores(*networks, params, found, x, pairs)
     some = links.link_scores(*networks, params, found, x, pairs, batch_size=4)
@@ -116,12 +119,12 @@ class TaskTest(parameterized.TestCase):
   def test_encoder_and_predictor_have_rates_of_their_own(self):
     found, x = parts(np.array(WHOLE.edges)), features()
     task = links.link_task('mpnn(4)', 'ncn', found, x)
-    params = task.init(KEY)
+    params = jax.jit(task.init)(KEY)
     batch = {
       'positive': jnp.asarray(np.array(WHOLE.edges)[:6]),
       'negative': jnp.array([(0, 1)] * 6),
     }
-    grads = jax.grad(task.loss)(params, batch)
+    grads = jax.jit(jax.grad(task.loss))(params, batch)
     optimizer = links.two_rates(optax.sgd(0.1), optax.sgd(3.0))
     updates, _ = optimizer.update(grads, optimizer.init(params), params)
     for name, rate in (('encoder', 0.1), ('predictor', 3.0)):
