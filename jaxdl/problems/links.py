@@ -117,7 +117,6 @@ class Links:
     """
     task = self._task(predictor, encoder, remove_targets)
     size, num = self.batch_size, self.num_steps
-    self._warn(remove_targets)
 
     def cohort(key, data, round):
       order_key, key = jax.random.split(jax.random.fold_in(key, round))
@@ -267,19 +266,6 @@ class Links:
       },
       num_clients=count,
     )
-
-  def _warn(self, remove_targets):
-    share = self.batch_size / float(np.min(np.asarray(self.num_train)))
-    if remove_targets and share > _LARGE_BATCH:
-      logging.log_first_n(
-        logging.WARNING,
-        'batch_size=%d takes %.0f%% of the training links out of the graph at '
-        'once, so that training sees fewer common neighbors than tests do: '
-        'about 5%% are a good choice.',
-        1,
-        self.batch_size,
-        100 * share,
-      )
 
   def _problem(self, predictor, encoder, **fields):
     measure = self._measure(predictor, encoder)
@@ -473,6 +459,14 @@ def load_links(
       raise ValueError(
         f'batch_size={size} is more than there are training links, '
         f'{len(split.train)}: lower it.'
+      )
+    if size > _LARGE_BATCH * len(split.train) and seed == seeds[0]:
+      logging.warning(
+        'batch_size=%d is %.0f%% of the training links: where they are taken '
+        'out of the graph, training sees fewer common neighbors than tests do. '
+        'About 5%% are a good choice.',
+        size,
+        100 * size / len(split.train),
       )
     both = split.train
     if validation_edges:

@@ -69,8 +69,10 @@ def communities(graph: Graph, num_parts: int) -> list[np.ndarray]:
   whole = networkx.Graph()
   whole.add_nodes_from(range(n))
   whole.add_edges_from(_change.edge_pairs(graph, once=True).tolist())
+  # Modularity says nothing of pieces that no link joins.
+  pieces = networkx.number_connected_components(whole)
   found = networkx.community.greedy_modularity_communities(
-    whole, cutoff=count, best_n=max(count, 1)
+    whole, cutoff=count, best_n=max(count, pieces)
   )
   # Largest first; ties by their smallest node.
   pieces = sorted(

@@ -16,6 +16,18 @@ TOY = [(0, 2), (1, 2), (0, 3), (1, 3), (2, 3), (1, 4)]
 KARATE = networkx.Graph()
 KARATE.add_nodes_from(range(34))
 KARATE.add_edges_from(networkx.karate_club_graph().edges)
+# Compiled once per shape, instead of operation by operation.
+overlap = jax.jit(links.overlap)
+remove = jax.jit(links.remove_targets)
+rows = jax.jit(links.rows)
+score_of = {
+  f: jax.jit(f)
+  for f in (
+    links.common_neighbors,
+    links.adamic_adar,
+    links.resource_allocation,
+  )
+}
 BOTH = parameterized.parameters(True, False)
 
 
@@ -41,7 +53,7 @@ class AdjacencyTest(parameterized.TestCase):
     whole, graph = drawn()
     found = links.adjacency(graph, dense=dense)
     self.assertEqual(found.max_degree, max(d for _, d in whole.degree))
-    ids, mask = jax.jit(links.rows)(found, jnp.arange(30))
+    ids, mask = rows(found, jnp.arange(30))
     for i in range(30):
       self.assertEqual(ids[i][mask[i]].tolist(), sorted(whole[i]))
     i, j = jnp.meshgrid(jnp.arange(30), jnp.arange(30), indexing='ij')
@@ -62,9 +74,10 @@ class AdjacencyTest(parameterized.TestCase):
     ):
       found = links.adjacency(graph, dense=dense)
       pairs = jnp.array([(0, 1)])
-      self.assertEqual(links.common_neighbors(found, pairs).tolist(), [0.0])
-      less = links.remove_targets(found, pairs)
-      self.assertFalse(links.overlap(less, pairs).common.any())
+      counts = score_of[links.common_neighbors](found, pairs)
+      self.assertEqual(counts.tolist(), [0.0])
+      less = remove(found, pairs)
+      self.assertFalse(overlap(less, pairs).common.any())
 
   @BOTH
   def test_targets_are_removed_as_if_never_there(self, dense):
@@ -72,18 +85,17 @@ class AdjacencyTest(parameterized.TestCase):
     edges = np.array(whole.edges)
     batch = np.concatenate([edges[:7, ::-1], [[-1, -1], [0, 29]]])
     self.assertFalse(whole.has_edge(0, 29))
-    less = jax.jit(links.remove_targets)(
-      links.adjacency(graph, dense=dense), jnp.asarray(batch)
-    )
+    less = remove(links.adjacency(graph, dense=dense), jnp.asarray(batch))
     rebuilt = whole.copy()
     rebuilt.remove_edges_from(edges[:7].tolist())
-    ids, mask = links.rows(less, jnp.arange(30))
+    ids, mask = rows(less, jnp.arange(30))
     for i in range(30):
       self.assertEqual(ids[i][mask[i]].tolist(), sorted(rebuilt[i]))
     want = links.adjacency(graphs.from_networkx(rebuilt), dense=dense)
     pairs = all_pairs(30)
     np.testing.assert_array_equal(
-      links.adamic_adar(less, pairs), links.adamic_adar(want, pairs)
+      score_of[links.adamic_adar](less, pairs),
+      score_of[links.adamic_adar](want, pairs),
     )
 
   @parameterized.parameters(
@@ -124,14 +136,14 @@ class OverlapTest(parameterized.TestCase):
   @BOTH
   def test_toy(self, dense):
     graph = graphs.make_graph(TOY, 5, pad_nodes=6)
-    found = links.overlap(links.adjacency(graph, dense=dense), [(0, 1)])
+    found = overlap(links.adjacency(graph, dense=dense), jnp.array([(0, 1)]))
     self.assertEqual(found.left[found.common].tolist(), [2, 3])
     self.assertEqual(found.left[found.left_only].tolist(), [])
     self.assertEqual(found.right[found.right_only].tolist(), [4])
 
   @BOTH
   def test_sizes_of_the_karate_club(self, dense):
-    found = jax.jit(links.overlap)(karate(dense), jnp.array([(0, 33)]))
+    found = overlap(karate(dense), jnp.array([(0, 33)]))
     self.assertEqual(found.left[found.common].tolist(), [8, 13, 19, 31])
     self.assertEqual(int(found.left_only.sum()), 12)
     self.assertEqual(int(found.right_only.sum()), 13)
@@ -139,7 +151,7 @@ class OverlapTest(parameterized.TestCase):
   @BOTH
   def test_linked_nodes_are_in_no_part(self, dense):
     pairs = jnp.asarray(np.array(KARATE.edges))
-    found = links.overlap(karate(dense), pairs)
+    found = overlap(karate(dense), pairs)
     for k, (i, j) in enumerate(KARATE.edges):
       near, far = set(KARATE[i]), set(KARATE[j])
       take = lambda ids, mask, k=k: set(ids[k][mask[k]].tolist())
@@ -160,7 +172,7 @@ class OverlapTest(parameterized.TestCase):
       (links.adamic_adar, third(networkx.adamic_adar_index)),
       (links.resource_allocation, third(networkx.resource_allocation_index)),
     ):
-      got = np.asarray(jax.jit(score)(found, pairs))
+      got = np.asarray(score_of[score](found, pairs))
       np.testing.assert_allclose(got, want, rtol=2e-6)
       self.assertEqual(missing[int(got.argmax())], (2, 33))
 
@@ -172,7 +184,7 @@ class OverlapTest(parameterized.TestCase):
       (links.adamic_adar, [2.7110197223, 4.7193812615]),
       (links.resource_allocation, [0.9, 1.5666666667]),
     ):
-      np.testing.assert_allclose(score(found, pairs), want, rtol=1e-6)
+      np.testing.assert_allclose(score_of[score](found, pairs), want, rtol=1e-6)
 
   @parameterized.product(
     dense=[True, False], case=[('karate', 1212, 156), ('lesmis', 6124, 508)]
@@ -206,7 +218,7 @@ class OverlapTest(parameterized.TestCase):
   def test_a_broken_node_touches_those_that_share_it(self, dense):
     h = jnp.ones((48, 2)).at[8, 1].set(jnp.nan)
     pairs = all_pairs(34)
-    got = links.pool_common(karate(dense), pairs, h)
+    got = jax.jit(links.pool_common)(karate(dense), pairs, h)
     a = networkx.to_numpy_array(KARATE)
     touched = (a[pairs[:, 0], 8] * a[pairs[:, 1], 8]).astype(bool)
     np.testing.assert_array_equal(jnp.isnan(got).any(axis=1), touched)
@@ -226,7 +238,8 @@ class OverlapTest(parameterized.TestCase):
     pairs, h = all_pairs(34)[:40], jnp.ones((48, 2))
     weight = jnp.asarray(np.random.default_rng(0).normal(size=(40, 2)))
     loss = lambda h, found: (weight * links.pool_common(found, pairs, h)).sum()
-    one, two = (jax.grad(loss)(h, karate(dense)) for dense in (True, False))
+    slope = jax.jit(jax.grad(loss))
+    one, two = (slope(h, karate(dense)) for dense in (True, False))
     np.testing.assert_allclose(one, two, atol=1e-5)
     self.assertGreater(float(jnp.abs(one).sum()), 1)
 
