@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.benchmarks import _timing
-from jaxdl import federated, graphs, local, problems
-from jaxdl.graphs import links
+from jaxdl import federated, local, problems
+from jaxdl.graphs import links, sets
 
 COMPLETED = 'ncnc(prior=0.2, scale=5.0, offset=4.0{more})'
 
@@ -19,7 +19,7 @@ COMPLETED = 'ncnc(prior=0.2, scale=5.0, offset=4.0{more})'
 def _plane(num_nodes, degree):
   """Points in a square that have so many neighbors on average."""
   radius = math.sqrt(degree / (math.pi * num_nodes))
-  return graphs.sets.geometric(num_nodes=num_nodes, radius=radius, pad=False)
+  return sets.geometric(num_nodes=num_nodes, radius=radius, pad=False)
 
 
 def _data(num_nodes, degree, batch_size):

@@ -82,8 +82,7 @@ def above_products(seeds: tuple[int, ...]) -> tuple[bool, str]:
 )
 def completion_gains(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """AUC and Hits@50 of test links."""
-  deeper = 'ncnc(2, prior=0.2, scale=5.0, offset=4.0)'
-  variants = ('cn', 'aa', 'ra', 'gae', 'ncn', COMPLETED, deeper)
+  variants = ('cn', 'aa', 'ra', 'gae', 'ncn', COMPLETED)
   found = _run(seeds, variants, keep_edges=0.5)
   gain = {
     name: float(np.mean(found[COMPLETED][name] - found['ncn'][name]))
