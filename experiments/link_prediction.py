@@ -26,6 +26,10 @@ from jaxdl.graphs import links, sets
 
 knob = runner.knob
 METRICS = ('hits', 'auc', 'mrr')
+SPLIT = (
+  *('validation', 'test', 'num_negatives', 'keep_edges', 'validation_edges'),
+  *('batch_size', 'hits', 'eval_batch_size'),
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,13 +88,13 @@ class Config(runner.BaseConfig):
     'communities',
     'Who the clients are.',
     registry=problems.links.PARTS,
-    needs={'variants': ('*@*',)},
+    needs={'variants': tuple(problems.links.TRAININGS)},
   )
   hops: int = knob(
     1,
     'Steps within which a client knows all links.',
     low=0,
-    needs={'variants': ('*@*',)},
+    needs={'variants': tuple(problems.links.TRAININGS)},
   )
   eval_batch_size: int = knob(1024, 'Pairs at a time in tests.', low=0)
 
@@ -132,13 +136,7 @@ def build(config: Config) -> runner.Experiment:
     config.dataset,
     data_dir=config.data_dir or None,
     seeds=config.seeds,
-    **{
-      name: getattr(config, name)
-      for name in (
-        *('validation', 'test', 'num_negatives', 'keep_edges'),
-        *('validation_edges', 'batch_size', 'hits', 'eval_batch_size'),
-      )
-    },
+    **{name: getattr(config, name) for name in SPLIT},
   )
   steps = max(1, config.num_rounds * data.num_steps)
   optimizer = links.two_rates(
@@ -235,22 +233,18 @@ def draw(config: Config, rows, directory):
   """
   known = f', {config.keep_edges:.0%} of the training links'
   title = f'{config.dataset}{known if config.keep_edges < 1 else ""}'
-  captions = {
-    'hits': f'Hits@{config.hits} of test links',
-    'auc': 'Area under the curve, test links',
-    'mrr': 'Mean reciprocal rank of test links',
-  }
+  names = (f'Hits@{config.hits}', 'Area under the curve', 'Reciprocal rank')
   return [
     plots.lines(
       rows,
-      directory / f'{name}.png',
-      name,
+      directory / f'{metric}.png',
+      metric,
       xlabel='Epoch',
-      ylabel=caption,
+      ylabel=f'{name} of test links',
       title=title,
     )
-    for name, caption in captions.items()
-    if any(name in row for row in rows)
+    for metric, name in zip(METRICS, names, strict=True)
+    if any(metric in row for row in rows)
   ]
 
 
