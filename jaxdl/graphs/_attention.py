@@ -337,9 +337,7 @@ def graph_layer(
   )
   if key is not None:
     keys.check_key(key)
-    edge_key, loop_key = jax.random.split(key)
-    edges = drop(edge_key, edges, dropout)
-    loops = drop(loop_key, loops, dropout)
+    edges, loops = dropped(key, graph, edges, loops, dropout)
   out = _aggregated(graph, edges, loops, z, aggregate) * scale[..., None]
   out = _joined(out, average, mask)
   combines = {
@@ -390,6 +388,21 @@ def _joined(out, average, mask):
 def _two_layers(params, y):
   first, second = params['combine']
   return functional.dense(second, jax.nn.relu(functional.dense(first, y)))
+
+
+def dropped(
+  key: chex.PRNGKey,
+  graph: Graph,
+  edges: chex.Array,
+  loops: chex.Array,
+  rate: chex.Numeric,
+) -> tuple[chex.Array, chex.Array]:
+  """Attention with some weights left out; devices draw for their edges."""
+  edge_key, loop_key = jax.random.split(key)
+  if graph.axis_name is not None:
+    part = jax.lax.axis_index(graph.axis_name)
+    edge_key = jax.random.fold_in(edge_key, part)
+  return drop(edge_key, edges, rate), drop(loop_key, loops, rate)
 
 
 def drop(key: chex.PRNGKey, x: chex.Array, rate: chex.Numeric) -> chex.Array:

@@ -6,6 +6,8 @@ fastest (see `collect`), and that edges may be split over devices, whose parts
 are added up.
 """
 
+import math
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -111,25 +113,25 @@ def collect(
   """
   mask = graph.edge_mask if kept is None else kept
   heads = weights.ndim - 1
-  width = x[0].size // max(x.shape[1] if heads else 1, 1)
+  width = math.prod(x.shape[1 + heads :])
   if (
     graph.plan is None
     or graph.axis_name is not None
     or width <= _NARROW
     or graph.num_edges == 0
+    or x.size == 0
     or not _sparse.is_plain(weights, x, graph.senders)
   ):
     rank = x.ndim - weights.ndim
     sent = weights.reshape(*weights.shape, *(1,) * rank) * x[graph.senders]
     return edge_sum(graph, sent, kept=mask)
   weights = jnp.where(_inside.rows(mask, weights), weights, 0)
-  matrices = _matrices(graph)
-  if not heads:
-    return _product(graph, weights, x, matrices)
-  # Heads are blocks of one matrix.
-  return jax.vmap(
-    lambda w, y: _product(graph, w, y, matrices), in_axes=1, out_axes=1
-  )(weights, x)
+  heads = x.shape[1] if heads else 1
+  flat = x.reshape(graph.num_nodes, heads, -1)
+  more = 0 if graph.plan.is_full else 1
+  flat = jnp.pad(flat, ((0, more), (0, 0), (0, -width % _PACKET)))
+  out = _sparse.product(weights.reshape(-1, heads), flat, *_matrices(graph))
+  return out[: graph.num_nodes, :, :width].reshape(x.shape)
 
 
 def _matrices(graph):
@@ -154,17 +156,6 @@ def _matrices(graph):
   return emptied(*forward, mask), emptied(*backward, mask[plan.order])
 
 
-def _product(graph, weights, x, matrices):
-  """One sparse product of the width that the kernel likes."""
-  n, shape = graph.num_nodes, x.shape[1:]
-  flat = x.reshape(n, -1)
-  width = flat.shape[1]
-  more = 0 if graph.plan.is_full else 1
-  flat = jnp.pad(flat, ((0, more), (0, -width % _PACKET)))
-  out = _sparse.product(weights, flat, *matrices)
-  return out[:n, :width].reshape(n, *shape)
-
-
 def largest(
   graph: Graph,
   weights: chex.Array,
@@ -182,9 +173,3 @@ def largest(
 def no_loops(graph: Graph) -> chex.Array:
   """Edges that lead to another node, bool[E]."""
   return graph.edge_mask & (graph.senders != graph.receivers)
-
-
-def clean(graph: Graph, x: chex.Array) -> chex.Array:
-  """Zeros in the rows of padding, in at least single precision."""
-  wide = jnp.promote_types(x.dtype, jnp.float32)
-  return jnp.where(_inside.rows(graph.node_mask, x), x, 0).astype(wide)
