@@ -45,9 +45,7 @@ class Config(runner.BaseConfig):
     registry=registry.Pair(links.PREDICTORS, problems.links.TRAININGS),
     smoke=3,
   )
-  encoder: str = knob(
-    'mpnn', 'Gives every node a vector.', registry=links.ENCODERS
-  )
+  encoder: str = knob('mpnn', 'Of nodes.', registry=links.ENCODERS)
   dataset: str = knob(
     'geometric', 'Graph; those of files need --data_dir.', registry=sets.SETS
   )
@@ -59,15 +57,12 @@ class Config(runner.BaseConfig):
     0.2, 'Share of the links to test on.', low=0, high=1, open_high=True
   )
   num_negatives: int | None = knob(
-    None, 'Pairs to compare with, each time; as many as links if none.', low=1
+    None, 'Pairs to compare with; as many as links if none.', low=1
   )
   keep_edges: float = knob(
-    1.0, 'Share of the training links that are known.', low=0, high=1,
-    open_low=True,
-  )  # fmt: skip
-  validation_edges: bool = knob(
-    False, 'Whether links of the validation are known in tests.'
+    1.0, 'Share of training links known.', low=0, high=1, open_low=True
   )
+  validation_edges: bool = knob(False, 'Whether tests know those links.')
   batch_size: int = knob(64, 'Links in a step.', low=1)
   encoder_optimizer: str = knob(
     'adam(0.005)', "The encoder's.", registry=local.OPTIMIZERS
@@ -144,8 +139,8 @@ def build(config: Config) -> runner.Experiment:
     local.make_optimizer(config.predictor_optimizer, num_steps=steps),
   )
   common = {
-    'encoder': config.encoder, 'remove_targets': config.remove_targets
-  }  # fmt: skip
+    name: getattr(config, name) for name in ('encoder', 'remove_targets')
+  }
   made, algorithms, columns = {}, {}, {}
   for variant in config.variants:
     predictor, training = registry.pair(variant)
@@ -184,7 +179,8 @@ def selected(rows, metric: str = 'hits'):
     metric: by which; the area under the curve if rows do not have it.
 
   Returns:
-    A row for each, in order; the first where several are as good.
+    A row for each; the first where several are as good, the last where nothing
+    is validated.
   """
   best = {}
   for row in rows:
@@ -192,8 +188,10 @@ def selected(rows, metric: str = 'hits'):
       continue
     name = f'validation_{metric}'
     value = row.get(name, row['validation_auc'])
+    if np.isnan(row['validation_auc']):
+      value = -np.inf
     at = (row['variant'], row['seed'])
-    if at not in best or value > best[at][0]:
+    if at not in best or value > best[at][0] or np.isinf(best[at][0]):
       best[at] = (value, row)
   return [row for _, row in best.values()]
 
@@ -205,10 +203,8 @@ def table(config: Config, rows):
   lines = []
   for variant in config.variants:
     own = [r for r in found if r['variant'] == variant]
-    if not own:
-      continue
-    cells = [variant, str(own[0]['parameters'])]
-    cells.append(', '.join(str(r['step']) for r in own))
+    epochs = ', '.join(str(r['step']) for r in own)
+    cells = [variant, *(str(r['parameters']) for r in own[:1]), epochs]
     for name in names:
       values = [r[name] for r in own if name in r]
       mean = f'{np.mean(values):.4f}' if values else ''

@@ -64,6 +64,15 @@ class LinkPredictionTest(parameterized.TestCase):
     names = {p.name for p in link_prediction.draw(config, rows, folder)}
     self.assertEqual(names, {'hits.png', 'auc.png'})
 
+  def test_without_a_validation_the_last_epoch_is_told(self):
+    row = {'split': 'test', 'variant': 'ncn', 'seed': 0, 'validation_hits': 0.0}
+    rows = [row | {'step': t, 'validation_auc': np.nan} for t in range(3)]
+    (best,) = link_prediction.selected(rows)
+    self.assertEqual(best['step'], 2)
+    rows[1] |= {'validation_auc': 0.7, 'validation_hits': 0.3}
+    (best,) = link_prediction.selected(rows)  # What broke does not count.
+    self.assertEqual(best['step'], 1)
+
   @parameterized.parameters(
     ({'variants': ()}, 'variants is empty'),
     ({'variants': ('ncn', 'ncn')}, 'variants must differ'),
