@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxdl.core import checks, registry
 from jaxdl.core.types import Network
-from jaxdl.graphs import _inside, _networks, _propagate
+from jaxdl.graphs import _inside, _propagate, _registry
 from jaxdl.graphs._graph import Graph
 from jaxdl.graphs.links import _blocks
 from jaxdl.networks import functional
@@ -288,7 +288,7 @@ def _thinned(key, graph, rate):
 
 # What gives every node a vector: `mpnn`, or a network of `graphs.NETWORKS`.
 ENCODERS = registry.Registry(
-  'encoder', {'mpnn': mpnn, **dict(_networks.NETWORKS)}, tried={}
+  'encoder', {'mpnn': mpnn, **dict(_registry.NETWORKS)}, tried={}
 )
 
 

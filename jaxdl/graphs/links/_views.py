@@ -46,8 +46,10 @@ def communities(graph: Graph, num_parts: int) -> list[np.ndarray]:
     num_parts: how many parts, at most as many as nodes.
 
   Returns:
-    The nodes of each part, ascending; every node is in one part. Pieces that
-    hang together with no other fill up the smallest parts.
+    The nodes of each part, ascending; every node is in one part. The largest
+    piece that hangs together is cut, so that its parts reach each other; the
+    other pieces fill up the smallest parts. Where it has too few nodes the next
+    largest are cut as well.
 
   Raises:
     ValueError: if the number is out of range.
@@ -69,17 +71,21 @@ def communities(graph: Graph, num_parts: int) -> list[np.ndarray]:
   whole = networkx.Graph()
   whole.add_nodes_from(range(n))
   whole.add_edges_from(_change.edge_pairs(graph, once=True).tolist())
-  # Modularity says nothing of pieces that no link joins.
-  pieces = networkx.number_connected_components(whole)
-  found = networkx.community.greedy_modularity_communities(
-    whole, cutoff=count, best_n=max(count, pieces)
-  )
-  # Largest first; ties by their smallest node.
   pieces = sorted(
-    (sorted(piece) for piece in found), key=lambda p: (-len(p), p)
+    (sorted(piece) for piece in networkx.connected_components(whole)),
+    key=lambda piece: (-len(piece), piece),
   )
-  parts = pieces[:count]
-  for piece in pieces[count:]:
+  # As many of the largest pieces as are cut, so that parts reach each other.
+  num_cut = 1
+  while sum(map(len, pieces[:num_cut])) < count:
+    num_cut += 1
+  found = networkx.community.greedy_modularity_communities(
+    whole.subgraph(sum(pieces[:num_cut], [])),
+    cutoff=count,
+    best_n=max(count, num_cut),
+  )
+  parts = sorted(sorted(part) for part in found)
+  for piece in pieces[num_cut:]:
     smallest = min(range(count), key=lambda k: (len(parts[k]), k))
     parts[smallest] = parts[smallest] + piece
   return [np.array(sorted(part)) for part in sorted(map(sorted, parts))]

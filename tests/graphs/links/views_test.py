@@ -91,6 +91,18 @@ class CommunitiesTest(parameterized.TestCase):
     wrong = side[first].sum() + (1 - side[second]).sum()
     self.assertLessEqual(wrong, 3)
 
+  def test_parts_reach_each_other_though_the_graph_falls_apart(self):
+    whole = networkx.disjoint_union(
+      networkx.cycle_graph(14), networkx.path_graph(6)
+    )
+    graph = graphs.make_graph(list(whole.edges), 24)
+    parts = links.communities(graph, 4)
+    self.assertEqual(sorted(np.concatenate(parts).tolist()), list(range(24)))
+    between = networkx.from_numpy_array(links.quotient(graph, parts))
+    self.assertTrue(networkx.is_connected(between))
+    path = [k for k, part in enumerate(parts) if set(part) & set(range(14, 20))]
+    self.assertLen(path, 1)
+
   def test_many_pieces_fill_the_smallest_parts(self):
     parts = links.communities(world(EDGES[:4])[0], 3)
     self.assertLen(parts, 3)
