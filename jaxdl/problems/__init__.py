@@ -24,6 +24,8 @@ notebook, in `experiment.train`:
   them to a network. Flows are learned as `time_steps`. `function_runs` and
   `sweeps` have what binaries of them share.
 - `graphs`: nodes of a graph that clients split, `node_classification`.
+- `links`: links of a graph, told from pairs that are none by one learner or by
+  the nodes themselves, `links.load_links`.
 - `mixtures`: labeled examples that clients draw by mixtures of classes;
   `merging.MergeTests` measures models that may be merged, `units` compares what
   is inside of them.
@@ -44,6 +46,7 @@ from jaxdl.problems import (
   amortized,
   function_runs,
   graphs,
+  links,
   merging,
   random_nets,
   sweeps,
@@ -145,6 +148,7 @@ __all__ = [
   'function_runs',
   'functions',
   'graphs',
+  'links',
   'make_spread',
   'merging',
   'mixtures',
