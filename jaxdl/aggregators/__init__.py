@@ -38,6 +38,10 @@ is below its smallest normal number, 1.2e-38 in float32 (a share of an entry
 too), counts as zero: answers are exact to rounding for entries above 1e-33, and
 off by up to 1e-38 below.
 
+On a mesh, `lay_out` says where a rule reads the updates: whole rows, or
+coordinates of all of them; `reads` tells what it must read, and
+`jaxdl.parallel.choose_layout` what each choice moves.
+
 **Inside your own `shard_map`**, a rule with `axis_name` takes this device's
 clients, leaves [N / P, ...], and gives every device the update of all. Cast the
 parameters first: jax sums the gradient of a value that all devices share over
@@ -102,6 +106,7 @@ from jaxdl.aggregators._iterative import (
   centered_clipping_aggregator,
   geometric_median,
 )
+from jaxdl.aggregators._layouts import LAYOUTS, lay_out, reads
 from jaxdl.aggregators._means import mean
 from jaxdl.aggregators._pre import arc, bucketing, clipping, nnm
 from jaxdl.aggregators._registry import (
@@ -121,6 +126,7 @@ from jaxdl.aggregators._similarity import (
 from jaxdl.aggregators._subspace import caf, cge, dnc, smea
 
 __all__ = [
+  'LAYOUTS',
   'PRE_RULES',
   'RULES',
   'FlagState',
@@ -146,6 +152,7 @@ __all__ = [
   'geometric_median',
   'krum',
   'krum_scores',
+  'lay_out',
   'make_aggregator',
   'mda',
   'mean',
@@ -157,6 +164,7 @@ __all__ = [
   'nearest_neighbor_averaging',
   'nnm',
   'phocas',
+  'reads',
   'reconstruction_values',
   'repeated_krum',
   'server_momentum',

@@ -38,22 +38,27 @@ from jaxdl.core import checks, trees, types
 
 LOOP_BYTES = 3 << 19
 AXIS = 'clients'
+COPIES = 'copies'
 REDUCTIONS = ('psum', 'gathered')
 
 InAxes = int | None | Sequence[int | None]
 
 
-def clients_mesh(num_devices: int | None = None) -> jax.sharding.Mesh:
-  """A one-dimensional mesh whose axis is called 'clients'.
+def clients_mesh(
+  num_devices: int | None = None, *, num_copies: int = 1
+) -> jax.sharding.Mesh:
+  """A mesh whose axis, or first axis, is called 'clients'.
 
   Args:
     num_devices: devices to use, all by default.
+    num_copies: devices that run the same clients, a divisor of the devices;
+      they form a second axis, 'copies', if there is more than one.
 
   Returns:
-    The mesh; its axis is `Auto`, so plain jit code may contract over it.
+    The mesh; its axes are `Auto`, so plain jit code may contract over them.
 
   Raises:
-    ValueError: if there are fewer devices.
+    ValueError: if there are fewer devices, or copies do not divide them.
   """
   devices = jax.devices()
   count = len(devices) if num_devices is None else num_devices
@@ -62,10 +67,16 @@ def clients_mesh(num_devices: int | None = None) -> jax.sharding.Mesh:
     raise ValueError(
       f'num_devices={count} but only {len(devices)} devices exist.'
     )
+  checks.integer(num_copies, name='num_copies', low=1)
+  if count % num_copies:
+    raise ValueError(
+      f'num_copies={num_copies} must divide the {count} devices.'
+    )
+  shape = (count,) if num_copies == 1 else (count // num_copies, num_copies)
   return jax.make_mesh(
-    (count,),
-    (AXIS,),
-    axis_types=(jax.sharding.AxisType.Auto,),
+    shape,
+    (AXIS, COPIES)[: len(shape)],
+    axis_types=(jax.sharding.AxisType.Auto,) * len(shape),
     devices=devices[:count],
   )
 

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a round of clients costs in each layout, and which one is cheapest."""
+
+import os
+from typing import NamedTuple
+
+import jax
+
+from jaxdl.core import checks, order
+from jaxdl.parallel import _collectives, _costs, _models
+
+LAYOUTS = ('clients', 'parameters', 'mixed')
+_NUMBER = 4  # Bytes.
+
+
+class Machine(NamedTuple):
+  """How fast devices are; for comparisons, not for the clock.
+
+  Attributes:
+    flops: floating-point operations per second of a device.
+    bytes: bytes per second that reach a device.
+    wait: seconds that every collective takes, however little it moves.
+    workers: how many devices work at the same time; None for all of them.
+  """
+
+  flops: float
+  bytes: float
+  wait: float
+  workers: int | None = None
+
+
+class Layout(NamedTuple):
+  """A round in one layout.
+
+  Attributes:
+    name: 'clients', 'parameters' or 'mixed'.
+    num_copies: devices that train the same clients; 1 but for 'mixed'.
+    moved: bytes over all devices, by stage: 'read', how the rule gets at the
+      updates; 'products', inner products; 'update', how all get the result.
+    collectives: the same bytes by collective.
+    work: floating-point operations of a device, by stage: 'training',
+      'products', 'order', 'sums'.
+    seconds: what is compared.
+  """
+
+  name: str
+  num_copies: int
+  moved: dict[str, float]
+  collectives: dict[str, float]
+  work: dict[str, float]
+  seconds: float
+
+  @property
+  def label(self) -> str:
+    """Its name; of 'mixed' with the number of copies."""
+    copies = f' x{self.num_copies}' if self.name == 'mixed' else ''
+    return self.name + copies
+
+
+def this_machine() -> Machine:
+  """Rough speeds of the devices of this process.
+
+  Returns:
+    Of emulated devices, which share cores, `workers` is the number of cores.
+  """
+  if jax.default_backend() != 'cpu':
+    return Machine(flops=2e13, bytes=2e11, wait=2e-5)
+  has_affinity = hasattr(os, 'sched_getaffinity')
+  cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count()
+  return Machine(flops=1e10, bytes=2e9, wait=2e-4, workers=cores or 1)
+
+
+def round_layouts(
+  num_clients: int,
+  num_parameters: int,
+  reads: str,
+  num_devices: int,
+  *,
+  flops_per_client: float = 0.0,
+  machine: Machine | None = None,
+) -> list[Layout]:
+  """All layouts of a round, cheapest first.
+
+  Clients train on devices in equal numbers (the last one again where they do
+  not split evenly), then a server's rule makes one update of N rows of D
+  numbers, which every device needs:
+
+  | layout | training | rows are read | update |
+  |---|---|---|---|
+  | clients | S0 | B: an all-gather of N x D | B |
+  | clients, of sums | S0 | S0 | P -> B: an all-reduce of D |
+  | parameters | S0 | S1: an all-to-all of N x D | S0 -> B: all-gather of D |
+  | mixed, on a copies x b clients | B, S0 | S1, S1: an all-to-all among b | " |
+
+  Inner products between coordinates that are split are terms: (P -> B) of
+  N x N. They are summed once for a guess of the center and once for good, and
+  as often again, with two sums of N, in the branch for rows that leave the
+  range, which is counted here as it is in compiled programs.
+
+  Args:
+    num_clients: N.
+    num_parameters: D.
+    reads: 'sum', 'order', 'gram' or 'gram+order', see
+      `PROGRAMS.make('federated_round', N)`.
+    num_devices: p.
+    flops_per_client: of the training of a client.
+    machine: speeds; those of `this_machine()` if None.
+
+  Returns:
+    'clients', 'parameters', and 'mixed' for every number of copies that divides
+    p. The bytes are those that compiled programs of `aggregators.lay_out` move
+    for float32 rows.
+
+  Raises:
+    ValueError: if a number is out of range or `reads` is unknown.
+
+  Example:
+    >>> for x in round_layouts(16, 1000, 'order', 8):
+    ...   print(x.label, round(sum(x.moved.values())))
+    mixed x8 28000
+    parameters 84000
+    mixed x2 76000
+    mixed x4 60000
+    clients 448000
+
+  Source: Yuan et al. 2021 (https://arxiv.org/abs/2110.15032), Table 2.
+  """
+  n = checks.integer(num_clients, name='num_clients', low=1)
+  d = checks.integer(num_parameters, name='num_parameters', low=1)
+  p = checks.integer(num_devices, name='num_devices', low=1)
+  checks.choice(reads, _models.READS, name='reads')
+  checks.number(flops_per_client, name='flops_per_client', low=0)
+  machine = this_machine() if machine is None else machine
+  kinds = [('clients', 1), ('parameters', 1)]
+  kinds += [('mixed', b) for b in range(2, p + 1) if p % b == 0]
+  found = [
+    _layout(name, b, n, d, reads, p, flops_per_client, machine)
+    for name, b in kinds
+  ]
+  return sorted(found, key=lambda x: x.seconds)
+
+
+def choose_layout(
+  num_clients: int,
+  num_parameters: int,
+  reads: str,
+  num_devices: int,
+  *,
+  layout: str = 'auto',
+  flops_per_client: float = 0.0,
+  machine: Machine | None = None,
+) -> Layout:
+  """The cheapest layout of a round, or the cheapest of a name.
+
+  Args:
+    num_clients: N.
+    num_parameters: D.
+    reads: see `round_layouts`.
+    num_devices: p.
+    layout: 'auto' or one of `LAYOUTS`; on one device there is no 'mixed', and
+      'clients' is taken.
+    flops_per_client: of the training of a client.
+    machine: speeds; those of `this_machine()` if None.
+
+  Returns:
+    The layout.
+
+  Raises:
+    ValueError: as `round_layouts`, or if the name is unknown.
+
+  Example:
+    >>> fast = Machine(flops=1e13, bytes=1e11, wait=1e-5)
+    >>> choose_layout(20, 10**7, 'gram', 8, flops_per_client=1e12,
+    ...               machine=fast).label
+    'parameters'
+    >>> choose_layout(4, 10**7, 'gram', 8, flops_per_client=1e12,
+    ...               machine=fast).label
+    'mixed x2'
+  """
+  checks.choice(layout, ('auto', *LAYOUTS), name='layout')
+  found = round_layouts(
+    num_clients,
+    num_parameters,
+    reads,
+    num_devices,
+    flops_per_client=flops_per_client,
+    machine=machine,
+  )
+  if layout == 'mixed' and num_devices == 1:
+    layout = 'clients'
+  return next(x for x in found if layout in ('auto', x.name))
+
+
+def _layout(name, copies, n, d, reads, p, flops, machine):
+  groups = p // copies
+  mesh = (copies, groups)
+  # Rows fill up the devices, coordinates too.
+  rows = n + -n % groups
+  table = _NUMBER * rows * (d + -d % p)
+  update = _NUMBER * (d + -d % p)
+  whole = name == 'clients'
+  split = 1 if whole else p
+  moved = dict.fromkeys(('read', 'products', 'update'), 0.0)
+  kinds = dict.fromkeys(_collectives.COLLECTIVES, 0.0)
+  number = 0
+
+  def move(stage, kind, src, dst, size):
+    nonlocal number
+    cost = _costs.boxing_cost_nd(src, dst, size, mesh)
+    moved[stage] += cost
+    kinds[kind] += cost
+    number += cost > 0
+
+  if whole and reads == 'sum':
+    move('update', 'all-reduce', 'B,P', 'B,B', _NUMBER * d)
+  elif whole:
+    move('read', 'all-gather', 'B,S0', 'B,B', table)
+  else:
+    # What devices hold alike is cut first, and nothing moves.
+    part = table / copies
+    cost = _costs.boxing_cost('S0', 'S1', part, groups) * copies
+    moved['read'] += cost
+    kinds['all-to-all'] += cost
+    number += cost > 0
+    if reads.startswith('gram'):
+      move('products', 'all-reduce', 'P,P', 'B,B', _NUMBER * _summed(n))
+      number += 1
+    move('update', 'all-gather', 'S0,S0', 'B,B', update)
+  work = {
+    'training': flops * rows / groups,
+    'products': 2.0 * n * n * d / split if reads.startswith('gram') else 0.0,
+    'order': 2.0 * len(order.comparators(n)) * d / split
+    if reads.endswith('order')
+    else 0.0,
+    'sums': {'order': 0, 'gram+order': n}.get(reads, 1) * 2.0 * n * d / split,
+  }
+  workers = min(p, machine.workers or p)
+  seconds = (
+    sum(work.values()) * p / workers / machine.flops
+    + sum(moved.values()) / workers / machine.bytes
+    + number * machine.wait
+  )
+  return Layout(name, copies, moved, kinds, work, seconds)
+
+
+def _summed(n):
+  """Numbers that devices add up for inner products of n rows."""
+  return 2 * n * n + 2 * (n + 1) ** 2 + 2 * n
+
