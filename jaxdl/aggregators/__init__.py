@@ -38,9 +38,9 @@ is below its smallest normal number, 1.2e-38 in float32 (a share of an entry
 too), counts as zero: answers are exact to rounding for entries above 1e-33, and
 off by up to 1e-38 below.
 
-On a mesh, `lay_out` says where a rule reads the updates: whole rows, or
-coordinates of all of them; `reads` tells what it must read, and
-`jaxdl.parallel.choose_layout` what each choice moves.
+On a mesh whose devices hold coordinates of all clients (`Clients.layout`),
+`lay_out` makes a rule read those; `reads` tells what it must read of updates,
+and `jaxdl.parallel.choose_layout` which layout is cheapest.
 
 **Inside your own `shard_map`**, a rule with `axis_name` takes this device's
 clients, leaves [N / P, ...], and gives every device the update of all. Cast the
@@ -106,7 +106,7 @@ from jaxdl.aggregators._iterative import (
   centered_clipping_aggregator,
   geometric_median,
 )
-from jaxdl.aggregators._layouts import LAYOUTS, lay_out, reads
+from jaxdl.aggregators._layouts import lay_out, reads
 from jaxdl.aggregators._means import mean
 from jaxdl.aggregators._pre import arc, bucketing, clipping, nnm
 from jaxdl.aggregators._registry import (
@@ -126,7 +126,6 @@ from jaxdl.aggregators._similarity import (
 from jaxdl.aggregators._subspace import caf, cge, dnc, smea
 
 __all__ = [
-  'LAYOUTS',
   'PRE_RULES',
   'RULES',
   'FlagState',

@@ -7,11 +7,7 @@ all of them on each.
 """
 
 import dataclasses
-import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 
@@ -19,13 +15,13 @@ from jaxdl.aggregators import _registry
 from jaxdl.core import (
   checks,
   clients as clients_lib,
+  exchange,
   registry,
   types,
   view as view_lib,
 )
 
 READS = ('sum', 'order', 'gram', 'gram+order', 'rows')
-LAYOUTS = ('clients', 'parameters')
 # They look at signs or at a sample of coordinates of whole rows.
 _WHOLE = ('dnc', 'signguard')
 
@@ -62,180 +58,97 @@ def reads(spec: str) -> str:
 
 
 def lay_out(
-  rule: types.Aggregator,
-  clients: clients_lib.Clients,
-  layout: str,
-  *,
-  reads: str,
+  rule: types.Aggregator, clients: clients_lib.Clients, *, reads: str
 ) -> types.Aggregator:
-  """Says where a rule reads the updates that the devices of a mesh made.
+  """Makes a rule read updates where `Clients.layout` puts them.
 
-  Updates come as `Clients.map` leaves them: split by clients along the axis
-  'clients', and alike along an axis 'copies' if there is one. The numbers are
-  those of the rule alone, up to rounding.
-
-  With 'clients' rows stay whole: each device gets all of them (an all-gather of
-  N x D numbers), unless a sum of its own rows will do (an all-reduce of D).
-  With 'parameters' each device gets its coordinates of all rows (an all-to-all
-  along 'clients', nothing along 'copies'), adds up inner products with the
+  With the layout 'parameters' a device has its coordinates of all rows, in the
+  order of `Clients.map(..., spread=True)`. It adds up inner products with the
   others (N x N), and gives its coordinates of the update to all (an all-gather
-  of D). Leaves of a dtype travel together.
+  of D). With other layouts the rule is returned as it is. The numbers are those
+  of the rule alone, up to rounding.
 
   Args:
     rule: an `Aggregator` from `make_aggregator`.
-    clients: N and the mesh; without a mesh nothing changes.
-    layout: one of `LAYOUTS` (static).
+    clients: N, the mesh and the layout.
     reads: what the rule reads, from `reads(spec)` (static).
 
   Returns:
     The `Aggregator`; it takes the updates of all clients as global arrays.
 
   Raises:
-    ValueError: if a name is unknown, or a rule that reads whole rows should get
-      coordinates.
+    ValueError: if a rule that reads whole rows should get coordinates.
 
   Example:
     >>> rule = _registry.make_aggregator('krum', num_clients=4)
-    >>> clients = clients_lib.Clients(4, mesh=clients_lib.clients_mesh(1))
-    >>> spread = lay_out(rule, clients, 'parameters', reads=reads('krum'))
+    >>> mesh = clients_lib.clients_mesh(1)
+    >>> clients = clients_lib.Clients(4, mesh=mesh, layout='parameters')
+    >>> spread = lay_out(rule, clients, reads=reads('krum'))
     >>> x = jnp.array([[0.0, 1.0], [1.0, 1.0], [1.1, 1.0], [9.0, 1.0]])
     >>> spread.apply(x, spread.init(x[0]))[0]
     Array([1., 1.], dtype=float32)
 
   Source: Yuan et al. 2021 (https://arxiv.org/abs/2110.15032), Table 2, for what
-    moves; `jaxdl.parallel.choose_layout` counts it.
+    moves; `jaxdl.parallel.round_layouts` counts it.
   """
-  checks.choice(layout, LAYOUTS, name='layout')
   checks.choice(reads, READS, name='reads')
   clients = clients_lib.as_clients(clients)
-  if reads == 'rows' and layout == 'parameters':
+  mesh = clients.mesh
+  if mesh is None or clients.layout != 'parameters':
+    return rule
+  if reads == 'rows':
     raise ValueError(
       'layout=parameters gives a device coordinates, but the rule has memory '
-      'or looks at whole rows: take layout=clients.'
+      'or looks at whole rows: take another layout.'
     )
-  mesh = clients.mesh
-  # A sum of rows is one of partial sums, as the compiler finds itself.
-  if mesh is None or reads == 'rows' or (reads, layout) == ('sum', 'clients'):
-    return rule
-  turn = _rows if layout == 'clients' else _coordinates
 
-  def run(updates, given, ask):
-    """Gives `ask` what the rule reads, on every device."""
+  def run(turn, updates, given):
     updates = view_lib.check_floating(updates)
-    n = checks.num_clients(updates)
+    columns = exchange.Columns(updates, mesh)
     given = {k: v for k, v in given.items() if v is not None}
-    rows = _pad(updates, 0, mesh.shape[clients_lib.AXIS])
-    packs = _Packs(updates, mesh)
     return jax.shard_map(
-      lambda rows, given: turn(packs, n, reads, rows, given, ask),
+      lambda local, given: turn(columns, columns.take(local), given),
       mesh=mesh,
-      in_specs=(jax.P(clients_lib.AXIS), jax.P()),
+      in_specs=(exchange.specs(updates, mesh), jax.P()),
       out_specs=jax.P(),
       check_vma=False,
-    )(rows, given)
+    )(updates, given)
+
+  def seen_as(columns, own, given):
+    """What the rule is given: a view of products of all, or a tree."""
+    if not reads.startswith('gram'):
+      return own, given
+    mask = given.get('mask')
+    rest = {k: v for k, v in given.items() if k != 'mask'}
+    return view_lib.coordinate_view(own, columns.axes, mask=mask), rest
 
   def apply(updates, state, *, weights=None, key=None, mask=None):
+    def turn(columns, own, given):
+      seen, given = seen_as(columns, own, given)
+      return columns.join(rule.apply(seen, state, **given)[0])
+
     given = {'weights': weights, 'key': key, 'mask': mask}
-    ask = lambda seen, given: rule.apply(seen, state, **given)[0]
-    return run(updates, given, _Ask(ask, shares=False)), state
+    return run(turn, updates, given), state
 
   def explain(updates, state, *, key=None, mask=None):
-    ask = lambda seen, given: rule.explain(seen, state, **given)
-    return run(updates, {'key': key, 'mask': mask}, _Ask(ask, shares=True))
+    def turn(columns, own, given):
+      seen, given = seen_as(columns, own, given)
+      shares = rule.explain(seen, state, **given)
+      if not reads.endswith('order'):
+        return shares
+      # Means over this device's coordinates; those that fill up are zeros.
+      n, held = checks.num_clients(own), sum(x.shape[1] for x in own.values())
+      total = jax.lax.psum(held * shares, columns.axes)
+      if columns.num_fill:
+        zeros = jax.tree.map(lambda x: jnp.zeros((n, 1), x.dtype), own)
+        if isinstance(seen, view_lib.View):
+          zeros = dataclasses.replace(seen, base=zeros)
+        fill = rule.explain(zeros, state, **given)
+        total = total - columns.num_fill * fill
+      return total / columns.size
+
+    return run(turn, updates, {'key': key, 'mask': mask})
 
   return types.Aggregator(
     rule.init, apply, None if rule.explain is None else explain
   )
-
-
-class _Ask(NamedTuple):
-  """`fn(updates or view, given)`, which gives an update or shares f32[N]."""
-
-  fn: Callable[..., Any]
-  shares: bool
-
-
-class _Packs:
-  """A tree of rows as one matrix for each dtype, and back."""
-
-  def __init__(self, updates, mesh):
-    self.multiple = mesh.size
-    # That of clients varies fastest.
-    others = [a for a in mesh.axis_names if a != clients_lib.AXIS]
-    self.axes = (*others, clients_lib.AXIS)
-    leaves, self.treedef = jax.tree.flatten(updates)
-    self.shapes = [x.shape[1:] for x in leaves]
-    self.names = [str(x.dtype) for x in leaves]
-    self.size = sum(map(math.prod, self.shapes))
-
-  def pack(self, rows):
-    """Leaves [n, ...] to matrices [n, D], D a multiple of the devices."""
-    parts: dict[str, list] = {}
-    for name, x in zip(self.names, jax.tree.leaves(rows), strict=True):
-      parts.setdefault(name, []).append(x.reshape(len(x), -1))
-    return {
-      name: _pad(jnp.concatenate(xs, axis=1), 1, self.multiple)
-      for name, xs in parts.items()
-    }
-
-  def unpack(self, packed):
-    """Arrays [..., D] to leaves [..., *shape]."""
-    at = dict.fromkeys(packed, 0)
-    out = []
-    for name, shape in zip(self.names, self.shapes, strict=True):
-      x, start = packed[name], at[name]
-      at[name] = stop = start + math.prod(shape)
-      out.append(x[..., start:stop].reshape(*x.shape[:-1], *shape))
-    return jax.tree.unflatten(self.treedef, out)
-
-
-def _pad(tree, axis, multiple):
-  """Zeros at the end of an axis, up to a multiple."""
-
-  def leaf(x):
-    extra = -x.shape[axis] % multiple
-    widths = [(0, extra if i == axis else 0) for i in range(x.ndim)]
-    return jnp.pad(x, widths) if extra else x
-
-  return jax.tree.map(leaf, tree)
-
-
-def _rows(packs, n, reads, rows, given, ask):
-  """All rows on every device, then no more exchange."""
-  del reads
-  gather = lambda x: jax.lax.all_gather(x, clients_lib.AXIS, tiled=True)[:n]
-  return ask.fn(packs.unpack(jax.tree.map(gather, packs.pack(rows))), given)
-
-
-def _coordinates(packs, n, reads, rows, given, ask):
-  """A share of the coordinates of all rows on every device."""
-  axes, axis = packs.axes, clients_lib.AXIS
-
-  def exchange(x):
-    for name in axes[:-1]:  # What others hold as well is cut, not sent.
-      width = x.shape[1] // jax.lax.axis_size(name)
-      start = jax.lax.axis_index(name) * width
-      x = jax.lax.dynamic_slice_in_dim(x, start, width, 1)
-    return jax.lax.all_to_all(x, axis, 1, 0, tiled=True)[:n]
-
-  shards = jax.tree.map(exchange, packs.pack(rows))
-  seen = shards
-  if reads.startswith('gram'):
-    given = dict(given)
-    seen = view_lib.coordinate_view(shards, axes, mask=given.pop('mask', None))
-  if not ask.shares:
-    gather = lambda x: jax.lax.all_gather(x, axes, tiled=True)
-    return packs.unpack(jax.tree.map(gather, ask.fn(seen, given)))
-  shares = ask.fn(seen, given)
-  if not reads.endswith('order'):
-    return shares
-  # Shares are means over coordinates; those that fill up are all zeros.
-  held = sum(x.shape[1] for x in shards.values())
-  extra = held * math.prod(map(jax.lax.axis_size, axes)) - packs.size
-  total = jax.lax.psum(held * shares, axes)
-  if extra:
-    zeros = jax.tree.map(lambda x: jnp.zeros((n, 1), x.dtype), shards)
-    if reads.startswith('gram'):
-      zeros = dataclasses.replace(seen, base=zeros)
-    total = total - extra * ask.fn(zeros, given)
-  return total / packs.size

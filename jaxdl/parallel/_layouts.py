@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a round of clients costs in each layout, and which one is cheapest."""
 
+import math
 import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 
-from jaxdl.core import checks, order
+from jaxdl.core import checks, exchange, order
 from jaxdl.parallel import _collectives, _costs, _models
 
 LAYOUTS = ('clients', 'parameters', 'mixed')
@@ -41,6 +43,7 @@ class Layout(NamedTuple):
     work: floating-point operations of a device, by stage: 'training',
       'products', 'order', 'sums'.
     seconds: what is compared.
+    spread: `core.clients.Clients.layout` of it.
   """
 
   name: str
@@ -49,6 +52,7 @@ class Layout(NamedTuple):
   collectives: dict[str, float]
   work: dict[str, float]
   seconds: float
+  spread: str
 
   @property
   def label(self) -> str:
@@ -72,7 +76,7 @@ def this_machine() -> Machine:
 
 def round_layouts(
   num_clients: int,
-  num_parameters: int,
+  num_parameters: int | Sequence[Sequence[int]],
   reads: str,
   num_devices: int,
   *,
@@ -99,7 +103,8 @@ def round_layouts(
 
   Args:
     num_clients: N.
-    num_parameters: D.
+    num_parameters: D, which splits evenly; or the shapes of the leaves of the
+      parameters, those of which no dimension splits evenly are read whole.
     reads: 'sum', 'order', 'gram' or 'gram+order', see
       `PROGRAMS.make('federated_round', N)`.
     num_devices: p.
@@ -126,7 +131,7 @@ def round_layouts(
   Source: Yuan et al. 2021 (https://arxiv.org/abs/2110.15032), Table 2.
   """
   n = checks.integer(num_clients, name='num_clients', low=1)
-  d = checks.integer(num_parameters, name='num_parameters', low=1)
+  leaves = _leaves(num_parameters)
   p = checks.integer(num_devices, name='num_devices', low=1)
   checks.choice(reads, _models.READS, name='reads')
   checks.number(flops_per_client, name='flops_per_client', low=0)
@@ -134,7 +139,7 @@ def round_layouts(
   kinds = [('clients', 1), ('parameters', 1)]
   kinds += [('mixed', b) for b in range(2, p + 1) if p % b == 0]
   found = [
-    _layout(name, b, n, d, reads, p, flops_per_client, machine)
+    _layout(name, b, n, leaves, reads, p, flops_per_client, machine)
     for name, b in kinds
   ]
   return sorted(found, key=lambda x: x.seconds)
@@ -142,7 +147,7 @@ def round_layouts(
 
 def choose_layout(
   num_clients: int,
-  num_parameters: int,
+  num_parameters: int | Sequence[Sequence[int]],
   reads: str,
   num_devices: int,
   *,
@@ -154,7 +159,7 @@ def choose_layout(
 
   Args:
     num_clients: N.
-    num_parameters: D.
+    num_parameters: D, or the shapes of leaves.
     reads: see `round_layouts`.
     num_devices: p.
     layout: 'auto' or one of `LAYOUTS`; on one device there is no 'mixed', and
@@ -191,48 +196,70 @@ def choose_layout(
   return next(x for x in found if layout in ('auto', x.name))
 
 
-def _layout(name, copies, n, d, reads, p, flops, machine):
+def _leaves(num_parameters):
+  """Sizes of leaves, and by which numbers their dimensions divide."""
+  if isinstance(num_parameters, Sequence) and not isinstance(
+    num_parameters, str
+  ):
+    shapes = [tuple(shape) for shape in num_parameters]
+    for shape in shapes:
+      for m in shape:
+        checks.integer(m, name='num_parameters', low=1)
+    if not shapes:
+      raise ValueError('num_parameters has no leaves: nothing is learned.')
+    return shapes
+  return checks.integer(num_parameters, name='num_parameters', low=1)
+
+
+def _layout(name, copies, n, leaves, reads, p, flops, machine):
   groups = p // copies
   mesh = (copies, groups)
-  # Rows fill up the devices, coordinates too.
+  # Rows fill up the devices, and coordinates of the update do.
   rows = n + -n % groups
-  table = _NUMBER * rows * (d + -d % p)
-  update = _NUMBER * (d + -d % p)
+  fill = lambda size: size + -size % p
+  if isinstance(leaves, int):
+    d = leaves
+    split, rest, update = fill(d), 0, fill(d)
+  else:
+    sizes = [(s, math.prod(s)) for s in leaves]
+    d = sum(m for _, m in sizes)
+    split = sum(m for s, m in sizes if exchange.split_axis(s, p) is not None)
+    rest, update = d - split, sum(fill(m) for _, m in sizes)
   whole = name == 'clients'
-  split = 1 if whole else p
   moved = dict.fromkeys(('read', 'products', 'update'), 0.0)
   kinds = dict.fromkeys(_collectives.COLLECTIVES, 0.0)
   number = 0
 
-  def move(stage, kind, src, dst, size):
+  def move(stage, kind, cost):
     nonlocal number
-    cost = _costs.boxing_cost_nd(src, dst, size, mesh)
     moved[stage] += cost
     kinds[kind] += cost
     number += cost > 0
 
+  change = lambda src, dst, numbers: _costs.boxing_cost_nd(
+    src, dst, _NUMBER * numbers, mesh
+  )
   if whole and reads == 'sum':
-    move('update', 'all-reduce', 'B,P', 'B,B', _NUMBER * d)
+    move('update', 'all-reduce', change('B,P', 'B,B', d))
   elif whole:
-    move('read', 'all-gather', 'B,S0', 'B,B', table)
+    move('read', 'all-gather', change('B,S0', 'B,B', rows * d))
   else:
     # What devices hold alike is cut first, and nothing moves.
-    part = table / copies
-    cost = _costs.boxing_cost('S0', 'S1', part, groups) * copies
-    moved['read'] += cost
-    kinds['all-to-all'] += cost
-    number += cost > 0
+    exchanged = change('S1,S0', 'S1,S1', rows * split)
+    move('read', 'all-to-all', exchanged)
+    move('read', 'all-gather', change('B,S0', 'B,B', rows * rest))
     if reads.startswith('gram'):
-      move('products', 'all-reduce', 'P,P', 'B,B', _NUMBER * _summed(n))
+      move('products', 'all-reduce', change('P,P', 'B,B', _summed(n)))
       number += 1
-    move('update', 'all-gather', 'S0,S0', 'B,B', update)
+    move('update', 'all-gather', change('S0,S0', 'B,B', update))
+  share = 1 if whole else p
   work = {
     'training': flops * rows / groups,
-    'products': 2.0 * n * n * d / split if reads.startswith('gram') else 0.0,
-    'order': 2.0 * len(order.comparators(n)) * d / split
+    'products': 2.0 * n * n * d / share if reads.startswith('gram') else 0.0,
+    'order': 2.0 * len(order.comparators(n)) * d / share
     if reads.endswith('order')
     else 0.0,
-    'sums': {'order': 0, 'gram+order': n}.get(reads, 1) * 2.0 * n * d / split,
+    'sums': {'order': 0, 'gram+order': n}.get(reads, 1) * 2.0 * n * d / share,
   }
   workers = min(p, machine.workers or p)
   seconds = (
@@ -240,7 +267,10 @@ def _layout(name, copies, n, d, reads, p, flops, machine):
     + sum(moved.values()) / workers / machine.bytes
     + number * machine.wait
   )
-  return Layout(name, copies, moved, kinds, work, seconds)
+  spread = 'parameters'
+  if whole:  # A sum of rows is one of partial sums, as the compiler finds.
+    spread = 'free' if reads == 'sum' else 'clients'
+  return Layout(name, copies, moved, kinds, work, seconds, spread)
 
 
 def _summed(n):
