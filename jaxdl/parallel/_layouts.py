@@ -38,7 +38,8 @@ class Layout(NamedTuple):
     name: 'clients', 'parameters' or 'mixed'.
     num_copies: devices that train the same clients; 1 but for 'mixed'.
     moved: bytes over all devices, by stage: 'read', how the rule gets at the
-      updates; 'products', inner products; 'update', how all get the result.
+      updates; 'products', inner products; 'update', how all get the result;
+      'metrics', what is reported.
     collectives: the same bytes by collective.
     work: floating-point operations of a device, by stage: 'training',
       'products', 'order', 'sums'.
@@ -81,6 +82,7 @@ def round_layouts(
   num_devices: int,
   *,
   flops_per_client: float = 0.0,
+  num_metrics: int = 0,
   machine: Machine | None = None,
 ) -> list[Layout]:
   """All layouts of a round, cheapest first.
@@ -109,6 +111,7 @@ def round_layouts(
       `PROGRAMS.make('federated_round', N)`.
     num_devices: p.
     flops_per_client: of the training of a client.
+    num_metrics: numbers of which every client has one and sums are reported.
     machine: speeds; those of `this_machine()` if None.
 
   Returns:
@@ -139,7 +142,7 @@ def round_layouts(
   kinds = [('clients', 1), ('parameters', 1)]
   kinds += [('mixed', b) for b in range(2, p + 1) if p % b == 0]
   found = [
-    _layout(name, b, n, leaves, reads, p, flops_per_client, machine)
+    _layout(name, b, n, leaves, reads, p, flops_per_client, num_metrics, machine)
     for name, b in kinds
   ]
   return sorted(found, key=lambda x: x.seconds)
@@ -211,7 +214,7 @@ def _leaves(num_parameters):
   return checks.integer(num_parameters, name='num_parameters', low=1)
 
 
-def _layout(name, copies, n, leaves, reads, p, flops, machine):
+def _layout(name, copies, n, leaves, reads, p, flops, num_metrics, machine):
   groups = p // copies
   mesh = (copies, groups)
   # Rows fill up the devices, and coordinates of the update do.
@@ -226,7 +229,7 @@ def _layout(name, copies, n, leaves, reads, p, flops, machine):
     split = sum(m for s, m in sizes if exchange.split_axis(s, p) is not None)
     rest, update = d - split, sum(fill(m) for _, m in sizes)
   whole = name == 'clients'
-  moved = dict.fromkeys(('read', 'products', 'update'), 0.0)
+  moved = dict.fromkeys(('read', 'products', 'update', 'metrics'), 0.0)
   kinds = dict.fromkeys(_collectives.COLLECTIVES, 0.0)
   number = 0
 
@@ -252,6 +255,7 @@ def _layout(name, copies, n, leaves, reads, p, flops, machine):
       move('products', 'all-reduce', change('P,P', 'B,B', _summed(n)))
       number += 1
     move('update', 'all-gather', change('S0,S0', 'B,B', update))
+  move('metrics', 'all-reduce', change('B,P', 'B,B', num_metrics))
   share = 1 if whole else p
   work = {
     'training': flops * rows / groups,

@@ -13,6 +13,7 @@ import numpy as np
 from jaxdl import data as data_lib, local, metrics, networks
 from jaxdl.core import checks, types
 from jaxdl.experiment import config as config_lib
+from jaxdl.problems import _streamed
 
 knob = config_lib.knob
 
@@ -263,7 +264,9 @@ def classification(
 
   Returns:
     The problem. `data` is a pair: a dict of leaves [S, N, E, ...], padded
-    examples per client, and bool[S, N, E], which are real. It is measured by
+    examples per client, and bool[S, N, E], which are real. Of inputs on disk
+    (`dataset='npy'`) the dict has the numbers of the examples, and `fetch`
+    reads those of a round. It is measured by
     `accuracy`, `loss`, `ece` and `brier` on the test set.
 
   Raises:
@@ -301,6 +304,7 @@ def classification(
       f'({tests} more are kept for tests).'
     )
   arrays = {'inputs': loaded.train_inputs, 'labels': loaded.train_labels}
+  arrays, whole = _streamed.of_round(arrays)
   if parts is None:
     dealt = deal(arrays, loaded.train_labels, partition, num_clients, seeds)
   else:
@@ -315,7 +319,7 @@ def classification(
     )
 
   evaluate = evaluator(task, test)
-  return types.Problem(
+  problem = types.Problem(
     task=task,
     data=dealt,
     cohort=cohort,
@@ -329,6 +333,7 @@ def classification(
     ylabel='Test accuracy',
     test=test,
   )
+  return whole(problem)
 
 
 def for_network(

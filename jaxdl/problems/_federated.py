@@ -12,7 +12,7 @@ import numpy as np
 from jaxdl import data as data_lib, local, metrics
 from jaxdl.core import checks, types
 from jaxdl.experiment import config as config_lib
-from jaxdl.problems import _classification
+from jaxdl.problems import _classification, _streamed
 
 knob = config_lib.knob
 
@@ -105,7 +105,7 @@ def clients(
 
   Returns:
     The problem. `data` is (dict of leaves [S, N, E, ...], bool[S, N, E],
-    i32[S, N] examples). It is measured by `accuracy`, `loss`, `ece` and `brier`
+    i32[S, N] examples); of inputs on disk see `classification`. It is measured by `accuracy`, `loss`, `ece` and `brier`
     on the test set of all, and by how `accuracy` on their own tests is spread
     over clients (`metrics.spread_over_clients`); with a model per client those
     are of its own model. `test` has the `cohort_size` M, the `num_byzantine` F
@@ -136,7 +136,8 @@ def clients(
   n = len(parts[0])
   task, made = _classification.make_task(loaded, network, l2=l2)
   arrays = {'inputs': loaded.train_inputs, 'labels': loaded.train_labels}
-  train, mask = _classification.stacked(arrays, parts)
+  dealt, whole = _streamed.of_round(arrays)
+  train, mask = _classification.stacked(dealt, parts)
   tests = arrays if held[1] is None else held[1]
   own_test, own_mask = _classification.stacked(tests, held[0])
   counts = jnp.sum(mask, axis=2, dtype=jnp.int32)
@@ -178,7 +179,7 @@ def clients(
     found = jax.device_get(own_spread(models, own_test, own_counts))
     return of_clients(models) | found
 
-  return types.Problem(
+  problem = types.Problem(
     task=task,
     data=(train, mask, counts),
     cohort=cohort,
@@ -198,6 +199,7 @@ def clients(
       'public': None if public is None else jnp.asarray(public),
     },
   )
+  return whole(problem)
 
 
 def _set_aside(dataset, data_dir, partition, num_public, num_clients):
