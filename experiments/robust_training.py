@@ -67,7 +67,9 @@ class Config(problems.ClassificationConfig, problems.RobustConfig):
 
   def ineffective(self) -> dict[str, str]:
     """Rules that read whole rows have one layout."""
-    read = [r != 'oracle' and aggregators.reads(r) == 'rows' for r in self.rules]
+    read = [
+      r != 'oracle' and aggregators.reads(r) == 'rows' for r in self.rules
+    ]
     if not all(read):
       return super().ineffective()
     return super().ineffective() | {

@@ -41,7 +41,9 @@ def split_axis(shape: Sequence[int], num_parts: int) -> int | None:
     >>> split_axis((3, 16), 8), split_axis((10,), 8)
     (1, None)
   """
-  return next((k for k, m in enumerate(shape) if m and m % num_parts == 0), None)
+  return next(
+    (k for k, m in enumerate(shape) if m and m % num_parts == 0), None
+  )
 
 
 def specs(stacked: chex.ArrayTree, mesh: jax.sharding.Mesh) -> chex.ArrayTree:
@@ -160,9 +162,7 @@ class Columns:
     size: D.
   """
 
-  def __init__(
-    self, stacked: chex.ArrayTree, mesh: jax.sharding.Mesh
-  ) -> None:
+  def __init__(self, stacked: chex.ArrayTree, mesh: jax.sharding.Mesh) -> None:
     """Plans columns for leaves [N, ...], of which shapes and dtypes count."""
     self.axes = mesh_axes(mesh)
     self._parts = mesh.size

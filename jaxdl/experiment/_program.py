@@ -63,9 +63,7 @@ def build(
     ValueError: if `step` returns a state of another form than it was given.
   """
   number = np.int32(1)
-  closed, out = jax.make_jaxpr(step, return_shape=True)(
-    state, number, *fed
-  )
+  closed, out = jax.make_jaxpr(step, return_shape=True)(state, number, *fed)
   _check_form(state, out[0])
   treedef = jax.tree.structure(state)
   out_treedef = jax.tree.structure(out)

@@ -492,8 +492,8 @@ class _Run:
     ahead = self.experiment.ahead
     if not ahead:
       return (feed(made(number)) for number in numbers)
-    # One is at work, the others are ready.
-    pipeline = parallel.HostPipeline([lambda n: feed(made(n))], ahead)
+    # The round at hand has a register too.
+    pipeline = parallel.HostPipeline([lambda n: feed(made(n))], ahead + 1)
     self._stream = stack.enter_context(pipeline(numbers))
     return self._stream
 

@@ -81,4 +81,3 @@ def pairwise_weights(
     float(x[0] * x[1]),
     lambda x, first=None: x[:num_sums],
   )
-

@@ -142,7 +142,9 @@ def round_layouts(
   kinds = [('clients', 1), ('parameters', 1)]
   kinds += [('mixed', b) for b in range(2, p + 1) if p % b == 0]
   found = [
-    _layout(name, b, n, leaves, reads, p, flops_per_client, num_metrics, machine)
+    _layout(
+      name, b, n, leaves, reads, p, flops_per_client, num_metrics, machine
+    )
     for name, b in kinds
   ]
   return sorted(found, key=lambda x: x.seconds)
@@ -280,4 +282,3 @@ def _layout(name, copies, n, leaves, reads, p, flops, num_metrics, machine):
 def _summed(n):
   """Numbers that devices add up for inner products of n rows."""
   return 2 * n * n + 2 * (n + 1) ** 2 + 2 * n
-

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work of the host in threads that hand on what they made, at a bounded pace."""
+"""Work of the host in threads that hand on what they made, within bounds."""
 
 import collections
 import threading
@@ -222,9 +222,7 @@ class _Line:
     """Takes a register and, but for the first stage, an item: (go on, item)."""
     with self.change:
       self.change.wait_for(
-        lambda: (
-          self.stopped or (self.free[k] and (k == 0 or self.ready[k - 1]))
-        )
+        lambda: self.stopped or (self.free[k] and (k == 0 or self.ready[k - 1]))
       )
       if self.stopped:
         return False, None

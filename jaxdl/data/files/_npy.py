@@ -42,8 +42,7 @@ def load_npy(
       together; names the file.
   """
   found = {
-    key: _reading.find(data_dir, [f'{key}.npy'])
-    for key in (*_INPUTS, *_LABELS)
+    key: _reading.find(data_dir, [f'{key}.npy']) for key in (*_INPUTS, *_LABELS)
   }
   arrays = {key: _mapped(path) for key, path in found.items()}
   labels = {
