@@ -130,10 +130,14 @@ def lay_out(
     given = {'weights': weights, 'key': key, 'mask': mask}
     return run(turn, updates, given), state
 
+  ask = rule.explain
+
   def explain(updates, state, *, key=None, mask=None):
+    assert ask is not None
+
     def turn(columns, own, given):
       seen, given = seen_as(columns, own, given)
-      shares = rule.explain(seen, state, **given)
+      shares = ask(seen, state, **given)
       if not reads.endswith('order'):
         return shares
       # Means over this device's coordinates; those that fill up are zeros.
@@ -143,12 +147,10 @@ def lay_out(
         zeros = jax.tree.map(lambda x: jnp.zeros((n, 1), x.dtype), own)
         if isinstance(seen, view_lib.View):
           zeros = dataclasses.replace(seen, base=zeros)
-        fill = rule.explain(zeros, state, **given)
+        fill = ask(zeros, state, **given)
         total = total - columns.num_fill * fill
       return total / columns.size
 
     return run(turn, updates, {'key': key, 'mask': mask})
 
-  return types.Aggregator(
-    rule.init, apply, None if rule.explain is None else explain
-  )
+  return types.Aggregator(rule.init, apply, None if ask is None else explain)

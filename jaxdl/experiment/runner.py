@@ -331,7 +331,7 @@ class _Run:
     self.rows: list[Row] = []
     self._evaluated = False
     self._flag = _launch.Signals()
-    self._feed = lambda fed: fed
+    self._feed: Callable[[Any], Any] = lambda fed: fed
     self._first: dict[int, Any] = {}
     self._stream: Any = None
 
