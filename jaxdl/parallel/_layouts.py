@@ -123,13 +123,10 @@ def round_layouts(
     ValueError: if a number is out of range or `reads` is unknown.
 
   Example:
-    >>> for x in round_layouts(16, 1000, 'order', 8):
-    ...   print(x.label, round(sum(x.moved.values())))
-    mixed x8 28000
-    parameters 84000
-    mixed x2 76000
-    mixed x4 60000
-    clients 448000
+    >>> found = round_layouts(16, 1000, 'order', 8)
+    >>> sorted((round(sum(x.moved.values())), x.label) for x in found)
+    [(28000, 'mixed x8'), (60000, 'mixed x4'), (76000, 'mixed x2'), \
+(84000, 'parameters'), (448000, 'clients')]
 
   Source: Yuan et al. 2021 (https://arxiv.org/abs/2110.15032), Table 2.
   """

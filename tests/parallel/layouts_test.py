@@ -61,14 +61,12 @@ class CostTest(parameterized.TestCase):
       2 / 3 * 4 * 15 * 1200,
     )
 
-  @parameterized.product(reads=READS, n=[4, 16], copies=[1, 2, 4])
+  @parameterized.product(reads=READS, n=[8, 16], copies=[1, 2, 4])
   def test_costs_are_those_of_signatures_of_the_round(self, reads, n, copies):
     p, d = 8, 64
     label = 'parameters' if copies == 1 else f'mixed x{copies}'
     layout = layouts(n, d, reads, p)[label]
     groups = p // copies
-    if n % groups:
-      self.skipTest('programs have no rows that fill up')
     model = parallel.CostModel(per_flop=0.0)
     program = parallel.PROGRAMS.make(
       f"federated_round({d}, reads='{reads}', rows='B,S0', read='S1,S1')", n
@@ -194,11 +192,11 @@ class RoundTest(parameterized.TestCase):
   """Rounds of `robust_sgd` on eight devices."""
 
   @parameterized.parameters(
-    ('mean', 16), ('median', 15), ('krum', 15), ('nnm+trimmed_mean', 16)
+    ('mean', 8), ('median', 9), ('krum', 9), ('nnm+trimmed_mean', 8)
   )
   def test_compiled_rounds_move_what_was_predicted(self, spec, n):
     task = least_squares(SHAPES)
-    rule = aggregators.make_aggregator(spec, num_clients=n, num_byzantine=3)
+    rule = aggregators.make_aggregator(spec, num_clients=n, num_byzantine=2)
     reads = aggregators.reads(spec)
     cohort = types.Cohort(
       client_ids=jnp.arange(n),

@@ -12,7 +12,7 @@ from contract import aggregator_cases as lib
 from jaxdl import aggregators
 from jaxdl.core import clients as clients_lib, exchange, view as view_lib
 
-N, F = 11, 2
+N, F = 7, 1
 KINDS = ('mean', 'trimmed_mean', 'multi_krum', 'bulyan', 'nnm+median')
 
 
@@ -43,9 +43,10 @@ def spread(stacked, num_copies=1, layout='parameters'):
 
 
 class SpreadTest(parameterized.TestCase):
-  @parameterized.product(
-    num_copies=[1, 2, 8], layout=['clients', 'parameters'], num=[11, 16]
-  )
+  @parameterized.parameters(
+    (1, 'clients', 7), (2, 'clients', 16), (1, 'parameters', 7),
+    (2, 'parameters', 16), (4, 'parameters', 7), (8, 'parameters', 7),
+  )  # fmt: skip
   def test_rows_arrive_as_they_were(self, num_copies, layout, num):
     stacked = updates(1, num)
     clients, run = spread(stacked, num_copies, layout)
@@ -62,7 +63,7 @@ class SpreadTest(parameterized.TestCase):
       self.assertEqual(parts['b'], (num, 5))
     del clients
 
-  @parameterized.product(spec=KINDS, num_copies=[1, 4])
+  @parameterized.parameters(*zip(KINDS, (1, 4, 2, 1, 4), strict=True))
   def test_rules_give_the_same_update_and_shares(self, spec, num_copies):
     rule = aggregators.make_aggregator(spec, num_clients=N, num_byzantine=F)
     stacked = updates()
@@ -89,7 +90,7 @@ class SpreadTest(parameterized.TestCase):
     )
     np.testing.assert_allclose(told, shares, rtol=1e-5, atol=1e-6)
 
-  @parameterized.parameters('mean', 'median', 'krum')
+  @parameterized.parameters('mean', 'median')
   def test_padding_rows_move_nothing(self, spec):
     rule = aggregators.make_aggregator(spec, num_clients=N, num_byzantine=F)
     stacked = updates()
@@ -108,15 +109,14 @@ class SpreadTest(parameterized.TestCase):
     want = rule.apply(jax.tree.map(lambda x: x[mask], stacked), ())[0]
     for name in want:
       np.testing.assert_array_equal(got[name], again[name])
-      if spec != 'krum':  # It is told of n rows, padding too.
-        np.testing.assert_allclose(got[name], want[name], rtol=1e-5, atol=1e-6)
+      np.testing.assert_allclose(got[name], want[name], rtol=1e-5, atol=1e-6)
 
   def test_several_seeds_run_side_by_side(self):
     stacked = [updates(seed) for seed in (0, 2)]
     both = jax.tree.map(lambda *xs: np.stack(xs).astype(np.float32), *stacked)
-    rule = aggregators.make_aggregator('nnm+median', num_clients=N)
+    rule = aggregators.make_aggregator('median', num_clients=N)
     clients, run = spread(stacked[0])
-    laid = aggregators.lay_out(rule, clients, reads='gram+order')
+    laid = aggregators.lay_out(rule, clients, reads='order')
     program = lambda rows: laid.apply(run(rows)[0], ())[0]
     got = jax.jit(jax.vmap(program))(both)
     want = jax.vmap(lambda rows: rule.apply(rows, ())[0])(both)
@@ -130,8 +130,11 @@ class ViewTest(absltest.TestCase):
     rows = rng.normal(2.0, 1.0, (5, 16)).astype(np.float32)
     other = rng.normal(size=16).astype(np.float32)
 
+    mask = np.array([True, True, True, False, True])
+    rows[3] = np.nan
+
     def numbers(rows, other):
-      view = view_lib.coordinate_view(rows, 'clients')
+      view = view_lib.coordinate_view(rows, 'clients', mask=jnp.asarray(mask))
       unit = jnp.asarray(view.unit)
       with_other = view.products_with(other)
       return view.products() * unit**2, with_other * unit**2, view.base
@@ -144,7 +147,7 @@ class ViewTest(absltest.TestCase):
       check_vma=False,
     )
     products, with_other, base = jax.jit(run)(rows, other)
-    wide = rows.astype(np.float64)
+    wide = np.where(mask[:, None], rows, 0.0)
     np.testing.assert_allclose(products, wide @ wide.T, rtol=1e-5)
     np.testing.assert_allclose(with_other, wide @ other, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(base, rows)
