@@ -135,6 +135,7 @@ def round_layouts(
   p = checks.integer(num_devices, name='num_devices', low=1)
   checks.choice(reads, _models.READS, name='reads')
   checks.number(flops_per_client, name='flops_per_client', low=0)
+  checks.integer(num_metrics, name='num_metrics', low=0)
   machine = this_machine() if machine is None else machine
   kinds = [('clients', 1), ('parameters', 1)]
   kinds += [('mixed', b) for b in range(2, p + 1) if p % b == 0]
@@ -155,6 +156,7 @@ def choose_layout(
   *,
   layout: str = 'auto',
   flops_per_client: float = 0.0,
+  num_metrics: int = 0,
   machine: Machine | None = None,
 ) -> Layout:
   """The cheapest layout of a round, or the cheapest of a name.
@@ -167,6 +169,7 @@ def choose_layout(
     layout: 'auto' or one of `LAYOUTS`; on one device there is no 'mixed', and
       'clients' is taken.
     flops_per_client: of the training of a client.
+    num_metrics: see `round_layouts`.
     machine: speeds; those of `this_machine()` if None.
 
   Returns:
@@ -191,6 +194,7 @@ def choose_layout(
     reads,
     num_devices,
     flops_per_client=flops_per_client,
+    num_metrics=num_metrics,
     machine=machine,
   )
   if layout == 'mixed' and num_devices == 1:
