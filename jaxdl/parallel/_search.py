@@ -13,7 +13,9 @@ from jaxdl.parallel import _cost_model, _programs, _rules
 Assignment = _rules.Assignment
 # Entries of a table of costs.
 _MOST_ENTRIES = 4_000_000
+# Operators that are chosen together by the local search, and their table.
 _NEIGHBORHOOD = 4
+_MOST_TOGETHER = 1_000_000
 
 
 def assign_optimal(
@@ -236,7 +238,7 @@ def _local(where, tables):
     for name in where:
       group = [name]
       for other in sorted(near[name]):
-        fits = _entries([*group, other], sizes) <= _MOST_ENTRIES
+        fits = _entries([*group, other], sizes) <= _MOST_TOGETHER
         if len(group) < _NEIGHBORHOOD and fits:
           group.append(other)
       touched = [t for t in tables if set(t[0]) & set(group)]
@@ -247,7 +249,7 @@ def _local(where, tables):
       joint = _join(cut, group)
       old = joint[tuple(where[n] for n in group)]
       # Better by more than rounding, or it would never end.
-      if joint.min() < old - 1e-9 * abs(old):
+      if joint.min() < old and not np.isclose(joint.min(), old, 1e-9, 0.0):
         best = np.unravel_index(joint.argmin(), joint.shape)
         where |= dict(zip(group, map(int, best), strict=True))
         improved = True

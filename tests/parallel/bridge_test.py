@@ -3,6 +3,7 @@
 
 import functools
 import itertools
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from jaxdl import parallel
+from jaxdl.parallel import _checked
 
 P = jax.P
 ONE = ('S0', 'S1', 'B', 'P')
@@ -133,6 +135,31 @@ class BoxingTest(parameterized.TestCase):
       parallel.device_mesh('4x4')
 
 
+class ChecksTest(parameterized.TestCase):
+  def test_differences_are_told(self):
+    checks = parallel.Checks(('add',), mesh_of(1), size=2, seeds=(0, 1))
+    state, _ = checks.step(checks.init(), 1)
+    rows = checks.rows(state, {}, 1)
+    self.assertEqual([r['variant'] for r in rows], ['boxing'] * 2 + ['add'] * 2)
+    self.assertEqual(rows[0]['wrong_bytes'], 0)
+    worse = {'error': np.full((1, 2), 7.0)}
+    self.assertEqual(checks.step(worse, 2)[0]['error'].tolist(), [[7.0, 7.0]])
+    with mock.patch.object(_checked._costs, 'boxing_cost_nd', return_value=1):
+      checks = parallel.Checks(('add',), mesh_of(1), size=2)
+      boxing = checks.rows(checks.init(), {}, 1)[0]
+    self.assertEqual((boxing['wrong_bytes'], boxing['signatures']), (12, 12))
+
+  def test_wrong_signatures_have_errors(self):
+    wrong = parallel.Signature(
+      (parallel.as_sbp('S0'), parallel.as_sbp('B')), parallel.as_sbp('S0')
+    )
+    made = parallel.make_operator('matmul', [(4, 4)] * 2)
+    made = made._replace(apply=lambda x, w, first=None: x @ (w + x.sum()))
+    check = _checked._check(made, made.apply, wrong, mesh_of(2), (2,))
+    rng = np.random.default_rng(0)
+    self.assertGreater(check([tensor(4, 4), tensor(4, 4)], rng), 0.1)
+
+
 class CollectiveBytesTest(parameterized.TestCase):
   def mapped(self, fn, ins, out):
     return jax.shard_map(
@@ -239,6 +266,19 @@ ENTRY %main (a: f32[8]) -> f32[8] {{
 }}
 """
     self.assertEqual(parallel.collective_bytes(text)[kind], times * 32)
+
+  def test_groups_of_replicas_stand_for_every_partition(self):
+    text = """HloModule m, replica_count=2, num_partitions=3
+
+ENTRY %main (a: f32[8]) -> f32[8] {
+  %a = f32[8]{0} parameter(0)
+  ROOT %r = f32[8]{0} all-reduce(%a), replica_groups={{0,1}}
+}
+"""
+    found = parallel.collective_bytes(text)
+    self.assertEqual(found['all-reduce'], 3 * 2 * 32)
+    text = text.replace('{{0,1}}', '{}')
+    self.assertEqual(parallel.collective_bytes(text), found)
 
   def test_asynchronous_wrappers_count_once(self):
     text = """HloModule m, num_partitions=4
@@ -395,9 +435,12 @@ class RunTest(parameterized.TestCase):
     ids = np.random.default_rng(0).integers(0, 16, size=(4, 2))
     table = tensor(16, 4)
     look = parallel.make_operator('embedding', (ids.shape, table.shape)).apply
-    for s in parallel.valid_signatures(
-      'embedding', (ids.shape, table.shape), (2, 2)
-    )[::3]:
+    shapes = (ids.shape, table.shape)
+    found = parallel.valid_signatures('embedding', shapes, (2, 2))
+    rows = parallel.match_signature(
+      'embedding', shapes, ('B,B', 'S0,S0'), (2, 2)
+    )
+    for s in (*found[::5], rows):
       run = parallel.run_sharded(look, s.ins, s.out, mesh_of(2, 2))
       np.testing.assert_allclose(
         jax.jit(run)(ids, table), table[ids], err_msg=str(s)
