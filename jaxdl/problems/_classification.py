@@ -143,6 +143,7 @@ def load(
   *,
   test_fraction: float = 0.25,
   classes: bool = True,
+  on_disk: bool = False,
 ) -> data_lib.Dataset:
   """Loads labeled examples.
 
@@ -152,6 +153,7 @@ def load(
     data_dir: folder of the files, for data sets that need it.
     test_fraction: share of a pair of arrays that is tested on.
     classes: whether data sets without classes are refused.
+    on_disk: whether training inputs that are on disk stay there.
 
   Returns:
     The data set; natural clients are pooled.
@@ -180,6 +182,8 @@ def load(
       f'dataset={dataset if isinstance(dataset, str) else loaded.name} has no '
       'classes: choose one for classification.'
     )
+  if not on_disk and isinstance(loaded.train_inputs, np.memmap):
+    loaded = loaded._replace(train_inputs=np.array(loaded.train_inputs))
   return loaded
 
 
@@ -240,6 +244,7 @@ def classification(
   data_dir: str | None = None,
   eval_batch_size: int = 512,
   client_metrics: Sequence[str] = ('worst', 'mean_model'),
+  in_memory: bool = False,
   seeds: Sequence[int] = (0,),
 ) -> types.Problem:
   """Deals labeled examples to clients, once per seed.
@@ -260,6 +265,7 @@ def classification(
     client_metrics: what is said of the models of all clients besides their
       means, some of `CLIENT_METRICS`: `worst_accuracy`, `first_accuracy`,
       `mean_model_accuracy` (of the averaged parameters).
+    in_memory: whether inputs on disk are read at once.
     seeds: S seeds.
 
   Returns:
@@ -296,7 +302,7 @@ def classification(
   if partition == NATURAL:
     _, loaded, parts, _ = natural_clients(dataset, data_dir, num_clients)
   else:
-    loaded = load(dataset, data_dir)
+    loaded = load(dataset, data_dir, on_disk=not in_memory)
   found, tests = len(loaded.train_labels), len(loaded.test_labels)
   if checks.integer(num_clients, name='num_clients', low=1) > found:
     raise ValueError(

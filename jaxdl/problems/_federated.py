@@ -230,7 +230,7 @@ def _dealt(dataset, data_dir, partition, n, local_test, seeds):
   """The pooled set, training parts and tests of every client, per seed."""
   natural = partition == NATURAL
   if not natural:
-    loaded = _classification.load(dataset, data_dir)
+    loaded = _classification.load(dataset, data_dir, on_disk=True)
     dealt = [
       data_lib.make_partition(
         partition,
@@ -329,7 +329,15 @@ def everybody(problem: types.Problem) -> types.Problem:
     The problem with `data` a dict of leaves [S, N, E, ...] with a `mask`, and
     cohorts of all clients with it; also measured by `train_loss`, the mean over
     the clients that have examples.
+
+  Raises:
+    ValueError: if examples are on disk.
   """
+  if problem.fetch is not None:
+    raise ValueError(
+      'everybody holds all examples in memory, but those of the problem are on '
+      'disk: build it with in_memory=True.'
+    )
   n, task = problem.num_clients, problem.task
   arrays, real = problem.data
   held = dict(arrays) | {'mask': real}

@@ -54,6 +54,18 @@ class StreamedTest(parameterized.TestCase):
         self.assertEqual(got.dtype, expected.dtype)
         np.testing.assert_array_equal(got, expected)
 
+  def test_who_needs_all_examples_reads_them_at_once(self):
+    whole = classes('npy', data_dir=folder(), in_memory=True)
+    self.assertIsNone(whole.fetch)
+    with self.assertRaisesRegex(ValueError, 'build it with in_memory=True'):
+      problems.everybody(classes('npy', data_dir=folder()))
+    for a, b in zip(
+      jax.tree.leaves(whole.data),
+      jax.tree.leaves(classes('wine').data),
+      strict=True,
+    ):
+      np.testing.assert_array_equal(a, b)
+
   def test_runs_are_those_on_examples_in_memory(self):
     config = runner.BaseConfig(num_rounds=4, eval_every=2)
     rows, ends = [], []
