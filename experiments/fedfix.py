@@ -131,7 +131,7 @@ class Config(problems.ClassificationConfig):
     if self.is_known:
       options = {'num_clients': self.num_clients, 'seeds': self.seeds}
       return TASKS.make(self.task, **options)
-    return problems.everybody(super().problem(**changes))
+    return problems.everybody(super().problem(in_memory=True, **changes))
 
 
 @functools.lru_cache(maxsize=64)

@@ -96,7 +96,7 @@ def build(config: Config) -> runner.Experiment:
     The experiment.
   """
   n = config.num_clients
-  dealt = config.problem()
+  dealt = config.problem(in_memory=True)
   held = {**dealt.data[0], 'mask': dealt.data[1]}
 
   def cohort(key, own, round):

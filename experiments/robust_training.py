@@ -14,7 +14,7 @@ Example: python -m experiments.robust_training \
 import dataclasses
 import functools
 
-from jaxdl import federated, local, plots, problems
+from jaxdl import aggregators, federated, local, parallel, plots, problems
 from jaxdl.experiment import compare, runner
 
 knob = runner.knob
@@ -56,6 +56,25 @@ class Config(problems.ClassificationConfig, problems.RobustConfig):
   chunk: int = knob(
     0, 'Workers run together on a device; 0 follows the default rule.', low=0
   )
+  layout: str = knob(
+    'auto',
+    'What devices hold of the updates that a rule reads: clients, parameters, '
+    'or parameters where several devices train the same clients (mixed); auto '
+    'takes what should be fastest.',
+    choices=('auto', *parallel.LAYOUTS),
+    needs={'reduction': ('psum',)},
+  )
+
+  def ineffective(self) -> dict[str, str]:
+    """Rules that read whole rows have one layout."""
+    read = [
+      r != 'oracle' and aggregators.reads(r) == 'rows' for r in self.rules
+    ]
+    if not all(read):
+      return super().ineffective()
+    return super().ineffective() | {
+      'layout': 'all of --rules have memory or read whole rows'
+    }
 
 
 def build(config: Config) -> runner.Experiment:
@@ -71,10 +90,11 @@ def build(config: Config) -> runner.Experiment:
   algorithms = {}
   for spec in config.rules:
     rule = config.make_rule(spec)
+    server, clients = config.lay_out(spec, rule, problem.task)
     algorithms[spec] = federated.robust_sgd(
       problem.task,
-      rule,
-      config.clients(),
+      server,
+      clients,
       optimizer=local.make_optimizer(
         config.optimizer, num_steps=config.num_rounds
       ),

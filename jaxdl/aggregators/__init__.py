@@ -38,6 +38,10 @@ is below its smallest normal number, 1.2e-38 in float32 (a share of an entry
 too), counts as zero: answers are exact to rounding for entries above 1e-33, and
 off by up to 1e-38 below.
 
+On a mesh whose devices hold coordinates of all clients (`Clients.layout`),
+`lay_out` makes a rule read those; `reads` tells what it must read of updates,
+and `jaxdl.parallel.choose_layout` which layout is cheapest.
+
 **Inside your own `shard_map`**, a rule with `axis_name` takes this device's
 clients, leaves [N / P, ...], and gives every device the update of all. Cast the
 parameters first: jax sums the gradient of a value that all devices share over
@@ -102,6 +106,7 @@ from jaxdl.aggregators._iterative import (
   centered_clipping_aggregator,
   geometric_median,
 )
+from jaxdl.aggregators._layouts import lay_out, reads
 from jaxdl.aggregators._means import mean
 from jaxdl.aggregators._pre import arc, bucketing, clipping, nnm
 from jaxdl.aggregators._registry import (
@@ -146,6 +151,7 @@ __all__ = [
   'geometric_median',
   'krum',
   'krum_scores',
+  'lay_out',
   'make_aggregator',
   'mda',
   'mean',
@@ -157,6 +163,7 @@ __all__ = [
   'nearest_neighbor_averaging',
   'nnm',
   'phocas',
+  'reads',
   'reconstruction_values',
   'repeated_krum',
   'server_momentum',

@@ -34,26 +34,31 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxdl.core import checks, trees, types
+from jaxdl.core import checks, exchange, trees, types
 
 LOOP_BYTES = 3 << 19
-AXIS = 'clients'
+AXIS = exchange.AXIS
+COPIES = 'copies'
 REDUCTIONS = ('psum', 'gathered')
 
 InAxes = int | None | Sequence[int | None]
 
 
-def clients_mesh(num_devices: int | None = None) -> jax.sharding.Mesh:
-  """A one-dimensional mesh whose axis is called 'clients'.
+def clients_mesh(
+  num_devices: int | None = None, *, num_copies: int = 1
+) -> jax.sharding.Mesh:
+  """A mesh whose axis, or first axis, is called 'clients'.
 
   Args:
     num_devices: devices to use, all by default.
+    num_copies: devices that run the same clients, a divisor of the devices;
+      they form a second axis, 'copies', if there is more than one.
 
   Returns:
-    The mesh; its axis is `Auto`, so plain jit code may contract over it.
+    The mesh; its axes are `Auto`, so plain jit code may contract over them.
 
   Raises:
-    ValueError: if there are fewer devices.
+    ValueError: if there are fewer devices, or copies do not divide them.
   """
   devices = jax.devices()
   count = len(devices) if num_devices is None else num_devices
@@ -62,10 +67,16 @@ def clients_mesh(num_devices: int | None = None) -> jax.sharding.Mesh:
     raise ValueError(
       f'num_devices={count} but only {len(devices)} devices exist.'
     )
+  checks.integer(num_copies, name='num_copies', low=1)
+  if count % num_copies:
+    raise ValueError(
+      f'num_copies={num_copies} must divide the {count} devices.'
+    )
+  shape = (count,) if num_copies == 1 else (count // num_copies, num_copies)
   return jax.make_mesh(
-    (count,),
-    (AXIS,),
-    axis_types=(jax.sharding.AxisType.Auto,),
+    shape,
+    (AXIS, COPIES)[: len(shape)],
+    axis_types=(jax.sharding.AxisType.Auto,) * len(shape),
     devices=devices[:count],
   )
 
@@ -277,9 +288,13 @@ def _pad(axes, args, mesh):
   extra = -_size(axes, args) % mesh.shape[AXIS]
   if not extra:
     return args
-  repeat = lambda x: jnp.concatenate(
-    [x, jnp.broadcast_to(x[-1:], (extra, *x.shape[1:]))]
-  )
+
+  def repeat(x):
+    more = jnp.broadcast_to(x[-1:], (extra, *x.shape[1:]))
+    # What does not split evenly is on every device. Left alone, the compiler
+    # splits it all the same, and sends rows and what fills up back and forth.
+    return replicate(jnp.concatenate([x, more]), mesh)
+
   return tuple(
     jax.tree.map(repeat, a) if axis == 0 else a
     for a, axis in zip(args, axes, strict=True)
@@ -312,9 +327,13 @@ class Clients:
     reduction: 'psum' adds per device, then over devices; 'gathered' copies what
       is summed to every device first and runs clients one by one (unless
       `chunk` says otherwise): bitwise equal on any number of devices.
+    layout: what devices hold of rows that are spread for somebody who reads all
+      of them, see `map`: 'free', as the compiler likes; 'clients', whole rows
+      of all clients; 'parameters', some coordinates of all clients.
 
   Raises:
-    ValueError: if a number is out of range or the mesh has no axis 'clients'.
+    ValueError: if a number is out of range, the mesh has no axis 'clients', or
+      a layout is asked for without a mesh or with gathered reductions.
     TypeError: if `mesh` is something else, or a number is no integer.
 
   Example:
@@ -327,6 +346,7 @@ class Clients:
   mesh: jax.sharding.Mesh | None = None
   chunk: int | None = None
   reduction: str = 'psum'
+  layout: str = 'free'
 
   def __post_init__(self):
     n = checks.integer(self.num_clients, name='num_clients', low=1)
@@ -334,6 +354,12 @@ class Clients:
     _check_chunk(self.chunk)
     _check_mesh(self.mesh)
     checks.choice(self.reduction, REDUCTIONS, name='reduction')
+    exchange.check_layout(self.layout, self.mesh)
+    if self.layout != 'free' and self.reduction == 'gathered':
+      raise ValueError(
+        f'reduction=gathered copies all rows to every device: layout='
+        f'{self.layout} has no effect, leave it out.'
+      )
 
   @property
   def _step(self) -> int | None:
@@ -341,9 +367,35 @@ class Clients:
     gathered = self.reduction == 'gathered' and self.chunk is None
     return 1 if gathered else self.chunk
 
-  def map(self, fn: Callable[..., Any], *, in_axes: InAxes = 0):
-    """Runs a function of one client for all of them, see `map_clients`."""
-    return map_clients(fn, mesh=self.mesh, chunk=self._step, in_axes=in_axes)
+  def map(
+    self,
+    fn: Callable[..., Any],
+    *,
+    in_axes: InAxes = 0,
+    spread: bool = False,
+  ):
+    """Runs a function of one client for all of them, see `map_clients`.
+
+    Args:
+      fn: function of one client.
+      in_axes: see `map_clients`.
+      spread: whether `fn` returns (update, rest), and updates are put where
+        `layout` wants them.
+
+    Returns:
+      A function of the stacked arguments.
+    """
+    place = None
+    if spread and self.layout != 'free':
+
+      def place(out, n):
+        update, rest = out
+        rest = jax.tree.map(lambda x: x[:n], rest)
+        return exchange.spread(update, n, self.mesh, self.layout), rest
+
+    return map_clients(
+      fn, mesh=self.mesh, chunk=self._step, in_axes=in_axes, place=place
+    )
 
   def fold(
     self,
@@ -434,6 +486,7 @@ def map_clients(
   mesh: jax.sharding.Mesh | None = None,
   chunk: int | None = None,
   in_axes: InAxes = 0,
+  place: Callable[[Any, int], Any] | None = None,
 ) -> Callable[..., Any]:
   """Turns a function of one client into one of all clients.
 
@@ -444,6 +497,8 @@ def map_clients(
     chunk: clients run together (static): 1 is a loop, N one vmap; None
       follows the rule in this module's docstring.
     in_axes: 0 for arguments with a client axis, None for shared ones.
+    place: `place(result, N) -> result` gets the rows of a mesh with those that
+      fill up, and drops them; None leaves rows where they are.
 
   Returns:
     A function of the stacked arguments; every result has leaves [N, ...].
@@ -471,6 +526,8 @@ def map_clients(
       lambda *a: _run(fn, axes, step, a), axes, mesh, jax.P(AXIS)
     )
     out = run(*_pad(axes, args, mesh))
+    if place is not None:
+      return place(out, n)
     return jax.tree.map(lambda x: x[:n], out)
 
   return mapped

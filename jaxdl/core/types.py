@@ -132,6 +132,10 @@ class Problem:
     cohort: `cohort(key, data, round) -> Cohort` of one seed. The key is that of
       the run and is not consumed: a draw depends on it and the round alone,
       which may be traced and counts from 1.
+    fetch: `fetch(keys, round) -> tree of leaves [S, ...]` makes on the host
+      what `cohort` gets in place of `data`, of files for instance; `keys` are
+      those of the run, [S], and `round` is an int. It is called ahead of the
+      device, in another thread. None where `data` is all.
     evaluate: `evaluate(params) -> dict of f[S]`, params with leaves [S, ...].
     evaluate_clients: `evaluate_clients(params) -> dict of f[S]` of a model per
       client, leaves [S, N, ...]; None where that has no meaning.
@@ -154,6 +158,7 @@ class Problem:
   cohort: Callable[..., 'Cohort']
   evaluate: Callable[[chex.ArrayTree], dict[str, Any]]
   evaluate_clients: Callable[[chex.ArrayTree], dict[str, Any]] | None = None
+  fetch: Callable[..., Any] | None = None
   reliability: Callable[..., list[dict[str, Any]]] | None = None
   network: Network | None = None
   seeds: tuple[int, ...] = (0,)

@@ -14,6 +14,7 @@ Gram matrix, once for the final combination.
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import chex
 import jax
@@ -40,6 +41,8 @@ class View:
     coefficients: f32[M, N], or None where the vectors are the rows themselves.
     present: bool[M], or None if no row is padding.
     axis_name: mapped axis over which clients are split, if any (static).
+    split_over: mapped axes over which coordinates are split, if any (static);
+      `base` is then this device's share of them, and so are sums.
     anchored: whether c is the vector that the caller named (static).
     unit: f32[], the length in which everything here is measured, a power of
       two near the typical length; a radius is divided by it before it meets
@@ -55,6 +58,9 @@ class View:
   present: chex.Array | None = None
   axis_name: str | None = dataclasses.field(
     default=None, metadata={'static': True}
+  )
+  split_over: tuple[str, ...] = dataclasses.field(
+    default=(), metadata={'static': True}
   )
   anchored: bool = dataclasses.field(default=False, metadata={'static': True})
   unit: chex.Array | float = 1.0
@@ -116,7 +122,8 @@ class View:
       rows = coordinate_shards(rows, self.axis_name)
     scale = jnp.where(self.finite, 1 / jnp.asarray(self.unit), 0)
     out = gram_lib.gram(rows, scale=scale)
-    return out if self.axis_name is None else jax.lax.psum(out, self.axis_name)
+    axes = self.split_over or self.axis_name
+    return jax.lax.psum(out, axes) if axes else out
 
   def products_with(self, vector: chex.ArrayTree) -> chex.Array:
     """Inner products of the M vectors with another one, around zero.
@@ -145,6 +152,8 @@ class View:
 
     parts = jax.tree.leaves(jax.tree.map(leaf, self.base, vector))
     out = functools.reduce(jnp.add, parts)
+    if self.split_over:
+      out = jax.lax.psum(out, self.split_over)
     if self.axis_name is not None:
       out = jax.lax.all_gather(out, self.axis_name, tiled=True)
     if self.coefficients is None:
@@ -479,17 +488,55 @@ def view(
     frame = gram_lib.anchored_gram(
       shared, anchor, mask=mask, axis_name=axis_name
     )
+  return _of_frame(
+    updates, frame, mask, axis_name=axis_name, anchored=anchor is not None
+  )
+
+
+def _of_frame(base, frame, mask, **how):
   finite = jnp.isfinite(jnp.diagonal(frame.products))
   both = finite[:, None] & finite[None, :]
   return View(
-    base=updates,
+    base=base,
     frame=jnp.where(both, frame.products, 0),
-    finite=finite[:n] & finite[n],
+    finite=finite[:-1] & finite[-1],
     present=mask,
-    axis_name=axis_name,
-    anchored=anchor is not None,
     unit=frame.unit,
+    **how,
   )
+
+
+def coordinate_view(
+  shards: chex.ArrayTree,
+  axes: str | Sequence[str],
+  *,
+  mask: chex.Array | None = None,
+) -> View:
+  """As `view`, where every device has some coordinates of all clients.
+
+  Sums of the view, and what it writes out, are this device's coordinates:
+  rules on coordinates may follow without any exchange.
+
+  Args:
+    shards: leaves [N, ...], this device's share of the coordinates.
+    axes: mapped axes over which coordinates are split.
+    mask: bool[N], false for padding rows; the same on every device.
+
+  Returns:
+    A `View` of the N rows, whose numbers are the same on every device.
+
+  Raises:
+    ValueError: if client axes differ or `mask` does not fit.
+    TypeError: if a leaf is not floating point or `mask` is not boolean.
+
+  Cost: one pass over `shards` and two sums of N x N numbers over devices.
+  """
+  shards = check_floating(shards, name='shards')
+  axes = (axes,) if isinstance(axes, str) else tuple(axes)
+  n = checks.num_clients(shards, name='shards')
+  mask = check_mask(mask, n)
+  frame = gram_lib.centered_gram(shards, mask=mask, axis_name=axes)
+  return _of_frame(shards, frame, mask, split_over=axes)
 
 
 def check_floating(

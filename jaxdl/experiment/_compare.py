@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import plots as plots_lib
+from jaxdl import parallel, plots as plots_lib
 from jaxdl.core import checks, keys, types
 from jaxdl.experiment import config as config_lib, runner
 
@@ -158,11 +158,14 @@ def compare(
       out |= machine.init()
     return {name: out[name] for name in algorithms}
 
-  def step(states, number):
+  fed_by = [i for i, m in enumerate(machines) if m.problem.fetch is not None]
+
+  def step(states, number, fed=None):
     states, seen = dict(states), {}
-    for machine in machines:
+    for i, machine in enumerate(machines):
       own = {v.name: states[v.name] for v in machine.variants}
-      done, found = machine.step(own, number)
+      part = (fed[str(i)],) if i in fed_by else ()
+      done, found = machine.step(own, number, *part)
       states |= done
       seen |= found
     return states, {name: seen[name] for name in algorithms}
@@ -202,6 +205,9 @@ def compare(
     plots=(*plots, functools.partial(_draw, config)) if told else tuple(plots),
     table=table,
     jit=not any(isinstance(m, _Host) for m in machines),
+    fetch=(lambda number: {str(i): machines[i].fetch(number) for i in fed_by})
+    if fed_by
+    else None,
   )
 
 
@@ -453,6 +459,11 @@ def _first(problem):
     return problem
   one = jax.tree.map(lambda x: x[:1], problem.data)
   several = len(problem.seeds)
+  fetch = problem.fetch
+
+  def fetch_one(keys, round):
+    every = jnp.concatenate([keys] * several)
+    return jax.tree.map(lambda x: x[:1], fetch(every, round))
 
   def alone(evaluate):
     if evaluate is None:
@@ -469,6 +480,7 @@ def _first(problem):
 
   return problem.replace(
     data=one,
+    fetch=None if fetch is None else fetch_one,
     seeds=problem.seeds[:1],
     evaluate=alone(problem.evaluate),
     evaluate_clients=alone(problem.evaluate_clients),
@@ -497,26 +509,35 @@ class _Device:
       for v in self.variants
     }
 
-  def step(self, states, number):
-    run = functools.partial(self._rounds, number)
-    return self._run(run)(states, self.root, self.problem.data)
+  def fetch(self, number: int) -> Any:
+    """What the host makes of a round, leaves [S, ...] or [S, steps, ...]."""
+    first = (number - 1) * self.steps + 1
+    places = range(first, first + self.steps)
+    found = [self.problem.fetch(self.root, place) for place in places]
+    if self.steps == 1:
+      return found[0]
+    return jax.tree.map(lambda *xs: np.stack(xs, axis=1), *found)
 
-  def _rounds(self, number, states, root, data):
+  def step(self, states, number, *fed):
+    run = functools.partial(self._rounds, number)
+    return self._run(run)(states, self.root, self.problem.data, *fed)
+
+  def _rounds(self, number, states, root, data, *fed):
     """The steps within a round of one seed."""
     if self.steps == 1:
-      return self._one(states, root, data, number)
+      return self._one(states, root, data, number, *fed)
     first = (number - 1) * self.steps + 1
     states, seen = jax.lax.scan(
-      lambda s, place: self._one(s, root, data, place),
+      lambda s, x: self._one(s, root, data, x[0], *x[1:]),
       states,
-      first + jnp.arange(self.steps),
+      (first + jnp.arange(self.steps), *fed),
     )
     return states, jax.tree.map(lambda x: jnp.mean(x, axis=0), seen)
 
-  def _one(self, states, root, data, place):
+  def _one(self, states, root, data, place, *fed):
     """One step of all variants for one seed."""
     _, step_key = jax.random.split(jax.random.fold_in(root, place))
-    cohort = self.problem.cohort(root, data, place)
+    cohort = self.problem.cohort(root, *(fed or (data,)), place)
     states, seen = dict(states), {}
     for v in self.variants:
       algorithm = v.algorithm(data)
@@ -527,7 +548,21 @@ class _Device:
 
   def advance(self, state: Any, done: int, length: int) -> tuple[Any, Any]:
     """Several rounds of the only variant as one program, with all metrics."""
-    return self._scan(state, done, length)
+    if self.problem.fetch is None:
+      return self._scan(state, done, length)
+    # Rounds one by one, their data made ahead.
+    (name,), seen = (v.name for v in self.variants), []
+    numbers = range(done + 1, done + length + 1)
+    states = {name: state}
+    with parallel.HostPipeline([self.fetch])(numbers) as feeds:
+      for number, fed in zip(numbers, feeds, strict=True):
+        states, found = self._fed(states, number, fed)
+        seen.append(jax.tree.map(lambda x: x[0], found[name]))
+    return states[name], jax.tree.map(lambda *xs: jnp.stack(xs), *seen)
+
+  @functools.cached_property
+  def _fed(self):
+    return jax.jit(self.step)
 
   @functools.cached_property
   def _scan(self):
@@ -607,12 +642,13 @@ class _Host(_Device):
       for name, of_seed in self.algorithms.items()
     }
 
-  def step(self, states, number):
+  def step(self, states, number, *fed):
     done = {v.name: [] for v in self.variants}
     seen = {v.name: [] for v in self.variants}
     for i, (root, data) in enumerate(zip(self.root, self.data, strict=True)):
       _, key = jax.random.split(jax.random.fold_in(root, number))
-      cohort = self.problem.cohort(root, data, number)
+      own = [jax.tree.map(lambda x, i=i: x[i], x) for x in fed] or [data]
+      cohort = self.problem.cohort(root, *own, number)
       for name, of_seed in self.algorithms.items():
         state, metrics = of_seed[i].step(states[name][i], cohort, key=key)
         done[name].append(state)
@@ -622,7 +658,8 @@ class _Host(_Device):
   def advance(self, state: Any, done: int, length: int) -> tuple[Any, Any]:
     name, seen = self.variants[0].name, []
     for number in range(done + 1, done + length + 1):
-      states, found = self.step({name: state}, number)
+      fed = () if self.problem.fetch is None else (self.fetch(number),)
+      states, found = self.step({name: state}, number, *fed)
       state = states[name]
       seen.append(found[name][0])
     stacked = {k: np.array([row[k] for row in seen]) for k in seen[0]}

@@ -27,14 +27,16 @@ class Program(NamedTuple):
   """A compiled round.
 
   Attributes:
-    step: `step(state, round) -> (state, metrics, token)`; the state given is
-      used up, the token is ready when the round is.
+    step: `step(state, round, *fed) -> (state, metrics, token)`; the state given
+      is used up, the token is ready when the round is.
     place: `place(state) -> state` puts a state of host values where `step`
       expects it.
+    feed: `feed(fed) -> fed` puts what a round was fed there.
   """
 
   step: Callable[..., tuple[chex.ArrayTree, chex.ArrayTree, chex.Array]]
   place: Callable[[chex.ArrayTree], chex.ArrayTree]
+  feed: Callable[[chex.ArrayTree], chex.ArrayTree]
 
 
 def fresh(init: Callable[[], chex.ArrayTree]) -> chex.ArrayTree:
@@ -45,12 +47,14 @@ def fresh(init: Callable[[], chex.ArrayTree]) -> chex.ArrayTree:
 def build(
   step: Callable[..., tuple[chex.ArrayTree, chex.ArrayTree]],
   state: chex.ArrayTree,
+  *fed: chex.ArrayTree,
 ) -> Program:
   """Traces and compiles a round.
 
   Args:
-    step: `step(state, round: i32[]) -> (state, metrics)`, pure.
+    step: `step(state, round: i32[], *fed) -> (state, metrics)`, pure.
     state: the state of a fresh run; only its form and placement count.
+    *fed: what a round is fed, if anything; only its form counts.
 
   Returns:
     The program.
@@ -59,7 +63,7 @@ def build(
     ValueError: if `step` returns a state of another form than it was given.
   """
   number = np.int32(1)
-  closed, out = jax.make_jaxpr(step, return_shape=True)(state, number)
+  closed, out = jax.make_jaxpr(step, return_shape=True)(state, number, *fed)
   _check_form(state, out[0])
   treedef = jax.tree.structure(state)
   out_treedef = jax.tree.structure(out)
@@ -67,17 +71,19 @@ def build(
     n: jnp.asarray(c) for n, c in enumerate(closed.consts) if _is_large(c)
   }
 
-  def run_round(leaves, number, hoisted):
+  def run_round(leaves, number, hoisted, fed):
     consts = [hoisted.get(n, c) for n, c in enumerate(closed.consts)]
     whole = jex_core.ClosedJaxpr(closed.jaxpr, consts)
-    flat = jex_core.jaxpr_as_fun(whole)(*leaves, number)
+    flat = jex_core.jaxpr_as_fun(whole)(*leaves, number, *fed)
     new, metrics = jax.tree.unflatten(out_treedef, flat)
     return jax.tree.leaves(new), metrics, number + 1
 
   leaves = jax.tree.leaves(state)
+  fed_leaves, fed_treedef = jax.tree.flatten(fed)
+  forms = [_form(x) for x in fed_leaves]
   jitted = jax.jit(run_round, donate_argnums=0, keep_unused=True)
   for _ in range(4):
-    compiled = jitted.lower(leaves, number, hoisted).compile()
+    compiled = jitted.lower(leaves, number, hoisted, fed_leaves).compile()
     taken = compiled.input_shardings[0][0]
     given = compiled.output_shardings[0]
     moved = [
@@ -98,14 +104,15 @@ def build(
     n: c if _same(c, wanted[n]) else _put(c, wanted[n], c)
     for n, c in hoisted.items()
   }
+  fed_spots = compiled.input_shardings[0][3]
   spots = [
     None if _is_loose(x) and _same(x, taken[n]) else taken[n]
     for n, x in enumerate(leaves)
   ]
 
-  def run(state, number):
+  def run(state, number, *fed):
     new, metrics, token = compiled(
-      jax.tree.leaves(state), np.int32(number), hoisted
+      jax.tree.leaves(state), np.int32(number), hoisted, jax.tree.leaves(fed)
     )
     return jax.tree.unflatten(treedef, new), metrics, token
 
@@ -118,7 +125,21 @@ def build(
     ]
     return jax.tree.unflatten(treedef, placed)
 
-  return Program(run, place)
+  def feed(value):
+    given, treedef = jax.tree.flatten((value,))
+    if treedef != fed_treedef or [_form(x) for x in given] != forms:
+      raise ValueError(
+        'fetch must return arrays of the same form for every round: '
+        f'{fed_treedef} of {forms} became {treedef} of '
+        f'{[_form(x) for x in given]}.'
+      )
+    placed = [
+      _put(_raw(x), spot, like)
+      for x, spot, like in zip(given, fed_spots, fed_leaves, strict=True)
+    ]
+    return jax.tree.unflatten(treedef, placed)[0]
+
+  return Program(run, place, feed)
 
 
 def place_like(
@@ -172,6 +193,10 @@ def _check_form(state: chex.ArrayTree, out: chex.ArrayTree) -> None:
         f'{old.dtype}{list(old.shape)} and became '
         f'{new.dtype}{list(new.shape)}.'
       )
+
+
+def _form(x: Any) -> tuple[Any, ...]:
+  return np.shape(x), str(jnp.result_type(x))
 
 
 def _is_large(const: Any) -> bool:

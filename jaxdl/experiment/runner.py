@@ -9,14 +9,18 @@ import collections
 import contextlib
 import dataclasses
 import functools
+import itertools
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import chex
 import jax
 import numpy as np
+from absl import logging
 
+from jaxdl import parallel
+from jaxdl.core import checks
 from jaxdl.experiment import (
   _checkpoint,
   _flags,
@@ -62,6 +66,7 @@ class Experiment:
       compiled and its state donated, so nobody may keep an old state. Its
       randomness is `jax.random.fold_in(key, round)`. Large arrays that it
       closes over keep their sharding and are not copied into the program.
+      With `fetch` it is `step(state, round, fed)`.
     rows: `rows(state, metrics, round: int) -> list of rows`, on the host: once
       before round 1 with round 0 and metrics None, then after each round that
       `eval_every` divides and after the last. A row is a flat dict with the
@@ -75,6 +80,12 @@ class Experiment:
     jit: False runs `step` as plain Python with an `int` round; its state may
       then also hold NumPy arrays, text and numbers, in dicts, lists and tuples
       that may grow.
+    fetch: `fetch(round: int) -> fed` makes on the host what a round needs
+      beside the state, NumPy arrays of the same form for every round, of files
+      for instance. It depends on the round alone.
+    ahead: for how many rounds `fetch` may be ahead, in a thread of its own,
+      while the device works; 0 makes it wait for the round before. Results are
+      the same to the bit.
   """
 
   init: Callable[[], chex.ArrayTree]
@@ -84,6 +95,8 @@ class Experiment:
   plots: tuple[Callable[[list[Row], pathlib.Path], Any], ...] = ()
   table: Callable[[list[Row]], Any] | None = None
   jit: bool = True
+  fetch: Callable[[int], Any] | None = None
+  ahead: int = 2
 
 
 def table_by(
@@ -146,8 +159,13 @@ def together(
   names = {str(value): value for value in experiments}
   parts = {str(value): e for value, e in experiments.items()}
 
-  def step(states, number):
-    done = {name: e.step(states[name], number) for name, e in parts.items()}
+  fetches = {n: e.fetch for n, e in parts.items() if e.fetch is not None}
+
+  def step(states, number, fed=None):
+    done = {}
+    for name, e in parts.items():
+      own = (fed[name],) if name in fetches else ()
+      done[name] = e.step(states[name], number, *own)
     return (
       {name: state for name, (state, _) in done.items()},
       {name: metrics for name, (_, metrics) in done.items()},
@@ -168,6 +186,10 @@ def together(
     num_rounds=rounds.pop(),
     table=table_by(column),
     jit=all(e.jit for e in parts.values()),
+    fetch=(lambda number: {n: fetch(number) for n, fetch in fetches.items()})
+    if fetches
+    else None,
+    ahead=min(e.ahead for e in parts.values()),
   )
 
 
@@ -178,11 +200,13 @@ class Result(NamedTuple):
     state: the final state.
     rows: every row, also those of the run that was resumed.
     experiment: what was run; its plots and table are used by `main`.
+    feed: where the time of fetching went, if it was done ahead.
   """
 
   state: chex.ArrayTree
   rows: list[Row]
   experiment: Experiment | None = None
+  feed: parallel.PipelineTimes | None = None
 
 
 def run(
@@ -307,6 +331,9 @@ class _Run:
     self.rows: list[Row] = []
     self._evaluated = False
     self._flag = _launch.Signals()
+    self._feed: Callable[[Any], Any] = lambda fed: fed
+    self._first: dict[int, Any] = {}
+    self._stream: Any = None
 
   def run(self) -> Result:
     """Prepares, goes through the rounds, and closes whatever was opened."""
@@ -323,7 +350,16 @@ class _Run:
       self._flag = flag
       state = self._rounds(flag, stack)
       flag.finishing = False
-    return Result(state, self.rows, self.experiment)
+    times = None if self._stream is None else self._stream.times
+    if times is not None and times.items:
+      logging.info(
+        'data of %d rounds took the host %.2f s, of which rounds waited for '
+        '%.2f s.',
+        times.items,
+        sum(times.busy),
+        times.waited,
+      )
+    return Result(state, self.rows, self.experiment, times)
 
   def _rounds(self, flag, stack) -> chex.ArrayTree:
     experiment, config, store = self.experiment, self.config, self.store
@@ -345,12 +381,15 @@ class _Run:
     pending = collections.deque()
     ahead = _run_ahead()
     alone = jax.process_count() == 1
+    feeds = self._feeds(range(start + 1, last + 1), stack)
     flag.finishing = True
     for number in range(start + 1, last + 1):
       if trace.first == number:
         trace.open(state)
+      fed = next(feeds)
       flag.check()
-      state, metrics, token = step(state, number)
+      state, metrics, token = step(state, number, *fed)
+      del fed
       flag.check()
       pending.append(token)
       if len(pending) > ahead:
@@ -389,9 +428,15 @@ class _Run:
       state = _program.fresh(experiment.init)
     else:
       state = experiment.init()
+    build = functools.partial(_program.build, experiment.step, state)
+    fed = ()
+    if experiment.fetch is not None and latest < last:
+      number = max(latest, 0) + 1
+      self._first[number] = experiment.fetch(number)
+      fed = (self._first[number],)
     program = None
     if experiment.jit and latest < last:
-      program = _program.build(experiment.step, state)
+      program = build(*fed)
     num_rows = 0
     if store is not None:
       store.begin()
@@ -403,7 +448,9 @@ class _Run:
             f'{last} of this run.'
           )
         if experiment.jit and program is None and saved.round < last:
-          program = _program.build(experiment.step, state)
+          if experiment.fetch is not None:
+            fed = (experiment.fetch(saved.round + 1),)
+          program = build(*fed)
         latest, num_rows = saved.round, saved.num_rows
         values = _pack.unpack(saved, state)
         if saved.skeleton is not None:
@@ -424,10 +471,31 @@ class _Run:
             f'{latest} has more: pass --if_exists=overwrite to start over.'
           )
     step = program.step if program is not None else self._plain_step
+    if program is not None:
+      self._feed = program.feed
     return state, step, latest
 
-  def _plain_step(self, state, number):
-    return *self.experiment.step(state, number), None
+  def _plain_step(self, state, number, *fed):
+    return *self.experiment.step(state, number, *fed), None
+
+  def _feeds(self, numbers, stack) -> Iterator[tuple[Any, ...]]:
+    """What each round is fed beside its state: nothing, or one tree."""
+    fetch = self.experiment.fetch
+    if fetch is None:
+      return itertools.repeat(())
+
+    def made(number):
+      first = self._first.pop(number, None)
+      return fetch(number) if first is None else first
+
+    feed = lambda fed: (self._feed(fed),)
+    ahead = self.experiment.ahead
+    if not ahead:
+      return (feed(made(number)) for number in numbers)
+    # The round at hand has a register too.
+    pipeline = parallel.HostPipeline([lambda n: feed(made(n))], ahead + 1)
+    self._stream = stack.enter_context(pipeline(numbers))
+    return self._stream
 
   def _stage(self, name) -> None:
     for sink in self.sinks:
@@ -493,6 +561,7 @@ def _check(experiment: Experiment, config: BaseConfig) -> None:
     raise ValueError(
       f'num_rounds must be at least 0; got {experiment.num_rounds}.'
     )
+  checks.integer(experiment.ahead, name='ahead', low=0)
   if config.smoke and not config_lib.is_shrunk(config):
     raise ValueError(
       'smoke=True alone does not shrink a config: pass config.smoked().'

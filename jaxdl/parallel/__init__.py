@@ -27,8 +27,13 @@ move.
 - `signature_checks`, `measure_boxing`: whether devices compute and send what
   signatures and costs say, on `example_inputs`.
 
+**Rounds of clients**
+- `round_layouts`: what a round costs where clients, or parameters, or both are
+  spread; `choose_layout` takes one, `aggregators.lay_out` does it.
+
 **Actors**
 - `actors`: pipelines whose stages own a fixed number of registers.
+- `HostPipeline`: such a pipeline of threads; `PipelineTimes`, its gain.
 
 Example:
   >>> program = PROGRAMS.make('mlp(sizes=(32, 64, 32))', 8)
@@ -62,8 +67,17 @@ from jaxdl.parallel._costs import (
   boxing_costs,
   boxing_path,
 )
+from jaxdl.parallel._layouts import (
+  LAYOUTS,
+  Layout,
+  Machine,
+  choose_layout,
+  round_layouts,
+  this_machine,
+)
 from jaxdl.parallel._models import PROGRAMS
 from jaxdl.parallel._operators import OPERATORS, Operator, make_operator
+from jaxdl.parallel._pipeline import HostPipeline, PipelineTimes
 from jaxdl.parallel._programs import (
   Op,
   Program,
@@ -105,6 +119,7 @@ from jaxdl.parallel._signatures import (
 __all__ = [
   'COLLECTIVES',
   'COST_MODELS',
+  'LAYOUTS',
   'OPERATORS',
   'PROGRAMS',
   'SEARCHES',
@@ -112,10 +127,14 @@ __all__ = [
   'Broadcast',
   'Checks',
   'CostModel',
+  'HostPipeline',
+  'Layout',
+  'Machine',
   'NdSbp',
   'Op',
   'Operator',
   'Partial',
+  'PipelineTimes',
   'Program',
   'Sbp',
   'Signature',
@@ -133,6 +152,7 @@ __all__ = [
   'boxing_cost_nd',
   'boxing_costs',
   'boxing_path',
+  'choose_layout',
   'collective_bytes',
   'compose_nd',
   'describe',
@@ -150,9 +170,11 @@ __all__ = [
   'parse_sbp',
   'recover',
   'reshard',
+  'round_layouts',
   'run_sharded',
   'scatter',
   'signature_checks',
+  'this_machine',
   'to_partition_spec',
   'total_cost',
   'valid_signatures',

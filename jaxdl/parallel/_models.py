@@ -5,6 +5,8 @@ from jaxdl.core import checks, registry
 from jaxdl.parallel import _programs
 
 Op = _programs.Op
+# What a server's rule reads of the updates of clients.
+READS = ('sum', 'order', 'gram', 'gram+order')
 
 
 def mlp(
@@ -176,10 +178,68 @@ def _block(ops, last, i, width, heads, length, batch):
   return put('z', 'add', x, dense('d', y, 4 * width, width))
 
 
+def federated_round(
+  batch: int,
+  num_parameters: int = 10_000,
+  reads: str = 'gram',
+  flops: float = 0.0,
+  rows: str = '',
+  read: str = '',
+) -> _programs.Program:
+  """A round of clients that train and a server that makes one update of them.
+
+  Args:
+    batch: N, clients.
+    num_parameters: D.
+    reads: what the server's rule reads of the rows: 'sum', weights that are
+      known; 'order', every coordinate on its own; 'gram', inner products, then
+      one weighted sum; 'gram+order', inner products, then sums coordinate by
+      coordinate.
+    flops: of the training of one client.
+    rows: signature of the rows where they are made; '' leaves it to a search.
+    read: signature in which the rule gets them; likewise.
+
+  Returns:
+    Operators clients, rows (of [N, D]), read, those of the rule, update and
+    out, which everybody needs.
+
+  Example:
+    >>> [op.name for op in federated_round(8, reads='order').ops]
+    ['clients', 'rows', 'read', 'update', 'out']
+  """
+  n = checks.integer(batch, name='batch', low=1)
+  d = checks.integer(num_parameters, name='num_parameters', low=1)
+  checks.choice(reads, READS, name='reads')
+  checks.number(flops, name='flops', low=0)
+  training = f'local_training(size={d}, flops={float(flops)})'
+  ops = [
+    Op('clients', 'input', shape=(n, 1), gradient=False),
+    Op('rows', training, ('clients',), sbp=rows or None),
+    Op('read', 'identity', ('rows',), sbp=read or None),
+  ]
+  last, sums = 'read', n if reads == 'gram+order' else 1
+  if reads == 'sum':
+    ops.append(Op('weights', 'input', shape=(1, n), sbp='B', gradient=False))
+  elif reads != 'order':
+    ops += [
+      Op('columns', 'transpose', ('read',)),
+      Op('products', 'matmul', ('read', 'columns')),
+      Op('weights', f'pairwise_weights(num_sums={sums})', ('products',)),
+    ]
+  if reads != 'order':
+    last = 'update' if sums == 1 else 'mixed'
+    ops.append(Op(last, 'matmul', ('weights', 'read')))
+  if reads.endswith('order'):
+    ops.append(Op('update', 'order_statistic', (last,)))
+  ops.append(Op('out', 'output', ('update',), sbp='B'))
+  return _programs.make_program(ops)
+
+
 PROGRAMS = registry.Registry(
   'program',
   {
     'classifier': classifier,
+    'federated_round': federated_round,
     'mlp': mlp,
     'transformer': transformer,
     'wide_and_deep': wide_and_deep,

@@ -4,7 +4,12 @@
 from typing import Any
 
 from jaxdl.core import registry
-from jaxdl.parallel import _linear, _nonlinear, _operator
+from jaxdl.parallel import (
+  _client_operators,
+  _linear,
+  _nonlinear,
+  _operator,
+)
 
 Operator = _operator.Operator
 
@@ -18,8 +23,11 @@ OPERATORS = registry.Registry(
     'embedding': _nonlinear.embedding,
     'identity': _linear.identity,
     'layer_norm': _nonlinear.layer_norm,
+    'local_training': _client_operators.local_training,
     'matmul': _linear.matmul,
     'multiply': _linear.multiply,
+    'order_statistic': _client_operators.order_statistic,
+    'pairwise_weights': _client_operators.pairwise_weights,
     'reduce_max': _nonlinear.reduce_max,
     'reduce_sum': _nonlinear.reduce_sum,
     'reshape': _linear.reshape,

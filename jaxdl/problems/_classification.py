@@ -13,6 +13,7 @@ import numpy as np
 from jaxdl import data as data_lib, local, metrics, networks
 from jaxdl.core import checks, types
 from jaxdl.experiment import config as config_lib
+from jaxdl.problems import _streamed
 
 knob = config_lib.knob
 
@@ -142,6 +143,7 @@ def load(
   *,
   test_fraction: float = 0.25,
   classes: bool = True,
+  on_disk: bool = False,
 ) -> data_lib.Dataset:
   """Loads labeled examples.
 
@@ -151,6 +153,7 @@ def load(
     data_dir: folder of the files, for data sets that need it.
     test_fraction: share of a pair of arrays that is tested on.
     classes: whether data sets without classes are refused.
+    on_disk: whether training inputs that are on disk stay there.
 
   Returns:
     The data set; natural clients are pooled.
@@ -179,6 +182,8 @@ def load(
       f'dataset={dataset if isinstance(dataset, str) else loaded.name} has no '
       'classes: choose one for classification.'
     )
+  if not on_disk and isinstance(loaded.train_inputs, np.memmap):
+    loaded = loaded._replace(train_inputs=np.array(loaded.train_inputs))
   return loaded
 
 
@@ -239,6 +244,7 @@ def classification(
   data_dir: str | None = None,
   eval_batch_size: int = 512,
   client_metrics: Sequence[str] = ('worst', 'mean_model'),
+  in_memory: bool = False,
   seeds: Sequence[int] = (0,),
 ) -> types.Problem:
   """Deals labeled examples to clients, once per seed.
@@ -259,11 +265,14 @@ def classification(
     client_metrics: what is said of the models of all clients besides their
       means, some of `CLIENT_METRICS`: `worst_accuracy`, `first_accuracy`,
       `mean_model_accuracy` (of the averaged parameters).
+    in_memory: whether inputs on disk are read at once.
     seeds: S seeds.
 
   Returns:
     The problem. `data` is a pair: a dict of leaves [S, N, E, ...], padded
-    examples per client, and bool[S, N, E], which are real. It is measured by
+    examples per client, and bool[S, N, E], which are real. Of inputs on disk
+    (`dataset='npy'`) the dict has the numbers of the examples, and `fetch`
+    reads those of a round. It is measured by
     `accuracy`, `loss`, `ece` and `brier` on the test set.
 
   Raises:
@@ -293,7 +302,7 @@ def classification(
   if partition == NATURAL:
     _, loaded, parts, _ = natural_clients(dataset, data_dir, num_clients)
   else:
-    loaded = load(dataset, data_dir)
+    loaded = load(dataset, data_dir, on_disk=not in_memory)
   found, tests = len(loaded.train_labels), len(loaded.test_labels)
   if checks.integer(num_clients, name='num_clients', low=1) > found:
     raise ValueError(
@@ -301,6 +310,7 @@ def classification(
       f'({tests} more are kept for tests).'
     )
   arrays = {'inputs': loaded.train_inputs, 'labels': loaded.train_labels}
+  arrays, whole = _streamed.of_round(arrays)
   if parts is None:
     dealt = deal(arrays, loaded.train_labels, partition, num_clients, seeds)
   else:
@@ -315,7 +325,7 @@ def classification(
     )
 
   evaluate = evaluator(task, test)
-  return types.Problem(
+  problem = types.Problem(
     task=task,
     data=dealt,
     cohort=cohort,
@@ -330,6 +340,7 @@ def classification(
     ylabel='Test accuracy',
     test=test,
   )
+  return whole(problem)
 
 
 def for_network(

@@ -12,7 +12,7 @@ import numpy as np
 from jaxdl import data as data_lib, local, metrics
 from jaxdl.core import checks, types
 from jaxdl.experiment import config as config_lib
-from jaxdl.problems import _classification
+from jaxdl.problems import _classification, _streamed
 
 knob = config_lib.knob
 
@@ -105,12 +105,13 @@ def clients(
 
   Returns:
     The problem. `data` is (dict of leaves [S, N, E, ...], bool[S, N, E],
-    i32[S, N] examples). It is measured by `accuracy`, `loss`, `ece` and `brier`
-    on the test set of all, and by how `accuracy` on their own tests is spread
-    over clients (`metrics.spread_over_clients`); with a model per client those
-    are of its own model. `test` has the `cohort_size` M, the `num_byzantine` F
-    of its last rows, `num_expected`, clients of a round on average, and
-    `public`, the inputs [P, ...], or None.
+    i32[S, N] examples); of inputs on disk see `classification`. It is measured
+    by `accuracy`, `loss`, `ece` and `brier` on the test set of all, and by how
+    `accuracy` on their own tests is spread over clients
+    (`metrics.spread_over_clients`); with a model per client those are of its
+    own model. `test` has the `cohort_size` M, the `num_byzantine` F of its last
+    rows, `num_expected`, clients of a round on average, and `public`, the
+    inputs [P, ...], or None.
 
   Raises:
     ValueError: if data, partition, sampling or network do not fit.
@@ -136,7 +137,8 @@ def clients(
   n = len(parts[0])
   task, made = _classification.make_task(loaded, network, l2=l2)
   arrays = {'inputs': loaded.train_inputs, 'labels': loaded.train_labels}
-  train, mask = _classification.stacked(arrays, parts)
+  dealt, whole = _streamed.of_round(arrays)
+  train, mask = _classification.stacked(dealt, parts)
   tests = arrays if held[1] is None else held[1]
   own_test, own_mask = _classification.stacked(tests, held[0])
   counts = jnp.sum(mask, axis=2, dtype=jnp.int32)
@@ -178,7 +180,7 @@ def clients(
     found = jax.device_get(own_spread(models, own_test, own_counts))
     return of_clients(models) | found
 
-  return types.Problem(
+  problem = types.Problem(
     task=task,
     data=(train, mask, counts),
     cohort=cohort,
@@ -199,6 +201,7 @@ def clients(
       'public': None if public is None else jnp.asarray(public),
     },
   )
+  return whole(problem)
 
 
 def _set_aside(dataset, data_dir, partition, num_public, num_clients):
@@ -228,7 +231,7 @@ def _dealt(dataset, data_dir, partition, n, local_test, seeds):
   """The pooled set, training parts and tests of every client, per seed."""
   natural = partition == NATURAL
   if not natural:
-    loaded = _classification.load(dataset, data_dir)
+    loaded = _classification.load(dataset, data_dir, on_disk=True)
     dealt = [
       data_lib.make_partition(
         partition,
@@ -327,7 +330,15 @@ def everybody(problem: types.Problem) -> types.Problem:
     The problem with `data` a dict of leaves [S, N, E, ...] with a `mask`, and
     cohorts of all clients with it; also measured by `train_loss`, the mean over
     the clients that have examples.
+
+  Raises:
+    ValueError: if examples are on disk.
   """
+  if problem.fetch is not None:
+    raise ValueError(
+      'everybody holds all examples in memory, but those of the problem are on '
+      'disk: build it with in_memory=True.'
+    )
   n, task = problem.num_clients, problem.task
   arrays, real = problem.data
   held = dict(arrays) | {'mask': real}

@@ -3,14 +3,16 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
+from absl import logging
 
-from jaxdl import aggregators, attacks
-from jaxdl.core import checks, types
+from jaxdl import aggregators, attacks, parallel
+from jaxdl.core import checks, clients as clients_lib, types
 from jaxdl.experiment import config as config_lib
 
 knob = config_lib.knob
@@ -100,6 +102,49 @@ class RobustConfig(config_lib.BaseConfig):
       return aggregators.make_aggregator(
         spec, num_clients=n, num_byzantine=self.told
       )
+
+  def lay_out(
+    self, spec: str, rule: types.Aggregator, task: types.Task
+  ) -> tuple[types.Aggregator, clients_lib.Clients]:
+    """Spreads a rule and the clients over the devices, as `layout` says.
+
+    Args:
+      spec: a chain of `RULES`.
+      rule: what `make_rule` made of it.
+      task: what clients learn.
+
+    Returns:
+      The rule and the clients, for algorithms. As they are on one device,
+      where sums are gathered, and for rules that read whole rows.
+    """
+    clients = self.clients()
+    reads = 'sum' if spec == 'oracle' else aggregators.reads(spec)
+    alone = clients.mesh is None or self.reduction == 'gathered'
+    if alone or reads == 'rows':
+      return rule, clients
+    form = jax.eval_shape(task.init, jax.eval_shape(lambda: jax.random.key(0)))
+    shapes = [x.shape for x in jax.tree.leaves(form)]
+    size = sum(map(math.prod, shapes))
+    found = parallel.choose_layout(
+      clients.num_clients,
+      shapes,
+      reads,
+      clients.mesh.size,
+      layout=getattr(self, 'layout', 'auto'),
+      # A step forward and two back through every weight.
+      flops_per_client=6.0 * size * getattr(self, 'batch_size', 1),
+    )
+    logging.info(
+      '%s: layout %s moves %.3g MB per round.',
+      spec,
+      found.label,
+      sum(found.moved.values()) / 1e6,
+    )
+    clients = clients.replace(
+      mesh=clients_lib.clients_mesh(num_copies=found.num_copies),
+      layout=found.spread,
+    )
+    return aggregators.lay_out(rule, clients, reads=reads), clients
 
   def make_attack(
     self,

@@ -8,6 +8,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+from unittest import mock
 
 import jax
 import numpy as np
@@ -15,6 +16,7 @@ import processes
 from absl.testing import absltest, parameterized
 
 from experiments import robust_training
+from jaxdl.experiment import config as config_lib
 
 ROOT = pathlib.Path(__file__).parents[2]
 SMALL = {
@@ -73,6 +75,38 @@ class RobustTrainingTest(parameterized.TestCase):
     self.assertEqual(set(got), set(want))
     for key, value in want.items():
       np.testing.assert_allclose(got[key], value, rtol=2e-4)
+
+  def test_layouts_of_eight_devices_learn_the_same(self):
+    options = {'rules': ('median',), 'num_rounds': 2, 'eval_every': 2}
+    rows = {}
+    for layout in ('clients', 'mixed'):
+      with (
+        mock.patch.object(jax, 'device_count', return_value=8),
+        self.assertLogs('absl', 'INFO') as logs,
+      ):
+        rows[layout] = robust_training.run(
+          _config(layout=layout, **options)
+        ).rows
+      (told,) = (m for m in logs.output if ': layout ' in m)
+      self.assertRegex(told, f'median: layout {layout}.* moves .* MB')
+    want = robust_training.run(_config(**options)).rows
+    for layout, got in rows.items():
+      for a, b in zip(got, want, strict=True):
+        self.assertEqual(a.keys(), b.keys())
+        for name, value in b.items():
+          if isinstance(value, float):
+            np.testing.assert_allclose(
+              a[name], value, rtol=2e-4, atol=1e-6, err_msg=f'{layout} {name}'
+            )
+
+  def test_a_layout_without_effect_is_refused(self):
+    idle = config_lib.idle
+    whole = _config(rules=('centered_clipping', 'foolsgold'), layout='mixed')
+    self.assertIn('memory or read whole rows', idle(whole, 'layout'))
+    some = _config(rules=('centered_clipping', 'median'), layout='mixed')
+    self.assertIsNone(idle(some, 'layout'))
+    gathered = _config(layout='mixed', reduction='gathered')
+    self.assertIn('reduction=gathered', idle(gathered, 'layout'))
 
   def test_smoke_is_small(self):
     config = robust_training.Config().smoked()

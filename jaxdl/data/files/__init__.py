@@ -11,6 +11,7 @@ from jaxdl.data.files._idx import load_fashion_mnist, load_mnist, read_idx
 from jaxdl.data.files._image_folders import load_mini_imagenet, load_omniglot
 from jaxdl.data.files._leaf import load_leaf
 from jaxdl.data.files._limits import MAX_BYTES, FileError
+from jaxdl.data.files._npy import load_npy, save_npy
 from jaxdl.data.files._npz import load_npz
 from jaxdl.data.files._sqlite import load_fedjax
 from jaxdl.data.files._tff import load_tff
@@ -24,8 +25,10 @@ __all__ = [
   'load_leaf',
   'load_mini_imagenet',
   'load_mnist',
+  'load_npy',
   'load_npz',
   'load_omniglot',
   'load_tff',
   'read_idx',
+  'save_npy',
 ]

@@ -205,7 +205,7 @@ def make_exchange(
         update, jnp.sum(aux * (counts > 0)), state, wire_key
       )
     else:
-      out = clients.map(one, in_axes=axes)(*args)
+      out = clients.map(one, in_axes=axes, spread=True)(*args)
       stacked, (rows, facts, aux) = clients.gather(out)
       update, state, found = wire.meet(
         stacked,
