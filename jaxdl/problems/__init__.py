@@ -48,7 +48,11 @@ from jaxdl.problems import (
   sweeps,
   units,
 )
-from jaxdl.problems._architectures import Architectures, architectures
+from jaxdl.problems._architectures import (
+  ARCHITECTURES,
+  Architectures,
+  architectures,
+)
 from jaxdl.problems._classification import (
   ClassificationConfig,
   check_files,
@@ -106,6 +110,7 @@ from jaxdl.problems._vectors import vectors
 from jaxdl.problems.function_runs import MODELS, FunctionsConfig
 
 __all__ = [
+  'ARCHITECTURES',
   'LAYER_TASKS',
   'LOSSES',
   'MODELS',

@@ -43,7 +43,7 @@ def scores(
 
 LANDSCAPE = 'landscape'
 _MASKS = ('train', 'validation', 'test')
-GRAPHS = sets.SETS | {LANDSCAPE: scores}
+ARCHITECTURES = sets.SETS | {LANDSCAPE: scores}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,9 +62,7 @@ class Architectures(types.Problem):
   nodes: search.NodeTask | None = None
   noise: float = 0.0
 
-  def trainer(
-    self, *, optimizer: Any = None, **options: Any
-  ) -> search.Trainer:
+  def trainer(self, *, optimizer: Any = None, **options: Any) -> search.Trainer:
     """Makes what trains the networks of tables.
 
     Args:
@@ -162,11 +160,11 @@ def architectures(
   seeds = checks.seeds(seeds)
   layers = checks.num_layers(num_layers)
   found = search.make_space(space)
-  part = GRAPHS.part(dataset)
+  part = ARCHITECTURES.part(dataset)
   nodes, noise, num_classes = None, 0.0, 0
   data: Any = jnp.arange(len(seeds))
   if part.name == LANDSCAPE:
-    own = GRAPHS.make(dataset)
+    own = ARCHITECTURES.make(dataset)
     noise = own.noise
     drawn = [
       search.landscape(
@@ -231,4 +229,3 @@ def _nodes(dataset, loaded):
     num_classes=loaded.num_classes,
     **masks,
   )
-

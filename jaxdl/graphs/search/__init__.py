@@ -31,6 +31,14 @@ In Python:
 """
 
 from jaxdl.graphs.search._children import SHARINGS, Children, homogeneous
+from jaxdl.graphs.search._conservative import (
+  GUIDERS,
+  REWARDS,
+  Learner,
+  agnn,
+  reinforce_update,
+  start_learner,
+)
 from jaxdl.graphs.search._landscapes import (
   Landscape,
   landscape,
@@ -56,14 +64,9 @@ from jaxdl.graphs.search._policies import (
   tabular,
   tabular_sequence,
 )
+from jaxdl.graphs.search._protocol import Proposal, Search
 from jaxdl.graphs.search._searches import (
-  GUIDERS,
-  REWARDS,
   SEARCHES,
-  Learner,
-  Proposal,
-  Search,
-  agnn,
   evolution,
   fixed,
   gat,
@@ -71,34 +74,29 @@ from jaxdl.graphs.search._searches import (
   graphnas,
   make_search,
   random,
-  reinforce_update,
-  start_learner,
 )
 from jaxdl.graphs.search._space import (
-  SPACES,
   Choices,
   Layer,
   SearchSpace,
   canonical,
-  make_space,
-  parse_architecture,
   random_tables,
   sub_architecture,
+)
+from jaxdl.graphs.search._spaces import (
+  SPACES,
+  make_space,
+  parse_architecture,
   write_architecture,
 )
-from jaxdl.graphs.search._training import (
-  SHARING,
-  Ancestor,
+from jaxdl.graphs.search._tasks import (
   NodeTask,
-  Sharing,
-  Trained,
-  Trainer,
-  child_optimizer,
   node_loss,
   node_score,
   node_task,
-  train_child,
 )
+from jaxdl.graphs.search._trainer import SHARING, Ancestor, Sharing, Trainer
+from jaxdl.graphs.search._training import Trained, child_optimizer, train_child
 
 __all__ = [
   'GUIDERS',

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.core import checks, keys, types
-from jaxdl.graphs.search import _searches, _space
+from jaxdl.graphs.search import _protocol
 from jaxdl.graphs.search._space import SearchSpace
 
 MIDDLE, SPREAD, SCALE = 0.70, 0.13, 6.0
@@ -119,7 +119,7 @@ class LandscapeState(NamedTuple):
 
 
 def landscape_search(
-  search: _searches.Search, found: Landscape, *, noise: chex.Numeric = 0.003
+  search: _protocol.Search, found: Landscape, *, noise: chex.Numeric = 0.003
 ) -> types.Algorithm:
   """Searches a landscape; one evaluation a step, on the device.
 
@@ -139,10 +139,11 @@ def landscape_search(
     ValueError: if the noise is negative.
 
   Example:
+    >>> from jaxdl.graphs import search
     >>> space = SearchSpace()
     >>> found = landscape(jax.random.key(0), space, 2)
-    >>> search = _searches.agnn(space, 2, policy='tabular')
-    >>> algorithm = landscape_search(search, found)
+    >>> agnn = search.agnn(space, 2, policy='tabular')
+    >>> algorithm = landscape_search(agnn, found)
     >>> state = algorithm.init(jax.random.key(1))
     >>> state, _ = algorithm.step(state, None, key=jax.random.key(2))
     >>> float(algorithm.params(state)['evaluations'])

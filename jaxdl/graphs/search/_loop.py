@@ -8,7 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.core import checks, keys, types
-from jaxdl.graphs.search import _children, _searches, _space, _training
+from jaxdl.graphs.search import (
+  _children,
+  _protocol,
+  _space,
+  _spaces,
+  _trainer,
+)
 
 MOST_REPEATS = 100
 # Of what is recorded of every table: name -> shape and dtype.
@@ -21,10 +27,10 @@ _FIGURES = {
 
 
 def architecture_search(
-  search: _searches.Search,
-  trainer: _training.Trainer,
+  search: _protocol.Search,
+  trainer: _trainer.Trainer,
   *,
-  sharing: _training.Sharing = _training.Sharing(),
+  sharing: _trainer.Sharing = _trainer.NOTHING,
   max_repeats: int = MOST_REPEATS,
 ) -> types.Algorithm:
   """Trains what a search proposes and tells it the validation scores.
@@ -55,10 +61,11 @@ def architecture_search(
 
   Example:
     >>> from jaxdl import problems
+    >>> from jaxdl.graphs import search
     >>> problem = problems.architectures('karate', num_layers=1)
     >>> trainer = problem.trainer(num_epochs=2)
-    >>> search = _searches.random(problem.space, 1)
-    >>> algorithm = architecture_search(search, trainer)
+    >>> found = search.random(problem.space, 1)
+    >>> algorithm = architecture_search(found, trainer)
     >>> state = algorithm.init(jax.random.key(0))
     >>> state, _ = algorithm.step(state, None, key=jax.random.key(1))
     >>> len(evaluated(problem.space, state))
@@ -128,9 +135,7 @@ def architecture_search(
     best, ancestor = _best(state), None
     if best is not None and sharing.rule != 'none':
       params = jax.tree.unflatten(weights, map(jnp.asarray, state['weights']))
-      ancestor = _training.Ancestor(
-        jnp.asarray(state['tables'][best]), params
-      )
+      ancestor = _trainer.Ancestor(jnp.asarray(state['tables'][best]), params)
     found, shared, epochs = trainer(
       trained, tables, ancestor=ancestor, sharing=sharing
     )
@@ -202,7 +207,7 @@ def best_table(state: dict[str, Any]) -> np.ndarray:
   return state['tables'][best]
 
 
-def best_params(state: dict[str, Any], trainer: _training.Trainer) -> Any:
+def best_params(state: dict[str, Any], trainer: _trainer.Trainer) -> Any:
   """The trained parameters of the best table.
 
   Args:
@@ -245,7 +250,7 @@ def evaluated(
       {
         'number': n + 1,
         'round': int(figures['round'][n]),
-        'architecture': _space.write_architecture(layers),
+        'architecture': _spaces.write_architecture(layers),
         'score': float(figures['score'][n]),
         'test': float(figures['test'][n]),
         'epochs': int(figures['epochs'][n]),
@@ -257,7 +262,7 @@ def evaluated(
 
 def finalists(
   state: dict[str, Any],
-  trainer: _training.Trainer,
+  trainer: _trainer.Trainer,
   *,
   num_finalists: int = 5,
   num_trainings: int = 20,

@@ -136,12 +136,13 @@ def _memory(width):
 
 def _cell_leaves(width):
   """Weights of a cell, to be drawn."""
-  cell, zero = _cell(width), jnp.zeros(width)
-  make = lambda key: cell.init(key, (zero, zero), zero)['params']
-  like = jax.eval_shape(make, jax.random.key(0))
-  return jax.tree.map(
-    lambda x: functional.Leaf(x.shape, 'uniform', _START), like
-  )
+
+  def make():
+    memory = _memory(width)
+    return _cell(width).init(jax.random.key(0), memory, memory[0])['params']
+
+  leaf = lambda x: functional.Leaf(x.shape, 'uniform', _START)
+  return jax.tree.map(leaf, jax.eval_shape(make))
 
 
 def _recurrent_leaves(num_tokens, num_values, width):
@@ -201,7 +202,7 @@ def recurrent(
   """
   layers = checks.num_layers(num_layers)
   _check_logits(temperature, tanh_constant, width)
-  mask, count = jnp.asarray(space.mask), space.num_classes
+  mask, count = space.mask, space.num_classes
   leaves = _recurrent_leaves(space.num_tokens, space.num_values, width)
 
   def init(key):
@@ -225,7 +226,7 @@ def recurrent(
 
   def log_probs(params, table):
     return jax.vmap(one, in_axes=(0, 0, 0, None))(
-      params, jnp.arange(count), mask, jnp.asarray(table)
+      params, jnp.arange(count), jnp.asarray(mask), jnp.asarray(table)
     )
 
   return Policy(init, log_probs)
@@ -247,7 +248,7 @@ def tabular(space: SearchSpace, num_layers: int) -> Policy:
     (6, 2, 8)
   """
   layers = checks.num_layers(num_layers)
-  mask = jnp.asarray(space.mask)[:, None]
+  mask = space.mask[:, None]
   shape = (space.num_classes, layers, space.num_values)
 
   def init(key):
@@ -296,7 +297,7 @@ def recurrent_sequence(
   layers = checks.num_layers(num_layers)
   _check_logits(temperature, tanh_constant, width)
   count, most = space.num_classes, space.num_values
-  mask = jnp.asarray(space.mask)
+  mask = space.mask
   first = np.cumsum((0, *space.sizes[:-1])).astype(np.int32)
   leaves = _recurrent_leaves(space.num_tokens, most, width)
   kernel, bias = leaves['decoder']['kernel'], leaves['decoder']['bias']
@@ -304,8 +305,7 @@ def recurrent_sequence(
     'kernel': functional.Leaf((count, *kernel.shape), 'uniform', _START),
     'bias': functional.Leaf((count, *bias.shape)),
   }
-  places = jnp.tile(jnp.arange(count), layers)
-  offsets = jnp.asarray(first)
+  places = np.tile(np.arange(count, dtype=np.int32), layers)
 
   def init(key):
     keys.check_key(key)
@@ -318,14 +318,14 @@ def recurrent_sequence(
     def step(carry, n):
       memory, x = carry
       memory, seen = cell.apply({'params': params['cell']}, memory, x)
-      c = places[n]
+      c = jnp.asarray(places)[n]
       own = jax.tree.map(lambda leaf: leaf[c], params['decoder'])
       logits = seen @ own['kernel'] + own['bias']
       logits = _bounded(logits, temperature, tanh_constant)
-      log_probs = _log_softmax(logits, mask[c])
+      log_probs = _log_softmax(logits, jnp.asarray(mask)[c])
       value = pick(n, log_probs)
       out = value, log_probs[value], _entropy(log_probs)
-      return (memory, params['tokens'][offsets[c] + value]), out
+      return (memory, params['tokens'][jnp.asarray(first)[c] + value]), out
 
     memory = _memory(width)
     start = memory, memory[0]
@@ -359,7 +359,7 @@ def tabular_sequence(space: SearchSpace, num_layers: int) -> SequencePolicy:
   """
   policy = tabular(space, num_layers)
   layers = num_layers
-  nothing = jnp.zeros((layers, space.num_classes), jnp.int32)
+  nothing = np.zeros((layers, space.num_classes), np.int32)
 
   def sample(key, params):
     found = policy.log_probs(params, nothing)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Searches: what to try next, and what to make of its score."""
+"""Other searches, networks made by hand, and all of them by name."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import chex
@@ -11,289 +10,12 @@ import numpy as np
 import optax
 
 from jaxdl.core import checks, keys, registry
-from jaxdl.graphs.search import _policies, _space
-from jaxdl.graphs.search._policies import taken
+from jaxdl.graphs.search import _conservative, _policies, _space, _spaces
+from jaxdl.graphs.search._protocol import Proposal, Search, new_table
 from jaxdl.graphs.search._space import Layer, SearchSpace
 
-GUIDERS = ('entropy', 'uniform')
-REWARDS = ('difference', 'accuracy')
 _BEST = 10
 _MOST_REWARD = 0.5
-
-
-class Proposal(NamedTuple):
-  """What is to be tried, and where it comes from.
-
-  Attributes:
-    table: i32[L, C].
-    parent: i32[L, C], what it was made of; itself if it is new.
-    parent_score: f[], that of the parent when it was made.
-    chosen: bool[C], the classes in which it may differ from the parent, and
-      whose policies learn of it.
-  """
-
-  table: chex.Array
-  parent: chex.Array
-  parent_score: chex.Array
-  chosen: chex.Array
-
-
-class Search(NamedTuple):
-  """A way to search; pure functions, for loops, `scan` and `vmap`.
-
-  Attributes:
-    init: `init(key) -> state`; consumes the key.
-    propose: `propose(state, *, key) -> (state, Proposal)`; consumes the key.
-      Several proposals may be asked for before any is answered.
-    update: `update(state, proposal, score) -> state`; the score is that of the
-      proposal, larger is better, and what was asked before may be answered
-      again.
-    single: whether it always proposes the same.
-  """
-
-  init: Callable[[chex.PRNGKey], Any]
-  propose: Callable[..., tuple[Any, Proposal]]
-  update: Callable[[Any, Proposal, chex.Array], Any]
-  single: bool = False
-
-
-class Learner(NamedTuple):
-  """What REINFORCE keeps of policies, leaves [C, ...].
-
-  Attributes:
-    params: of the policies.
-    memory: of their optimizers.
-    baseline: f[C], moving averages of rewards.
-    begun: bool[C], whether there is an average.
-  """
-
-  params: Any
-  memory: Any
-  baseline: chex.Array
-  begun: chex.Array
-
-
-class ConservativeState(NamedTuple):
-  """State of `agnn`.
-
-  Attributes:
-    table: i32[L, C], the best.
-    score: f[], its score; -inf before it is known.
-    asked: bool[], whether the first table has been proposed.
-    learner: of the policies.
-  """
-
-  table: chex.Array
-  score: chex.Array
-  asked: chex.Array
-  learner: Learner
-
-
-def start_learner(
-  key: chex.PRNGKey,
-  policy: _policies.Policy,
-  optimizer: optax.GradientTransformation,
-) -> Learner:
-  """Draws policies.
-
-  Args:
-    key: consumed.
-    policy: of C classes.
-    optimizer: of each class alone.
-
-  Returns:
-    The learner.
-  """
-  params = policy.init(key)
-  count = checks.num_clients(params, name='params')
-  return Learner(
-    params,
-    jax.vmap(optimizer.init)(params),
-    jnp.zeros(count),
-    jnp.zeros(count, bool),
-  )
-
-
-def reinforce_update(
-  learner: Learner,
-  policy: _policies.Policy,
-  proposal: Proposal,
-  reward: chex.Array,
-  *,
-  optimizer: optax.GradientTransformation,
-  decay: chex.Numeric = 0.95,
-) -> Learner:
-  """Makes what was chosen likelier, by how much more it gave than usual.
-
-  The policy of class c follows the gradient of `(R - b_c)` times the
-  log-probability of its choices, given the parent; b_c is the moving average of
-  its rewards before, or R itself if there was none.
-
-  Args:
-    learner: to begin with.
-    policy: of C classes.
-    proposal: says which classes learn; the others stay as they are, bit for
-      bit.
-    reward: f[], R.
-    optimizer: that of `start_learner`.
-    decay: of the moving average, in [0, 1].
-
-  Returns:
-    The learner afterwards.
-
-  Source: Zhou et al. 2019 (https://arxiv.org/abs/1909.03184), section 3.4;
-    Williams 1992.
-  """
-  base = jnp.where(learner.begun, learner.baseline, reward)
-  gain = jnp.where(proposal.chosen, reward - base, 0)
-
-  def loss(params):
-    found = policy.log_probs(params, proposal.parent)
-    return -(gain * taken(found, proposal.table).sum(-1)).sum()
-
-  slope = jax.grad(loss)(learner.params)
-  change, memory = jax.vmap(optimizer.update)(
-    slope, learner.memory, learner.params
-  )
-  params = optax.apply_updates(learner.params, change)
-
-  def keep(new, old):
-    rank = (1,) * (jnp.ndim(new) - 1)
-    return jnp.where(proposal.chosen.reshape(-1, *rank), new, old)
-
-  new = Learner(
-    params,
-    memory,
-    decay * base + (1 - decay) * reward,
-    jnp.ones_like(learner.begun),
-  )
-  return jax.tree.map(keep, new, learner)
-
-
-def _optimizer(learning_rate, policy):
-  """Adam for networks, plain steps for logits; None is the usual size."""
-  plain = registry.parse(policy, name='policy').name == 'tabular'
-  if learning_rate is None:
-    learning_rate = 2.0 if plain else 3.5e-4
-  checks.number(learning_rate, name='learning_rate', low=0)
-  return optax.sgd(learning_rate) if plain else optax.adam(learning_rate)
-
-
-def agnn(
-  space: SearchSpace,
-  num_layers: int,
-  *,
-  classes_per_step: int = 1,
-  guider: str = 'entropy',
-  policy: str = 'recurrent',
-  reward: str = 'difference',
-  learning_rate: float | None = None,
-  decay: float = 0.95,
-) -> Search:
-  """Changes some classes of the best table, and learns from the difference.
-
-  Which classes is drawn by how undecided their policies are; their values of
-  all layers are drawn from those. An offspring that is better becomes the best;
-  one that is as good does not.
-
-  Args:
-    space: of the tables.
-    num_layers: L.
-    classes_per_step: s, classes that change, of those with several values.
-    guider: 'entropy', or 'uniform' for classes as likely as each other.
-    policy: a part of `POLICIES`, e.g. 'recurrent(width=50)'.
-    reward: 'difference' to the best, or 'accuracy', the score itself.
-    learning_rate: of Adam for recurrent policies (3.5e-4 if None) and of plain
-      steps for tabular ones (2); 0 learns nothing.
-    decay: of the moving averages of rewards, in [0, 1].
-
-  Returns:
-    The search.
-
-  Raises:
-    ValueError: if an option is unknown or out of range.
-
-  Example:
-    >>> search = agnn(SearchSpace(), 2, policy='tabular')
-    >>> state = search.init(jax.random.key(0))
-    >>> state, first = search.propose(state, key=jax.random.key(1))
-    >>> state = search.update(state, first, 0.7)
-    >>> _, second = search.propose(state, key=jax.random.key(2))
-    >>> int((second.table != first.table).any(0).sum()) <= 1
-    True
-
-  Source: Zhou et al. 2019 (https://arxiv.org/abs/1909.03184), section 3.
-  """
-  layers = checks.num_layers(num_layers)
-  free = np.array(space.sizes) > 1
-  if not free.any():
-    raise ValueError(f'space has one table only: {space.names} all have one.')
-  checks.integer(
-    classes_per_step, name='classes_per_step', low=1, high=int(free.sum())
-  )
-  checks.choice(guider, GUIDERS, name='guider')
-  checks.choice(reward, REWARDS, name='reward')
-  checks.number(decay, name='decay', low=0, high=1)
-  optimizer = _optimizer(learning_rate, policy)
-  policies = _policies.POLICIES.make(policy, space=space, num_layers=layers)
-
-  def init(key):
-    keys.check_key(key)
-    first, other = jax.random.split(key)
-    return ConservativeState(
-      _space.random_tables(first, space, layers),
-      jnp.full((), -jnp.inf),
-      jnp.zeros((), bool),
-      start_learner(other, policies, optimizer),
-    )
-
-  def propose(state, *, key):
-    keys.check_key(key)
-    guide, draw = jax.random.split(key)
-    found = policies.log_probs(state.learner.params, state.table)
-    entropies = _policies.decision_entropy(found)
-    if guider == 'uniform':
-      entropies = jnp.zeros_like(entropies)
-    chosen = _policies.choose_classes(
-      guide, entropies, classes_per_step, mask=free
-    )
-    # The first table is tried as it is.
-    chosen = chosen & state.asked
-    values = jax.random.categorical(draw, found).T.astype(jnp.int32)
-    table = jnp.where(chosen[None], values, state.table)
-    made = Proposal(table, state.table, state.score, chosen)
-    return state._replace(asked=jnp.ones((), bool)), made
-
-  def update(state, proposal, score):
-    score = jnp.asarray(score, state.score.dtype)
-    # Nothing is learned from a parent whose score was not known yet.
-    known = proposal.parent_score > -jnp.inf
-    proposal = proposal._replace(chosen=proposal.chosen & known)
-    gained = score
-    if reward == 'difference':
-      gained = score - jnp.where(known, proposal.parent_score, score)
-    learner = reinforce_update(
-      state.learner,
-      policies,
-      proposal,
-      gained,
-      optimizer=optimizer,
-      decay=decay,
-    )
-    better = score > state.score
-    return state._replace(
-      table=jnp.where(better, proposal.table, state.table),
-      score=jnp.where(better, score, state.score),
-      learner=learner,
-    )
-
-  return Search(init, propose, update)
-
-
-def _new(table, score_type=jnp.float32):
-  """A proposal without a parent."""
-  everything = jnp.ones(table.shape[1], bool)
-  return Proposal(table, table, jnp.full((), -jnp.inf, score_type), everything)
 
 
 def random(space: SearchSpace, num_layers: int) -> Search:
@@ -319,7 +41,7 @@ def random(space: SearchSpace, num_layers: int) -> Search:
     return ()
 
   def propose(state, *, key):
-    return state, _new(_space.random_tables(key, space, layers))
+    return state, new_table(_space.random_tables(key, space, layers))
 
   return Search(init, propose, lambda state, proposal, score: state)
 
@@ -380,7 +102,7 @@ def graphnas(
   layers = checks.num_layers(num_layers)
   checks.number(entropy_bonus, name='entropy_bonus', low=0)
   checks.number(decay, name='decay', low=0, high=1)
-  optimizer = _optimizer(learning_rate, policy)
+  optimizer = _conservative.make_optimizer(learning_rate, policy)
   policies = _policies.SEQUENCES.make(policy, space=space, num_layers=layers)
 
   def init(key):
@@ -393,7 +115,7 @@ def graphnas(
     )
 
   def propose(state, *, key):
-    return state, _new(policies.sample(key, state.params))
+    return state, new_table(policies.sample(key, state.params))
 
   def update(state, proposal, score):
     score = jnp.asarray(score, state.best.dtype)
@@ -537,16 +259,16 @@ def fixed(
     >>> search.propose((), key=jax.random.key(0))[1].table.tolist()
     [[1, 4, 1, 0, 0, 7]]
   """
-  layers = _space.parse_architecture(architecture)
+  layers = _spaces.parse_architecture(architecture)
   if len(layers) != checks.num_layers(num_layers):
     raise ValueError(
       f'architecture has {len(layers)} layers; there must be {num_layers}.'
     )
-  table = jnp.asarray(space.encode(layers))
+  table = space.encode(layers)
 
   def propose(state, *, key):
     keys.check_key(key)
-    return state, _new(table)
+    return state, new_table(jnp.asarray(table))
 
   def init(key):
     keys.check_key(key)
@@ -559,7 +281,7 @@ def _known(space, num_layers, first, last):
   """A network made by hand; the width of its last layer does not matter."""
   last = last._replace(hidden=space.hidden[0])
   layers = (*(first,) * (num_layers - 1), last)
-  return fixed(space, num_layers, _space.write_architecture(layers))
+  return fixed(space, num_layers, _spaces.write_architecture(layers))
 
 
 def gcn(space: SearchSpace, num_layers: int, *, width: int = 16) -> Search:
@@ -614,7 +336,7 @@ def gat(
 SEARCHES = registry.Registry(
   'search',
   {
-    'agnn': agnn,
+    'agnn': _conservative.agnn,
     'evolution': evolution,
     'fixed': fixed,
     'gat': gat,

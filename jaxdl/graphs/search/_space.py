@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is searched: architectures as tables of choices, and as text."""
+"""What is searched: architectures as tables of choices."""
 
 import dataclasses
 import functools
@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.core import checks, keys, registry
+from jaxdl.core import checks, keys
 from jaxdl.graphs import _attention
 
 WIDTHS = (4, 8, 16, 32, 64, 128, 256)
@@ -109,8 +109,8 @@ class SearchSpace:
     for field in dataclasses.fields(self):
       name = field.name
       value = getattr(self, name)
-      values = value if isinstance(value, (tuple, list)) else (value,)
-      object.__setattr__(self, name, tuple(values))
+      values = tuple(value)
+      object.__setattr__(self, name, values)
       if not values and name != 'combine':
         raise ValueError(f'{name} is empty: a space needs a value of it.')
       for one in values:
@@ -119,7 +119,7 @@ class SearchSpace:
         else:
           checks.integer(one, name=name, low=1)
       if len(set(values)) < len(values):
-        raise ValueError(f'{name}={tuple(values)} has a value twice.')
+        raise ValueError(f'{name}={values} has a value twice.')
 
   @functools.cached_property
   def classes(self) -> dict[str, tuple[Any, ...]]:
@@ -210,8 +210,8 @@ class SearchSpace:
         message lists those that are.
 
     Example:
-      >>> SearchSpace().encode([Layer(16, 'gat', 1, activation='relu')]).tolist()
-      [[2, 2, 0, 0, 0, 2]]
+      >>> SearchSpace().encode([Layer(16, 'gat', 1)]).tolist()
+      [[2, 2, 0, 0, 0, 7]]
     """
     if not layers:
       raise ValueError('layers must be at least 1; got none.')
@@ -337,7 +337,8 @@ def sub_architecture(
     i32[L (C - 1)]; every value of every class has a token of its own.
 
   Example:
-    >>> sub_architecture(SearchSpace(), jnp.zeros((2, 6), jnp.int32), 5).tolist()
+    >>> table = jnp.zeros((2, 6), jnp.int32)
+    >>> sub_architecture(SearchSpace(), table, 5).tolist()
     [0, 7, 14, 20, 23, 0, 7, 14, 20, 23]
 
   Source: Zhou et al. 2019 (https://arxiv.org/abs/1909.03184), section 3.2.
@@ -350,134 +351,3 @@ def sub_architecture(
   columns = jnp.asarray(others)[place]
   tokens = jnp.asarray(table) + jnp.asarray(first)[None]
   return tokens[:, columns].reshape(-1)
-
-
-LAYERS = registry.Registry('layer', {'layer': Layer})
-
-
-def parse_architecture(text: str) -> tuple[Layer, ...]:
-  """Reads an architecture.
-
-  Args:
-    text: layers in a chain, e.g. 'layer(8, gat, 8)+layer(8, gat, 1)'; options
-      are the attributes of `Layer`.
-
-  Returns:
-    The layers.
-
-  Raises:
-    ValueError: if it is something else.
-
-  Example:
-    >>> [layer.heads for layer in parse_architecture('layer(8, gcn, 8)+layer')]
-    [8, 4]
-  """
-  return tuple(
-    LAYERS.make(piece) for piece in registry.split(_checked(text), '+')
-  )
-
-
-def _checked(text):
-  if not isinstance(text, str):
-    raise TypeError(
-      f'architecture must be text; got {checks.described(text)}: '
-      'write_architecture(layers) writes it.'
-    )
-  return text
-
-
-def write_architecture(layers: Sequence[Layer]) -> str:
-  """Writes an architecture as `parse_architecture` reads it.
-
-  Args:
-    layers: from `SearchSpace.decode`.
-
-  Returns:
-    The text.
-
-  Example:
-    >>> write_architecture([Layer(8, 'gcn', 1)])
-    'layer(8, gcn, 1, sum, identity, elu)'
-  """
-  return '+'.join(registry.write('layer', *layer) for layer in layers)
-
-
-def agnn(
-  hidden: tuple[int, ...] = WIDTHS,
-  heads: tuple[int, ...] = HEADS,
-  attention: tuple[str, ...] = _attention.ATTENTIONS,
-  aggregate: tuple[str, ...] = _attention.AGGREGATES,
-  combine: tuple[str, ...] = _attention.COMBINES,
-  activation: tuple[str, ...] = ACTIVATIONS,
-) -> SearchSpace:
-  """Six classes, 14,112 values of a layer unless there are fewer.
-
-  Args:
-    hidden: widths of a head.
-    heads: numbers of heads.
-    attention: see `SearchSpace`.
-    aggregate: likewise.
-    combine: likewise.
-    activation: likewise.
-
-  Returns:
-    The space.
-
-  Example:
-    >>> agnn(hidden=(4, 8, 16, 32), heads=(1, 2, 4)).size(1)
-    4032
-
-  Source: Zhou et al. 2019 (https://arxiv.org/abs/1909.03184), section 3.1.
-  """
-  return SearchSpace(hidden, attention, heads, aggregate, combine, activation)
-
-
-def graphnas(
-  hidden: tuple[int, ...] = WIDTHS,
-  heads: tuple[int, ...] = HEADS,
-  attention: tuple[str, ...] = _attention.ATTENTIONS,
-  activation: tuple[str, ...] = ACTIVATIONS,
-) -> SearchSpace:
-  """Five classes: dense layers are one of four ways to aggregate.
-
-  Args:
-    hidden: widths of a head.
-    heads: numbers of heads.
-    attention: see `SearchSpace`.
-    activation: likewise.
-
-  Returns:
-    The space.
-
-  Example:
-    >>> graphnas().size(1)
-    9408
-
-  Source: Gao et al. 2020 (https://arxiv.org/abs/1904.09981), table 1.
-  """
-  aggregate = (*_attention.AGGREGATES, MLP)
-  return SearchSpace(hidden, attention, heads, aggregate, (), activation)
-
-
-SPACES = registry.Registry(
-  'space', {'agnn': agnn, 'graphnas': graphnas}, tried={}
-)
-
-
-def make_space(spec: str) -> SearchSpace:
-  """Makes a space by name.
-
-  Args:
-    spec: a part of `SPACES`.
-
-  Returns:
-    The space.
-
-  Raises:
-    ValueError: if the name, an option or a value is unknown.
-
-  Example:
-    >>> make_space('agnn(hidden=(4, 8), attention=gcn)').sizes
-    (2, 1, 6, 3, 2, 8)
-  """
-  return SPACES.make(spec)
