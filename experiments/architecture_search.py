@@ -26,12 +26,8 @@ from jaxdl.graphs import search, sets
 
 knob = runner.knob
 
-# Keys of a run that its rounds do not use.
-_NO_ROUND = 1 << 30
-TRAINING = (
-  *('child_epochs', 'child_seeds', 'learning_rate', 'l2', 'dropout'),
-  *('offspring', 'chunk', 'finalists', 'finalist_seeds', 'final_seeds'),
-)
+_NO_ROUND = 1 << 30  # Of keys that rounds do not use.
+ALWAYS = ('searches', 'dataset', 'data_dir', 'space', 'num_layers')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,23 +55,19 @@ class Config(runner.BaseConfig):
   )
   num_layers: int = knob(2, 'Layers of an architecture.', low=1, high=1000)
   child_epochs: int = knob(40, 'Epochs of a training.', low=1, smoke=2)
-  child_seeds: int = knob(
-    1, 'Trainings of an architecture, whose mean is its score.', low=1
-  )
+  child_seeds: int = knob(1, 'Trainings of one, whose mean counts.', low=1)
   learning_rate: float = knob(0.005, 'Of a training, with Adam.', low=0.0)
   l2: float = knob(5e-4, 'Of a training: half of it times squares.', low=0.0)
   dropout: float = knob(
     0.6,
-    'Of what layers are given and of attention.',
+    'Of inputs of layers, and attention.',
     low=0.0,
     high=1.0,
     open_high=True,
   )
   offspring: int = knob(1, 'New architectures of a round.', low=1, smoke=2)
   chunk: int = knob(
-    0,
-    'Architectures that run together on a device; 0 follows the default rule.',
-    low=0,
+    0, 'Of them that run together on a device; 0 follows the rule.', low=0
   )
   finalists: int = knob(
     5, 'The best in the end that are trained again; 0 for none.', low=0, smoke=2
@@ -95,11 +87,10 @@ class Config(runner.BaseConfig):
   def ineffective(self) -> dict[str, str]:
     """Landscapes are not trained on."""
     if self.is_landscape:
-      return dict.fromkeys(TRAINING, 'it is for graphs')
-    if not self.finalists:
-      names = ('finalist_seeds', 'final_seeds')
-      return dict.fromkeys(names, 'it is for finalists')
-    return {}
+      own = config_lib.own_names(Config)
+      return {name: 'it is for graphs' for name in own if name not in ALWAYS}
+    names = () if self.finalists else ('finalist_seeds', 'final_seeds')
+    return dict.fromkeys(names, 'it is for finalists')
 
   def validate(self) -> None:
     """Makes every search, which checks the space too."""
@@ -176,9 +167,8 @@ def build(config: Config) -> runner.Experiment:
       num_tests=config.final_seeds,
       key=jax.random.fold_in(jax.random.key(seed), _NO_ROUND),
     )
-    layers = problem.space.decode(found['table'])
     return {
-      'architecture': search.write_architecture(layers),
+      'architecture': found['architecture'],
       'validation': float(found['validation'].mean(1).max()),
       'test': float(found['test'].mean()),
       'test_std': float(found['test'].std()),
@@ -235,20 +225,15 @@ def draw(config: Config, rows, directory):
   """
   title = f'{config.dataset.split("(")[0]}, {config.num_layers} layers'
   line = functools.partial(plots.lines, title=title)
-  # Before the first evaluation there is no best.
   begun = [r for r in rows if r.get('evaluations', 1) > 0]
   if config.is_landscape:
-    label = 'True score of the best so far'
-    over = {'x': 'evaluations', 'xlabel': 'Evaluations', 'ylabel': label}
+    over = {'xlabel': 'Evaluations', 'ylabel': 'True score of the best'}
     return [line(begun, directory / 'accuracy.png', 'accuracy', **over)]
   paths = []
-  for name, words in (
-    ('accuracy', 'Validation score of the best so far'),
-    ('test_accuracy', 'Its test score'),
-  ):
-    over = {'xlabel': f'Rounds of {config.offspring} new architectures'}
-    path = directory / f'{name}.png'
-    paths.append(line(begun, path, name, ylabel=words, **over))
+  words = {'accuracy': 'Validation score of the best', 'test_accuracy': 'Test'}
+  for name, label in words.items():
+    over = {'xlabel': f'Rounds of {config.offspring}', 'ylabel': label}
+    paths.append(line(begun, directory / f'{name}.png', name, **over))
   timed = plots.aligned(begun, 'epochs')
   over = {'x': 'epochs', 'xlabel': 'Epochs trained', 'ylabel': 'Validation'}
   paths.append(line(timed, directory / 'epochs.png', 'accuracy', **over))

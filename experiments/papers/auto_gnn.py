@@ -94,7 +94,7 @@ def conservative_beats_random(seeds: tuple[int, ...]) -> tuple[bool, str]:
 @papers.claim(
   'Most of the gain over random search after 100 evaluations is that of small '
   'steps: without learning at least half of it is there.',
-  note='It is not claimed that it beats REINFORCE on whole tables: where effects '
+  note='That it beats REINFORCE on whole tables is not claimed: where effects '
   'mostly add up both are equal within noise.',
 )
 def small_steps_do_it(seeds: tuple[int, ...]) -> tuple[bool, str]:

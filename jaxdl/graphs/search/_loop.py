@@ -281,8 +281,8 @@ def finalists(
     key: consumed.
 
   Returns:
-    `table` of the winner, `validation` f[F, num_trainings] of all, and `test`
-    f[num_tests].
+    `table` and `architecture` (text) of the winner, `validation`
+    f[F, num_trainings] of all, and `test` f[num_tests].
 
   Raises:
     ValueError: if nothing was evaluated yet or a number is out of range.
@@ -301,8 +301,10 @@ def finalists(
     for n, place in enumerate(order)
   ]
   winner = state['tables'][order[int(np.argmax([s.mean() for s in scores]))]]
+  layers = trainer.children.space.decode(winner)
   return {
     'table': winner,
+    'architecture': _spaces.write_architecture(layers),
     'validation': np.stack(scores),
     'test': trainer.repeat(last, winner, num_tests)[1],
   }

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks of all tables in one program, and weights that are handed on."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -78,16 +76,11 @@ class PaddingTest(parameterized.TestCase):
         self.assertLen(np.unique(drawn[..., c]), size)
 
   def test_one_program_for_all(self):
-    traced = []
-
-    @jax.jit
-    def run(params, table):
-      traced.append(True)
-      return CHILDREN.apply(params, table, GRAPH, padded(X))
-
+    for run in (init, apply):
+      run.clear_cache()
     for table in tables(3):
-      run(init(KEY, table), table)
-    self.assertLen(traced, 1)
+      apply(init(KEY, table), table, GRAPH, padded(X))
+    self.assertEqual((init._cache_size(), apply._cache_size()), (1, 1))
 
   def test_parameters_start_as_without_padding(self):
     table = SPACE.encode(
@@ -153,17 +146,18 @@ class PaddingTest(parameterized.TestCase):
       )
 
   def test_dropout_draws_by_its_key(self):
-    table = SPACE.encode([search.Layer(4, 'gat', 3), search.Layer(4, 'gcn', 1)])
-    params = init(KEY, table)
-    run = jax.jit(functools.partial(CHILDREN.apply, dropout=0.5))
-    a, b = (run(params, table, GRAPH, padded(X), key=k) for k in (KEY, KEY))
-    np.testing.assert_array_equal(a, b)
-    c = run(params, table, GRAPH, padded(X), key=jax.random.key(1))
-    self.assertGreater(np.abs(a - c).max(), 1e-3)
-    none = CHILDREN.apply(params, table, GRAPH, padded(X), dropout=0.0, key=KEY)
-    np.testing.assert_allclose(
-      none, apply(params, table, GRAPH, padded(X)), atol=1e-6
+    children, table = one_layer(search.Layer(2, 'gat', 2), F, K)
+    params = children.init(KEY, table)
+    run = jax.jit(
+      lambda key, rate: children.apply(
+        params, table, GRAPH, padded(X), dropout=rate, key=key
+      )
     )
+    a, b, c = (run(k, 0.5) for k in (KEY, KEY, jax.random.key(1)))
+    np.testing.assert_array_equal(a, b)
+    self.assertGreater(np.abs(a - c).max(), 1e-3)
+    plain = children.apply(params, table, GRAPH, padded(X))
+    np.testing.assert_allclose(run(KEY, 0.0), plain, atol=1e-6)
 
 
 class FormulaTest(parameterized.TestCase):

@@ -6,7 +6,6 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from absl.testing import absltest, parameterized
 from sklearn import metrics as oracle
 
@@ -86,9 +85,24 @@ def reference(kernel, epochs, rate=0.05, l2=0.1):
 
 @functools.cache
 def trainer(**options):
-  given = {'num_epochs': 3, 'dropout': 0.0, **options}
+  """Two tables at once, two trainings each, unless said otherwise."""
+  given = {'num_epochs': 3, 'dropout': 0.0, 'num_tables': 2, 'num_seeds': 2}
   return search.Trainer(
-    CHILDREN, TASK, search.child_optimizer(0.05, 0.1), **given
+    CHILDREN, TASK, search.child_optimizer(0.05, 0.1), **{**given, **options}
+  )
+
+
+@jax.jit
+def train(task, table, params, epochs):
+  return search.train_child(
+    CHILDREN,
+    task,
+    table,
+    params,
+    key=KEY,
+    optimizer=search.child_optimizer(0.05, 0.1),
+    num_epochs=epochs,
+    dropout=0.0,
   )
 
 
@@ -96,17 +110,7 @@ class TrainChildTest(parameterized.TestCase):
   @parameterized.parameters(1, 4, 60)
   def test_equals_the_reference(self, epochs):
     params = CHILDREN.init(KEY, PLAIN)
-    run = jax.jit(
-      functools.partial(
-        search.train_child,
-        CHILDREN,
-        TASK,
-        key=KEY,
-        optimizer=search.child_optimizer(0.05, 0.1),
-        dropout=0.0,
-      )
-    )
-    got = run(jnp.asarray(PLAIN), params, num_epochs=epochs)
+    got = train(TASK, jnp.asarray(PLAIN), params, epochs)
     rows = reference(np.asarray(params[0]['kernel'])[:, 0], epochs)
     best = int(np.argmin([row[0] for row in rows]))
     loss, score, test, kernel, bias = rows[best]
@@ -121,18 +125,8 @@ class TrainChildTest(parameterized.TestCase):
   def test_explosions_score_zero_and_leave_what_was(self):
     hot = TASK._replace(features=TASK.features * 1e30)
     table = SPACE.encode([search.Layer(2, 'gat', 2, activation='linear')])
-    params = CHILDREN.init(KEY, table)
-    got = jax.jit(
-      lambda: search.train_child(
-        CHILDREN,
-        hot,
-        table,
-        jax.tree.map(lambda x: x * 1e10, params),
-        key=KEY,
-        optimizer=optax.sgd(1.0),
-        num_epochs=3,
-      )
-    )()
+    params = jax.tree.map(lambda x: x * 1e10, CHILDREN.init(KEY, table))
+    got = train(hot, jnp.asarray(table), params, 3)
     self.assertEqual((float(got.score), float(got.test)), (0.0, 0.0))
     self.assertFalse(bool(got.finite))
     self.assertTrue(
@@ -159,54 +153,44 @@ class TrainChildTest(parameterized.TestCase):
 
 class TrainerTest(parameterized.TestCase):
   def test_together_one_by_one_and_on_devices(self):
-    tables = np.asarray(search.random_tables(KEY, SPACE, 1, (4,)))
-    options = {'num_tables': 4, 'num_seeds': 2, 'dropout': 0.3}
-    want, *_ = trainer(**options)(KEY, tables)
-    self.assertEqual(want.score.shape, (4, 2))
-    mesh = clients.clients_mesh(4)
-    for more in ({'chunk': 4}, {'mesh': mesh}):
-      got, *_ = trainer(**options, **more)(KEY, tables)
+    tables = np.asarray(search.random_tables(KEY, SPACE, 1, (2,)))
+    want, *_ = trainer()(KEY, tables)
+    self.assertEqual(want.score.shape, (2, 2))
+    for more in ({'chunk': 2}, {'mesh': clients.clients_mesh(2)}):
+      got, *_ = trainer(**more)(KEY, tables)
       for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
-    # Trainings of a table differ in start and dropout.
+    # Trainings of a table differ in their start.
     self.assertGreater(np.abs(np.diff(want.loss, axis=1)).min(), 1e-6)
 
   def test_one_program_whoever_inherits(self):
-    own = search.Trainer(CHILDREN, TASK, optax.adam(0.01), 5, dropout=0.0)
     other = SPACE.encode([search.Layer(2, 'gat', 1, activation='linear')])
-    found, shared, epochs = own(KEY, PLAIN[None])
-    self.assertEqual((shared.tolist(), epochs.tolist()), ([[False]], [5]))
+    both = np.stack([PLAIN, other])
+    found, shared, epochs = trainer()(KEY, both)
+    self.assertEqual(shared.tolist(), [[False], [False]])
+    self.assertEqual(epochs.tolist(), [3, 3])
     picked = jax.tree.map(lambda x: x[0], found.params)
     ancestor = search.Ancestor(jnp.asarray(PLAIN), picked)
-    sharing = search.Sharing('constrained', 1)
-    size = own._run._cache_size()
-    more, shared, epochs = own(
-      KEY, PLAIN[None], ancestor=ancestor, sharing=sharing
+    size = trainer()._run._cache_size()
+    more, shared, epochs = trainer()(
+      jax.random.key(1),
+      both,
+      ancestor=ancestor,
+      sharing=search.Sharing('constrained', 1),
     )
-    self.assertEqual((shared.tolist(), epochs.tolist()), ([[True]], [1]))
+    self.assertEqual(shared.tolist(), [[True], [False]])
+    self.assertEqual(epochs.tolist(), [1, 3])
+    self.assertEqual(trainer()._run._cache_size(), size)
     # One further epoch from where the ancestor was, with a fresh memory.
-    want = search.train_child(
-      CHILDREN,
-      TASK,
-      PLAIN,
-      jax.tree.map(lambda x: x[0], picked),
-      key=KEY,
-      optimizer=optax.adam(0.01),
-      num_epochs=1,
-      dropout=0.0,
-    )
-    np.testing.assert_allclose(more.loss[0, 0], want.loss, rtol=1e-5)
-    _, shared, epochs = own(
-      KEY, other[None], ancestor=ancestor, sharing=sharing
-    )
-    self.assertEqual((shared.tolist(), epochs.tolist()), ([[False]], [5]))
-    self.assertEqual(own._run._cache_size(), size)
+    for r in range(2):
+      own = jax.tree.map(lambda x, r=r: x[r], picked)
+      want = train(TASK, jnp.asarray(PLAIN), own, 1)
+      np.testing.assert_allclose(more.loss[0, r], want.loss, rtol=1e-5)
 
   def test_repeated_trainings(self):
-    own = trainer(num_tables=2, num_seeds=2)
-    scores, tests = own.repeat(KEY, PLAIN, 5)
+    scores, tests = trainer().repeat(KEY, PLAIN, 5)
     self.assertEqual((scores.shape, tests.shape), ((5,), (5,)))
-    first, *_ = own(jax.random.fold_in(KEY, 0), np.stack([PLAIN] * 2))
+    first, *_ = trainer()(jax.random.fold_in(KEY, 0), np.stack([PLAIN] * 2))
     np.testing.assert_array_equal(scores[:4], np.ravel(first.score))
 
 
@@ -221,23 +205,23 @@ def walk(algorithm, rounds, state=None, start=0):
 
 class LoopTest(parameterized.TestCase):
   @parameterized.parameters(
-    ('agnn(policy=tabular)', 'constrained', 1),
-    ('agnn(policy=recurrent(width=3), classes_per_step=2)', 'none', 1),
-    ('evolution(population=4, tournament=2)', 'unconstrained', 2),
+    ('agnn(policy=tabular)', 'constrained'),
+    ('agnn(policy=recurrent(width=3), classes_per_step=2)', 'none'),
+    ('evolution(population=4, tournament=2)', 'unconstrained'),
   )
-  def test_nothing_is_trained_twice_and_the_best_is_kept(self, spec, rule, k):
+  def test_nothing_is_trained_twice_and_the_best_is_kept(self, spec, rule):
     made = search.make_search(spec, SPACE, 1)
     algorithm = search.architecture_search(
-      made, trainer(num_tables=k), sharing=search.Sharing(rule, 1)
+      made, trainer(), sharing=search.Sharing(rule, 1)
     )
-    state, seen = walk(algorithm, 5)
+    state, seen = walk(algorithm, 4)
     rows = search.evaluated(SPACE, state)
-    self.assertLen(rows, 5 * k)
-    self.assertLen({row['architecture'] for row in rows}, 5 * k)
+    self.assertLen(rows, 8)
+    self.assertLen({row['architecture'] for row in rows}, 8)
     scores = [row['score'] for row in rows]
     np.testing.assert_allclose(
       [m['score'] for m in seen],
-      np.reshape(scores, (5, k)).mean(1),
+      np.reshape(scores, (4, 2)).mean(1),
       rtol=1e-6,
     )
     best = int(np.argmax(scores))
@@ -250,42 +234,52 @@ class LoopTest(parameterized.TestCase):
     self.assertAlmostEqual(
       float(params['test_accuracy']), rows[best]['test'], places=6
     )
-    self.assertEqual(params['epochs'], sum(row['epochs'] for row in rows))
+    self.assertEqual(params['epochs'], 2 * sum(row['epochs'] for row in rows))
     # The weights that are kept are those of the best.
-    own = trainer(num_tables=k)
-    weights = jax.tree.map(lambda x: x[0], search.best_params(state, own))
-    outputs = CHILDREN.apply(
-      weights, search.best_table(state), TASK.graph, TASK.features
-    )
-    score = search.node_score(outputs, TASK.labels, TASK.validation)
-    self.assertAlmostEqual(float(score), scores[best], places=6)
+    weights = search.best_params(state, trainer())
+    found = []
+    for r in range(2):
+      outputs = CHILDREN.network(search.best_table(state)).apply(
+        CHILDREN.unpadded(
+          jax.tree.map(lambda x, r=r: x[r], weights), search.best_table(state)
+        ),
+        TASK.graph,
+        TASK.features,
+      )
+      found.append(search.node_score(outputs, TASK.labels, TASK.validation))
+    self.assertAlmostEqual(float(np.mean(found)), scores[best], places=6)
     # From the middle it goes the same way.
     half, _ = walk(algorithm, 2)
-    again, _ = walk(algorithm, 5, half, 2)
+    again, _ = walk(algorithm, 4, half, 2)
     jax.tree.map(np.testing.assert_array_equal, again, state)
-    self.assertLen(search.evaluated(SPACE, state, after=3), 2 * k)
+    self.assertLen(search.evaluated(SPACE, state, after=3), 2)
 
   def test_what_is_exhausted_ends_quietly(self):
-    # Three architectures in all, one of them by hand.
-    space = search.make_space(
-      'agnn(hidden=2, heads=1, attention=(gcn, gat), aggregate=sum, '
-      'combine=identity, activation=linear)'
+    # Three architectures in all.
+    every = search.random_tables(jax.random.key(5), SPACE, 1, (3,))
+
+    def propose(state, *, key):
+      table = every[jax.random.randint(key, (), 0, 3)]
+      chosen = jnp.ones(6, bool)
+      return state + 1, search.Proposal(table, table, -jnp.inf, chosen)
+
+    few = search.Search(
+      lambda key: jnp.zeros(()), propose, lambda state, *_: state
     )
-    children = search.Children(space, 1, F, K)
-    own = search.Trainer(children, TASK, optax.adam(0.01), 1, dropout=0.0)
-    algorithm = search.architecture_search(
-      search.random(space, 1), own, max_repeats=20
-    )
-    state, _ = walk(algorithm, 4)
-    self.assertLen(state['tables'], 2)
+    algorithm = search.architecture_search(few, trainer(), max_repeats=20)
+    state, _ = walk(algorithm, 3)
+    self.assertLen(state['tables'], 3)
+    self.assertLen(np.unique(state['tables'], axis=0), 3)
     self.assertGreaterEqual(state['repeats'], 20)
-    fixed = search.architecture_search(search.gcn(space, 1), own)
+    fixed = search.architecture_search(
+      search.fixed(SPACE, 1, 'layer(2, gcn, 1, sum, identity, relu)'), trainer()
+    )
     state, _ = walk(fixed, 3)
     self.assertLen(state['tables'], 1)
     self.assertEqual(state['repeats'], 0)
 
   def test_finalists(self):
-    own = trainer(num_tables=2)
+    own = trainer()
     algorithm = search.architecture_search(search.random(SPACE, 1), own)
     state = algorithm.init(KEY)
     with self.assertRaisesRegex(ValueError, 'no evaluated table yet'):
@@ -345,7 +339,7 @@ class BadInputTest(parameterized.TestCase):
 
   def test_other_numbers(self):
     with self.assertRaisesRegex(ValueError, 'tables must have shape'):
-      trainer()(KEY, np.zeros((2, 1, 6), int))
+      trainer()(KEY, np.zeros((3, 1, 6), int))
     with self.assertRaisesRegex(ValueError, 'num_trainings must be at least'):
       trainer().repeat(KEY, PLAIN, 0)
     with self.assertRaisesRegex(ValueError, 'l2 must lie in'):
