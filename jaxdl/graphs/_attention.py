@@ -56,23 +56,27 @@ def edge_softmax(
     [0.5, 0.333, 0.333, 0.5]
   """
   kept = graph.edge_mask if kept is None else kept
+  parts, own, total = exponentials(graph, logits, loops, kept)
+  parts = parts / jnp.where(total > 0, total, 1)[graph.receivers]
+  if loops is None:
+    return parts, None
+  real = _inside.rows(graph.node_mask, own)
+  return parts, jnp.where(real, own / total, 0)
+
+
+def exponentials(graph, logits, loops, kept):
+  """Numerators of edges and loops, and denominators of nodes."""
   ids, there = graph.receivers, _inside.rows(kept, logits)
   # The top only keeps numbers in range: no gradient leads through it.
-  top = jax.lax.stop_gradient(logits)
+  fixed = jax.lax.stop_gradient
   if loops is None:
-    top = _sums.edge_max(graph, top, kept=kept)
+    top = _sums.edge_max(graph, fixed(logits), kept=kept)
   else:
-    top = _sums.edge_max(graph, top, kept=kept, empty=-jnp.inf)
-    top = jnp.maximum(top, jax.lax.stop_gradient(loops))
+    top = _sums.edge_max(graph, fixed(logits), kept=kept, start=fixed(loops))
   shifted = jnp.where(there, logits - top[ids], 0)
   parts = jnp.where(there, jnp.exp(shifted), 0)
-  total = _sums.edge_sum(graph, parts, kept=kept)
-  if loops is None:
-    return parts / jnp.where(total > 0, total, 1)[ids], None
-  own = jnp.exp(loops - top)
-  total = total + own
-  real = _inside.rows(graph.node_mask, own)
-  return parts / total[ids], jnp.where(real, own / total, 0)
+  own = None if loops is None else jnp.exp(loops - top)
+  return parts, own, _sums.edge_sum(graph, parts, kept=kept, start=own)
 
 
 def _leaky(x):
@@ -135,7 +139,7 @@ def _plain(normalize):
     wide = lambda w: jnp.broadcast_to(
       w.astype(z.dtype)[:, None], (len(w), z.shape[1])
     )
-    return wide(edges), wide(loops)
+    return wide(edges), wide(loops), jnp.ones(z.shape[:2], z.dtype)
 
   return weights
 
@@ -143,7 +147,9 @@ def _plain(normalize):
 def _softened(score):
   def weights(params, graph, z):
     edges, loops = score(params, graph, z)
-    return edge_softmax(graph, edges, loops, kept=_sums.no_loops(graph))
+    parts, own, total = exponentials(graph, edges, loops, _sums.no_loops(graph))
+    real = _inside.rows(graph.node_mask, own)
+    return parts, jnp.where(real, own, 0), 1 / total
 
   return weights
 
@@ -212,7 +218,10 @@ def attention_weights(
   Source: Gao et al. 2020 (https://arxiv.org/abs/1904.09981), table 1;
     Velickovic et al. 2018 (https://arxiv.org/abs/1710.10903), equation 3.
   """
-  return _choose(_WEIGHTS, attention, params, graph, z, name='attention')
+  edges, loops, scale = _choose(
+    _WEIGHTS, attention, params, graph, z, name='attention'
+  )
+  return edges * scale[graph.receivers], loops * scale
 
 
 def graph_layer_leaves(
@@ -322,13 +331,14 @@ def graph_layer(
         f'mask must have shape {(heads, width)}; got {jnp.shape(mask)}.'
       )
     z = jnp.where(mask[None], z, 0)
-  edges, loops = attention_weights(params, graph, z, attention=attention)
+  # Nodes are scaled last: all that follows is linear in the weights.
+  edges, loops, scale = _choose(
+    _WEIGHTS, attention, params, graph, z, name='attention'
+  )
   if key is not None:
     keys.check_key(key)
-    edge_key, loop_key = jax.random.split(key)
-    edges = drop(edge_key, edges, dropout)
-    loops = drop(loop_key, loops, dropout)
-  out = _aggregated(graph, edges, loops, z, aggregate)
+    edges, loops = dropped(key, graph, edges, loops, dropout)
+  out = _aggregated(graph, edges, loops, z, aggregate) * scale[..., None]
   out = _joined(out, average, mask)
   combines = {
     'identity': lambda y: y,
@@ -378,6 +388,21 @@ def _joined(out, average, mask):
 def _two_layers(params, y):
   first, second = params['combine']
   return functional.dense(second, jax.nn.relu(functional.dense(first, y)))
+
+
+def dropped(
+  key: chex.PRNGKey,
+  graph: Graph,
+  edges: chex.Array,
+  loops: chex.Array,
+  rate: chex.Numeric,
+) -> tuple[chex.Array, chex.Array]:
+  """Attention with some weights left out; devices draw for their edges."""
+  edge_key, loop_key = jax.random.split(key)
+  if graph.axis_name is not None:
+    part = jax.lax.axis_index(graph.axis_name)
+    edge_key = jax.random.fold_in(edge_key, part)
+  return drop(edge_key, edges, rate), drop(loop_key, loops, rate)
 
 
 def drop(key: chex.PRNGKey, x: chex.Array, rate: chex.Numeric) -> chex.Array:

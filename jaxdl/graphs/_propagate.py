@@ -5,7 +5,7 @@ import chex
 import jax.numpy as jnp
 
 from jaxdl.core import checks
-from jaxdl.graphs import _inside, _sums
+from jaxdl.graphs import _change, _inside, _sums
 from jaxdl.graphs._graph import Graph
 
 NORMALIZATIONS = ('symmetric', 'row', 'none')
@@ -120,6 +120,35 @@ def normalized_weights(
   return weights * to[ids] * out[graph.senders], loops * to * out
 
 
+def normalized(
+  graph: Graph, *, normalize: str = 'symmetric', self_loops: bool = True
+) -> Graph:
+  """Writes what `propagate` would divide by into weights, on the host.
+
+  After it `propagate(graph, x, normalize='none', self_loops=False)` is one
+  product with known numbers, the same as before with the options given here.
+
+  Args:
+    graph: one graph, concrete.
+    normalize: in `NORMALIZATIONS`.
+    self_loops: whether every node hears itself; its loop becomes an edge.
+
+  Returns:
+    The graph with weights.
+
+  Example:
+    >>> from jaxdl import graphs
+    >>> graph = graphs.make_graph([(0, 1), (1, 2)], 3, pad_nodes=3)
+    >>> done = normalized(graph, normalize='row')
+    >>> [round(w, 3) for w in done.weights.tolist()]
+    [0.5, 0.5, 0.333, 0.333, 0.333, 0.5, 0.5]
+  """
+  if self_loops:
+    graph = _change.add_self_loops(graph)
+  weights, _ = normalized_weights(graph, normalize=normalize, self_loops=False)
+  return graph.replace(weights=weights)
+
+
 def propagate(
   graph: Graph,
   x: chex.Array,
@@ -169,18 +198,19 @@ def propagate(
     graph, normalize=normalize, self_loops=self_loops
   )
   dtype = x.dtype
-  x = _sums.clean(graph, x)
+  # Nobody hears padding, so that only loops need to leave it out.
+  x = x.astype(jnp.promote_types(dtype, jnp.float32))
   edges, loops = edges.astype(x.dtype), loops.astype(x.dtype)
+  there = _inside.rows(graph.node_mask, x)
+  own = jnp.where(there, _inside.rows(loops, x) * x, 0)
   kept = _sums.no_loops(graph) if self_loops else graph.edge_mask
   if reduce == 'max':
     if not self_loops:
       return _sums.largest(graph, edges, x).astype(dtype)
     out = _sums.largest(graph, edges, x, kept=kept, empty=-jnp.inf)
-    out = jnp.maximum(out, _inside.rows(loops, x) * x)
-    return _sums.clean(graph, out).astype(dtype)
+    return jnp.where(there, jnp.maximum(out, own), 0).astype(dtype)
   out = _sums.collect(graph, edges, x, kept=kept)
-  if self_loops:
-    out = out + _inside.rows(loops, x) * x
+  out = out + own if self_loops else out
   if reduce == 'mean':
     count = _sums.edge_count(graph, kept=kept)
     count = jnp.maximum(count + (graph.node_mask & self_loops), 1)

@@ -6,6 +6,8 @@ fastest (see `collect`), and that edges may be split over devices, whose parts
 are added up.
 """
 
+import math
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -17,7 +19,6 @@ from jaxdl.graphs._graph import Graph
 # three it loses to a sum over segments (experiments/benchmarks/graphs.py).
 _PACKET = 8
 _NARROW = 2
-_MOST_HEADS = 32
 
 
 def edge_sum(
@@ -26,14 +27,25 @@ def edge_sum(
   *,
   kept: chex.Array | None = None,
   at: str = 'receivers',
+  start: chex.Array | None = None,
 ) -> chex.Array:
-  """Adds up values f[E, ...] of edges at their receivers (or senders)."""
+  """Adds up values f[E, ...] of edges at their receivers (or senders).
+
+  The sum begins at start f[N, ...]. It is not added afterwards, because what
+  reads single rows of the result would then add it again for every row.
+  """
   kept = graph.edge_mask if kept is None else kept
-  ids = graph.receivers if at == 'receivers' else graph.senders
-  out = _segments.segment_sum(
-    values, ids, graph.num_nodes, mask=kept, is_sorted=at == 'receivers'
-  )
-  return _over_devices(graph, out)
+  is_sorted = at == 'receivers'
+  ids = graph.receivers if is_sorted else graph.senders
+  values = jnp.where(_inside.rows(kept, values), values, 0)
+  if graph.axis_name is not None or start is None:
+    out = _segments.segment_sum(
+      values, ids, graph.num_nodes, is_sorted=is_sorted
+    )
+    if graph.axis_name is not None:
+      out = jax.lax.psum(out, graph.axis_name)
+    return out if start is None else out + start
+  return start.at[ids].add(values, indices_are_sorted=is_sorted)
 
 
 def edge_count(
@@ -49,25 +61,29 @@ def edge_max(
   values: chex.Array,
   *,
   kept: chex.Array | None = None,
+  start: chex.Array | None = None,
   empty: float = 0.0,
 ) -> chex.Array:
-  """The largest values of edges at their receivers, entry by entry."""
+  """The largest values of edges at their receivers and start, entry by entry.
+
+  Without start nodes that no edge reaches have what is called empty.
+  """
   kept = graph.edge_mask if kept is None else kept
-  options = {'mask': kept}
   ids, n, axis = graph.receivers, graph.num_nodes, graph.axis_name
+  if axis is None and start is None:
+    return _segments.segment_max(values, ids, n, mask=kept, empty=empty)
   if axis is None:
-    return _segments.segment_max(values, ids, n, empty=empty, **options)
-  mine = _segments.segment_max(values, ids, n, empty=-jnp.inf, **options)
+    values = jnp.where(_inside.rows(kept, values), values, -jnp.inf)
+    return start.at[ids].max(values, indices_are_sorted=True)
+  mine = _segments.segment_max(values, ids, n, mask=kept, empty=-jnp.inf)
   # Who has the largest gives it to all.
   every = jax.lax.all_gather(jax.lax.stop_gradient(mine), axis)
   won = every.argmax(axis=0) == jax.lax.axis_index(axis)
   found = jax.lax.psum(jnp.where(won, mine, 0), axis)
+  if start is not None:
+    return jnp.maximum(found, start)
   there = _inside.rows(edge_count(graph, kept=kept) > 0, found)
   return jnp.where(jnp.broadcast_to(there, found.shape), found, empty)
-
-
-def _over_devices(graph, x):
-  return x if graph.axis_name is None else jax.lax.psum(x, graph.axis_name)
 
 
 def collect(
@@ -97,27 +113,25 @@ def collect(
   """
   mask = graph.edge_mask if kept is None else kept
   heads = weights.ndim - 1
-  width = x[0].size // max(x.shape[1] if heads else 1, 1)
+  width = math.prod(x.shape[1 + heads :])
   if (
     graph.plan is None
     or graph.axis_name is not None
     or width <= _NARROW
     or graph.num_edges == 0
-    or (heads and not 0 < x.shape[1] <= _MOST_HEADS)
+    or x.size == 0
     or not _sparse.is_plain(weights, x, graph.senders)
   ):
     rank = x.ndim - weights.ndim
     sent = weights.reshape(*weights.shape, *(1,) * rank) * x[graph.senders]
     return edge_sum(graph, sent, kept=mask)
   weights = jnp.where(_inside.rows(mask, weights), weights, 0)
-  matrices = _matrices(graph)
-  if not heads:
-    return _product(graph, weights, x, matrices)
-  columns = weights.T
-  parts = [
-    _product(graph, columns[h], x[:, h], matrices) for h in range(len(columns))
-  ]
-  return jnp.stack(parts, axis=1)
+  heads = x.shape[1] if heads else 1
+  flat = x.reshape(graph.num_nodes, heads, -1)
+  more = 0 if graph.plan.is_full else 1
+  flat = jnp.pad(flat, ((0, more), (0, 0), (0, -width % _PACKET)))
+  out = _sparse.product(weights.reshape(-1, heads), flat, *_matrices(graph))
+  return out[: graph.num_nodes, :, :width].reshape(x.shape)
 
 
 def _matrices(graph):
@@ -142,17 +156,6 @@ def _matrices(graph):
   return emptied(*forward, mask), emptied(*backward, mask[plan.order])
 
 
-def _product(graph, weights, x, matrices):
-  """One sparse product of the width that the kernel likes."""
-  n, shape = graph.num_nodes, x.shape[1:]
-  flat = x.reshape(n, -1)
-  width = flat.shape[1]
-  more = 0 if graph.plan.is_full else 1
-  flat = jnp.pad(flat, ((0, more), (0, -width % _PACKET)))
-  out = _sparse.product(weights, flat, *matrices)
-  return out[:n, :width].reshape(n, *shape)
-
-
 def largest(
   graph: Graph,
   weights: chex.Array,
@@ -170,9 +173,3 @@ def largest(
 def no_loops(graph: Graph) -> chex.Array:
   """Edges that lead to another node, bool[E]."""
   return graph.edge_mask & (graph.senders != graph.receivers)
-
-
-def clean(graph: Graph, x: chex.Array) -> chex.Array:
-  """Zeros in the rows of padding, in at least single precision."""
-  wide = jnp.promote_types(x.dtype, jnp.float32)
-  return jnp.where(_inside.rows(graph.node_mask, x), x, 0).astype(wide)

@@ -25,7 +25,8 @@ def as_mixer(
   Args:
     mixer: a `Mixer` (kept); a networkx graph (integer nodes 0..N-1 are the
       clients of these numbers, others are numbered in the order of
-      `graph.nodes`) or bool[N, N] adjacency, which get Metropolis weights; a
+      `graph.nodes`), a `jaxdl.graphs.Graph` without weights or bool[N, N]
+      adjacency, which get Metropolis weights; a
       mixing matrix [N, N] or a schedule [T, N, N]. Numbers that are all 0 or 1
       are a graph, unless they are the identity. Text is a topology for
       `make_mixer`, where N is known.
@@ -55,7 +56,7 @@ def as_mixer(
   if checks.has_functions(mixer, 'apply', 'matrix'):
     fields = {f: getattr(mixer, f, d) for f, d in _DEFAULTS.items()}
     return _mixers.Mixer(mixer.apply, mixer.matrix, **fields)
-  if isinstance(mixer, networkx.Graph):
+  if isinstance(mixer, networkx.Graph) or graphs.is_padded(mixer):
     return _weighted(mixer, stochastic)
   if isinstance(mixer, (list, tuple)) and any(
     isinstance(graph, networkx.Graph) for graph in mixer

@@ -10,6 +10,7 @@ import numbers
 import os
 import pathlib
 from collections.abc import Callable
+from typing import Any
 
 import networkx
 import numpy as np
@@ -19,7 +20,7 @@ from jaxdl.core import checks
 _MAX_DRAWS = 200
 
 
-def adjacency(graph: np.ndarray | networkx.Graph) -> np.ndarray:
+def adjacency(graph: Any) -> np.ndarray:
   """Turns a graph into the form that the rest of this package uses.
 
   A graph says who talks to whom and nothing else: what cannot be kept (weights
@@ -28,9 +29,11 @@ def adjacency(graph: np.ndarray | networkx.Graph) -> np.ndarray:
 
   Args:
     graph: networkx graph (an edge j -> i of a directed one lets i receive from
-      j), or an array [N, N] of zeros and ones (or bool), where entry [i, j]
-      lets i receive from j. Nodes 0..N-1 are the clients of these numbers;
-      nodes that are not integers are numbered in the order of `graph.nodes`.
+      j), a `jaxdl.graphs.Graph` (receivers receive from senders; padding is
+      left out), or an array [N, N] of zeros and ones (or bool), where entry
+      [i, j] lets i receive from j. Nodes 0..N-1 are the clients of these
+      numbers; nodes that are not integers are numbered in the order of
+      `graph.nodes`.
 
   Returns:
     bool[N, N] with an empty diagonal.
@@ -49,6 +52,8 @@ def adjacency(graph: np.ndarray | networkx.Graph) -> np.ndarray:
     dense = networkx.to_numpy_array(graph, _client_nodes(graph), weight=None)
     _refuse_weights(graph)
     dense = dense.T if graph.is_directed() else dense
+  elif is_padded(graph):
+    dense = _unpadded(graph)
   else:
     if isinstance(graph, str):
       raise TypeError(
@@ -71,6 +76,45 @@ def adjacency(graph: np.ndarray | networkx.Graph) -> np.ndarray:
     )
   dense = dense != 0
   np.fill_diagonal(dense, False)
+  return dense
+
+
+def is_padded(graph: Any) -> bool:
+  """Whether a value is a `jaxdl.graphs.Graph`, which this file never imports.
+
+  Args:
+    graph: anything.
+
+  Returns:
+    True if it has the fields of one.
+  """
+  fields = ('senders', 'receivers', 'node_mask', 'edge_mask', 'weights')
+  return all(hasattr(graph, field) for field in fields)
+
+
+def _unpadded(graph) -> np.ndarray:
+  """The links of a padded graph as bool[N, N]."""
+  nodes = checks.host_array(graph.node_mask, name='graph').astype(bool)
+  if nodes.ndim != 1:
+    raise ValueError(
+      f'graph must be one graph; it is a stack of {nodes.shape[0]}: take one '
+      'with jax.tree.map(lambda x: x[i], graph).'
+    )
+  there = np.asarray(graph.edge_mask, bool)
+  if graph.weights is not None:
+    wrong = np.flatnonzero(there & (np.asarray(graph.weights) != 1))
+    if len(wrong):
+      raise ValueError(
+        f'graph has weight {float(graph.weights[wrong[0]])} on the link '
+        f'{int(graph.senders[wrong[0]])}-{int(graph.receivers[wrong[0]])}, '
+        'which a graph of clients cannot keep. For the links alone pass '
+        'graph.replace(weights=None); to mix by weights of your own use '
+        'from_matrix(graphs.to_dense(graph)).'
+      )
+  num = int(nodes.sum())
+  dense = np.zeros((num, num), bool)
+  ends = np.asarray(graph.receivers)[there], np.asarray(graph.senders)[there]
+  dense[ends] = True
   return dense
 
 
