@@ -122,8 +122,11 @@ class ArchitectureSearchTest(parameterized.TestCase):
     ({'searches': ()}, 'searches is empty'),
     ({'searches': ('random', 'random')}, 'searches must differ'),
     ({'searches': ('agnn(classes_per_step=7)',)}, 'must be at most 6; got 7'),
-    ({'searches': ('agnn@always',)}, "'always', which is unknown"),
-    ({'searches': ('gcn',)}, r'hidden=16 is unknown: choose one of 2, 4'),
+    ({'searches': ('agnn@always',)}, "searches='always' is unknown"),
+    (
+      {'searches': ('gcn',), 'num_layers': 2},
+      r'=16 is unknown: choose one of 2, 4',
+    ),
     ({'searches': ('fixed(layer+layer)',)}, 'architecture has 2 layers'),
     ({'space': 'agnn(heads=())'}, 'heads is empty'),
     ({'space': 'agnn(attention=gta)'}, "attention='gta' is unknown"),

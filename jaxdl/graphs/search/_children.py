@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxdl.core import checks, keys
 from jaxdl.core.types import Network
-from jaxdl.graphs import _attention, _networks
+from jaxdl.graphs import _attending, _attention
 from jaxdl.graphs._graph import Graph
 from jaxdl.graphs.search import _space
 from jaxdl.graphs.search._space import Choices, SearchSpace
@@ -198,6 +198,13 @@ class Children:
         f'{jnp.shape(x)}.'
       )
     found, masks = self.space.choices(jnp.asarray(table)), self.masks(table)
+
+    def pick(name, i):
+      # Where there is one value, the program has no others.
+      values = getattr(self.space, name)
+      alone = len(values) == 1 and values != (_space.MLP,)
+      return values[0] if alone else getattr(found, name)[i]
+
     there = graph.node_mask[:, None]
     x = jnp.where(there, x, 0)
     for i, (layer, mask) in enumerate(zip(params, masks, strict=True)):
@@ -209,10 +216,7 @@ class Children:
         layer,
         graph,
         x,
-        attention=found.attention[i],
-        aggregate=found.aggregate[i],
-        combine=found.combine[i],
-        activation=found.activation[i],
+        **{name: pick(name, i) for name in _NAMED},
         average=self._is_last(i),
         mask=mask,
         dropout=dropout,
@@ -240,7 +244,7 @@ class Children:
       'sum' if layer.aggregate == _space.MLP else layer.aggregate
       for layer in layers
     ]
-    return _networks.composed(
+    return _attending.composed(
       self.num_outputs,
       made('hidden')[:-1],
       num_heads=made('heads'),
@@ -416,6 +420,7 @@ class Children:
 
 
 _DRAWN = ('kernel', 'left', 'right', 'gene')
+_NAMED = ('attention', 'aggregate', 'combine', 'activation')
 
 
 def homogeneous(

@@ -10,13 +10,12 @@ from absl.testing import absltest, parameterized
 from sklearn import metrics as oracle
 
 from jaxdl import graphs, problems
-from jaxdl.core import clients
 from jaxdl.graphs import search
 
 KEY = jax.random.key(0)
 SPACE = search.make_space(
-  'agnn(hidden=2, heads=(1, 2), attention=(gcn, gat), aggregate=(sum, max), '
-  'combine=identity, activation=(linear, relu))'
+  'agnn(hidden=2, heads=(1, 2), attention=(gcn, gat), '
+  'aggregate=(sum, mean, max), combine=identity, activation=linear)'
 )
 N, F, K = 12, 4, 3
 
@@ -152,17 +151,6 @@ class TrainChildTest(parameterized.TestCase):
 
 
 class TrainerTest(parameterized.TestCase):
-  def test_together_one_by_one_and_on_devices(self):
-    tables = np.asarray(search.random_tables(KEY, SPACE, 1, (2,)))
-    want, *_ = trainer()(KEY, tables)
-    self.assertEqual(want.score.shape, (2, 2))
-    for more in ({'chunk': 2}, {'mesh': clients.clients_mesh(2)}):
-      got, *_ = trainer(**more)(KEY, tables)
-      for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-5)
-    # Trainings of a table differ in their start.
-    self.assertGreater(np.abs(np.diff(want.loss, axis=1)).min(), 1e-6)
-
   def test_one_program_whoever_inherits(self):
     other = SPACE.encode([search.Layer(2, 'gat', 1, activation='linear')])
     both = np.stack([PLAIN, other])
@@ -205,8 +193,8 @@ def walk(algorithm, rounds, state=None, start=0):
 
 class LoopTest(parameterized.TestCase):
   @parameterized.parameters(
-    ('agnn(policy=tabular)', 'constrained'),
-    ('agnn(policy=recurrent(width=3), classes_per_step=2)', 'none'),
+    ('agnn(policy=tabular, classes_per_step=3)', 'constrained'),
+    ('agnn(policy=recurrent(width=3), classes_per_step=3)', 'none'),
     ('evolution(population=4, tournament=2)', 'unconstrained'),
   )
   def test_nothing_is_trained_twice_and_the_best_is_kept(self, spec, rule):
@@ -272,7 +260,8 @@ class LoopTest(parameterized.TestCase):
     self.assertLen(np.unique(state['tables'], axis=0), 3)
     self.assertGreaterEqual(state['repeats'], 20)
     fixed = search.architecture_search(
-      search.fixed(SPACE, 1, 'layer(2, gcn, 1, sum, identity, relu)'), trainer()
+      search.fixed(SPACE, 1, 'layer(2, gcn, 1, sum, identity, linear)'),
+      trainer(),
     )
     state, _ = walk(fixed, 3)
     self.assertLen(state['tables'], 1)
