@@ -39,8 +39,9 @@ class Children:
 
   Example:
     >>> from jaxdl import graphs
-    >>> children = Children(_space.agnn(hidden=(2, 4), heads=(1, 3)), 2, 5, 3)
-    >>> table = children.space.encode(
+    >>> space = _space.SearchSpace(hidden=(2, 4), heads=(1, 3))
+    >>> children = Children(space, 2, 5, 3)
+    >>> table = space.encode(
     ...   [_space.Layer(2, 'gcn', 3), _space.Layer(2, 'cos', 1)]
     ... )
     >>> params = children.init(jax.random.key(0), table)

@@ -98,14 +98,13 @@ class SearchSpace:
   activation: tuple[str, ...] = ACTIVATIONS
 
   def __post_init__(self):
-    known = {
+    aggregates = _attention.AGGREGATES
+    known: dict[str, tuple[str, ...]] = {
       'attention': _attention.ATTENTIONS,
-      'aggregate': _attention.AGGREGATES,
+      'aggregate': aggregates if self.combine else (*aggregates, MLP),
       'combine': _attention.COMBINES,
       'activation': ACTIVATIONS,
     }
-    if not self.combine:
-      known['aggregate'] = (*known['aggregate'], MLP)
     for field in dataclasses.fields(self):
       name = field.name
       value = getattr(self, name)
