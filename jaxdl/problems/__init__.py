@@ -10,6 +10,7 @@ notebook, in `experiment.train`:
     state, history = experiment.train(algorithm, problem, num_rounds=100, ...)
 
 - `amortized`: families of problems with a parameter that a hypernetwork sees.
+- `architectures`: networks for a graph, or on a landscape of made-up scores.
 - `classification`: labeled examples dealt to clients by any partition;
   `for_network` gives them to another network, `reliability_rows` tells how
   far their confidences are to be trusted.
@@ -51,6 +52,11 @@ from jaxdl.problems import (
   random_nets,
   sweeps,
   units,
+)
+from jaxdl.problems._architectures import (
+  ARCHITECTURES,
+  Architectures,
+  architectures,
 )
 from jaxdl.problems._classification import (
   ClassificationConfig,
@@ -109,6 +115,7 @@ from jaxdl.problems._vectors import vectors
 from jaxdl.problems.function_runs import MODELS, FunctionsConfig
 
 __all__ = [
+  'ARCHITECTURES',
   'LAYER_TASKS',
   'LOSSES',
   'MODELS',
@@ -118,6 +125,7 @@ __all__ = [
   'SAMPLINGS',
   'TEXTS',
   'TRANSFERS',
+  'Architectures',
   'ClassificationConfig',
   'ClusteredConfig',
   'FederatedConfig',
@@ -134,6 +142,7 @@ __all__ = [
   'RobustConfig',
   'TextConfig',
   'amortized',
+  'architectures',
   'bundled_readout',
   'check_files',
   'classification',
