@@ -45,7 +45,7 @@ class Config(runner.BaseConfig):
     'block_model(num_nodes=400, p_in=0.05, p_out=0.01, features=one_hot, '
     'train=10, validation=100)',
     'Graph with labels and splits, or made-up scores (landscape).',
-    registry=problems.ARCHITECTURES,
+    registry=problems.graphs.ARCHITECTURES,
   )
   data_dir: str = knob('', 'Folder of the data files.')
   space: str = knob(
@@ -82,7 +82,7 @@ class Config(runner.BaseConfig):
   @property
   def is_landscape(self) -> bool:
     """Whether nothing is trained."""
-    return problems.ARCHITECTURES.part(self.dataset).name == 'landscape'
+    return problems.graphs.ARCHITECTURES.part(self.dataset).name == 'landscape'
 
   def ineffective(self) -> dict[str, str]:
     """Landscapes are not trained on."""
@@ -119,7 +119,7 @@ def build(config: Config) -> runner.Experiment:
   Returns:
     The experiment.
   """
-  problem = problems.architectures(
+  problem = problems.graphs.architectures(
     config.dataset,
     data_dir=config.data_dir or None,
     space=config.space,

@@ -16,7 +16,7 @@ SPACE = 'agnn(hidden=(4, 8, 16, 32), heads=(1, 2, 4))'
 
 
 def _problem(num_nodes):
-  return problems.architectures(
+  return problems.graphs.architectures(
     f'block_model(num_nodes={num_nodes}, p_in=0.05, p_out=0.01, '
     f'features=one_hot, train=10, validation={num_nodes // 4})',
     space=SPACE,

@@ -119,7 +119,7 @@ BUDGET, SHARED = 40, 'agnn@constrained(warmup_epochs=5)'
 def _trainer():
   """The problem of CPU-scale B, and its one program."""
   config = architecture_search.Config()
-  problem = problems.architectures(config.dataset, space=config.space)
+  problem = problems.graphs.architectures(config.dataset, space=config.space)
   return problem, problem.trainer(num_epochs=config.child_epochs)
 
 

@@ -10,7 +10,6 @@ notebook, in `experiment.train`:
     state, history = experiment.train(algorithm, problem, num_rounds=100, ...)
 
 - `amortized`: families of problems with a parameter that a hypernetwork sees.
-- `architectures`: networks for a graph, or on a landscape of made-up scores.
 - `classification`: labeled examples dealt to clients by any partition;
   `for_network` gives them to another network, `reliability_rows` tells how
   far their confidences are to be trusted.
@@ -24,7 +23,8 @@ notebook, in `experiment.train`:
 - `functions`: maps between functions, solved or read; `Functions.problem` gives
   them to a network. Flows are learned as `time_steps`. `function_runs` and
   `sweeps` have what binaries of them share.
-- `graphs`: nodes of a graph that clients split, `node_classification`.
+- `graphs`: nodes of a graph that clients split, `node_classification`, and
+  `architectures` that are searched for one.
 - `links`: links of a graph, told from pairs that are none by one learner or by
   the nodes themselves, `links.load_links`.
 - `mixtures`: labeled examples that clients draw by mixtures of classes;
@@ -52,11 +52,6 @@ from jaxdl.problems import (
   random_nets,
   sweeps,
   units,
-)
-from jaxdl.problems._architectures import (
-  ARCHITECTURES,
-  Architectures,
-  architectures,
 )
 from jaxdl.problems._classification import (
   ClassificationConfig,
@@ -115,7 +110,6 @@ from jaxdl.problems._vectors import vectors
 from jaxdl.problems.function_runs import MODELS, FunctionsConfig
 
 __all__ = [
-  'ARCHITECTURES',
   'LAYER_TASKS',
   'LOSSES',
   'MODELS',
@@ -125,7 +119,6 @@ __all__ = [
   'SAMPLINGS',
   'TEXTS',
   'TRANSFERS',
-  'Architectures',
   'ClassificationConfig',
   'ClusteredConfig',
   'FederatedConfig',
@@ -142,7 +135,6 @@ __all__ = [
   'RobustConfig',
   'TextConfig',
   'amortized',
-  'architectures',
   'bundled_readout',
   'check_files',
   'classification',

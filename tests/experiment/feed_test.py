@@ -112,7 +112,8 @@ class FeedTest(parameterized.TestCase):
 
     made = experiment(fetch, jit=False, step=step, rows=lambda *args: [])
     gain = max(runner.run(made, CONFIG).feed.gain for _ in range(3))
-    # (tau1 + tau2) / max(tau1, tau2) = 2, but for the ends and what sleep takes.
+    # (tau1 + tau2) / max(tau1, tau2) = 2, but for the ends and what sleep
+    # takes.
     self.assertBetween(gain, 1.4, 2.1)
 
   def test_several_experiments_are_fed_apart(self):

@@ -9,7 +9,7 @@ import optax
 
 from jaxdl.core import checks, registry, trees
 from jaxdl.core.types import Network, Task
-from jaxdl.graphs import _networks
+from jaxdl.graphs import _registry
 from jaxdl.graphs.clients import _exchange, _generation, _pieces
 from jaxdl.graphs.spectral import _network
 
@@ -143,7 +143,7 @@ _SPECIAL = {
   'gnodeformer': Needs(structure='spectrum'),
 }
 
-NETWORKS = _networks.NETWORKS | _network.NETWORKS | {'fedgcn': _exchange.fedgcn}
+NETWORKS = _registry.NETWORKS | _network.NETWORKS | {'fedgcn': _exchange.fedgcn}
 COMPLETIONS: registry.Registry = registry.Registry(
   'completion',
   {

@@ -22,7 +22,7 @@ some, `canonical` makes those equal that are the same network.
 
 In Python:
 
-    problem = problems.architectures('block_model')
+    problem = problems.graphs.architectures('block_model')
     trainer = problem.trainer(num_epochs=100)
     algorithm = search.architecture_search(
       search.agnn(problem.space, problem.num_layers), trainer

@@ -62,7 +62,7 @@ def architecture_search(
   Example:
     >>> from jaxdl import problems
     >>> from jaxdl.graphs import search
-    >>> problem = problems.architectures('karate', num_layers=1)
+    >>> problem = problems.graphs.architectures('karate', num_layers=1)
     >>> trainer = problem.trainer(num_epochs=2)
     >>> found = search.random(problem.space, 1)
     >>> algorithm = architecture_search(found, trainer)

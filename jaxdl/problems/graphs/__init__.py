@@ -19,10 +19,16 @@ whole graph is one batch, and its eigenpairs are found once. Any algorithm of
   completed in another way or not at all (`graphs.clients`).
 - `GraphsConfig`, `GraphRunsConfig`: knobs of data, and of algorithms with a
   server or without one (`VARIANTS`), which make `Learning`.
+- `architectures`: networks of a graph to be searched, or made-up scores.
 - `edge_rows`, `filter_rows`, `at_best_validation`: rows for pictures and
   tables.
 """
 
+from jaxdl.problems.graphs._architectures import (
+  ARCHITECTURES,
+  Architectures,
+  architectures,
+)
 from jaxdl.problems.graphs._holdings import PARTITION, Dealt
 from jaxdl.problems.graphs._nodes import (
   GraphsConfig,
@@ -37,12 +43,15 @@ from jaxdl.problems.graphs._rows import (
 from jaxdl.problems.graphs._runs import VARIANTS, GraphRunsConfig, Learning
 
 __all__ = [
+  'ARCHITECTURES',
   'PARTITION',
   'VARIANTS',
+  'Architectures',
   'Dealt',
   'GraphRunsConfig',
   'GraphsConfig',
   'Learning',
+  'architectures',
   'at_best_validation',
   'edge_rows',
   'filter_rows',

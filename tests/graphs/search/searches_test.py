@@ -399,7 +399,7 @@ class LandscapeTest(parameterized.TestCase):
       self.assertAlmostEqual(float(value), want, places=5)
 
   def test_searches_find_more_than_luck(self):
-    problem = problems.architectures('landscape', seeds=tuple(range(12)))
+    problem = problems.graphs.architectures('landscape', seeds=tuple(range(12)))
     best = {}
     for name in ('agnn(policy=tabular)', 'random', 'evolution'):
       made = search.make_search(name, problem.space, 2)
@@ -423,7 +423,7 @@ class LandscapeTest(parameterized.TestCase):
     self.assertGreater(best['evolution'], best['random'])
 
   def test_an_algorithm_for_the_common_loop(self):
-    problem = problems.architectures('landscape', seeds=(3,))
+    problem = problems.graphs.architectures('landscape', seeds=(3,))
     algorithm = problem.algorithm('agnn(policy=tabular)')
     _, history = experiment.train(
       algorithm, problem, num_rounds=20, key=KEY, eval_every=5
@@ -443,7 +443,7 @@ class LandscapeTest(parameterized.TestCase):
   )
   def test_says_what_is_wrong(self, spec, message):
     with self.assertRaisesRegex(ValueError, message):
-      problems.architectures(spec)
+      problems.graphs.architectures(spec)
 
 
 if __name__ == '__main__':

@@ -13,7 +13,7 @@ KEY = jax.random.key(0)
 
 class TrainerTest(absltest.TestCase):
   def test_in_turn_side_by_side_and_on_devices(self):
-    problem = problems.architectures(
+    problem = problems.graphs.architectures(
       'block_model(num_nodes=15, p_in=0.4, p_out=0.1, features=one_hot, '
       'train=1, validation=5)',
       space='agnn(hidden=2, heads=(1, 2), attention=gat, '

@@ -346,7 +346,7 @@ class BadInputTest(parameterized.TestCase):
   )
   def test_problems(self, options, message):
     with self.assertRaisesRegex(ValueError, message):
-      problems.architectures(**options)
+      problems.graphs.architectures(**options)
 
 
 if __name__ == '__main__':
