@@ -144,8 +144,8 @@ def _operations(order):
   'gradient takes at least 1.4 times as many operations.',
   note='Said by a summary of the paper; its tables were not seen. Does not '
   'hold for the accuracy: with P_in .2 and P_out .06 the two differ by less '
-  'than a node per seed, and on the blocks of the first claim orders 1 to 4 all reach '
-  '.98 to 1.00.',
+  'than a node per seed, and on the blocks of the first claim orders 1 to 4 '
+  'all reach .98 to 1.00.',
 )
 def orders(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Test accuracy by order, and operations of gradients."""

@@ -28,7 +28,8 @@ class Subgraphs(NamedTuple):
   node_ids: chex.Array
 
 
-def _checked_nodes(graph, nodes, name):
+def checked_nodes(graph: Graph, nodes: Any, name: str) -> np.ndarray:
+  """Nodes of a graph as i64, each at most once, or an error."""
   ids = checks.host_array(nodes, name=name)
   if ids.ndim != 1:
     raise ValueError(f'{name} must be a list of nodes; got {ids.shape}.')
@@ -48,7 +49,9 @@ def _checked_nodes(graph, nodes, name):
   return ids
 
 
-def _induced(graph, ids):
+def induced(
+  graph: Graph, ids: np.ndarray
+) -> tuple[np.ndarray, np.ndarray | None]:
   """Edges within some nodes, renumbered and sorted."""
   pairs, weights = _inside.on_host(graph)
   place = np.full(graph.num_nodes, -1)
@@ -87,10 +90,10 @@ def subgraph(
     >>> graphs.edge_pairs(subgraph(graph, [2, 1]), once=True).tolist()
     [[0, 1]]
   """
-  ids = _checked_nodes(graph, nodes, 'nodes')
+  ids = checked_nodes(graph, nodes, 'nodes')
   if not len(ids):
     raise ValueError('nodes is empty: keep at least one.')
-  pairs, weights = _induced(graph, ids)
+  pairs, weights = induced(graph, ids)
   return _graph.padded(
     pairs, len(ids), weights, pad_nodes=pad_nodes, pad_edges=pad_edges
   )
@@ -131,9 +134,9 @@ def induced_subgraphs(
   if not len(parts):
     raise ValueError('parts is empty: give at least one client its nodes.')
   ids = [
-    _checked_nodes(graph, part, f'parts[{k}]') for k, part in enumerate(parts)
+    checked_nodes(graph, part, f'parts[{k}]') for k, part in enumerate(parts)
   ]
-  pieces = [_induced(graph, part) for part in ids]
+  pieces = [induced(graph, part) for part in ids]
   most = max(map(len, ids))
   if pad_nodes is None:
     pad_nodes = _graph.bucket(most + 1)

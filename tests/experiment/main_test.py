@@ -383,7 +383,8 @@ class ProcessTest(parameterized.TestCase):
     # The machine stands below everything that learns.
     rooms = {name.split('.')[1] for name in out.split() if name[:6] == 'jaxdl.'}
     self.assertContainsSubset(
-      rooms, {'core', 'metrics', 'plots', 'experiment', '_versions'}
+      rooms,
+      {'core', 'metrics', 'parallel', 'plots', 'experiment', '_versions'},
     )
 
   def test_killed_runs_go_on_also_on_other_devices(self):

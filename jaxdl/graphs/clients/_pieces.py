@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.core import checks
-from jaxdl.graphs import _change, _graph, _inside
+from jaxdl.graphs import _graph, _inside, _parts
 from jaxdl.graphs._graph import Graph
 
 
@@ -50,7 +50,7 @@ def checked_parts(graph: Graph, parts: Sequence[Any]) -> list[np.ndarray]:
   if not len(parts):
     raise ValueError('parts is empty: give at least one client its nodes.')
   return [
-    _change._checked_nodes(graph, part, f'parts[{k}]')
+    _parts.checked_nodes(graph, part, f'parts[{k}]')
     for k, part in enumerate(parts)
   ]
 
@@ -89,7 +89,7 @@ def induced_pieces(graph: Graph, x: Any, parts: Sequence[Any]) -> list[Piece]:
   """
   x, out = checked_features(graph, x), []
   for ids in checked_parts(graph, parts):
-    pairs, weights = _change._induced(graph, ids)
+    pairs, weights = _parts.induced(graph, ids)
     out.append(Piece(pairs, x[ids], len(ids), weights))
   return out
 
