@@ -148,7 +148,8 @@ def adapter_candidates(
     features: how maps are drawn.
     dim: length of the inputs.
     sizes: numbers m of random features; for each there is an SNNK adapter, and
-      a bottleneck and LoRA that train about as many numbers.
+      a bottleneck and LoRA that train about as many numbers (LoRA at most those
+      of the rank of the largest matrix).
     activation: between the layers.
     kind: see `snnk_adapter`.
     kernel_init: see `snnk_adapter`.
@@ -183,6 +184,10 @@ def adapter_candidates(
   def lora(rank):
     return tuned(method=f'lora(rank={rank})')
 
+  tuned_layers = base[: len(base) - int(train_head)]
+  ranks = [min(p['kernel'].shape) for p in tuned_layers]
+  most = {'LoRA': max(ranks, default=1)}
+
   out = {}
   for m in sizes:
 
@@ -194,7 +199,7 @@ def adapter_candidates(
     out[f'SNNK adapter, m={m}'] = Candidate(network, 'SNNK adapter', m)
     count = constants.num_trained(network, dim)
     for family, make in (('bottleneck', bottleneck), ('LoRA', lora)):
-      size, network = constants.matched(make, count, dim)
+      size, network = constants.matched(make, count, dim, most=most.get(family))
       out[f'{family} {size}'] = Candidate(network, family, size)
   out['BitFit'] = Candidate(tuned(method='bitfit'), 'BitFit')
   if train_head:
@@ -222,7 +227,7 @@ def language_candidates(
     network: of a flax.linen module.
     base: its parameters.
     features: how maps are drawn.
-    example: an input or its shape.
+    example: an input or its `jax.ShapeDtypeStruct`.
     sizes: numbers m of random features; for each there is an SNNK adapter, and
       a bottleneck and LoRA that train about as many numbers.
     at: names of the modules whose outputs adapters change.
@@ -253,6 +258,7 @@ def language_candidates(
   def lora(rank):
     return places.tuned_at(network, base, method=f'lora(rank={rank})')
 
+  most = {'LoRA': places.largest_rank(base)}
   out, counts = {}, []
   for m in sizes:
 
@@ -267,7 +273,9 @@ def language_candidates(
     out[f'SNNK adapter, m={m}'] = Candidate(own, 'SNNK adapter', m)
     counts.append(constants.num_trained(own, example))
     for family, make in (('bottleneck', bottleneck), ('LoRA', lora)):
-      size, other = constants.matched(make, counts[-1], example)
+      size, other = constants.matched(
+        make, counts[-1], example, most=most.get(family)
+      )
       out[f'{family} {size}'] = Candidate(other, family, size)
   size, other = constants.matched(
     bottleneck, round(larger * min(counts)), example
