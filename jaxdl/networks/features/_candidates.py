@@ -18,6 +18,9 @@ from jaxdl.networks.features import (
   _snnk as snnk,
 )
 
+# What SNNK adapters of a language model compete with.
+RIVALS = ('bottleneck', 'lora', 'bitfit', 'full')
+
 
 class Candidate(NamedTuple):
   """A network of a comparison.
@@ -220,6 +223,7 @@ def language_candidates(
   kind: str = 'gate',
   kernel_init: str = 'normal',
   larger: float = 5.0,
+  rivals: Sequence[str] = RIVALS,
 ) -> dict[str, Candidate]:
   """Ways to teach a trained transformer, or any flax network, something new.
 
@@ -236,10 +240,13 @@ def language_candidates(
     kernel_init: see `snnk_adapter`.
     larger: times the numbers of the smallest SNNK adapter that one more
       bottleneck trains.
+    rivals: what there is besides SNNK adapters, of `RIVALS`.
 
   Returns:
     Candidates by name.
   """
+  for rival in rivals:
+    checks.choice(rival, RIVALS, name='rivals')
   widths = places.module_widths(network, base, example, at)
 
   def snnk_parts(frozen):
@@ -259,6 +266,8 @@ def language_candidates(
     return places.tuned_at(network, base, method=f'lora(rank={rank})')
 
   most = {'LoRA': places.largest_rank(base)}
+  sized = {'bottleneck': ('bottleneck', bottleneck), 'lora': ('LoRA', lora)}
+  sized = [made for name, made in sized.items() if name in rivals]
   out, counts = {}, []
   for m in sizes:
 
@@ -272,19 +281,21 @@ def language_candidates(
     own = places.adapted_at(network, base, snnk_parts, draw=draw)
     out[f'SNNK adapter, m={m}'] = Candidate(own, 'SNNK adapter', m)
     counts.append(constants.num_trained(own, example))
-    for family, make in (('bottleneck', bottleneck), ('LoRA', lora)):
+    for family, make in sized:
       size, other = constants.matched(
         make, counts[-1], example, most=most.get(family)
       )
       out[f'{family} {size}'] = Candidate(other, family, size)
-  size, other = constants.matched(
-    bottleneck, round(larger * min(counts)), example
-  )
-  out[f'bottleneck {size}'] = Candidate(other, 'bottleneck', size)
-  out['bottleneck 1'] = Candidate(bottleneck(1), 'bottleneck', 1)
+  if 'bottleneck' in rivals:
+    size, other = constants.matched(
+      bottleneck, round(larger * min(counts)), example
+    )
+    out[f'bottleneck {size}'] = Candidate(other, 'bottleneck', size)
+    out['bottleneck 1'] = Candidate(bottleneck(1), 'bottleneck', 1)
   for name, method in (('BitFit', 'bitfit'), ('everything', 'full')):
-    own = places.tuned_at(network, base, method=method)
-    out[name] = Candidate(own, name)
+    if method in rivals:
+      own = places.tuned_at(network, base, method=method)
+      out[name] = Candidate(own, name)
   return out
 
 
