@@ -246,7 +246,7 @@ class ConfigTest(parameterized.TestCase):
     )
     with self.assertRaisesRegex(ValueError, "rivals='loar' .*mean 'lora'"):
       snnk.TASKS.make(
-        'language(rivals=loar)',
+        'language(rivals=(loar,))',
         make_problem=None,
         features=None,
         sizes=(2,),
