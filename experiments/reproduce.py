@@ -3,7 +3,7 @@
 
 Writes REPRODUCTION.md: claim, seeds, figure, held or not. A claim that does not
 hold is written down as not held. `--smoke` tries the first experiment of every
-chosen paper in small, and writes nothing.
+chosen claim in small, of a paper's first one if none is, and writes nothing.
 
 Example: python -m experiments.reproduce --papers=flag_aggregator,monna
 """
@@ -23,17 +23,18 @@ import jax
 from absl import app, flags, logging
 
 from experiments import papers
+from experiments.papers._reproduction import merge, read
 from jaxdl.experiment import runner
 
 FLAGS = flags.FLAGS
 _KEYS = ', '.join(papers.names())
 _FLAGS = {
   'papers': (['all'], f"Keys of the index, or 'all'; from {_KEYS}."),
-  'claims': ([], 'Claims to rerun, all if none; rows of others are kept.'),
+  'claims': ([], 'Claims to rerun or try, all if none; other rows are kept.'),
   'seeds': (['0', '1', '2'], 'Seeds of every experiment.'),
   'output': ('REPRODUCTION.md', 'Table of claims; other papers are kept.'),
   'plots': ('runs/reproduce', 'Folder of the pictures.'),
-  'smoke': (False, 'Only try the first experiment of every paper, in small.'),
+  'smoke': (False, 'Only try first experiments of papers or claims, in small.'),
 }
 _DEFINE = {
   list: flags.DEFINE_list,
@@ -43,12 +44,18 @@ _DEFINE = {
 for _name, (_default, _text) in _FLAGS.items():
   _DEFINE[type(_default)](_name, _default, _text)
 
-_HEADER = """# Reproduction
 
-Claims of the papers at CPU scale, rerun by `python -m experiments.reproduce`.
-A claim that does not hold is listed as such. Seconds are those of the run, some
-of which had to share the machine.
-"""
+def _check_names(flag: str, names: list[str], known, why: str) -> None:
+  """Refuses names that are unknown or stand twice."""
+  for name in names:
+    if name not in known:
+      near = difflib.get_close_matches(name, known, n=1)
+      hint = f' Did you mean {near[0]}?' if near else ''
+      raise ValueError(f'--{flag}={name} is {why}{hint}')
+    if names.count(name) > 1:
+      raise ValueError(
+        f'--{flag}={",".join(names)} names {name} twice: leave one out.'
+      )
 
 
 def chosen(names: list[str]) -> list[papers.Paper]:
@@ -61,7 +68,7 @@ def chosen(names: list[str]) -> list[papers.Paper]:
     The papers.
 
   Raises:
-    ValueError: for unknown keys, or none.
+    ValueError: for unknown keys, one that stands twice, or none.
   """
   known = {key: papers.load(key) for key in papers.names()}
   if names == ['all']:
@@ -72,13 +79,8 @@ def chosen(names: list[str]) -> list[papers.Paper]:
     raise ValueError(
       f'--papers={",".join(names)} names papers beside all: leave one out.'
     )
-  for name in names:
-    if name not in known:
-      near = difflib.get_close_matches(name, known, n=1)
-      hint = f' Did you mean {near[0]}?' if near else ''
-      raise ValueError(
-        f'--papers={name} is unknown: choose from {_KEYS} or all.{hint}'
-      )
+  why = f'unknown: choose from {_KEYS} or all.'
+  _check_names('papers', names, known, why)
   return [known[name] for name in names]
 
 
@@ -126,32 +128,35 @@ def check_place(flag: str, path: pathlib.Path) -> None:
 
 
 def check_claims(
-  names: list[str], chosen: list[papers.Paper], seeds: tuple[int, ...]
-) -> None:
+  names: list[str], chosen: list[papers.Paper], seeds: tuple[int, ...] | None
+) -> list[papers.Paper]:
   """Sees to it that rows that are kept are of the same seeds and versions.
 
   Args:
     names: of `--claims`.
     chosen: papers.
-    seeds: seeds of the experiments.
+    seeds: seeds of the experiments; None if nothing is written.
+
+  Returns:
+    The papers that the claims are of; all if there are no names.
 
   Raises:
-    ValueError: if a claim is that of none, or the table cannot be kept.
+    ValueError: if a claim is that of none or stands twice, or the table cannot
+      be kept.
   """
   known = {name for paper in chosen for name in papers.claims(paper.key)}
-  for name in names:
-    if name not in known:
-      near = difflib.get_close_matches(name, known, n=1)
-      hint = f' Did you mean {near[0]}?' if near else ''
-      raise ValueError(f'--claims={name} is no claim of --papers.{hint}')
-  old = read(pathlib.Path(FLAGS.output)) if names else {}
-  for paper in chosen if names else ():
+  _check_names('claims', names, known, 'no claim of --papers.')
+  if names:
+    chosen = [p for p in chosen if set(names) & set(papers.claims(p.key))]
+  old = read(pathlib.Path(FLAGS.output))[1] if names and seeds else {}
+  for paper in chosen if names and seeds else ():
     lines = old.get(paper.key, [])
     if _conditions(paper, seeds) not in lines:
       raise ValueError(
         f'--claims keeps other rows of {paper.key} in --output={FLAGS.output}, '
         'which are of other seeds or versions, or not there: rerun all.'
       )
+  return chosen
 
 
 def _conditions(paper, seeds):
@@ -211,30 +216,6 @@ def check(
   return [*lines, '', *notes] if notes else lines
 
 
-def read(path: pathlib.Path) -> dict[str, list[str]]:
-  """Returns the sections of a table: lines per key."""
-  found = {}
-  if path.exists():
-    for part in path.read_text().split('\n## ')[1:]:
-      found[part.split(':', 1)[0]] = ('## ' + part.rstrip()).split('\n')
-  return found
-
-
-def merge(path: pathlib.Path, sections: dict[str, list[str]]) -> None:
-  """Replaces the sections of some papers and keeps the others.
-
-  Args:
-    path: the table.
-    sections: lines per key.
-  """
-  old = read(path) | sections
-  order = papers.names()
-  keys = sorted(old, key=lambda k: order.index(k) if k in order else 999)
-  text = _HEADER + '\n' + '\n\n'.join('\n'.join(old[k]) for k in keys) + '\n'
-  path.parent.mkdir(parents=True, exist_ok=True)
-  path.write_text(text)
-
-
 class _Enough(Exception):
   """The first experiment of a claim has run."""
 
@@ -261,20 +242,25 @@ def _small_experiments() -> Iterator[None]:
       module.run = run
 
 
-def smoke(paper: papers.Paper) -> str:
-  """Tries the first experiment of a paper's first claim.
+def smoke(paper: papers.Paper, only: list[str] | None = None) -> str:
+  """Tries the first experiment of a paper's claims.
 
   Args:
     paper: what to try.
+    only: claims to try, those of other papers too; the first one if none.
 
   Returns:
     What was tried, and how long it took.
   """
   start = time.monotonic()
-  name, claim = next(iter(papers.claims(paper.key).items()))
-  with _small_experiments(), contextlib.suppress(_Enough):
-    claim((0,))
-  return f'{paper.key}: {name} runs ({time.monotonic() - start:.0f} s)'
+  claims = papers.claims(paper.key)
+  tried = [name for name in claims if name in only] if only else [*claims][:1]
+  for name in tried:
+    with _small_experiments(), contextlib.suppress(_Enough):
+      claims[name]((0,))
+  seconds = f'{time.monotonic() - start:.0f} s'
+  verb = 'runs' if len(tried) == 1 else 'run'
+  return f'{paper.key}: {", ".join(tried)} {verb} ({seconds})'
 
 
 def _parse(args: list[str]) -> list[str]:
@@ -294,12 +280,12 @@ def _parse(args: list[str]) -> list[str]:
     rest = FLAGS(args)
     if len(rest) > 1:
       raise ValueError(f'{rest[1]!r} is no flag: write --name=value.')
-    chosen(FLAGS.papers)
-    seeds_of(FLAGS.seeds)
-    check_claims(FLAGS.claims, chosen(FLAGS.papers), seeds_of(FLAGS.seeds))
+    found, seeds = chosen(FLAGS.papers), seeds_of(FLAGS.seeds)
+    check_claims(FLAGS.claims, found, None if FLAGS.smoke else seeds)
     if not FLAGS.smoke:
       check_place('output', pathlib.Path(FLAGS.output))
       check_place('plots', pathlib.Path(FLAGS.plots))
+      read(pathlib.Path(FLAGS.output))
   except (flags.Error, ValueError) as error:
     print(f'reproduce: {error}', file=sys.stderr)
     sys.exit(2)
@@ -325,14 +311,14 @@ def main(argv: list[str]) -> int:
 
 def _reproduce(seeds: tuple[int, ...], signals) -> int:
   try:
-    for paper in chosen(FLAGS.papers):
+    for paper in check_claims(FLAGS.claims, chosen(FLAGS.papers), None):
       signals.check()
       print(f'{paper.key}: {paper.title} ...', file=sys.stderr, flush=True)
       if FLAGS.smoke:
-        print(smoke(paper), flush=True)
+        print(smoke(paper, FLAGS.claims), flush=True)
         continue
       output = pathlib.Path(FLAGS.output)
-      old = read(output).get(paper.key)
+      old = read(output)[1].get(paper.key)
       lines = check(paper, seeds, FLAGS.claims, old)
       draw = papers.picture(paper.key)
       if draw is not None and not FLAGS.claims:
@@ -343,11 +329,9 @@ def _reproduce(seeds: tuple[int, ...], signals) -> int:
       print('\n'.join(lines), flush=True)
   except KeyboardInterrupt as error:
     signals.settle()
-    print(
-      'reproduce: stopped; papers that are done are in the table.',
-      file=sys.stderr,
-      flush=True,
-    )
+    done = 'papers that are done are in the table'
+    done = 'nothing was to be written' if FLAGS.smoke else done
+    print(f'reproduce: stopped; {done}.', file=sys.stderr, flush=True)
     return 128 + getattr(error, 'signum', signal.SIGINT)
   except OSError as error:
     written = pathlib.Path(FLAGS.output)

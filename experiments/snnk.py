@@ -113,8 +113,9 @@ class Config(problems.TextConfig):
     _ = self.hidden_sizes  # Refuses networks without any.
 
   def smoked(self) -> 'Config':
-    """Two sizes."""
-    return dataclasses.replace(super().smoked(), num_rf=self.sizes[:2])
+    """Two sizes, of transformers one."""
+    sizes = self.sizes[: 1 if self.is_text else 2]
+    return dataclasses.replace(super().smoked(), num_rf=sizes)
 
   def problem(self, **changes):
     """Builds the problem of the knobs, with scaled inputs."""
@@ -140,8 +141,13 @@ def build(config: Config) -> runner.Experiment:
       first, num_rounds, optimizer=config.optimizer, l2=config.l2
     )
 
+  task = config.task
+  if config.smoke and config.is_text:
+    # Each rival is a transformer to compile; a task that names some keeps them.
+    named = registry.parse(task).options.get('rivals', ('bitfit',))
+    task = TASKS.changed(task, rivals=named)
   made = TASKS.make(
-    config.task,
+    task,
     make_problem=config.problem,
     pretrain=pretrain,
     features=features.FEATURES.make(config.features),

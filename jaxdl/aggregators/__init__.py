@@ -30,8 +30,11 @@ Non-finite clients are farthest from everyone in robust rules and pass through
 the plain mean. `mask` removes padding rows: they never move a result (under one
 key `bucketing` deals other buckets; `mda` and `smea` take no mask). Conditions
 such as n > 2f are checked for all rows, padding too. How many a mask leaves is
-a value, which nobody looks at: with too few the result says nothing
-(`trimmed_mean` keeps nobody and gives zeros), so sample cohorts that suffice.
+a value, and where it leaves too few the guarantee is void, but every rule
+answers in one way: it drops as many as it should while at least one client
+counts (`trimmed_mean` becomes the median, `multi_krum` is `krum`, `meamed`
+takes the entry nearest the median). Only nobody at all gives zeros, so that a
+model keeps still. Sample cohorts that suffice.
 
 Finite clients may be as large as the dtype has numbers. At the small end, what
 is below its smallest normal number, 1.2e-38 in float32 (a share of an entry

@@ -81,7 +81,8 @@ def trimmed_mean(
     updates: stacked tree, leaves [N, ...], floating point, or a view.
     num_trimmed: entries removed at *each* end (static), `b` in the paper;
       `0 <= 2 * num_trimmed < N`.
-    mask: bool[N], false for padding rows.
+    mask: bool[N], false for padding rows; of too few for `num_trimmed` that it
+      leaves, at least one counts, without guarantee.
     axis_name: mapped axis over which the clients are split.
 
   Returns:
@@ -107,9 +108,10 @@ def trimmed_mean(
 
   def kernel(x, count):
     rows = order.widen(order.sorted_rows(x))
-    mean = order.window_mean(rows, b, count - b)
-    low, high = order.window_of(rows, b, count - b)
-    return _families.Average(mean, low, high, b, count - 2 * b)
+    cut = _families.num_cut(count, b)
+    mean = order.window_mean(rows, cut, count - cut)
+    low, high = order.window_of(rows, cut, count - cut)
+    return _families.Average(mean, low, high, cut, count - 2 * cut)
 
   return _families.coordinate_rule(
     updates, kernel, mask=mask, axis_name=axis_name
@@ -131,7 +133,8 @@ def meamed(
   Args:
     updates: stacked tree, leaves [N, ...], floating point, or a view.
     num_byzantine: f, entries left out (static).
-    mask: bool[N], false for padding rows.
+    mask: bool[N], false for padding rows; of too few for f that it leaves, at
+      least one counts, without guarantee.
     axis_name: mapped axis over which the clients are split.
 
   Returns:
@@ -156,10 +159,10 @@ def meamed(
   def kernel(x, count):
     rows = order.widen(order.sorted_rows(x))
     center = order.median_of(rows, count=count)
-    kept = {'num_kept': count - f, 'max_moves': f}
+    kept = {'num_kept': _families.num_kept(count, f), 'max_moves': f}
     mean = order.nearest_mean(rows, center, **kept)
     window = order.nearest_window(rows, center, **kept)
-    return _families.Average(mean, *window, count - f)
+    return _families.Average(mean, *window, kept['num_kept'])
 
   return _families.coordinate_rule(
     updates, kernel, mask=mask, axis_name=axis_name
@@ -181,7 +184,8 @@ def phocas(
   Args:
     updates: stacked tree, leaves [N, ...], floating point, or a view.
     num_byzantine: f, entries trimmed at each end and then left out (static).
-    mask: bool[N], false for padding rows.
+    mask: bool[N], false for padding rows; of too few for f that it leaves, at
+      least one counts, without guarantee.
     axis_name: mapped axis over which the clients are split.
 
   Returns:
@@ -204,11 +208,12 @@ def phocas(
 
   def kernel(x, count):
     rows = order.widen(order.sorted_rows(x))
-    center = order.window_mean(rows, f, count - f)
-    kept = {'num_kept': count - f, 'max_moves': f}
+    cut = _families.num_cut(count, f)
+    center = order.window_mean(rows, cut, count - cut)
+    kept = {'num_kept': _families.num_kept(count, f), 'max_moves': f}
     mean = order.nearest_mean(rows, center, **kept)
     window = order.nearest_window(rows, center, **kept)
-    return _families.Average(mean, *window, count - f)
+    return _families.Average(mean, *window, kept['num_kept'])
 
   return _families.coordinate_rule(
     updates, kernel, mask=mask, axis_name=axis_name

@@ -70,7 +70,8 @@ def krum(
     num_byzantine: f (static).
     num_neighbors: others that count towards a score, 'n-f-2' (the paper) or
       'n-f-1' (several libraries); static.
-    mask: bool[N], false for padding rows.
+    mask: bool[N], false for padding rows; of too few for f that it leaves, at
+      least one counts, without guarantee.
     axis_name: mapped axis over which the clients are split.
 
   Returns:
@@ -105,7 +106,9 @@ def _krum(updates, num_byzantine, num_neighbors, num_selected, axis_name, rule):
 
   def weights_fn(view):
     scores = krum_scores(view, num_byzantine=f, num_neighbors=num_neighbors)
-    m = view.count - f if num_selected is None else num_selected
+    m = num_selected
+    if m is None:
+      m = _families.num_kept(view.count, f)
     chosen = _families.smallest(scores, m, view.valid)
     return _families.average(chosen, scores.dtype)
 
@@ -132,7 +135,8 @@ def multi_krum(
     num_selected: m (static), 1 <= m <= n; n - f by default, which is the mean
       if f = 0 (some systems take n - f - 2).
     num_neighbors: 'n-f-2' or 'n-f-1' (static).
-    mask: bool[N], false for padding rows.
+    mask: bool[N], false for padding rows; of too few for f that it leaves, at
+      least one counts, without guarantee.
     axis_name: mapped axis over which the clients are split.
 
   Returns:
@@ -178,11 +182,8 @@ def bulyan_selection(
     chosen (-1 for the rest).
   """
   m = view.size
-  if num_left is None:
-    left = 2 * num_byzantine
-    theta = view.count - left
-  else:
-    left, theta = num_left, jnp.maximum(view.count - num_left, 1)
+  left = 2 * num_byzantine if num_left is None else num_left
+  theta = _families.num_kept(view.count, left)
   distances = jnp.where(jnp.eye(m, dtype=bool), jnp.inf, view.sq_distances())
   by_distance = jnp.argsort(distances, axis=1, stable=True)
   sorted_distances = jnp.take_along_axis(distances, by_distance, axis=1)
@@ -226,7 +227,8 @@ def bulyan(
   Args:
     updates: stacked tree, leaves [N, ...], floating point, or a view.
     num_byzantine: f (static).
-    mask: bool[N], false for padding rows.
+    mask: bool[N], false for padding rows; of too few for f that it leaves, at
+      least one counts, without guarantee.
     axis_name: mapped axis over which the clients are split.
 
   Returns:
@@ -250,7 +252,7 @@ def bulyan(
   chosen, _ = bulyan_selection(view, num_byzantine=f)
   if view.reads_weights:  # What the second stage does differs by coordinate.
     return view.pull(_families.average(chosen, view.frame.dtype))
-  theta = view.count - 2 * f
+  theta = _families.num_kept(view.count, 2 * f)
 
   def kernel(x, count):
     rows = order.widen(order.sorted_rows(x))
@@ -258,10 +260,11 @@ def bulyan(
       # The chosen number is static unless a client was not finite.
       count = theta
     center = order.median_of(rows, count=count)
-    kept = {'num_kept': count - 2 * f, 'max_moves': 2 * f}
+    num_kept = _families.num_kept(count, 2 * f)
+    kept = {'num_kept': num_kept, 'max_moves': 2 * f}
     mean = order.nearest_mean(rows, center, **kept)
     window = order.nearest_window(rows, center, **kept)
-    return _families.Average(mean, *window, count - 2 * f)
+    return _families.Average(mean, *window, num_kept)
 
   if view.coefficients is None:
     stacked, axis = view.base, view.axis_name
@@ -286,12 +289,13 @@ def repeated_krum(
 
   Krum's scores are those among the updates that are left, where n - f - 2
   others count, one at least, n being their number. `multi_krum` takes all from
-  one ranking instead. Robust while n >= 2f + 3; of fewer one is taken.
+  one ranking instead. Robust while n >= 2f + 3.
 
   Args:
     updates: stacked tree, leaves [N, ...], floating point, or a view.
     num_byzantine: f (static).
-    mask: bool[N], false for padding rows.
+    mask: bool[N], false for padding rows; of too few for f that it leaves, at
+      least one counts, without guarantee.
     axis_name: mapped axis over which the clients are split.
 
   Returns:
@@ -447,7 +451,8 @@ def nearest_neighbor_averaging(
     pivot: row number of the receiver's own vector; static or traced. For all
       pivots at once use `nnm`.
     num_byzantine: f (static), farthest vectors left out; 2f < m.
-    mask: bool[N], false for padding rows.
+    mask: bool[N], false for padding rows; of too few for f that it leaves, at
+      least one counts, without guarantee.
     axis_name: mapped axis over which the clients are split.
 
   Returns:
@@ -500,7 +505,8 @@ def _nearest(updates, pivot, num_byzantine, axis_name):
   def weights_fn(view):
     distances = jnp.take(view.sq_distances(), pivot, axis=0)
     distances = jnp.where(jnp.arange(n) == pivot, -1.0, distances)
-    chosen = _families.smallest(distances, view.count - f, view.valid)
+    kept = _families.num_kept(view.count, f)
+    chosen = _families.smallest(distances, kept, view.valid)
     return _families.average(chosen, distances.dtype)
 
   return weights_fn

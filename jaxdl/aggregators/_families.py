@@ -579,6 +579,36 @@ def smallest(
   return (ranks < count) & valid
 
 
+def num_kept(count: int | chex.Array, num_dropped: int) -> int | chex.Array:
+  """How many of the vectors that are there stay: at least one.
+
+  Args:
+    count: vectors that are there; traced if a mask says which.
+    num_dropped: how many a rule leaves out where there are enough.
+
+  Returns:
+    As `count`.
+  """
+  if isinstance(count, int):
+    return max(count - num_dropped, 1)
+  return jnp.maximum(count - num_dropped, 1)
+
+
+def num_cut(count: int | chex.Array, most: int) -> int | chex.Array:
+  """How many go at either end of a sorted list, so that at least one stays.
+
+  Args:
+    count: as of `num_kept`.
+    most: how many go where there are enough.
+
+  Returns:
+    As `count`.
+  """
+  if isinstance(count, int):
+    return min(most, max(count - 1, 0) // 2)
+  return jnp.minimum(most, jnp.maximum(count - 1, 0) // 2)
+
+
 def average(mask: chex.Array, dtype: jnp.dtype) -> chex.Array:
   """Equal weights on the marked vectors; zeros if none is marked.
 

@@ -30,7 +30,8 @@ def nnm(
   Args:
     updates: stacked tree, leaves [N, ...], floating point, or a view.
     num_byzantine: f (static); n >= 2f + 1.
-    mask: bool[N], false for padding rows.
+    mask: bool[N], false for padding rows; of too few for f that it leaves, at
+      least one counts, without guarantee.
     axis_name: mapped axis over which the clients are split.
 
   Returns:
@@ -59,9 +60,8 @@ def nnm(
     distances = jnp.where(jnp.eye(n, dtype=bool), -1.0, distances)
     valid = view.valid
     # A row that is not finite is at +inf from all: it takes the first ones.
-    near = jax.vmap(lambda d: _families.smallest(d, view.count - f, valid))(
-      distances
-    )
+    kept = _families.num_kept(view.count, f)
+    near = jax.vmap(lambda d: _families.smallest(d, kept, valid))(distances)
     matrix = jax.vmap(_families.average, in_axes=(0, None))(
       near, distances.dtype
     )
@@ -194,7 +194,8 @@ def arc(
   Args:
     updates: stacked tree, leaves [N, ...], floating point, or a view.
     num_byzantine: f (static); n >= 2f + 1.
-    mask: bool[N], false for padding rows.
+    mask: bool[N], false for padding rows; of too few for f that it leaves, at
+      least one counts, without guarantee.
     axis_name: mapped axis over which the clients are split.
 
   Returns:
@@ -218,7 +219,7 @@ def arc(
 
   def factors(lengths):
     count = lengths.num_present
-    clipped = 2 * f * (count - f) // jnp.maximum(count, 1)
+    clipped = 2 * f * jnp.maximum(count - f, 0) // jnp.maximum(count, 1)
     norms = lengths.relative()
     if lengths.present is not None:  # Absent rows sort below every norm.
       norms = jnp.where(lengths.present, norms, -1.0)

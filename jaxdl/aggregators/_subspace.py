@@ -128,7 +128,8 @@ def caf(
       that have none left (as the byzfl library does), where one far outlier
       makes the steps tiny: it stops after 64 n of them. Static. Weights of
       less than 1e-4 are taken away, they may be rounding.
-    mask: bool[N], false for padding rows.
+    mask: bool[N], false for padding rows; of too few for f that it leaves, at
+      least one counts, without guarantee.
     axis_name: mapped axis over which the clients are split.
 
   Returns:
@@ -166,7 +167,7 @@ def _caf(updates, num_byzantine, peak, axis_name):
     mean = _families.average(valid, dtype)
     if f == 0:
       return mean
-    target = jnp.asarray(view.count - 2 * f, dtype)
+    target = jnp.asarray(jnp.maximum(view.count - 2 * f, 0), dtype)
     limit = n if peak == 'remaining' else 64 * n
 
     def go_on(carry):
@@ -220,7 +221,8 @@ def cge(
   Args:
     updates: stacked tree, leaves [N, ...], floating point, or a view.
     num_byzantine: f (static); n >= 2f + 1.
-    mask: bool[N], false for padding rows.
+    mask: bool[N], false for padding rows; of too few for f that it leaves, at
+      least one counts, without guarantee.
     axis_name: mapped axis over which the clients are split.
 
   Returns:
@@ -251,7 +253,8 @@ def _cge(updates, num_byzantine, axis_name):
 
   def weights_fn(lengths):
     norms = lengths.relative()
-    chosen = _families.smallest(norms, lengths.num_present - f, lengths.finite)
+    kept = _families.num_kept(lengths.num_present, f)
+    chosen = _families.smallest(norms, kept, lengths.finite)
     return _families.average(chosen, norms.dtype)
 
   return weights_fn
@@ -286,7 +289,8 @@ def dnc(
     filter_factor: c > 0 (static); floor(c · f) clients are marked per round,
       non-finite ones first.
     num_iters: rounds, at most 1000 (static).
-    mask: bool[N], false for padding rows.
+    mask: bool[N], false for padding rows; of too few for f that it leaves, at
+      least one counts, without guarantee.
     axis_name: mapped axis over which the clients are split; every device must
       hold the same key.
 
@@ -368,7 +372,7 @@ def _dnc(
       # Projections on the right-singular vector are the left one, scaled.
       scores = vectors[:, -1] ** 2
       # Clients that are not finite are the farthest: marked before any other.
-      stay = view.count - marked
+      stay = _families.num_kept(view.count, marked)
       kept &= _families.smallest(scores, stay, valid)
     return _families.average(kept, dtype)
 

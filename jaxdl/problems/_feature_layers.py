@@ -261,6 +261,7 @@ def language(
   kind: str = 'gate',
   kernel_init: str = 'normal',
   larger: float = 5.0,
+  rivals: tuple[str, ...] = features_lib.RIVALS,
 ) -> LayerComparison:
   """Ways to teach a pretrained transformer to answer prompts.
 
@@ -272,6 +273,8 @@ def language(
     kernel_init: W_0 of SNNK adapters.
     larger: one more bottleneck trains so many times the numbers of the smallest
       SNNK adapter.
+    rivals: what there is besides SNNK adapters: some of bottleneck, lora,
+      bitfit and full.
 
   Returns:
     What is compared.
@@ -279,6 +282,9 @@ def language(
   checks.choice(kind, ('gate', 'up'), name='kind')
   functional.KERNEL_INITS.check(kernel_init, name='kernel_init')
   checks.number(larger, name='larger', low=0.0, open_low=True)
+  rivals = rivals if isinstance(rivals, tuple) else (rivals,)
+  for rival in rivals:
+    checks.choice(rival, features_lib.RIVALS, name='rivals')
   problem = make_problem()
   example = jax.ShapeDtypeStruct(
     (1, problem.test['inputs'].shape[-1]), jnp.int32
@@ -292,6 +298,7 @@ def language(
     kind=kind,
     kernel_init=kernel_init,
     larger=larger,
+    rivals=rivals,
   )
   return LayerComparison(
     problem,

@@ -3,7 +3,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -252,11 +252,18 @@ def with_reader(
 
   Args:
     problem: from `text`.
-    network: tokens to logits.
+    network: tokens i[B, L] to logits f[B, L, 256] of the next byte.
 
   Returns:
     The problem: the same data, batches and tests.
+
+  Raises:
+    ValueError: if the problem is none of texts, or the network does not read
+      its tokens or makes something else of them.
+    TypeError: if it is no network.
   """
+  network = networks.as_network(network)
+  _check_reader(problem, network)
   task = _prompting(network, problem.test['inputs'].shape[-1])
   evaluate = _classification.evaluator(task, problem.test)
   return dataclasses.replace(
@@ -267,6 +274,31 @@ def with_reader(
     evaluate_clients=_classification.clients_evaluator(evaluate, ('worst',)),
     reliability=_classification.reliability(task, problem.test, problem.seeds),
   )
+
+
+def _check_reader(problem, network):
+  """Traces a network on the prompts of a problem, which computes nothing."""
+  test = problem.test
+  found = test.get('inputs') if isinstance(test, Mapping) else None
+  if getattr(found, 'dtype', None) != jnp.int32 or found.ndim != 3:
+    raise ValueError(
+      'problem must be one of prompts, from problems.text; its test holds '
+      'something else.'
+    )
+  tokens = jax.ShapeDtypeStruct((1, found.shape[-1]), jnp.int32)
+  want = (*tokens.shape, 256)
+  try:
+    params = jax.eval_shape(network.init, jax.random.key(0), tokens)
+    got = jax.eval_shape(network.apply, params, tokens)
+  except (TypeError, ValueError) as error:
+    raise ValueError(
+      f'network must read tokens of shape {tokens.shape}: {error}'
+    ) from error
+  if getattr(got, 'shape', None) != want:
+    raise ValueError(
+      f'network must make logits of shape {want} of tokens of shape '
+      f'{tokens.shape}; it makes {checks.described(got)}.'
+    )
 
 
 def _reader(texts):

@@ -2,6 +2,7 @@
 """What every registered rule returns; new entries join by themselves."""
 
 import functools
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,8 @@ import numpy as np
 from absl.testing import absltest, parameterized
 from contract import aggregator_cases as lib
 from reference import aggregators as reference
+
+from jaxdl import aggregators
 
 N, F = lib.NUM_CLIENTS, lib.NUM_BYZANTINE
 SLOPE = np.linspace(1, 2, lib.SIZE, dtype=np.float32)
@@ -140,6 +143,40 @@ class AggregatorValuesContractTest(parameterized.TestCase):
     got = run(np.stack(sets), mask)
     for update, updates in zip(got, sets, strict=True):
       lib.close(update, lib.flat_program(case)(updates[mask]))
+
+  @parameterized.named_parameters(
+    lib.named([c for c in lib.ALL if c.rule not in lib.NO_MASK])
+  )
+  def test_of_too_few_at_least_one_counts(self, case):
+    flat = lib.flat_updates(8) + 3  # Far from zero, which nobody would be.
+    run = jax.jit(lib.build(case))
+    for left in (0, 1, 2, 4, 5, 8):
+      mask = (np.arange(N) % 2 == 1) & (np.arange(N) < 2 * left)
+      got = np.asarray(run(np.where(mask[:, None], flat, np.nan), mask))
+      there = flat[mask]
+      if not left:
+        np.testing.assert_array_equal(got, np.zeros_like(got))
+        continue
+      self.assertLen(there, left)
+      self.assertTrue(np.isfinite(got).all())
+      self.assertGreater(np.abs(got).max(), 0.1)
+      if left == 1:  # What the rule makes of one client.
+        one = case if not case.bucketed else lib.Case(case.rule)
+        lib.close(got, lib.build(one, 1, 0)(there))
+      if case.rule in lib.TRANSLATION:
+        self.assertTrue((got > there.min(axis=0) - 1e-4).all())
+        self.assertTrue((got < there.max(axis=0) + 1e-4).all())
+
+  @parameterized.parameters(*aggregators.RULES, *aggregators.PRE_RULES)
+  def test_rules_that_drop_say_what_they_do_of_too_few(self, name):
+    rules = (
+      aggregators.RULES if name in aggregators.RULES else aggregators.PRE_RULES
+    )
+    options = inspect.signature(rules[name]).parameters
+    drops = {'num_byzantine', 'num_trimmed'} & set(options)
+    if drops and name not in lib.NO_MASK:
+      text = ' '.join(inspect.getdoc(rules[name]).split())
+      self.assertRegex(text, 'of too few .* at least one counts')
 
   @parameterized.named_parameters(
     lib.named([c for c in lib.ALL if c.rule not in lib.NO_GRADIENT])

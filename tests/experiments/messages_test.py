@@ -309,7 +309,7 @@ class ReproduceTest(parameterized.TestCase):
       reproduce.check_claims(['one'], [paper], (0,))
       with self.assertRaisesRegex(ValueError, 'other seeds or versions, or no'):
         reproduce.check_claims(['one'], [paper], (1,))
-      old = reproduce.read(output)['monna']
+      old = reproduce.read(output)[1]['monna']
       self.assertEqual(old, whole)
       again = reproduce.check(paper, (0,), ['two'], old)
     self.assertEqual(told, [(0,)] * 3)
@@ -352,13 +352,14 @@ class ReproduceTest(parameterized.TestCase):
       def __del__(self):
         signal.raise_signal(signal.SIGTERM)
 
-    def smoke(paper):
+    def smoke(paper, only):
+      self.assertEqual(only, [])
       tried.append(paper.key)
       Garbage()
       return 'tried'
 
     said = io.StringIO()
-    chosen = mock.Mock(papers=['modest', 'monna'], seeds=['0'], smoke=True)
+    chosen = mock.Mock(papers=['modest', 'monna'], seeds=['0'], claims=[])
     with (
       mock.patch.object(reproduce, 'smoke', smoke),
       mock.patch.object(reproduce, 'FLAGS', chosen),
@@ -371,7 +372,9 @@ class ReproduceTest(parameterized.TestCase):
     self.assertEqual(tried, ['modest'])
     lines = said.getvalue().splitlines()
     self.assertEqual(lines.count('reproduce: stopping now ...'), 1)
-    self.assertStartsWith(lines[-1], 'reproduce: stopped; papers')
+    self.assertEqual(
+      lines[-1], 'reproduce: stopped; nothing was to be written.'
+    )
     self.assertNotIn('ignored', said.getvalue())
 
   def test_smoke_runs_one_shrunk_experiment_of_the_first_claim(self):
@@ -394,6 +397,61 @@ class ReproduceTest(parameterized.TestCase):
       self.assertIn('c runs', reproduce.smoke(paper))
     self.assertEqual([c.num_rounds for c in seen], [3])
     self.assertIs(fake.run, run)
+
+  def test_smoke_tries_the_claims_that_are_asked_for(self):
+    tried = []
+
+    def claims(key):
+      made = {
+        name: papers.claim(name)(lambda seeds, name=name: tried.append(name))
+        for name in ('a', 'b', 'c')
+      }
+      return made if key == 'monna' else {'d': made['a']}
+
+    both = [papers.load('modest'), papers.load('monna')]
+    with mock.patch.object(papers, 'claims', claims):
+      # Of no table, whatever stands in --output.
+      (paper,) = reproduce.check_claims(['c', 'b'], both, None)
+      self.assertEqual(paper.key, 'monna')
+      said = reproduce.smoke(paper, ['c', 'b'])
+      self.assertEqual(reproduce.check_claims([], both, None), both)
+    self.assertEqual(tried, ['b', 'c'])
+    self.assertStartsWith(said, 'monna: b, c run (')
+
+  def test_names_that_stand_twice_are_refused(self):
+    with self.assertRaisesRegex(ValueError, 'monna,monna names monna twice'):
+      reproduce.chosen(['monna', 'monna'])
+    with self.assertRaisesRegex(ValueError, '--claims=.* names monna_holds tw'):
+      reproduce.check_claims(['monna_holds'] * 2, [papers.load('monna')], (0,))
+
+  def test_files_of_others_are_not_lost(self):
+    path = pathlib.Path(tempfile.mkdtemp()) / 'notes.md'
+    for bytes_ in (
+      b'my notes\n## a: b\n',
+      '# Reproduction \xe9'.encode('latin1'),
+    ):
+      path.write_bytes(bytes_)
+      for act in (
+        reproduce.read,
+        lambda p: reproduce.merge(p, {'x': ['## x']}),
+      ):
+        with self.assertRaisesRegex(ValueError, '--output=.* is no table'):
+          act(path)
+      said = io.StringIO()
+      arguments = ['reproduce', '--papers=monna', f'--output={path}']
+      with contextlib.redirect_stderr(said), self.assertRaises(SystemExit):
+        reproduce._parse(arguments)
+      self.assertIn('is a file that is no table of claims', said.getvalue())
+      self.assertEqual(path.read_bytes(), bytes_)
+    before = (
+      '# Reproduction\n\nOur words.\n\n## odd: x\n\na\n\n## odd: y\n\nb\n'
+    )
+    path.write_text(before)
+    reproduce.merge(path, {'monna': ['## monna: M']})
+    after = path.read_text()
+    for line in before.split('\n'):
+      self.assertIn(line, after.split('\n'))
+    self.assertIn('## monna: M', after)
 
 
 if __name__ == '__main__':

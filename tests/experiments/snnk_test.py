@@ -3,6 +3,7 @@
 
 import pathlib
 import tempfile
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from experiments import snnk
-from jaxdl import problems
+from jaxdl import networks, problems
 from jaxdl.networks import features
 
 SMALL = {
@@ -220,7 +221,51 @@ class ConfigTest(parameterized.TestCase):
     dataset = 'sentiment' if task == 'language' else 'digits'
     config = snnk.Config(task=task, dataset=dataset).smoked()
     self.assertEqual(config, config.smoked())
-    self.assertLen(config.sizes, 2)
+    self.assertLen(config.sizes, 1 if task == 'language' else 2)
+
+  def test_smoke_trains_few_transformers(self):
+    made = []
+
+    def look(task, **options):
+      del options
+      made.append(task)
+      raise KeyboardInterrupt
+
+    with mock.patch.object(snnk.TASKS, 'make', look):
+      for task, smoke in (
+        ('language', True),
+        ('language(rivals=(lora,))', True),
+        ('language', False),
+      ):
+        config = snnk.Config(task=task, dataset='sentiment', smoke=smoke)
+        with self.assertRaises(KeyboardInterrupt):
+          snnk.build(config)
+    self.assertEqual(
+      made,
+      ['language(rivals=(bitfit,))', 'language(rivals=(lora,))', 'language'],
+    )
+    with self.assertRaisesRegex(ValueError, "rivals='loar' .*mean 'lora'"):
+      snnk.TASKS.make(
+        'language(rivals=(loar,))',
+        make_problem=None,
+        features=None,
+        sizes=(2,),
+      )
+
+  def test_networks_that_read_no_prompts_are_refused(self):
+    problem = problems.text(
+      'sentiment(num_texts=64, width=8, depth=1, num_heads=2)',
+      pretraining='adam(steps=0, text_bytes=2000)',
+      num_clients=1,
+    )
+    with self.assertRaisesRegex(ValueError, r'of shape \(1, 64, 256\) .*, 3\)'):
+      problems.with_reader(problem, networks.mlp(4, 3))
+    short = networks.transformer_lm(width=8, depth=1, max_length=8)
+    with self.assertRaisesRegex(ValueError, r'must read .*\(1, 64\): .* = 8'):
+      problems.with_reader(problem, short)
+    other = problems.classification('wine', num_clients=2)
+    with self.assertRaisesRegex(ValueError, 'problem must be one of prompts'):
+      problems.with_reader(other, problem.network)
 
   def test_a_transformer_learns_a_verdict_by_adapters(self):
     made = snnk.TASKS.make(

@@ -37,6 +37,7 @@ from jaxdl.networks.features._bundling import (
   readout_statistics,
 )
 from jaxdl.networks.features._candidates import (
+  RIVALS,
   Candidate,
   adapter_candidates,
   bundle_candidates,
@@ -109,6 +110,7 @@ __all__ = [
   'FeatureMap',
   'Features',
   'READOUTS',
+  'RIVALS',
   'ReadoutStatistics',
   'SPECTRA',
   'SPLITS',

@@ -18,6 +18,9 @@ from jaxdl.networks.features import (
   _snnk as snnk,
 )
 
+# What SNNK adapters of a language model compete with.
+RIVALS = ('bottleneck', 'lora', 'bitfit', 'full')
+
 
 class Candidate(NamedTuple):
   """A network of a comparison.
@@ -148,7 +151,8 @@ def adapter_candidates(
     features: how maps are drawn.
     dim: length of the inputs.
     sizes: numbers m of random features; for each there is an SNNK adapter, and
-      a bottleneck and LoRA that train about as many numbers.
+      a bottleneck and LoRA that train about as many numbers (LoRA at most those
+      of the rank of the largest matrix).
     activation: between the layers.
     kind: see `snnk_adapter`.
     kernel_init: see `snnk_adapter`.
@@ -183,6 +187,10 @@ def adapter_candidates(
   def lora(rank):
     return tuned(method=f'lora(rank={rank})')
 
+  tuned_layers = base[: len(base) - int(train_head)]
+  ranks = [min(p['kernel'].shape) for p in tuned_layers]
+  most = {'LoRA': max(ranks, default=1)}
+
   out = {}
   for m in sizes:
 
@@ -194,7 +202,7 @@ def adapter_candidates(
     out[f'SNNK adapter, m={m}'] = Candidate(network, 'SNNK adapter', m)
     count = constants.num_trained(network, dim)
     for family, make in (('bottleneck', bottleneck), ('LoRA', lora)):
-      size, network = constants.matched(make, count, dim)
+      size, network = constants.matched(make, count, dim, most=most.get(family))
       out[f'{family} {size}'] = Candidate(network, family, size)
   out['BitFit'] = Candidate(tuned(method='bitfit'), 'BitFit')
   if train_head:
@@ -215,6 +223,7 @@ def language_candidates(
   kind: str = 'gate',
   kernel_init: str = 'normal',
   larger: float = 5.0,
+  rivals: Sequence[str] = RIVALS,
 ) -> dict[str, Candidate]:
   """Ways to teach a trained transformer, or any flax network, something new.
 
@@ -222,7 +231,7 @@ def language_candidates(
     network: of a flax.linen module.
     base: its parameters.
     features: how maps are drawn.
-    example: an input or its shape.
+    example: an input or its `jax.ShapeDtypeStruct`.
     sizes: numbers m of random features; for each there is an SNNK adapter, and
       a bottleneck and LoRA that train about as many numbers.
     at: names of the modules whose outputs adapters change.
@@ -231,10 +240,13 @@ def language_candidates(
     kernel_init: see `snnk_adapter`.
     larger: times the numbers of the smallest SNNK adapter that one more
       bottleneck trains.
+    rivals: what there is besides SNNK adapters, of `RIVALS`.
 
   Returns:
     Candidates by name.
   """
+  for rival in rivals:
+    checks.choice(rival, RIVALS, name='rivals')
   widths = places.module_widths(network, base, example, at)
 
   def snnk_parts(frozen):
@@ -253,6 +265,9 @@ def language_candidates(
   def lora(rank):
     return places.tuned_at(network, base, method=f'lora(rank={rank})')
 
+  most = {'LoRA': places.largest_rank(base)}
+  sized = {'bottleneck': ('bottleneck', bottleneck), 'lora': ('LoRA', lora)}
+  sized = [made for name, made in sized.items() if name in rivals]
   out, counts = {}, []
   for m in sizes:
 
@@ -266,17 +281,21 @@ def language_candidates(
     own = places.adapted_at(network, base, snnk_parts, draw=draw)
     out[f'SNNK adapter, m={m}'] = Candidate(own, 'SNNK adapter', m)
     counts.append(constants.num_trained(own, example))
-    for family, make in (('bottleneck', bottleneck), ('LoRA', lora)):
-      size, other = constants.matched(make, counts[-1], example)
+    for family, make in sized:
+      size, other = constants.matched(
+        make, counts[-1], example, most=most.get(family)
+      )
       out[f'{family} {size}'] = Candidate(other, family, size)
-  size, other = constants.matched(
-    bottleneck, round(larger * min(counts)), example
-  )
-  out[f'bottleneck {size}'] = Candidate(other, 'bottleneck', size)
-  out['bottleneck 1'] = Candidate(bottleneck(1), 'bottleneck', 1)
+  if 'bottleneck' in rivals:
+    size, other = constants.matched(
+      bottleneck, round(larger * min(counts)), example
+    )
+    out[f'bottleneck {size}'] = Candidate(other, 'bottleneck', size)
+    out['bottleneck 1'] = Candidate(bottleneck(1), 'bottleneck', 1)
   for name, method in (('BitFit', 'bitfit'), ('everything', 'full')):
-    own = places.tuned_at(network, base, method=method)
-    out[name] = Candidate(own, name)
+    if method in rivals:
+      own = places.tuned_at(network, base, method=method)
+      out[name] = Candidate(own, name)
   return out
 
 

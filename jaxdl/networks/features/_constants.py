@@ -91,24 +91,59 @@ def trained_only(
   )
 
 
+def check_example(example: Any, *, name: str = 'example') -> None:
+  """Refuses examples without shape or dtype, such as a bare shape.
+
+  Args:
+    example: array or `jax.ShapeDtypeStruct`, or a tree of them.
+    name: the argument's name, for the message.
+
+  Raises:
+    TypeError: if it is anything else.
+  """
+  leaves = jax.tree.leaves(example)
+  if not leaves or not all(
+    hasattr(x, 'shape') and hasattr(x, 'dtype') for x in leaves
+  ):
+    bare = isinstance(example, (tuple, list)) and all(
+      isinstance(n, int) for n in leaves
+    )
+    shape = tuple(leaves) if bare and leaves else 'shape'
+    raise TypeError(
+      f'{name} must be an array or its jax.ShapeDtypeStruct; got '
+      f'{example if bare else checks.described(example)}: pass '
+      f'jax.ShapeDtypeStruct({shape}, dtype).'
+    )
+
+
 def num_trained(network: Network, example: Any) -> int:
   """Counts the numbers that are trained.
 
   Args:
     network: with parameters {'frozen', 'trained'}.
-    example: an input or its shape; of vectors, their length will do.
+    example: an input or its `jax.ShapeDtypeStruct`; of vectors, their length
+      will do.
 
   Returns:
     The count; nothing is computed.
+
+  Raises:
+    TypeError: if the example is anything else.
   """
-  if isinstance(example, int):
+  if isinstance(example, int) and not isinstance(example, bool):
+    checks.integer(example, name='example', low=1)
     example = jax.ShapeDtypeStruct((1, example), jnp.float32)
+  check_example(example)
   shapes = jax.eval_shape(network.init, jax.random.key(0), example)
   return sum(math.prod(x.shape) for x in jax.tree.leaves(shapes['trained']))
 
 
 def matched(
-  make: Callable[[int], Network], target: int, example: Any
+  make: Callable[[int], Network],
+  target: int,
+  example: Any,
+  *,
+  most: int | None = None,
 ) -> tuple[int, Network]:
   """Finds the size at which a network trains as many numbers as another.
 
@@ -116,14 +151,17 @@ def matched(
     make: network of a size >= 1; its count must be affine in the size.
     target: the other's count, >= 1.
     example: see `num_trained`.
+    most: largest size that there is, if any.
 
   Returns:
-    The size (at least 1) whose count is nearest, and the network.
+    The size (from 1 to `most`) whose count is nearest, and the network.
 
   Raises:
     ValueError: if the count does not grow with the size.
   """
   checks.integer(target, name='target', low=1)
+  if most is not None and checks.integer(most, name='most', low=1) == 1:
+    return 1, make(1)
   one, two = (num_trained(make(size), example) for size in (1, 2))
   if two <= one:
     raise ValueError(
@@ -131,6 +169,7 @@ def matched(
       'grow with the size.'
     )
   size = max(1, round(1 + (target - one) / (two - one)))
+  size = size if most is None else min(size, most)
   return size, make(size)
 
 

@@ -4,7 +4,7 @@
 All have parameters {'frozen', 'trained'}, see `with_constants`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import chex
@@ -317,7 +317,6 @@ def adapted(
 
 def _lora(key, layer, *, rank: int = 4):
   """W + A B: A is drawn, B starts at zero."""
-  checks.integer(rank, name='rank', low=1)
   d, o = layer['kernel'].shape
   down = jax.random.normal(key, (d, rank)) / d**0.5
   return {'down': down, 'up': jnp.zeros((rank, o))}
@@ -342,6 +341,44 @@ FINE_TUNINGS = registry.Registry(
 )
 
 
+def check_rank(method: str, layers: Iterable[Mapping[str, Any]]) -> None:
+  """Refuses LoRA of a rank that no matrix has.
+
+  Args:
+    method: an entry of `FINE_TUNINGS`; all but LoRA pass.
+    layers: that it trains, with a matrix 'kernel' each.
+
+  Raises:
+    ValueError: if the rank is below one or above that of the largest matrix.
+    TypeError: if it is no integer.
+  """
+  part = FINE_TUNINGS.part(method)
+  if part.name != 'lora':
+    return
+  rank = FINE_TUNINGS.value(method, 'rank')
+  checks.integer(rank, name=f'method={method}: rank', low=1)
+  shapes = [jnp.shape(layer['kernel']) for layer in layers]
+  most = max(shapes, key=min, default=(1, 1))
+  if shapes and rank > min(most):
+    raise ValueError(
+      f'method={method}: rank must be at most {min(most)}, the rank of the '
+      f'largest matrix, {most[0]} x {most[1]}; got {rank}.'
+    )
+
+
+def raised(kernel: chex.Array, own: Mapping[str, chex.Array]) -> chex.Array:
+  """Adds what LoRA learned to a matrix, in the dtype of that.
+
+  Args:
+    kernel: f[d, o].
+    own: {'down': f[d, r], 'up': f[r, o]}.
+
+  Returns:
+    f[d, o].
+  """
+  return (kernel + own['down'] @ own['up']).astype(kernel.dtype)
+
+
 def fine_tuned(
   base: Sequence[Any],
   *,
@@ -359,15 +396,17 @@ def fine_tuned(
     train_head: whether the last layer is trained whole.
 
   Returns:
-    A `Network` with the inputs and outputs of the base.
+    A `Network` with the inputs and outputs of the base, and their dtypes.
 
   Raises:
-    ValueError: if the method or an option is unknown.
+    ValueError: if the method or an option is unknown, or the rank of LoRA above
+      that of every matrix it is for.
 
   Source: Hu et al. 2022 (https://arxiv.org/abs/2106.09685); Ben Zaken et al.
     2022 (https://arxiv.org/abs/2106.10199).
   """
   FINE_TUNINGS.check(method)
+  check_rank(method, base[: len(base) - int(train_head)])
   network = _layers([p['kernel'].shape[1] for p in base], activation)
 
   def init(key, x):
@@ -385,7 +424,7 @@ def fine_tuned(
     for p, own in zip(base, params, strict=True):
       kernel, bias = own.get('kernel', p['kernel']), own.get('bias', p['bias'])
       if 'down' in own:
-        kernel = kernel + own['down'] @ own['up']
+        kernel = raised(kernel, own)
       layers.append({'kernel': kernel, 'bias': bias})
     return network.apply(layers, x, **options)
 

@@ -83,7 +83,7 @@ def snnk_adapter(
     kernel_init: law of W_0 ('gate'), see `snnk_dense`.
 
   Returns:
-    A `Network` from f[..., d] to f[..., d].
+    A `Network` from f[..., d] to f[..., d], of the dtype of its inputs.
 
   Source: Sehanobish et al. 2024 (https://arxiv.org/abs/2310.13225).
   """
@@ -106,7 +106,8 @@ def snnk_adapter(
     y = layer.apply(params, x)
     gate = params['v'] if kind == 'gate' else params['bias']
     gate = jnp.broadcast_to(gate, y.shape)
-    return x + (gate * y if kind == 'gate' else y + gate)
+    out = x + (gate * y if kind == 'gate' else y + gate)
+    return out.astype(x.dtype)
 
   return Network(init, apply)
 
@@ -122,7 +123,8 @@ def bottleneck_adapter(
     activation: f.
 
   Returns:
-    A `Network` from f[..., d] to f[..., d] that starts as the identity.
+    A `Network` from f[..., d] to f[..., d], of the dtype of its inputs, that
+    starts as the identity.
 
   Source: Houlsby et al. 2019 (https://arxiv.org/abs/1902.00751).
   """
@@ -139,9 +141,8 @@ def bottleneck_adapter(
 
   def apply(params, x, *, train=False, key=None):
     del train, key
-    return x + functional.dense(
-      params['up'], act(functional.dense(params['down'], x))
-    )
+    inner = act(functional.dense(params['down'], x))
+    return (x + functional.dense(params['up'], inner)).astype(x.dtype)
 
   return Network(init, apply)
 
