@@ -346,7 +346,8 @@ def _together(params, adjacency, h, nodes, others, depth, key, train, options):
   ids, shared = _overlap.shared_with_each(adjacency, nodes, others)
   _, there = _adjacency.rows(adjacency, nodes)
   vectors = jnp.where(there[..., None], moved[ids], 0)
-  common = jnp.einsum('brd,bdf->brf', shared.astype(h.dtype), vectors)
+  shared = shared.astype(h.dtype)
+  common = jnp.einsum('brd,bdf->brf', shared, vectors, precision='highest')
   product = h[nodes][:, None] * h[others]
   common = options['counted'] ** 2 * common
   return head.logits(params, product, [common], draw)
