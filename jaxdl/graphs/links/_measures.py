@@ -48,6 +48,8 @@ def link_loss(
 
 
 def _there(scores, mask, name):
+  if scores.ndim != 1:
+    raise ValueError(f'{name} must have one axis; got shape {scores.shape}.')
   there = jnp.ones(scores.shape, bool) if mask is None else jnp.asarray(mask)
   if there.shape != scores.shape:
     raise ValueError(

@@ -153,6 +153,7 @@ def random_link_split(
   for name, share in (('validation', validation), ('test', test)):
     checks.number(share, name=name, low=0, high=1, open_high=True)
   checks.number(keep_edges, name='keep_edges', low=0, high=1, open_low=True)
+  _check_generator(rng)
   pairs = _change.edge_pairs(graph, once=True)
   m = len(pairs)
   parts = [round(share * m) for share in (validation, test)]
@@ -170,6 +171,14 @@ def random_link_split(
     count = checks.integer(count, name='num_negatives', low=0)
     drawn.append(random_non_links(rng, graph, count))
   return LinkSplits(rest[:known], held, drawn[0], tested, drawn[1])
+
+
+def _check_generator(rng):
+  if not isinstance(rng, np.random.Generator):
+    raise TypeError(
+      f'rng must be a numpy Generator; got {checks.described(rng)}: pass '
+      'np.random.default_rng(seed).'
+    )
 
 
 def random_non_links(
@@ -196,6 +205,7 @@ def random_non_links(
     [[0, 2], [0, 2]]
   """
   num_pairs = checks.integer(num_pairs, name='num_pairs', low=0)
+  _check_generator(rng)
   pairs = _change.edge_pairs(graph, once=True)
   n = int(np.asarray(graph.node_mask).sum())
   codes = pairs[:, 0] * n + pairs[:, 1]

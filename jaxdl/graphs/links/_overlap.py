@@ -7,7 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxdl.core import checks
+from jaxdl.core import checks, keys
 from jaxdl.graphs.links import _adjacency
 from jaxdl.graphs.links._adjacency import Adjacency
 
@@ -226,6 +226,7 @@ def sample_neighbors(
 
   Raises:
     ValueError: if the number is out of range.
+    TypeError: if something is to be drawn without a key.
 
   Example:
     >>> ids, weights = sample_neighbors(
@@ -241,6 +242,7 @@ def sample_neighbors(
     return ids, mask.astype(jnp.result_type(float))
   ranks = jnp.cumsum(mask, axis=1)
   count = ranks[:, -1:]
+  keys.check_key(key)
   step = jnp.broadcast_to(jnp.arange(num_drawn)[None], (len(ids), num_drawn))
   drawn = jax.random.randint(
     key, step.shape, 0, jnp.broadcast_to(jnp.maximum(count, 1), step.shape)
@@ -255,10 +257,12 @@ def sample_neighbors(
 
 
 def check_vectors(adjacency: Adjacency, h: chex.Array) -> None:
-  """Raises ValueError unless there is a vector for each node."""
+  """Raises unless there is a vector for each node, of floating point."""
   shape = jnp.shape(h)
   if len(shape) != 2 or shape[0] != adjacency.num_nodes:
     raise ValueError(
       f'h must have shape [N, F] with N={adjacency.num_nodes} nodes; got '
       f'{shape}.'
     )
+  if not jnp.issubdtype(jnp.result_type(h), jnp.floating):
+    raise TypeError(f'h must be floating point; got {jnp.result_type(h)}.')

@@ -67,6 +67,11 @@ def load_links(
     >>> problem.evaluate({'encoder': {}, 'predictor': {}})['auc'].shape
     (1,)
   """
+  if not isinstance(dataset, (str, sets.GraphDataset)):
+    raise TypeError(
+      "dataset must be a part of graphs.sets.SETS such as 'geometric', or a "
+      f'GraphDataset; got {checks.described(dataset)}.'
+    )
   seeds = checks.seeds(seeds)
   size = checks.integer(batch_size, name='batch_size', low=1)
   k = checks.integer(hits, name='hits', low=1)
