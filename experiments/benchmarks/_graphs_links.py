@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A part of the benchmark of graphs: epochs and memory of link prediction."""
 
+import dataclasses
 import functools
 import math
 import time
@@ -61,8 +62,6 @@ def _epoch(data, predictor):
 
 def _without_matrix(data):
   """The same links, searched in rows."""
-  import dataclasses
-
   bare = lambda adjacency: adjacency.replace(matrix=None)
   return dataclasses.replace(
     data, known=bare(data.known), known_later=bare(data.known_later)

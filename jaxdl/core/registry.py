@@ -28,6 +28,7 @@ Example:
 """
 
 import ast
+import copy
 import difflib
 import functools
 import inspect
@@ -414,7 +415,10 @@ class Registry(Mapping[str, Callable[..., Any]]):
     """Raises ValueError unless the text is a part, or a chain of them."""
     *_, last = self.parts(text, name=name)
     if self._tried is not None:
-      self.bound(last, **self._tried)
+      # Messages tell where the text stands, such as the flag.
+      named = copy.copy(self)
+      named.kind = name or self.kind
+      named.bound(last, **self._tried)
 
   def value(self, text: str, option: str) -> Any:
     """Returns what an option of a part is set to, or else its default.

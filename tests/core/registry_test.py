@@ -617,6 +617,23 @@ class PairTest(parameterized.TestCase):
     ):
       grammar.check('krum(2)', name='v')
 
+  def test_what_cannot_be_made_is_told_where_it_stands(self):
+    def line(slope=1):
+      if slope < 0:
+        raise ValueError(f'slope must be at least 0; got {slope}.')
+
+    lines = registry.Registry('line', {'line': line}, tried={})
+    both = registry.Pair(lines, lines)
+    for grammar in (lines, both):
+      with self.assertRaisesRegex(
+        ValueError, r"^curves='line\(-1\)' .* slope must"
+      ):
+        grammar.check('line(-1)', name='curves')
+    with self.assertRaisesRegex(
+      ValueError, r"^line='line\(-1\)' .* slope must"
+    ):
+      lines.check('line(-1)')
+
 
 class FactsTest(absltest.TestCase):
   def test_what_is_known_stands_on_the_function(self):

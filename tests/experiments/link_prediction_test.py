@@ -64,6 +64,12 @@ class LinkPredictionTest(parameterized.TestCase):
     names = {p.name for p in link_prediction.draw(config, rows, folder)}
     self.assertEqual(names, {'hits.png', 'auc.png'})
 
+  def test_a_small_run_learns(self):
+    small = link_prediction.Config().smoked()
+    self.assertEqual(small.variants, ('cn', 'gae_cn', 'ncn'))
+    self.assertEqual((small.dataset, small.hits), ('karate', 5))
+    self.assertEqual(small.smoked(), small)
+
   def test_without_a_validation_the_last_epoch_is_told(self):
     row = {'split': 'test', 'variant': 'ncn', 'seed': 0, 'validation_hits': 0.0}
     rows = [row | {'step': t, 'validation_auc': np.nan} for t in range(3)]
@@ -77,6 +83,7 @@ class LinkPredictionTest(parameterized.TestCase):
     ({'variants': ()}, 'variants is empty'),
     ({'variants': ('ncn', 'ncn')}, 'variants must differ'),
     ({'variants': ('nnc',)}, "variants='nnc' is unknown"),
+    ({'variants': ('ncnc(prior=0)',)}, r"^variants='ncnc\(prior=0\)': prior"),
     ({'variants': ('ncnc(prior=0)',)}, r'prior must lie in \(0, 1\]'),
     ({'variants': ('ncnc(scale=0)',)}, r'scale must lie in \(0, inf\)'),
     ({'variants': ('ncnc(-1)',)}, 'depth must be at least 0'),
@@ -97,6 +104,7 @@ class LinkPredictionTest(parameterized.TestCase):
   @parameterized.parameters(
     ({'batch_size': 60}, 'batch_size=60 is more than there are'),
     ({'variants': ('ncn@asynchronous_gossip',)}, 'use one with a mixer'),
+    ({'metric': 'mrr'}, 'metric=mrr is not measured on karate'),
     ({'parts': 'communities(99)'}, 'num_parts must be at most 34'),
   )
   def test_what_the_graph_rules_out_is_refused_before_training(

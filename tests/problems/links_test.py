@@ -93,6 +93,46 @@ class LinksTest(parameterized.TestCase):
       ranks.append(1 / (1 + above))
     self.assertAlmostEqual(float(got['mrr'][0]), np.mean(ranks), places=5)
 
+  def test_links_that_are_split_already_stay_so(self):
+    split = links.random_link_split(
+      np.random.default_rng(0), sets.karate().graph
+    )
+    data = sets.karate()._replace(links=split)
+    read = lambda **options: problems.links.load_links(
+      data, **{'batch_size': 9, 'hits': 5, **options}
+    )
+    for name, value in (
+      ('validation', 0.3),
+      ('test', 0.3),
+      ('num_negatives', 8),
+    ):
+      with self.assertRaisesRegex(ValueError, f'{name}={value} has no effect'):
+        read(**{name: value})
+    half = read(keep_edges=0.5)
+    self.assertEqual(half.num_train.tolist(), [27])
+    kept, known = half.train[0].tolist(), linked(half.of(0)[0].graph)
+    self.assertEqual({tuple(sorted(pair)) for pair in kept}, known)
+    self.assertLen(known & {tuple(sorted(p)) for p in split.train.tolist()}, 27)
+    with self.assertRaisesRegex(ValueError, r'keep_edges must lie in \(0, 1\]'):
+      read(keep_edges=0.0)
+    own = split.test_negatives.reshape(-1, 1, 2)[: len(split.test)]
+    mixed = data._replace(links=split._replace(test_negatives=own))
+    with self.assertRaisesRegex(ValueError, r'or be for all; got \[0, 1\]'):
+      problems.links.load_links(mixed, batch_size=9, hits=5)
+
+  def test_figures_that_are_not_measured_are_refused(self):
+    load().check_metric('auc')
+    with self.assertRaisesRegex(ValueError, 'metric=mrr is not measured'):
+      load().check_metric('mrr')
+
+  def test_what_tests_know_is_held_once(self):
+    data = load()
+    self.assertIs(data.known_later, data.known)
+    more = load(validation_edges=True)
+    count = lambda known: known.graph.edge_mask.sum(axis=-1).tolist()
+    self.assertEqual(count(more.known), [108, 108])
+    self.assertEqual(count(more.known_later), [124, 124])
+
   def test_training_lowers_the_loss(self):
     problem = load(seeds=(0,)).problem('ncn', 'mpnn(8)')
     algorithm = links.over_batches(
@@ -108,6 +148,7 @@ class LinksTest(parameterized.TestCase):
     (lambda: load(batch_size=55), 'batch_size=55 is more than there are'),
     (lambda: load(hits=0), 'hits must be at least 1'),
     (lambda: load(validation=0.6, test=0.4), 'the training split is empty'),
+    (lambda: problems.links.load_links(3), 'dataset must be a part of'),
     (lambda: load(seeds=()), 'seeds is empty'),
     (lambda: problems.links.load_links('planetoid'), 'pass data_dir'),
     (lambda: problems.links.load_links(

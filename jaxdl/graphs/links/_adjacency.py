@@ -227,8 +227,16 @@ def keep_edges(adjacency: Adjacency, kept: chex.Array) -> Adjacency:
 
   Returns:
     The adjacency of those that are left.
+
+  Raises:
+    ValueError: if the mask has another shape.
   """
   graph = adjacency.graph
+  if jnp.shape(kept) != graph.edge_mask.shape:
+    raise ValueError(
+      f'kept must have shape {graph.edge_mask.shape}, one for each edge and '
+      f'way; got {jnp.shape(kept)}.'
+    )
   mask = graph.edge_mask & kept
   matrix = adjacency.matrix
   if matrix is not None:
@@ -294,7 +302,11 @@ def checked(adjacency: Any, pairs: Any) -> chex.Array:
       f'{checks.described(adjacency)}: {hint}.'
     )
   if not isinstance(pairs, jax.core.Tracer):
-    check_pairs(pairs, adjacency.num_nodes)
+    there = adjacency.graph.node_mask
+    known = not isinstance(there, jax.core.Tracer) and there.ndim == 1
+    # Padding is no node, where it can be told.
+    count = int(np.asarray(there).sum()) if known else adjacency.num_nodes
+    check_pairs(pairs, count)
     return jnp.asarray(pairs, jnp.int32).reshape(-1, 2)
   if pairs.ndim != 2 or pairs.shape[1] != 2:
     raise ValueError(f'pairs must have shape [B, 2]; got {pairs.shape}.')

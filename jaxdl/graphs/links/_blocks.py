@@ -7,6 +7,7 @@ from typing import Any
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxdl.core import checks, keys
 from jaxdl.graphs import _attention
@@ -131,6 +132,13 @@ def check_rates(**rates: Any) -> None:
   """Raises ValueError unless dropout rates lie in [0, 1)."""
   for name, rate in rates.items():
     checks.number(rate, name=name, low=0, high=1, open_high=True)
+
+
+def check_switches(**switches: Any) -> None:
+  """Raises TypeError unless all are True or False."""
+  for name, value in switches.items():
+    if not isinstance(value, (bool, np.bool_)):
+      raise TypeError(f'{name} must be True or False; got {value!r}.')
 
 
 def check_train_key(key: Any, train: bool, **rates: float) -> None:

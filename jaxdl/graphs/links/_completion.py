@@ -31,7 +31,7 @@ def clamp_probability(
 
   Args:
     logit: f[...].
-    alpha: factor of all.
+    alpha: factor of all, >= 0.
     prior: in (0, 1], deflates; one for `alpha p`.
     scale: > 0, of logits.
     offset: subtracted from them.
@@ -50,12 +50,16 @@ def clamp_probability(
   """
   if not jnp.ndim(prior):
     checks.number(prior, name='prior', low=0, high=1, open_low=True)
-  for name, value in (('alpha', alpha), ('offset', offset)):
-    if not jnp.ndim(value):
-      checks.number(value, name=name)
+  if not jnp.ndim(alpha):
+    checks.number(alpha, name='alpha', low=0)
+  if not jnp.ndim(offset):
+    checks.number(offset, name='offset')
   if not jnp.ndim(scale):
     checks.number(scale, name='scale', low=0, open_low=True)
-  known = jnp.log(jnp.asarray(prior, jnp.result_type(logit)))
+  logit = jnp.asarray(logit)
+  if not jnp.issubdtype(logit.dtype, jnp.floating):
+    logit = logit.astype(jnp.result_type(float))
+  known = jnp.log(jnp.asarray(prior, logit.dtype))
   return alpha * jax.nn.sigmoid(scale * (logit - offset) + known)
 
 
@@ -159,6 +163,9 @@ def ncnc(
   checks.number(prior, name='prior', low=0, high=1, open_low=True)
   checks.number(scale, name='scale', low=0, open_low=True)
   checks.number(offset, name='offset')
+  _blocks.check_switches(
+    learn_prior=learn_prior, rising=rising, transform_again=transform_again
+  )
   for name, count in (
     ('sample_train', sample_train),
     ('sample_test', sample_test),
@@ -198,6 +205,8 @@ def ncnc(
         f'{drawn} draws neighbors, of which nodes have up to '
         f'{adjacency.max_degree}.'
       )
+    if drawn and depth:
+      keys.check_key(key)
     share = alpha
     if rising and train:
       if epoch is None:
@@ -279,7 +288,6 @@ def _residual(
     weights = there.astype(moved.dtype)
     own = None if key is None else jax.random.fold_in(key, _SIDES + side)
     if options['drawn']:
-      keys.check_key(own)
       own, pick = jax.random.split(own)
       ids, weights = _overlap.sample_neighbors(
         pick, ids, there, options['drawn']
@@ -346,7 +354,8 @@ def _together(params, adjacency, h, nodes, others, depth, key, train, options):
   ids, shared = _overlap.shared_with_each(adjacency, nodes, others)
   _, there = _adjacency.rows(adjacency, nodes)
   vectors = jnp.where(there[..., None], moved[ids], 0)
-  common = jnp.einsum('brd,bdf->brf', shared.astype(h.dtype), vectors)
+  shared = shared.astype(h.dtype)
+  common = jnp.einsum('brd,bdf->brf', shared, vectors, precision='highest')
   product = h[nodes][:, None] * h[others]
   common = options['counted'] ** 2 * common
   return head.logits(params, product, [common], draw)

@@ -160,6 +160,9 @@ def mpnn(
     'edge_dropout': edge_dropout,
   }
   _blocks.check_rates(**rates)
+  _blocks.check_switches(
+    layer_norm=layer_norm, residual=residual, jumping=jumping
+  )
   if embed is not None and embed != 'nodes':
     if isinstance(embed, str):
       raise ValueError(

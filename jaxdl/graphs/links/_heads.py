@@ -50,10 +50,16 @@ class Head:
   combine: str = 'add'
 
   def __post_init__(self) -> None:
-    """Checks numbers."""
+    """Checks options."""
     if self.hidden is not None:
       checks.integer(self.hidden, name='hidden', low=1)
     _blocks.check_rates(dropout=self.dropout, edge_dropout=self.edge_dropout)
+    _blocks.check_switches(
+      layer_norm=self.layer_norm,
+      transform=self.transform,
+      tail_activation=self.tail_activation,
+      two_layers=self.two_layers,
+    )
     checks.choice(self.combine, COMBINATIONS, name='combine')
 
   def _with_norm(self, steps: Sequence[str]) -> tuple[str, ...]:

@@ -34,9 +34,10 @@ def link_loss(
 
   Source: Wang, Yang & Zhang 2024, official code.
   """
+  positive, negative = jnp.asarray(positive), jnp.asarray(negative)
   total = jnp.zeros((), jnp.result_type(positive, negative))
   for name, x in (('positive', -positive), ('negative', negative)):
-    there = jnp.ones(x.shape, bool) if mask is None else mask
+    there = jnp.ones(x.shape, bool) if mask is None else jnp.asarray(mask)
     if there.shape != x.shape:
       raise ValueError(
         f'mask must have the shape of {name}, {x.shape}; got {there.shape}.'
@@ -47,6 +48,8 @@ def link_loss(
 
 
 def _there(scores, mask, name):
+  if scores.ndim != 1:
+    raise ValueError(f'{name} must have one axis; got shape {scores.shape}.')
   there = jnp.ones(scores.shape, bool) if mask is None else jnp.asarray(mask)
   if there.shape != scores.shape:
     raise ValueError(
@@ -123,7 +126,8 @@ def mean_reciprocal_rank(
 
   Returns:
     f[]; equal scores count half, so that the rank is the mean of the best and
-    the worst.
+    the worst. A link whose score is NaN is last, and NaN among the others is
+    above it.
 
   Raises:
     ValueError: if shapes do not fit.
@@ -141,10 +145,15 @@ def mean_reciprocal_rank(
       f'negative must have a row for each of {positive.shape[0]} links; got '
       f'shape {negative.shape}.'
     )
-  there = _there(positive, mask, '')
+  there = jnp.ones(positive.shape, bool) if mask is None else jnp.asarray(mask)
+  if there.shape != positive.shape:
+    raise ValueError(
+      f'mask must have shape {positive.shape}; got {there.shape}.'
+    )
   own = positive[:, None]
-  above = (negative > own).sum(axis=1)
-  upto = (negative >= own).sum(axis=1)
+  # Told by what is not below, so that NaN never ranks first.
+  above = (~(negative <= own)).sum(axis=1)
+  upto = (~(negative < own)).sum(axis=1)
   rank = 1 + (above + upto) / 2
   return jnp.where(there, 1 / rank, 0).sum() / jnp.maximum(there.sum(), 1)
 

@@ -153,6 +153,7 @@ def random_link_split(
   for name, share in (('validation', validation), ('test', test)):
     checks.number(share, name=name, low=0, high=1, open_high=True)
   checks.number(keep_edges, name='keep_edges', low=0, high=1, open_low=True)
+  _check_generator(rng)
   pairs = _change.edge_pairs(graph, once=True)
   m = len(pairs)
   parts = [round(share * m) for share in (validation, test)]
@@ -172,6 +173,14 @@ def random_link_split(
   return LinkSplits(rest[:known], held, drawn[0], tested, drawn[1])
 
 
+def _check_generator(rng):
+  if not isinstance(rng, np.random.Generator):
+    raise TypeError(
+      f'rng must be a numpy Generator; got {checks.described(rng)}: pass '
+      'np.random.default_rng(seed).'
+    )
+
+
 def random_non_links(
   rng: np.random.Generator, graph: Graph, num_pairs: int
 ) -> np.ndarray:
@@ -186,7 +195,7 @@ def random_non_links(
     i32[M, 2], uniform with replacement.
 
   Raises:
-    ValueError: if all nodes are linked with each other.
+    ValueError: if all nodes are linked with each other, or M is negative.
 
   Example:
     >>> from jaxdl import graphs
@@ -195,8 +204,10 @@ def random_non_links(
     >>> np.sort(drawn, axis=1).tolist()
     [[0, 2], [0, 2]]
   """
-  n = int(np.asarray(graph.node_mask).sum())
+  num_pairs = checks.integer(num_pairs, name='num_pairs', low=0)
+  _check_generator(rng)
   pairs = _change.edge_pairs(graph, once=True)
+  n = int(np.asarray(graph.node_mask).sum())
   codes = pairs[:, 0] * n + pairs[:, 1]
   # Codes of pairs (i, j), i < j, in order: the r-th that is no link.
   ends = n * (n - 1) // 2
@@ -230,7 +241,8 @@ def check_splits(splits: Any, num_nodes: int, *, k: int | None = None) -> Any:
     The splits.
 
   Raises:
-    ValueError: if there are no training links, or a pair is none; it is named.
+    ValueError: if there are no training links, a pair is none (it is named), or
+      negatives of each link are not there for each.
   """
   if not len(splits.train):
     raise ValueError(
@@ -242,7 +254,14 @@ def check_splits(splits: Any, num_nodes: int, *, k: int | None = None) -> Any:
     _adjacency.check_pairs(flat, num_nodes, name=f'links.{name}')
   for name in ('validation', 'test'):
     negatives = np.asarray(getattr(splits, f'{name}_negatives'))
-    count = negatives.shape[-2] if negatives.ndim >= 2 else 0
+    links = len(getattr(splits, name))
+    if negatives.ndim == 3 and len(negatives) != links:
+      raise ValueError(
+        f'links.{name}_negatives has rows for {len(negatives)} links, but '
+        f'links.{name} has {links}: give each link its own.'
+      )
+    # Where links have negatives of their own, Hits@K is told of all together.
+    count = negatives.size // 2
     if k is not None and count < k:
       logging.warning(
         'Hits@%d of %s is 1 whatever is learned: it has %d negatives.',

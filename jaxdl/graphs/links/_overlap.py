@@ -7,9 +7,12 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxdl.core import checks
+from jaxdl.core import checks, keys
 from jaxdl.graphs.links import _adjacency
 from jaxdl.graphs.links._adjacency import Adjacency
+
+# Numbers of neighbors that are gathered side by side; 256 MiB of float32.
+_GATHERED = 2**26
 
 
 class Overlap(NamedTuple):
@@ -113,7 +116,9 @@ def pool(adjacency: Adjacency, pairs: chex.Array, h: chex.Array) -> chex.Array:
   if adjacency.matrix is not None:
     both = (adjacency.matrix[i] & adjacency.matrix[j]).astype(h.dtype)
     bad = ~jnp.isfinite(h).all(axis=1)
-    pooled = both @ jnp.where(bad[:, None], 0, h)
+    whole = jnp.where(bad[:, None], 0, h)
+    # Counts must stay counts where products are rounded by default.
+    pooled = jnp.matmul(both, whole, precision='highest')
     touched = (both @ bad.astype(h.dtype)[:, None]) > 0
     return jnp.where(touched, jnp.nan, pooled)
   left, there = _adjacency.rows(adjacency, i)
@@ -133,11 +138,27 @@ def gathered_sum(
       hold.
 
   Returns:
-    f[B, F].
+    f[B, F]; of many long rows some at a time, so that no more than
+    `_GATHERED` numbers, or as many as h has, lie side by side.
   """
-  there = (weights != 0)[..., None]
-  rows = jnp.where(there, h[ids], 0)
-  return jnp.einsum('bd,bdf->bf', weights.astype(h.dtype), rows)
+  (count, length), width = ids.shape, h.shape[1]
+  size = max(1, max(_GATHERED, h.size) // max(length * width, 1))
+
+  def part(some):
+    ids, weights = some
+    rows = jnp.where((weights != 0)[..., None], h[ids], 0)
+    weights = weights.astype(h.dtype)
+    return jnp.einsum('bd,bdf->bf', weights, rows, precision='highest')
+
+  if size >= count:
+    return part((ids, weights))
+  num = -(-count // size)
+  fill = lambda x: jnp.pad(x, ((0, num * size - count), (0, 0)))
+  parts = jax.tree.map(
+    lambda x: fill(x).reshape(num, size, length), (ids, weights)
+  )
+  found = jax.lax.map(jax.checkpoint(part), parts)
+  return found.reshape(num * size, width)[:count]
 
 
 def shared_with_each(
@@ -205,6 +226,7 @@ def sample_neighbors(
 
   Raises:
     ValueError: if the number is out of range.
+    TypeError: if something is to be drawn without a key.
 
   Example:
     >>> ids, weights = sample_neighbors(
@@ -220,6 +242,7 @@ def sample_neighbors(
     return ids, mask.astype(jnp.result_type(float))
   ranks = jnp.cumsum(mask, axis=1)
   count = ranks[:, -1:]
+  keys.check_key(key)
   step = jnp.broadcast_to(jnp.arange(num_drawn)[None], (len(ids), num_drawn))
   drawn = jax.random.randint(
     key, step.shape, 0, jnp.broadcast_to(jnp.maximum(count, 1), step.shape)
@@ -234,10 +257,12 @@ def sample_neighbors(
 
 
 def check_vectors(adjacency: Adjacency, h: chex.Array) -> None:
-  """Raises ValueError unless there is a vector for each node."""
+  """Raises unless there is a vector for each node, of floating point."""
   shape = jnp.shape(h)
   if len(shape) != 2 or shape[0] != adjacency.num_nodes:
     raise ValueError(
       f'h must have shape [N, F] with N={adjacency.num_nodes} nodes; got '
       f'{shape}.'
     )
+  if not jnp.issubdtype(jnp.result_type(h), jnp.floating):
+    raise TypeError(f'h must be floating point; got {jnp.result_type(h)}.')

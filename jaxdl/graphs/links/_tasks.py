@@ -14,6 +14,7 @@ from jaxdl.core.types import Network
 from jaxdl.graphs import _inside
 from jaxdl.graphs.links import (
   _adjacency,
+  _blocks,
   _completion,
   _encoders,
   _measures,
@@ -200,6 +201,7 @@ def link_task(
 
   Source: Wang, Yang & Zhang 2024 (https://arxiv.org/abs/2302.00890), section 5.
   """
+  _blocks.check_switches(remove_targets=remove_targets)
   fixed = isinstance(predictor, str) and (
     PREDICTORS.part(predictor).name in FIXED
   )

@@ -185,8 +185,8 @@ def local_views(
     The views, of the smallest sizes that hold all.
 
   Raises:
-    ValueError: if there is no seed, numbers of parts differ or a node is not in
-      one part.
+    ValueError: if there is no seed, numbers of parts differ, a node is not in
+      one part, or features lack a row.
 
   Example:
     >>> from jaxdl import graphs
@@ -204,6 +204,12 @@ def local_views(
     raise ValueError(
       f'worlds must have as many parts each; got {sorted(counts)}.'
     )
+  for graph, x, _ in worlds:
+    n = _inside.num_real(graph)
+    if len(np.shape(x)) < 1 or np.shape(x)[0] < n:
+      raise ValueError(
+        f'x must have a row for each of {n} nodes; got shape {np.shape(x)}.'
+      )
   found = [_pieces(graph, parts, hops) for graph, _, parts in worlds]
   every = [piece for pieces in found for piece in pieces]
   num_nodes = 1 + max(len(p.nodes) for p in every)

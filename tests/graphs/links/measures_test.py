@@ -81,6 +81,17 @@ class RankTest(absltest.TestCase):
     with self.assertRaisesRegex(ValueError, 'a row for each of 2 links'):
       links.mean_reciprocal_rank(jnp.zeros(2), jnp.zeros((3, 4)))
 
+  def test_a_link_that_is_not_a_number_is_last(self):
+    others = jnp.array([[0.0, 1.0, 2.0], [0.0, jnp.nan, 2.0]])
+    rank = lambda p, row: float(
+      links.mean_reciprocal_rank(jnp.array([p]), others[row : row + 1])
+    )
+    self.assertAlmostEqual(rank(jnp.nan, 0), 1 / 4)
+    self.assertAlmostEqual(rank(3.0, 0), 1.0)
+    self.assertAlmostEqual(rank(3.0, 1), 1 / 2)
+    with self.assertRaisesRegex(ValueError, r'^mask must have shape \(2,\)'):
+      links.mean_reciprocal_rank(jnp.zeros(2), others, mask=jnp.ones(3, bool))
+
   def test_auc_equals_that_of_sklearn(self):
     from sklearn import metrics
 
@@ -163,6 +174,14 @@ class NegativesTest(parameterized.TestCase):
     pairs = links.sample_negatives(jax.random.key(0), whole, 3)
     self.assertEqual(pairs[:, 0].tolist(), pairs[:, 1].tolist())
 
+  def test_their_number_is_looked_at(self):
+    graph = graphs.sets.karate().graph
+    rng = np.random.default_rng(0)
+    with self.assertRaisesRegex(ValueError, 'num_pairs must be at least 0'):
+      links.random_non_links(rng, graph, -1)
+    with self.assertRaisesRegex(TypeError, 'num_pairs must be an integer'):
+      links.random_non_links(rng, graph, 2.5)
+
   def test_on_the_host_they_are_uniform_as_well(self):
     graph = graphs.make_graph([(0, 1), (2, 4), (3, 4), (0, 3)], 5)
     rng = np.random.default_rng(0)
@@ -219,6 +238,17 @@ class SplitTest(parameterized.TestCase):
     wrong = splits._replace(test=np.array([(0, 1), (0, 2)]))
     with self.assertRaisesRegex(ValueError, r'links.test\[1\] = \(0, 2\)'):
       links.check_splits(wrong, 2)
+    own = splits._replace(test_negatives=np.tile(one, (3, 5, 1)))
+    with self.assertRaisesRegex(ValueError, 'rows for 3 links, but .* has 1'):
+      links.check_splits(own, 2)
+
+  def test_negatives_of_each_link_count_together(self):
+    one = np.array([(0, 1)])
+    own = np.tile(one, (10, 6, 1))
+    many = np.tile(one, (10, 1))
+    splits = graphs.sets.LinkSplits(one, many, own, many, own)
+    with self.assertNoLogs(level='WARNING'):
+      links.check_splits(splits, 2, k=50)
 
 
 if __name__ == '__main__':

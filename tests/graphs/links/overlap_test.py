@@ -2,6 +2,8 @@
 """Common neighbors, against networkx, sets and matrices in NumPy."""
 
 import functools
+import re
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,9 @@ from absl.testing import absltest, parameterized
 
 from jaxdl import graphs
 from jaxdl.graphs import links
+from jaxdl.graphs.links import _overlap
 
+PAIR = jnp.array([(0, 1)])
 TOY = [(0, 2), (1, 2), (0, 3), (1, 3), (2, 3), (1, 4)]
 KARATE = networkx.Graph()
 KARATE.add_nodes_from(range(34))
@@ -242,6 +246,90 @@ class OverlapTest(parameterized.TestCase):
     one, two = (slope(h, karate(dense)) for dense in (True, False))
     np.testing.assert_allclose(one, two, atol=1e-5)
     self.assertGreater(float(jnp.abs(one).sum()), 1)
+
+
+class RefusedTest(parameterized.TestCase):
+  @parameterized.parameters(
+    (lambda a: links.overlap(a, jnp.array([(0, 6)])), r'need 0 <= node < 5'),
+    (lambda a: links.pool_common(a, PAIR, jnp.ones((8, 1), int)),
+     'h must be floating point; got int32'),
+    (lambda a: links.keep_edges(a, jnp.ones(3, bool)), 'kept must have shape'),
+    (lambda a: links.sample_neighbors(
+      None, jnp.zeros((1, 3), int), jnp.ones((1, 3), bool), 2),
+     'key is required'),
+    (lambda a: links.ncn(layer_norm='no'), 'layer_norm must be True or False'),
+    (lambda a: links.ncnc(learn_prior=1), 'learn_prior must be True or False'),
+    (lambda a: links.mpnn(residual='x'), 'residual must be True or False'),
+    (lambda a: links.link_task('mpnn', 'ncn', a, jnp.ones((8, 1)),
+                               remove_targets='no'),
+     'remove_targets must be True or False'),
+    (lambda a: links.clamp_probability(jnp.ones(2), -1.0), 'alpha must lie in'),
+    (lambda a: links.hits_at_k(jnp.ones((2, 2)), jnp.ones(3), 1),
+     'positive must have one axis'),
+    (lambda a: links.roc_auc(jnp.ones(2), jnp.ones((3, 2))),
+     'negative must have one axis'),
+    (lambda a: links.random_non_links(0, a.graph, 1), 'rng must be a numpy'),
+    (lambda a: links.random_link_split(0, a.graph), 'rng must be a numpy'),
+    (lambda a: links.local_views([(a.graph, np.ones((2, 1)), [range(5)])]),
+     'x must have a row for each of 5 nodes'),
+  )  # fmt: skip
+  def test_what_would_be_a_wrong_number_is_refused(self, call, message):
+    known = links.adjacency(graphs.make_graph(TOY, 5, pad_nodes=8))
+    with self.assertRaisesRegex((TypeError, ValueError), message):
+      call(known)
+
+  def test_logits_may_be_whole_numbers(self):
+    got = links.clamp_probability(jnp.arange(3), 1.0, 0.5)
+    p = 1 / (1 + np.exp(-np.arange(3.0)))
+    np.testing.assert_allclose(got, 0.5 * p / (0.5 * p + 1 - p), rtol=1e-6)
+
+
+class MemoryTest(absltest.TestCase):
+  def setUp(self):
+    super().setUp()
+    rng = np.random.default_rng(0)
+    self.ids = jnp.asarray(rng.integers(0, 24, (50, 7)), jnp.int32)
+    self.weights = jnp.asarray(rng.random((50, 7)) > 0.4)
+    self.h = jnp.asarray(rng.normal(size=(24, 4)), jnp.float32)
+
+  def _sum(self, h, ids, weights):
+    return jnp.sin(_overlap.gathered_sum(h, ids, weights)).sum()
+
+  def test_long_rows_are_summed_some_at_a_time(self):
+    both = np.asarray(self.weights)[..., None] * np.asarray(self.h)[self.ids]
+    want = np.sin(both.sum(axis=1)).sum()
+    slope = jax.grad(self._sum)(self.h, self.ids, self.weights)
+    with mock.patch.object(_overlap, '_GATHERED', 100):
+      got, own = jax.jit(jax.value_and_grad(self._sum))(
+        self.h, self.ids, self.weights
+      )
+    self.assertAlmostEqual(float(got), want, places=4)
+    np.testing.assert_allclose(own, slope, atol=1e-5)
+
+  def test_no_more_lies_side_by_side_than_is_said(self):
+    pairs, degree, width = 2048, 300, 64
+    shapes = [
+      jax.ShapeDtypeStruct(*s)
+      for s in (
+        ((4096, width), jnp.float32),
+        ((pairs, degree), jnp.int32),
+        ((pairs, degree), bool),
+      )
+    ]
+    with mock.patch.object(_overlap, '_GATHERED', 2**20):
+      run = jax.jit(jax.grad(self._sum)).lower(*shapes).compile()
+    used = run.memory_analysis().temp_size_in_bytes
+    self.assertLess(used, pairs * degree * width * 4 / 4)
+
+  def test_sums_are_exact_where_products_are_rounded_by_default(self):
+    x = jnp.ones((8, 2))
+    for dense in (True, False):
+      known = links.adjacency(
+        graphs.make_graph(TOY, 5, pad_nodes=8), dense=dense
+      )
+      text = str(jax.make_jaxpr(links.pool_common)(known, PAIR, x))
+      products = re.findall(r'dot_general\[.*?\]\s', text, re.DOTALL)
+      self.assertIn('HIGHEST', ''.join(products))
 
 
 class SampleTest(absltest.TestCase):
