@@ -125,7 +125,7 @@ def make_methods(config: Config) -> dict[str, ranks.Method]:
   Returns:
     Methods by their text.
   """
-  dealt = config.problem()
+  dealt = config.problem(in_memory=True)
 
   def cohort(key, held, round):
     draw_key, _ = jax.random.split(key)

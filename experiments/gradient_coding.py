@@ -126,7 +126,7 @@ def build(config: Config) -> runner.Experiment:
   Returns:
     The experiment.
   """
-  whole = config.problem(num_clients=1, client_metrics=())
+  whole = config.problem(num_clients=1, client_metrics=(), in_memory=True)
   batch = jax.jit(whole.cohort)
   problem = whole.replace(
     data={'dealt': whole.data, 'seed': jnp.asarray(config.seeds)},

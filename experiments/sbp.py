@@ -81,6 +81,7 @@ class Config(runner.BaseConfig):
     0.0,
     'Standard deviation of log seconds, drawn for every batch.',
     low=0.0,
+    high=actors.MOST_JITTER,
     needs=ACTORS,
   )
 
@@ -148,8 +149,9 @@ def _search(config):
       best = config.found('optimal', batch).cost
       for search in config.searches:
         found = config.found(search, batch)
-        row = {'variant': search, 'batch': batch, 'cost': found.cost}
-        row['over_optimal'] = found.cost / best if best else 1.0
+        row = {'variant': search, 'cost': found.cost, 'batch': batch}
+        if best or not found.cost:  # No multiple of nothing.
+          row['over_optimal'] = found.cost / best if best else 1.0
         out.append(row | {'signatures': parallel.describe(found)})
     return out
 
@@ -166,17 +168,16 @@ def _search(config):
 
 
 def _cells(row, names):
-  values = [row[n] for n in names]
+  values = [row.get(n, '-') for n in names]
   return [f'{v:.6g}' if isinstance(v, float) else v for v in values]
 
 
 def _check(config):
   """Round t draws tensors; what devices send is counted once."""
+  with config_lib.naming(mesh=config.mesh):
+    mesh = parallel.device_mesh(config.mesh)
   checks = parallel.Checks(
-    config.operators,
-    parallel.device_mesh(config.mesh),
-    size=config.size,
-    seeds=config.seeds,
+    config.operators, mesh, size=config.size, seeds=config.seeds
   )
   return runner.Experiment(
     init=checks.init,

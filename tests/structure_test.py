@@ -152,6 +152,7 @@ HEAVY = {
   'jaxdl.networks': ('flax.nnx', 'matplotlib'),
   'jaxdl.operators': ('flax.nnx', 'matplotlib'),
   'jaxdl.decentralized': ('flax.nnx', 'scipy.optimize', 'matplotlib'),
+  'jaxdl.parallel': ('flax', 'scipy', 'matplotlib', 'networkx', 'optax'),
   'jaxdl.problems': ('flax.nnx', 'scipy.optimize', 'matplotlib', 'sklearn'),
   'jaxdl.pruning': ('flax.nnx', 'scipy.optimize', 'matplotlib'),
 }

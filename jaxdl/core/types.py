@@ -178,7 +178,19 @@ class Problem:
 
     Returns:
       The problem.
+
+    Raises:
+      ValueError: if cohorts should be drawn of something else, but `fetch`
+        still makes what they are drawn of.
     """
+    if self.fetch is not None and 'fetch' not in changes:
+      for name in ('cohort', 'data'):
+        if name in changes:
+          raise ValueError(
+            f'{name} has no effect on a problem whose examples are on disk, '
+            'where fetch draws cohorts: build it with in_memory=True, or give '
+            'fetch as well.'
+          )
     if {'task', 'evaluate', 'evaluate_clients'} & set(changes):
       changes = {'reliability': None, **changes}
     return dataclasses.replace(self, **changes)

@@ -43,6 +43,8 @@ def device_mesh(
       f'axis_names={names} must name the {len(shape)} axes of the mesh '
       f'{"x".join(map(str, shape))}.'
     )
+  if len(set(names)) != len(names):
+    raise ValueError(f'axis_names={names} must differ.')
   devices = jax.devices()
   if len(devices) < math.prod(shape):
     raise ValueError(

@@ -62,12 +62,22 @@ def kind_of_change(src: str, dst: str) -> str:
   Returns:
     Such as 'S -> B'.
 
+  Raises:
+    ValueError: if none or several differ.
+
   Example:
     >>> kind_of_change('B,S1', 'B,P')
     'S -> P'
   """
-  pairs = zip(_sbp.as_sbp(src), _sbp.as_sbp(dst), strict=True)
-  return next(f'{str(a)[0]} -> {str(b)[0]}' for a, b in pairs if a != b)
+  before, after = _sbp.as_sbp(src, name='src'), _sbp.as_sbp(dst, name='dst')
+  pairs = list(zip(before, after, strict=False))
+  changed = [f'{str(a)[0]} -> {str(b)[0]}' for a, b in pairs if a != b]
+  if len(changed) != 1 or len(before) != len(after):
+    raise ValueError(
+      f'src={_sbp.format_sbp(before)} and dst={_sbp.format_sbp(after)} must '
+      'differ in one component.'
+    )
+  return changed[0]
 
 
 def example_inputs(
@@ -265,14 +275,14 @@ class Checks:
       ]
     boxing = {
       'variant': 'boxing',
+      'error': _largest([c.error for c in counts]),
       'signatures': len(counts),
-      'error': max((c.error for c in counts), default=0.0),
       'wrong_bytes': sum(c.measured != c.predicted for c in counts),
     }
     return [boxing | {'seed': seed} for seed in self.seeds] + [
       {'variant': operator, 'seed': seed}
-      | {'signatures': len(self._made(operator))}
       | {'error': float(state['error'][i, j])}
+      | {'signatures': len(self._made(operator))}
       for i, operator in enumerate(self.operators)
       for j, seed in enumerate(self.seeds)
     ]
@@ -290,4 +300,10 @@ class Checks:
   def _error(self, i, seed, round):
     rng = np.random.default_rng([seed, round, i])
     arrays = self._inputs(self.operators[i], rng)
-    return max(f(arrays, rng) for f in self._made(self.operators[i]).values())
+    every = self._made(self.operators[i]).values()
+    return _largest([check(arrays, rng) for check in every])
+
+
+def _largest(errors):
+  """The largest error; NaN, which `max` may pass over, is larger than all."""
+  return float(np.max(errors, initial=0.0))

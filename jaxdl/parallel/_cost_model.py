@@ -23,6 +23,8 @@ class CostModel:
     training: whether gradients go back the way that values came, which doubles
       transfers and trebles the work; a parameter that every device holds then
       has its gradient summed over the devices.
+    value_gradients: whether, in training, gradients of values go back too;
+      without, only those of parameters are counted.
     replicated: whether operators may do the same on every device.
     even: whether splits must be even, as those of JAX are; where they need not,
       costs are as if they were.
@@ -34,6 +36,7 @@ class CostModel:
   per_byte_held: float = 0.0
   wait: float = 0.0
   training: bool = False
+  value_gradients: bool = True
   replicated: bool = True
   even: bool = True
 
@@ -51,6 +54,7 @@ def count_numbers(
   per_flop: float = 0.0,
   per_byte_held: float = 0.0,
   wait: float = 0.0,
+  value_gradients: bool = True,
 ) -> CostModel:
   """Counts numbers that move, and nothing else; as tables of the method do.
 
@@ -61,6 +65,7 @@ def count_numbers(
     per_flop: see `CostModel`.
     per_byte_held: see `CostModel`; of a number here.
     wait: see `CostModel`.
+    value_gradients: see `CostModel`.
 
   Returns:
     The model.
@@ -71,6 +76,7 @@ def count_numbers(
     per_byte_held=per_byte_held,
     wait=wait,
     training=training,
+    value_gradients=value_gradients,
     replicated=replicated,
     even=even,
   )
@@ -84,6 +90,7 @@ def count_bytes(
   per_byte_held: float = 0.0,
   wait: float = 0.0,
   itemsize: float = 4.0,
+  value_gradients: bool = True,
 ) -> CostModel:
   """Counts bytes that move, and the work, as real devices would have it.
 
@@ -95,14 +102,15 @@ def count_bytes(
     per_byte_held: see `CostModel`.
     wait: see `CostModel`.
     itemsize: see `CostModel`.
+    value_gradients: see `CostModel`.
 
   Returns:
     The model.
   """
-  return dataclasses.replace(
-    count_numbers(training, replicated, even, per_flop, per_byte_held, wait),
-    itemsize=itemsize,
+  counted = count_numbers(
+    training, replicated, even, per_flop, per_byte_held, wait, value_gradients
   )
+  return dataclasses.replace(counted, itemsize=itemsize)
 
 
 COST_MODELS = registry.Registry(

@@ -109,7 +109,8 @@ def boxing_cost_nd(
     The cost, proportional to T.
 
   Raises:
-    ValueError: if a signature has not one component per axis.
+    ValueError: if a signature has not one component per axis, or a P of sums
+      becomes one of maxima.
 
   Cost: O(n³) for n signatures, once per mesh and number of dimensions split.
 
@@ -128,6 +129,8 @@ def boxing_cost_nd(
   if to_mesh_shape is not None:
     there = _sbp.as_mesh_shape(to_mesh_shape, name='to_mesh_shape')
     dst = _sbp.as_sbp(dst, len(there), name='dst')
+    for a, b in itertools.product(src, dst):
+      _check_reduction(a, b)
     return float(nbytes) * disjoint(src, dst, mesh, there)
   dst = _sbp.as_sbp(dst, len(mesh), name='dst')
   return float(nbytes) * _path(src, dst, mesh, ndim)[0]

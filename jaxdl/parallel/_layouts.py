@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 
 from jaxdl.core import checks, exchange, order
-from jaxdl.parallel import _collectives, _costs, _models
+from jaxdl.parallel import _collectives, _costs, _models, _operator
 
 LAYOUTS = ('clients', 'parameters', 'mixed')
 _NUMBER = 4  # Bytes.
@@ -136,7 +136,7 @@ def round_layouts(
   checks.choice(reads, _models.READS, name='reads')
   checks.number(flops_per_client, name='flops_per_client', low=0)
   checks.integer(num_metrics, name='num_metrics', low=0)
-  machine = this_machine() if machine is None else machine
+  machine = this_machine() if machine is None else _checked(machine)
   kinds = [('clients', 1), ('parameters', 1)]
   kinds += [('mixed', b) for b in range(2, p + 1) if p % b == 0]
   found = [
@@ -202,18 +202,28 @@ def choose_layout(
   return next(x for x in found if layout in ('auto', x.name))
 
 
+def _checked(machine):
+  if not isinstance(machine, Machine):
+    raise TypeError(
+      f'machine must be a Machine; got {checks.described(machine)}.'
+    )
+  for name in ('flops', 'bytes'):
+    value = getattr(machine, name)
+    checks.number(value, name=f'machine.{name}', low=0, open_low=True)
+  checks.number(machine.wait, name='machine.wait', low=0)
+  if machine.workers is not None:
+    checks.integer(machine.workers, name='machine.workers', low=1)
+  return machine
+
+
 def _leaves(num_parameters):
   """Sizes of leaves, and by which numbers their dimensions divide."""
   if isinstance(num_parameters, Sequence) and not isinstance(
     num_parameters, str
   ):
-    shapes = [tuple(shape) for shape in num_parameters]
-    for shape in shapes:
-      for m in shape:
-        checks.integer(m, name='num_parameters', low=1)
-    if not shapes:
+    if not num_parameters:
       raise ValueError('num_parameters has no leaves: nothing is learned.')
-    return shapes
+    return _operator.as_shapes(num_parameters, name='num_parameters')
   return checks.integer(num_parameters, name='num_parameters', low=1)
 
 

@@ -134,6 +134,7 @@ def transformer(
   """
   batch = checks.integer(batch, name='batch', low=1)
   layers = checks.num_layers(num_layers)
+  heads = checks.integer(heads, name='heads', low=1)
   each = checks.integer(width // heads, name='width / heads', low=1)
   if each * heads != width:
     raise ValueError(f'heads={heads} must divide width={width}.')

@@ -52,6 +52,7 @@ def softmax(shapes: _operator.Shapes) -> _operator.Operator:
     The operator.
   """
   (x,) = _operator.checked(shapes, 1, 'softmax')
+  _operator.with_dimensions(x, 'softmax')
   rows = tuple(_operator.splits(len(x) - 1))
   return _operator.Operator(
     x, rows, 5.0 * math.prod(x), lambda x, first=None: jax.nn.softmax(x, -1)
@@ -71,6 +72,8 @@ def layer_norm(
     The operator.
   """
   x, scale, bias = _operator.checked(shapes, 3, 'layer_norm')
+  _operator.with_dimensions(x, 'layer_norm')
+  checks.number(eps, name='eps of layer_norm', low=0)
   if scale != x[-1:] or bias != x[-1:]:
     raise ValueError(
       f'layer_norm needs scale and bias of {x[-1:]}; got {scale} and {bias}.'
@@ -166,6 +169,7 @@ def cross_entropy(shapes: _operator.Shapes) -> _operator.Operator:
     The operator; its result has the shape of the labels.
   """
   logits, labels = _operator.checked(shapes, 2, 'cross_entropy')
+  _operator.with_dimensions(logits, 'cross_entropy')
   if labels != logits[:-1]:
     raise ValueError(
       f'cross_entropy needs labels of shape {logits[:-1]}; got {labels}.'

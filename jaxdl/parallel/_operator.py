@@ -33,12 +33,36 @@ class Operator(NamedTuple):
 
 def checked(shapes: Any, num: int, kind: str) -> list[tuple[int, ...]]:
   """Shapes of inputs, of which there must be so many."""
-  shapes = [tuple(s) for s in shapes]
+  shapes = as_shapes(shapes, name=f'shapes of {kind}')
   if len(shapes) != num:
     raise ValueError(
       f'{kind} takes {num} input{"s" * (num > 1)}; got {len(shapes)}.'
     )
   return shapes
+
+
+def as_shapes(shapes: Any, *, name: str) -> list[tuple[int, ...]]:
+  """Shapes as tuples of sizes >= 1."""
+  listed = lambda x: isinstance(x, Sequence) and not isinstance(x, str)
+  for shape in shapes if listed(shapes) else [None]:
+    if not listed(shape):
+      raise TypeError(
+        f'{name} must be a list of shapes, such as [(8, 4)]; got '
+        f'{checks.described(shapes)}.'
+      )
+  return [
+    tuple(checks.integer(n, name=f'a size in {name}', low=1) for n in shape)
+    for shape in shapes
+  ]
+
+
+def with_dimensions(shape: Sequence[int], kind: str) -> None:
+  """Raises ValueError if there is no last dimension."""
+  if not shape:
+    raise ValueError(
+      f'{kind} works along the last dimension, and its input has none: shape '
+      '().'
+    )
 
 
 def axis_of(axis: Any, shape: Sequence[int], kind: str) -> int:

@@ -32,7 +32,9 @@ class PipelineTimes(NamedTuple):
   def gain(self) -> float:
     """How many times longer it takes to do one thing after the other."""
     spent = self.waited + self.held
-    return (sum(self.busy) + self.held) / spent if spent > 0 else 1.0
+    if not self.items or spent <= 0:
+      return 1.0
+    return (sum(self.busy) + self.held) / spent
 
 
 class HostPipeline:
@@ -41,7 +43,8 @@ class HostPipeline:
   A stage is a function of one item. What it made waits in one of its registers
   until the next stage, or the caller, has used it; a stage whose registers are
   all taken waits (`actors.simulate` has the same rule). So at most
-  `sum(credits)` results exist at any time, whoever is slow. With one register a
+  `sum(credits)` results exist at any time, whoever is slow, besides those that
+  the caller keeps after it has asked for more. With one register a
   stage cannot begin while its reader works; two let both work all the time.
 
   The caller takes results from an iterator, in order. It gives a register back
@@ -76,6 +79,11 @@ class HostPipeline:
     stages: Sequence[Callable[[Any], Any]],
     credits: int | Sequence[int] = 2,
   ) -> None:
+    if not isinstance(stages, Iterable) or isinstance(stages, str | type):
+      raise TypeError(
+        'stages must be a list of functions of one item; got '
+        f'{checks.described(stages)}.'
+      )
     self.stages = tuple(stages)
     if not self.stages:
       raise ValueError('stages is empty: give one function at least.')
@@ -267,6 +275,10 @@ def _work(line, k, stage, items):
         result = item if item is _END else stage(item)
       except BaseException as error:  # The caller's to handle.
         result = _Failed(error)
+    last = result is _END or isinstance(result, _Failed)
+    # Registers are all that exists: nothing is kept here.
+    del item
     line.end(k, result, time.perf_counter() - start)
-    if result is _END or isinstance(result, _Failed):
+    del result
+    if last:
       return

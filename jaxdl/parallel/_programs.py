@@ -86,6 +86,7 @@ def make_program(ops: Iterable[Op]) -> Program:
     ValueError: if a name occurs twice, is not known, needs itself, shapes do
       not fit, or the inputs of an operator are on different devices; the
       message names the operator.
+    TypeError: if something is no `Op`, or inputs or a shape are no tuple.
 
   Example:
     >>> program = make_program([
@@ -97,6 +98,8 @@ def make_program(ops: Iterable[Op]) -> Program:
     (8, 6)
   """
   ops = list(ops)
+  for op in ops:
+    _check_op(op)
   names = [op.name for op in ops]
   for op in ops:
     if names.count(op.name) > 1:
@@ -125,6 +128,18 @@ def make_program(ops: Iterable[Op]) -> Program:
       if ours or gradients & set(op.inputs):
         gradients.add(op.name)
   return Program(tuple(done.values()), made, frozenset(gradients))
+
+
+def _check_op(op):
+  if not isinstance(op, Op):
+    raise TypeError(f'ops must hold Op(...); got {checks.described(op)}.')
+  for name in ('inputs', 'shape'):
+    value = getattr(op, name)
+    if not isinstance(value, tuple | list):
+      raise TypeError(
+        f'{name} of op {op.name!r} must be a tuple; got '
+        f'{checks.described(value)}: write ({value!r},).'
+      )
 
 
 def _completed(op, done, made):
@@ -239,7 +254,8 @@ def choices(
     size = model.itemsize * math.prod(source.shape)
     forward, back = (size * unit for unit in units[key])
     total = model.per_byte * forward + model.wait * (forward > 0)
-    if model.training and u in program.differentiable:
+    goes_back = model.value_gradients or source.kind == 'parameter'
+    if model.training and goes_back and u in program.differentiable:
       total = total + model.per_byte * back + model.wait * (back > 0)
     edges.append((u, v, total))
     ahead.append(model.per_byte * forward)

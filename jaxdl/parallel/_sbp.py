@@ -75,11 +75,16 @@ def parse_sbp(text: str, *, name: str = 'sbp') -> NdSbp:
 
   Raises:
     ValueError: if a component is something else.
+    TypeError: if it is no text.
 
   Example:
     >>> parse_sbp('S0,B')
     (Split(axis=0), Broadcast())
   """
+  if not isinstance(text, str):
+    raise TypeError(
+      f'{name} must be text, such as "S0,B"; got {checks.described(text)}.'
+    )
   found = []
   for piece in text.split(','):
     match = _TEXT.fullmatch(piece.strip())

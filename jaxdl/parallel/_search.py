@@ -119,6 +119,8 @@ def assign_all(
     >>> [a.cost for a in assign_all(program, 4, model, num=2)]
     [3072.0, 4992.0]
   """
+  if num is not None:
+    checks.integer(num, name='num', low=1)
   found = _programs.choices(
     program, mesh_shape, model or _cost_model.CostModel()
   )

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdl.core import checks
 from jaxdl.parallel import _sbp
 
 Partial, Split = _sbp.Partial, _sbp.Split
@@ -73,6 +74,11 @@ def scatter(
 
   Source: Yuan et al. 2021 (https://arxiv.org/abs/2110.15032), Section 3.1.
   """
+  if rng is not None and not isinstance(rng, np.random.Generator):
+    raise TypeError(
+      'rng must be a np.random.Generator or None; got '
+      f'{checks.described(rng)}: call np.random.default_rng(seed).'
+    )
   mesh = _sbp.as_mesh_shape(mesh_shape)
   parts = _sbp.as_sbp(sbp, len(mesh))
   x = x if isinstance(x, jax.Array) else np.asarray(x)

@@ -37,12 +37,26 @@ class SbpTest(parameterized.TestCase):
       _values(result.rows, 'optimal', 'signatures')[0],
       'y1 (B; S1 -> S1), y2 (S1; S0 -> P)',
     )
+    # Lines of progress tell who is best by the first number.
+    order = list(result.rows[0])
+    self.assertLess(order.index('cost'), order.index('batch'))
     columns, cells = result.experiment.table(result.rows)
     self.assertLen(cells, 15)
     self.assertLen(cells[0], len(columns))
     # Whatever is measured how often, every batch size is.
     _, fewer = _rows(searches=names, eval_every=2)
     self.assertEqual(_values(fewer.rows, 'optimal', 'cost'), costs[1])
+
+  def test_nothing_is_no_unit_of_cost(self):
+    names = ('optimal', 'ranked(place=2)')
+    _, result = _rows(
+      searches=names, costs='numbers(training=False)', batches=(8,)
+    )
+    self.assertEqual(_values(result.rows, 'optimal', 'over_optimal'), [1.0])
+    self.assertEqual(_values(result.rows, names[1], 'cost'), [768])
+    self.assertEmpty(_values(result.rows, names[1], 'over_optimal'))
+    columns, cells = result.experiment.table(result.rows)
+    self.assertEqual(cells[1][columns.index('over_optimal')], '-')
 
   def test_pipelines_have_their_pace(self):
     names = ('barrier', 'chain(1)', 'chain(2)', 'chain((2, 1))', 'chain(inf)')
@@ -117,6 +131,11 @@ class SbpTest(parameterized.TestCase):
     ({'task': 'check', 'operators': ('mul',)}, "operators='mul' is unknown"),
     ({'task': 'actors', 'taus': ()}, '--pipelines=barrier.*taus is empty'),
     ({'task': 'actors', 'taus': (-1.0,)}, 'taus must lie in'),
+    ({'task': 'actors', 'jitter': 1e6}, 'jitter must lie in'),
+    (
+      {'program': 'transformer(heads=0)', 'batches': (8,)},
+      'heads must be at least 1; got 0',
+    ),
     (
       {'task': 'actors', 'pipelines': ('chain(0)',)},
       r"--pipelines=chain\(0\).*registers of 'a0' must be at least 1; got 0",
@@ -133,7 +152,7 @@ class SbpTest(parameterized.TestCase):
   def test_says_how_many_devices_it_needs(self):
     config = sbp.Config(task='check', mesh='4x4', size=16)
     with self.assertRaisesRegex(
-      ValueError, '4x4 needs 16 devices; there are 8'
+      ValueError, '--mesh=4x4: .*4x4 needs 16 devices; there are 8'
     ):
       sbp.build(config)
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Actors on a simulated clock, and the period that they reach."""
 
+import functools
 import math
 
 import networkx
@@ -250,6 +251,40 @@ class ProtocolTest(parameterized.TestCase):
       actors_lib.chain_actors((), ())
     with self.assertRaisesRegex(TypeError, "registers of 'a0' must be an int"):
       actors_lib.chain_actors((1, 1), (1.5,))
+    with self.assertRaisesRegex(TypeError, 'taus must be the seconds.* got 3'):
+      actors_lib.chain_actors(3)
+    for skip in (2, (0, 1, 2)):
+      with self.assertRaisesRegex(TypeError, 'skip must be the positions of'):
+        actors_lib.chain_actors((1, 1, 1), 1, skip=skip)
+    with self.assertRaisesRegex(TypeError, 'skip must be an integer; got 0.5'):
+      actors_lib.chain_actors((1, 1, 1), 1, skip=(0.5, 2))
+
+  @parameterized.parameters(
+    ([Actor(1)], 'actors must be a dict of ActorSpec by name'),
+    ({'a': 1.0}, "actor 'a' must be an ActorSpec; got 1.0"),
+    ({'a': Actor(1, 1, 'b'), 'b': Actor(1)}, "consumers of 'a' must be names"),
+  )
+  def test_says_what_is_no_actor(self, actors, message):
+    with self.assertRaisesRegex(TypeError, message):
+      actors_lib.simulate(actors, 2)
+
+  def test_a_period_needs_a_batch_before_it(self):
+    found = actors_lib.simulate(actors_lib.chain_actors((1, 2)), 5)
+    self.assertEqual(found.period(4), 2)
+    for num in (-1, 0, 5):
+      with self.assertRaisesRegex(ValueError, rf'num_last={num} must lie in'):
+        found.period(num)
+
+  def test_rows_need_pipelines_and_jitter_that_can_be_seen(self):
+    chain = {'one': actors_lib.chain_actors((1.0,))}
+    rows = functools.partial(actors_lib.pipeline_rows, num_batches=2)
+    with self.assertRaisesRegex(ValueError, 'pipelines is empty'):
+      rows({})
+    with self.assertRaisesRegex(ValueError, 'seeds must be at least 0; got -1'):
+      rows(chain, seeds=(-1,))
+    # Nearly all batches would take no time at all.
+    with self.assertRaisesRegex(ValueError, 'jitter must lie in .*got 1000'):
+      rows(chain, jitter=1000.0)
 
 
 if __name__ == '__main__':

@@ -133,6 +133,11 @@ class BoxingTest(parameterized.TestCase):
       ValueError, 'mesh_shape=4x4 needs 16 devices; there are 8.*--devices=16'
     ):
       parallel.device_mesh('4x4')
+    with self.assertRaisesRegex(ValueError, "axis_names=.'a', 'a'. must diff"):
+      parallel.device_mesh('2x2', ('a', 'a'))
+    for src, dst in (('S0,B', 'S0,B'), ('S0,B', 'B,P'), ('S0', 'B,B')):
+      with self.assertRaisesRegex(ValueError, 'must differ in one component'):
+        parallel.kind_of_change(src, dst)
 
 
 class ChecksTest(parameterized.TestCase):
@@ -143,6 +148,14 @@ class ChecksTest(parameterized.TestCase):
     self.assertEqual([r['variant'] for r in rows], ['boxing'] * 2 + ['add'] * 2)
     self.assertEqual(rows[0]['wrong_bytes'], 0)
     worse = {'error': np.full((1, 2), 7.0)}
+    # One signature that gives NaN is an error, wherever it stands.
+    for place in range(2):
+      errors = [lambda *args: 0.5, lambda *args: 0.5]
+      errors[place] = lambda *args: np.nan
+      checks._checks['add'] = dict(enumerate(errors))
+      wrong = checks.step(checks.init(), 1)[0]['error']
+      self.assertTrue(np.isnan(wrong).all())
+    checks._checks.clear()
     self.assertEqual(checks.step(worse, 2)[0]['error'].tolist(), [[7.0, 7.0]])
     with mock.patch.object(_checked._costs, 'boxing_cost_nd', return_value=1):
       checks = parallel.Checks(('add',), mesh_of(1), size=2)

@@ -163,10 +163,31 @@ class CostTest(parameterized.TestCase):
       {'flops_per_client': -1.0},
       'flops_per_client must lie in',
     ),
+    (
+      (4, 10, 'gram', 8),
+      {'machine': parallel.Machine(0.0, 1.0, 1.0)},
+      'machine.flops must lie in',
+    ),
+    (
+      (4, 10, 'gram', 8),
+      {'machine': parallel.Machine(1.0, 1.0, -1.0)},
+      'machine.wait must lie in',
+    ),
+    (
+      (4, 10, 'gram', 8),
+      {'machine': parallel.Machine(1.0, 1.0, 1.0, 0)},
+      'machine.workers must be at least 1; got 0',
+    ),
   )
   def test_says_what_is_wrong(self, args, options, sentence):
     with self.assertRaisesRegex(ValueError, sentence):
       parallel.choose_layout(*args, **options)
+
+  def test_says_what_is_of_another_kind(self):
+    with self.assertRaisesRegex(TypeError, 'num_parameters must be a list of'):
+      parallel.round_layouts(4, [10, 20], 'gram', 8)
+    with self.assertRaisesRegex(TypeError, 'machine must be a Machine; got 3'):
+      parallel.round_layouts(4, 10, 'gram', 8, machine=3)
 
 
 def least_squares(shapes):

@@ -272,10 +272,26 @@ class OperatorsTest(parameterized.TestCase):
     ('embedding', [(2,), (3,)], r'needs a table \[v, h\]'),
     ('cross_entropy', [(2, 3), (3,)], r'needs labels of shape \(2,\)'),
     ('activation(fn=step)', [(2,)], "fn='step' is unknown"),
+    ('softmax', [()], 'softmax works along the last dimension'),
+    ('layer_norm', [(), (), ()], 'layer_norm works along the last dim'),
+    ('cross_entropy', [(), ()], 'cross_entropy works along the last dim'),
+    ('layer_norm(eps=-1.0)', [(2, 3), (3,), (3,)], 'eps of layer_norm must'),
+    ('matmul', [(2, 2), (2, -2)], 'size in shapes of matmul must be at least'),
+    ('reshape(shape=(0, 3))', [(3, 0)], 'shapes of reshape must be at least 1'),
   )
   def test_says_what_is_wrong(self, kind, shapes, message):
     with self.assertRaisesRegex(ValueError, message):
       parallel.valid_signatures(kind, shapes, 2)
+
+  @parameterized.parameters(
+    (3, 'shapes of matmul must be a list of shapes.* got 3'),
+    ([2, 3], 'must be a list of shapes'),
+    (['ab', 'cd'], 'must be a list of shapes'),
+    ([(2, 2.5), (2.5, 2)], 'must be an integer; got 2.5'),
+  )
+  def test_says_what_is_no_shape(self, shapes, message):
+    with self.assertRaisesRegex(TypeError, message):
+      parallel.make_operator('matmul', shapes)
 
   def test_says_that_nothing_fits(self):
     with self.assertRaisesRegex(

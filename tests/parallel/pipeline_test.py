@@ -106,6 +106,33 @@ class PipelineTest(parameterized.TestCase):
     # One after the other takes 0.2 s, side by side about 0.12.
     self.assertBetween(max(gains), 1.2, 2.0)
 
+  @parameterized.product(num=[1, 2, 3], credits=[1, 2])
+  def test_no_more_results_exist_than_registers(self, num, credits):
+    lock, alive, most = threading.Lock(), [0], [0]
+
+    def count(change):
+      with lock:
+        alive[0] += change
+        most[0] = max(most[0], alive[0])
+
+    class Result:
+      def __init__(self, before):
+        count(1)
+
+      def __del__(self):
+        count(-1)
+
+    stages = [Result] * num
+    for result in parallel.HostPipeline(stages, credits)(range(30)):
+      time.sleep(0.001)
+      del result
+    self.assertEqual(most[0], num * credits)
+
+  def test_nothing_gains_nothing(self):
+    stream = parallel.HostPipeline([str])(())
+    self.assertEqual(list(stream), [])
+    self.assertEqual(stream.times.gain, 1.0)
+
 
 class EndTest(absltest.TestCase):
   def tearDown(self):
@@ -183,6 +210,7 @@ class BadInputTest(parameterized.TestCase):
   @parameterized.parameters(
     ([], 2, ValueError, 'stages is empty: give one function'),
     ([3], 2, TypeError, 'stages must be functions of one item; got'),
+    (str, 2, TypeError, 'stages must be a list of functions'),
     ([str], 0, ValueError, 'credits must be at least 1; got 0'),
     ([str], (1, 2), ValueError, 'one for each of 1 stages; got'),
     ([str], 1.5, TypeError, 'credits must be an integer'),

@@ -70,6 +70,8 @@ class TextTest(parameterized.TestCase):
       parallel.as_mesh_shape((2, 0))
     with self.assertRaisesRegex(ValueError, 'mesh_shape is empty'):
       parallel.as_mesh_shape(())
+    with self.assertRaisesRegex(TypeError, 'sbp must be text, such as.*got 3'):
+      parallel.parse_sbp(3)
 
   def test_duals(self):
     dual = lambda text: parallel.format_sbp(parallel.dual(text))
@@ -167,6 +169,8 @@ class ShardsTest(parameterized.TestCase):
       parallel.recover([np.ones(2), np.ones(3)], 'P')
     with self.assertRaisesRegex(ValueError, 'terms of bool cannot be drawn'):
       parallel.scatter(np.ones(2, bool), 'P', 2, rng=np.random.default_rng(0))
+    with self.assertRaisesRegex(TypeError, 'rng must be a np.random.Generator'):
+      parallel.scatter(np.ones(2), 'P', 2, rng=0)
 
 
 class CostTest(parameterized.TestCase):
@@ -269,6 +273,10 @@ class CostTest(parameterized.TestCase):
       ValueError, r'P\(max\) cannot become P: make it'
     ):
       parallel.boxing_cost('P(max)', 'P', 8, 4)
+    with self.assertRaisesRegex(
+      ValueError, r'P cannot become P\(max\): make it'
+    ):
+      parallel.boxing_cost_nd('P,B', 'P(max)', 8, (2, 2), to_mesh_shape=2)
     with self.assertRaisesRegex(ValueError, 'nbytes must lie in .0'):
       parallel.boxing_cost('P', 'B', -1, 4)
     with self.assertRaisesRegex(ValueError, 'p1 must be at least 1'):

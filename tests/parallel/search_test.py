@@ -278,6 +278,24 @@ class SearchTest(parameterized.TestCase):
     self.assertEqual(parallel.total_cost(program, wrong, 2, model), math.inf)
 
 
+class WeightsTest(absltest.TestCase):
+  def test_without_gradients_of_values_the_crossover_is_at_twice_the_width(
+    self,
+  ):
+    # Tensor parallelism 2 (p - 1) b k, data parallelism 4 (p - 1) k h.
+    p, k, h = 4, 32, 64
+    model = parallel.COST_MODELS.make('numbers(value_gradients=False)')
+    for batch in (8, 127, 128, 129):
+      program = parallel.PROGRAMS.make(f'mlp(({k}, {h}, {k}))', batch)
+      best, second = parallel.assign_all(program, p, model, num=2)
+      tensor, data = 2 * (p - 1) * batch * k, 4 * (p - 1) * k * h
+      self.assertEqual(best.cost, min(tensor, data))
+      if batch > 8:
+        self.assertEqual(second.cost, max(tensor, data))
+    counted = parallel.COST_MODELS.make('bytes(value_gradients=False)')
+    self.assertFalse(counted.value_gradients)
+
+
 class PlacementTest(parameterized.TestCase):
   def program(self, move):
     ops = [
@@ -336,6 +354,18 @@ class BadInputTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, message):
       parallel.make_program(ops)
 
+  @parameterized.parameters(
+    (['x'], 'ops must hold Op'),
+    ([Op('x', 'input', shape=3)], "shape of op 'x' must be a tuple; got 3"),
+    (
+      [Op('xy', 'input', shape=(2,)), Op('z', 'scale', 'xy')],
+      r"inputs of op 'z' must be a tuple; got .*: write \('xy',\)",
+    ),
+  )
+  def test_programs_of_other_things(self, ops, message):
+    with self.assertRaisesRegex(TypeError, message):
+      parallel.make_program(ops)
+
   def test_signatures(self):
     program = mlp(8)
     found = parallel.assign_greedy(program, 4).signatures
@@ -353,6 +383,11 @@ class BadInputTest(parameterized.TestCase):
       parallel.assign_replicated(program, 4, COUNTED)
     with self.assertRaisesRegex(ValueError, 'choices, more than'):
       parallel.assign_all(parallel.PROGRAMS.make('transformer', 8), 4)
+    for num in (0, -1):
+      with self.assertRaisesRegex(ValueError, 'num must be at least 1'):
+        parallel.assign_all(program, 4, num=num)
+    with self.assertRaisesRegex(ValueError, 'heads must be at least 1; got 0'):
+      parallel.PROGRAMS.make('transformer(heads=0)', 8)
     with self.assertRaisesRegex(ValueError, 'per_byte must lie in .0'):
       parallel.CostModel(per_byte=-1.0)
     with self.assertRaisesRegex(ValueError, 'heads=3 must divide width=64'):

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from absl.testing import absltest, parameterized
 
+from experiments import frl, gradient_coding, modest, monna, pruning_game
 from jaxdl import data, federated, problems
 from jaxdl.experiment import compare, runner, train
 
@@ -65,6 +66,30 @@ class StreamedTest(parameterized.TestCase):
       strict=True,
     ):
       np.testing.assert_array_equal(a, b)
+
+  def test_cohorts_of_a_problem_on_disk_are_not_replaced_in_silence(self):
+    read = classes('npy', data_dir=folder())
+    for name in ('cohort', 'data'):
+      with self.assertRaisesRegex(
+        ValueError, f'{name} has no effect .* on disk.* in_memory=True'
+      ):
+        read.replace(**{name: None})
+    self.assertIsNone(read.replace(cohort=None, fetch=None).fetch)
+    self.assertIsNotNone(read.replace(num_clients=3).fetch)
+    kept = classes('wine')
+    self.assertIsNone(kept.replace(cohort=None).cohort)
+
+  @parameterized.parameters(frl, gradient_coding, modest, monna, pruning_game)
+  def test_binaries_take_examples_on_disk(self, binary):
+    options = {'dataset': 'npy', 'data_dir': str(folder())}
+    config = binary.Config(**options).smoked()
+    made = binary.build(config)
+    # Traced as a run does it, with what the first round is fed.
+    fed = () if made.fetch is None else (made.fetch(1),)
+    if made.jit:
+      jax.eval_shape(made.step, jax.eval_shape(made.init), 1, *fed)
+    else:
+      made.step(made.init(), 1, *fed)
 
   def test_runs_are_those_on_examples_in_memory(self):
     config = runner.BaseConfig(num_rounds=4, eval_every=2)

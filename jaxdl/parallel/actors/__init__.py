@@ -10,7 +10,8 @@ scheduler is needed.
 - `simulate` -> `Simulation`: times, registers in use, and who waits for whom if
   nobody can go on.
 - `predicted_period`, `memory_bound`: pace and memory without a simulation.
-- `pipeline_rows`: several pipelines beside each other, with jitter.
+- `pipeline_rows`: several pipelines beside each other, with jitter of at most
+  `MOST_JITTER`.
 
 Example:
   >>> for r in (1, 2): print(predicted_period(chain_actors((1, 3, 2), r)))
@@ -20,7 +21,7 @@ Example:
 
 from jaxdl.parallel.actors._clock import Event, Simulation, simulate
 from jaxdl.parallel.actors._period import predicted_period
-from jaxdl.parallel.actors._rows import pipeline_rows
+from jaxdl.parallel.actors._rows import MOST_JITTER, pipeline_rows
 from jaxdl.parallel.actors._specs import (
   PIPELINES,
   ActorSpec,
@@ -30,6 +31,7 @@ from jaxdl.parallel.actors._specs import (
 )
 
 __all__ = [
+  'MOST_JITTER',
   'PIPELINES',
   'ActorSpec',
   'Event',

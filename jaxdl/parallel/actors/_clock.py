@@ -43,7 +43,7 @@ class Simulation(NamedTuple):
 
   @property
   def makespan(self) -> float:
-    """When the last batch was done."""
+    """When the last batch was done; NaN after a dead-lock."""
     return float(self.finish.max(initial=0.0))
 
   def period(self, num_last: int) -> float:
@@ -53,8 +53,17 @@ class Simulation(NamedTuple):
       num_last: of how many batches, fewer than there were.
 
     Returns:
-      The mean of the last actor that ended.
+      The mean of the last actor that ended; NaN after a dead-lock.
+
+    Raises:
+      ValueError: if there were not so many batches.
     """
+    num = self.finish.shape[1]
+    if not 1 <= checks.integer(num_last, name='num_last') < num:
+      raise ValueError(
+        f'num_last={num_last} must lie in [1, {num}): a period takes a batch '
+        f'before those that count, and there were {num}.'
+      )
     ends = self.finish.max(axis=0)
     return float(ends[-1] - ends[-1 - num_last]) / num_last
 

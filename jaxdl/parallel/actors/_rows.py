@@ -10,6 +10,8 @@ import numpy as np
 from jaxdl.core import checks
 from jaxdl.parallel.actors import _clock, _period, _specs
 
+MOST_JITTER = 4.0
+
 
 def pipeline_rows(
   pipelines: Mapping[str, Mapping[str, _specs.ActorSpec]],
@@ -25,7 +27,8 @@ def pipeline_rows(
     num_batches: B >= 1.
     seeds: of the jitter.
     jitter: standard deviation of the logarithm of the seconds of every batch
-      and actor, whose mean stays `tau`.
+      and actor, whose mean stays `tau`; at most 4, beyond which no sample of
+      batches comes near that mean.
 
   Returns:
     Rows of each batch: `variant`, `seed` and `finish_s`, when the batch was
@@ -35,7 +38,7 @@ def pipeline_rows(
     possible.
 
   Raises:
-    ValueError: as `simulate`.
+    ValueError: as `simulate`, or if there is no pipeline.
 
   Example:
     >>> rows = pipeline_rows({'two': chain_actors((1, 3, 2))}, 10)
@@ -43,7 +46,10 @@ def pipeline_rows(
     (33.0, 3.0)
   """
   num = checks.integer(num_batches, name='num_batches', low=1)
-  checks.number(jitter, name='jitter', low=0)
+  checks.number(jitter, name='jitter', low=0, high=MOST_JITTER)
+  seeds = checks.seeds(seeds)
+  if not pipelines:
+    raise ValueError('pipelines is empty: give one at least.')
   rows: list[list[dict[str, Any]]] = [[] for _ in range(num)]
   for name, actors in pipelines.items():
     for seed in seeds:

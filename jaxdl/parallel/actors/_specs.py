@@ -4,7 +4,7 @@
 import collections
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from jaxdl.core import checks, registry
@@ -57,10 +57,14 @@ def chain_actors(
     >>> [a.consumers for a in chain_actors((1, 3, 2)).values()]
     [('a1',), ('a2',), ()]
   """
+  if isinstance(taus, str) or not isinstance(taus, Iterable):
+    raise TypeError(
+      f'taus must be the seconds of each actor; got {checks.described(taus)}.'
+    )
   taus = tuple(taus)
   if not taus:
     raise ValueError('taus is empty: give the seconds of one actor at least.')
-  several = isinstance(registers, Sequence)
+  several = isinstance(registers, Sequence) and not isinstance(registers, str)
   registers = tuple(registers) if several else (registers,) * (len(taus) - 1)
   if len(registers) not in (len(taus) - 1, len(taus)):
     raise ValueError(
@@ -70,7 +74,12 @@ def chain_actors(
   registers += (1,) * (len(taus) - len(registers))
   consumers = [[f'a{i + 1}'] for i in range(len(taus) - 1)] + [[]]
   if skip is not None:
-    a, b = skip
+    if not isinstance(skip, Sequence) or len(skip) != 2:
+      raise TypeError(
+        'skip must be the positions of a producer and of a consumer; got '
+        f'{skip!r}.'
+      )
+    a, b = (checks.integer(n, name='skip') for n in skip)
     if not 0 <= a < b - 1 < len(taus) - 1:
       raise ValueError(
         f'skip={skip} must lead at least two actors on, within 0 to '
@@ -131,16 +140,31 @@ def check_actors(
   Raises:
     ValueError: if there is none, a number is out of range, a consumer is not
       known, or results go round in a circle; the message names the actors.
+    TypeError: if they are no `ActorSpec` by name.
 
   Example:
     >>> check_actors({'a': ActorSpec(1, 0)})
     Traceback (most recent call last):
     ValueError: registers of 'a' must be at least 1; got 0.
   """
+  if not isinstance(actors, Mapping):
+    raise TypeError(
+      'actors must be a dict of ActorSpec by name; got '
+      f'{checks.described(actors)}.'
+    )
   if not actors:
     raise ValueError('actors is empty: give one at least.')
   producers = collections.Counter()
   for name, actor in actors.items():
+    if not isinstance(actor, ActorSpec):
+      raise TypeError(
+        f'actor {name!r} must be an ActorSpec; got {checks.described(actor)}.'
+      )
+    if isinstance(actor.consumers, str):
+      raise TypeError(
+        f'consumers of {name!r} must be names; got the text '
+        f'{actor.consumers!r}: write ({actor.consumers!r},).'
+      )
     checks.number(actor.tau, name=f'tau of {name!r}', low=0)
     checks.number(actor.size, name=f'size of {name!r}', low=0)
     if actor.registers != math.inf:
