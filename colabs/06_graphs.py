@@ -148,7 +148,8 @@ axes.legend()
 adjacency, _ = data.of()
 test = jax.tree.map(lambda v: v[0], data.tested)
 scores = [
-  links.adamic_adar(adjacency, test[name]) for name in ('test', 'test_negatives')
+  links.adamic_adar(adjacency, test[name])
+  for name in ('test', 'test_negatives')
 ]
 print('Adamic-Adar', float(links.roc_auc(*scores)))
 
@@ -161,4 +162,6 @@ print('Adamic-Adar', float(links.roc_auc(*scores)))
 # %%
 for reads in ('sum', 'order', 'gram'):
   found = parallel.round_layouts(64, [(1000, 1000)], reads, 8)
-  print(reads, {f.label: f'{sum(f.moved.values()) / 1e6:.0f} MB' for f in found})
+  print(
+    reads, {f.label: f'{sum(f.moved.values()) / 1e6:.0f} MB' for f in found}
+  )
