@@ -237,9 +237,7 @@ def _ends_by_lanczos(matrix, low, high):
       return 2 - flipped, vectors
     # Ends may meet in one eigenvalue: the other end has other vectors of it.
     values, others = _largest(matrix, high, vectors)
-  except (
-    linalg.ArpackError
-  ):  # So few eigenvalues that there is no Krylov space.
+  except linalg.ArpackError:  # Few eigenvalues have no Krylov space.
     return _whole(matrix)
   values = np.concatenate([2 - flipped, values])
   vectors = np.concatenate([vectors, others], axis=1)
@@ -252,6 +250,7 @@ def _largest(matrix, k, avoid):
   from scipy import linalg as dense
   from scipy.sparse import linalg
 
+  operator: Any = linalg.LinearOperator  # Type checkers miss its __new__.
   n = matrix.shape[0]
   rng = np.random.default_rng(0)
   values, vectors = np.zeros(0), np.zeros((n, 0))
@@ -266,7 +265,7 @@ def _largest(matrix, k, avoid):
 
     wanted = min(k, _MORE) if len(values) else k
     new, fresh = linalg.eigsh(
-      linalg.LinearOperator((n, n), apply, dtype=np.float64),
+      operator((n, n), matvec=apply, dtype=np.float64),
       k=wanted,
       which='LA',
       v0=rng.normal(size=n),
