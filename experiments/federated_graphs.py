@@ -52,12 +52,20 @@ class Config(problems.GraphRunsConfig):
       raise ValueError('networks is empty: name at least one.')
     if len(self.optimizers) > len(self.networks):
       raise ValueError(
-        f'optimizers has {len(self.optimizers)} for {len(self.networks)} '
-        'networks: give one for all, or one for each.'
+        f'optimizers must be one for all networks or one for each, '
+        f'{len(self.networks)}; got {len(self.optimizers)}.'
       )
+    structures = set()
     for spec in self.networks:
-      network, _, _ = pieces.read_learner(spec, name='networks')
-      pieces.NETWORKS.make(network, 2)
+      network, _, structure = pieces.read_learner(spec, name='networks')
+      structures.add(structure)
+      with config_lib.naming(networks=spec):
+        pieces.NETWORKS.make(network, 2)
+    if self.num_eigs and 'spectrum' not in structures:
+      raise ValueError(
+        f'num_eigs={self.num_eigs} has no effect on '
+        f'networks={",".join(self.networks)}: none takes a spectrum.'
+      )
 
   def label(self, variant: str, network: str) -> str:
     """What a network and how it learns are called in rows."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The binary of graphs over clients."""
 
+import dataclasses
 import pathlib
 import tempfile
 
@@ -8,6 +9,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from experiments import federated_graphs
+from jaxdl.experiment import config as config_lib
 
 SMALL = {
   'dataset': 'block_model(num_nodes=40, num_features=3)',
@@ -99,6 +101,28 @@ class FederatedGraphsTest(parameterized.TestCase):
     }
     self.assertEqual([len(x) for x in losses.values()], [3, 1])
 
+  def test_labels_are_attacked_where_classes_are_known(self):
+    config = _config(
+      networks=('gcn(4)',),
+      variants=('fedavg@channel(attack=label_flip, aggregator=median)',),
+      num_byzantine=1,
+    )
+    rows = federated_graphs.run(config).rows
+    honest = federated_graphs.run(
+      _config(networks=('gcn(4)',), variants=('fedavg',))
+    ).rows
+    last = lambda rows: [r['loss'] for r in rows if r['split'] == 'test'][-1]
+    self.assertTrue(np.isfinite(last(rows)))
+    self.assertNotEqual(last(rows), last(honest))
+
+  def test_knobs_without_effect_are_told(self):
+    gossip = _config(networks=('gcn',), variants=('gossip_sgd@ring',))
+    for name, value in (('local_steps', 7), ('num_byzantine', 1)):
+      changed = dataclasses.replace(gossip, **{name: value})
+      self.assertIn('has no effect on', config_lib.idle(changed, name))
+    server = _config(networks=('gcn',), variants=('fedavg',), graph_seed=3)
+    self.assertIn('no effect on', config_lib.idle(server, 'graph_seed'))
+
   @parameterized.parameters(
     ({'networks': ()}, 'networks is empty'),
     ({'variants': ()}, 'variants is empty'),
@@ -107,7 +131,7 @@ class FederatedGraphsTest(parameterized.TestCase):
     ({'networks': ('gnodeformer(hidden_dim=3)',)}, 'hidden_dim=3 must be even'),
     ({'networks': ('gcn@neighbor_sums',)}, 'use fedgcn@neighbor_sums'),
     ({'networks': ('gcnn',)}, "networks='gcnn' is unknown"),
-    ({'optimizers': ('sgd(0.1)',) * 3}, 'optimizers has 3 for 2 networks'),
+    ({'optimizers': ('sgd(0.1)',) * 3}, r'one for each, 2; got 3'),
     ({'variants': ('fedavg@ring',)}, 'ring'),
     ({'variants': ('gossip_sgd@channel',)}, 'channel'),
     (
@@ -134,6 +158,10 @@ class FederatedGraphsTest(parameterized.TestCase):
     ({'data_dir': 'x'}, 'data_dir=x has no effect'),
     ({'num_clients': 0}, 'num_clients must be at least 1'),
     ({'local_steps': 0}, 'local_steps must be at least 1'),
+    (
+      {'networks': ('gcn', 'mlp'), 'num_eigs': 5},
+      'num_eigs=5 has no effect on networks=gcn,mlp',
+    ),
   )
   def test_impossible_settings_are_refused_at_once(self, options, message):
     with self.assertRaisesRegex(ValueError, message):

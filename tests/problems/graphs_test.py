@@ -261,7 +261,8 @@ class RoundTest(parameterized.TestCase):
     counts = np.asarray(made.data[1][0])
     nobody = np.flatnonzero(counts == 0)
     self.assertGreaterEqual(len(nobody), 1)
-    told = f'client {nobody[0]} has no training node; it will not contribute'
+    self.assertEqual(nobody.tolist(), [1, 2])
+    told = 'clients 1, 2 have no training node; they will not contribute'
     self.assertIn(told, ' '.join(logs.output))
     before, got, metrics, cohort = self.run_round(made)
     np.testing.assert_array_equal(cohort.mask, counts > 0)
@@ -367,6 +368,24 @@ class CompositionTest(parameterized.TestCase):
     self.check(_task_of(made, 'fedbn'), made)
 
 
+class ValidationTest(parameterized.TestCase):
+  def test_nothing_is_chosen_where_nothing_is_validated(self):
+    made = graph_problems.node_classification(
+      custom([0, 1]), NETWORK, num_clients=1, partition='iid'
+    )
+    params = jax.tree.map(lambda x: x[None], made.task.init(KEY))
+    self.assertNotIn('validation_accuracy', made.evaluate(params))
+    rows = [
+      {'split': 'test', 'variant': 'a', 'seed': 0, 'step': t, 'accuracy': t / 9}
+      for t in (0, 5)
+    ]
+    self.assertEqual(graph_problems.at_best_validation(rows), rows[1:])
+    rows[0]['validation_accuracy'] = np.nan
+    rows[1]['validation_accuracy'] = 0.2
+    found = graph_problems.at_best_validation(rows)
+    self.assertEqual(found[0]['chosen_step'], 5)
+
+
 class BadInputTest(parameterized.TestCase):
   @parameterized.parameters(
     ({'num_clients': 49}, 'num_clients=49 exceeds the 48 nodes'),
@@ -402,6 +421,14 @@ class BadInputTest(parameterized.TestCase):
     )
     with self.assertRaisesRegex(ValueError, 'no client has a node to train on'):
       make(custom([]), NETWORK)
+    with self.assertRaisesRegex(ValueError, 'no client has a node to test on'):
+      make(custom(range(12)), NETWORK)
+    with self.assertRaisesRegex(TypeError, 'network must be a Network'):
+      make(custom([0]), 3)
+    with self.assertRaisesRegex(
+      TypeError, 'must be from .*node_classification'
+    ):
+      graph_problems.for_learner(3, NETWORK)
     with self.assertRaisesRegex(ValueError, 'labels 0 to 2; got 0 to 5'):
       make(custom([0], labels=np.full(12, 5) * (np.arange(12) > 3)), NETWORK)
     with self.assertRaisesRegex(ValueError, 'labels 0 to 2; got -1 to 1'):

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdl.core import checks, keys
 from jaxdl.core.types import Network
 from jaxdl.graphs import (
   _attention,
@@ -57,7 +58,7 @@ def neighbor_sums(
   """
   from scipy import sparse
 
-  if hops not in (1, 2):
+  if checks.integer(hops, name='hops') not in (1, 2):
     raise ValueError(
       f'hops must be 1 (sums of own nodes) or 2 (and of their neighbors); got '
       f'{hops!r}.'
@@ -144,6 +145,8 @@ def fedgcn(
       raise ValueError(
         f'apply(train=True) needs a key: dropout={dropout} draws.'
       )
+    if drops:
+      keys.check_key(key)
     there = graph.node_mask[:, None]
     x = jnp.where(there, x, 0)
     for i, layer in enumerate(params):

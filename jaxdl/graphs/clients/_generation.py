@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from jaxdl.core import checks, keys
-from jaxdl.graphs import _propagate
+from jaxdl.graphs import _inside, _propagate
 from jaxdl.graphs._graph import Graph
 from jaxdl.graphs.clients import _pieces
 from jaxdl.networks import functional
@@ -88,6 +88,7 @@ def generate_neighbors(
 
   Raises:
     ValueError: if a number is out of range or shapes do not fit.
+    TypeError: if features are no floating point.
 
   Cost: O(n² M² P F) a step with `cross`, O(n M² P F) without.
 
@@ -106,11 +107,16 @@ def generate_neighbors(
     noise.
   """
   keys.check_key(key)
-  if graph.senders.ndim != 2 or jnp.shape(x)[:2] != graph.node_mask.shape:
+  _inside.check_graph(graph)
+  shape = jnp.shape(x)
+  fits = len(shape) == 3 and shape[:2] == graph.node_mask.shape
+  if graph.senders.ndim != 2 or not fits or not shape[2]:
     raise ValueError(
       f'x must have shape [n, M, F] and graph leaves [n, ...]; got '
-      f'{jnp.shape(x)} and nodes {graph.node_mask.shape}.'
+      f'{shape} and nodes {graph.node_mask.shape}.'
     )
+  if not jnp.issubdtype(jnp.result_type(x), jnp.floating):
+    raise TypeError(f'x must be floating point; got {jnp.result_type(x)}.')
   most = checks.integer(num_generated, name='num_generated', low=1)
   ends = {'open_low': True, 'open_high': True}
   checks.number(hidden_share, name='hidden_share', low=0, high=1, **ends)
@@ -228,11 +234,12 @@ def generated(
     A piece for each client, without weights.
 
   Raises:
-    ValueError: as `generate_neighbors`.
+    ValueError: as `generate_neighbors`, or if what is made up is not finite.
 
   Source: Zhang et al. 2021 (https://arxiv.org/abs/2106.13430), section 3.3.
   """
   seed = checks.integer(seed, name='seed', low=0)
+  _inside.check_graph(graph, lone=True)
   pieces = _pieces.induced_pieces(graph.replace(weights=None), x, parts)
   stack = _pieces.pad_pieces(pieces)
   made = generate_neighbors(
@@ -247,6 +254,11 @@ def generated(
     cross=cross,
   )
   counts, rows = np.asarray(made.counts), np.asarray(made.features)
+  if not (np.isfinite(counts).all() and np.isfinite(rows).all()):
+    raise ValueError(
+      f'learning_rate={learning_rate}: neighbors that were made up are not '
+      'finite: lower it, or look for features x that are not.'
+    )
   out = []
   for k, piece in enumerate(pieces):
     q = piece.num_own

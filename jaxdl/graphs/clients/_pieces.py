@@ -47,6 +47,12 @@ class PaddedPieces(NamedTuple):
 
 def checked_parts(graph: Graph, parts: Sequence[Any]) -> list[np.ndarray]:
   """Nodes of every client as i64 arrays, or an error that names one."""
+  _inside.check_graph(graph, lone=True)
+  if not isinstance(parts, Sequence) and not hasattr(parts, '__array__'):
+    raise TypeError(
+      'parts must be a list of nodes for each client; got '
+      f'{checks.described(parts)}.'
+    )
   if not len(parts):
     raise ValueError('parts is empty: give at least one client its nodes.')
   return [
@@ -57,6 +63,7 @@ def checked_parts(graph: Graph, parts: Sequence[Any]) -> list[np.ndarray]:
 
 def checked_features(graph: Graph, x: Any) -> np.ndarray:
   """Features [N, F] on the host."""
+  _inside.check_graph(graph, lone=True)
   x = checks.host_array(x, name='x')
   if x.ndim != 2 or x.shape[0] != graph.num_nodes:
     raise ValueError(
@@ -122,6 +129,12 @@ def pad_pieces(
   """
   if not pieces:
     raise ValueError('pieces is empty: give at least one client.')
+  widths = {np.shape(piece.features)[1] for piece in pieces}
+  if len(widths) > 1:
+    raise ValueError(
+      'pieces must have equally many features; got '
+      f'{", ".join(map(str, sorted(widths)))}.'
+    )
   nodes, edges = sizes(pieces)
   nodes = nodes if pad_nodes is None else pad_nodes
   edges = edges if pad_edges is None else pad_edges
@@ -206,13 +219,14 @@ def edges_between(graph: Graph, parts: Sequence[Any]) -> np.ndarray:
 
 def owners(graph: Graph, parts: Sequence[Any]) -> np.ndarray:
   """Who holds a node, i64[N], -1 for nobody; parts must be disjoint."""
+  _inside.check_graph(graph, lone=True)
   owner = np.full(graph.num_nodes, -1)
   for k, ids in enumerate(checked_parts(graph, parts)):
     taken = ids[owner[ids] >= 0]
     if len(taken):
       raise ValueError(
         f'parts must be disjoint: node {taken[0]} is with clients '
-        f'{owner[taken[0]]} and {k}.'
+        f'{owner[taken[0]]} and {k}; deal every node once.'
       )
     owner[ids] = k
   return owner

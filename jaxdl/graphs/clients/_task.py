@@ -79,6 +79,11 @@ def node_classification(
         )
 
   check(example)
+  if not checks.has_functions(network, 'init', 'apply'):
+    raise TypeError(
+      'network must be a Network(init, apply); got '
+      f'{checks.described(network)}.'
+    )
 
   def init(key):
     return network.init(key, example[structure], example['inputs'])
@@ -86,8 +91,12 @@ def node_classification(
   def outputs(params, batch, **options):
     """Logits, labels and mask; zeros where nobody asks."""
     check(batch)
+    labels, mask = jnp.asarray(batch['labels']), jnp.asarray(batch['mask']) != 0
+    if mask.shape != labels.shape:
+      raise ValueError(
+        f'mask must have the shape of labels, {labels.shape}; got {mask.shape}.'
+      )
     logits = network.apply(params, batch[structure], batch['inputs'], **options)
-    labels, mask = jnp.asarray(batch['labels']), batch['mask'] != 0
     if not jnp.issubdtype(labels.dtype, jnp.integer):
       raise TypeError(f'labels must be integers; got {labels.dtype}.')
     if logits.shape != (*labels.shape, num_classes):

@@ -32,6 +32,10 @@ def spectral_bases(
   Returns:
     f[N, h + 1, C].
 
+  Raises:
+    ValueError: if shapes do not fit.
+    TypeError: if an argument is no spectrum, or no floating point.
+
   Cost: O(N K h C) work.
 
   Example:
@@ -44,12 +48,39 @@ def spectral_bases(
 
   Source: Bo et al. 2023 (https://arxiv.org/abs/2303.01028), equation 6.
   """
+  _check_spectrum(spectrum)
+  x, filters = _transformer.real('x', x), _transformer.real('filters', filters)
+  n, k = spectrum.eigenvectors.shape
+  if x.ndim != 2 or x.shape[0] != n:
+    raise ValueError(
+      f'x must have shape [N, C] with a row for each of {n} nodes; got '
+      f'{x.shape}.'
+    )
+  if filters.ndim != 2 or filters.shape[0] != k:
+    raise ValueError(
+      f'filters must have shape [K, h] with a row for each of {k} eigenvalues; '
+      f'got {filters.shape}.'
+    )
   u = spectrum.eigenvectors.astype(x.dtype)
   filters = jnp.where(spectrum.mask[:, None], filters, 0).astype(x.dtype)
   waves = filters[:, :, None] * (u.T @ x)[:, None, :]
   k, heads, width = waves.shape
   filtered = (u @ waves.reshape(k, heads * width)).reshape(-1, heads, width)
   return jnp.concatenate([x[:, None], filtered], axis=1)
+
+
+def _check_spectrum(spectrum):
+  """Raises unless a value is the spectrum of one graph."""
+  if not isinstance(spectrum, _spectrum.Spectrum):
+    raise TypeError(
+      'spectrum must be a spectral.Spectrum; got '
+      f'{checks.described(spectrum)}: make it with '
+      'spectral.graph_spectrum(graph).'
+    )
+  if spectrum.node_mask.ndim != 1:
+    raise ValueError(
+      'spectrum must be of one graph; it is a stack: vmap over it.'
+    )
 
 
 def _masked_norm(params, x, mask):
@@ -123,7 +154,7 @@ def gnodeformer(
 
   Raises:
     ValueError: if an option is out of range or unknown; from `apply`, if
-      dropout has no key or shapes do not fit.
+      dropout has no key, or shapes of x or of parameters do not fit.
 
   Cost: O(K² d) for attention, a stage of a step; O(N K h C) a convolution.
 
@@ -149,14 +180,17 @@ def gnodeformer(
   _transformer.check_order(rk, official)
   checks.choice(norm, NORMS, name='norm')
   checks.choice(filters, FILTERS, name='filters')
+  _transformer.boolean('history_norm', history_norm)
   for name, rate in (
     ('attention_dropout', attention_dropout),
     ('feature_dropout', feature_dropout),
     ('propagation_dropout', propagation_dropout),
   ):
     checks.number(rate, name=name, low=0, high=1, open_high=True)
-  drops = max(feature_dropout, propagation_dropout, attention_dropout) > 0
   learns = heads > 0 and filters == 'transformer'
+  drops = feature_dropout > 0
+  drops |= heads > 0 and propagation_dropout > 0
+  drops |= learns and depth > 0 and attention_dropout > 0
   plain = norm == 'none'
   bias_init = _transformer.bias_of(kernel_init)
 
@@ -193,7 +227,8 @@ def gnodeformer(
     return out
 
   def init(key, spectrum, x):
-    _checked(spectrum, x, None)
+    keys.check_key(key)
+    _checked(spectrum, x, init=True)
     return functional.draw(
       key, leaves(jnp.shape(x)[1]), functional.parameter_dtype(x)
     )
@@ -283,28 +318,45 @@ def gnodeformer(
     out = jnp.where(there, h, 0)
     return (out, gamma) if with_filters else out
 
-  def _checked(spectrum, x, params):
-    if not isinstance(spectrum, _spectrum.Spectrum):
-      raise TypeError(
-        'spectrum must be a spectral.Spectrum; got '
-        f'{checks.described(spectrum)}: make it with '
-        'spectral.graph_spectrum(graph).'
-      )
-    n = spectrum.node_mask.shape
-    if len(n) != 1:
+  def _checked(spectrum, x, params=None, *, init=False):
+    _check_spectrum(spectrum)
+    n, shape = spectrum.node_mask.shape[0], jnp.shape(x)
+    if len(shape) != 2 or shape[0] != n or not shape[1]:
       raise ValueError(
-        'spectrum must be of one graph; it is a stack: vmap over it.'
+        f'x must have shape [N, F] with a row for each of {n} nodes and F >= '
+        f'1; got {shape}.'
       )
-    if jnp.ndim(x) != 2 or jnp.shape(x)[0] != n[0]:
+    if not init:
+      if not isinstance(params, Mapping):
+        raise TypeError(
+          'params must be a dict, as init makes; got '
+          f'{checks.described(params)}.'
+        )
+      fits(params, shape[1])
+    return x if init else jnp.asarray(x)
+
+  def fits(params, inputs):
+    """Raises unless parameters are those of this network."""
+    wanted = leaves(inputs)
+    if set(params) != set(wanted):
+      odd = sorted(set(params) ^ set(wanted))
       raise ValueError(
-        f'x must have shape [N, F] with a row for each of {n[0]} nodes; got '
-        f'{jnp.shape(x)}.'
+        f'params are of a network with other options: {", ".join(odd)} '
+        f'{"is" if len(odd) == 1 else "are"} missing or too many; take those '
+        'that its init made.'
       )
-    if params is not None and not isinstance(params, Mapping):
-      raise TypeError(
-        f'params must be a dict, as init makes; got {checks.described(params)}.'
-      )
-    return jnp.asarray(x) if params is not None else x
+    is_leaf = lambda x: isinstance(x, functional.Leaf)
+    shapes = {
+      path: leaf.shape
+      for path, leaf in jax.tree.leaves_with_path(wanted, is_leaf=is_leaf)
+    }
+    for path, leaf in jax.tree.leaves_with_path(dict(params)):
+      if path in shapes and jnp.shape(leaf) != shapes[path]:
+        raise ValueError(
+          f'params{jax.tree_util.keystr(path)} must have shape '
+          f'{shapes[path]} with these options and x [N, {inputs}]; got '
+          f'{jnp.shape(leaf)}: take those that init made.'
+        )
 
   return Network(init, apply)
 

@@ -16,7 +16,11 @@ from jaxdl.graphs._graph import Graph
 MATRIX = 'I - D^-1/2 A D^-1/2'
 MOST_NODES = 10_000
 # Up to so many nodes a whole decomposition is as fast as a part of one.
-_FEW = 500
+_FEW = 2000
+# Eigenvalues that differ by less are one for Lanczos.
+_SAME = 1e-9
+# So many more than it has found does it look for at once.
+_MORE = 8
 
 
 class Spectrum(NamedTuple):
@@ -44,6 +48,10 @@ def _sparse(adjacency):
     _inside.check_graph(adjacency, lone=True)
     adjacency = _convert.to_scipy(adjacency)
   if sparse.issparse(adjacency):
+    if adjacency.dtype.kind not in 'biuf':
+      raise TypeError(
+        f'adjacency must hold real numbers; got {adjacency.dtype}.'
+      )
     matrix = sparse.csr_array(adjacency).astype(np.float64)
   else:
     dense = checks.host_array(adjacency, name='adjacency')
@@ -68,8 +76,9 @@ def _sparse(adjacency):
 def normalized_laplacian(adjacency: Any) -> Any:
   """Makes L = I - D^-1/2 A D^-1/2 of who is linked with whom, on the host.
 
-  A has a one where an entry, or the one across the diagonal, is positive. D is
-  what rows of A add up to, one where they are zero: a node without edges has
+  A has a one where an entry and the one across the diagonal add up to more than
+  zero, so that edges of one direction become edges of both. D is what rows of A
+  add up to, one where they are zero: a node without edges has
   eigenvalue 1, not 0. Loops are not added.
 
   Args:
@@ -107,6 +116,9 @@ def spectral_decomposition(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Finds eigenvalues and orthonormal eigenvectors, on the host in float64.
 
+  A sparse matrix of many nodes is decomposed by its connected parts, so that
+  eigenvalues count as often as they occur, whatever Lanczos finds of them.
+
   Args:
     laplacian: f[N, N], symmetric, with eigenvalues in [0, 2]; an array or a
       matrix of scipy.
@@ -121,27 +133,31 @@ def spectral_decomposition(
     ValueError: if the matrix is not square, symmetric and finite, or so large
       that all of its eigenvectors would not fit.
 
-  Cost: O(N³) work, O(N²) memory for all; O(K nnz) a step of Lanczos else.
+  Cost: O(N³) work, O(N²) memory for all; else that of connected parts of up to
+    2000 or 4 K nodes, and O(K nnz) a step of Lanczos in larger ones.
 
   Example:
     >>> values, _ = spectral_decomposition(np.array([[1.0, -1], [-1, 1]]))
     >>> np.abs(values.round(6)).tolist()
     [0.0, 2.0]
   """
-  from scipy import linalg, sparse
+  from scipy import sparse
 
-  is_sparse = sparse.issparse(laplacian)
   matrix: Any = laplacian
-  if not is_sparse:
+  if not sparse.issparse(laplacian):
     matrix = checks.host_array(laplacian, name='laplacian').astype(np.float64)
-  if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-    raise ValueError(f'laplacian must be square, [N, N]; got {matrix.shape}.')
-  n = matrix.shape[0]
-  entries = matrix.data if is_sparse else matrix
+  elif laplacian.dtype.kind not in 'biuf':
+    raise TypeError(f'laplacian must hold real numbers; got {laplacian.dtype}.')
+  shape = matrix.shape
+  if len(shape) != 2 or shape[0] != shape[1] or not shape[0]:
+    raise ValueError(
+      f'laplacian must be square, [N, N] with N >= 1; got {shape}.'
+    )
+  n = shape[0]
+  entries = matrix.data if sparse.issparse(matrix) else matrix
   if not np.isfinite(entries).all():
     raise ValueError('laplacian must be finite.')
-  gap = abs(matrix - matrix.T)
-  if n and gap.max() > 1e-8:
+  if abs(matrix - matrix.T).max() > 1e-8:
     raise ValueError(
       'laplacian must be symmetric; make it with '
       'spectral.normalized_laplacian(adjacency).'
@@ -149,47 +165,120 @@ def spectral_decomposition(
   k = n if num_eigs is None else num_eigs
   k = min(checks.integer(k, name='num_eigs', low=1), n)
   low = -(-k // 2)
-  if n > _FEW and 4 * k < n:
-    return _ends(sparse.csr_array(matrix), low, k - low)
-  if n > MOST_NODES:
-    raise ValueError(
-      f'a full eigendecomposition of {n} nodes needs N² memory, '
-      f'{n * n * 8 / 1e9:.1f} GB, and N³ time: set num_eigs to fewer than '
-      f'{n // 4}.'
+  if _is_large(n, k):
+    return _ends(
+      sparse.csr_array(matrix, dtype=np.float64, copy=True), low, k - low
     )
-  dense = matrix.toarray() if is_sparse else matrix
-  values, vectors = linalg.eigh(dense, driver='evd')
+  values, vectors = _whole(matrix)
   if k < n:
     kept = np.r_[:low, n - (k - low) : n]
     values, vectors = values[kept], vectors[:, kept]
   return values, vectors
 
 
+def _is_large(n, k):
+  """Whether K of N eigenpairs are found sooner than all."""
+  return n > _FEW and 4 * k < n
+
+
+def _whole(matrix):
+  """All eigenpairs of a matrix."""
+  from scipy import linalg, sparse
+
+  n = matrix.shape[0]
+  if n > MOST_NODES:
+    raise ValueError(
+      f'a full eigendecomposition of {n} nodes needs N² memory, '
+      f'{n * n * 8 / 1e9:.1f} GB, and N³ time: set num_eigs to fewer than '
+      f'{n // 4}.'
+    )
+  dense = matrix.toarray() if sparse.issparse(matrix) else matrix
+  return linalg.eigh(dense, driver='evd')
+
+
 def _ends(matrix, low, high):
-  """Both ends of a spectrum in [0, 2], by Lanczos."""
+  """Both ends of a spectrum in [0, 2], of all connected parts together."""
+  from scipy.sparse import csgraph
+
+  matrix.eliminate_zeros()
+  count, part_of = csgraph.connected_components(matrix, directed=False)
+  order = np.argsort(part_of, kind='stable')
+  parts = np.split(order, np.cumsum(np.bincount(part_of))[:-1])
+  found = []
+  for ids in parts:
+    inner = matrix if count == 1 else matrix[ids][:, ids]
+    if _is_large(len(ids), low + high):
+      found.append(_ends_by_lanczos(inner, low, high))
+    else:
+      found.append(_whole(inner))
+  values = np.concatenate([v for v, _ in found])
+  owner = np.repeat(np.arange(count), [len(v) for v, _ in found])
+  column = np.concatenate([np.arange(len(v)) for v, _ in found])
+  order = np.argsort(values, kind='stable')
+  chosen = np.r_[order[:low], order[len(order) - high :]]
+  vectors = np.zeros((matrix.shape[0], low + high))
+  for place, at in enumerate(chosen):
+    k = owner[at]
+    vectors[parts[k], place] = found[k][1][:, column[at]]
+  return values[chosen], vectors
+
+
+def _ends_by_lanczos(matrix, low, high):
+  """Both ends of a spectrum in [0, 2], each vector once."""
   from scipy import sparse
   from scipy.sparse import linalg
 
-  n = matrix.shape[0]
-  start = np.random.default_rng(0).normal(size=n)
-  eye = sparse.eye_array(n, format='csr')
-  parts = []
-  # The largest of 2 I - L are found far sooner than the smallest of L.
-  for size, operator, flip in (
-    (low, 2 * eye - matrix, True),
-    (high, matrix, False),
-  ):
-    if not size:
-      continue
-    room = min(n, max(2 * size + 1, 40))
-    values, vectors = linalg.eigsh(
-      operator, k=size, which='LA', v0=start, ncv=room
-    )
-    parts.append((2 - values if flip else values, vectors))
-  values = np.concatenate([v for v, _ in parts])
-  vectors = np.concatenate([u for _, u in parts], axis=1)
+  eye = sparse.eye_array(matrix.shape[0], format='csr')
+  none = np.zeros((matrix.shape[0], 0))
+  try:
+    # The largest of 2 I - L are found far sooner than the smallest of L.
+    flipped, vectors = _largest(2 * eye - matrix, low, none)
+    if not high:
+      return 2 - flipped, vectors
+    # Ends may meet in one eigenvalue: the other end has other vectors of it.
+    values, others = _largest(matrix, high, vectors)
+  except linalg.ArpackError:  # Few eigenvalues have no Krylov space.
+    return _whole(matrix)
+  values = np.concatenate([2 - flipped, values])
+  vectors = np.concatenate([vectors, others], axis=1)
   order = np.argsort(values, kind='stable')
   return values[order], vectors[:, order]
+
+
+def _largest(matrix, k, avoid):
+  """The k largest of eigenvalues >= 0, with vectors across from some."""
+  from scipy import linalg as dense
+  from scipy.sparse import linalg
+
+  operator: Any = linalg.LinearOperator  # Type checkers miss its __new__.
+  n = matrix.shape[0]
+  rng = np.random.default_rng(0)
+  values, vectors = np.zeros(0), np.zeros((n, 0))
+  while True:
+    # What is known moves to -1. A run sees one vector of equal eigenvalues, and
+    # others by rounding only, so that the next may find more of them.
+    known = np.concatenate([avoid, vectors], axis=1)
+    shift = known * ((known * (matrix @ known)).sum(axis=0, keepdims=True) + 1)
+
+    def apply(x, known=known, shift=shift):
+      return matrix @ x - shift @ (known.T @ x)
+
+    wanted = min(k, _MORE) if len(values) else k
+    new, fresh = linalg.eigsh(
+      operator((n, n), matvec=apply, dtype=np.float64),
+      k=wanted,
+      which='LA',
+      v0=rng.normal(size=n),
+      ncv=min(n, max(2 * wanted + 1, 40)),
+    )
+    if len(values) and new.max() <= values.min() + _SAME:
+      break
+    order = np.argsort(np.concatenate([values, new]))[::-1][:k]
+    vectors = np.concatenate([vectors, fresh], axis=1)[:, order]
+    values = np.concatenate([values, new])[order]
+  basis = dense.qr(vectors, mode='economic')[0]
+  values, turn = dense.eigh(basis.T @ (matrix @ basis))
+  return values, basis @ turn
 
 
 def graph_spectrum(

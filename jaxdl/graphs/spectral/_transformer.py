@@ -8,8 +8,9 @@ from typing import Any
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jaxdl.core import checks, trees
+from jaxdl.core import checks, keys, trees
 from jaxdl.graphs import _attention
 from jaxdl.networks import functional
 
@@ -34,7 +35,8 @@ def eigenvalue_encoding(
     f[..., d + 1]: λ, sin(ε λ ω_j), cos(ε λ ω_j) with ω_j = 10000^(-2j/d).
 
   Raises:
-    ValueError: if d is odd.
+    ValueError: if d is odd or the scale is not finite.
+    TypeError: if eigenvalues are no floating point.
 
   Example:
     >>> eigenvalue_encoding(jnp.zeros(1), 4).tolist()
@@ -44,13 +46,30 @@ def eigenvalue_encoding(
     Gurumurthy, Pal & Sharma 2025 (https://arxiv.org/abs/2504.11808).
   """
   check_dim(hidden_dim)
-  values = jnp.asarray(eigenvalues)
+  checks.number(scale, name='scale')
+  values = real('eigenvalues', eigenvalues)
   wide = values.astype(trees.accumulator(values.dtype))
   rates = _WAVELENGTHS ** (-2 * jnp.arange(hidden_dim // 2) / hidden_dim)
   rates = rates.astype(wide.dtype).reshape((1,) * wide.ndim + (-1,))
   waves = scale * wide[..., None] * rates
   parts = [wide[..., None], jnp.sin(waves), jnp.cos(waves)]
   return jnp.concatenate(parts, axis=-1).astype(values.dtype)
+
+
+def real(name: str, value: Any) -> chex.Array:
+  """Returns an array of floating point, or raises TypeError."""
+  checks.array(value, name=name)
+  if not jnp.issubdtype(jnp.result_type(value), jnp.floating):
+    raise TypeError(
+      f'{name} must be floating point; got {jnp.result_type(value)}.'
+    )
+  return jnp.asarray(value)
+
+
+def boolean(name: str, value: Any) -> None:
+  """Raises TypeError unless a value is True or False."""
+  if not isinstance(value, (bool, np.bool_)):
+    raise TypeError(f'{name} must be True or False; got {value!r}.')
 
 
 def check_dim(hidden_dim: Any, num_heads: int = 1) -> int:
@@ -105,6 +124,8 @@ def rk_step(
     Li et al. 2022, ODE Transformer (https://arxiv.org/abs/2203.09176).
   """
   check_order(order, official)
+  if key is not None:
+    keys.check_key(key)
 
   def at(stage, *terms):
     """F at x plus weighted slopes."""
@@ -138,8 +159,10 @@ def rk_step(
 
 def check_order(order: Any, official: bool) -> None:
   """Raises ValueError unless there is such a step."""
-  if order not in ORDERS or isinstance(order, bool):
+  whole = isinstance(order, (int, np.integer)) and not isinstance(order, bool)
+  if not whole or order not in ORDERS:
     raise ValueError(f'rk must be one of {ORDERS}; got {order!r}.')
+  boolean('official', official)
   if official and order != 3:
     raise ValueError(
       f'official=True is about the third stage of rk=3; got rk={order}: leave '
@@ -252,10 +275,30 @@ def transformer_block(
   Returns:
     f[K, d].
 
+  Raises:
+    ValueError: if shapes do not fit, or the rate is out of range.
+    TypeError: if tokens are no floating point.
+
   Source: Gurumurthy, Pal & Sharma 2025 (https://arxiv.org/abs/2504.11808);
     Xiong et al. 2020 (https://arxiv.org/abs/2002.04745) for norms that come
     first.
   """
+  x = real('x', x)
+  width = jnp.shape(params['attention_norm']['scale'])[0]
+  if x.ndim != 2 or x.shape[1] != width:
+    raise ValueError(
+      f'x must have shape [K, {width}], as params are for; got {x.shape}.'
+    )
+  if jnp.shape(mask) != x.shape[:1]:
+    raise ValueError(
+      f'mask must have shape {x.shape[:1]}, one for each token; got '
+      f'{jnp.shape(mask)}.'
+    )
+  heads = checks.integer(num_heads, name='num_heads', low=1)
+  if width % heads:
+    raise ValueError(f'num_heads={heads} must divide d = {width}.')
+  checks.number(dropout, name='dropout', low=0, high=1, open_high=True)
+  mask = jnp.asarray(mask) != 0
   attention_key = None if key is None else jax.random.fold_in(key, 1)
   inner = _INNER_DROPOUT if dropout else 0.0
   h = layer_norm(params['attention_norm'], x)

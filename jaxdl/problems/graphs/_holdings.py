@@ -64,6 +64,16 @@ class Holdings:
     return self._shared[key]
 
 
+def check_nodes(problem: Any) -> None:
+  """Raises TypeError unless a problem is one of `node_classification`."""
+  test = getattr(problem, 'test', None)
+  if not isinstance(test, dict) or 'holdings' not in test:
+    raise TypeError(
+      'problem must be from problems.graphs.node_classification; got '
+      f'{checks.described(problem)}.'
+    )
+
+
 def deal(dataset, data_dir, partition, n, seed) -> Dealt:
   """Loads a graph and deals its nodes; see `node_classification`.
 
@@ -119,8 +129,32 @@ def deal(dataset, data_dir, partition, n, seed) -> Dealt:
     # Seeds draw graphs and splits as well.
     rng = np.random.default_rng((seed, 1))
     parts = data_lib.make_partition(partition, rng, labels, n, **PARTITION)
-  kept = pieces_lib.kept_edges(data.graph, parts)
+    kept = pieces_lib.kept_edges(data.graph, parts)
+  _check_splits(data, parts, name, seed)
   return Dealt(data, parts, kept, seed)
+
+
+def _check_splits(data, parts, name, seed):
+  """Refuses data without a split; warns of clients without a node to train."""
+  for split in ('train', 'test'):
+    there = np.asarray(getattr(data, split))
+    counts = [int(there[part].sum()) for part in parts]
+    if not any(counts):
+      raise ValueError(
+        f'{name}: no client has a node to {split} on (seed {seed}): choose '
+        'another dataset or split.'
+      )
+    none = [str(k) for k, count in enumerate(counts) if not count]
+    if none and split == 'train':
+      many = len(none) > 1
+      logging.warning(
+        'client%s %s %s no training node; %s will not contribute (seed %d).',
+        's' if many else '',
+        ', '.join(none),
+        'have' if many else 'has',
+        'they' if many else 'it',
+        seed,
+      )
 
 
 def _stacked(dealt, completion):
@@ -160,26 +194,7 @@ def _stacked(dealt, completion):
     'test': join(masks['test']),
   }
   counts = jnp.sum(arrays['mask'], axis=2, dtype=jnp.int32)
-  _check_counts(dealt, np.asarray(counts))
   return arrays, counts
-
-
-def _check_counts(dealt, counts):
-  """Warns of clients that have nothing to train on; refuses if none has."""
-  for d, row in zip(dealt, counts, strict=True):
-    if not row.any():
-      raise ValueError(
-        f'no client has a node to train on (seed {d.seed}): choose another '
-        'dataset or split.'
-      )
-    for k in np.flatnonzero(row == 0):
-      logging.log_first_n(
-        logging.WARNING,
-        'client %d has no training node; it will not contribute (seed %d).',
-        len(counts),
-        k,
-        d.seed,
-      )
 
 
 def _spectra(graph, num_eigs):

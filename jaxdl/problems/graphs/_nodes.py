@@ -119,13 +119,14 @@ def node_classification(
     'spectrum', 'inputs' f[M, F], 'labels' i32[M], 'mask' (to train on),
     'validation' and 'test' bool[M]; and i32[S, N], nodes to train on. It is
     measured by `accuracy` and `loss` on every client's own test nodes, means
-    weighted by their numbers; `validation_accuracy` likewise; `worst_accuracy`
-    of the clients that test; `kept_edges`. `test` has the graphs as they were
-    `dealt`, one a seed, the `cohort_size` and the `structure`.
+    weighted by their numbers; `validation_accuracy` likewise, if any node is to
+    be validated on; `worst_accuracy` of the clients that test; `kept_edges`.
+    `test` has the graphs as they were `dealt`, one a seed, the `cohort_size`
+    and the `structure`.
 
   Raises:
     ValueError: if data, partition, sampling or network do not fit, labels are
-      not 0..K-1, or no client has a node to train on.
+      not 0..K-1, or no client has a node to train on, or to test on.
 
   Example:
     >>> problem = node_classification(
@@ -182,6 +183,7 @@ def for_learner(
     >>> for_learner(first, 'sage(4)').data is first.data
     True
   """
+  _holdings.check_nodes(problem)
   return _problem(problem.test['holdings'], network, problem.seeds)
 
 
@@ -225,11 +227,14 @@ def _problem(holdings, network, seeds) -> types.Problem:
 def _evaluation(task, arrays, kept):
   """Measures a shared model, or one for each client, on all their tests."""
   kept = np.asarray(kept, np.float32)
+  splits = [('', 'test')]
+  if np.asarray(arrays['validation']).any():
+    splits.append(('validation_', 'validation'))
 
   def one(params, data, axis):
     def client(params, batch):
       found = {}
-      for name, split in (('', 'test'), ('validation_', 'validation')):
+      for name, split in splits:
         values = task.evaluate(params, {**batch, 'mask': batch[split]})
         found |= {f'{name}{k}': v for k, v in values.items()}
       return found

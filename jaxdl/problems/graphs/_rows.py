@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxdl.core import checks, types
 from jaxdl.graphs import clients as pieces_lib
+from jaxdl.problems.graphs import _holdings
 
 # Filters are told over so many intervals of eigenvalues in [0, 2].
 BINS = 20
@@ -36,6 +37,7 @@ def edge_rows(problem: types.Problem, *, step: int = 0) -> list[Row]:
     >>> round(sum(row['share'] for row in edge_rows(problem)), 4)
     1.0
   """
+  _holdings.check_nodes(problem)
   return [
     {
       'step': step,
@@ -82,6 +84,7 @@ def filter_rows(
     >>> filter_rows(problem, {})
     []
   """
+  _holdings.check_nodes(problem)
   bins = checks.integer(num_bins, name='num_bins', low=1)
   if problem.test['structure'] != 'spectrum' or problem.network is None:
     return []
@@ -124,7 +127,8 @@ def at_best_validation(
   Returns:
     The test row with the highest `validation_accuracy`, the first of equal
     ones, with its `metric` as `chosen_<metric>` and its round as
-    `chosen_step`; all else as in the last row.
+    `chosen_step`; all else as in the last row, which is all there is where
+    nothing was validated.
 
   Example:
     >>> row = {'split': 'test', 'variant': 'a', 'seed': 0}
@@ -139,18 +143,17 @@ def at_best_validation(
   best: dict[tuple[str, int], Row] = {}
   last: dict[tuple[str, int], Row] = {}
   for row in rows:
-    if row['split'] != 'test' or 'validation_accuracy' not in row:
+    if row['split'] != 'test':
       continue
     key = (row['variant'], row['seed'])
     last[key] = row
-    value = row['validation_accuracy']
+    value = row.get('validation_accuracy', np.nan)
+    if np.isnan(value):
+      continue
     if key not in best or value > best[key]['validation_accuracy']:
       best[key] = row
-  return [
-    {
-      **row,
-      f'chosen_{metric}': best[key][metric],
-      'chosen_step': best[key]['step'],
-    }
-    for key, row in last.items()
-  ]
+  chosen = {
+    key: {f'chosen_{metric}': row[metric], 'chosen_step': row['step']}
+    for key, row in best.items()
+  }
+  return [row | chosen.get(key, {}) for key, row in last.items()]

@@ -51,7 +51,10 @@ class GraphRunsConfig(_nodes.GraphsConfig):
     registry=local.OPTIMIZERS,
   )
   local_steps: int = knob(
-    3, 'Full steps of a client in a round with a server.', low=1
+    3,
+    'Full steps of a client in a round with a server.',
+    low=1,
+    needs={'variants': tuple(federated.METHODS)},
   )
   channel: str = knob(
     'channel',
@@ -65,7 +68,12 @@ class GraphRunsConfig(_nodes.GraphsConfig):
     low=0,
     needs={'variants|channel': ('*attack*', '*aggregator*')},
   )
-  graph_seed: int = knob(0, 'Seed of random topologies.', low=0)
+  graph_seed: int = knob(
+    0,
+    'Seed of random topologies.',
+    low=0,
+    needs={'variants': tuple(decentralized.ALGORITHMS)},
+  )
   chunk: int = knob(
     0, 'Clients run together on a device; 0 follows the default rule.', low=0
   )
@@ -116,7 +124,9 @@ class GraphRunsConfig(_nodes.GraphsConfig):
       federated.check_optimizer(optimizer, (first,), name='optimizers')
     federated.check_private(options.get('privacy'), self.sampling)
     if self.takes_all:
-      federated.check_variant(spec, self.work(0), self.num_clients, **options)
+      # Of labels, attacks must know how many there are; data come later.
+      told = options | {'num_classes': 2}
+      federated.check_variant(spec, self.work(0), self.num_clients, **told)
 
   def _check(self, spec):
     if not self.takes_all:

@@ -37,6 +37,39 @@ def shares_of(graph):
   return root[:, None] * matrix * root[None]
 
 
+class BadInputTest(parameterized.TestCase):
+  def test_says_what_is_no_graph_and_no_parts(self):
+    graph, x, parts = karate()
+    for call in (
+      lambda: clients.kept_edges(np.eye(3), parts),
+      lambda: clients.induced_pieces(None, x, parts),
+      lambda: clients.generated(np.eye(3), x, parts),
+    ):
+      with self.assertRaisesRegex(TypeError, 'graph must be a graphs.Graph'):
+        call()
+    with self.assertRaisesRegex(TypeError, 'parts must be a list of nodes for'):
+      clients.induced_pieces(graph, x, None)
+    with self.assertRaisesRegex(TypeError, 'hops must be an integer; got True'):
+      clients.neighbor_sums(graph, x, parts, hops=True)
+    one = clients.induced_pieces(graph, x, parts)
+    other = clients.induced_pieces(graph, x[:, :2], parts)
+    with self.assertRaisesRegex(ValueError, 'equally many features; got 2, 4'):
+      clients.pad_pieces([one[0], other[0]])
+
+  def test_made_up_neighbors_are_finite(self):
+    graph, x, parts = karate()
+    with self.assertRaisesRegex(ValueError, 'learning_rate=.* are not finite'):
+      clients.generated(graph, x * np.nan, parts, num_steps=1)
+    stack = clients.pad_pieces(clients.induced_pieces(graph, x, parts))
+    make = functools.partial(clients.generate_neighbors, key=KEY, num_steps=1)
+    with self.assertRaisesRegex(TypeError, 'x must be floating point'):
+      make(stack.graph, stack.features.astype(int))
+    with self.assertRaisesRegex(ValueError, r'x must have shape \[n, M, F\]'):
+      make(stack.graph, stack.features[..., 0])
+    with self.assertRaisesRegex(TypeError, 'graph must be a graphs.Graph'):
+      make(None, stack.features)
+
+
 class PiecesTest(parameterized.TestCase):
   def test_kept_edges_are_counted(self):
     graph, _, parts = karate()

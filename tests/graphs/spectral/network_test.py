@@ -455,6 +455,60 @@ class BadInputTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, message):
       spectral.gnodeformer(2, **options)
 
+  @parameterized.parameters(
+    ({'num_layers': 3}, 'block_2, history_norm_2 are missing or too many'),
+    ({'num_layers': 1}, 'block_1, history_norm_1 are missing or too many'),
+    ({'norm': 'layer'}, 'features, first, second are missing or too many'),
+    ({'num_heads': 1}, r"\['convolution_0'\].*must have shape \(2, 3\)"),
+    ({'hidden_dim': 6}, r'must have shape \(6,\) with these options'),
+  )
+  def test_parameters_of_other_options(self, options, message):
+    _, params, graph, _ = compiled()
+    other = spectral.gnodeformer(3, **SMALL | options)
+    pair, x = spectral.graph_spectrum(graph), features(graph)
+    with self.assertRaisesRegex(ValueError, message):
+      other.apply(params, pair, x)
+    with self.assertRaisesRegex(ValueError, r'x \[N, 3\]; got \(3, 3\)'):
+      spectral.gnodeformer(4, **SMALL).apply(params, pair, x)
+
+  def test_parts(self):
+    pair = spectral.graph_spectrum(a_graph())
+    n, x = a_graph().num_nodes, features(a_graph())
+    with self.assertRaisesRegex(
+      ValueError, r'filters must have shape \[K, h\]'
+    ):
+      spectral.spectral_bases(pair, jnp.ones(n), x)
+    with self.assertRaisesRegex(TypeError, 'x must be floating point'):
+      spectral.spectral_bases(pair, jnp.ones((n, 2)), jnp.ones((n, 1), int))
+    with self.assertRaisesRegex(TypeError, 'eigenvalues must be floating'):
+      spectral.eigenvalue_encoding(jnp.arange(3), 4)
+    with self.assertRaisesRegex(ValueError, 'scale must lie in .*nan'):
+      spectral.eigenvalue_encoding(jnp.zeros(2), 4, scale=np.nan)
+    block = compiled()[1]['block_0']
+    run = functools.partial(spectral.transformer_block, block, jnp.ones((3, 4)))
+    there = jnp.ones(3, bool)
+    for options, message in (
+      ({'num_heads': 0}, 'num_heads must be at least 1'),
+      ({'num_heads': 3}, 'num_heads=3 must divide d = 4'),
+      ({'num_heads': 2, 'dropout': 1.5}, 'dropout must lie in'),
+    ):
+      with self.assertRaisesRegex(ValueError, message):
+        run(there, **options)
+    with self.assertRaisesRegex(ValueError, r'mask must have shape \(3,\)'):
+      run(there[:2], num_heads=2)
+    # A mask of numbers is one of truths.
+    np.testing.assert_array_equal(
+      run(there * 1.0, num_heads=2), run(there, num_heads=2)
+    )
+
+  def test_a_key_is_asked_for_only_where_something_is_drawn(self):
+    graph = a_graph()
+    pair, x = spectral.graph_spectrum(graph), features(graph)
+    options = SMALL | {'attention_dropout': 0.5}
+    network = spectral.gnodeformer(3, **options, filters='identity')
+    params = network.init(KEY, pair, x)
+    network.apply(params, pair, x, train=True)
+
   def test_arguments(self):
     graph = a_graph()
     pair, x = spectral.graph_spectrum(graph), features(graph)

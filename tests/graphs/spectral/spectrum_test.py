@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Laplacians and their eigenpairs, against closed forms and dense NumPy."""
 
+from unittest import mock
+
 import jax
 import jax.numpy as jnp
 import networkx
@@ -10,6 +12,7 @@ from scipy import sparse
 
 from jaxdl import graphs
 from jaxdl.graphs import spectral
+from jaxdl.graphs.spectral import _spectrum
 
 
 def dense_laplacian(matrix):
@@ -85,6 +88,7 @@ class LaplacianTest(parameterized.TestCase):
 
   @parameterized.parameters(1, 2, 5, 12, 40)
   def test_both_ends_of_a_spectrum(self, num):
+    self.enter_context(mock.patch.object(_spectrum, '_FEW', 100))
     for n, chance in ((60, 0.1), (700, 0.01)):  # Whole, and by Lanczos.
       graph = networkx.gnp_random_graph(n, chance, seed=3)
       matrix = networkx.to_scipy_sparse_array(graph)
@@ -99,12 +103,53 @@ class LaplacianTest(parameterized.TestCase):
       np.testing.assert_allclose(gram, np.eye(num), atol=1e-8)
 
   def test_a_ring_has_pairs_of_eigenvalues_by_lanczos_too(self):
+    self.enter_context(mock.patch.object(_spectrum, '_FEW', 100))
     matrix = networkx.to_scipy_sparse_array(networkx.cycle_graph(601))
     laplacian = spectral.normalized_laplacian(matrix)
     got, _ = spectral.spectral_decomposition(laplacian, num_eigs=10)
     turns = 2 * np.pi * np.arange(601) / 601
     want = np.sort(1 - np.cos(turns))
     np.testing.assert_allclose(got, np.r_[want[:5], want[-5:]], atol=1e-8)
+
+  @parameterized.parameters(1, 6, 25, 60)
+  def test_eigenvalues_count_as_often_as_they_occur(self, num):
+    # Lanczos alone finds two of a hundred zeros, and one vector of each.
+    self.enter_context(mock.patch.object(_spectrum, '_FEW', 50))
+    parts = [networkx.star_graph(79), networkx.cycle_graph(120)]
+    parts += [networkx.path_graph(2)] * 30 + [networkx.complete_graph(4)] * 20
+    graph = networkx.disjoint_union_all([*parts, networkx.empty_graph(9)])
+    matrix = networkx.to_scipy_sparse_array(graph)
+    laplacian = spectral.normalized_laplacian(matrix)
+    got, vectors = spectral.spectral_decomposition(laplacian, num_eigs=num)
+    whole = np.linalg.eigvalsh(laplacian.toarray())
+    low = -(-num // 2)
+    want = np.concatenate([whole[:low], whole[len(whole) - (num - low) :]])
+    np.testing.assert_allclose(got, want, atol=1e-9)
+    np.testing.assert_allclose(laplacian @ vectors, vectors * got, atol=1e-8)
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(num), atol=1e-8)
+
+  @parameterized.parameters('star', 'complete', 'bipartite')
+  def test_ends_that_meet_in_one_eigenvalue_share_no_vector(self, name):
+    self.enter_context(mock.patch.object(_spectrum, '_FEW', 50))
+    graph = {
+      'star': lambda: networkx.star_graph(99),
+      'complete': lambda: networkx.complete_graph(90),
+      'bipartite': lambda: networkx.complete_bipartite_graph(70, 50),
+    }[name]()
+    matrix = networkx.to_scipy_sparse_array(graph, dtype=float)
+    laplacian = spectral.normalized_laplacian(matrix)
+    got, vectors = spectral.spectral_decomposition(laplacian, num_eigs=20)
+    whole = np.linalg.eigvalsh(laplacian.toarray())
+    np.testing.assert_allclose(got, np.r_[whole[:10], whole[-10:]], atol=1e-9)
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(20), atol=1e-8)
+    np.testing.assert_allclose(laplacian @ vectors, vectors * got, atol=1e-8)
+
+  def test_matrices_stay_as_they_are(self):
+    self.enter_context(mock.patch.object(_spectrum, '_FEW', 10))
+    matrix = sparse.csr_array(np.ones((20, 20)))
+    matrix.data[:] = np.eye(20).ravel()  # Zeros are stored.
+    spectral.spectral_decomposition(matrix, num_eigs=2)
+    self.assertEqual(matrix.nnz, 400)
 
 
 class SpectrumTest(parameterized.TestCase):
