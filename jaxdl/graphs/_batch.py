@@ -50,9 +50,7 @@ def batch(
     ([0, 0, 1, 1, 2], 3, (5, 1))
   """
   if isinstance(graphs, Graph) or not hasattr(graphs, '__len__'):
-    raise TypeError(
-      f'graphs must be a list of graphs; got {checks.described(graphs)}.'
-    )
+    raise TypeError(f'graphs must be a list; got {checks.described(graphs)}.')
   if not len(graphs):
     raise ValueError('graphs is empty: give at least one.')
   room = len(graphs) if num_graphs is None else num_graphs

@@ -11,26 +11,26 @@ from jaxdl.core import checks
 def _checked(data, segment_ids, num_segments, mask, name='data'):
   """Data and ids as arrays, how many segments, and the mask as wide as data."""
   num = checks.integer(num_segments, name='num_segments', low=0)
-  ids, shape = jnp.asarray(segment_ids), jnp.shape(segment_ids)
+  data, ids = jnp.asarray(data), jnp.asarray(segment_ids)
+  shape = ids.shape
   if not ids.size:  # An empty list has no integers.
     ids = ids.astype(jnp.int32)
   if not jnp.issubdtype(ids.dtype, jnp.integer):
     raise TypeError(f'segment_ids must be integers; got {ids.dtype}.')
-  data = jnp.asarray(data)
-  if len(shape) != 1 or jnp.shape(data)[:1] != shape:
+  if len(shape) != 1 or data.shape[:1] != shape:
     raise ValueError(
       f'{name} and segment_ids must have one leading axis in common; got '
-      f'shapes {jnp.shape(data)} and {shape}.'
+      f'shapes {data.shape} and {shape}.'
     )
-  if mask is not None and jnp.shape(mask) != shape:
+  mask = None if mask is None else jnp.asarray(mask)
+  if mask is not None and mask.shape != shape:
     raise ValueError(
-      f'mask must have shape {shape}, as segment_ids; got {jnp.shape(mask)}.'
+      f'mask must have shape {shape}, as segment_ids; got {mask.shape}.'
     )
   if data.dtype == bool:
     raise TypeError(f'{name} must be numbers; got bool: see segment_count.')
   row = None
   if mask is not None:
-    mask = jnp.asarray(mask)
     if mask.dtype != bool:
       raise TypeError(f'mask must be bool; got {mask.dtype}.')
     row = mask.reshape(-1, *(1,) * (data.ndim - 1))
@@ -103,7 +103,7 @@ def segment_count(
     >>> segment_count(jnp.array([0, 0, 2]), 3).tolist()
     [2, 0, 1]
   """
-  ones = jnp.ones(jnp.shape(segment_ids), jnp.int32)
+  ones = jnp.ones(jnp.asarray(segment_ids).shape, jnp.int32)
   return segment_sum(
     ones, segment_ids, num_segments, mask=mask, is_sorted=is_sorted
   )
