@@ -186,8 +186,8 @@ def segment_max(
   found = jax.ops.segment_max(data, ids, num, indices_are_sorted=is_sorted)
   count = segment_count(ids, num, mask=mask, is_sorted=is_sorted)
   there = (count > 0).reshape(-1, *(1,) * (data.ndim - 1))
-  empty = jnp.asarray(empty, found.dtype)
-  return jnp.where(jnp.broadcast_to(there, found.shape), found, empty)
+  fill = jnp.asarray(empty, found.dtype)
+  return jnp.where(jnp.broadcast_to(there, found.shape), found, fill)
 
 
 def segment_softmax(
