@@ -99,6 +99,28 @@ def integer(
   return value
 
 
+def flag(value: Any, *, name: str) -> bool:
+  """Returns `value` as a Python bool, after checking that it is one.
+
+  Args:
+    value: a static truth value; numbers and text are refused.
+    name: the argument's name, for the message.
+
+  Returns:
+    True or False.
+
+  Raises:
+    TypeError: if it is anything else.
+
+  Example:
+    >>> flag(True, name='bias')
+    True
+  """
+  if not isinstance(value, (bool, np.bool_)):
+    raise TypeError(f'{name} must be True or False; got {described(value)}.')
+  return bool(value)
+
+
 def raised_on_purpose(error: BaseException) -> bool:
   """Whether an error was raised on purpose, by a `raise` of this library.
 

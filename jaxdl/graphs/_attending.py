@@ -74,6 +74,9 @@ def composed(
     checks.integer(n, name='num_heads', low=1)
     for n in _per_layer(num_heads, count, 'num_heads')
   ]
+  checks.choice(
+    last_activation, _attention.LAYER_ACTIVATIONS, name='last_activation'
+  )
   if isinstance(activation, str):
     activation = (*(activation,) * (count - 1), last_activation)
   given = {

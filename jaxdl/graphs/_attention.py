@@ -313,6 +313,7 @@ def graph_layer(
   Source: Zhou et al. 2019 (https://arxiv.org/abs/1909.03184), section 3.1.
   """
   x = _inside.check_features(graph, x)
+  average = checks.flag(average, name='average')
   kernel = params['kernel']
   if x.ndim != 2 or kernel.ndim != 3 or x.shape[1] != kernel.shape[0]:
     raise ValueError(

@@ -41,6 +41,7 @@ def batch(
 
   Raises:
     ValueError: if there is no graph, or numbers do not fit.
+    TypeError: if it is no sequence of graphs.
 
   Example:
     >>> one = _graph.make_graph([(0, 1)], 2)
@@ -48,6 +49,8 @@ def batch(
     >>> both.graph_ids.tolist(), both.num_graphs, x.shape
     ([0, 0, 1, 1, 2], 3, (5, 1))
   """
+  if isinstance(graphs, Graph) or not hasattr(graphs, '__len__'):
+    raise TypeError(f'graphs must be a list; got {checks.described(graphs)}.')
   if not len(graphs):
     raise ValueError('graphs is empty: give at least one.')
   room = len(graphs) if num_graphs is None else num_graphs
@@ -72,6 +75,11 @@ def batch(
           f'got shape {x.shape}.'
         )
       shown.append(x[: sizes[-1]])
+      if x.shape[1:] != shown[0].shape[1:]:
+        raise ValueError(
+          f'features must be as wide for every graph; features[{k}] has rows '
+          f'of shape {x.shape[1:]}, features[0] of {shown[0].shape[1:]}.'
+        )
   weighted = any(graph.weights is not None for graph in graphs)
   n = sum(sizes)
   made = _graph.padded(
@@ -102,6 +110,9 @@ def unbatch(
   Returns:
     For each graph that is there the graph, without padding, and its features.
 
+  Raises:
+    ValueError: if there is not a row of features for each node.
+
   Example:
     >>> one = _graph.make_graph([(0, 1)], 2)
     >>> [g.num_nodes for g, _ in unbatch(batch([one, one])[0])]
@@ -113,6 +124,11 @@ def unbatch(
   if graph.graph_ids is not None:
     ids = np.asarray(graph.graph_ids)[:n]
   x = None if features is None else np.asarray(features)
+  if x is not None and x.shape[:1] != (graph.num_nodes,):
+    raise ValueError(
+      f'features must have a row for each of {graph.num_nodes} nodes; got '
+      f'shape {x.shape}.'
+    )
   out = []
   for k in range(int(ids.max(initial=-1)) + 1):
     nodes = np.flatnonzero(ids == k)

@@ -80,7 +80,7 @@ def edge_pairs(graph: Graph, *, once: bool = False) -> np.ndarray:
     [[0, 1], [1, 2]]
   """
   pairs, _ = _inside.on_host(graph)
-  if not once:
+  if not checks.flag(once, name='once'):
     return pairs
   codes = pairs @ np.array([graph.num_nodes, 1])
   back = pairs @ np.array([1, graph.num_nodes])
@@ -107,11 +107,13 @@ def undirected_pairs(edges: Any, *, loops: bool = False) -> np.ndarray:
 
   Raises:
     ValueError: if the shape is another.
+    TypeError: if they are not integers.
 
   Example:
     >>> undirected_pairs([(1, 0), (0, 1), (2, 2)]).tolist()
     [[0, 1]]
   """
+  loops = checks.flag(loops, name='loops')
   pairs = checks.host_array(edges, name='edges')
   if pairs.size == 0:
     return np.zeros((0, 2), np.int64)
@@ -119,6 +121,8 @@ def undirected_pairs(edges: Any, *, loops: bool = False) -> np.ndarray:
     raise ValueError(
       f'edges must be pairs of nodes, shape [M, 2]; got {pairs.shape}.'
     )
+  if not np.issubdtype(pairs.dtype, np.integer):
+    raise TypeError(f'edges must be integers; got {pairs.dtype}.')
   pairs = np.unique(np.sort(pairs.astype(np.int64), axis=1), axis=0)
   return pairs if loops else pairs[pairs[:, 0] != pairs[:, 1]]
 
@@ -264,7 +268,7 @@ def remove_edges(
     [False, False, True, True]
   """
   at = find_edges(graph, pairs)
-  if both:
+  if checks.flag(both, name='both'):
     back = find_edges(graph, jnp.asarray(pairs)[:, ::-1])
     at = jnp.concatenate([at, back])
   mask = graph.edge_mask.at[at].set(False, mode='drop')

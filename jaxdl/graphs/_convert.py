@@ -55,7 +55,7 @@ def from_networkx(
     graph: a Graph or DiGraph; nodes are numbered in the order of
       `graph.nodes`.
     weight: attribute of edges that becomes their weight (1 where it is
-      missing); None for none.
+      missing, though not everywhere); None for none.
     pad_nodes: see `make_graph`.
     pad_edges: see `make_graph`.
 
@@ -63,8 +63,9 @@ def from_networkx(
     The graph.
 
   Raises:
-    TypeError: if it is no networkx graph.
-    ValueError: if it has no nodes, or parallel edges.
+    TypeError: if it is no networkx graph, or weights are no real numbers.
+    ValueError: if it has no nodes, parallel edges, or edges none of which has
+      the attribute.
 
   Example:
     >>> import networkx
@@ -78,8 +79,22 @@ def from_networkx(
   place = {node: i for i, node in enumerate(graph.nodes)}
   if not place:
     raise ValueError('graph has no nodes: need at least one.')
-  found = list(graph.edges(data=weight, default=1.0)) if weight else []
-  pairs = [(place[a], place[b]) for a, b, *_ in found or graph.edges()]
+  if isinstance(weight, bool):
+    raise TypeError(
+      f"weight must be the name of an attribute, as 'weight'; got {weight}."
+    )
+  pairs = [(place[a], place[b]) for a, b in graph.edges()]
+  values = None
+  if weight is not None:
+    found = [attributes for *_, attributes in graph.edges(data=True)]
+    if found and not any(weight in attributes for attributes in found):
+      known = sorted({str(key) for some in found for key in some})
+      raise ValueError(
+        f'weight={weight!r} is an attribute of no edge: edges have '
+        f'{", ".join(known) or "none"}.'
+      )
+    values = [attributes.get(weight, 1.0) for attributes in found]
+    values = checks.host_array(values, name=f'weight={weight!r}')
   if graph.is_multigraph():
     ends = pairs if graph.is_directed() else map(tuple, map(sorted, pairs))
     if len(set(ends)) < len(pairs):
@@ -91,7 +106,7 @@ def from_networkx(
     np.array(pairs, np.int64).reshape(-1, 2),
     len(place),
     directed=graph.is_directed(),
-    weights=[w for *_, w in found] if weight else None,
+    weights=values,
     pad_nodes=pad_nodes,
     pad_edges=pad_edges,
   )
@@ -117,6 +132,8 @@ def to_networkx(graph: Graph, *, directed: bool | None = None) -> Any:
   """
   import networkx
 
+  if directed is not None:
+    directed = checks.flag(directed, name='directed')
   pairs, weights = _inside.on_host(graph)
   values = np.ones(len(pairs)) if weights is None else weights
   table = {
@@ -160,7 +177,7 @@ def from_scipy(
     The graph.
 
   Raises:
-    TypeError: if it is no sparse matrix.
+    TypeError: if it is no sparse matrix, or not of real numbers.
     ValueError: if it is not square, or holds what is not finite.
 
   Example:
@@ -189,7 +206,7 @@ def _square(shape):
 
 
 def _of_entries(rows, columns, values, n, weights, pad_nodes, pad_edges):
-  values = np.asarray(values, np.float64)
+  values = checks.host_array(values, name='matrix').astype(np.float64)
   bad = np.flatnonzero(~np.isfinite(values))
   if len(bad):
     i = bad[0]
@@ -202,6 +219,7 @@ def _of_entries(rows, columns, values, n, weights, pad_nodes, pad_edges):
   values = values[there]
   if weights is None:
     weights = bool((values != 1).any())
+  weights = checks.flag(weights, name='weights')
   kept = values if weights else None
   return _sorted(pairs, n, kept, pad_nodes, pad_edges)
 
@@ -301,8 +319,9 @@ def from_graphs_tuple(
     rows of zeros, or None. Edges f[E] or f[E, 1] become weights.
 
   Raises:
-    TypeError: if fields are missing.
-    ValueError: if edges name no node, or edges are no numbers one by one.
+    TypeError: if fields are missing, or nodes no array.
+    ValueError: if edges name no node, lead from one graph to another or are
+      there twice, are no finite numbers one by one, or lengths do not fit.
 
   Example:
     >>> given = GraphsTuple([1.0, 2.0], None, [1], [0], None, [2], [1])
@@ -316,10 +335,8 @@ def from_graphs_tuple(
       'graphs must have senders, receivers, n_node and n_edge, as '
       f'jraph.GraphsTuple has; got {checks.described(graphs)}.'
     )
-  counts = np.asarray(graphs.n_node)
+  counts, pairs = _counted(graphs)
   n = int(counts.sum())
-  pairs = np.stack([graphs.senders, graphs.receivers], axis=1)
-  pairs = _graph.checked_pairs(pairs, n)
   weights = None
   if graphs.edges is not None:
     weights = checks.host_array(graphs.edges, name='graphs.edges')
@@ -339,10 +356,58 @@ def from_graphs_tuple(
     )
   nodes = graphs.nodes
   if nodes is not None:
+    if isinstance(nodes, dict):
+      raise TypeError(
+        'graphs.nodes must be one array; got a dict: pass nodes=None and pad '
+        'each array with graphs.pad_rows.'
+      )
     nodes = np.asarray(nodes)
+    if nodes.shape[:1] != (n,):
+      raise ValueError(
+        f'graphs.nodes must have a row for each of {n} nodes; got shape '
+        f'{nodes.shape}.'
+      )
     fill = np.zeros((graph.num_nodes - n, *nodes.shape[1:]), nodes.dtype)
     nodes = np.concatenate([nodes, fill])
   return graph, nodes
+
+
+def _counted(graphs):
+  """How many nodes each graph has, and the edges, which must fit."""
+  found = {}
+  for field in ('n_node', 'n_edge', 'senders', 'receivers'):
+    values = checks.host_array(getattr(graphs, field), name=f'graphs.{field}')
+    if values.ndim != 1 or (values.size and values.dtype.kind not in 'iu'):
+      raise ValueError(
+        f'graphs.{field} must be integers, [G] or [E]; got shape '
+        f'{values.shape} of {values.dtype}.'
+      )
+    if values.min(initial=0) < 0:
+      raise ValueError(f'graphs.{field} must not hold {values.min()}.')
+    found[field] = values.astype(np.int64)
+  nodes, edges, senders, receivers = found.values()
+  sums = {'senders': len(senders), 'receivers': len(receivers)}
+  if len(nodes) != len(edges) or {edges.sum()} != set(sums.values()):
+    raise ValueError(
+      f'graphs has n_node of {len(nodes)} graphs, n_edge of {len(edges)} with '
+      f'{edges.sum()} edges, {sums["senders"]} senders and '
+      f'{sums["receivers"]} receivers: these must fit together.'
+    )
+  n = int(nodes.sum())
+  if n < 1:
+    raise ValueError('graphs.n_node is zero in all: need at least one node.')
+  pairs = _graph.checked_pairs(np.stack([senders, receivers], axis=1), n)
+  _graph.refuse_twice(pairs, n, True)
+  owner = np.repeat(np.arange(len(nodes)), nodes)[pairs]
+  mine = np.repeat(np.arange(len(edges)), edges)
+  bad = np.flatnonzero((owner != mine[:, None]).any(axis=1))
+  if len(bad):
+    a, b = pairs[bad[0]]
+    raise ValueError(
+      f'graphs has edge {bad[0]} = ({a}, {b}) counted to graph '
+      f'{mine[bad[0]]}, whose nodes are others.'
+    )
+  return nodes, pairs
 
 
 def to_graphs_tuple(graph: Graph, nodes: Any = None) -> GraphsTuple:
@@ -356,7 +421,8 @@ def to_graphs_tuple(graph: Graph, nodes: Any = None) -> GraphsTuple:
     The fields; padding is one graph of its own, the last.
 
   Raises:
-    ValueError: if edges were taken out of the middle.
+    ValueError: if edges were taken out of the middle, or nodes have not a row
+      for each.
 
   Example:
     >>> t = to_graphs_tuple(_graph.make_graph([(0, 1)], 2, pad_nodes=3))
@@ -369,6 +435,11 @@ def to_graphs_tuple(graph: Graph, nodes: Any = None) -> GraphsTuple:
     raise ValueError(
       'graph has edges that were taken out among others: make one without them '
       'with graphs.compact(graph).'
+    )
+  if nodes is not None and jnp.shape(nodes)[:1] != (graph.num_nodes,):
+    raise ValueError(
+      f'nodes must have a row for each of {graph.num_nodes} nodes; got shape '
+      f'{jnp.shape(nodes)}: see graphs.pad_rows.'
     )
   ids = np.zeros(graph.num_nodes, np.int64)
   if graph.graph_ids is not None:

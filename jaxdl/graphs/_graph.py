@@ -18,6 +18,8 @@ import numpy as np
 
 from jaxdl.core import checks
 
+_MOST_NODES = 2**31 - 2
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -99,15 +101,16 @@ def bucket(size: int, *, least: int = 8) -> int:
 
   Args:
     size: >= 0.
-    least: the smallest bucket.
+    least: the smallest bucket, >= 1.
 
   Returns:
-    The size to pad to; at most half of it is padding.
+    The size to pad to; beyond the smallest, less than a third is padding.
 
   Example:
     >>> [bucket(n) for n in (0, 9, 13, 100)]
     [8, 12, 16, 128]
   """
+  least = checks.integer(least, name='least', low=1)
   size = max(checks.integer(size, name='size', low=0), least)
   power = 1 << (size - 1).bit_length()
   return 3 * power // 4 if size <= 3 * power // 4 else power
@@ -141,7 +144,9 @@ def make_graph(
 
   Raises:
     ValueError: if an edge names no node (it and its row are told), edges are
-      given twice, lengths differ, or padding does not fit.
+      given twice, lengths differ, weights are not finite, or padding does not
+      fit.
+    TypeError: if edges are not integers, weights no real numbers.
 
   Example:
     >>> graph = make_graph([(0, 1), (1, 2)], 3, pad_nodes=4, pad_edges=6)
@@ -150,7 +155,8 @@ def make_graph(
     >>> graph.edge_mask.tolist()
     [True, True, True, True, False, False]
   """
-  n = checks.integer(num_nodes, name='num_nodes', low=1)
+  n = checks.integer(num_nodes, name='num_nodes', low=1, high=_MOST_NODES)
+  directed = checks.flag(directed, name='directed')
   pairs = checked_pairs(edges, n)
   values = None
   if weights is not None:
@@ -160,9 +166,7 @@ def make_graph(
         f'weights must be one for each of {len(pairs)} edges; got shape '
         f'{values.shape}.'
       )
-    if not np.isfinite(values).all():
-      raise ValueError('weights must be finite.')
-  _refuse_twice(pairs, n, directed)
+  refuse_twice(pairs, n, directed)
   if not directed:
     other = np.flatnonzero(pairs[:, 0] != pairs[:, 1])
     pairs = np.concatenate([pairs, pairs[other, ::-1]])
@@ -195,11 +199,13 @@ def padded(
     The graph.
 
   Raises:
-    ValueError: if padding does not fit.
+    ValueError: if padding does not fit, or weights are not finite.
   """
   n, m = num_nodes, len(pairs)
   whole_n = bucket(n + 1) if pad_nodes is None else pad_nodes
-  whole_n = checks.integer(whole_n, name='pad_nodes', low=n)
+  whole_n = checks.integer(
+    whole_n, name='pad_nodes', low=max(n, 1), high=_MOST_NODES
+  )
   whole_m = pad_edges
   if whole_m is None:
     whole_m = bucket(m) if whole_n > n else m
@@ -212,8 +218,8 @@ def padded(
   fill = np.full((whole_m - m, 2), n, np.int32)
   ends = np.concatenate([np.asarray(pairs, np.int32).reshape(-1, 2), fill])
   if weights is not None:
-    dtype = jnp.result_type(float)
-    weights = np.concatenate([weights, np.zeros(whole_m - m)]).astype(dtype)
+    weights = finite(weights, 'weights')
+    weights = np.concatenate([weights, np.zeros(whole_m - m, weights.dtype)])
   return Graph(
     senders=jnp.asarray(ends[:, 0]),
     receivers=jnp.asarray(ends[:, 1]),
@@ -222,6 +228,21 @@ def padded(
     weights=None if weights is None else jnp.asarray(weights),
     plan=_plan(ends, m, whole_n),
   )
+
+
+def finite(values: Any, name: str) -> np.ndarray:
+  """Numbers in the precision of jax, or an error that names what is not one."""
+  given = np.asarray(values)
+  with np.errstate(over='ignore', invalid='ignore'):
+    out = given.astype(jnp.result_type(float))
+  bad = np.argwhere(~np.isfinite(out))
+  if len(bad):
+    place = tuple(bad[0].tolist())
+    raise ValueError(
+      f'{name} must be finite in {out.dtype}; '
+      f'{name}[{", ".join(map(str, place))}] is {given[place]}.'
+    )
+  return out
 
 
 def _plan(ends, num_edges, num_nodes):
@@ -264,7 +285,8 @@ def checked_pairs(edges: Any, num_nodes: int) -> np.ndarray:
   return pairs.astype(np.int64)
 
 
-def _refuse_twice(pairs, n, directed):
+def refuse_twice(pairs: np.ndarray, n: int, directed: bool) -> None:
+  """Raises ValueError if an edge is there twice, and names both rows."""
   ends = pairs if directed else np.sort(pairs, axis=1)
   codes = ends[:, 0] * n + ends[:, 1]
   order = np.argsort(codes, kind='stable')

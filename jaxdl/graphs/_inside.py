@@ -63,6 +63,9 @@ def num_real(graph: _graph.Graph) -> int:
 def check_features(graph: _graph.Graph, x: Any, *, name: str = 'x') -> Any:
   """Returns features as an array, floating point, a row for each node."""
   check_graph(graph, lone=True)
+  if x is None:
+    raise TypeError(f'{name} must be an array; got None.')
+  checks.array(x, name=name)
   shape = jnp.shape(x)
   if shape[:1] != (graph.num_nodes,):
     real = ''

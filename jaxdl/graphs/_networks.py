@@ -91,6 +91,8 @@ def gcn(
   Source: Kipf & Welling 2017 (https://arxiv.org/abs/1609.02907), equation 2.
   """
   checks.choice(normalize, _propagate.NORMALIZATIONS, name='normalize')
+  checks.flag(self_loops, name='self_loops')
+  checks.flag(bias, name='bias')
 
   def apply(params, graph, x, key):
     del key

@@ -131,6 +131,11 @@ def induced_subgraphs(
     >>> found.graph.edge_mask.sum(axis=1).tolist(), found.node_ids.tolist()
     ([4, 0], [[0, 1, 2, 0], [3, 0, 0, 0]])
   """
+  if not hasattr(parts, '__len__'):
+    raise TypeError(
+      'parts must be a list of nodes for each client; got '
+      f'{checks.described(parts)}.'
+    )
   if not len(parts):
     raise ValueError('parts is empty: give at least one client its nodes.')
   ids = [

@@ -36,7 +36,7 @@ def degrees(
   _inside.check_graph(graph, lone=True)
   checks.choice(direction, ('in', 'out'), name='direction')
   at = 'receivers' if direction == 'in' else 'senders'
-  if not weighted:
+  if not checks.flag(weighted, name='weighted'):
     return _sums.edge_count(graph, at=at)
   return _sums.edge_sum(graph, edge_weights(graph), at=at)
 
@@ -101,6 +101,7 @@ def normalized_weights(
   Source: Kipf & Welling 2017 (https://arxiv.org/abs/1609.02907), equation 2.
   """
   checks.choice(normalize, NORMALIZATIONS, name='normalize')
+  self_loops = checks.flag(self_loops, name='self_loops')
   _inside.check_graph(graph, lone=True)
   weights = edge_weights(graph)
   loops = jnp.zeros(graph.num_nodes, weights.dtype)
@@ -143,7 +144,7 @@ def normalized(
     >>> [round(w, 3) for w in done.weights.tolist()]
     [0.5, 0.5, 0.333, 0.333, 0.333, 0.5, 0.5]
   """
-  if self_loops:
+  if checks.flag(self_loops, name='self_loops'):
     graph = _change.add_self_loops(graph)
   weights, _ = normalized_weights(graph, normalize=normalize, self_loops=False)
   return graph.replace(weights=weights)

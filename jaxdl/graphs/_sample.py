@@ -25,7 +25,7 @@ def sample_neighbors(
 
   Args:
     graph: one graph.
-    nodes: i32[B] (traced).
+    nodes: i32[B] (traced); what is no node of the graph has no neighbors.
     num_neighbors: D (static).
     key: consumed; what is drawn for a node depends on the key and the node
       alone.
@@ -35,7 +35,7 @@ def sample_neighbors(
     there and of edges that were taken out.
 
   Raises:
-    ValueError: if `num_neighbors` is below one.
+    ValueError: if `num_neighbors` is below one, or nodes are not integers [B].
 
   Cost: O(B D), and O(N log E) of a graph without a plan.
 

@@ -109,7 +109,7 @@ def _unpadded(graph) -> np.ndarray:
         f'{int(graph.senders[wrong[0]])}-{int(graph.receivers[wrong[0]])}, '
         'which a graph of clients cannot keep. For the links alone pass '
         'graph.replace(weights=None); to mix by weights of your own use '
-        'from_matrix(graphs.to_dense(graph)).'
+        'from_matrix(graphs.to_scipy(graph).toarray()).'
       )
   num = int(nodes.sum())
   dense = np.zeros((num, num), bool)

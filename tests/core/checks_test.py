@@ -48,6 +48,12 @@ class ChecksTest(parameterized.TestCase):
     with self.assertRaisesRegex(TypeError, 'k must be an integer; got'):
       checks.integer(value, name='k')
 
+  def test_flags(self):
+    self.assertIs(checks.flag(np.True_, name='bias'), True)
+    for value in ('no', 1, None, jnp.array(True)):
+      with self.assertRaisesRegex(TypeError, 'bias must be True or False; got'):
+        checks.flag(value, name='bias')
+
   def test_integer_ranges(self):
     with self.assertRaisesRegex(ValueError, 'k must be at least 1; got 0'):
       checks.integer(0, name='k', low=1)

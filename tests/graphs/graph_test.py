@@ -41,6 +41,7 @@ class MakeGraphTest(parameterized.TestCase):
     ([(0, 1), (-1, 0)], {}, r'edges\[1\] = \(-1, 0\) names no node'),
     ([(0, 1), (1, 0)], {}, r'edges\[1\] = \(1, 0\) is edges\[0\] once more'),
     ([(0, 1)], {'weights': [np.nan]}, 'weights must be finite'),
+    ([(0, 1)], {'weights': [1e300]}, r'in float32; weights\[0\] is 1e\+300'),
     ([(0, 1)], {'weights': [1, 2]}, 'one for each of 1 edges'),
     ([(0, 1)], {'pad_nodes': 2}, 'pad_nodes must be at least 3'),
     ([(0, 1)], {'pad_edges': 1}, 'pad_edges must be at least 2'),
@@ -158,6 +159,33 @@ class ChangeTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, message):
       graphs.induced_subgraphs(graphs.from_networkx(KARATE), parts)
 
+  def test_says_what_is_wrong_with_flags_and_lists(self):
+    graph = graphs.make_graph([(0, 1)], 2)
+    x = jnp.ones((8, 1))
+    flagged = {
+      'directed': lambda v: graphs.make_graph([(0, 1)], 2, directed=v),
+      'once': lambda v: graphs.edge_pairs(graph, once=v),
+      'loops': lambda v: graphs.undirected_pairs([(0, 1)], loops=v),
+      'both': lambda v: graphs.remove_edges(graph, jnp.array([[0, 1]]), both=v),
+      'weighted': lambda v: graphs.degrees(graph, weighted=v),
+      'self_loops': lambda v: graphs.propagate(graph, x, self_loops=v),
+      'weights': lambda v: graphs.from_dense(np.eye(2), weights=v),
+      'bias': lambda v: graphs.gcn(3, bias=v),
+    }
+    for name, call in flagged.items():
+      with self.assertRaisesRegex(TypeError, f"{name} must be .* text 'no'"):
+        call('no')
+    with self.assertRaisesRegex(TypeError, 'edges must be integers'):
+      graphs.undirected_pairs([(0.5, 1.5)])
+    with self.assertRaisesRegex(TypeError, 'parts must be a list'):
+      graphs.induced_subgraphs(graph, 3)
+    with self.assertRaisesRegex(ValueError, 'pad_nodes must be at least 1'):
+      graphs.induced_subgraphs(graph, [[]], pad_nodes=0)
+    with self.assertRaisesRegex(ValueError, 'least must be at least 1; got 0'):
+      graphs.bucket(3, least=0)
+    with self.assertRaisesRegex(ValueError, 'num_nodes must be at most 21474'):
+      graphs.make_graph([(0, 1)], 2**40)
+
   def test_what_needs_the_host_says_so(self):
     graph = graphs.from_networkx(KARATE)
     for fn in (graphs.neighbors, graphs.compact, graphs.to_networkx):
@@ -209,18 +237,42 @@ class ConvertTest(parameterized.TestCase):
     given = graphs.to_graphs_tuple(graph, x)
     self.assertEqual(given.n_node.tolist(), [34, graph.num_nodes - 34])
     self.assertEqual(int(given.n_edge.sum()), graph.num_edges)
+    path = graphs.make_graph([(0, 1), (1, 2)], 4)
+    both, x = graphs.batch([graph, path], [x, x[: path.num_nodes]])
+    given = graphs.to_graphs_tuple(both, x)
     lone = given._replace(
-      senders=graph.senders[:156],
-      receivers=graph.receivers[:156],
-      edges=graph.weights[:156],
-      nodes=x[:34],
-      n_node=[30, 4],
-      n_edge=[100, 56],
+      senders=both.senders[:160],
+      receivers=both.receivers[:160],
+      edges=both.weights[:160],
+      nodes=x[:38],
+      n_node=given.n_node[:2],
+      n_edge=given.n_edge[:2],
     )
+    self.assertEqual(lone.n_edge.tolist(), [156, 4])
     back, nodes = graphs.from_graphs_tuple(lone)
-    np.testing.assert_allclose(graphs.to_dense(back), graphs.to_dense(graph))
-    self.assertEqual(back.graph_ids[:34].tolist(), [0] * 30 + [1] * 4)
-    np.testing.assert_array_equal(nodes[:34], x[:34])
+    np.testing.assert_allclose(graphs.to_dense(back), graphs.to_dense(both))
+    self.assertEqual(back.graph_ids[:38].tolist(), [0] * 34 + [1] * 4)
+    np.testing.assert_array_equal(nodes[:38], x[:38])
+    for changes, message in (
+      ({'n_edge': [155, 4]}, '159 edges, 160 senders'),
+      ({'n_edge': [150, 10]}, r'edge 150 = \(\d+, 33\) counted to graph 1'),
+      ({'n_node': [-1, 39]}, 'n_node must not hold -1'),
+      ({'senders': both.senders[:159]}, '159 senders and 160 receivers'),
+      ({'nodes': x[:37]}, r'a row for each of 38 nodes; got shape \(37, 2\)'),
+      ({'edges': lone.edges.at[3].set(jnp.nan)}, r'weights\[3\] is nan'),
+      ({'n_node': [0, 0], 'n_edge': [0, 0]}, '0 edges, 160 senders'),
+    ):
+      with self.assertRaisesRegex(ValueError, message):
+        graphs.from_graphs_tuple(lone._replace(**changes))
+    with self.assertRaisesRegex(TypeError, 'one array; got a dict'):
+      graphs.from_graphs_tuple(lone._replace(nodes={'x': x}))
+    with self.assertRaisesRegex(ValueError, 'nodes must have a row for each'):
+      graphs.to_graphs_tuple(both, x[:3])
+    # An edge that is there twice would be taken out once, or told once.
+    ends = jnp.array([1, 1])
+    twice = graphs.GraphsTuple(None, None, 0 * ends, ends, None, [2], [2])
+    with self.assertRaisesRegex(ValueError, r'edges\[1\] = \(1, 0\) is edges'):
+      graphs.from_graphs_tuple(twice)
 
   def test_masks_are_jraphs(self):
     try:
@@ -238,7 +290,22 @@ class ConvertTest(parameterized.TestCase):
       jraph.get_edge_padding_mask(given), graph.edge_mask
     )
 
+  def test_weights_of_networkx_are_there_or_refused(self):
+    given = networkx.Graph([(0, 1, {'w': 3.0}), (1, 2, {})])
+    got = graphs.from_networkx(given, weight='w', pad_nodes=3)
+    self.assertEqual(got.weights.tolist(), [3, 3, 1, 1])
+    with self.assertRaisesRegex(ValueError, "weight='v' is .* edges have w"):
+      graphs.from_networkx(given, weight='v')
+    with self.assertRaisesRegex(TypeError, 'the name of an attribute'):
+      graphs.from_networkx(given, weight=True)
+    given[0][1]['w'] = 'far'
+    with self.assertRaisesRegex(TypeError, "weight='w' must hold real"):
+      graphs.from_networkx(given, weight='w')
+
   def test_says_what_is_wrong(self):
+    matrix = scipy.sparse.csr_array(np.array([[0, 1j], [0, 0]]))
+    with self.assertRaisesRegex(TypeError, 'got complex numbers'):
+      graphs.from_scipy(matrix)
     with self.assertRaisesRegex(
       ValueError, r'square, \[n, n\]; got .*\(2, 3\)'
     ):

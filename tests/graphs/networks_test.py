@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Layers and networks, against float64 NumPy written edge by edge and jraph."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
 from jaxdl import graphs
+from jaxdl.networks import functional
 
 KEY = jax.random.key(0)
 
@@ -29,11 +32,11 @@ def to64(tree):
   return jax.tree.map(lambda x: np.asarray(x, np.float64), tree)
 
 
-def shaken(params, seed=3):
-  """Parameters none of which is zero or one."""
-  leaves, structure = jax.tree.flatten(params)
+def shaken(draw, *args, seed=3):
+  """Parameters as drawn by a function, with other numbers, none zero or one."""
+  leaves, structure = jax.tree.flatten(jax.eval_shape(draw, *args))
   rng = np.random.default_rng(seed)
-  new = [x + rng.normal(size=x.shape).astype(x.dtype) / 2 for x in leaves]
+  new = [rng.normal(size=x.shape).astype(x.dtype) / 1.5 for x in leaves]
   return jax.tree.unflatten(structure, new)
 
 
@@ -98,11 +101,9 @@ def layer_reference(p, matrix, x, attention, aggregate, combine, activation):
   }[activation](out)
 
 
-def layer_params(inputs=3, heads=2, width=4):
-  from jaxdl.networks import functional
-
-  leaves = graphs.graph_layer_leaves(inputs, heads, width)
-  return shaken(functional.draw(KEY, leaves, jnp.float32))
+def layer_params(inputs=3, heads=2, width=4, average=False):
+  leaves = graphs.graph_layer_leaves(inputs, heads, width, average=average)
+  return shaken(lambda: functional.draw(KEY, leaves, jnp.float32))
 
 
 # Every value of every choice at least once.
@@ -151,84 +152,78 @@ class LayerTest(parameterized.TestCase):
       np.testing.assert_allclose(got[:7], want, rtol=1e-4, atol=1e-5)
     self.assertLen(traces, 1)
 
-  @parameterized.product(average=[True, False], combine=graphs.COMBINES)
-  def test_masked_heads_are_as_if_they_were_not_there(self, average, combine):
-    from jaxdl.networks import functional
-
+  @parameterized.parameters(True, False)
+  def test_masked_heads_are_as_if_they_were_not_there(self, average):
     graph, _ = a_graph()
     x = jnp.asarray(features(graph, 3), jnp.float32)
-    draw = lambda h, w: shaken(
-      functional.draw(
-        KEY,
-        graphs.graph_layer_leaves(3, h, w, average=average),
-        jnp.float32,
-      )
-    )
-    large, small = draw(4, 5), draw(2, 3)
+    large, small = (layer_params(3, h, w, average) for h, w in ((4, 5), (2, 3)))
     mask = np.zeros((4, 5), bool)
     mask[:2, :3] = True
     flat = (mask.any(0) if average else mask.ravel()).nonzero()[0]
     for k in ('left', 'right', 'gene'):
-      large[k] = large[k].at[:2, :3].set(small[k])
-    large['kernel'] = large['kernel'].at[:, :2, :3].set(small['kernel'])
-    large['bias'] = large['bias'].at[flat].set(small['bias'])
+      large[k][:2, :3] = small[k]
+    large['kernel'][:, :2, :3] = small['kernel']
+    large['bias'][flat] = small['bias']
     first, second = large['combine']
-    first['kernel'] = (
-      first['kernel'].at[flat].set(small['combine'][0]['kernel'])
-    )
+    first['kernel'][flat] = small['combine'][0]['kernel']
     first['bias'] = small['combine'][0]['bias']
-    second['kernel'] = (
-      second['kernel'].at[:, flat].set(small['combine'][1]['kernel'])
-    )
-    second['bias'] = second['bias'].at[flat].set(small['combine'][1]['bias'])
-    options = {'average': average, 'combine': combine, 'activation': 'sigmoid'}
+    second['kernel'][:, flat] = small['combine'][1]['kernel']
+    second['bias'][flat] = small['combine'][1]['bias']
+    options = {'average': average, 'activation': 'sigmoid'}
     run = jax.jit(
-      lambda a, p, m=None: graphs.graph_layer(
-        p, graph, x, attention=a, mask=m, **options
+      lambda a, c, p, m=None: graphs.graph_layer(
+        p, graph, x, attention=a, combine=c, mask=m, **options
       )
     )
-    for number in range(len(graphs.ATTENTIONS)):
-      got = run(jnp.array(number), large, jnp.asarray(mask))
-      want = run(jnp.array(number), small)
+    for number, combine in itertools.product(
+      range(len(graphs.ATTENTIONS)), range(len(graphs.COMBINES))
+    ):
+      got = np.asarray(run(number, combine, large, mask))
+      want = run(number, combine, small)
       np.testing.assert_allclose(got[:, flat], want, rtol=2e-5, atol=1e-6)
-      others = np.delete(np.asarray(got), flat, axis=1)
+      others = np.delete(got, flat, axis=1)
       np.testing.assert_array_equal(others, 0)
 
   def test_counts_and_sums_of_ones(self):
     graph, matrix = a_graph()
     ones = {'kernel': jnp.ones((3, 1, 1)), 'bias': jnp.zeros(1)}
     x = jnp.ones((graph.num_nodes, 3))
-    run = lambda aggregate: np.asarray(
-      graphs.graph_layer(
-        ones,
-        graph,
-        x,
-        attention='const',
-        aggregate=aggregate,
-        activation='linear',
-      )
-    )[:7, 0]
-    np.testing.assert_allclose(run('mean'), 3)
-    np.testing.assert_allclose(run('sum'), 3 * (matrix.sum(1) + 1))
+    options = {'attention': 'const', 'activation': 'linear'}
+    run = jax.jit(
+      lambda x: [
+        graphs.graph_layer(ones, graph, x, aggregate=aggregate, **options)
+        for aggregate in ('mean', 'sum')
+      ]
+    )
+    mean, total = (np.asarray(out)[:7, 0] for out in run(x))
+    np.testing.assert_allclose(mean, 3)
+    np.testing.assert_allclose(total, 3 * (matrix.sum(1) + 1))
 
   def test_attention_adds_up_to_one(self):
     graph, matrix = a_graph()
     params = layer_params()
-    z = jax.random.normal(KEY, (graph.num_nodes, 2, 4))
-    for name in graphs.ATTENTIONS[2:]:
-      edges, loops = graphs.attention_weights(params, graph, z, attention=name)
-      total = loops + graphs.segment_sum(
-        edges, graph.receivers, graph.num_nodes
+    shape = (graph.num_nodes, 2, 4)
+    z = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+    @jax.jit
+    def run(params, number):
+      edges, loops = graphs.attention_weights(
+        params, graph, z, attention=number
       )
+      total = graphs.segment_sum(edges, graph.receivers, graph.num_nodes)
+      return edges, loops + total
+
+    for name in graphs.ATTENTIONS[2:]:
+      _, total = run(params, graphs.ATTENTIONS.index(name))
       np.testing.assert_allclose(total[:7], 1, rtol=1e-5)
       np.testing.assert_array_equal(total[7:], 0)
     for name in ('cos', 'gene_linear'):
-      zero = jax.tree.map(jnp.zeros_like, params)
-      edges, _ = graphs.attention_weights(zero, graph, z, attention=name)
+      zero = jax.tree.map(np.zeros_like, params)
+      edges, _ = run(zero, graphs.ATTENTIONS.index(name))
       want = 1 / (matrix.sum(1) + 1)
       m = int(graph.edge_mask.sum())
       np.testing.assert_allclose(
-        edges[:m, 0], want[graph.receivers[:m]], rtol=1e-6
+        edges[:m, 0], want[np.asarray(graph.receivers)[:m]], rtol=1e-6
       )
 
   def test_loops_that_a_graph_has_count_once(self):
@@ -262,7 +257,9 @@ class LayerTest(parameterized.TestCase):
   def test_says_what_is_wrong(self):
     graph, _ = a_graph()
     params, x = layer_params(), jnp.ones((graph.num_nodes, 3))
-    run = lambda p=params, x=x, **o: graphs.graph_layer(p, graph, x, **o)
+    run = lambda p=params, x=x, **o: jax.eval_shape(
+      lambda: graphs.graph_layer(p, graph, x, **o)
+    )
     for options, message in (
       ({'attention': 'gatt'}, "attention='gatt' is unknown.*'sym_gat'"),
       ({'aggregate': 'min'}, "aggregate='min' is unknown"),
@@ -280,7 +277,7 @@ class LayerTest(parameterized.TestCase):
 def run_network(spec, graph, x, outputs=3):
   network = graphs.make_network(spec, outputs)
   x = jnp.asarray(x, jnp.float32)
-  params = shaken(network.init(KEY, graph, x))
+  params = shaken(network.init, KEY, graph, x)
   return np.asarray(jax.jit(network.apply)(params, graph, x))[:7], to64(params)
 
 
@@ -394,7 +391,7 @@ class NetworkTest(parameterized.TestCase):
       network = graphs.gat(4, (), output_heads=1, version=version)
       x = jnp.asarray(rng.normal(size=(5, 3)), jnp.float32)
       found = set()
-      params = shaken(network.init(KEY, full, x))
+      params = shaken(network.init, KEY, full, x)
       z = np.asarray(x @ params[0]['kernel'][:, 0], np.float64)
       if version == 1:
         l, r = params[0]['left'][0], params[0]['right'][0]
@@ -429,9 +426,9 @@ class NetworkTest(parameterized.TestCase):
 
   def test_dropout(self):
     x = jnp.asarray(self.x, jnp.float32)
-    for spec in ('gcn(dropout=0.5)', 'gat(version=2)', 'composed'):
+    for spec in ('gat((), version=2)', 'composed(())'):
       network = graphs.make_network(spec, 3)
-      params = network.init(KEY, self.graph, x)
+      params = shaken(network.init, KEY, self.graph, x)
       run = jax.jit(
         lambda key, n=network, p=params: n.apply(
           p, self.graph, x, train=True, key=key
@@ -442,15 +439,19 @@ class NetworkTest(parameterized.TestCase):
       self.assertGreater(float(jnp.abs(one - other).max()), 1e-3)
       with self.assertRaisesRegex(ValueError, 'needs a key: dropout=0'):
         network.apply(params, self.graph, x, train=True)
-    # A linear map of what is dropped keeps its average.
+    # A linear map of what is dropped keeps its average, not one draw.
     network = graphs.gcn(3, (), dropout=0.5)
-    params = network.init(KEY, self.graph, x)
+    params = shaken(network.init, KEY, self.graph, x)
     keys = jax.random.split(KEY, 4000)
-    mean = jax.vmap(
-      lambda k: network.apply(params, self.graph, x, train=True, key=k)
-    )(keys).mean(0)
-    want = network.apply(params, self.graph, x)
-    np.testing.assert_allclose(mean, want, atol=0.1)
+    one = lambda k: network.apply(params, self.graph, x, train=True, key=k)
+    run = jax.jit(jax.vmap(one))
+    drawn = np.asarray(run(keys))
+    want = jax.jit(network.apply)(params, self.graph, x)
+    np.testing.assert_allclose(drawn.mean(0), want, atol=0.1)
+    self.assertGreater(np.abs(drawn[0] - drawn[1]).max(), 1e-3)
+    np.testing.assert_array_equal(run(keys), drawn)
+    with self.assertRaisesRegex(ValueError, 'needs a key: dropout=0.5'):
+      network.apply(params, self.graph, x, train=True)
 
   @parameterized.parameters(
     ('gcn(normalize=column)', "normalize='column' is unknown"),
@@ -462,6 +463,10 @@ class NetworkTest(parameterized.TestCase):
     ('chebyshev(order=0)', 'order must be at least 1'),
     ('composed(attention=(gat, gcn, gat))', '3 entries for 2 layers'),
     ('composed(attention=gatt)', "attention='gatt' is unknown"),
+    (
+      'composed(activation=(relu, elu), last_activation=gelu)',
+      "last_activation='gelu' is unknown",
+    ),
   )
   def test_says_what_is_wrong(self, spec, message):
     with self.assertRaisesRegex(ValueError, message):
@@ -489,7 +494,7 @@ class PeerTest(parameterized.TestCase):
     given = jraph.GraphsTuple(*graphs.to_graphs_tuple(looped, x))
     for version in (1, 2):
       network = graphs.gat(4, (), version=version)
-      (p,) = params = shaken(network.init(KEY, graph, x))
+      (p,) = params = shaken(network.init, KEY, graph, x)
       kernel, left = p['kernel'][:, 0], p['left'][0]
 
       def logit(sent, received, edges, p=p, version=version, left=left):

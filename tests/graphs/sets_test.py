@@ -2,6 +2,7 @@
 """Sets of graphs: what is drawn has the right numbers, files are read right."""
 
 import collections
+import json
 import pathlib
 import pickle
 import tempfile
@@ -15,7 +16,8 @@ from absl.testing import absltest, parameterized
 
 from jaxdl import graphs
 from jaxdl.data import files
-from jaxdl.graphs import sets
+from jaxdl.graphs import search, sets
+from jaxdl.problems import graphs as problems
 
 
 def matrix_of(data):
@@ -172,6 +174,28 @@ def write_planetoid(folder, protocol, *, rename=False, skip=(5,)):
     (folder / f'ind.tiny.{key}').write_bytes(content)
   (folder / 'ind.tiny.test.index').write_text('\n'.join(map(str, order)))
   return x, y
+
+
+def write_ppi(folder):
+  """Graphs of 3 and 4 nodes, then 2, then 3; nodes of the first two mixed."""
+  rng = np.random.default_rng(0)
+  owners = {'train': [7, 3, 7, 3, 7, 7, 3], 'valid': [9, 9], 'test': [1] * 3}
+  made = {}
+  for split, owner in owners.items():
+    n, owner = len(owner), np.array(owner)
+    graph = networkx.Graph()
+    graph.add_nodes_from(range(n))
+    for c in np.unique(owner):
+      networkx.add_path(graph, np.flatnonzero(owner == c).tolist())
+    graph.add_edge(0, 0)
+    content = networkx.node_link_data(graph, edges='links')
+    content['links'].append(content['links'][1])
+    x, y = rng.normal(size=(n, 5)), rng.integers(0, 2, (n, 4))
+    (folder / f'{split}_graph.json').write_text(json.dumps(content))
+    for kind, values in (('feats', x), ('labels', y), ('graph_id', owner)):
+      np.save(folder / f'{split}_{kind}.npy', values)
+    made[split] = graph, x, y, owner
+  return made
 
 
 class FilesTest(parameterized.TestCase):
@@ -382,6 +406,145 @@ class FilesTest(parameterized.TestCase):
     self.assertEqual(links.test.tolist(), [[1, 3], [2, 4]])
     self.assertEqual(links.test_negatives.shape, (2, 3, 2))
     self.assertEqual(links.test_negatives[0].tolist(), [[1, 0], [1, 5], [1, 1]])
+
+  def test_proteins(self):
+    folder = self.folder()
+    made = write_ppi(folder)
+    data = sets.load_graph_set('ppi', folder)
+    self.assertEqual(data.num_classes, 4)
+    ids = np.asarray(data.graph.graph_ids)
+    self.assertEqual(ids[:12].tolist(), [0] * 3 + [1] * 4 + [2] * 2 + [3] * 3)
+    self.assertEqual(data.graph.num_graphs, 5)
+    for mask, splits in (
+      (data.train, [0, 1]),
+      (data.validation, [2]),
+      (data.test, [3]),
+    ):
+      np.testing.assert_array_equal(mask, np.isin(ids, splits))
+    found = graphs.unbatch(data.graph, np.arange(data.graph.num_nodes))
+    at = [('train', 3), ('train', 7), ('valid', 9), ('test', 1)]
+    for (graph, nodes), (split, owner) in zip(found, at, strict=True):
+      whole, x, y, owners = made[split]
+      mine = np.flatnonzero(owners == owner)
+      want = networkx.to_numpy_array(whole, nodelist=mine.tolist())
+      np.fill_diagonal(want, 0)
+      np.testing.assert_array_equal(graphs.to_scipy(graph).toarray(), want)
+      np.testing.assert_allclose(data.features[nodes], x[mine], rtol=1e-6)
+      np.testing.assert_array_equal(data.labels[nodes], y[mine])
+    task = search.node_task(
+      data.graph,
+      data.features,
+      data.labels,
+      num_classes=4,
+      train=data.train,
+      validation=data.validation,
+      test=data.test,
+    )
+    y = np.asarray(data.labels)
+    score = search.node_score(jnp.asarray(y - 0.5), task.labels, task.test)
+    self.assertEqual(float(score), 1)
+
+  def test_proteins_name_what_is_wrong(self):
+    folder = self.folder()
+    with self.assertRaisesRegex(FileNotFoundError, 'train_feats.npy'):
+      sets.ppi(data_dir=folder)
+    write_ppi(folder)
+    text = (folder / 'train_graph.json').read_text()
+    y = np.load(folder / 'test_labels.npy')
+    link = '"links": ['
+    for file, broken, message in (
+      ('train_graph.json', text[:-9], "'nodes' with an 'id'"),
+      ('train_graph.json', '[]', "'nodes' with an 'id'"),
+      (
+        'train_graph.json',
+        text.replace(link, link + '{"source": 0, "target": 1}, '),
+        'links within a graph, got 0 and 1, which are of two',
+      ),
+      (
+        'train_graph.json',
+        text.replace(link, link + '{"source": 0, "target": 7}, '),
+        r'links of nodes 0..6, got \(0, 7\)',
+      ),
+      ('train_graph.json', text.replace('"id": 6', '"id": 8'), 'nodes 0..6 in'),
+      ('test_labels.npy', y + 1, 'zeros and ones'),
+      ('test_labels.npy', y[:, :3], '4 columns, as those to train on, got 3'),
+      ('test_labels.npy', y[:2], 'for 3 nodes, got shape'),
+      ('valid_feats.npy', np.full((2, 5), np.nan), 'finite numbers'),
+      ('valid_graph_id.npy', np.ones((2, 1), int), r'integers \[n\]'),
+    ):
+      kept = (folder / file).read_bytes()
+      if isinstance(broken, str):
+        (folder / file).write_text(broken)
+      else:
+        np.save(folder / file, broken)
+      with self.assertRaisesRegex(files.FileError, message):
+        sets.ppi(data_dir=folder)
+      (folder / file).write_bytes(kept)
+    with self.assertRaisesRegex(files.FileError, 'pass a larger max_bytes'):
+      sets.ppi(data_dir=folder, max_bytes=1)
+
+  def test_several_labels_are_no_task_of_clients(self):
+    folder = self.folder()
+    write_ppi(folder)
+    with self.assertRaisesRegex(ValueError, 'dataset=ppi has nodes with sever'):
+      problems.node_classification('ppi', data_dir=folder, num_clients=2)
+
+  def test_numbers_that_float32_cannot_hold_are_refused(self):
+    folder = self.folder()
+    edges, nodes = 'out1_graph_edges.txt', 'out1_node_feature_label.txt'
+    (folder / edges).write_text('a\tb\n')
+    for line, message in (
+      ('0\t1e60\t0', 'finite numbers that float32 can hold'),
+      ('0\t1\t99999999', 'labels go up to 99999999 on 1 nodes'),
+      ('', 'a node after the line of headings'),
+    ):
+      (folder / nodes).write_text(f'node\tfeature\tlabel\n{line}\n')
+      with self.assertRaisesRegex(ValueError, message):
+        sets.heterophilic('toy', data_dir=folder)
+    for line, options, message in (
+      ('0 1 1e60', {'weighted': True}, 'that float32 can hold'),
+      ('0 99999999999999999999', {}, 'whole numbers below 2147483646'),
+      ('0 2000000000', {}, 'without large gaps, got node 2000000000'),
+    ):
+      (folder / 'edges.txt').write_text(line)
+      with self.assertRaisesRegex(files.FileError, message):
+        sets.edge_list(data_dir=folder, **options)
+    (folder / 'edges.txt').write_text('0 1')
+    np.save(folder / 'features.npy', np.full((2, 1), 1e60))
+    with self.assertRaisesRegex(ValueError, r'features\[0, 0\] is 1e\+60'):
+      sets.edge_list(data_dir=folder)
+    write_planetoid(folder, 2)
+    x = scipy.sparse.csr_matrix(np.full((2, 5), np.nan))
+    (folder / 'ind.tiny.x').write_bytes(pickle.dumps(x, protocol=2))
+    with self.assertRaisesRegex(files.FileError, 'ind.tiny.x: .* finite'):
+      sets.planetoid('tiny', data_dir=folder, num_validation=2)
+
+  def test_splits_without_common_nodes(self):
+    folder = self.folder()
+    (folder / 'out1_graph_edges.txt').write_text('a\tb\n0\t1\n')
+    (folder / 'out1_node_feature_label.txt').write_text(
+      'node\tfeature\tlabel\n0\t1\t0\n1\t2\t1\n'
+    )
+    masks = {'train_mask': [1, 1], 'val_mask': [0, 1], 'test_mask': [0, 0]}
+    np.savez(folder / 'toy_split_0.6_0.2_0.npz', **masks)
+    with self.assertRaisesRegex(files.FileError, 'common nodes, got node 1'):
+      sets.heterophilic('toy', data_dir=folder, split=0)
+
+  def test_says_what_is_wrong_with_splits(self):
+    rng = np.random.default_rng(0)
+    for labels, options, message in (
+      ('abc', {}, 'labels must hold real numbers'),
+      ([0.0, np.nan], {}, 'labels must be integers'),
+      ([[0], [1]], {}, r'labels must have shape \[N\]; got \(2, 1\)'),
+      ([0, 1], {'mask': [True]}, r'mask must have shape \(2,\)'),
+      ([0, 1], {'mask': [0, 1]}, 'mask must be bool'),
+      ([0, 1], {'rng': 0}, 'rng must be a NumPy generator'),
+      ([0, 1], {'balanced': 1}, 'balanced must be True or False'),
+    ):
+      with self.assertRaisesRegex((ValueError, TypeError), message):
+        sets.split_nodes(labels, **{'rng': rng, **options})
+    with self.assertRaisesRegex(TypeError, 'graph must be a graphs.Graph'):
+      sets.node_features(3)
 
   def test_every_set_feeds_a_step(self):
     for spec in ('karate', 'lesmis', 'geometric(num_nodes=30, radius=0.3)'):

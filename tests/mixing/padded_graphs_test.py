@@ -38,6 +38,12 @@ class PaddedGraphTest(absltest.TestCase):
     graph = graphs.make_graph([(0, 1)], 2, weights=[0.5])
     with self.assertRaisesRegex(ValueError, 'weight 0.5 on the link 1-0'):
       mixing.as_mixer(graph)
+    # What the message says to do instead, of a graph that is padded.
+    rows = graphs.normalized(graph.replace(weights=None), normalize='row')
+    with self.assertRaisesRegex(ValueError, r'graphs.to_scipy\(graph\).toarr'):
+      mixing.as_mixer(rows)
+    mixer = mixing.from_matrix(graphs.to_scipy(rows).toarray())
+    np.testing.assert_allclose(mixer.matrix(0), np.full((2, 2), 0.5))
     plain = graph.replace(weights=None)
     stacked = jax.tree.map(lambda x: jnp.stack([x, x]), plain)
     with self.assertRaisesRegex(ValueError, 'it is a stack of 2'):

@@ -2,8 +2,8 @@
 """Graphs with features, labels and splits: bundled, drawn, or read from files.
 
 `load_graph_set('karate')` gives a `GraphDataset`; `print(SETS)` shows every set
-with its options. `planetoid`, `heterophilic`, `ogb_npz` and `edge_list` read
-local files, nothing is downloaded and no object is unpickled; broken files
+with its options. `planetoid`, `heterophilic`, `ppi`, `ogb_npz` and `edge_list`
+read local files, nothing is downloaded and no object is unpickled; broken files
 raise `data.files.FileError` with one sentence.
 
 - `split_nodes` draws masks, `node_features` makes features for graphs that have
@@ -27,6 +27,7 @@ from jaxdl.graphs.sets._drawn import (
 )
 from jaxdl.graphs.sets._make import SETS, load_graph_set, needs_files
 from jaxdl.graphs.sets._planetoid import planetoid
+from jaxdl.graphs.sets._ppi import ppi
 from jaxdl.graphs.sets._tables import edge_list, heterophilic
 
 __all__ = [
@@ -46,5 +47,6 @@ __all__ = [
   'node_features',
   'ogb_npz',
   'planetoid',
+  'ppi',
   'split_nodes',
 ]

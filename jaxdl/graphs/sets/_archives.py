@@ -52,6 +52,7 @@ def ogb_npz(
 
   Source: Hu et al. 2020 (https://arxiv.org/abs/2005.00687).
   """
+  directed = checks.flag(directed, name='directed')
   path = _find(data_dir, file)
   with _bounded.archive(path, max_bytes) as archive:
     names = set(archive.names)
@@ -154,7 +155,8 @@ def _count(path, arrays, pairs):
       found[key] = len(arrays[key]) if arrays[key].ndim else 0
   if len(set(found.values())) > 1:
     raise _reading.problem(path, 'one number of nodes', str(found))
-  n = next(iter(found.values()), int(pairs.max(initial=-1)) + 1)
+  n = next(iter(found.values()), None)
+  n = _dataset.count_nodes(path, pairs.T) if n is None else n
   if n < 1:
     raise _reading.problem(path, 'at least one node', 'none')
   return n

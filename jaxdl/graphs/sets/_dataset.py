@@ -8,11 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.core import checks
-from jaxdl.graphs import _change, _graph
+from jaxdl.data.files import _limits
+from jaxdl.graphs import _change, _graph, _inside
 from jaxdl.graphs._graph import Graph
 
 FEATURES = ('identity', 'constant', 'degree')
 _MOST_IDENTITIES = 20_000
+_MOST_CLASSES = 1000
 
 
 class LinkSplits(NamedTuple):
@@ -40,7 +42,8 @@ class GraphDataset(NamedTuple):
   Attributes:
     graph: the graph; of a set of links that of the links to train on.
     features: f[N, F]; zeros of padding.
-    labels: i32[N], or None; 0 of padding and where nobody knows.
+    labels: i32[N], or f[N, K] of zeros and ones where a node may have several,
+      or None; 0 of padding and where nobody knows.
     num_classes: K, or 0.
     train: bool[N], nodes to train on, or None.
     validation: bool[N], or None.
@@ -80,6 +83,7 @@ def node_features(graph: Graph, kind: str = 'identity') -> np.ndarray:
     >>> node_features(graph).tolist()
     [[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]
   """
+  _inside.check_graph(graph, lone=True)
   checks.choice(kind, FEATURES, name='features')
   there = np.asarray(graph.node_mask)
   n = int(there.sum())
@@ -122,7 +126,10 @@ def split_nodes(
     Three masks bool[N], disjoint, whose union is the mask.
 
   Raises:
-    ValueError: if a share is out of range, or nodes do not suffice.
+    ValueError: if a share is out of range, shapes do not fit, or nodes do not
+      suffice.
+    TypeError: if labels are not integers, the mask not bool, or rng no
+      generator.
 
   Example:
     >>> rng = np.random.default_rng(0)
@@ -130,8 +137,13 @@ def split_nodes(
     >>> [int(part.sum()) for part in parts]
     [4, 3, 3]
   """
-  labels = np.asarray(labels)
-  mask = np.ones(len(labels), bool) if mask is None else np.asarray(mask, bool)
+  labels, mask = _to_split(labels, mask)
+  if not isinstance(rng, np.random.Generator):
+    raise TypeError(
+      'rng must be a NumPy generator, as np.random.default_rng(0); got '
+      f'{checks.described(rng)}.'
+    )
+  balanced = checks.flag(balanced, name='balanced')
   nodes = rng.permutation(np.flatnonzero(mask))
   n = len(nodes)
   counts = isinstance(train, (int, np.integer)) and not isinstance(train, bool)
@@ -171,6 +183,42 @@ def split_nodes(
   return tuple(out)
 
 
+def _to_split(labels, mask):
+  """Labels i[N] and which of them to split, bool[N]."""
+  labels = checks.host_array(labels, name='labels')
+  if labels.ndim != 1:
+    raise ValueError(f'labels must have shape [N]; got {labels.shape}.')
+  if labels.size and labels.dtype.kind not in 'iu':
+    raise TypeError(f'labels must be integers; got {labels.dtype}.')
+  if mask is None:
+    return labels, np.ones(len(labels), bool)
+  mask = checks.host_array(mask, name='mask')
+  if mask.shape != labels.shape:
+    raise ValueError(
+      f'mask must have shape {labels.shape}, as labels; got {mask.shape}.'
+    )
+  if mask.dtype != bool:
+    raise TypeError(f'mask must be bool; got {mask.dtype}.')
+  return labels, mask
+
+
+def count_nodes(path: Any, pairs: np.ndarray) -> int:
+  """One more than the largest node of edges, unless most do not occur."""
+  n = int(pairs.max(initial=-1)) + 1
+  if n > 1_000_000 + 100 * len(pairs):
+    raise _limits.FileError(
+      f'{path}: expected nodes numbered from 0 without large gaps, got node '
+      f'{n - 1} in {len(pairs)} edges: say num_nodes if there are so many.'
+    )
+  return n
+
+
+def check_name(name: Any) -> None:
+  """Raises TypeError unless the name of a set is text."""
+  if not isinstance(name, str):
+    raise TypeError(f'name must be text; got {checks.described(name)}.')
+
+
 def row_normalized(x: np.ndarray) -> np.ndarray:
   """Divides every row by its sum; rows of zeros stay."""
   total = x.sum(axis=1, keepdims=True)
@@ -192,6 +240,7 @@ def assemble(
   name: str = '',
 ) -> GraphDataset:
   """Makes a data set of host arrays; see `GraphDataset` and `make_graph`."""
+  pad = checks.flag(pad, name='pad')
   graph = _graph.make_graph(
     pairs,
     num_nodes,
@@ -202,17 +251,24 @@ def assemble(
   if isinstance(features, str):
     features = node_features(graph, features)
   else:
+    features = _graph.finite(features, 'features')
     features = _change.pad_rows(features, graph)
   grown = lambda x, kind: (
     None if x is None else jnp.asarray(_change.pad_rows(x, graph), kind)
   )
   if num_classes is None:
     num_classes = 0 if labels is None else int(np.max(labels, initial=-1)) + 1
+    if num_classes > max(num_nodes, _MOST_CLASSES):
+      raise ValueError(
+        f'labels go up to {num_classes - 1} on {num_nodes} nodes: number the '
+        'classes from 0, np.unique(labels, return_inverse=True).'
+      )
+  several = labels is not None and labels.ndim == 2
   train, validation, test = (grown(mask, bool) for mask in masks)
   return GraphDataset(
     graph=graph,
     features=jnp.asarray(features, jnp.result_type(float)),
-    labels=grown(labels, jnp.int32),
+    labels=grown(labels, jnp.result_type(float) if several else jnp.int32),
     num_classes=num_classes,
     train=train,
     validation=validation,

@@ -137,7 +137,7 @@ def block_model(
     noise = 0.25 if features == 'gaussian' else 0.4
   high = 1 if features == 'one_hot' else None
   checks.number(noise, name='noise', low=0, high=high)
-  if heterophilic and k % 2:
+  if checks.flag(heterophilic, name='heterophilic') and k % 2:
     raise ValueError(
       f'num_classes={k} must be even if heterophilic: classes are linked in '
       'pairs.'

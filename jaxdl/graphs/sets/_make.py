@@ -4,7 +4,7 @@
 import os
 
 from jaxdl.core import checks, registry
-from jaxdl.graphs.sets import _archives, _drawn, _planetoid, _tables
+from jaxdl.graphs.sets import _archives, _drawn, _planetoid, _ppi, _tables
 from jaxdl.graphs.sets._dataset import GraphDataset
 
 SETS = registry.Registry(
@@ -19,6 +19,7 @@ SETS = registry.Registry(
     'lesmis': _drawn.lesmis,
     'ogb_npz': _archives.ogb_npz,
     'planetoid': _planetoid.planetoid,
+    'ppi': _ppi.ppi,
   },
   given=('data_dir',),
   told=('seed', 'pad'),

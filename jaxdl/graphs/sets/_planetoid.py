@@ -33,7 +33,7 @@ def _read(data_dir, name, part, max_bytes):
 def _matrix(path: Any, value: Any, max_bytes: int) -> np.ndarray:
   """A dense f32 matrix of what was pickled, sparse or not."""
   if isinstance(value, np.ndarray) and value.ndim == 2:
-    return value.astype(np.float32)
+    return _single(value)
   keys = ('_shape', 'data', 'indices', 'indptr')
   if not isinstance(value, dict) or not all(key in value for key in keys):
     raise _reading.problem(path, 'a matrix', checks.described(value))
@@ -59,8 +59,13 @@ def _matrix(path: Any, value: Any, max_bytes: int) -> np.ndarray:
   _limits.Budget(path, max_bytes).take(4 * shape[0] * shape[1], 'the matrix')
   out = np.zeros(shape, np.float32)
   rows = np.repeat(np.arange(shape[0]), np.diff(starts))
-  np.add.at(out, (rows, indices), data.astype(np.float32))
+  np.add.at(out, (rows, indices), _single(data))
   return out
+
+
+def _single(values):
+  with np.errstate(over='ignore'):
+    return values.astype(np.float32)
 
 
 def _links(path, table, n):
@@ -125,6 +130,8 @@ def planetoid(
 
   Source: Yang, Cohen & Salakhutdinov 2016 (https://arxiv.org/abs/1603.08861).
   """
+  _dataset.check_name(name)
+  row_normalize = checks.flag(row_normalize, name='row_normalize')
   checks.integer(num_validation, name='num_validation', low=0)
   paths, found = {}, {}
   for part in _PARTS:
@@ -132,6 +139,11 @@ def planetoid(
   index = _reading.find(data_dir, [f'ind.{name}.test.index'], ('', name, 'raw'))
   test_ids = _test_ids(index)
   x = {p: _matrix(paths[p], found[p], max_bytes) for p in _PARTS[:-1]}
+  for part, values in x.items():
+    if not np.isfinite(values).all():
+      raise _reading.problem(
+        paths[part], 'finite numbers that float32 can hold', 'others'
+      )
   known = len(x['allx'])
   for a, b in (('x', 'y'), ('tx', 'ty'), ('allx', 'ally')):
     _reading.same_length(paths[a], x[a], x[b])

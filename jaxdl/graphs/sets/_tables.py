@@ -13,6 +13,7 @@ from jaxdl.graphs.sets import _dataset
 from jaxdl.graphs.sets._dataset import GraphDataset
 
 _EDGES, _NODES = 'out1_graph_edges.txt', 'out1_node_feature_label.txt'
+_MOST = 2**31 - 2
 # Sets whose features are numbers of words, out of so many.
 _WORDS = {'actor': 932, 'film': 932}
 
@@ -31,8 +32,16 @@ def _numbers(path, at, words, kind):
     raise _reading.problem(
       f'{path}:{at}', 'numbers', _limits.short(' '.join(words), 60)
     ) from None
-  if kind is float and not np.isfinite(out).all():
-    raise _reading.problem(f'{path}:{at}', 'finite numbers', 'others')
+  if kind is float:
+    with np.errstate(over='ignore'):
+      if not np.isfinite(np.float32(out)).all():
+        raise _reading.problem(
+          f'{path}:{at}', 'finite numbers that float32 can hold', 'others'
+        )
+  elif any(abs(v) >= _MOST for v in out):
+    raise _reading.problem(
+      f'{path}:{at}', f'whole numbers below {_MOST}', 'others'
+    )
   return out
 
 
@@ -78,12 +87,14 @@ def heterophilic(
 
   Source: Pei et al. 2020 (https://arxiv.org/abs/2002.05287).
   """
+  _dataset.check_name(name)
   if num_words is None:
     num_words = _WORDS.get(name)
   else:
     checks.integer(num_words, name='num_words', low=1)
   if row_normalize is None:
     row_normalize = name in _WORDS
+  row_normalize = checks.flag(row_normalize, name='row_normalize')
   folders = ('', name)
   path = _reading.find(data_dir, [_NODES], folders)
   rows = {}
@@ -108,7 +119,9 @@ def heterophilic(
       )
     rows[node] = (values, label)
   n = len(rows)
-  if not n or sorted(rows) != list(range(n)):
+  if not n:
+    raise _reading.problem(path, 'a node after the line of headings', 'none')
+  if sorted(rows) != list(range(n)):
     raise _reading.problem(path, f'nodes 0..{n - 1}', 'others')
   widths = {len(values) for values, _ in rows.values()}
   if not num_words and len(widths) > 1:
@@ -161,6 +174,11 @@ def _masks(data_dir, name, split, n):
           f'{path} [{key}]', f'a mask of {n} nodes', f'shape {mask.shape}'
         )
       out.append(mask != 0)
+  both = np.flatnonzero(np.sum(out, axis=0) > 1)
+  if len(both):
+    raise _reading.problem(
+      path, 'splits without common nodes', f'node {both[0]} twice'
+    )
   return tuple(out)
 
 
@@ -243,6 +261,8 @@ def edge_list(
     FileNotFoundError: if a file is missing, which is named.
     FileError: (a ValueError) if a line or an array is damaged.
   """
+  directed = checks.flag(directed, name='directed')
+  weighted = checks.flag(weighted, name='weighted')
   root = pathlib.Path(data_dir)
   path = _reading.find(root, [edges])
   arrays, n = {}, num_nodes
@@ -258,7 +278,7 @@ def edge_list(
   rows = _pairs(path, n, None, 0, 3 if weighted else 2)
   pairs = rows[:, :2].astype(np.int64)
   if n is None:
-    n = int(pairs.max(initial=-1)) + 1
+    n = _dataset.count_nodes(path, pairs)
     if n == 0:
       raise _reading.problem(path, 'at least one edge', 'none')
   weights = None

@@ -161,7 +161,7 @@ def architectures(
   layers = checks.num_layers(num_layers)
   found = search.make_space(space)
   part = ARCHITECTURES.part(dataset)
-  nodes, noise, num_classes = None, 0.0, 0
+  nodes, noise, num_classes, score = None, 0.0, 0, 'accuracy'
   data: Any = jnp.arange(len(seeds))
   if part.name == LANDSCAPE:
     own = ARCHITECTURES.make(dataset)
@@ -181,6 +181,7 @@ def architectures(
     loaded = sets.load_graph_set(dataset, data_dir)
     nodes = _nodes(dataset, loaded)
     num_classes = loaded.num_classes
+    score = 'F1' if nodes.labels.ndim == 2 else score
 
   def cohort(key, data, round):
     del key, data, round
@@ -203,7 +204,7 @@ def architectures(
     seeds=seeds,
     num_classes=num_classes,
     metric='accuracy',
-    ylabel='Validation accuracy of the best',
+    ylabel=f'Validation {score} of the best',
     test=nodes,
     space=found,
     num_layers=layers,

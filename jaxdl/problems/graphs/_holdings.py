@@ -104,6 +104,11 @@ def deal(dataset, data_dir, partition, n, seed) -> Dealt:
       f'{name} has no labels or no nodes to train and test on: choose one of '
       'node classification.'
     )
+  if data.labels.ndim > 1:
+    raise ValueError(
+      f'{name} has nodes with several labels each: choose a set whose nodes '
+      'are of one class.'
+    )
   there = np.asarray(data.graph.node_mask)
   labels = np.asarray(data.labels)[there]
   if labels.min() < 0 or labels.max() >= data.num_classes:
