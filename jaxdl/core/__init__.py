@@ -8,6 +8,7 @@
 - `view`: clients in Gram space, so that rules compose without touching data.
 - `order`: order statistics over clients by sorting networks.
 - `clients`: running one client's function for all, on one device or many.
+- `classes`: what is said of classes.
 - `layers`: what layers of networks and operators have in common.
 - `keys`: one random stream per client identity.
 - `schedules`: learning rates that optax does not have.
@@ -21,6 +22,7 @@ import jaxlib
 from jaxdl import _versions
 from jaxdl.core import (
   checks,
+  classes,
   clients,
   extras,
   gram,
@@ -39,6 +41,7 @@ _versions.warn_if_unsound(jaxlib.__version__)
 
 __all__ = [
   'checks',
+  'classes',
   'clients',
   'extras',
   'gram',

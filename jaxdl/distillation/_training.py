@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxdl import networks as networks_lib
-from jaxdl.core import checks, trees, types
+from jaxdl.core import checks, classes, trees, types
 from jaxdl.distillation import _losses, _methods
 
 
@@ -135,7 +135,7 @@ def mutual_step(
         after = jax.tree.map(keep, after, before)
       params.append(after[0])
       opt_states.append(after[1])
-    right = (jnp.argmax(logits[0], axis=-1) == labels).astype(jnp.float32)
+    right = classes.is_right(logits[0], labels).astype(jnp.float32)
     hits = _losses.masked_mean(right, mask)
     metrics = {'loss': losses[0], 'accuracy': hits, **parts}
     teachers = losses[num_students:]

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdl.core import checks, trees
+from jaxdl.core import checks, classes, trees
 
 NUM_BINS = 15
 # Bisections of a temperature, and how far from the size of the logits it lies.
@@ -131,7 +131,7 @@ def _check_sums(probs, mask):
 def _confidence(probs, labels):
   """The largest probability, and whether it is the label's."""
   top = jnp.max(probs, axis=-1)
-  return top, (jnp.argmax(probs, axis=-1) == labels).astype(probs.dtype)
+  return top, classes.is_right(probs, labels).astype(probs.dtype)
 
 
 def _summed(place, top, correct, weights, num_bins):

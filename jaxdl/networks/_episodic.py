@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdl.core import checks, fits, trees
+from jaxdl.core import checks, classes, fits, trees
 from jaxdl.core.types import Network, Task
 from jaxdl.networks import _as_network, _statistics
 
@@ -255,7 +255,7 @@ def episodic(
   def errors(shapes, support, query, mask, shift=None):
     logits, labels = told(shapes, support, query, mask, shift)
     loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    right = (jnp.argmax(logits, axis=-1) == labels).astype(loss.dtype)
+    right = classes.is_right(logits, labels).astype(loss.dtype)
     return {'accuracy': jnp.mean(right), 'loss': jnp.mean(loss)}
 
   def loss(params, batch, *, key=None):

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdl.core import checks, fits, trees
+from jaxdl.core import checks, classes, fits, trees
 from jaxdl.core.types import Network, Task
 from jaxdl.networks import _as_network, _statistics
 
@@ -176,7 +176,7 @@ def classification(
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     known = (labels >= 0) & (labels < num_classes)
     return {
-      'accuracy': (jnp.argmax(logits, -1) == labels).astype(logits.dtype),
+      'accuracy': classes.is_right(logits, labels).astype(logits.dtype),
       'loss': losses * jnp.where(known, 1.0, jnp.nan).astype(losses.dtype),
     }
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdl.core import checks, trees
+from jaxdl.core import checks, classes, trees
 from jaxdl.core.types import Network, Task
 from jaxdl.networks import _as_network, _linen, _taps, _tasks
 from jaxdl.networks._layers import Dense
@@ -268,7 +268,7 @@ def language_modeling(
       # Where nothing is predicted, the loss of a legal token is finite.
       target = jnp.where(predicted, target, int(np.argmax(allowed)))
     loss = optax.softmax_cross_entropy_with_integer_labels(logits, target)
-    right = (jnp.argmax(logits, -1) == target).astype(logits.dtype)
+    right = classes.is_right(logits, target).astype(logits.dtype)
     count = jnp.sum(predicted, axis=1)
     mean = lambda v: (
       jnp.sum(jnp.where(predicted, v, 0.0), axis=1) / (jnp.maximum(count, 1))

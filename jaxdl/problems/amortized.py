@@ -16,7 +16,7 @@ import numpy as np
 import optax
 
 from jaxdl import data as data_lib, metrics, networks
-from jaxdl.core import checks, registry, types
+from jaxdl.core import checks, classes, registry, types
 from jaxdl.networks import hyper
 from jaxdl.problems import _classification
 
@@ -78,7 +78,7 @@ def _family_errors(logits, batch, gamma):
   loss = (1 - share) * _cross_entropy(logits, labels)
   loss += share * _cross_entropy(logits, 9 - labels)
   wanted = jnp.where(share < 0.5, labels, 9 - labels)
-  return {'loss': loss, 'accuracy': jnp.argmax(logits, -1) == wanted}
+  return {'loss': loss, 'accuracy': classes.is_right(logits, wanted)}
 
 
 def digits_family(*, depth: int = 5, width: int = 32) -> Amortized:
@@ -103,7 +103,7 @@ def _class_errors(logits, batch, gamma):
   labels = batch['labels']
   return {
     'loss': _cross_entropy(logits, labels),
-    'accuracy': jnp.argmax(logits, -1) == labels,
+    'accuracy': classes.is_right(logits, labels),
   }
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import optax
 
-from jaxdl.core import checks, registry, trees
+from jaxdl.core import checks, classes, registry, trees
 from jaxdl.core.types import Network, Task
 from jaxdl.graphs import _registry
 from jaxdl.graphs.clients import _exchange, _generation, _pieces
@@ -123,7 +123,7 @@ def node_classification(
 
   def evaluate(params, batch):
     logits, labels, mask = outputs(params, batch)
-    right = (jnp.argmax(logits, axis=-1) == labels).astype(logits.dtype)
+    right = classes.is_right(logits, labels).astype(logits.dtype)
     return {
       'accuracy': mean(right, mask),
       'loss': mean(entropy(logits, labels), mask),

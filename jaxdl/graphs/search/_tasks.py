@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from absl import logging
 
-from jaxdl.core import checks
+from jaxdl.core import checks, classes
 from jaxdl.graphs import _inside
 from jaxdl.graphs._graph import Graph
 
@@ -187,7 +187,7 @@ def node_score(
     f[], in [0, 1]; zero without a node.
   """
   if labels.ndim == 1:
-    hits = (outputs.argmax(-1) == labels) & mask
+    hits = classes.is_right(outputs, labels) & mask
     return hits.sum() / jnp.maximum(mask.sum(), 1)
   said = (outputs > 0) & mask[:, None]
   true = (labels > 0) & mask[:, None]

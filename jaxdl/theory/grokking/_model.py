@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.core import checks, keys, registry, types
+from jaxdl.core import checks, classes, keys, registry, types
 from jaxdl.networks import functional
 
 Params = dict[str, chex.Array]
@@ -385,9 +385,7 @@ class Model:
     """
     logits = read_out(features, top, self.output_scale)
     loss = LOSSES[LOSSES.part(self.loss).name](logits, labels)
-    # Of outputs that are no numbers argmax takes the first.
-    known = ~jnp.any(jnp.isnan(logits), axis=-1)
-    hit = (jnp.argmax(logits, axis=-1) == labels) & known
+    hit = classes.is_right(logits, labels)
     accuracy = jnp.mean(hit, dtype=loss.dtype)
     return loss, {'loss': loss, 'accuracy': accuracy}
 
