@@ -23,8 +23,8 @@ class Sharing(NamedTuple):
 
   Attributes:
     rule: in `SHARINGS`, see `Children.inherits`.
-    warmup_epochs: epochs of an offspring all of whose layers inherit; others
-      are trained in full.
+    warmup_epochs: epochs of an offspring all of whose layers inherit, if they
+      are fewer than those of a full training, which others get.
   """
 
   rule: str = 'none'
@@ -226,9 +226,8 @@ class Trainer:
       )
     ancestor = ancestor or nobody
     layers = np.asarray(self._inherits[rule](tables, ancestor.table))
-    epochs = np.where(
-      layers.all(1), sharing.warmup_epochs, self.num_epochs
-    ).astype(np.int32)
+    short = min(sharing.warmup_epochs, self.num_epochs)
+    epochs = np.where(layers.all(1), short, self.num_epochs).astype(np.int32)
     found = self._run(
       jax.random.split(key, self.num_tables),
       jnp.asarray(tables),

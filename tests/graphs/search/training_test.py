@@ -192,6 +192,13 @@ class TrainerTest(parameterized.TestCase):
     self.assertEqual(shared.tolist(), [[True], [False]])
     self.assertEqual(epochs.tolist(), [1, 3])
     self.assertEqual(trainer()._run._cache_size(), size)
+    *_, epochs = trainer()(
+      KEY,
+      both,
+      ancestor=ancestor,
+      sharing=search.Sharing('constrained', 100),
+    )
+    self.assertEqual(epochs.tolist(), [3, 3])
     # One further epoch from where the ancestor was, with a fresh memory.
     for r in range(2):
       own = jax.tree.map(lambda x, r=r: x[r], picked)
