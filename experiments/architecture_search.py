@@ -102,7 +102,6 @@ class Config(runner.BaseConfig):
       name, sharing = registry.pair(spec, name='searches')
       with config_lib.naming(searches=spec, space=self.space):
         search.make_search(name, space, self.num_layers)
-        search.SHARING.make(sharing or 'none')
       if sharing is not None and self.is_landscape:
         raise ValueError(
           f'searches={spec} shares weights, which dataset={self.dataset} has '

@@ -130,7 +130,7 @@ class ArchitectureSearchTest(parameterized.TestCase):
     ({'searches': ('fixed(layer+layer)',)}, 'architecture has 2 layers'),
     (
       {'searches': ('agnn@constrained(warmup_epochs=0)',)},
-      '--searches=.* warmup_epochs must be at least 1; got 0',
+      'warmup_epochs must be at least 1; got 0',
     ),
     ({'space': 'agnn(heads=())'}, 'heads is empty'),
     ({'space': 'agnn(attention=gta)'}, "attention='gta' is unknown"),
