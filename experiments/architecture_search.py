@@ -6,8 +6,7 @@ and the search learns of it: `agnn` changes the best where it is undecided,
 `graphnas` says whole ones, `evolution` mutates, `random` draws; `gcn`, `gat`
 and `fixed(...)` evaluate a given one. With `@constrained` offspring inherits
 weights of the best where they fit. All that was evaluated is in the rows, split
-'evaluated'; the best few are trained again in the end, split 'final'. Scores of
-`--dataset=landscape` are made up, nothing is trained.
+'evaluated'; the best few are trained again in the end, split 'final'.
 
 Example: python -m experiments.architecture_search --dataset=karate \
   --searches='agnn,agnn@constrained(warmup_epochs=10),random,gcn' --seeds=0,1
@@ -44,7 +43,7 @@ class Config(runner.BaseConfig):
   dataset: str = knob(
     'block_model(num_nodes=400, p_in=0.05, p_out=0.01, features=one_hot, '
     'train=10, validation=100)',
-    'Graph with labels and splits, or made-up scores (landscape).',
+    'Graph with labels and splits, or made-up scores, untrained (landscape).',
     registry=problems.graphs.ARCHITECTURES,
   )
   data_dir: str = knob('', 'Folder of the data files.')
@@ -230,12 +229,12 @@ def draw(config: Config, rows, directory):
     over = {'xlabel': 'Evaluations', 'ylabel': 'True score of the best'}
     return [line(begun, directory / 'accuracy.png', 'accuracy', **over)]
   paths = []
-  words = {'accuracy': 'Validation score of the best', 'test_accuracy': 'Test'}
+  words = {'accuracy': 'Best validation score', 'test_accuracy': 'Its test'}
   for name, label in words.items():
-    over = {'xlabel': f'Rounds of {config.offspring}', 'ylabel': label}
+    over = {'xlabel': f'Rounds ({config.offspring} new each)', 'ylabel': label}
     paths.append(line(begun, directory / f'{name}.png', name, **over))
   timed = plots.aligned(begun, 'epochs')
-  over = {'x': 'epochs', 'xlabel': 'Epochs trained', 'ylabel': 'Validation'}
+  over = {'x': 'epochs', 'xlabel': 'Epochs', 'ylabel': words['accuracy']}
   paths.append(line(timed, directory / 'epochs.png', 'accuracy', **over))
   if any(r['split'] == 'final' for r in rows):
     words = f'Test score of the winner, {config.final_seeds} trainings'

@@ -128,6 +128,10 @@ class ArchitectureSearchTest(parameterized.TestCase):
       r'=16 is unknown: choose one of 2, 4',
     ),
     ({'searches': ('fixed(layer+layer)',)}, 'architecture has 2 layers'),
+    (
+      {'searches': ('agnn@constrained(warmup_epochs=0)',)},
+      'warmup_epochs must be at least 1; got 0',
+    ),
     ({'space': 'agnn(heads=())'}, 'heads is empty'),
     ({'space': 'agnn(attention=gta)'}, "attention='gta' is unknown"),
     ({'num_layers': 0}, 'num_layers must be at least 1'),

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxdl.core import checks, keys
 from jaxdl.core.types import Network
-from jaxdl.graphs import _attending, _attention
+from jaxdl.graphs import _attending, _attention, _inside
 from jaxdl.graphs._graph import Graph
 from jaxdl.graphs.search import _space
 from jaxdl.graphs.search._space import Choices, SearchSpace
@@ -60,6 +60,7 @@ class Children:
   num_outputs: int
 
   def __post_init__(self):
+    _space.check_space(self.space)
     checks.num_layers(self.num_layers)
     checks.integer(self.num_inputs, name='num_inputs', low=1)
     checks.integer(self.num_outputs, name='num_outputs', low=1)
@@ -68,6 +69,10 @@ class Children:
   def _padded(self):
     """The most heads, and width of a head."""
     return max(self.space.heads), max(self.space.hidden)
+
+  def _known(self, table, name='table'):
+    """A table of L layers, as far as it is known."""
+    return self.space.known_table(table, name=name, num_layers=self.num_layers)
 
   def _is_last(self, i):
     return i == self.num_layers - 1
@@ -81,7 +86,7 @@ class Children:
     Returns:
       i32[L] and i32[L], of the network itself, without padding.
     """
-    found = self.space.choices(jnp.asarray(table))
+    found = self.space.choices(self._known(table))
     width = found.width.at[-1].set(self.num_outputs)
     first = jnp.array([self.num_inputs], jnp.int32)
     inputs = jnp.concatenate([first, (found.heads * width)[:-1]])
@@ -89,7 +94,7 @@ class Children:
 
   def masks(self, table: chex.Array) -> list[chex.Array]:
     """Which entries of heads there are, bool[H, W] of every layer."""
-    found = self.space.choices(jnp.asarray(table))
+    found = self.space.choices(self._known(table))
     _, width = self.widths(table)
     most, wide = self._padded
     out = []
@@ -109,6 +114,9 @@ class Children:
     Returns:
       A tree of every layer, see `graphs.graph_layer_leaves`, of the padded
       shapes; zeros of padding.
+
+    Raises:
+      ValueError: if the table's shape is wrong, or a place is known to be none.
     """
     keys.check_key(key)
     inputs, width = self.widths(table)
@@ -190,15 +198,25 @@ class Children:
       f[N, K]; zeros of padding.
 
     Raises:
-      ValueError: if shapes do not fit.
+      ValueError: if shapes do not fit, a place of the table is known to be
+        none, or there is a dropout without a key.
     """
+    table = self._known(table)
+    checks.number(dropout, name='dropout', low=0, high=1, open_high=True)
+    if key is not None:
+      keys.check_key(key)
+    elif isinstance(dropout, jax.core.Tracer) or dropout:
+      raise ValueError(
+        f'dropout={dropout} needs a key: pass one, or dropout=0 to test.'
+      )
+    x = _inside.check_features(graph, x)
     if len(params) != self.num_layers or jnp.shape(x)[1:] != (self.num_inputs,):
       raise ValueError(
         f'params and x must be of {self.num_layers} layers and '
         f'{self.num_inputs} features; got {len(params)} layers and x of shape '
         f'{jnp.shape(x)}.'
       )
-    found, masks = self.space.choices(jnp.asarray(table)), self.masks(table)
+    found, masks = self.space.choices(table), self.masks(table)
 
     def pick(name, i):
       # Where there is one value, the program has no others.
@@ -257,12 +275,8 @@ class Children:
     )
 
   def _decoded(self, table):
-    layers = self.space.decode(table)
-    if len(layers) != self.num_layers:
-      raise ValueError(
-        f'table must have {self.num_layers} layers; got {len(layers)}.'
-      )
-    return layers
+    rows = self.space.check_table(table, num_layers=self.num_layers)
+    return self.space.decode(rows)
 
   def unpadded(
     self, params: list[dict[str, Any]], table: Any
@@ -278,7 +292,7 @@ class Children:
     """
     self._decoded(table)
     masks = jax.device_get(self.masks(table))
-    found = jax.device_get(self.space.choices(jnp.asarray(table)))
+    found = jax.device_get(self.space.choices(table))
     before, out = np.ones(self.num_inputs, bool), []
     for i, layer in enumerate(params):
       heads, columns = masks[i].any(1), masks[i].any(0)
@@ -326,17 +340,16 @@ class Children:
       bool[L].
 
     Raises:
-      ValueError: if the sharing is unknown.
+      ValueError: if the sharing is unknown, or a table wrong.
 
     Source: Zhou et al. 2019 (https://arxiv.org/abs/1909.03184), constrained
       parameter sharing.
     """
     checks.choice(share, SHARINGS, name='share')
+    table, ancestor = self._known(table), self._known(ancestor, 'ancestor')
     if share == 'none':
       return jnp.zeros(self.num_layers, bool)
-    mine, theirs = (
-      self.space.choices(jnp.asarray(t)) for t in (table, ancestor)
-    )
+    mine, theirs = (self.space.choices(t) for t in (table, ancestor))
     sizes = zip(self.widths(table), self.widths(ancestor), strict=True)
     same = mine.heads == theirs.heads
     for a, b in sizes:
@@ -372,7 +385,7 @@ class Children:
 
     Raises:
       ValueError: if the parameters are of other shapes, as where numbers of
-        features differ.
+        features differ, or a table is wrong.
     """
     checks.same_shapes(
       ancestor_params,
@@ -380,10 +393,9 @@ class Children:
       name='ancestor_params',
       what='parameters of the same space, layers, features and outputs',
     )
+    table, ancestor = self._known(table), self._known(ancestor, 'ancestor')
     same = self.inherits(table, ancestor) if layers is None else layers
-    mine, theirs = (
-      self.space.choices(jnp.asarray(t)) for t in (table, ancestor)
-    )
+    mine, theirs = (self.space.choices(t) for t in (table, ancestor))
     out = []
     for i, (new, old) in enumerate(zip(params, ancestor_params, strict=True)):
       old = dict(old)
@@ -450,7 +462,9 @@ def homogeneous(
     >>> [homogeneous(space, x, a).item() for x in (b, c)]
     [True, False]
   """
-  tables = [space.check_table(t) for t in (table, ancestor)]
+  _space.check_space(space)
+  given = {'table': table, 'ancestor': ancestor}
+  tables = [space.check_table(t, name=name) for name, t in given.items()]
   if tables[0].shape != tables[1].shape:
     raise ValueError(
       f'table and ancestor must have as many layers; got {len(tables[0])} and '

@@ -103,9 +103,13 @@ def reinforce_update(
   Returns:
     The learner afterwards.
 
+  Raises:
+    ValueError: if the decay is out of range.
+
   Source: Zhou et al. 2019 (https://arxiv.org/abs/1909.03184), section 3.4;
     Williams 1992.
   """
+  checks.number(decay, name='decay', low=0, high=1)
   base = jnp.where(learner.begun, learner.baseline, reward)
   gain = jnp.where(proposal.chosen, reward - base, 0)
 
@@ -199,6 +203,7 @@ def agnn(
 
   Source: Zhou et al. 2019 (https://arxiv.org/abs/1909.03184), section 3.
   """
+  _space.check_space(space)
   layers = checks.num_layers(num_layers)
   free = np.array(space.sizes) > 1
   if not free.any():

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.core import checks, keys, types
-from jaxdl.graphs.search import _protocol
+from jaxdl.graphs.search import _protocol, _space
 from jaxdl.graphs.search._space import SearchSpace
 
 MIDDLE, SPREAD, SCALE = 0.70, 0.13, 6.0
@@ -61,6 +61,7 @@ def landscape(
     (20, 8, 8)
   """
   keys.check_key(key)
+  _space.check_space(space)
   layers = checks.num_layers(num_layers)
   checks.number(pair_share, name='pair_share', low=0, high=1)
   checks.number(pair_scale, name='pair_scale', low=0)
@@ -91,7 +92,24 @@ def landscape_score(found: Landscape, table: chex.Array) -> chex.Array:
 
   Returns:
     f[].
+
+  Raises:
+    ValueError: if the table is of another shape, or a place is known to be
+      none.
   """
+  layers, classes, most = found.main.shape
+  if jnp.shape(table) != (layers, classes):
+    raise ValueError(
+      f'table must have shape {(layers, classes)}; got {jnp.shape(table)}.'
+    )
+  if not isinstance(table, jax.core.Tracer):
+    rows = checks.host_array(table, name='table')
+    if rows.dtype.kind not in 'iu':
+      raise TypeError(f'table must hold integers; got {rows.dtype}.')
+    if rows.min() < 0 or rows.max() >= most:
+      raise ValueError(
+        f'table must hold places from 0 to {most - 1}; got {rows.tolist()}.'
+      )
   flat = jnp.asarray(table).reshape(-1)
   own = found.main.reshape(len(flat), -1)
   worth = jnp.take_along_axis(own, flat[:, None], axis=1).sum()
@@ -136,7 +154,8 @@ def landscape_search(
     metrics of a step: `score`, as it was seen.
 
   Raises:
-    ValueError: if the noise is negative.
+    ValueError: if the noise is negative, or the search of another space.
+    TypeError: if it is no search.
 
   Example:
     >>> from jaxdl.graphs import search
@@ -151,6 +170,7 @@ def landscape_search(
   """
   checks.number(noise, name='noise', low=0)
   shape = found.main.shape[:2]
+  _protocol.check_search(search, shape, 'the landscape')
 
   def init(key):
     keys.check_key(key)

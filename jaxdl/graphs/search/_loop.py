@@ -8,13 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.core import checks, keys, types
-from jaxdl.graphs.search import (
-  _children,
-  _protocol,
-  _space,
-  _spaces,
-  _trainer,
-)
+from jaxdl.graphs.search import _protocol, _space, _spaces, _trainer
 
 MOST_REPEATS = 100
 # Of what is recorded of every table: name -> shape and dtype.
@@ -45,7 +39,8 @@ def architecture_search(
     search: from `make_search`.
     trainer: of T tables at once.
     sharing: who takes over which weights.
-    max_repeats: proposals in a row that are known, after which a step gives up.
+    max_repeats: proposals of a step that are known, after which it asks no
+      more.
 
   Returns:
     An algorithm on the host that ignores its cohort. Its state, dicts and lists
@@ -54,10 +49,12 @@ def architecture_search(
     `accuracy` on validation nodes and `test_accuracy`, and how many
     `evaluations`, `repeats` (looked up) and `epochs` (trained) there were; zero
     before the first step. Metrics of a step: `score`, the mean of the new ones,
-    and `shared`, the share of their layers that inherited.
+    and `shared`, the share of their layers that inherited; zeros without any.
 
   Raises:
-    ValueError: if a number is out of range or the sharing unknown.
+    ValueError: if a number is out of range, the sharing wrong, or the search of
+      another space than the trainer.
+    TypeError: if a value is of another kind.
 
   Example:
     >>> from jaxdl import problems
@@ -73,11 +70,17 @@ def architecture_search(
 
   Source: Zhou et al. 2019 (https://arxiv.org/abs/1909.03184), section 3.4.
   """
-  checks.choice(sharing.rule, _children.SHARINGS, name='share')
+  _trainer.check_sharing(sharing)
+  if not isinstance(trainer, _trainer.Trainer):
+    raise TypeError(
+      f'trainer must be a Trainer; got {checks.described(trainer)}: make one '
+      'with problem.trainer().'
+    )
   most = checks.integer(max_repeats, name='max_repeats', low=1)
   children, count = trainer.children, trainer.num_tables
   space = children.space
   shape = (children.num_layers, space.num_classes)
+  _protocol.check_search(search, shape, 'the trainer')
   like = jax.eval_shape(search.init, jax.random.key(0))
   structure = jax.tree.structure(like)
   weights = jax.tree.structure(trainer.nobody.params)
@@ -292,6 +295,8 @@ def finalists(
   keys.check_key(key)
   best_table(state)
   few = checks.integer(num_finalists, name='num_finalists', low=1)
+  checks.integer(num_trainings, name='num_trainings', low=1)
+  checks.integer(num_tests, name='num_tests', low=1)
   order = np.argsort(-state['figures']['score'], kind='stable')[:few]
   again, last = jax.random.split(key)
   scores = [

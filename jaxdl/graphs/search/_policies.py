@@ -73,6 +73,9 @@ def decision_entropy(log_probs: chex.Array) -> chex.Array:
   Returns:
     f[C], entropies in nats added up over layers; zero where one value is sure.
 
+  Raises:
+    ValueError: if there is an axis too few.
+
   Example:
     >>> uniform = jnp.log(jnp.full((1, 2, 7), 1 / 7))
     >>> round(decision_entropy(uniform).item(), 5)
@@ -80,6 +83,11 @@ def decision_entropy(log_probs: chex.Array) -> chex.Array:
 
   Source: Zhou et al. 2019 (https://arxiv.org/abs/1909.03184), action guider.
   """
+  log_probs = jnp.asarray(log_probs)
+  if log_probs.ndim < 3:
+    raise ValueError(
+      f'log_probs must have shape [C, L, M]; got {log_probs.shape}.'
+    )
   return _entropy(log_probs).sum(-1)
 
 
@@ -102,7 +110,8 @@ def choose_classes(
     bool[C], of which s are true.
 
   Raises:
-    ValueError: if there are fewer than s classes.
+    ValueError: if there are fewer than s classes, or shapes do not fit.
+    TypeError: if entropies are no floating point numbers.
 
   Example:
     >>> choose_classes(jax.random.key(0), jnp.zeros(6), 2).sum().item()
@@ -112,11 +121,24 @@ def choose_classes(
     one after the other without putting back, by Gumbel noise.
   """
   keys.check_key(key)
+  entropies = jnp.asarray(entropies)
+  if entropies.ndim != 1:
+    raise ValueError(
+      f'entropies must have shape [C]; got {entropies.shape}: use jax.vmap for '
+      'several.'
+    )
+  if not jnp.issubdtype(entropies.dtype, jnp.floating):
+    raise TypeError(f'entropies must be floating point; got {entropies.dtype}.')
   count = len(entropies)
-  mask = np.ones(count, bool) if mask is None else np.asarray(mask, bool)
-  s = checks.integer(
-    num_chosen, name='classes_per_step', low=1, high=int(mask.sum())
-  )
+  if mask is None:
+    mask = np.ones(count, bool)
+  mask = checks.host_array(mask, name='mask')
+  if mask.shape != (count,) or mask.dtype != bool:
+    raise ValueError(
+      f'mask must be bool of shape ({count},); got {mask.dtype} of shape '
+      f'{mask.shape}.'
+    )
+  s = checks.integer(num_chosen, name='num_chosen', low=1, high=int(mask.sum()))
   noisy = entropies + jax.random.gumbel(key, (count,), entropies.dtype)
   noisy = jnp.where(jnp.asarray(mask), noisy, -jnp.inf)
   _, places = jax.lax.top_k(noisy, s)
@@ -202,7 +224,7 @@ def recurrent(
   """
   layers = checks.num_layers(num_layers)
   _check_logits(temperature, tanh_constant, width)
-  mask, count = space.mask, space.num_classes
+  mask, count = _space.check_space(space).mask, space.num_classes
   leaves = _recurrent_leaves(space.num_tokens, space.num_values, width)
 
   def init(key):
@@ -248,7 +270,7 @@ def tabular(space: SearchSpace, num_layers: int) -> Policy:
     (6, 2, 8)
   """
   layers = checks.num_layers(num_layers)
-  mask = space.mask[:, None]
+  mask = _space.check_space(space).mask[:, None]
   shape = (space.num_classes, layers, space.num_values)
 
   def init(key):
@@ -296,7 +318,7 @@ def recurrent_sequence(
   """
   layers = checks.num_layers(num_layers)
   _check_logits(temperature, tanh_constant, width)
-  count, most = space.num_classes, space.num_values
+  count, most = _space.check_space(space).num_classes, space.num_values
   mask = space.mask
   first = np.cumsum((0, *space.sizes[:-1])).astype(np.int32)
   leaves = _recurrent_leaves(space.num_tokens, most, width)

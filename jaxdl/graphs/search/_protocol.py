@@ -5,7 +5,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import chex
+import jax
 import jax.numpy as jnp
+
+from jaxdl.core import checks
 
 
 class Proposal(NamedTuple):
@@ -42,6 +45,39 @@ class Search(NamedTuple):
   propose: Callable[..., tuple[Any, Proposal]]
   update: Callable[[Any, Proposal, chex.Array], Any]
   single: bool = False
+
+
+def check_search(value: Any, shape: tuple[int, ...], space: str) -> Search:
+  """Checks a search, as far as shapes go.
+
+  Args:
+    value: what the caller gave.
+    shape: of the tables that are wanted.
+    space: who wants them, for the message.
+
+  Returns:
+    The search.
+
+  Raises:
+    TypeError: if it is none.
+    ValueError: if its tables are of another shape.
+  """
+  if not checks.has_functions(value, 'init', 'propose', 'update'):
+    raise TypeError(
+      f'search must be a Search; got {checks.described(value)}: make one with '
+      "make_search('agnn', space, num_layers)."
+    )
+
+  def first(key):
+    return value.propose(value.init(key), key=key)[1].table
+
+  found = jax.eval_shape(first, jax.random.key(0)).shape
+  if found != shape:
+    raise ValueError(
+      f'search proposes tables of shape {found}; {space} takes {shape}: make '
+      'both of one space and number of layers.'
+    )
+  return value
 
 
 def new_table(table: chex.Array) -> Proposal:

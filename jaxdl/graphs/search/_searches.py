@@ -34,6 +34,7 @@ def random(space: SearchSpace, num_layers: int) -> Search:
     >>> search.propose(state, key=jax.random.key(1))[1].table.shape
     (3, 6)
   """
+  _space.check_space(space)
   layers = checks.num_layers(num_layers)
 
   def init(key):
@@ -99,6 +100,7 @@ def graphnas(
   Source: Gao et al. 2020 (https://arxiv.org/abs/1904.09981), section 3 and
     code.
   """
+  _space.check_space(space)
   layers = checks.num_layers(num_layers)
   checks.number(entropy_bonus, name='entropy_bonus', low=0)
   checks.number(decay, name='decay', low=0, high=1)
@@ -185,6 +187,7 @@ def evolution(
 
   Source: Real et al. 2019 (https://arxiv.org/abs/1802.01548), algorithm 1.
   """
+  _space.check_space(space)
   layers = checks.num_layers(num_layers)
   size = checks.integer(population, name='population', low=1)
   checks.integer(tournament, name='tournament', low=1, high=size)
@@ -213,7 +216,7 @@ def evolution(
       jax.random.randint(spot, (), 0, len(slots))
     ]
     several = jnp.asarray(sizes)[column]
-    step = jax.random.randint(value, (), 1, several)
+    step = jax.random.randint(value, (), 1, several, jnp.int32)
     child = parent.at[row, column].set((parent[row, column] + step) % several)
     known = state.scores[winner] > -jnp.inf
     young = (state.asked < size) | ~known
@@ -264,7 +267,7 @@ def fixed(
     raise ValueError(
       f'architecture has {len(layers)} layers; there must be {num_layers}.'
     )
-  table = space.encode(layers)
+  table = _space.check_space(space).encode(layers)
 
   def propose(state, *, key):
     keys.check_key(key)
@@ -279,6 +282,7 @@ def fixed(
 
 def _known(space, num_layers, first, last):
   """A network made by hand; the width of its last layer does not matter."""
+  _space.check_space(space)
   last = last._replace(hidden=space.hidden[0])
   layers = (*(first,) * (num_layers - 1), last)
   return fixed(space, num_layers, _spaces.write_architecture(layers))

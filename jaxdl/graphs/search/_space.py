@@ -108,6 +108,11 @@ class SearchSpace:
     for field in dataclasses.fields(self):
       name = field.name
       value = getattr(self, name)
+      if isinstance(value, str) or not hasattr(value, '__iter__'):
+        raise TypeError(
+          f'{name} must be a tuple of values; got {checks.described(value)}: '
+          f'for one write ({value!r},).'
+        )
       values = tuple(value)
       object.__setattr__(self, name, values)
       if not values and name != 'combine':
@@ -199,7 +204,7 @@ class SearchSpace:
     """Writes the table of an architecture, on the host.
 
     Args:
-      layers: L of them.
+      layers: L of them; what a mapping leaves out is that of `Layer()`.
 
     Returns:
       i32[L, C].
@@ -207,42 +212,124 @@ class SearchSpace:
     Raises:
       ValueError: if there is no layer, or a value is not in the space; the
         message lists those that are.
+      TypeError: if one is no layer, or a number no integer.
 
     Example:
       >>> SearchSpace().encode([Layer(16, 'gat', 1)]).tolist()
       [[2, 2, 0, 0, 0, 7]]
     """
-    if not layers:
+    if isinstance(layers, (Layer, Mapping, str)):
+      raise TypeError(
+        f'layers must be a sequence of Layers; got {checks.described(layers)}: '
+        'for one write [layer], for text parse_architecture(text).'
+      )
+    if not len(layers):
       raise ValueError('layers must be at least 1; got none.')
     table = np.zeros((len(layers), self.num_classes), np.int32)
     for i, layer in enumerate(layers):
-      picked = dict(layer) if isinstance(layer, Mapping) else layer._asdict()
+      picked = self._picked(layer, f'layers[{i}]')
       for c, (name, values) in enumerate(self.classes.items()):
-        value = picked[name]
-        if not self.combine and name == 'aggregate':
-          value = MLP if picked.get('combine') == MLP else value
-        checks.choice(value, values, name=f'layers[{i}].{name}')
-        table[i, c] = values.index(value)
+        checks.choice(picked[name], values, name=f'layers[{i}].{name}')
+        table[i, c] = values.index(picked[name])
     return table
 
-  def check_table(self, table: Any) -> np.ndarray:
-    """Returns a table as i32[L, C], or raises what is wrong with it."""
-    rows = checks.host_array(table, name='table')
-    if rows.dtype.kind not in 'iu':
-      raise TypeError(f'table must hold integers; got {rows.dtype}.')
-    if rows.ndim != 2 or not len(rows) or rows.shape[1] != self.num_classes:
-      raise ValueError(
-        f'table must have shape [layers, {self.num_classes}], a column for '
-        f'each of {", ".join(self.names)}; got {rows.shape}.'
+  def _picked(self, layer, where):
+    """Values of a layer, in the words of this space."""
+    if isinstance(layer, Mapping):
+      for name in layer:
+        checks.choice(name, Layer._fields, name=where)
+      layer = Layer(**layer)
+    if not isinstance(layer, Layer):
+      raise TypeError(
+        f'{where} must be a Layer; got {checks.described(layer)}.'
       )
+    picked = layer._asdict()
+    for name in ('hidden', 'heads'):
+      checks.integer(picked[name], name=f'{where}.{name}')
+    if self.combine:
+      return picked
+    # Dense layers are an aggregate here, which is a sum.
+    checks.choice(layer.combine, _attention.COMBINES, name=f'{where}.combine')
+    if layer.combine == MLP:
+      if layer.aggregate not in ('sum', MLP):
+        raise ValueError(
+          f"{where}.combine='mlp' with aggregate={layer.aggregate!r} is not in "
+          "this space: its aggregate='mlp' is a sum and dense layers."
+        )
+      picked['aggregate'] = MLP
+    return picked
+
+  def check_table(
+    self,
+    table: Any,
+    *,
+    name: str = 'table',
+    num_layers: int | None = None,
+    shape: tuple[int, ...] | None = (),
+  ) -> np.ndarray:
+    """Returns tables as integers, or raises what is wrong with them.
+
+    Args:
+      table: i[*shape, L, C], concrete.
+      name: the argument's name, for the message.
+      num_layers: L; any if None.
+      shape: of a batch; any if None.
+
+    Returns:
+      i32[*shape, L, C].
+
+    Raises:
+      ValueError: if its shape is wrong, or a place is none.
+      TypeError: if it is no array of integers.
+    """
+    rows = checks.host_array(table, name=name)
+    self._check_shape(rows, name, num_layers, shape)
     bad = np.argwhere((rows < 0) | (rows >= np.array(self.sizes)))
     if len(bad):
-      i, c = bad[0]
+      place = tuple(bad[0].tolist())
+      c = place[-1]
       raise ValueError(
-        f'table[{i}, {c}]={rows[i, c]} is no {self.names[c]}: there are '
-        f'{self.sizes[c]}, counted from 0.'
+        f'{name}[{", ".join(map(str, place))}]={rows[place]} is no '
+        f'{self.names[c]}: there are {self.sizes[c]}, counted from 0.'
       )
     return rows.astype(np.int32)
+
+  def _check_shape(self, rows, name, num_layers, shape):
+    """What is known of tables while they are traced."""
+    if not jnp.issubdtype(rows.dtype, jnp.integer):
+      raise TypeError(f'{name} must hold integers; got {rows.dtype}.')
+    *batch, count, columns = rows.shape if rows.ndim > 1 else (0, 0)
+    right = columns == self.num_classes and count == (num_layers or count or -1)
+    if not right or (shape is not None and tuple(batch) != tuple(shape)):
+      given = ('...',) if shape is None else tuple(map(str, shape))
+      layers = 'layers' if num_layers is None else str(num_layers)
+      want = ', '.join((*given, layers, str(self.num_classes)))
+      raise ValueError(
+        f'{name} must have shape [{want}], a column for each of '
+        f'{", ".join(self.names)}; got {rows.shape}.'
+      )
+
+  def known_table(
+    self, table: Any, *, name: str = 'table', num_layers: int | None = None
+  ) -> chex.Array:
+    """As `check_table`, for tables that may be traced.
+
+    Args:
+      table: i[L, C], traced or not.
+      name: the argument's name, for the message.
+      num_layers: L; any if None.
+
+    Returns:
+      The table, of which a trace has shown its shape and type only.
+
+    Raises:
+      ValueError: if its shape is wrong, or a place is none.
+      TypeError: if it is no array of integers.
+    """
+    if isinstance(table, jax.core.Tracer):
+      self._check_shape(table, name, num_layers, ())
+      return table
+    return self.check_table(table, name=name, num_layers=num_layers)
 
   def choices(self, table: chex.Array) -> Choices:
     """Looks up what a table says, for programs that serve all tables.
@@ -252,7 +339,11 @@ class SearchSpace:
 
     Returns:
       The numbers of every layer.
+
+    Raises:
+      ValueError: if its shape is wrong, or a place is known to be none.
     """
+    table = self.known_table(table)
     places = {name: table[:, c] for c, name in enumerate(self.names)}
     spot = lambda known, name: jnp.array(
       [known.index(v) for v in self.classes[name]], jnp.int32
@@ -276,6 +367,16 @@ class SearchSpace:
     )
 
 
+def check_space(value: Any) -> SearchSpace:
+  """Returns a space, or says how to make one."""
+  if not isinstance(value, SearchSpace):
+    raise TypeError(
+      f'space must be a SearchSpace; got {checks.described(value)}: make one '
+      "with make_space('agnn')."
+    )
+  return value
+
+
 def canonical(space: SearchSpace, table: Any) -> np.ndarray:
   """The table that stands for all of the same architecture, on the host.
 
@@ -288,8 +389,12 @@ def canonical(space: SearchSpace, table: Any) -> np.ndarray:
 
   Returns:
     i32[..., L, C] with the first width in the last layer.
+
+  Raises:
+    ValueError: if its shape is wrong, or a place is none.
+    TypeError: if it is no array of integers.
   """
-  out = np.array(table, np.int32)
+  out = check_space(space).check_table(table, shape=None)
   out[..., -1, space.names.index('hidden')] = 0
   return out
 
@@ -311,15 +416,26 @@ def random_tables(
   Returns:
     i32[*shape, L, C].
 
+  Raises:
+    ValueError: if a number is out of range.
+    TypeError: if the shape is no tuple of integers.
+
   Example:
     >>> random_tables(jax.random.key(0), SearchSpace(), 2, (5,)).shape
     (5, 2, 6)
   """
   keys.check_key(key)
   layers = checks.num_layers(num_layers)
-  high = jnp.array(space.sizes, jnp.int32)
+  if isinstance(shape, str) or not hasattr(shape, '__iter__'):
+    raise TypeError(
+      f'shape must be a tuple of integers; got {checks.described(shape)}: '
+      f'for one write ({shape!r},).'
+    )
+  shape = tuple(checks.integer(n, name='shape', low=0) for n in shape)
+  high = jnp.array(check_space(space).sizes, jnp.int32)
   whole = (*shape, layers, space.num_classes)
-  return jax.random.randint(key, whole, 0, jnp.broadcast_to(high, whole))
+  high = jnp.broadcast_to(high, whole)
+  return jax.random.randint(key, whole, 0, high, jnp.int32)
 
 
 def sub_architecture(
@@ -335,6 +451,9 @@ def sub_architecture(
   Returns:
     i32[L (C - 1)]; every value of every class has a token of its own.
 
+  Raises:
+    ValueError: if the table's shape is wrong, or a place is known to be none.
+
   Example:
     >>> table = jnp.zeros((2, 6), jnp.int32)
     >>> sub_architecture(SearchSpace(), table, 5).tolist()
@@ -342,8 +461,13 @@ def sub_architecture(
 
   Source: Zhou et al. 2019 (https://arxiv.org/abs/1909.03184), section 3.2.
   """
+  table = check_space(space).known_table(table)
   first = np.cumsum((0, *space.sizes[:-1])).astype(np.int32)
   count = space.num_classes
+  if not isinstance(place, jax.core.Tracer):
+    checks.integer(
+      np.asarray(place).item(), name='place', low=0, high=count - 1
+    )
   others = np.array(
     [[j for j in range(count) if j != c] for c in range(count)], np.int32
   ).reshape(count, count - 1)

@@ -22,15 +22,30 @@ def parse_architecture(text: str) -> tuple[Layer, ...]:
     The layers.
 
   Raises:
-    ValueError: if it is something else.
+    ValueError: if it is something else, or a value is unknown to all spaces.
+    TypeError: if it is no text.
 
   Example:
     >>> [layer.heads for layer in parse_architecture('layer(8, gcn, 8)+layer')]
     [8, 4]
   """
-  return tuple(
-    LAYERS.make(piece) for piece in registry.split(_checked(text), '+')
-  )
+  pieces = registry.split(_checked(text), '+')
+  return tuple(_known(LAYERS.make(piece), piece) for piece in pieces)
+
+
+def _known(layer, piece):
+  """The layer, none of whose values is unknown to all spaces."""
+  for name in ('hidden', 'heads'):
+    checks.integer(getattr(layer, name), name=f'{piece}: {name}', low=1)
+  known = {
+    'attention': _attention.ATTENTIONS,
+    'aggregate': (*_attention.AGGREGATES, _space.MLP),
+    'combine': _attention.COMBINES,
+    'activation': _space.ACTIVATIONS,
+  }
+  for name, values in known.items():
+    checks.choice(getattr(layer, name), values, name=f'{piece}: {name}')
+  return layer
 
 
 def _checked(text):
@@ -51,10 +66,18 @@ def write_architecture(layers: Sequence[Layer]) -> str:
   Returns:
     The text.
 
+  Raises:
+    TypeError: if one is no `Layer`.
+
   Example:
     >>> write_architecture([Layer(8, 'gcn', 1)])
     'layer(8, gcn, 1, sum, identity, elu)'
   """
+  for i, layer in enumerate(layers):
+    if not isinstance(layer, Layer):
+      raise TypeError(
+        f'layers[{i}] must be a Layer; got {checks.described(layer)}.'
+      )
   return '+'.join(registry.write('layer', *layer) for layer in layers)
 
 

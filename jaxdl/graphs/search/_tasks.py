@@ -64,8 +64,8 @@ def node_task(
     The task.
 
   Raises:
-    ValueError: if shapes differ, masks overlap, are empty or hold padding, or
-      labels are out of range.
+    ValueError: if shapes differ, masks overlap, are empty or hold padding,
+      labels are out of range, or a feature is not finite.
     TypeError: if features are not floating point, or labels not numbers.
 
   Example:
@@ -88,6 +88,13 @@ def node_task(
   if x.ndim != 2:
     raise ValueError(f'features must have shape [N, F]; got {x.shape}.')
   n, there = graph.num_nodes, np.asarray(graph.node_mask)
+  broken = ~np.isfinite(np.asarray(x, np.float64)) & there[:, None]
+  if broken.any():
+    node, column = np.argwhere(broken)[0].tolist()
+    raise ValueError(
+      f'features must be finite; features[{node}, {column}] is '
+      f'{x[node, column]}: nothing could be learned at its neighbors.'
+    )
   y = checks.host_array(labels, name='labels')
   if y.shape not in ((n,), (n, k)):
     raise ValueError(

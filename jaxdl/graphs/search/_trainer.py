@@ -23,12 +23,28 @@ class Sharing(NamedTuple):
 
   Attributes:
     rule: in `SHARINGS`, see `Children.inherits`.
-    warmup_epochs: epochs of an offspring all of whose layers inherit; others
-      are trained in full.
+    warmup_epochs: epochs of an offspring all of whose layers inherit, if they
+      are fewer than those of a full training, which others get.
   """
 
   rule: str = 'none'
   warmup_epochs: int = 10
+
+
+def check_sharing(value: Any) -> Sharing:
+  """Returns a sharing, or raises what is wrong with it."""
+  if not isinstance(value, Sharing):
+    raise TypeError(
+      f'sharing must be a Sharing; got {checks.described(value)}: make one '
+      "with SHARING.make('constrained')."
+    )
+  checks.choice(value.rule, _children.SHARINGS, name='sharing.rule')
+  checks.integer(value.warmup_epochs, name='sharing.warmup_epochs', low=1)
+  return value
+
+
+def _none() -> Sharing:
+  return Sharing()
 
 
 def _sharing(rule):
@@ -42,11 +58,10 @@ def _sharing(rule):
 SHARING = registry.Registry(
   'sharing',
   {
-    'none': Sharing,
+    'none': _none,
     'constrained': _sharing('constrained'),
     'unconstrained': _sharing('unconstrained'),
   },
-  given=('rule',),
   tried={},
 )
 
@@ -87,7 +102,9 @@ class Trainer:
     chunk: tables that run together on a device; None for the rule above.
 
   Raises:
-    ValueError: if a number is out of range.
+    ValueError: if a number is out of range, or the task does not fit the
+      networks.
+    TypeError: if a value is of another kind.
   """
 
   children: Children
@@ -105,6 +122,9 @@ class Trainer:
       checks.integer(getattr(self, name), name=name, low=1)
     checks.number(self.dropout, name='dropout', low=0, high=1, open_high=True)
     checks.optimizer(self.optimizer)
+    _training.check_fit(self.children, self.task)
+    if self.chunk is not None:
+      checks.integer(self.chunk, name='chunk', low=1)
 
   @functools.cached_property
   def _clients(self):
@@ -183,20 +203,31 @@ class Trainer:
       i32[T], epochs of each training.
 
     Raises:
-      ValueError: if there are not T tables of L layers.
+      ValueError: if there are not T tables of L layers, a place is none, the
+        sharing is wrong or the ancestor is of other shapes.
+      TypeError: if tables hold no integers.
     """
     keys.check_key(key)
-    tables = np.asarray(tables, np.int32)
+    known = functools.partial(
+      self.children.space.check_table, num_layers=self.children.num_layers
+    )
+    tables = known(tables, name='tables', shape=(self.num_tables,))
+    check_sharing(sharing)
     nobody = self.nobody
-    shape = (self.num_tables, *nobody.table.shape)
-    if tables.shape != shape:
-      raise ValueError(f'tables must have shape {shape}; got {tables.shape}.')
-    rule = sharing.rule if ancestor is not None else 'none'
+    rule = 'none'
+    if ancestor is not None:
+      rule = sharing.rule
+      known(ancestor.table, name='ancestor.table')
+      checks.same_shapes(
+        ancestor.params,
+        nobody.params,
+        name='ancestor.params',
+        what='parameters of this trainer',
+      )
     ancestor = ancestor or nobody
     layers = np.asarray(self._inherits[rule](tables, ancestor.table))
-    epochs = np.where(
-      layers.all(1), sharing.warmup_epochs, self.num_epochs
-    ).astype(np.int32)
+    short = min(sharing.warmup_epochs, self.num_epochs)
+    epochs = np.where(layers.all(1), short, self.num_epochs).astype(np.int32)
     found = self._run(
       jax.random.split(key, self.num_tables),
       jnp.asarray(tables),
@@ -219,10 +250,16 @@ class Trainer:
 
     Returns:
       f[num_trainings] of validation and of test scores.
+
+    Raises:
+      ValueError: if the number is out of range, or a place is none.
     """
     count = checks.integer(num_trainings, name='num_trainings', low=1)
     each = self.num_tables * self.num_seeds
-    tables = np.broadcast_to(table, (self.num_tables, *np.shape(table)))
+    own = self.children.space.check_table(
+      table, num_layers=self.children.num_layers
+    )
+    tables = np.broadcast_to(own, (self.num_tables, *own.shape))
     scores, tests = [], []
     for i in range(-(-count // each)):
       found, *_ = self(jax.random.fold_in(key, i), tables)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxdl.core import checks, keys
@@ -55,6 +56,48 @@ def child_optimizer(
   return optax.chain(optax.add_decayed_weights(l2), optax.adam(learning_rate))
 
 
+def check_fit(children: Children, task: NodeTask) -> None:
+  """Checks that networks take the features and give the classes of a task.
+
+  Args:
+    children: networks.
+    task: what they are to learn; labels that are traced pass.
+
+  Raises:
+    ValueError: if they do not fit.
+    TypeError: if one is something else.
+  """
+  for name, value, kind, remedy in (
+    ('children', children, Children, 'Children(space, L, F, K)'),
+    ('task', task, NodeTask, 'node_task(graph, features, labels, ...)'),
+  ):
+    if not isinstance(value, kind):
+      raise TypeError(
+        f'{name} must be {kind.__name__}; got {checks.described(value)}: make '
+        f'it with {remedy}.'
+      )
+  given, wanted = task.features.shape[-1], children.num_inputs
+  if given != wanted:
+    raise ValueError(
+      f'children.num_inputs={wanted} must be the number of features of the '
+      f'task; got features of shape {task.features.shape}.'
+    )
+  if task.labels.ndim == 2:
+    classes = task.labels.shape[1]
+    fits = classes == children.num_outputs
+  elif isinstance(task.labels, jax.core.Tracer):
+    return
+  else:
+    there = np.asarray(task.graph.node_mask)
+    classes = int(np.asarray(task.labels)[there].max()) + 1
+    fits = classes <= children.num_outputs
+  if not fits:
+    raise ValueError(
+      f'children.num_outputs={children.num_outputs} must be the number of '
+      f'classes of the task, whose labels say {classes}.'
+    )
+
+
 def train_child(
   children: Children,
   task: NodeTask,
@@ -84,6 +127,11 @@ def train_child(
   Returns:
     See `Trained`. An explosion scores zero.
 
+  Raises:
+    ValueError: if a number is out of range, a place of the table is known to be
+      none, or the task does not fit the networks.
+    TypeError: if the optimizer is none, or the number of epochs no integer.
+
   Cost: O(E H W + N F H W) work per epoch, twice for the test, with the padded
     H and W.
 
@@ -92,7 +140,11 @@ def train_child(
   keys.check_key(key)
   checks.number(dropout, name='dropout', low=0, high=1, open_high=True)
   if not isinstance(num_epochs, jax.core.Tracer):
-    checks.integer(int(num_epochs), name='num_epochs', low=1)
+    scalar = isinstance(num_epochs, jax.Array) and not num_epochs.ndim
+    whole = num_epochs.item() if scalar else num_epochs
+    num_epochs = checks.integer(whole, name='num_epochs', low=1)
+  checks.optimizer(optimizer)
+  check_fit(children, task)
   run = functools.partial(
     children.apply, table=table, graph=task.graph, x=task.features
   )
@@ -123,12 +175,15 @@ def train_child(
     return params, memory, best._replace(finite=new.finite)
 
   zero = jnp.zeros((), jnp.result_type(float))
-  dtype = jnp.result_type(task.features)
+  # Features may have fewer bits than parameters, and outputs.
+  like = jax.eval_shape(
+    lambda p: node_loss(run(p), task.labels, task.validation), params
+  )
   start = Trained(
     params,
     zero,
     zero,
-    jnp.full((), jnp.inf, dtype),
+    jnp.full((), jnp.inf, like.dtype),
     jnp.zeros((), jnp.int32),
     jnp.ones((), bool),
   )

@@ -323,12 +323,56 @@ class SharingTest(parameterized.TestCase):
       search.homogeneous(SPACE, table, table[:1])
     with self.assertRaisesRegex(ValueError, 'params and x must be of 2 layers'):
       CHILDREN.apply(init(KEY, table), table, GRAPH, jnp.ones((8, F + 1)))
-    with self.assertRaisesRegex(ValueError, 'table must have 2 layers; got 1'):
+    with self.assertRaisesRegex(
+      ValueError, r'table must have shape \[2, 6\].* got \(1, 6\)'
+    ):
       CHILDREN.network(table[:1])
     with self.assertRaisesRegex(ValueError, 'num_outputs must be at least 1'):
       search.Children(SPACE, 2, F, 0)
     with self.assertRaisesRegex(TypeError, 'key must be a typed key'):
       CHILDREN.init(jnp.zeros(2, jnp.uint32), table)
+    with self.assertRaisesRegex(TypeError, "SearchSpace; got the text 'agnn'"):
+      search.Children('agnn', 2, F, K)
+
+  @parameterized.parameters(
+    (np.full((2, 6), 9), ValueError, r'\[0, 0\]=9 is no hidden: there are 2'),
+    (np.full((2, 6), -1), ValueError, r'\[0, 0\]=-1 is no hidden'),
+    (np.zeros((3, 6), int), ValueError, r'must have shape \[2, 6\].*\(3, 6\)'),
+    (np.zeros((2, 5), int), ValueError, r'must have shape \[2, 6\].*\(2, 5\)'),
+    (np.zeros((2, 6)), TypeError, 'must hold integers; got float64'),
+  )
+  def test_no_table_is_read_beyond_the_space(self, table, error, message):
+    good = SPACE.encode(A)
+    params = init(KEY, good)
+    runs = {
+      'init': lambda: CHILDREN.init(KEY, table),
+      'apply': lambda: CHILDREN.apply(params, table, GRAPH, padded(X)),
+      'masks': lambda: CHILDREN.masks(table),
+      'network': lambda: CHILDREN.network(table),
+      'unpadded': lambda: CHILDREN.unpadded(params, table),
+      'inherits': lambda: CHILDREN.inherits(table, good),
+      'ancestor': lambda: CHILDREN.inherits(good, table),
+      'inherit': lambda: CHILDREN.inherit(params, table, params, good),
+    }
+    for name, run in runs.items():
+      with self.subTest(name), self.assertRaisesRegex(error, message):
+        run()
+    # While it is traced, its shape and type are known.
+    if 'no hidden' not in message:
+      with self.assertRaisesRegex(error, 'table must'):
+        jax.jit(CHILDREN.init)(KEY, jnp.asarray(table))
+
+  @parameterized.parameters(
+    ({'dropout': 0.6}, ValueError, 'dropout=0.6 needs a key'),
+    ({'dropout': 1.5, 'key': KEY}, ValueError, 'dropout must lie in'),
+    ({'dropout': 0.6, 'key': 0}, TypeError, 'key must be a typed key'),
+    ({'graph': None}, TypeError, 'graph must be a graphs.Graph'),
+  )
+  def test_no_dropout_is_forgotten(self, options, error, message):
+    table = SPACE.encode(A)
+    given = {'graph': GRAPH, **options}
+    with self.assertRaisesRegex(error, message):
+      CHILDREN.apply(init(KEY, table), table, x=padded(X), **given)
 
 
 if __name__ == '__main__':

@@ -91,6 +91,23 @@ class PolicyTest(parameterized.TestCase):
               share[[a, b, c]] += q
       np.testing.assert_allclose(drawn.mean(0), share, atol=0.02)
 
+  @parameterized.parameters(
+    (([0, 0, 0], 1), TypeError, 'entropies must be floating point; got int32'),
+    ((jnp.zeros((2, 6)), 1), ValueError, r'entropies must have shape \[C\]'),
+    ((jnp.zeros(6), 0), ValueError, 'num_chosen must be at least 1; got 0'),
+    ((jnp.zeros(6), 7), ValueError, 'num_chosen must be at most 6; got 7'),
+    ((jnp.zeros(6), True), TypeError, 'num_chosen must be an integer'),
+  )
+  def test_classes_that_cannot_be_drawn(self, args, error, message):
+    with self.assertRaisesRegex(error, message):
+      search.choose_classes(KEY, *args)
+
+  def test_shapes_of_policies(self):
+    with self.assertRaisesRegex(ValueError, r'bool of shape \(6,\).*\(5,\)'):
+      search.choose_classes(KEY, jnp.zeros(6), mask=np.ones(5, bool))
+    with self.assertRaisesRegex(ValueError, r'log_probs must .*\[C, L, M\]'):
+      search.decision_entropy(jnp.zeros(3))
+
   def test_recurrent_policies_equal_the_reference(self):
     policy = search.recurrent(FULL, 2, width=5)
     params = policy.init(KEY)
@@ -360,6 +377,25 @@ class OtherSearchesTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, message):
       search.make_search(spec, FULL, 2)
 
+  @parameterized.parameters('agnn', 'evolution', 'graphnas', 'random')
+  def test_tables_have_32_bits(self, name):
+    made = search.make_search(name, FULL, 2)
+
+    def once(key):
+      state, proposal = made.propose(made.init(key), key=key)
+      return proposal.table, made.update(state, proposal, jnp.zeros(()))
+
+    with jax.enable_x64(True):
+      table, state = jax.eval_shape(once, KEY)
+    self.assertEqual(table.dtype, np.int32)
+    for leaf in jax.tree.leaves(state):
+      self.assertNotEqual(leaf.dtype, np.int64)
+
+  @parameterized.parameters(*search.SEARCHES)
+  def test_a_space_is_no_text(self, name):
+    with self.assertRaisesRegex(TypeError, 'space must be a SearchSpace'):
+      search.make_search(name, 'agnn', 2)
+
   def test_a_space_without_a_choice(self):
     space = search.make_space(
       'agnn(hidden=4, heads=1, attention=gcn, aggregate=sum, '
@@ -435,6 +471,21 @@ class LandscapeTest(parameterized.TestCase):
       problem.trainer()
     with self.assertRaisesRegex(ValueError, 'it has no weights'):
       problem.algorithm('random', sharing='constrained')
+
+  def test_a_search_of_another_space(self):
+    found = search.landscape(KEY, FULL, 2)
+    with self.assertRaisesRegex(
+      ValueError, r'tables of shape \(3, 6\); the landscape takes \(2, 6\)'
+    ):
+      search.landscape_search(search.random(FULL, 3), found)
+    with self.assertRaisesRegex(TypeError, "got the text 'random'"):
+      search.landscape_search('random', found)
+    with self.assertRaisesRegex(ValueError, r'\(2, 6\); got \(1, 6\)'):
+      search.landscape_score(found, np.zeros((1, 6), int))
+    with self.assertRaisesRegex(ValueError, 'places from 0 to 7'):
+      search.landscape_score(found, np.full((2, 6), 9))
+    with self.assertRaisesRegex(TypeError, 'must hold integers'):
+      search.landscape_score(found, np.zeros((2, 6)))
 
   @parameterized.parameters(
     ('landscape(noise=-1)', 'noise must lie in'),

@@ -132,6 +132,59 @@ class BadInputTest(parameterized.TestCase):
       SMALL.encode([])
 
   @parameterized.parameters(
+    ({'hidden': 4}, 'hidden must be a tuple of values; got 4: .*write \\(4,'),
+    ({'attention': 'gat'}, "attention must be a tuple .*write \\('gat',"),
+    ({'heads': None}, 'heads must be a tuple of values; got None'),
+    ({'heads': (1.0,)}, 'heads must be an integer; got 1.0'),
+  )
+  def test_values_that_are_no_tuples(self, options, message):
+    with self.assertRaisesRegex(TypeError, message):
+      search.SearchSpace(**options)
+
+  @parameterized.parameters(
+    (search.Layer(2), TypeError, 'must be a sequence of Layers; got a'),
+    ('layer(2)', TypeError, r'for text parse_architecture\(text\)'),
+    ([3], TypeError, r'layers\[0\] must be a Layer; got 3'),
+    ([{'width': 2}], ValueError, r"layers\[0\]='width' is unknown"),
+    ([search.Layer(2, 'gat', True)], TypeError, r'\[0\].heads must be an int'),
+    ([search.Layer(2.0)], TypeError, r'layers\[0\].hidden must be an integer'),
+  )
+  def test_what_is_no_layer(self, layers, error, message):
+    with self.assertRaisesRegex(error, message):
+      SMALL.encode(layers)
+
+  def test_what_a_mapping_leaves_out_is_usual(self):
+    given = {'hidden': 64, 'heads': 2}
+    want = FULL.encode([search.Layer(64, heads=2)])
+    np.testing.assert_array_equal(FULL.encode([given]), want)
+
+  def test_five_classes_have_dense_layers_after_sums_only(self):
+    space = search.make_space('graphnas')
+    with self.assertRaisesRegex(
+      ValueError, "combine='mlp' with aggregate='mean' is not in this space"
+    ):
+      space.encode([search.Layer(16, 'gat', 4, 'mean', 'mlp')])
+    with self.assertRaisesRegex(ValueError, "combine='max' is unknown"):
+      space.encode([search.Layer(16, 'gat', 4, 'mean', 'max')])
+
+  def test_batches_of_tables(self):
+    with self.assertRaisesRegex(ValueError, r'\[\.\.\., layers, 6\].*\(1, 3\)'):
+      search.canonical(FULL, [[0, 0, 0]])
+    with self.assertRaisesRegex(ValueError, r'table\[1, 0, 2\]=6 is no heads'):
+      search.canonical(FULL, np.array([[[0] * 6], [[0, 0, 6, 0, 0, 0]]]))
+    with self.assertRaisesRegex(TypeError, 'must hold integers'):
+      search.canonical(FULL, np.full((2, 6), 0.7))
+    with self.assertRaisesRegex(TypeError, 'shape must be a tuple.*got 5'):
+      search.random_tables(jax.random.key(0), FULL, 2, 5)
+
+  def test_tokens_of_what_is_no_table(self):
+    for table in (jnp.zeros((2, 5), jnp.int32), np.full((2, 6), 9)):
+      with self.assertRaisesRegex(ValueError, 'table'):
+        search.sub_architecture(FULL, table, 0)
+    with self.assertRaisesRegex(ValueError, 'place must be at most 5; got 6'):
+      search.sub_architecture(FULL, jnp.zeros((2, 6), jnp.int32), 6)
+
+  @parameterized.parameters(
     ([[0, 0, 0, 0, 0, 8]], ValueError, r'table\[0, 5\]=8 is no activation'),
     ([[0, 0]], ValueError, 'must have shape'),
     ([[0.5] * 6], TypeError, 'must hold integers'),
@@ -145,10 +198,18 @@ class BadInputTest(parameterized.TestCase):
     ('block(8)', ValueError, "layer='block\\(8\\)' has 'block'"),
     ('layer(head=3)', ValueError, "no option 'head'.*Did you mean 'heads'"),
     (3, TypeError, 'architecture must be text'),
+    ('layer(8, gatt)', ValueError, "attention='gatt' is unknown.*'gat'"),
+    ('layer(8, gat, 0)', ValueError, 'heads must be at least 1; got 0'),
+    ('layer(8.5)', ValueError, 'hidden must be an integer; got 8.5'),
+    ('layer(activation=soft)', ValueError, "activation='soft' is unknown"),
   )
   def test_text(self, text, error, message):
     with self.assertRaisesRegex(error, message):
       search.parse_architecture(text)
+
+  def test_only_layers_are_written(self):
+    with self.assertRaisesRegex(TypeError, r'layers\[0\] must be a Layer'):
+      search.write_architecture(['a'])
 
   @parameterized.parameters(0, -1)
   def test_layers(self, layers):

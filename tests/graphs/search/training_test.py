@@ -20,13 +20,13 @@ SPACE = search.make_space(
 N, F, K = 12, 4, 3
 
 
-def a_task(several=False, **options):
+def a_task(several=False, scale=1.0, **options):
   """A small task and its matrix."""
   rng = np.random.default_rng(0)
   matrix = np.triu(rng.random((N, N)) < 0.3, 1).astype(float)
   matrix = matrix + matrix.T
   labels = np.arange(N) % K
-  x = rng.normal(size=(N, F)) + 2 * np.eye(F)[labels]
+  x = scale * (rng.normal(size=(N, F)) + 2 * np.eye(F)[labels])
   graph = graphs.make_graph(np.argwhere(np.triu(matrix)), N)
   if several:
     labels = np.eye(K)[labels] + (rng.random((N, K)) < 0.3)
@@ -132,6 +132,29 @@ class TrainChildTest(parameterized.TestCase):
       all(np.isfinite(x).all() for x in jax.tree.leaves(got.params))
     )
 
+  def test_features_of_few_bits(self):
+    low = TASK._replace(features=TASK.features.astype('bfloat16'))
+    high = TASK._replace(features=low.features.astype('float32'))
+    params = CHILDREN.init(KEY, PLAIN)
+    got, want = (train(t, jnp.asarray(PLAIN), params, 4) for t in (low, high))
+    self.assertEqual(got.loss.dtype, np.float32)
+    np.testing.assert_allclose(got.loss, want.loss, rtol=1e-5)
+    self.assertEqual(int(got.epoch), int(want.epoch))
+
+  @parameterized.product(
+    features=['float16', 'float32', 'float64'], several=[False, True]
+  )
+  def test_parameters_of_64_bits(self, features, several):
+    task, _ = a_task(several=several)
+    with jax.enable_x64(True):
+      x = np.asarray(task.features, features)
+      own = task._replace(features=jnp.asarray(x))
+      params = jax.eval_shape(CHILDREN.init, KEY, jnp.asarray(PLAIN))
+      self.assertEqual(params[0]['kernel'].dtype, np.float64)
+      found = jax.eval_shape(train, own, jnp.asarray(PLAIN), params, 4)
+    self.assertEqual(found.loss.dtype, np.float64)
+    self.assertEqual(found.score.dtype, np.float64)
+
   def test_several_labels(self):
     task, _ = a_task(several=True)
     outputs = jax.random.normal(KEY, (task.graph.num_nodes, K))
@@ -169,6 +192,13 @@ class TrainerTest(parameterized.TestCase):
     self.assertEqual(shared.tolist(), [[True], [False]])
     self.assertEqual(epochs.tolist(), [1, 3])
     self.assertEqual(trainer()._run._cache_size(), size)
+    *_, epochs = trainer()(
+      KEY,
+      both,
+      ancestor=ancestor,
+      sharing=search.Sharing('constrained', 100),
+    )
+    self.assertEqual(epochs.tolist(), [3, 3])
     # One further epoch from where the ancestor was, with a fresh memory.
     for r in range(2):
       own = jax.tree.map(lambda x, r=r: x[r], picked)
@@ -296,6 +326,8 @@ class BadInputTest(parameterized.TestCase):
     ({'test': np.arange(16) < 1}, ValueError, 'train and test overlap, in nod'),
     ({'test': np.arange(16) > 12}, ValueError, 'node 13, which is padding'),
     ({'num_classes': 0}, ValueError, 'num_classes must be at least 1'),
+    ({'scale': np.nan}, ValueError, r'features\[0, 0\] is nan'),
+    ({'scale': np.inf}, ValueError, r'features must be finite; features\[0, 0'),
   )
   def test_tasks(self, options, error, message):
     self.assertEqual(TASK.graph.num_nodes, 16)
@@ -321,6 +353,7 @@ class BadInputTest(parameterized.TestCase):
     ({'dropout': 1.0}, 'dropout must lie in'),
     ({'num_tables': 0}, 'num_tables must be at least 1'),
     ({'num_seeds': 0}, 'num_seeds must be at least 1'),
+    ({'chunk': -1}, 'chunk must be at least 1'),
   )
   def test_trainers(self, options, message):
     with self.assertRaisesRegex(ValueError, message):
@@ -337,6 +370,77 @@ class BadInputTest(parameterized.TestCase):
       search.SHARING.make('constrained(warmup_epochs=0)')
     with self.assertRaisesRegex(TypeError, 'optimizer must be an optax'):
       search.Trainer(CHILDREN, TASK, 0.1)
+    with self.assertRaisesRegex(ValueError, "no option 'warmup_epochs'"):
+      search.SHARING.make('none(warmup_epochs=3)')
+
+  def test_tables_of_another_space(self):
+    good = np.stack([PLAIN, PLAIN])
+    for wrong, error, message in (
+      (good + 9, ValueError, r'tables\[0, 0, 0\]=9 is no hidden'),
+      (good + 0.5, TypeError, 'tables must hold integers; got float64'),
+    ):
+      with self.assertRaisesRegex(error, message):
+        trainer()(KEY, wrong)
+    with self.assertRaisesRegex(ValueError, r'table\[0, 0\]=9 is no hidden'):
+      trainer().repeat(KEY, PLAIN + 9, 2)
+    with self.assertRaisesRegex(
+      ValueError, r'\(2, 6\); the trainer takes \(1,'
+    ):
+      search.architecture_search(search.random(SPACE, 2), trainer())
+    # Of one shape, but with more values.
+    algorithm = search.architecture_search(
+      search.fixed(search.SearchSpace(), 1, 'layer(256)'), trainer()
+    )
+    with self.assertRaisesRegex(ValueError, r'table\[0, 0\]=6 is no hidden'):
+      walk(algorithm, 1)
+
+  @parameterized.parameters(
+    ('constrained', TypeError, "must be a Sharing; got the text 'constrained'"),
+    (search.Sharing('always'), ValueError, "sharing.rule='always' is unknown"),
+    (search.Sharing('none', 0), ValueError, 'warmup_epochs must be at least 1'),
+  )
+  def test_sharings(self, sharing, error, message):
+    with self.assertRaisesRegex(error, message):
+      search.architecture_search(
+        search.random(SPACE, 1), trainer(), sharing=sharing
+      )
+    with self.assertRaisesRegex(error, message):
+      trainer()(KEY, np.stack([PLAIN, PLAIN]), sharing=sharing)
+
+  def test_who_does_not_fit(self):
+    optimizer = search.child_optimizer()
+    with self.assertRaisesRegex(ValueError, 'num_outputs=2 .* labels say 3'):
+      search.Trainer(search.Children(SPACE, 1, F, 2), TASK, optimizer)
+    with self.assertRaisesRegex(ValueError, r'num_inputs=5 .* \(16, 4\)'):
+      search.Trainer(search.Children(SPACE, 1, 5, K), TASK, optimizer)
+    with self.assertRaisesRegex(TypeError, 'children must be Children; got 3'):
+      search.Trainer(3, TASK, optimizer)
+    with self.assertRaisesRegex(ValueError, 'ancestor.params must make'):
+      one = jax.tree.map(lambda x: x[:1], trainer().nobody.params)
+      ancestor = search.Ancestor(jnp.asarray(PLAIN), one)
+      trainer()(
+        KEY,
+        np.stack([PLAIN, PLAIN]),
+        ancestor=ancestor,
+        sharing=search.Sharing('constrained'),
+      )
+    with self.assertRaisesRegex(TypeError, 'trainer must be a Trainer'):
+      search.architecture_search(search.random(SPACE, 1), None)
+
+  @parameterized.parameters(
+    (1.5, TypeError), (True, TypeError), (0, ValueError), ('3', TypeError)
+  )
+  def test_epochs(self, epochs, error):
+    with self.assertRaisesRegex(error, 'num_epochs must be'):
+      search.train_child(
+        CHILDREN,
+        TASK,
+        PLAIN,
+        trainer().nobody.params,
+        key=KEY,
+        optimizer=search.child_optimizer(),
+        num_epochs=epochs,
+      )
 
   @parameterized.parameters(
     ({'dataset': 'lesmis'}, 'dataset=lesmis has no labels'),
