@@ -5,7 +5,8 @@ Steps, graph convolutions and graph attention stand against scipy.sparse, jraph
 (where it can be imported) and PyTorch (`--torch_python`); and the ways to sum
 over neighbors stand against each other, on a graph of even and on one of very
 uneven degrees. Link prediction is timed by the epoch, on 600 nodes and on
-100,000, and its memory told.
+100,000, and its memory told; architectures are trained by one program for all
+of them, and by one for each.
 
 Example: python -m experiments.benchmarks.graphs --quick
 """
@@ -21,7 +22,7 @@ import networkx
 import numpy as np
 from absl import app, flags
 
-from experiments.benchmarks import _graphs_links, _timing
+from experiments.benchmarks import _graphs_links, _graphs_search, _timing
 from jaxdl import graphs
 from jaxdl.core import checks
 
@@ -392,6 +393,11 @@ def links() -> list[str]:
   ]
 
 
+def search() -> list[str]:
+  """Architectures that a search looks at in a minute."""
+  return _graphs_search.architectures_per_minute(quick=FLAGS.quick)
+
+
 # Parts by name: functions that return Markdown and read `FLAGS`.
 PARTS = {
   'propagation': propagation,
@@ -399,6 +405,7 @@ PARTS = {
   'attention': attention,
   'paths': paths,
   'links': links,
+  'search': search,
 }
 
 
