@@ -103,7 +103,8 @@ class Config(runner.BaseConfig):
         f'{self.mesh}, so that everything can be split.'
       )
     for batch in self.batches if self.task == 'search' else ():
-      flags = {'program': self.program, 'mesh': self.mesh, 'batches': batch}
+      flags = {n: getattr(self, n) for n in ('program', 'mesh', 'costs')}
+      flags['batches'] = batch
       # The optimum takes longer, and is there where the greedy choice is.
       for search in ('greedy', *self.searches):
         with config_lib.naming(searches=search, **flags):

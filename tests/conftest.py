@@ -64,6 +64,27 @@ def compiler_effort(request):
   effort.use(file.as_posix())
 
 
+# Compiled programs of all files before are kept by the process.
+_MOST_BYTES = 3 << 30
+
+
+def _resident():
+  """Bytes of memory that this process has, 0 where nobody tells."""
+  statm = pathlib.Path('/proc/self/statm')
+  if not statm.is_file():
+    return 0
+  return int(statm.read_text().split()[1]) * os.sysconf('SC_PAGE_SIZE')
+
+
+@pytest.fixture(autouse=True, scope='module')
+def room_for_programs():
+  """Forgets the programs of earlier files where they fill the memory."""
+  yield
+  if _resident() > _MOST_BYTES:
+    jax.clear_caches()
+    gc.collect()
+
+
 def _seconds():
   """CPU of this process and of the processes that it waited for."""
   return [

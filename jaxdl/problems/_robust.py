@@ -117,7 +117,7 @@ class RobustConfig(config_lib.BaseConfig):
       The rule and the clients, for algorithms. As they are on one device,
       where sums are gathered, and for rules that read whole rows.
     """
-    clients = self.clients()
+    clients, layout = self.clients(), getattr(self, 'layout', 'auto')
     reads = 'sum' if spec == 'oracle' else aggregators.reads(spec)
     alone = clients.mesh is None or self.reduction == 'gathered'
     if alone or reads == 'rows':
@@ -130,7 +130,7 @@ class RobustConfig(config_lib.BaseConfig):
       shapes,
       reads,
       clients.mesh.size,
-      layout=getattr(self, 'layout', 'auto'),
+      layout=layout,
       # A step forward and two back through every weight.
       flops_per_client=6.0 * size * getattr(self, 'batch_size', 1),
     )
