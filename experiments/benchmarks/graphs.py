@@ -136,7 +136,7 @@ def _rows(times, ours, rivals, n, named=(), within=WITHIN):
     for name in named
     if name in others
   ]
-  return _timing.table(rows)
+  return _timing.table(rows) if rows else ''
 
 
 def _jraph() -> Any:
