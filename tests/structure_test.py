@@ -31,6 +31,7 @@ FLOORS = {
   'pde': 3,
   'pruning': 3,
   'theory': 3,
+  'agents': 4,
   'decentralized': 4,
   'federated': 4,
   'problems': 5,

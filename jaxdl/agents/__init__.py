@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Agents that learn together in games.
+
+- `agents.public_goods`: sequential public goods games and their equilibria.
+- `agents.coplayers`: iterated dilemmas and players who infer each other.
+"""
