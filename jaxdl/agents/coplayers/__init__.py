@@ -64,6 +64,7 @@ from jaxdl.agents.coplayers._lola import (
   naive,
   naive_gradients,
   sampled_gradients,
+  strategy_values,
 )
 from jaxdl.agents.coplayers._memory_one import (
   best_response,
@@ -167,6 +168,7 @@ __all__ = [
   'sampled_gradients',
   'sequence_model',
   'step',
+  'strategy_values',
   'swap',
   'transitions',
   'zero_determinant',

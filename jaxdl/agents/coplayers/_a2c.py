@@ -560,7 +560,8 @@ def mechanism(
 
   def params(state):
     twice = jax.tree.map(lambda x: jnp.concatenate([x, x]), state.icl.params)
-    begun = stage_of(state.updates) > 0
+    # Whoever learned last.
+    begun = stage_of(jnp.maximum(state.updates - 1, 0)) > 0
     return _arena.Players(
       jax.tree.map(
         lambda a, b: jnp.where(begun, a, b), state.extorters.params, twice

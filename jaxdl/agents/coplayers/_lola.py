@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gradients of strategies with a memory of one round: naive, and learning-aware.
+"""Gradients of memory-one strategies: naive, and aware of learning.
 
 Two players have logits f[5] of cooperation. A naive player follows the gradient
 of its own value; one that is aware of learning differentiates through the step

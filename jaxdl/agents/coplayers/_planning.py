@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Predictive policy improvement: a model's policy, tilted by its own futures."""
+"""Predictive policy improvement: a policy tilted by its model's futures."""
 
 from typing import Any
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Learners that predict games and improve on what they predict of themselves."""
+"""Learners that predict games and improve on their own part in them."""
 
 from typing import Any, NamedTuple
 

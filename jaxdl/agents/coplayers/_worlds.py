@@ -18,6 +18,9 @@ from jaxdl.agents.coplayers import _game, _gru, _play
 from jaxdl.core import checks, keys, registry
 from jaxdl.networks import functional
 
+# Games whose losses a count model reports.
+_NUM_TOLD = 256
+
 
 class WorldModel(NamedTuple):
   """Predicts games, token by token, from one player's side.
@@ -396,8 +399,14 @@ def count_model(
       'own': log_weights(tally(before, mine)),
       'other': log_weights(tally(before[:, :-1], other)),
     }
-    zero = jnp.zeros(())
-    return params, {'observation': zero, 'reward': zero, 'action': zero}
+    # Of the latest games.
+    take = min(_NUM_TOLD, before.shape[0])
+    first = jnp.maximum(size - take, 0)
+    latest = jax.tree.map(
+      lambda x: jax.lax.dynamic_slice_in_dim(x, first, take), (before, mine)
+    )
+    found = jax.vmap(losses, (None, 0, 0))(params, *latest)
+    return params, jax.tree.map(jnp.mean, found)
 
   return WorldModel(init, lambda p: p, start, see, act, losses, fit)
 

@@ -143,9 +143,7 @@ class MemoryOneTest(parameterized.TestCase):
     np.testing.assert_allclose(found, paths(p, q, 4), atol=1e-6)
     shares = coplayers.outcomes(p, q, num_rounds=4)
     np.testing.assert_allclose(shares.sum(axis=1), np.ones(4), atol=1e-6)
-    np.testing.assert_allclose(
-      (shares @ PAYOFFS).mean(), found[0], atol=1e-6
-    )
+    np.testing.assert_allclose((shares @ PAYOFFS).mean(), found[0], atol=1e-6)
 
   def test_discounted_and_long_run_equal_the_chain(self):
     rng = np.random.default_rng(1)
@@ -223,9 +221,7 @@ class BestResponseTest(parameterized.TestCase):
 
   def test_is_the_best_of_all_plans(self):
     q = np.random.default_rng(3).uniform(size=5)
-    found = coplayers.best_response_value(
-      q, coplayers.prisoner(), num_rounds=5
-    )
+    found = coplayers.best_response_value(q, coplayers.prisoner(), num_rounds=5)
     self.assertAlmostEqual(float(found), best_by_enumeration(q, 5), places=5)
 
   def test_no_strategy_gets_more_and_means_are_known(self):
@@ -262,9 +258,7 @@ class StrategiesTest(parameterized.TestCase):
   def test_extortion(self, chi, phi, want, with_all_c, with_random):
     p = coplayers.zero_determinant(chi, phi)
     np.testing.assert_allclose(p[1:], want, atol=1e-6)
-    np.testing.assert_allclose(
-      coplayers.zero_determinant(chi), p, atol=1e-6
-    )
+    np.testing.assert_allclose(coplayers.zero_determinant(chi), p, atol=1e-6)
     found = long_run(p, strategy('all_c'))
     np.testing.assert_allclose(found, with_all_c, atol=1e-4)
     if with_random:
@@ -311,8 +305,8 @@ class StrategiesTest(parameterized.TestCase):
     prior = coplayers.PRIORS.make(spec)
     theta = np.asarray(prior.sample((40_000,), key=jax.random.key(1)))[:, 1]
     counts = np.array([[0, 0], [1, 0], [1, 2]])
-    weights = theta[:, None] ** counts[:, 0] * (1 - theta[:, None]) ** (
-      counts[:, 1]
+    weights = (
+      theta[:, None] ** counts[:, 0] * (1 - theta[:, None]) ** (counts[:, 1])
     )
     want = (weights * theta[:, None]).sum(axis=0) / weights.sum(axis=0)
     found = prior.predict(jnp.asarray(counts, jnp.float32))
