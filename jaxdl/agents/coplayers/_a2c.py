@@ -385,7 +385,6 @@ def a2c(
       whom,
       batch_size=own.batch_size,
       key=key,
-      opponent_id=opponent_id,
       mesh=mesh,
     )
     return trainer.update(state, met)

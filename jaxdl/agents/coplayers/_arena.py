@@ -72,7 +72,8 @@ class Players:
   Attributes:
     params: leaves [A, ...], one row for each of A learners.
     policy: `policy(params, label) -> Policy` of one; the label f[10] says who
-      the other is, zeros for another learner.
+      the other is, zeros for another learner; most policies are not made to
+      read it.
   """
 
   params: Any
@@ -235,7 +236,6 @@ def meet(
   key: chex.PRNGKey,
   opponent: Any = None,
   strategies: chex.Array | None = None,
-  opponent_id: bool = False,
   mesh: jax.sharding.Mesh | None = None,
 ) -> Met:
   """Plays a batch of games for every learner.
@@ -253,7 +253,6 @@ def meet(
     opponent: a `Policy` that is met in place of the pool's.
     strategies: f[A, games not with learners, 5] that are met in place of draws
       from the prior.
-    opponent_id: whether policies are told who the other is.
     mesh: devices over whose first axis the games are spread, if it divides
       them; the games are the same.
 
@@ -312,10 +311,9 @@ def meet(
       other = fixed
       if other is None:
         other = _play.memory_one_policy(strategy)
-      told = label if opponent_id else nobody
       return _play.play(
         game,
-        players.policy(a, told),
+        players.policy(a, label),
         other,
         num_rounds=length,
         key=game_key,
@@ -392,7 +390,6 @@ def report(
   *,
   num_games: int = 64,
   opponents: tuple[str, ...] = ('all_c', 'all_d', 'tft'),
-  opponent_id: bool = False,
   key: chex.PRNGKey,
 ) -> Report:
   """Measures learners in games with each other and with others.
@@ -402,7 +399,6 @@ def report(
     arena: where.
     num_games: games of each learner with each kind of other, >= 1.
     opponents: entries of `POLICIES` that are met as well.
-    opponent_id: whether policies are told who a tabular co-player is.
     key: consumed.
 
   Returns:
@@ -432,7 +428,6 @@ def report(
   shared = {
     'arena': arena,
     'batch_size': num_games,
-    'opponent_id': opponent_id,
   }
   take('learners', meet(players, pool=Pool(1.0), key=pair_key, **shared).own)
   # All strategies of one round's memory in one program.

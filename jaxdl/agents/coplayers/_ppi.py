@@ -159,7 +159,6 @@ def ppi(
       whom,
       batch_size=added,
       key=meet_key,
-      opponent_id=opponent_id,
       mesh=mesh,
     )
     fresh = pack(met.own, met.labels)

@@ -18,7 +18,6 @@ def coplayers(
   *,
   num_games: int = 64,
   opponents: Sequence[str] = ('all_c', 'all_d', 'tft'),
-  opponent_id: bool = False,
   num_clients: int = 1,
   batch_size: int = 64,
   one_by_one: bool = False,
@@ -35,8 +34,6 @@ def coplayers(
     arena: game, prior and T; the paper's if None.
     num_games: games of each learner with each kind of other in an evaluation.
     opponents: entries of `POLICIES` that are met as well.
-    opponent_id: whether learners are told who a tabular agent is, in
-      evaluations.
     num_clients: N, who each get a batch.
     batch_size: B.
     one_by_one: whether seeds run one after the other.
@@ -45,7 +42,8 @@ def coplayers(
   Returns:
     The problem. It measures `reward_` and `cooperation_` with learners, tabular
     agents and each of the opponents, from games that are the same in every
-    evaluation.
+    evaluation; `test(params, per_client=False)` is the whole report, by context
+    and by round.
 
   Raises:
     ValueError: if a number is out of range or an opponent is unknown.
@@ -106,7 +104,6 @@ def coplayers(
         arena,
         num_games=num_games,
         opponents=opponents,
-        opponent_id=opponent_id,
         key=jax.random.key(_EVALUATION),
       )
 

@@ -187,7 +187,8 @@ class A2cTest(parameterized.TestCase):
     params = states[0].params
     first = jax.tree.map(lambda x: x[0], params)
     second = jax.tree.map(lambda x: x[1], params)
-    self.assertGreater(change(first, second).max(), 0.1)
+    other = lambda tree: jax.tree.map(lambda x: x[None], tree)
+    self.assertGreater(change(other(first), other(second)).max(), 0.1)
     self.assertTrue((change(params, states[1].params) > 0).all())
     self.assertIn('embed_label', params)
     self.assertLess(seen[0]['entropy'], np.log(2) + 1e-6)

@@ -176,7 +176,6 @@ class MeetTest(parameterized.TestCase):
         coplayers.POOLS.make('mixed(0.5)'),
         batch_size=6,
         key=key,
-        opponent_id=True,
       )
     )(jax.random.key(0))
     self.assertEqual(int(met.num_learners), 3)
