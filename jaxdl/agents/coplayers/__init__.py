@@ -50,7 +50,6 @@ from jaxdl.agents.coplayers._game import (
   OBSERVATIONS,
   Dilemma,
   donation,
-  observe,
   prisoner,
   reward_of,
   step,
@@ -102,6 +101,7 @@ from jaxdl.agents.coplayers._strategies import (
 )
 from jaxdl.agents.coplayers._worlds import (
   WORLD_MODELS,
+  GameData,
   WorldModel,
   count_model,
   sequence_model,
@@ -120,6 +120,7 @@ __all__ = [
   'Agent',
   'Arena',
   'Dilemma',
+  'GameData',
   'Games',
   'Players',
   'Policy',
@@ -156,7 +157,6 @@ __all__ = [
   'memory_one_returns',
   'naive',
   'naive_gradients',
-  'observe',
   'outcomes',
   'planning_policy',
   'play',
