@@ -36,7 +36,6 @@ SMALL = {
   'ppi': {
     'horizon': 2,
     'num_rollouts': 2,
-    'phases': 3,
     'trajectories_per_phase': 8,
     'pretrain_trajectories': 16,
   },
@@ -90,13 +89,15 @@ class Config(runner.BaseConfig):
 
   def smoked(self) -> 'Config':
     """Small learners as well."""
+    config = super().smoked()
+    steps = max(config.num_rounds * config.steps, 1)
     return dataclasses.replace(
-      super().smoked(), learners=tuple(map(_small, self.learners[:3]))
+      config, learners=tuple(_small(spec, steps) for spec in config.learners)
     )
 
 
-def _small(spec):
-  """A learner with small numbers."""
+def _small(spec, steps):
+  """A learner with small numbers, for so many steps."""
   part = coplayers.LEARNERS.part(spec)
   most = {
     k: v
@@ -107,7 +108,7 @@ def _small(spec):
   if part.name == 'mechanism':
     most |= {'updates': (2, 4), 'batch_sizes': (8, 8, 8)}
   if part.name == 'ppi':
-    most['phases'] = 6
+    most['phases'] = steps
     model = coplayers.LEARNERS.value(spec, 'world_model')
     if model.startswith('gru'):
       most['world_model'] = config_lib.set_low(

@@ -107,8 +107,8 @@ def exact_inference_exploits(seeds: tuple[int, ...]) -> tuple[bool, str]:
 
 @papers.claim(
   'Bayes-ICL can be extorted: ZD with chi 2 and 3 gets at least .2 more a '
-  'round than it, at its expense, and it cooperates in at least a third of the last '
-  '20 rounds'
+  'round than it, at its expense, and it cooperates in at least a third of the '
+  'last 20 rounds'
 )
 def inference_is_extorted(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Direction of step 2 of the mechanism, without training."""
@@ -203,7 +203,8 @@ def _ppi(seeds, beta):
 
 @papers.claim(
   'PPI with exact counts improves: with beta .1 its reward among tabular '
-  'agents rises by at least .1 in 6 phases, and with beta 1 it passes .8 (two seeds)'
+  'agents rises by at least .1 in 6 phases, and with beta 1 it passes .8 (two '
+  'seeds)'
 )
 def prediction_improves(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Reward of what is deployed, phase by phase."""
@@ -239,8 +240,8 @@ def prediction_passes_defection(seeds: tuple[int, ...]) -> tuple[bool, str]:
 
 @papers.claim(
   'A2C with 32 units, T 50, among tabular agents alone infers in context: '
-  'after 2,000 updates of 512 games it is above always defecting (.975) by at least '
-  f'.015, and below the best response ({BEST}) (one seed)'
+  'after 2,000 updates of 512 games it is above always defecting (.975) by at '
+  f'least .015, and below the best response ({BEST}) (one seed)'
 )
 def actors_infer(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Step 1 of the mechanism; 25,600 games of the last 50 updates."""

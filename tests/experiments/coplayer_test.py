@@ -110,7 +110,7 @@ class ConfigTest(parameterized.TestCase):
     'ppi(world_model="gru(hidden=64)")',
   )
   def test_smoke_is_small(self, spec):
-    config = coplayer.Config(learners=(spec,)).smoked()
+    config = coplayer.Config(learners=(spec,), num_rounds=9).smoked()
     self.assertEqual(config, config.smoked())
     (small,) = config.learners
     value = lambda k: coplayers.LEARNERS.value(small, k)
