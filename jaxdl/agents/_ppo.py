@@ -383,8 +383,10 @@ def _cut(batch, order, num, recurrent):
     return jnp.moveaxis(parts, 1, 0)
 
   cut = of_games if recurrent else of_steps
-  parts = jax.tree.map(cut, (steps, batch.advantages, batch.targets))
+  played, advantages, targets = jax.tree.map(
+    cut, (steps, batch.advantages, batch.targets)
+  )
   carry = jax.tree.map(
     lambda x: x[order].reshape((num, size, *x.shape[1:])), batch.carry
   )
-  return Batch(*parts, carry if recurrent else {})
+  return Batch(played, advantages, targets, carry if recurrent else {})

@@ -60,6 +60,7 @@ def games(
     [25.0]
   """
   seeds = checks.seeds(seeds)
+  checks.integer(num_episodes, name='num_episodes', low=1)
   agents.check_loop(env, policy, num_envs=num_episodes, num_steps=1)
   if not modes:
     raise ValueError(f'modes is empty: name some of {", ".join(MODES)}.')
