@@ -185,6 +185,8 @@ def ppo(
       for itself) or 'none'.
     bootstrap: whether what is seen when time is up counts with its value; if
       not, time that is up counts as the end of the game.
+    mesh: devices that share the games, see `core.clients.clients_mesh`; they
+      must divide E. What is drawn does not depend on them.
 
   Returns:
     The algorithm; its steps need no cohort. It reports `return`, means over
