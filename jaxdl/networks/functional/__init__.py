@@ -9,6 +9,7 @@ Parameters of a layer are {'kernel': f[*window, I, O], 'bias': f[O]}.
   `KERNEL_INITS`, e.g. 'glorot' or 'fan_in(distribution=normal)'. `draw` fills a
   tree of such `Leaf`s from one draw per distribution; `leaves_of` describes the
   variables of a layer library.
+- `gru` and `lstm` are steps of recurrent layers.
 - `ACTIVATIONS` by name, which `activation` reads. 'gelu' is exact, 'gelu_tanh'
   its common approximation.
 - `gaussian_expectation`, `pair_expectation` and `pair_moments` average
@@ -23,6 +24,7 @@ from jaxdl.networks.functional._activations import (
   activation,
   gelu,
 )
+from jaxdl.networks.functional._cells import gru, gru_leaves, lstm, lstm_leaves
 from jaxdl.networks.functional._conv import (
   METHODS,
   PADDINGS,
@@ -68,6 +70,7 @@ from jaxdl.networks.functional._init import (
   layer_leaves,
   leaves_of,
   normal_init,
+  orthogonal_init,
   parameter_dtype,
   pytorch_init,
   scale_leaves,
@@ -104,11 +107,16 @@ __all__ = [
   'gelu',
   'glorot_init',
   'he_init',
+  'gru',
+  'gru_leaves',
   'homogeneous_slopes',
   'layer_leaves',
   'leaves_of',
   'line_values',
+  'lstm',
+  'lstm_leaves',
   'normal_init',
+  'orthogonal_init',
   'pad',
   'pair_expectation',
   'pair_moments',

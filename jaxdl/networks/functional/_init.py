@@ -18,7 +18,12 @@ from jaxdl.core import checks, registry, trees
 from jaxdl.networks.functional import _activations, _criticality
 
 DISTRIBUTIONS = ('normal', 'uniform')
-_POOLS = {'normal': 'normal', 'uniform': 'uniform', 'positive': 'uniform'}
+_POOLS = {
+  'normal': 'normal',
+  'orthogonal': 'normal',
+  'positive': 'uniform',
+  'uniform': 'uniform',
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +33,9 @@ class Leaf:
   Attributes:
     shape: its shape.
     kind: 'normal' (standard deviation `scale`), 'uniform' (on +-`scale`),
-      'positive' (on [0, `scale`)) or 'constant' (filled with `scale`).
+      'positive' (on [0, `scale`)), 'orthogonal' (rows or columns, whichever are
+      fewer, at right angles and of length `scale`) or 'constant' (filled with
+      `scale`).
     scale: see `kind`.
     variance: of an entry, where a rule for kernels says it.
     wide: whether it takes the accumulator of the dtype (running statistics).
@@ -202,6 +209,24 @@ def critical_init(
   return dataclasses.replace(leaf, bias_variance=spread)
 
 
+def orthogonal_init(shape: tuple[int, ...], *, gain: float = 1.0) -> Leaf:
+  """Describes a kernel that keeps lengths, up to a gain.
+
+  Args:
+    shape: [*window, I, O]; all axes but the last are taken together.
+    gain: times which lengths grow, >= 0.
+
+  Returns:
+    The leaf.
+
+  Source: Saxe, McClelland and Ganguli 2014 (https://arxiv.org/abs/1312.6120).
+  """
+  checks.number(gain, name='gain', low=0.0)
+  rows, columns = math.prod(shape[:-1]), shape[-1]
+  variance = gain**2 / max(rows, columns)
+  return Leaf(shape, 'orthogonal', float(gain), variance)
+
+
 def zeros_init(shape: tuple[int, ...]) -> Leaf:
   """Describes zeros.
 
@@ -222,6 +247,7 @@ KERNEL_INITS = registry.Registry(
     'glorot': glorot_init,
     'he': he_init,
     'normal': normal_init,
+    'orthogonal': orthogonal_init,
     'pytorch': pytorch_init,
     'zeros': zeros_init,
   },
@@ -388,8 +414,20 @@ def draw(
     part = pools[pool][start : start + size].reshape(spec.shape)
     if spec.kind == 'uniform':
       part = 2.0 * part - 1.0
+    elif spec.kind == 'orthogonal':
+      part = _orthogonal(part.reshape(-1, spec.shape[-1])).reshape(spec.shape)
     out.append((spec.scale * part).astype(dtype))
   return jax.tree.unflatten(structure, out)
+
+
+@jax.custom_batching.sequential_vmap
+def _orthogonal(normal):
+  """The orthogonal part of a matrix, the same one by one and in a batch."""
+  wide = normal.shape[0] < normal.shape[1]
+  q, r = jnp.linalg.qr(normal.T if wide else normal)
+  # Signs of the diagonal, so that all rotations are equally likely.
+  q = q * jnp.where(jnp.diagonal(r) < 0, -1.0, 1.0).astype(q.dtype)[None]
+  return q.T if wide else q
 
 
 def leaves_of(

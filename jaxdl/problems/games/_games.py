@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Games that agents learn, measured by whole episodes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdl import agents
+from jaxdl.core import checks, types
+
+# Folded into a seed for the episodes of tests.
+_TESTS = 0x7E57
+MODES = ('sampled', 'greedy')
+
+
+def games(
+  env: agents.Environment,
+  policy: agents.Policy,
+  *,
+  num_episodes: int = 64,
+  modes: Sequence[str] = MODES,
+  population: Any = None,
+  chunk: int | None = None,
+  metric: str = 'return',
+  seeds: Sequence[int] = (0,),
+) -> types.Problem:
+  """Measures agents by episodes of a game, the same ones after every round.
+
+  Args:
+    env: the game.
+    policy: who plays.
+    num_episodes: episodes of a test.
+    modes: 'sampled' actions as they are drawn, 'greedy' the likeliest; names of
+      figures of the second begin with `greedy_`.
+    population: numbers of a game for each seed, a tree as `env.params` with
+      leaves [S, ...]; those of `env` for all if None. A learner of such a
+      problem is made of `data['params']`:
+      `lambda data: agents.ppo(env.replace(params=data['params']), ...)`.
+    chunk: episodes side by side; all by default.
+    metric: the figure to look at first.
+    seeds: S seeds.
+
+  Returns:
+    The problem. It measures `return`, the mean over agents of sums of rewards,
+    `length`, `terminated` and the figures of the game, means over episodes.
+
+  Raises:
+    ValueError: if a number is out of range or the population has another form.
+    TypeError: if `env` or `policy` is something else.
+
+  Example:
+    >>> env = agents.make_game('simple_spread(num_agents=2)')
+    >>> problem = games(env, agents.random_policy(env), num_episodes=2)
+    >>> found = problem.evaluate({})
+    >>> found['length'].tolist()
+    [25.0]
+  """
+  seeds = checks.seeds(seeds)
+  checks.integer(num_episodes, name='num_episodes', low=1)
+  agents.check_loop(env, policy, num_envs=num_episodes, num_steps=1)
+  if not modes:
+    raise ValueError(f'modes is empty: name some of {", ".join(MODES)}.')
+  for mode in modes:
+    checks.choice(mode, MODES, name='modes')
+  many = len(seeds)
+  if population is None:
+    population = jax.tree.map(
+      lambda x: jnp.broadcast_to(x, (many, *jnp.shape(x))), env.params
+    )
+  else:
+    _check_population(env, population, many)
+
+  def measure(params, numbers, key):
+    game, out = env.replace(params=numbers), {}
+    for mode in modes:
+      found = agents.play_episodes(
+        game,
+        policy,
+        params,
+        key=key,
+        num_episodes=num_episodes,
+        greedy=mode == 'greedy',
+        chunk=chunk,
+      )
+      found.pop('returns')
+      start = 'greedy_' if mode == 'greedy' else ''
+      out |= {f'{start}{k}': jnp.mean(v) for k, v in found.items()}
+    return out
+
+  def run(params, numbers, keys):
+    if many == 1:
+      own, game = jax.tree.map(lambda x: x[0], (params, numbers))
+      found = measure(own, game, keys[0])
+      return jax.tree.map(lambda x: x[None], found)
+    return jax.vmap(measure)(params, numbers, keys)
+
+  tests = jnp.stack(
+    [jax.random.fold_in(jax.random.key(seed), _TESTS) for seed in seeds]
+  )
+  jitted = jax.jit(run)
+
+  def evaluate(params):
+    found = jitted(params, population, tests)
+    return {name: np.asarray(value) for name, value in found.items()}
+
+  def loss(params, batch, *, key=None):
+    del params, batch, key
+    raise ValueError(
+      'a game has no loss of a batch: train with agents.ppo or another learner '
+      'of jaxdl.agents.'
+    )
+
+  return types.Problem(
+    task=types.Task(policy.init, loss, lambda params, batch: {}),
+    data={'params': population},
+    cohort=lambda key, data, round: alone(),
+    evaluate=evaluate,
+    seeds=seeds,
+    metric=metric,
+    ylabel=metric.replace('_', ' ').capitalize(),
+  )
+
+
+def alone() -> types.Cohort:
+  """Returns a cohort of one, for learners that play for themselves."""
+  return types.Cohort(
+    client_ids=jnp.zeros((1,), jnp.int32),
+    data={},
+    mask=jnp.ones((1,), bool),
+    weights=jnp.ones((1,)),
+  )
+
+
+def _check_population(env, population, many):
+  """Raises unless leaves have one row per seed."""
+  want = jax.tree.map(lambda x: (many, *jnp.shape(x)), env.params)
+  got = jax.tree.map(jnp.shape, population)
+  if want != got:
+    raise ValueError(
+      f'population must have the structure of env.params with a row for each '
+      f'of {many} seeds, {want}; got {got}.'
+    )
+
+
+def trimmed_mean(values: chex.Array, *, trim: float = 0.25) -> float:
+  """Averages figures of seeds without their extremes.
+
+  Args:
+    values: f[S].
+    trim: share that is left out at each end; .25 gives the interquartile mean.
+
+  Returns:
+    The mean of the rest.
+
+  Example:
+    >>> trimmed_mean([0.0, 1.0, 3.0, 99.0])
+    2.0
+  """
+  checks.number(trim, name='trim', low=0.0, high=0.5, open_high=True)
+  found = np.sort(checks.host_array(values, name='values'))
+  cut = int(len(found) * trim)
+  return float(found[cut : len(found) - cut].mean())
