@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recurrent actors with critics, independent of each other."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdl.agents.coplayers import _arena, _gru, _play, _returns
+from jaxdl.agents import _returns
+from jaxdl.agents.coplayers import _arena, _gru, _play
 from jaxdl.core import checks, keys, types
 from jaxdl.networks import functional
 
@@ -63,29 +65,23 @@ def recurrent_agent(
 
   def init(key):
     keys.check_key(key)
-    leaves = _gru.leaves(inputs, width=hidden, embed=embed)
-    leaves |= _gru.layers({'policy': (hidden, 2), 'value': (hidden, 1)})
+    heads = {'policy': 2, 'value': 1}
+    leaves = _gru.leaves(inputs, heads, width=hidden, embed=embed)
     return functional.draw(key, leaves, jnp.result_type(float))
 
-  def ready(params):
-    return params | {'gates': {k: _gru.gates(params, k) for k in inputs}}
-
   def start(params, label=None):
-    carry = jnp.zeros((hidden,), params['recurrent']['kernel'].dtype)
+    carry = _gru.start(params)
     if not label_size:
       return carry
     label = jnp.zeros((label_size,)) if label is None else label
-    label = label.astype(carry.dtype)
-    return _gru.feed(params, params['gates']['label'], carry, label)
+    return _gru.feed(params, carry, 'label', label)
 
   def step(params, carry, observation):
-    table = params['gates']['observation']
-    carry = _gru.feed(params, table, carry, observation)
-    x = jax.nn.swish(carry)
-    head = lambda own: x @ own['kernel'] + own['bias']
-    return carry, head(params['policy']), head(params['value'])[0]
+    carry = _gru.feed(params, carry, 'observation', observation)
+    value = _gru.head(params, carry, 'value')[0]
+    return carry, _gru.head(params, carry, 'policy'), value
 
-  return Agent(init, ready, start, step)
+  return Agent(init, _gru.ready, start, step)
 
 
 def agent_policy(
@@ -221,18 +217,21 @@ def a2c_loss(
 
   log_probs, values = jax.vmap(forward)(games.observations, games.last, labels)
   log_probs = log_probs[:, :-1]
-  after = jnp.where(setting.bootstrap_last, values[:, -1], 0.0)
-  estimates = jnp.concatenate([values[:, :-1], after[:, None]], axis=1)
-  estimates = jax.lax.stop_gradient(estimates)
-  rewards = setting.reward_scale * games.rewards
-
-  def over_games(decay):
-    return jax.vmap(
-      lambda r, v: _returns.gae(r, v, discount=setting.discount, decay=decay)
-    )(rewards, estimates)
-
-  advantages = over_games(setting.gae_lambda)
-  targets = estimates[:, :-1] + over_games(setting.td_lambda)
+  # Rounds first, as returns are taken; the game is over or is not.
+  estimates = jax.lax.stop_gradient(values).T
+  rewards = setting.reward_scale * games.rewards.T
+  length = rewards.shape[0]
+  done = (jnp.arange(length) == length - 1) & (not setting.bootstrap_last)
+  estimate = functools.partial(
+    _returns.gae,
+    rewards,
+    estimates[:-1],
+    estimates[-1],
+    done,
+    gamma=setting.discount,
+  )
+  advantages = estimate(lam=setting.gae_lambda).T
+  targets = (estimates[:-1] + estimate(lam=setting.td_lambda)).T
   if setting.normalize:
     spread = advantages.std()
     advantages = (advantages - advantages.mean()) / (spread + 1e-8)

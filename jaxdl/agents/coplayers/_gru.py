@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A recurrent cell whose inputs are symbols, as pure functions.
+"""A recurrent cell whose inputs are symbols: `functional.gru` behind tables.
 
-Inputs of few symbols enter as tables: an embedding and the input side of the
-cell are two linear maps in a row, so a symbol's contribution to the gates is a
-row of their product, which is taken once a program and not once a step.
+An embedding and the input side of the cell are two linear maps in a row, so
+what a symbol adds to the gates is a row of their product. That is taken once a
+program and not once a step.
 """
+
+from typing import Any
 
 import chex
 import jax
@@ -14,86 +16,110 @@ from jaxdl.networks import functional
 
 
 def leaves(
-  inputs: dict[str, int], *, width: int, embed: int
-) -> dict[str, dict[str, functional.Leaf]]:
-  """Describes a cell and an embedding per kind of input.
+  inputs: dict[str, int], heads: dict[str, int], *, width: int, embed: int
+) -> dict[str, Any]:
+  """Describes a cell, an embedding per kind of input, and linear heads.
 
   Args:
     inputs: numbers of each kind of input: symbols, or entries of a vector.
+    heads: outputs of each head.
     width: H, of the carry.
     embed: E, of an embedding.
 
   Returns:
-    Leaves to be drawn.
+    Leaves to be drawn; kernels have variance 1 / fan_in, those of the carry are
+    orthogonal.
   """
-  shapes = {f'embed_{name}': (size, embed) for name, size in inputs.items()}
-  shapes['input'] = (embed, 3 * width)
-  shapes['recurrent'] = (width, 3 * width)
-  return layers(shapes)
-
-
-def layers(
-  shapes: dict[str, tuple[int, int]],
-) -> dict[str, dict[str, functional.Leaf]]:
-  """Describes dense layers, with kernels of variance 1 / fan_in.
-
-  Args:
-    shapes: of their kernels, by name.
-
-  Returns:
-    Leaves to be drawn.
-  """
+  kernel = {'kernel_init': 'fan_in(distribution=normal)'}
+  dense = lambda shape: functional.layer_leaves(shape, **kernel)
   return {
-    name: functional.layer_leaves(
-      shape, kernel_init='fan_in(distribution=normal)'
-    )
-    for name, shape in shapes.items()
+    'embed': {name: dense((n, embed)) for name, n in inputs.items()},
+    'cell': functional.gru_leaves(embed, width, **kernel),
+    'head': {name: dense((width, n)) for name, n in heads.items()},
   }
 
 
-def gates(params: chex.ArrayTree, name: str) -> dict[str, chex.Array]:
-  """Joins an embedding and the input side of the cell.
+def ready(params: chex.ArrayTree) -> dict[str, Any]:
+  """Joins embeddings and the input side of the cell.
 
   Args:
     params: of `leaves`.
-    name: of the kind of input.
 
   Returns:
-    'kernel' f[size, 3 H] and 'bias' f[3 H].
+    'tables' by kind of input, 'carry' and 'head', for `feed` and `head`.
   """
-  first, second = params[f'embed_{name}'], params['input']
-  return {
-    'kernel': first['kernel'] @ second['kernel'],
-    'bias': first['bias'] @ second['kernel'] + second['bias'],
+  cell = params['cell']
+  own = _joined(cell['inputs'])
+  gates = _joined(cell['gates'])['kernel']
+  state = cell['state']
+  tables = {
+    name: {
+      'kernel': x['kernel'] @ own['kernel'],
+      'bias': x['bias'] @ own['kernel'] + own['bias'],
+    }
+    for name, x in params['embed'].items()
   }
+  carry = {
+    'kernel': jnp.concatenate([gates, state['kernel']], axis=1),
+    'bias': state['bias'],
+  }
+  return {'tables': tables, 'carry': carry, 'head': params['head']}
+
+
+def _joined(parts):
+  """Layers of equal size as one."""
+  rows = [parts[f'part_{i}'] for i in range(len(parts))]
+  return jax.tree.map(lambda *xs: jnp.concatenate(xs, axis=-1), *rows)
+
+
+def start(params: dict[str, Any]) -> chex.Array:
+  """Returns the carry before anything was fed.
+
+  Args:
+    params: of `ready`.
+
+  Returns:
+    f[H], zeros.
+  """
+  kernel = params['carry']['kernel']
+  return jnp.zeros((kernel.shape[0],), kernel.dtype)
 
 
 def feed(
-  params: chex.ArrayTree,
-  table: dict[str, chex.Array],
-  carry: chex.Array,
-  x: chex.Array,
+  params: dict[str, Any], carry: chex.Array, kind: str, x: chex.Array
 ) -> chex.Array:
   """Takes one step of the cell.
 
   Args:
-    params: of `leaves`.
-    table: of `gates`.
+    params: of `ready`.
     carry: f[H].
-    x: i32[], a symbol, or f[size], a vector.
+    kind: of input (static).
+    x: i[], a symbol, or f[size], a vector.
 
   Returns:
-    f[H], carry and output.
-
-  Source: Cho et al. 2014 (https://arxiv.org/abs/1406.1078), with the reset
-    gate behind the recurrent product.
+    f[H], carry and output: what `functional.gru` gives of the embedding.
   """
+  table, past = params['tables'][kind], params['carry']
   kernel = table['kernel']
   if jnp.issubdtype(jnp.result_type(x), jnp.integer):
     x = jax.nn.one_hot(x, kernel.shape[0], dtype=carry.dtype)
-  own = x @ kernel + table['bias']
-  past = carry @ params['recurrent']['kernel'] + params['recurrent']['bias']
-  r, z, n = jnp.split(own, 3)
-  r_past, z_past, n_past = jnp.split(past, 3)
-  reset, keep = jax.nn.sigmoid(r + r_past), jax.nn.sigmoid(z + z_past)
-  return (1 - keep) * jnp.tanh(n + reset * n_past) + keep * carry
+  x_r, x_z, x_n = jnp.split(x.astype(carry.dtype) @ kernel + table['bias'], 3)
+  h_r, h_z, h_n = jnp.split(carry @ past['kernel'], 3)
+  reset, keep = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)
+  new = jnp.tanh(x_n + reset * (h_n + past['bias']))
+  return (1 - keep) * new + keep * carry
+
+
+def head(params: dict[str, Any], carry: chex.Array, kind: str) -> chex.Array:
+  """Applies a head to the carry, behind Swish.
+
+  Args:
+    params: of `ready`.
+    carry: f[H].
+    kind: of head (static).
+
+  Returns:
+    f[outputs].
+  """
+  own = params['head'][kind]
+  return jax.nn.swish(carry) @ own['kernel'] + own['bias']

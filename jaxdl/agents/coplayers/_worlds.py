@@ -137,35 +137,24 @@ def sequence_model(
     checks.number(weight, name='loss_weights', low=0.0)
   game = _game.prisoner() if game is None else game
   inputs = {'observation': 5, 'action': 2}
-  heads = {'head_observation': (hidden, 5), 'head_action': (hidden, 2)}
+  heads = {'observation': 5, 'action': 2}
   if reward_token:
-    inputs['reward'], heads['head_reward'] = 1, (hidden, 1)
+    inputs['reward'] = heads['reward'] = 1
   if label_size:
     inputs['label'] = label_size
+  feed, head = _gru.feed, _gru.head
 
   def init(key):
     keys.check_key(key)
-    leaves = _gru.leaves(inputs, width=hidden, embed=embed)
-    leaves |= _gru.layers(heads)
+    leaves = _gru.leaves(inputs, heads, width=hidden, embed=embed)
     return functional.draw(key, leaves, jnp.result_type(float))
 
-  def ready(params):
-    return params | {'gates': {k: _gru.gates(params, k) for k in inputs}}
-
-  def feed(params, carry, kind, x):
-    return _gru.feed(params, params['gates'][kind], carry, x)
-
-  def head(params, carry, kind):
-    x = jax.nn.swish(carry)
-    own = params[f'head_{kind}']
-    return x @ own['kernel'] + own['bias']
-
   def start(params, label=None):
-    carry = jnp.zeros((hidden,), params['recurrent']['kernel'].dtype)
+    carry = _gru.start(params)
     if not label_size:
       return carry
     label = jnp.zeros((label_size,)) if label is None else label
-    return feed(params, carry, 'label', label.astype(carry.dtype))
+    return feed(params, carry, 'label', label)
 
   def see(params, carry, observation, reward=None):
     carry = feed(params, carry, 'observation', observation)
@@ -173,7 +162,7 @@ def sequence_model(
       given = _game.reward_of(game, observation).astype(carry.dtype)
       return carry, given, head(params, carry, 'action')
     guess = head(params, carry, 'reward')[0]
-    taken = guess if reward is None else reward.astype(carry.dtype)
+    taken = guess if reward is None else reward
     carry = feed(params, carry, 'reward', taken[None])
     return carry, guess, head(params, carry, 'action')
 
@@ -190,7 +179,7 @@ def sequence_model(
     return _losses(params, observations.astype(int), actions.astype(int), label)
 
   def _losses(params, observations, actions, label):
-    params = ready(params)
+    params = _gru.ready(params)
     begin = start(params, label)
     rewards = _game.reward_of(game, observations)
 
@@ -255,7 +244,7 @@ def sequence_model(
     )
     return params, found
 
-  return WorldModel(init, ready, start, see, act, losses, fit)
+  return WorldModel(init, _gru.ready, start, see, act, losses, fit)
 
 
 class Counted(NamedTuple):

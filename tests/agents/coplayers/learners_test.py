@@ -7,7 +7,6 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from jaxdl.agents import coplayers
-from jaxdl.agents.coplayers import _returns
 from jaxdl.core import types
 
 ARENA = coplayers.arena(prior='corners(0.05)', num_rounds=5)
@@ -48,38 +47,6 @@ def change(a, b):
     ],
     axis=0,
   )
-
-
-class ReturnsTest(parameterized.TestCase):
-  @parameterized.parameters((0.9, 0.8), (1.0, 1.0), (0.5, 0.0))
-  def test_equals_the_sum_of_errors(self, discount, decay):
-    rng = np.random.default_rng(0)
-    rewards, values = rng.normal(size=6), rng.normal(size=7)
-    errors = rewards + discount * values[1:] - values[:-1]
-    want = [
-      sum((discount * decay) ** (u - t) * errors[u] for u in range(t, 6))
-      for t in range(6)
-    ]
-    found = _returns.gae(
-      jnp.asarray(rewards),
-      jnp.asarray(values),
-      discount=discount,
-      decay=decay,
-    )
-    np.testing.assert_allclose(found, want, atol=1e-5)
-    found = _returns.lambda_returns(
-      jnp.asarray(rewards),
-      jnp.asarray(values),
-      discount=discount,
-      decay=decay,
-    )
-    np.testing.assert_allclose(found, want + values[:-1], atol=1e-5)
-
-  def test_says_what_is_wrong(self):
-    with self.assertRaisesRegex(ValueError, 'one entry more than rewards'):
-      _returns.gae(jnp.ones(3), jnp.ones(3), discount=1.0, decay=1.0)
-    with self.assertRaisesRegex(ValueError, 'decay must lie in'):
-      _returns.gae(jnp.ones(3), jnp.ones(4), discount=1.0, decay=2.0)
 
 
 class A2cTest(parameterized.TestCase):
@@ -190,7 +157,7 @@ class A2cTest(parameterized.TestCase):
     other = lambda tree: jax.tree.map(lambda x: x[None], tree)
     self.assertGreater(change(other(first), other(second)).max(), 0.1)
     self.assertTrue((change(params, states[1].params) > 0).all())
-    self.assertIn('embed_label', params)
+    self.assertIn('label', params['embed'])
     self.assertLess(seen[0]['entropy'], np.log(2) + 1e-6)
 
   def test_steps_of_the_mechanism(self):
@@ -219,11 +186,13 @@ class A2cTest(parameterized.TestCase):
     # Evaluated is who learns.
     first = learner.params(states[1]).params
     np.testing.assert_array_equal(
-      first['policy']['kernel'][0], states[1].icl.params['policy']['kernel'][0]
+      first['head']['policy']['kernel'][0],
+      states[1].icl.params['head']['policy']['kernel'][0],
     )
     later = learner.params(states[4]).params
     np.testing.assert_array_equal(
-      later['policy']['kernel'], states[4].extorters.params['policy']['kernel']
+      later['head']['policy']['kernel'],
+      states[4].extorters.params['head']['policy']['kernel'],
     )
 
   @parameterized.parameters(

@@ -235,23 +235,33 @@ class CountModelTest(parameterized.TestCase):
 
 
 class SequenceModelTest(parameterized.TestCase):
-  def test_a_step_of_the_cell_in_numpy(self):
-    leaves = _gru.leaves({'a': 2}, width=3, embed=4)
+  def test_a_step_is_that_of_the_shared_cell(self):
+    leaves = _gru.leaves({'a': 2}, {'out': 3}, width=3, embed=4)
     params = functional.draw(jax.random.key(0), leaves, jnp.float32)
+    rng = np.random.default_rng(0)
     params = jax.tree.map(
-      lambda x: jax.random.normal(jax.random.key(x.size), x.shape), params
+      lambda x: jnp.asarray(rng.normal(size=x.shape), x.dtype), params
     )
-    carry = np.array([0.3, -0.2, 0.5])
-    found = _gru.feed(params, _gru.gates(params, 'a'), jnp.asarray(carry), 1)
-    p = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
-    x = p['embed_a']['kernel'][1] + p['embed_a']['bias']
-    own = x @ p['input']['kernel'] + p['input']['bias']
-    past = carry @ p['recurrent']['kernel'] + p['recurrent']['bias']
-    sigmoid = lambda v: 1 / (1 + np.exp(-v))
-    r = sigmoid(own[:3] + past[:3])
-    z = sigmoid(own[3:6] + past[3:6])
-    n = np.tanh(own[6:] + r * past[6:])
-    np.testing.assert_allclose(found, (1 - z) * n + z * carry, atol=1e-5)
+    carry = jnp.array([0.3, -0.2, 0.5])
+    ready = _gru.ready(params)
+    found = _gru.feed(ready, carry, 'a', jnp.int32(1))
+    own = params['embed']['a']
+    want = functional.gru(params['cell'], carry, own['kernel'][1] + own['bias'])
+    np.testing.assert_allclose(found, want, atol=1e-5)
+    mixed = jnp.array([0.3, 0.7])
+    want = functional.gru(
+      params['cell'], carry, mixed @ own['kernel'] + own['bias']
+    )
+    np.testing.assert_allclose(
+      _gru.feed(ready, carry, 'a', mixed), want, atol=1e-5
+    )
+    out = jax.tree.map(np.asarray, params['head']['out'])
+    x = np.asarray(carry)
+    np.testing.assert_allclose(
+      _gru.head(ready, carry, 'out'),
+      (x / (1 + np.exp(-x))) @ out['kernel'] + out['bias'],
+      atol=1e-5,
+    )
 
   @parameterized.parameters((True, 0), (False, 0), (True, 10))
   def test_is_causal_and_takes_what_it_is_told(self, reward_token, label_size):
@@ -259,7 +269,7 @@ class SequenceModelTest(parameterized.TestCase):
       hidden=6, embed=3, reward_token=reward_token, label_size=label_size
     )
     params = model.init(jax.random.key(0))
-    self.assertEqual('head_reward' in params, reward_token)
+    self.assertEqual('reward' in params['head'], reward_token)
     seen, did = jnp.array([0, 2, 3, 1, 4]), jnp.array([0, 1, 0, 1, 1])
     label = jnp.ones((label_size,))
     losses = jax.jit(model.losses)
