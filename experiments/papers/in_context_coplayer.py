@@ -196,9 +196,9 @@ def sequence_models_infer(seeds: tuple[int, ...]) -> tuple[bool, str]:
 def _ppi(seeds, beta):
   learner = (
     f'ppi(pool=tabular, world_model=exact, beta={beta}, phases=6, '
-    'trajectories_per_phase=512, pretrain_trajectories=512, num_learners=1)'
+    'trajectories_per_phase=256, pretrain_trajectories=256, num_learners=1)'
   )
-  return _rows(seeds, (learner,), 6, eval_every=1)
+  return _rows(seeds, (learner,), 6, eval_every=1, num_games=8)
 
 
 @papers.claim(

@@ -61,7 +61,7 @@ def naive_gradients(
     ValueError: if a known discount is out of range.
 
   Example:
-    >>> naive_gradients(jnp.zeros((2, 5)), _game.prisoner()).shape
+    >>> naive_gradients(jnp.zeros((2, 5)), prisoner()).shape
     (2, 5)
   """
 
@@ -343,7 +343,9 @@ def lola(
       grads = lola_gradients(
         logits, arena.game, lookahead=lookahead, discount=discount
       )
-    values = strategy_values(*logits, arena.game, discount=discount)
+    values = strategy_values(
+      logits[0], logits[1], arena.game, discount=discount
+    )
     metrics = {
       'value': (1 - discount) * values.mean(),
       'gradient': jnp.sqrt(jnp.square(grads).sum()),

@@ -70,9 +70,9 @@ def play(
 
   Example:
     >>> mine, _ = play(
-    ...   _game.prisoner(),
-    ...   memory_one_policy(_strategies.tft()),
-    ...   memory_one_policy(_strategies.all_d()),
+    ...   prisoner(),
+    ...   memory_one_policy(STRATEGIES.make('tft')),
+    ...   memory_one_policy(STRATEGIES.make('all_d')),
     ...   num_rounds=3,
     ...   key=jax.random.key(0),
     ... )
@@ -285,7 +285,7 @@ def make_policy(spec: str, game: _game.Dilemma) -> Policy:
     ValueError: if the spec is wrong.
 
   Example:
-    >>> make_policy('tft', _game.prisoner()).carry
+    >>> make_policy('tft', prisoner()).carry
     ()
   """
   made = POLICIES.make(spec, game=game)
