@@ -230,7 +230,7 @@ def draw(config: Config, rows, directory):
           'cooperation',
           split=f'contexts_{kind}',
           group='context',
-          ylabel=f'Cooperation with {kind} after',
+          ylabel=f'Cooperation with {kind}',
           title=title,
         )
       )
