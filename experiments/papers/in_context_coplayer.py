@@ -315,8 +315,8 @@ def ablations_defect(seeds: tuple[int, ...]) -> tuple[bool, str]:
   'In a mixed pool A2C learners cooperate at least .2 more with each other '
   'than without tabular agents (as above, one seed)',
   note='The paper sees cooperation after some 70,000 updates of 4,096 games '
-  'with 128 units. 600 small updates teach defection, against which step 1 has to '
-  'come first; paper_a2c_mixed.flags is the run for an accelerator.',
+  'with 128 units. 600 small updates teach defection, before anything is '
+  'inferred in context; paper_a2c_mixed.flags is the run for an accelerator.',
 )
 def mixed_pools_cooperate(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """The headline, far below the scale of the paper."""
