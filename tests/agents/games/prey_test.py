@@ -153,6 +153,35 @@ class PredatorPreyTest(parameterized.TestCase):
     self.assertAlmostEqual(float(found['success'].mean()), 0.026, delta=0.01)
     self.assertAlmostEqual(float(found['return'].mean()), -0.82, delta=0.02)
 
+  def test_the_shortest_ways_earn_the_exact_mean(self):
+    # -.05 (10/3 - 1) per agent, 4.6768 steps.
+    env = agents.make_game('predator_prey(num_agents=3, dim=5, vision=0)')
+
+    def play(key):
+      _, running = env.reset(key)
+
+      def body(carry, _):
+        running, total, steps, over = carry
+        gap = running.state.prey[None] - running.state.predators
+        rows = jnp.where(gap[:, 0] > 0, DOWN, UP)
+        columns = jnp.where(gap[:, 1] > 0, RIGHT, LEFT)
+        joint = jnp.where(gap[:, 0] != 0, rows, columns)
+        running, step = env.move_on(running, joint, key=key)
+        total = total + jnp.where(over, 0.0, step.reward)
+        carry = (running, total, steps + ~over, over | step.terminated)
+        return carry, None
+
+      zero = (running, jnp.zeros((3,)), jnp.int32(0), jnp.zeros((), bool))
+      (_, total, steps, _), _ = jax.lax.scan(body, zero, length=8)
+      return total.mean(), steps
+
+    keys = jax.random.split(jax.random.key(4), 20_000)
+    for got, want in zip(
+      jax.jit(jax.vmap(play))(keys), (-0.05 * 7 / 3, 4.6768), strict=True
+    ):
+      error = np.asarray(got).std() / np.sqrt(len(got))
+      self.assertLess(abs(float(got.mean()) - want), 4 * error)
+
   @parameterized.parameters(
     ('dim=3, vision=3', 'vision=3 must be below dim=3'),
     ('dim=2, num_agents=4', 'need a cell each; dim=2 has 4'),
