@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Messages of a central agent to agents that see little.
+
+N agents act on what they see; one central agent sees what all see and tells
+each a few numbers, but commands nothing. `VARIANTS` has who talks how:
+
+- `il`, `random`: nobody, and noise;
+- `v1`: messages are actions of a central PPO;
+- `v2`: messages are learned through the agents' own losses;
+- `v3`: likewise, made near binary by noise (`dru`);
+- `central`: one agent acts for all.
+
+    env = agents.make_game('simple_spread(num_agents=3, seen=partial)')
+    told = hammer.make_variant('v2(message_length=1)', env)
+    problem = problems.games.games(env, told.execution)
+    state, history = experiment.train(
+      told.algorithm, problem, num_rounds=100, key=jax.random.key(0)
+    )
+"""
+
+from jaxdl.agents.hammer._local import (
+  SHARINGS,
+  Local,
+  central_policy,
+  local_agents,
+  told_policy,
+)
+from jaxdl.agents.hammer._messages import (
+  EXECUTIONS,
+  KINDS,
+  Messenger,
+  Speaker,
+  dru,
+  encoded,
+  message_encode,
+  noise,
+  silent,
+  speaker,
+)
+from jaxdl.agents.hammer._training import (
+  Learning,
+  Losses,
+  Training,
+  joint_learning,
+  local_learning,
+  losses,
+  targets_of,
+)
+from jaxdl.agents.hammer._variants import (
+  VARIANTS,
+  Learner,
+  Variant,
+  algorithm_of,
+  central,
+  from_learner,
+  il,
+  make_variant,
+  random,
+  v1,
+  v2,
+  v3,
+)
+
+__all__ = [
+  'EXECUTIONS',
+  'KINDS',
+  'SHARINGS',
+  'VARIANTS',
+  'Learner',
+  'Learning',
+  'Local',
+  'Losses',
+  'Messenger',
+  'Speaker',
+  'Training',
+  'Variant',
+  'algorithm_of',
+  'central',
+  'central_policy',
+  'dru',
+  'encoded',
+  'from_learner',
+  'il',
+  'joint_learning',
+  'local_agents',
+  'local_learning',
+  'losses',
+  'make_variant',
+  'message_encode',
+  'noise',
+  'random',
+  'silent',
+  'speaker',
+  'targets_of',
+  'told_policy',
+  'v1',
+  'v2',
+  'v3',
+]
