@@ -118,6 +118,7 @@ def local_agents(
 
 def actions_of(env: Any, std: float) -> Any:
   """Returns how actions of a game are drawn."""
+  _messages.check_game(env)
   if env.num_actions is not None:
     return _actions.Categories(env.num_actions)
   checks.number(

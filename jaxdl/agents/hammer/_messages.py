@@ -224,6 +224,7 @@ def encoded(
     ValueError: if a number is out of range.
   """
   length = checks.integer(message_length, name='message_length', low=0)
+  check_game(env)
   sizes = functional.check_sizes(encoder_sizes, 'encoder_sizes')
   checks.choice(execution, EXECUTIONS, name='execution')
   if sigma is not None:
@@ -304,6 +305,7 @@ def speaker(
     ValueError: if a number is out of range.
   """
   length = checks.integer(message_length, name='message_length', low=1)
+  check_game(env)
   checks.choice(messages, KINDS, name='messages')
   checks.flag(previous_actions, name='previous_actions')
   actor = functional.check_sizes(actor_sizes, 'actor_sizes')
@@ -359,6 +361,16 @@ def speaker(
 def rows_of(seen: _environment.Seen) -> chex.Array:
   """Returns s, what agents see one after the other, f[..., N d]."""
   return seen.own.reshape((*seen.own.shape[:-2], -1))
+
+
+def check_game(env: Any) -> None:
+  """Raises TypeError if something is no game, be it on the host."""
+  names = ('num_agents', 'own_size', 'num_actions', 'action_size')
+  if not all(hasattr(env, name) for name in names):
+    raise TypeError(
+      'env must be a game, as agents.make_game makes it; got '
+      f'{checks.described(env)}.'
+    )
 
 
 def _as_said(shared, own, world, choices):

@@ -140,7 +140,11 @@ def losses(
   Returns:
     The losses.
   """
-  ratio = jnp.exp(log_prob - old_log_prob)
+  change = log_prob - old_log_prob
+  if alive is not None:
+    # Whoever takes no part may do what is impossible.
+    change = jnp.where(alive, change, 0.0)
+  ratio = jnp.exp(change)
   advantages = target - jax.lax.stop_gradient(value)
   mean = lambda x: _ppo.masked_mean(x, alive)
   far = (jnp.abs(ratio - 1.0) > clip).astype(ratio.dtype)
@@ -148,7 +152,7 @@ def losses(
     mean(_ppo.clipped_surrogate(ratio, advantages, clip)),
     mean((value - target) ** 2),
     mean(entropy),
-    mean(ratio - 1.0 - jnp.log(ratio)),
+    mean(ratio - 1.0 - change),
     mean(far),
   )
 
