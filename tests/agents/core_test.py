@@ -11,6 +11,7 @@ import optax
 from absl.testing import absltest, parameterized
 
 from jaxdl import agents, experiment, problems
+from jaxdl.core import clients
 from jaxdl.experiment import config as config_lib, runner
 
 
@@ -448,6 +449,23 @@ class PPOTest(parameterized.TestCase):
         many,
         one(keys[s]),
       )
+
+  @parameterized.parameters({}, {'recurrent': 'gru', 'width': 3})
+  def test_devices_that_share_games_change_nothing(self, **options):
+    env = counting()
+    policy = agents.actor_critic(env, hidden_sizes=(4,), **options)
+    run = lambda mesh: jax.jit(
+      lambda key: (
+        lambda made: made.step(made.init(key), None, key=key)[0].params
+      )(learner(env, policy, num_envs=8, num_minibatches=1, mesh=mesh))
+    )(jax.random.key(0))
+    jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
+      run(None),
+      run(clients.clients_mesh(4)),
+    )
+    with self.assertRaisesRegex(ValueError, 'num_envs=4 must be divisible'):
+      learner(env, policy, mesh=clients.clients_mesh(8))
 
   @parameterized.parameters({}, {'recurrent': 'gru', 'width': 4})
   def test_agents_learn_what_pays(self, **options):
