@@ -10,6 +10,10 @@ each a few numbers, but commands nothing. `VARIANTS` has who talks how:
 - `v3`: likewise, made near binary by noise (`dru`);
 - `central`: one agent acts for all.
 
+`message_saliency` and `wiggle` say what messages do, `log_messages` keeps them,
+`correlations`, `predicted_state` and `embedded_messages` look at what is in
+them.
+
     env = agents.make_game('simple_spread(num_agents=3, seen=partial)')
     told = hammer.make_variant('v2(message_length=1)', env)
     problem = problems.games.games(env, told.execution)
@@ -18,6 +22,15 @@ each a few numbers, but commands nothing. `VARIANTS` has who talks how:
     )
 """
 
+from jaxdl.agents.hammer._analysis import (
+  MessageLog,
+  correlations,
+  embedded_messages,
+  log_messages,
+  message_saliency,
+  predicted_state,
+  wiggle,
+)
 from jaxdl.agents.hammer._local import (
   SHARINGS,
   Local,
@@ -70,6 +83,7 @@ __all__ = [
   'Learning',
   'Local',
   'Losses',
+  'MessageLog',
   'Messenger',
   'Speaker',
   'Training',
@@ -77,17 +91,22 @@ __all__ = [
   'algorithm_of',
   'central',
   'central_policy',
+  'correlations',
   'dru',
+  'embedded_messages',
   'encoded',
   'from_learner',
   'il',
   'joint_learning',
   'local_agents',
   'local_learning',
+  'log_messages',
   'losses',
   'make_variant',
   'message_encode',
+  'message_saliency',
   'noise',
+  'predicted_state',
   'random',
   'silent',
   'speaker',
@@ -96,4 +115,5 @@ __all__ = [
   'v1',
   'v2',
   'v3',
+  'wiggle',
 ]
