@@ -41,7 +41,7 @@ class Config(config_lib.BaseConfig):
     registry=GAMES,
   )
   variants: tuple[str, ...] = knob(
-    ('il', 'random', 'v2'), 'Who talks.', registry=hammer.VARIANTS, smoke=3
+    ('il', 'v2', 'random'), 'Who talks.', registry=hammer.VARIANTS, smoke=2
   )
   optimizer: str = knob(
     'adam(3e-4)', 'Of every set of parameters.', registry=local.OPTIMIZERS

@@ -31,6 +31,7 @@ from jaxdl.agents.hammer._analysis import (
   predicted_state,
   wiggle,
 )
+from jaxdl.agents.hammer._host import algorithm_on_host
 from jaxdl.agents.hammer._local import (
   SHARINGS,
   Local,
@@ -89,6 +90,7 @@ __all__ = [
   'Training',
   'Variant',
   'algorithm_of',
+  'algorithm_on_host',
   'central',
   'central_policy',
   'correlations',

@@ -1,15 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who tells agents what: the variants that are compared."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxdl.agents import _environment, _policy, _ppo, _rollout
-from jaxdl.agents.hammer import _local, _messages, _training
+from jaxdl.agents import (
+  _environment,
+  _policy,
+  _ppo,
+  _rollout,
+  games as games_lib,
+)
+from jaxdl.agents.hammer import _host, _local, _messages, _training
 from jaxdl.core import checks, registry, types
+
+# Or several on the host, of one kind.
+Game = _environment.Environment | Sequence[games_lib.HostGame]
 
 
 class Variant(NamedTuple):
@@ -118,6 +127,7 @@ def algorithm_of(
 
 def _told(env, training, messenger, execution=None, *, speaker=None, **options):
   """Agents who are told something."""
+  game = _game_of(env, training)
   parts = options.pop('parts', 1)
   if training.num_steps % parts:
     raise ValueError(
@@ -127,12 +137,12 @@ def _told(env, training, messenger, execution=None, *, speaker=None, **options):
   sharing = options.get('sharing', 'none')
   checks.choice(sharing, _local.SHARINGS, name='sharing')
   local = _local.local_agents(
-    env,
+    game,
     message_length=messenger.length,
     shared=sharing != 'none',
     **training.widths,
   )
-  policy = _local.told_policy(env, local, messenger)
+  policy = _local.told_policy(game, local, messenger)
   own = _training.local_learning(local, messenger, training, **options)
   learner = Learner(policy, own.start, own.learn)
   if speaker is not None:
@@ -141,7 +151,7 @@ def _told(env, training, messenger, execution=None, *, speaker=None, **options):
   return Variant(
     _algorithm(env, learner, training),
     policy,
-    policy if execution is None else _local.told_policy(env, local, tested),
+    policy if execution is None else _local.told_policy(game, local, tested),
     local,
     tested,
   )
@@ -183,12 +193,34 @@ def _with_speaker(learner, speaker, training, parts):
 
 def _algorithm(env, learner, training):
   """Plays where the game is: here, or on the host."""
-  _environment.check_environment(env)
-  return algorithm_of(env, learner, training)
+  if isinstance(env, _environment.Environment):
+    return algorithm_of(env, learner, training)
+  return _host.algorithm_on_host(env, learner, training)
+
+
+def _game_of(env, training):
+  """A game of the same shapes for which policies are made."""
+  if isinstance(env, _environment.Environment):
+    return env
+  if not isinstance(env, Sequence) or not env:
+    many = False
+  else:
+    many = all(isinstance(game, games_lib.HostGame) for game in env)
+  if not many:
+    raise TypeError(
+      'env must be a game, as agents.make_game makes it, or several '
+      f'games.HostGame; got {checks.described(env)}.'
+    )
+  if len(env) != training.num_envs:
+    raise ValueError(
+      f'num_envs={training.num_envs} must be the number of games on the host, '
+      f'{len(env)}.'
+    )
+  return env[0].shapes()
 
 
 def il(
-  env: _environment.Environment,
+  env: Game,
   training: _training.Training | None = None,
   *,
   sharing: str = 'none',
@@ -221,7 +253,7 @@ def il(
 
 
 def random(
-  env: _environment.Environment,
+  env: Game,
   training: _training.Training | None = None,
   *,
   message_length: int = 1,
@@ -249,7 +281,7 @@ def random(
 
 
 def v1(
-  env: _environment.Environment,
+  env: Game,
   training: _training.Training | None = None,
   *,
   message_length: int = 1,
@@ -292,7 +324,7 @@ def v1(
   if not message_length:
     return _told(env, training, _messages.silent(), **options)
   found = _messages.speaker(
-    env,
+    _game_of(env, training),
     message_length=message_length,
     messages=messages,
     actor_sizes=training.encoder_sizes,
@@ -311,7 +343,7 @@ def v1(
 
 
 def v2(
-  env: _environment.Environment,
+  env: Game,
   training: _training.Training | None = None,
   *,
   message_length: int = 1,
@@ -347,14 +379,16 @@ def v2(
   """
   training = _or_default(training)
   messenger = _messages.encoded(
-    env, message_length=message_length, encoder_sizes=training.encoder_sizes
+    _game_of(env, training),
+    message_length=message_length,
+    encoder_sizes=training.encoder_sizes,
   )
   options = {'sharing': sharing, 'sequential': sequential}
   return _told(env, training, messenger, **options)
 
 
 def v3(
-  env: _environment.Environment,
+  env: Game,
   training: _training.Training | None = None,
   *,
   message_length: int = 1,
@@ -389,7 +423,7 @@ def v3(
   training = _or_default(training)
   checks.number(sigma, name='sigma', low=0.0, high=_messages.HIGHEST_SIGMA)
   messenger = _messages.encoded(
-    env,
+    _game_of(env, training),
     message_length=message_length,
     encoder_sizes=training.encoder_sizes,
     sigma=sigma,
@@ -410,7 +444,7 @@ def v3(
 
 
 def central(
-  env: _environment.Environment,
+  env: Game,
   training: _training.Training | None = None,
 ) -> Variant:
   """Builds one agent that sees all and acts for all, as an upper reference.
@@ -423,7 +457,7 @@ def central(
     The variant.
   """
   training = _or_default(training)
-  policy = _local.central_policy(env, **training.widths)
+  policy = _local.central_policy(_game_of(env, training), **training.widths)
 
   def judge(params, steps):
     found = policy.judge(
@@ -466,7 +500,7 @@ VARIANTS = registry.Registry(
 
 def make_variant(
   spec: str,
-  env: _environment.Environment,
+  env: Game,
   training: _training.Training | None = None,
 ) -> Variant:
   """Builds a variant by name.

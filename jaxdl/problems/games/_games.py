@@ -105,7 +105,9 @@ def games(
 
   def evaluate(params):
     found = jitted(params, population, tests)
-    return {name: np.asarray(value) for name, value in found.items()}
+    # What is looked at first comes first.
+    names = sorted(found, key=lambda name: name != metric)
+    return {name: np.asarray(found[name]) for name in names}
 
   def loss(params, batch, *, key=None):
     del params, batch, key

@@ -42,7 +42,7 @@ class SaliencyTest(parameterized.TestCase):
     self.assertEqual(found.shape, (6, 2, 5, 2))
     h = 1e-2
     for k in range(2):
-        step = h * np.eye(2, dtype='float32')[None, None, k]
+      step = h * np.eye(2, dtype='float32')[None, None, k]
       ends = [
         probabilities(local, params, own, message + s * step) for s in (-1, 1)
       ]

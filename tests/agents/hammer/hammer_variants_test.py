@@ -332,7 +332,7 @@ class WrongTest(parameterized.TestCase):
 
   def test_types(self):
     with self.assertRaisesRegex(
-      TypeError, 'env must be a game, as agents.make_game'
+      TypeError, 'env must be a game, as agents.make_game .* or several'
     ):
       hammer.il('simple_spread', training())
     with self.assertRaisesRegex(TypeError, 'training must be a hammer.Train'):
