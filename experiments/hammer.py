@@ -23,9 +23,11 @@ from jaxdl.agents import hammer
 from jaxdl.experiment import compare, config as config_lib, runner
 
 knob = runner.knob
-SHIFTS = (-2.0, -1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0, 2.0)
-BINS = 12
-GAMES = agents.GAMES
+# Folded into a seed for the episodes whose messages are looked at.
+PROBES = 0x109
+LABELS = ('told', 'entry')
+ON_HOST = {'multiwalker': agents.games.multiwalker}
+GAMES = agents.GAMES | ON_HOST
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,7 +95,16 @@ class Config(config_lib.BaseConfig):
   def make_game(self):
     """Returns the game."""
     with config_lib.naming(game=self.game):
-      return agents.make_game(self.game)
+      if not self.on_host:
+        return agents.make_game(self.game)
+      if len(GAMES.parts(self.game)) > 1:
+        raise ValueError('what is before + does not change games on the host.')
+      return [GAMES.make(self.game) for _ in range(self.num_envs)]
+
+  @property
+  def on_host(self) -> bool:
+    """Whether the game is one of the host."""
+    return GAMES.parts(self.game)[-1].name in ON_HOST
 
   def training(self) -> hammer.Training:
     """Returns how agents are trained."""
@@ -115,9 +126,11 @@ def build(config: Config) -> runner.Experiment:
   """
   env, training = config.make_game(), config.training()
   made, several = {}, {}
+  kind = problems.games
+  measured = kind.host_games if config.on_host else kind.games
   for spec in config.variants:
     found = made[spec] = hammer.make_variant(spec, env, training)
-    problem = problems.games.games(
+    problem = measured(
       env,
       found.execution,
       num_episodes=config.num_episodes,
@@ -132,120 +145,41 @@ def build(config: Config) -> runner.Experiment:
 
   def measure(values, moment):
     name = moment.variant.name
-    check_numbers(config, name, moment.round, values.get('train', {}))
-    done = moment.round * config.steps * config.update_steps
+    done = moment.round * config.steps
+    what = f'{name} in {config.game}, seeds {config.seeds}'
+    hammer.check_figures(values.get('train', {}), what=what, update=done)
     for part in values.values():
-      part['env_steps'] = np.full(len(config.seeds), float(done))
+      steps = float(done * config.update_steps)
+      part['env_steps'] = np.full(len(config.seeds), steps)
     return values
 
   def extra_rows(moments):
-    return [
-      row
-      for moment in moments
-      if moment.last and config.probe_episodes
-      for i, seed in enumerate(config.seeds)
-      for row in probe(
-        config,
-        env,
-        made[moment.variant.name],
-        jax.tree.map(lambda x, i=i: x[i], moment.params),
-        {'variant': moment.variant.name, 'seed': seed, 'step': moment.round},
-      )
-    ]
+    looks = config.probe_episodes and not config.on_host
+    rows = []
+    for moment in moments if looks and moments[0].last else ():
+      name = moment.variant.name
+      for i, seed in enumerate(config.seeds):
+        label = {'variant': name, 'seed': seed, 'step': moment.round}
+        found = hammer.probe(
+          env,
+          made[name],
+          jax.tree.map(lambda x, i=i: x[i], moment.params),
+          key=jax.random.fold_in(jax.random.key(seed), PROBES),
+          num_episodes=config.probe_episodes,
+        )
+        rows += [label | row for row in found]
+    return rows
 
+  algorithms = {spec: found.algorithm for spec, found in made.items()}
   return compare(
     config,
     several,
-    {spec: found.algorithm for spec, found in made.items()},
+    algorithms,
     steps=config.steps,
     measure=measure,
     extra_rows=extra_rows,
     plots=(functools.partial(draw, config),),
   )
-
-
-def check_numbers(config: Config, name: str, round: int, values) -> None:
-  """Raises ValueError where agents have become what is no number.
-
-  Args:
-    config: knobs.
-    name: of the variant.
-    round: how many are done.
-    values: of the last update, f[S] by name.
-  """
-  wrong = [k for k, v in values.items() if not np.isfinite(v).all()]
-  if wrong:
-    shown = {k: np.asarray(v).tolist() for k, v in values.items()}
-    raise ValueError(
-      f'{", ".join(wrong)} of {name} in {config.game} are no numbers after '
-      f'update {round * config.steps}; by seed {config.seeds}: {shown}. Lower '
-      'the rate of --optimizer.'
-    )
-
-
-def probe(config: Config, env, variant: hammer.Variant, params, label):
-  """Looks at the messages of one seed.
-
-  Args:
-    config: knobs.
-    env: the game.
-    variant: who plays.
-    params: of its policy.
-    label: of the rows.
-
-  Returns:
-    Rows: 'saliency', mean slopes of what an agent does; 'wiggle', shares of
-    other actions where messages are shifted; 'contents', correlations with what
-    all see; 'against', messages over the entry that they follow most.
-  """
-  if variant.messenger is None or not variant.messenger.length:
-    return []
-  key = jax.random.fold_in(jax.random.key(label['seed']), 0x109)
-  log = hammer.log_messages(
-    env, variant, params, key=key, num_episodes=config.probe_episodes
-  )
-  slopes = hammer.message_saliency(variant.local, params, log.own, log.message)
-  slopes = np.abs(slopes).mean(axis=(0, 2, 3))
-  moved = hammer.wiggle(
-    variant.local, params, log.own, log.message, np.float32(SHIFTS)
-  )
-  corr = hammer.correlations(log)
-  names = names_of(env)
-  rows = []
-  for i in range(env.num_agents):
-    me = label | {'agent': i}
-    rows.append(me | {'split': 'saliency', 'saliency': float(slopes[i])})
-    rows += [
-      me | {'split': 'wiggle', 'shift': s, 'changed': float(moved[k, i])}
-      for k, s in enumerate(SHIFTS)
-    ]
-    for m in range(log.message.shape[-1]):
-      me = label | {'agent': i, 'number': m, 'told': f'{i}.{m}'}
-      rows += [
-        me | {'split': 'contents', 'entry': name, 'correlation': float(c)}
-        for name, c in zip(names, corr[i, m].ravel(), strict=True)
-      ]
-      j, k = np.unravel_index(np.abs(corr[i, m]).argmax(), corr[i, m].shape)
-      order = np.argsort(log.own[:, j, k], kind='stable')
-      rows += [
-        me
-        | {
-          'split': 'against',
-          'entry': names[j * env.own_size + k],
-          'place': (b + 0.5) / BINS,
-          'state': float(log.own[part, j, k].mean()),
-          'message': float(log.message[part, i, m].mean()),
-        }
-        for b, part in enumerate(np.array_split(order, BINS))
-        if len(part)
-      ]
-  return rows
-
-
-def names_of(env) -> list[str]:
-  """Returns names of all that agents see, agent after agent."""
-  own = env.seen_names or [str(k) for k in range(env.own_size)]
-  return [f'{j}: {name}' for j in range(env.num_agents) for name in own]
 
 
 def draw(config: Config, rows, directory):
@@ -259,53 +193,31 @@ def draw(config: Config, rows, directory):
   Returns:
     The paths written.
   """
+  line = functools.partial(plots.lines, title=config.game)
   over = {'x': 'env_steps', 'xlabel': 'Steps of all games'}
-  starts = {'sampled': '', 'greedy': 'greedy_'}
-  paths = [
-    plots.lines(
-      rows,
-      directory / f'{starts[mode]}return.png',
-      f'{starts[mode]}return',
-      ylabel=f'Return, {mode} actions',
-      title=config.game,
-      **over,
-    )
-    for mode in config.modes
+  paths = []
+  for mode in config.modes:
+    name = 'return' if mode == 'sampled' else 'greedy_return'
+    label = {'ylabel': f'Return, {mode} actions'} | over
+    paths.append(line(rows, directory / f'{name}.png', name, **label))
+  if not any(row['split'] == 'saliency' for row in rows):
+    return paths
+  what = {'group': 'agent', 'ylabel': 'Mean |slope| by messages'}
+  shift = {'x': 'shift', 'xlabel': 'Shift of messages', 'split': 'wiggle'}
+  rank = {'x': 'rank', 'xlabel': 'Rank of what it follows', 'split': 'against'}
+  place = directory / 'saliency.png'
+  paths += [
+    plots.bars(rows, place, 'saliency', split='saliency', **what),
+    line(rows, directory / 'wiggle.png', 'changed', **shift),
   ]
-  if any(row['split'] == 'saliency' for row in rows):
-    paths += [
-      plots.bars(
-        rows,
-        directory / 'saliency.png',
-        'saliency',
-        split='saliency',
-        group='agent',
-        ylabel='Mean |slope| by messages',
-        title=config.game,
-      ),
-      plots.lines(
-        rows,
-        directory / 'wiggle.png',
-        'changed',
-        split='wiggle',
-        x='shift',
-        xlabel='Shift of messages',
-        ylabel='What agents do otherwise',
-        title=config.game,
-      ),
-    ]
+  rows = [r for r in rows if r['seed'] == config.seeds[0]]
   for i, name in enumerate(config.variants):
-    own = [
-      r for r in rows if r['variant'] == name and r['seed'] == config.seeds[0]
-    ]
-    found = [r for r in own if r['split'] == 'contents']
-    if not found:
+    own = [r for r in rows if (r['variant'], r['split']) == (name, 'contents')]
+    if not own:
       continue
-    told = list(dict.fromkeys(r['told'] for r in found))
-    entries = list(dict.fromkeys(r['entry'] for r in found))
-    table = np.array([r['correlation'] for r in found])
-    what = f'{name}, seed {config.seeds[0]}'
-    paths += [
+    told, entries = (list(dict.fromkeys(r[k] for r in own)) for k in LABELS)
+    table = np.array([r['correlation'] for r in own])
+    paths.append(
       plots.heat_map(
         table.reshape(len(told), len(entries)),
         told,
@@ -316,23 +228,15 @@ def draw(config: Config, rows, directory):
         label='Correlation',
         xlabel='What is seen (agent: entry)',
         ylabel='Message to agent',
-        title=what,
-      ),
-      plots.lines(
-        [
-          r | {'variant': f'{r["told"]} over {r["entry"]}'}
-          for r in own
-          if r['split'] == 'against'
-        ],
-        directory / f'messages_{i}.png',
-        'message',
-        split='against',
-        x='place',
-        xlabel='Rank of the entry that it follows most',
-        ylabel='Message',
-        title=what,
-      ),
+        title=f'{name}, seed {config.seeds[0]}',
+      )
+    )
+    own = [
+      r | {'variant': f'{r["told"]} over {r["entry"]}'}
+      for r in rows
+      if (r['variant'], r['split']) == (name, 'against')
     ]
+    paths.append(line(own, directory / f'messages_{i}.png', 'message', **rank))
   return paths
 
 

@@ -12,7 +12,7 @@ each a few numbers, but commands nothing. `VARIANTS` has who talks how:
 
 `message_saliency` and `wiggle` say what messages do, `log_messages` keeps them,
 `correlations`, `predicted_state` and `embedded_messages` look at what is in
-them.
+them, `probe` makes rows of it for pictures.
 
     env = agents.make_game('simple_spread(num_agents=3, seen=partial)')
     told = hammer.make_variant('v2(message_length=1)', env)
@@ -51,6 +51,7 @@ from jaxdl.agents.hammer._messages import (
   silent,
   speaker,
 )
+from jaxdl.agents.hammer._probe import BINS, SHIFTS, check_figures, probe
 from jaxdl.agents.hammer._training import (
   Learning,
   Losses,
@@ -76,9 +77,11 @@ from jaxdl.agents.hammer._variants import (
 )
 
 __all__ = [
+  'BINS',
   'EXECUTIONS',
   'KINDS',
   'SHARINGS',
+  'SHIFTS',
   'VARIANTS',
   'Learner',
   'Learning',
@@ -93,6 +96,7 @@ __all__ = [
   'algorithm_on_host',
   'central',
   'central_policy',
+  'check_figures',
   'correlations',
   'dru',
   'embedded_messages',
@@ -109,6 +113,7 @@ __all__ = [
   'message_saliency',
   'noise',
   'predicted_state',
+  'probe',
   'random',
   'silent',
   'speaker',
