@@ -25,7 +25,8 @@ def host_games(
   """Measures agents by episodes of a game on the host, the same every time.
 
   Args:
-    games: E games of one kind, other ones than those that are trained in.
+    games: E games of one kind; those that are trained in will do, as every
+      update begins new episodes.
     policy: who plays, made for `games[0].shapes()`.
     num_episodes: episodes of a test, a multiple of E.
     modes: 'sampled' actions as they are drawn, 'greedy' the likeliest; names of
@@ -81,7 +82,7 @@ def host_games(
       measure(jax.tree.map(lambda x, i=i: x[i], params), seed)
       for i, seed in enumerate(seeds)
     ]
-    names = sorted(rows[0], key=lambda name: name != metric)
+    names = _games.in_order(rows[0], metric)
     return {name: np.array([row[name] for row in rows]) for name in names}
 
   def loss(params, batch, *, key=None):
