@@ -146,10 +146,10 @@ def log_messages(
   found = _record(env, variant, num_episodes)(params, key)
   own, message, actions, reward, live = (np.asarray(x) for x in found)
   time, episode = np.nonzero(live)
-  pick = lambda x: x[time, episode]
-  return MessageLog(
-    *(pick(x) for x in (own, message, actions, reward)), episode, time
+  own, message, actions, reward = (
+    x[time, episode] for x in (own, message, actions, reward)
   )
+  return MessageLog(own, message, actions, reward, episode, time)
 
 
 @functools.lru_cache(maxsize=16)
