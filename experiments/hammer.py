@@ -87,6 +87,13 @@ class Config(config_lib.BaseConfig):
     config_lib.check_different(self.variants, name='variants')
     config_lib.check_different(self.modes, name='modes')
     training = self.training()
+    if self.on_host:  # Walkers are made only to be played.
+      if len(GAMES.parts(self.game)) > 1:
+        raise ValueError(
+          f'game={self.game} is on the host, where what is before + does not '
+          'change it.'
+        )
+      return
     env = self.make_game()
     for variant in self.variants:
       with config_lib.naming(variants=variant):
@@ -95,11 +102,9 @@ class Config(config_lib.BaseConfig):
   def make_game(self):
     """Returns the game."""
     with config_lib.naming(game=self.game):
-      if not self.on_host:
-        return agents.make_game(self.game)
-      if len(GAMES.parts(self.game)) > 1:
-        raise ValueError('what is before + does not change games on the host.')
-      return [GAMES.make(self.game) for _ in range(self.num_envs)]
+      if self.on_host:
+        return [GAMES.make(self.game) for _ in range(self.num_envs)]
+      return agents.make_game(self.game)
 
   @property
   def on_host(self) -> bool:
