@@ -130,7 +130,7 @@ def build(config: Config) -> runner.Experiment:
     The experiment.
   """
   env, training = config.make_game(), config.training()
-  made, several = {}, {}
+  made, several, ones = {}, {}, np.ones(len(config.seeds))
   kind = problems.games
   measured = kind.host_games if config.on_host else kind.games
   for spec in config.variants:
@@ -154,8 +154,7 @@ def build(config: Config) -> runner.Experiment:
     what = f'{name} in {config.game}, seeds {config.seeds}'
     hammer.check_figures(values.get('train', {}), what=what, update=done)
     for part in values.values():
-      steps = float(done * config.update_steps)
-      part['env_steps'] = np.full(len(config.seeds), steps)
+      part['env_steps'] = done * config.update_steps * ones
     return values
 
   def extra_rows(moments):

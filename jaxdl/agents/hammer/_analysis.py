@@ -265,7 +265,7 @@ def predicted_state(
 
 
 def embedded_messages(
-  log: MessageLog, *, seed: int = 0, most: int = 500
+  log: MessageLog, *, seed: int = 0, most: int = 300
 ) -> np.ndarray:
   """Lays all messages of a step out on a plane, near ones near (t-SNE).
 
@@ -290,6 +290,7 @@ def embedded_messages(
     random_state=seed,
     perplexity=min(30.0, max(1.0, (len(taken) - 1) / 3)),
     init='random',
+    method='exact',
   )
   return np.concatenate([model.fit_transform(flat), taken[:, None]], axis=1)
 
