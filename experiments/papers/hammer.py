@@ -19,13 +19,13 @@ PAPER = papers.Paper(
   source='Gupta et al. 2021',
   arxiv='2102.00824',
   functions=(
-    'agents.hammer.v1',
     'agents.hammer.v2',
+    'agents.hammer.v1',
     'agents.hammer.v3',
     'agents.hammer.dru',
     'agents.hammer.message_encode',
     'agents.hammer.message_saliency',
-    'agents.hammer.VARIANTS',
+    'agents.hammer.make_variant',
   ),
   binary='hammer',
 )
