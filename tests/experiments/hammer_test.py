@@ -176,7 +176,7 @@ class ConfigTest(parameterized.TestCase):
     ({'update_steps': 9}, 'update_steps=9 must be a multiple of num_envs=4'),
     ({'game': 'observe_first(limit=2)+sum_guess'}, 'limit must be at most 1'),
     ({'game': 'simple_spread(num_agents=0)'}, 'num_agents must be at least 1'),
-    ({'game': 'shared_reward+multiwalker'}, 'is on the host, where what is before'),
+    ({'game': 'shared_reward+multiwalker'}, 'is on the host, where what'),
     ({'gamma': 1.5}, 'gamma must lie in'),
     ({'std': 0.0}, 'std must lie in'),
   )

@@ -10,6 +10,8 @@ each a few numbers, but commands nothing. `VARIANTS` has who talks how:
 - `v3`: likewise, made near binary by noise (`dru`);
 - `central`: one agent acts for all.
 
+`told` makes a variant of any other `Messenger`.
+
 `message_saliency` and `wiggle` say what messages do, `log_messages` keeps them,
 `correlations`, `predicted_state` and `embedded_messages` look at what is in
 them, `probe` makes rows of it for pictures.
@@ -71,6 +73,7 @@ from jaxdl.agents.hammer._variants import (
   il,
   make_variant,
   random,
+  told,
   v1,
   v2,
   v3,
@@ -118,6 +121,7 @@ __all__ = [
   'silent',
   'speaker',
   'targets_of',
+  'told',
   'told_policy',
   'v1',
   'v2',

@@ -38,7 +38,7 @@ def message_saliency(
   Example:
     >>> from jaxdl import agents
     >>> env = agents.make_game('simple_spread(num_agents=2)')
-    >>> local = _local.local_agents(env, message_length=1)
+    >>> local = agents.hammer.local_agents(env, message_length=1)
     >>> params = local.init(jax.random.key(0))
     >>> found = message_saliency(
     ...   local, params, jnp.ones((2, 12)), jnp.zeros((2, 1))

@@ -125,16 +125,45 @@ def algorithm_of(
   return types.Algorithm(init, step, lambda state: state.params)
 
 
-def _told(env, training, messenger, execution=None, *, speaker=None, **options):
-  """Agents who are told something."""
+def told(
+  env: Game,
+  training: _training.Training,
+  messenger: _messages.Messenger,
+  *,
+  execution: _messages.Messenger | None = None,
+  speaker: _messages.Speaker | None = None,
+  central_updates: int = 1,
+  sharing: str = 'none',
+  sequential: bool = True,
+  resample_noise: bool = False,
+) -> Variant:
+  """Builds agents who are told something, by whatever messenger.
+
+  Args:
+    env: the game, or several on the host.
+    training: how they are trained.
+    messenger: who talks in training.
+    execution: who talks in tests, with the same parameters; the same if None.
+    speaker: trains who talks by rewards, if the messenger is its; None if
+      nobody does.
+    central_updates: updates of the speaker in one of the others.
+    sharing: of parameters, an entry of `SHARINGS`.
+    sequential: whether agents step one after the other.
+    resample_noise: whether epochs draw noise anew, see `local_learning`.
+
+  Returns:
+    The variant.
+
+  Raises:
+    ValueError: if a number is out of range or an option unknown.
+  """
   game = _game_of(env, training)
-  parts = options.pop('parts', 1)
-  if training.num_steps % parts:
+  checks.integer(central_updates, name='central_updates', low=1)
+  if training.num_steps % central_updates:
     raise ValueError(
-      f'central_updates={parts} must divide update_steps / num_envs = '
-      f'{training.num_steps}.'
+      f'central_updates={central_updates} must divide update_steps / num_envs '
+      f'= {training.num_steps}.'
     )
-  sharing = options.get('sharing', 'none')
   checks.choice(sharing, _local.SHARINGS, name='sharing')
   local = _local.local_agents(
     game,
@@ -143,10 +172,17 @@ def _told(env, training, messenger, execution=None, *, speaker=None, **options):
     **training.widths,
   )
   policy = _local.told_policy(game, local, messenger)
-  own = _training.local_learning(local, messenger, training, **options)
+  own = _training.local_learning(
+    local,
+    messenger,
+    training,
+    sharing=sharing,
+    sequential=sequential,
+    resample_noise=resample_noise,
+  )
   learner = Learner(policy, own.start, own.learn)
   if speaker is not None:
-    learner = _with_speaker(learner, speaker, training, parts)
+    learner = _with_speaker(learner, speaker, training, central_updates)
   tested = messenger if execution is None else execution
   return Variant(
     _algorithm(env, learner, training),
@@ -243,13 +279,14 @@ def il(
   Example:
     >>> from jaxdl import agents
     >>> env = agents.make_game('simple_spread(num_agents=2)')
-    >>> found = il(env, _training.Training(update_steps=8, num_envs=4))
+    >>> training = agents.hammer.Training(update_steps=8, num_envs=4)
+    >>> found = agents.hammer.il(env, training)
     >>> state = found.algorithm.init(jax.random.key(0))
     >>> sorted(state.params)
     ['actor', 'critic']
   """
   options = {'sharing': sharing, 'sequential': sequential}
-  return _told(env, _or_default(training), _messages.silent(), **options)
+  return told(env, _or_default(training), _messages.silent(), **options)
 
 
 def random(
@@ -277,7 +314,7 @@ def random(
   """
   messenger = _messages.noise(message_length=message_length)
   options = {'sharing': sharing, 'sequential': sequential}
-  return _told(env, _or_default(training), messenger, **options)
+  return told(env, _or_default(training), messenger, **options)
 
 
 def v1(
@@ -322,7 +359,7 @@ def v1(
   checks.integer(central_updates, name='central_updates', low=1)
   options = {'sharing': sharing, 'sequential': sequential}
   if not message_length:
-    return _told(env, training, _messages.silent(), **options)
+    return told(env, training, _messages.silent(), **options)
   found = _messages.speaker(
     _game_of(env, training),
     message_length=message_length,
@@ -332,12 +369,12 @@ def v1(
     std=std,
     previous_actions=previous_actions,
   )
-  return _told(
+  return told(
     env,
     training,
     found.messenger,
     speaker=found,
-    parts=central_updates,
+    central_updates=central_updates,
     **options,
   )
 
@@ -370,7 +407,8 @@ def v2(
   Example:
     >>> from jaxdl import agents
     >>> env = agents.make_game('simple_spread(num_agents=2)')
-    >>> found = v2(env, _training.Training(update_steps=8, num_envs=4))
+    >>> training = agents.hammer.Training(update_steps=8, num_envs=4)
+    >>> found = agents.hammer.v2(env, training)
     >>> state = found.algorithm.init(jax.random.key(0))
     >>> sorted(state.params)
     ['actor', 'critic', 'decoder', 'encoder']
@@ -384,7 +422,7 @@ def v2(
     encoder_sizes=training.encoder_sizes,
   )
   options = {'sharing': sharing, 'sequential': sequential}
-  return _told(env, training, messenger, **options)
+  return told(env, training, messenger, **options)
 
 
 def v3(
@@ -438,8 +476,13 @@ def v3(
       return messenger.speak(params, seen)
 
     tested = messenger._replace(speak=speak)
-  return _told(
-    env, training, messenger, tested, resample_noise=resample_noise, **options
+  return told(
+    env,
+    training,
+    messenger,
+    execution=tested,
+    resample_noise=resample_noise,
+    **options,
   )
 
 
