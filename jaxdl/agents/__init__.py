@@ -23,10 +23,11 @@ population of games, over keys a learner's seeds.
 - learning: `ppo` (IPPO, MAPPO); `gae`, `lambda_returns`,
   `monte_carlo_returns`, `clipped_surrogate`;
 - `agents.public_goods`: sequential public goods games and their equilibria.
+- `agents.hammer`: messages of a central agent, learned;
 - `agents.coplayers`: iterated dilemmas and players who infer each other.
 """
 
-from jaxdl.agents import games
+from jaxdl.agents import games, hammer
 from jaxdl.agents._actions import Categories, Gaussian, entropy_of, masked
 from jaxdl.agents._environment import (
   Environment,
@@ -102,6 +103,7 @@ __all__ = [
   'flat_actions',
   'gae',
   'games',
+  'hammer',
   'lambda_returns',
   'make_game',
   'masked',
