@@ -2,12 +2,14 @@
 """Games by name."""
 
 from jaxdl.agents import _environment
-from jaxdl.agents.games import _spread
+from jaxdl.agents.games import _prey, _spread
 from jaxdl.core import registry
 
 GAMES = registry.Registry(
   'game',
   {
+    'predator_capture': _prey.predator_capture,
+    'predator_prey': _prey.predator_prey,
     'simple_spread': _spread.simple_spread,
   },
 )
