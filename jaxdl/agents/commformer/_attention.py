@@ -94,7 +94,9 @@ def relation_parts(
 
 def _at(x, ndim):
   """Puts leading axes of length 1 and one for heads before the last two."""
-  return x.reshape((1,) * (ndim - x.ndim - 1) + (*x.shape[:-2], 1, *x.shape[-2:]))
+  return x.reshape(
+    (1,) * (ndim - x.ndim - 1) + (*x.shape[:-2], 1, *x.shape[-2:])
+  )
 
 
 def attend(

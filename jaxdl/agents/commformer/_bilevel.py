@@ -193,12 +193,15 @@ def bilevel_ppo(
         'the run has.'
       )
     checks.integer(total_updates, name='total_updates', low=1)
-  inner = optax.chain(
-    optax.clip_by_global_norm(max_grad_norm),
-    make_optimizer(
-      optimizer,
-      num_steps=None if total_updates is None else total_updates * num_epochs,
-    ),
+  # One vector: a kernel for all tensors in place of a few for each.
+  inner = optax.flatten(
+    optax.chain(
+      optax.clip_by_global_norm(max_grad_norm),
+      make_optimizer(
+        optimizer,
+        num_steps=None if total_updates is None else total_updates * num_epochs,
+      ),
+    )
   )
   outer = optax.adam(graph.learning_rate)
 
@@ -212,9 +215,7 @@ def bilevel_ppo(
     actor = _ppo.masked_mean(
       _ppo.clipped_surrogate(ratio, advantages, clip), alive
     )
-    error = lambda v: huber(
-      targets - v, huber_delta, above_only=made.quirks
-    )
+    error = lambda v: huber(targets - v, huber_delta, above_only=made.quirks)
     near = old + jnp.clip(judged.value - old, -clip, clip)
     critic = _ppo.masked_mean(
       jnp.maximum(error(judged.value), error(near)), alive
@@ -284,39 +285,34 @@ def bilevel_ppo(
       phase,
     )
 
-    def on_model(carry, epoch_key):
-      model, opt_state, edges, edge_state = carry
+    def of_both(model, edges, epoch_key):
+      params = {'model': model, 'edges': edges, 'norm': norm}
+      return loss(params, *batch, epoch_key)
 
-      def of_model(model):
-        params = {'model': model, 'edges': edges, 'norm': norm}
-        return loss(params, *batch, epoch_key)
-
-      grads, found = jax.grad(of_model, has_aux=True)(model)
-      updates, opt_state = inner.update(grads, opt_state, model)
+    def on_model(grads, model, opt_state, edges, edge_state):
+      updates, opt_state = inner.update(grads[0], opt_state, model)
       model = optax.apply_updates(model, updates)
-      return (model, opt_state, edges, edge_state), found
+      return model, opt_state, edges, edge_state
 
-    def on_edges(carry, epoch_key):
-      model, opt_state, edges, edge_state = carry
-
-      def of_edges(edges):
-        params = {'model': model, 'edges': edges, 'norm': norm}
-        return loss(params, *batch, epoch_key)
-
-      grads, found = jax.grad(of_edges, has_aux=True)(edges)
-      updates, new_state = outer.update(grads, edge_state, edges)
+    def on_edges(grads, model, opt_state, edges, edge_state):
+      updates, new_state = outer.update(grads[1], edge_state, edges)
       new = (optax.apply_updates(edges, updates), new_state)
       edges, edge_state = jax.tree.map(
         lambda a, b: jnp.where(phase.stable, a, b), (edges, edge_state), new
       )
-      return (model, opt_state, edges, edge_state), found
+      return model, opt_state, edges, edge_state
 
     def epoch(carry, x):
       number, epoch_key = x
+      model, _, edges, _ = carry
+      which = (0, 1) if graph.is_learned else (0,)
+      grads, found = jax.grad(of_both, which, has_aux=True)(
+        model, edges, epoch_key
+      )
       if not graph.is_learned:
-        return on_model(carry, epoch_key)
+        return on_model(grads, *carry), found
       turn = (number + 1) % graph.every == 0
-      return jax.lax.cond(turn, on_edges, on_model, carry, epoch_key)
+      return jax.lax.cond(turn, on_edges, on_model, grads, *carry), found
 
     params = state.params
     carry = (

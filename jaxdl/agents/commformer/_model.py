@@ -128,11 +128,9 @@ def leaves(shape: Shape) -> dict[str, Any]:
   small = functools.partial(
     functional.layer_leaves, (size, size), kernel_init='normal(scale=0.02)'
   )
-  encoder = {
+  encoder: dict[str, Any] = {
     'norm_0': _norm(shape.own_size),
-    'dense': functional.layer_leaves(
-      (shape.own_size, size), kernel_init=ROOT2
-    ),
+    'dense': functional.layer_leaves((shape.own_size, size), kernel_init=ROOT2),
     'norm_1': _norm(size),
   }
   for i in range(shape.num_blocks):
@@ -144,7 +142,7 @@ def leaves(shape: Shape) -> dict[str, Any]:
       'norm_1': _norm(size),
     }
   critic = _mlp_leaves((size, size, 1), LAST) | {'norm': _norm(size)}
-  out = {'encoder': encoder, 'critic': critic}
+  out: dict[str, Any] = {'encoder': encoder, 'critic': critic}
   if shape.relation:
     out['table'] = functional.normal_init((2, size), scale=1.0)
   if shape.temporal_gate:
@@ -158,7 +156,7 @@ def leaves(shape: Shape) -> dict[str, Any]:
   if not shape.discrete:
     out['log_std'] = functional.Leaf((shape.action_size,), 'constant', 1.0)
   if shape.autoregressive:
-    decoder = {
+    decoder: dict[str, Any] = {
       'dense': functional.layer_leaves(
         (shape.action_size + 1, size), kernel_init=ROOT2, bias_init=None
       ),

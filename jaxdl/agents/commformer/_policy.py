@@ -302,9 +302,7 @@ class _Machine(NamedTuple):
       self.graph.temperature,
     )
     raw = self.raw(edges)
-    raw = jax.tree.map(
-      lambda x, y: jnp.broadcast_to(x, y.shape), raw, links
-    )
+    raw = jax.tree.map(lambda x, y: jnp.broadcast_to(x, y.shape), raw, links)
     return _graphs.choose(phase.warm, raw, links)
 
   def fresh_links(self, edges, phase, key):
@@ -365,9 +363,7 @@ class _Machine(NamedTuple):
         act_key, graph_key, gate_key = jax.random.split(key, 3)
       choices = {}
       if sampled and key is not None:
-        choices |= self.drawn_graph(
-          params['edges'], phase, graph_key, num_envs
-        )
+        choices |= self.drawn_graph(params['edges'], phase, graph_key, num_envs)
         links = self.kept_links(params['edges'], choices, phase)
       else:
         links = self.quiet(params['edges'], phase)
