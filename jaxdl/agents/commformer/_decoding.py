@@ -143,7 +143,13 @@ def act_cached(
 
   def listen(layers, parts, query, kept, row):
     out = _attention.attend(
-      query, *kept, parts, row, scale=shape.scale, product=shape.product
+      query,
+      kept[0],
+      kept[1],
+      parts,
+      row,
+      scale=shape.scale,
+      product=shape.product,
     )
     return functional.dense(layers['out'], out.reshape(num_envs, size))
 
