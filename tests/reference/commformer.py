@@ -39,10 +39,8 @@ def attention(
   """One graph; `weights` have the self loops, and zeros where nobody talks."""
   n, size = query.shape
   width = size // heads
-  q, k, v = (
-    np.stack([dense(p[name], row) for row in x])
-    for name, x in (('query', query), ('key', keys), ('value', keys))
-  )
+  q = np.stack([dense(p['query'], row) for row in query])
+  k, v = np.split(np.stack([dense(p['key_value'], row) for row in keys]), 2, 1)
   out = np.zeros((n, size))
   for h in range(heads):
     part = slice(h * width, (h + 1) * width)

@@ -48,6 +48,7 @@ from jaxdl.agents.commformer._graphs import (
 )
 from jaxdl.agents.commformer._policy import (
   FORMERS,
+  VARIANTS,
   Former,
   Phase,
   former,
@@ -73,6 +74,7 @@ __all__ = [
   'ROLLOUTS',
   'SCALES',
   'SELF_LOOPS',
+  'VARIANTS',
   'ValueNorm',
   'attention_leaves',
   'bilevel_ppo',

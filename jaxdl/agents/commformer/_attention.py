@@ -29,13 +29,13 @@ def attention_leaves(size: int, *, relation: bool) -> dict[str, Any]:
     relation: whether there are projections of embeddings of pairs.
 
   Returns:
-    'query', 'key', 'value' and 'out' [D, D], and 'relation' [D, 2 D], all
-    normal with deviation .02 and with biases, which start at zero.
+    'query' and 'out' [D, D], 'key_value' and 'relation' [D, 2 D], all normal
+    with deviation .02 and with biases, which start at zero.
   """
   layer = lambda columns: functional.layer_leaves(
     (size, columns), kernel_init='normal(scale=0.02)'
   )
-  out = {name: layer(size) for name in ('query', 'key', 'value', 'out')}
+  out = {'query': layer(size), 'key_value': layer(2 * size), 'out': layer(size)}
   if relation:
     out['relation'] = layer(2 * size)
   return out
@@ -71,9 +71,25 @@ def join_heads(x: chex.Array) -> chex.Array:
   return x.reshape((*x.shape[:-2], -1))
 
 
+def queries_of(
+  params: Mapping[str, Any], x: chex.Array, num_heads: int
+) -> chex.Array:
+  """Projects who listens, f[..., N, D] -> f[..., H, N, D / H]."""
+  return split_heads(functional.dense(params['query'], x), num_heads)
+
+
+def keys_and_values(
+  params: Mapping[str, Any], x: chex.Array, num_heads: int
+) -> tuple[chex.Array, chex.Array]:
+  """Projects who is heard, f[..., N, D] -> two f[..., H, N, D / H]."""
+  both = split_heads(functional.dense(params['key_value'], x), 2 * num_heads)
+  key, value = jnp.split(both, 2, axis=-3)
+  return key, value
+
+
 def relation_parts(
   params: Mapping[str, Any], table: chex.Array | None, num_heads: int
-) -> tuple[chex.Array, chex.Array] | None:
+) -> chex.Array | None:
   """Projects the embeddings of strangers and of linked pairs.
 
   Args:
@@ -82,28 +98,26 @@ def relation_parts(
     num_heads: H.
 
   Returns:
-    What queries and what keys get, f[2, H, D / H] both, or None.
+    What queries and what keys get, f[2, 2, H, D / H] by embedding and by which
+    of the two, or None.
   """
   if table is None:
     return None
   both = functional.dense(params['relation'], table)
-  ra, rb = jnp.split(both, 2, axis=-1)
-  cut = lambda x: x.reshape((2, num_heads, -1))
-  return cut(ra), cut(rb)
+  return both.reshape((2, 2, num_heads, -1))
 
 
 def _at(x, ndim):
   """Puts leading axes of length 1 and one for heads before the last two."""
-  return x.reshape(
-    (1,) * (ndim - x.ndim - 1) + (*x.shape[:-2], 1, *x.shape[-2:])
-  )
+  ahead = (1,) * (ndim - x.ndim - 1)
+  return x.reshape((*ahead, *x.shape[:-2], 1, *x.shape[-2:]))
 
 
 def attend(
   query: chex.Array,
   key: chex.Array,
   value: chex.Array,
-  parts: tuple[chex.Array, chex.Array] | None,
+  parts: chex.Array | None,
   links: _graphs.Links,
   *,
   scale: float,
@@ -111,9 +125,9 @@ def attend(
 ) -> chex.Array:
   """Averages values over who is heard.
 
-  A pair has one of two embeddings, so that the scores
-  (q_i + ra_ij) . (k_j + rb_ij) are one product of queries and keys and a few
-  numbers for each row; embeddings [N, N, D] never exist.
+  A pair has one of two embeddings, so that scores
+  (q_i + ra_ij) . (k_j + rb_ij) are chosen from two products; embeddings
+  [N, N, D] never exist.
 
   Args:
     query: f[..., H, Q, d].
@@ -129,22 +143,18 @@ def attend(
   Returns:
     f[..., H, Q, d]. Rows of attention need not sum to 1.
   """
-  scores = jnp.einsum('...qd,...kd->...qk', query, key)
-  if parts is not None:
-    ra, rb = parts
-    by_query = jnp.einsum('...hqd,thd->t...hq', query, rb)
-    by_key = jnp.einsum('...hkd,thd->t...hk', key, ra)
-    alone = jnp.einsum('thd,thd->th', ra, rb)
-    alone = alone.reshape((2, *(1,) * (query.ndim - 3), -1, 1))
-    rows = (by_query + alone)[..., :, None]
-    columns = by_key[..., None, :]
-    hard = _at(links.hard, scores.ndim)
-    extra = [rows[t] + columns[t] for t in (0, 1)]
-    scores = scores + jnp.where(hard, extra[1], extra[0])
+  if parts is None:
+    scores = jnp.einsum('...qd,...kd->...qk', query, key)
+  else:
+    lead = (1,) * (query.ndim - 3)
+    own = parts.reshape((2, 2, *lead, *parts.shape[2:3], 1, parts.shape[3]))
+    both = jnp.einsum(
+      't...qd,t...kd->t...qk', query[None] + own[:, 0], key[None] + own[:, 1]
+    )
+    scores = jnp.where(_at(links.hard, query.ndim), both[1], both[0])
   linked = _at(links.linked, scores.ndim)
-  # Twice, so that what is blocked has no gradient.
-  scores = jnp.where(linked, scores * scale, 0.0)
-  weights = jax.nn.softmax(jnp.where(linked, scores, BLOCKED), axis=-1)
+  scores = jnp.where(linked, scores * scale, BLOCKED)
+  weights = jax.nn.softmax(scores, axis=-1)
   if product:
     weights = weights * _at(links.weights, scores.ndim)
   return jnp.einsum('...qk,...kd->...qd', weights, value)
@@ -227,7 +237,7 @@ def relation_attention(
   Raises:
     ValueError: if D is not divisible by H or a name is unknown.
 
-  Cost: O(N D² + N² D) work; embeddings of pairs add O(N D), not O(N² D).
+  Cost: O(N D² + N² D) work, O(N D + N² H) memory.
 
   Example:
     >>> params = functional.draw(
@@ -249,13 +259,9 @@ def relation_attention(
     links = in_order(links)
   if transposed:
     links = links._replace(hard=jnp.swapaxes(links.hard, -1, -2))
-  heads = lambda name, x: split_heads(
-    functional.dense(params[name], x), num_heads
-  )
   out = attend(
-    heads('query', query),
-    heads('key', keys),
-    heads('value', keys),
+    queries_of(params, query, num_heads),
+    *keys_and_values(params, keys, num_heads),
     relation_parts(params, table, num_heads),
     links,
     scale=scale_of(size, num_heads, relation_scale),

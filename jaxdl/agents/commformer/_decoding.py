@@ -14,8 +14,9 @@ from jaxdl.networks import functional
 DECODINGS = ('cached', 'recomputed')
 
 
-def _keys_of(key, num):
-  return None if key is None else jax.random.split(key, num)
+def _by_agent(x):
+  """Puts the axis of agents first."""
+  return None if x is None else jnp.moveaxis(x, 1, 0)
 
 
 def _masked(shape, out, available):
@@ -28,7 +29,7 @@ def act_together(
   x: chex.Array,
   *,
   available: chex.Array | None,
-  key: chex.PRNGKey | None,
+  noise: chex.Array | None,
 ) -> tuple[chex.Array, chex.Array]:
   """Draws actions of agents that do not know those of others.
 
@@ -37,13 +38,13 @@ def act_together(
     params: of the model.
     x: f[B, N, D] of the encoder.
     available: bool[B, N, A], or None.
-    key: consumed; None for the likeliest.
+    noise: f[B, N, A], see `noise_of`; None for the likeliest.
 
   Returns:
     Actions, and logits or means f[B, N, A].
   """
   out = _masked(shape, _model.heads(shape, params, x), available)
-  return _model.draw(shape, params, out, key), out
+  return _model.draw(shape, params, out, noise), out
 
 
 def act_recomputed(
@@ -53,7 +54,7 @@ def act_recomputed(
   links: _graphs.Links,
   *,
   available: chex.Array | None,
-  key: chex.PRNGKey | None,
+  noise: chex.Array | None,
 ) -> tuple[chex.Array, chex.Array]:
   """Draws actions one after another by a full pass for each agent.
 
@@ -65,29 +66,27 @@ def act_recomputed(
     x: f[B, N, D] of the encoder.
     links: `Heard.before`.
     available: bool[B, N, A], or None.
-    key: consumed; None for the likeliest.
+    noise: f[B, N, A], see `noise_of`; None for the likeliest.
 
   Returns:
     Actions, and logits or means f[B, N, A].
   """
   num_envs, n = x.shape[:2]
-  keys = _keys_of(key, n)
   last = () if shape.discrete else (shape.action_size,)
   kind = jnp.int32 if shape.discrete else x.dtype
   actions = jnp.zeros((num_envs, n, *last), kind)
 
-  def body(actions, i):
+  def body(actions, turn):
+    i, allowed, own_noise = turn
     out = _model.decode(shape, params, x, actions, links)
     row = jax.lax.dynamic_index_in_dim(out, i, 1, keepdims=False)
-    allowed = None
-    if available is not None:
-      allowed = jax.lax.dynamic_index_in_dim(available, i, 1, keepdims=False)
     row = _masked(shape, row, allowed)
-    own = _model.draw(shape, params, row, None if keys is None else keys[i])
+    own = _model.draw(shape, params, row, own_noise)
     actions = jax.lax.dynamic_update_index_in_dim(actions, own, i, 1)
     return actions, row
 
-  actions, rows = jax.lax.scan(body, actions, jnp.arange(n))
+  turns = (jnp.arange(n), _by_agent(available), _by_agent(noise))
+  actions, rows = jax.lax.scan(body, actions, turns)
   return actions, jnp.moveaxis(rows, 0, 1)
 
 
@@ -98,7 +97,7 @@ def act_cached(
   links: _graphs.Links,
   *,
   available: chex.Array | None,
-  key: chex.PRNGKey | None,
+  noise: chex.Array | None,
   unroll: int | bool = 1,
 ) -> tuple[chex.Array, chex.Array]:
   """Draws actions one after another; keys and values of attention are kept.
@@ -112,7 +111,7 @@ def act_cached(
     x: f[B, N, D] of the encoder.
     links: `Heard.before`.
     available: bool[B, N, A], or None.
-    key: consumed; None for the likeliest.
+    noise: f[B, N, A], see `noise_of`; None for the likeliest.
     unroll: agents in a piece of the loop (static).
 
   Returns:
@@ -131,15 +130,8 @@ def act_cached(
   ]
   # Queries of the second attention know no actions.
   asked = [
-    _attention.split_heads(
-      functional.dense(block['attention_1']['query'], x), heads
-    )
-    for block in blocks
+    _attention.queries_of(block['attention_1'], x, heads) for block in blocks
   ]
-  cut = lambda y: y.reshape((num_envs, heads, 1, width))
-
-  def project(layers, names, y):
-    return [cut(functional.dense(layers[name], y)) for name in names]
 
   def listen(layers, parts, query, kept, row):
     out = _attention.attend(
@@ -161,7 +153,7 @@ def act_cached(
 
   def body(carry, turn):
     word, memory = carry
-    i, seen, row, queries, actor, allowed, own_key = turn
+    i, seen, row, queries, actor, allowed, own_noise = turn
     a = functional.dense(decoder['dense'], word)
     a = _attention.layer_norm(decoder['norm'], gelu(a))
     after = []
@@ -169,12 +161,15 @@ def act_cached(
       blocks, parts, queries, memory, strict=True
     ):
       layers = block['attention_0']
-      asks, *new = project(layers, ('query', 'key', 'value'), a)
+      alone = a[:, None]
+      asks = _attention.queries_of(layers, alone, heads)
+      new = _attention.keys_and_values(layers, alone, heads)
       first = keep(first, new, i)
       y = a + listen(layers, own[0], asks, first, row)
       y = _attention.layer_norm(block['norm_0'], y)
       layers = block['attention_1']
-      second = keep(second, project(layers, ('key', 'value'), y), i)
+      new = _attention.keys_and_values(layers, y[:, None], heads)
+      second = keep(second, new, i)
       z = seen + listen(layers, own[1], query, second, row)
       z = _attention.layer_norm(block['norm_1'], z)
       a = _attention.layer_norm(block['norm_2'], z + _model.feed(block, z))
@@ -184,7 +179,7 @@ def act_cached(
     else:
       out = _model.own_head(actor, a)
     out = _masked(shape, out, allowed)
-    own = _model.draw(shape, params, out, own_key)
+    own = _model.draw(shape, params, out, own_noise)
     word = _model.written(shape, own).astype(x.dtype)
     return (word, after), (own, out)
 
@@ -197,12 +192,12 @@ def act_cached(
   rows = jax.tree.map(lambda y: jnp.moveaxis(y, -2, 0)[..., None, :], links)
   turns = (
     jnp.arange(n),
-    jnp.moveaxis(x, 1, 0),
+    _by_agent(x),
     rows,
     [jnp.moveaxis(q, 2, 0)[..., None, :] for q in asked],
     None if shape.share_actor else params['actor'],
-    None if available is None else jnp.moveaxis(available, 1, 0),
-    _keys_of(key, n),
+    _by_agent(available),
+    _by_agent(noise),
   )
   _, (actions, out) = jax.lax.scan(body, (start, memory), turns, unroll=unroll)
   return jnp.moveaxis(actions, 0, 1), jnp.moveaxis(out, 0, 1)

@@ -196,13 +196,11 @@ def init(shape: Shape, key: chex.PRNGKey) -> dict[str, Any]:
 
 
 def _attend(shape, params, table, query, keys, links):
-  heads = lambda name, x: _attention.split_heads(
-    functional.dense(params[name], x), shape.num_heads
-  )
+  key, value = _attention.keys_and_values(params, keys, shape.num_heads)
   out = _attention.attend(
-    heads('query', query),
-    heads('key', keys),
-    heads('value', keys),
+    _attention.queries_of(params, query, shape.num_heads),
+    key,
+    value,
     _attention.relation_parts(params, table, shape.num_heads),
     links,
     scale=shape.scale,
@@ -362,19 +360,50 @@ def spread(params: dict[str, Any]) -> chex.Array:
   return 0.5 * jax.nn.sigmoid(params['log_std'])
 
 
+def noise_of(
+  shape: Shape, key: chex.PRNGKey | None, num_envs: int
+) -> chex.Array | None:
+  """Draws what makes actions random, f[B, N, A]; None without a key.
+
+  Args:
+    shape: of the model.
+    key: consumed.
+    num_envs: B.
+
+  Returns:
+    Gumbel noise of logits, or normal numbers.
+  """
+  if key is None:
+    return None
+  sizes = (num_envs, shape.num_agents, shape.action_size)
+  if shape.discrete:
+    return jax.random.gumbel(key, sizes, jnp.float32)
+  return jax.random.normal(key, sizes, jnp.float32)
+
+
 def draw(
   shape: Shape,
   params: dict[str, Any],
   out: chex.Array,
-  key: chex.PRNGKey | None,
+  noise: chex.Array | None,
 ) -> chex.Array:
-  """Draws actions, f[..., A] -> i[...] or f[..., a]; the likeliest sans key."""
+  """Draws actions, f[..., A] -> i[...] or f[..., a].
+
+  Args:
+    shape: of the model.
+    params: of the model.
+    out: logits or means.
+    noise: f[..., A], see `noise_of`; None for the likeliest.
+
+  Returns:
+    The actions.
+  """
   if shape.discrete:
-    return _actions.Categories(shape.action_size).sample(out, key)
-  if key is None:
+    noisy = out if noise is None else out + noise
+    return jnp.argmax(noisy, axis=-1).astype(jnp.int32)
+  if noise is None:
     return out
-  std = jnp.broadcast_to(spread(params), out.shape)
-  return out + std * jax.random.normal(key, out.shape, out.dtype)
+  return out + jnp.broadcast_to(spread(params), out.shape) * noise
 
 
 def log_prob(

@@ -196,6 +196,9 @@ FORMERS = registry.Registry(
 )
 
 
+VARIANTS = registry.Pair(_graphs.GRAPHS, FORMERS)
+
+
 def make_former(
   spec: str,
   env: _environment.Environment,
@@ -350,6 +353,7 @@ class _Machine(NamedTuple):
 
   def policy(self, phase):
     shape, sampled = self.shape, self.samples(phase)
+    gated = shape.temporal_gate
 
     def units(params, value):
       mean, std = _value_norm.mean_and_std(params['norm'])
@@ -358,8 +362,8 @@ class _Machine(NamedTuple):
     def act(params, carry, seen, first, *, key=None):
       del first
       model, num_envs = params['model'], seen.own.shape[0]
-      act_key = graph_key = gate_key = None
-      if key is not None:
+      act_key = graph_key = gate_key = key
+      if key is not None and phase is not None and (sampled or gated):
         act_key, graph_key, gate_key = jax.random.split(key, 3)
       choices = {}
       if sampled and key is not None:
@@ -374,7 +378,8 @@ class _Machine(NamedTuple):
         choices |= more
       found = _model.heard(shape, links, gates)
       x, value = _model.encode(shape, model, x, found.all)
-      given = {'available': seen.available, 'key': act_key}
+      noise = _model.noise_of(shape, act_key, num_envs)
+      given = {'available': seen.available, 'noise': noise}
       if not shape.autoregressive:
         actions, out = _decoding.act_together(shape, model, x, **given)
       elif self.decoding == 'cached':
@@ -448,7 +453,9 @@ class _Machine(NamedTuple):
     )
 
   def judge(self, params, seen, actions, choices, *, phase, key):
-    graph_key, drop_key = jax.random.split(key)
+    graph_key, drop_key = key, None
+    if self.shape.dropout > 0:
+      graph_key, drop_key = jax.random.split(key)
     lead = math.prod(seen.own.shape[:-2])
     flat = lambda tree: jax.tree.map(
       lambda x: x.reshape((lead, *x.shape[2:])), tree

@@ -93,11 +93,9 @@ class AttentionTest(parameterized.TestCase):
     np.testing.assert_allclose(got[0], want, atol=3e-5)
 
   def test_all_edges_are_plain_attention(self):
-    q, k, v = (
-      jnp.einsum('bnd,de->bne', x, params()[name]['kernel'])
-      + params()[name]['bias'].reshape(1, 1, D)
-      for name, x in (('query', QUERY), ('key', KEYS), ('value', KEYS))
-    )
+    q = functional.dense(params()['query'], jnp.asarray(QUERY))
+    both = functional.dense(params()['key_value'], jnp.asarray(KEYS))
+    k, v = jnp.split(both, 2, axis=-1)
     mixed = jax.nn.dot_product_attention(
       q[:, :, None], k[:, :, None], v[:, :, None]
     )[:, :, 0]
