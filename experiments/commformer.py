@@ -35,10 +35,10 @@ class Config(config_lib.BaseConfig):
   eval_every: int = knob(5, 'Rounds between evaluations.', low=1, smoke=1)
   game: str = knob('routing', 'Game.', registry=agents.GAMES)
   variants: tuple[str, ...] = knob(
-    ('full', 'learned(num_edges=1, warmup=80, learning_rate=0.03)', 'self'),
+    ('learned(num_edges=1, warmup=80, learning_rate=0.03)', 'full', 'self'),
     'Who listens to whom, graph or graph@former(...).',
     registry=commformer.VARIANTS,
-    smoke=2,
+    smoke=1,
   )
   network: str = knob(
     'former(dim=32)', 'Of graphs without one.', registry=commformer.FORMERS

@@ -88,10 +88,14 @@ class TurnsTest(parameterized.TestCase):
     _, _, states, _, traced = run(TURNS)
     self.assertEqual(traced, 1)
     edges = [np.asarray(s.params['edges']) for s in states]
-    # The first step of Adam has the size of its rate; model steps add nothing.
-    # The weight of oneself is 1 whatever its edge, while all are open.
+    # The first step of Adam is a little less than its rate, as slopes are near
+    # its epsilon; model steps add nothing. The weight of oneself is 1 whatever
+    # its edge, while all are open.
     moved = np.abs(edges[1] - edges[0])
-    np.testing.assert_allclose(moved, RATE * (1 - np.eye(3)), rtol=3e-2)
+    others = ~np.eye(3, dtype=bool)
+    np.testing.assert_array_equal(moved[~others], 0.0)
+    self.assertLess(moved.max(), 1.001 * RATE)
+    self.assertGreater(moved[others].min(), 0.8 * RATE)
     np.testing.assert_array_equal(edges[2], edges[1])
     counts = [
       int(optax.tree_utils.tree_get(s.edge_state, 'count')) for s in states
