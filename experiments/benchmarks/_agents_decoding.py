@@ -102,7 +102,8 @@ def attention(
     ours = lambda p, x, links=links: commformer.relation_attention(
       p, x, x, links, table=table
     )
-    naive = lambda p, x, graph=jnp.asarray(graph): _naive(p, x, graph, table)
+    hard = jnp.asarray(graph)
+    naive = lambda p, x, hard=hard: _naive(p, x, hard, table)
     gap = np.abs(np.asarray(ours(params, x) - naive(params, x))).max()
     if gap > 1e-4:
       raise ValueError(f'attentions differ by {gap} for {n} agents.')
