@@ -9,7 +9,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from jaxdl import agents
-from jaxdl.agents.games import _grid, _prey
+from jaxdl.agents.games import _draws, _prey
 
 UP, RIGHT, DOWN, LEFT, STAY, CATCH = range(6)
 
@@ -116,15 +116,27 @@ class PredatorPreyTest(parameterized.TestCase):
 
   def test_draws_are_uniform_over_orders(self):
     keys = jax.random.split(jax.random.key(1), 24_000)
-    drawn = jax.jit(jax.vmap(lambda k: _grid.distinct(k, 3, 4)))(keys)
+    drawn = jax.jit(jax.vmap(lambda k: _draws.distinct(k, 3, 4)))(keys)
     code = np.asarray(drawn) @ np.array([16, 4, 1])
     _, count = np.unique(code, return_counts=True)
     self.assertLen(count, 24)
     # Chi-square with 23 degrees of freedom: mean 23, deviation 6.8.
     self.assertLess(((count - 1000.0) ** 2 / 1000).sum(), 50.0)
 
+  def test_whole_numbers_are_uniform(self):
+    drawn = np.asarray(_draws.whole(jax.random.key(3), (24_000,), 24))
+    count = np.bincount(drawn, minlength=24)
+    self.assertLen(count, 24)
+    self.assertLess(((count - 1000.0) ** 2 / 1000).sum(), 50.0)
+
+  @parameterized.parameters(3, 5, 25, 400, 4095)
+  def test_the_largest_draw_stays_below(self, num):
+    # What `uniform` gives at most.
+    most = np.nextafter(np.float32(1), np.float32(0))
+    self.assertLess(int(np.float32(most) * np.float32(num)), num)
+
   def test_many_draws_differ(self):
-    drawn = np.asarray(_grid.distinct(jax.random.key(2), 20, 25))
+    drawn = np.asarray(_draws.distinct(jax.random.key(2), 20, 25))
     self.assertLen(set(drawn.tolist()), 20)
     self.assertLess(drawn.max(), 25)
 
