@@ -116,10 +116,8 @@ def build(config: Config) -> runner.Experiment:
     )
     for spec, own in made.items()
   }
-  size = ['num_envs', 'num_steps']
-  envs, length = (
-    commformer.LEARNERS.value(config.learner, name) for name in size
-  )
+  value = functools.partial(commformer.LEARNERS.value, config.learner)
+  size = config.steps * value('num_envs') * value('num_steps')
 
   def graphs(moment):
     own = made[moment.variant.name]
@@ -135,14 +133,12 @@ def build(config: Config) -> runner.Experiment:
     matrices = heard / heard.sum(axis=-1, keepdims=True)
     found = values['test']
     found['edges_moved'] = np.abs(edges - 1.0).max(axis=(1, 2))
-    for name, of in (
-      ('consensus_factor', mixing.spectra.consensus_factor),
-      ('second_eigenvalue', mixing.spectra.second_eigenvalue),
-    ):
+    for name in ('consensus_factor', 'second_eigenvalue'):
+      of = getattr(mixing.spectra, name)
       found[name] = np.array([of(w) for w in matrices])
-    done = moment.round * config.steps * envs * length
     for part in values.values():
-      part['env_steps'] = np.full(len(config.seeds), float(done))
+      done = float(moment.round * size)
+      part['env_steps'] = np.full(len(config.seeds), done)
 
   def extra_rows(moments):
     out = []
@@ -183,11 +179,8 @@ def learned_graph(rows, variant: str, seed: int, column: str = 'linked'):
   Returns:
     Rounds, and f[T, N, N], row = receiver.
   """
-  own = [
-    r
-    for r in rows
-    if (r['split'], r['variant'], r['seed']) == ('graph', variant, seed)
-  ]
+  whose = ('graph', variant, seed)
+  own = [r for r in rows if (r['split'], r['variant'], r['seed']) == whose]
   times = sorted({r['step'] for r in own})
   n = 1 + max(r['receiver'] for r in own)
   out = np.zeros((len(times), n, n))
@@ -210,25 +203,21 @@ def draw(config: Config, rows, directory):
   """
   line = functools.partial(plots.lines, title=config.game)
   over = {'x': 'env_steps', 'xlabel': 'Steps of all games'}
-  starts = {'greedy': 'greedy_', 'sampled': ''}
-  names = {k for r in rows if r['split'] == 'test' for k in r}
-  drawn = []
+  drawn = {
+    'edges_moved': 'Largest change of an edge',
+    'second_eigenvalue': 'Second eigenvalue of the exact graph',
+    'step_links': 'Messages in a step of training',
+  }
   for mode in config.modes:
+    start = 'greedy_' if mode == 'greedy' else ''
     for figure in ('return', 'length', 'success', 'accuracy'):
-      name = f'{starts[mode]}{figure}'
-      if name in names:
-        label = f'{figure.capitalize()}, {mode} actions'
-        drawn.append((name, label, 'test'))
-  drawn += [
-    ('edges_moved', 'Largest change of an edge', 'test'),
-    ('second_eigenvalue', 'Second eigenvalue of the exact graph', 'test'),
-    ('step_links', 'Messages in a step of training', 'train'),
-  ]
-  paths = [
-    line(rows, directory / f'{n}.png', n, ylabel=label, split=split, **over)
-    for n, label, split in drawn
-    if any(n in r for r in rows if r['split'] == split)
-  ]
+      drawn[start + figure] = f'{figure.capitalize()}, {mode} actions'
+  paths = []
+  for name, label in drawn.items():
+    split = 'train' if name.startswith('step_') else 'test'
+    if any(name in r for r in rows if r['split'] == split):
+      place = directory / f'{name}.png'
+      paths.append(line(rows, place, name, ylabel=label, split=split, **over))
   seed, last = config.seeds[0], {}
   for i, name in enumerate(config.variants):
     times, hard = learned_graph(rows, name, seed)
