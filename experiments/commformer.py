@@ -128,11 +128,12 @@ def build(config: Config) -> runner.Experiment:
 
   def measure(values, moment):
     edges, hard = graphs(moment)
+    learned = made[moment.variant.name].graph.is_learned
     # As if agents averaged over whom they hear, themselves among them.
     heard = hard | np.eye(env.num_agents, dtype=bool)
     matrices = heard / heard.sum(axis=-1, keepdims=True)
     found = values['test']
-    found['edges_moved'] = np.abs(edges - 1.0).max(axis=(1, 2))
+    found['edges_moved'] = learned * np.abs(edges - 1.0).max(axis=(1, 2))
     for name in ('consensus_factor', 'second_eigenvalue'):
       of = getattr(mixing.spectra, name)
       found[name] = np.array([of(w) for w in matrices])
