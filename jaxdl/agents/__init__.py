@@ -24,6 +24,7 @@ population of games, over keys a learner's seeds.
   `monte_carlo_returns`, `clipped_surrogate`;
 - `agents.public_goods`: sequential public goods games and their equilibria.
 - `agents.hammer`: messages of a central agent, learned;
+- `agents.commformer`: Transformers on a learned graph of who listens to whom.
 - `agents.coplayers`: iterated dilemmas and players who infer each other.
 """
 

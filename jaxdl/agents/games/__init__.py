@@ -61,6 +61,7 @@ from jaxdl.agents.games._riddles import (
   sum_guess,
   switch_riddle,
 )
+from jaxdl.agents.games._smax import smax
 from jaxdl.agents.games._social import (
   DilemmaState,
   GoodsState,
@@ -121,6 +122,7 @@ __all__ = [
   'simple_reference',
   'simple_speaker_listener',
   'simple_spread',
+  'smax',
   'sum_guess',
   'switch_riddle',
   'traffic_junction',
