@@ -22,11 +22,15 @@ population of games, over keys a learner's seeds.
 - playing: `rollout`, `play_episodes`, `record_episode`;
 - learning: `ppo` (IPPO, MAPPO); `gae`, `lambda_returns`,
   `monte_carlo_returns`, `clipped_surrogate`;
+- by name: `make_learner('mappo', env, num_updates=100)`, see `ALGORITHMS`, also
+  on a network, 'ippo@ring'; `reinforce`, `agents.values` (IQL, VDN, QMIX,
+  MADDPG), `agents.networked`;
+- messages: `agents.communication`, by name in `COMMUNICATIONS`;
 - `agents.public_goods`: sequential public goods games and their equilibria.
 - `agents.coplayers`: iterated dilemmas and players who infer each other.
 """
 
-from jaxdl.agents import games
+from jaxdl.agents import communication, games, networked, values
 from jaxdl.agents._actions import Categories, Gaussian, entropy_of, masked
 from jaxdl.agents._environment import (
   Environment,
@@ -61,6 +65,15 @@ from jaxdl.agents._ppo import (
   played,
   ppo,
 )
+from jaxdl.agents._registry import (
+  ALGORITHMS,
+  LEARNERS,
+  Learner,
+  check_finite,
+  make_learner,
+  repeated,
+)
+from jaxdl.agents._reinforce import mixed_returns, reinforce
 from jaxdl.agents._returns import gae, lambda_returns, monte_carlo_returns
 from jaxdl.agents._rollout import (
   Playing,
@@ -70,11 +83,15 @@ from jaxdl.agents._rollout import (
   record_episode,
   rollout,
 )
+from jaxdl.agents.communication import COMMUNICATIONS, make_communication
 from jaxdl.agents.games import GAMES, make_game
 
 __all__ = [
+  'ALGORITHMS',
+  'COMMUNICATIONS',
   'CRITICS',
   'GAMES',
+  'LEARNERS',
   'Acted',
   'Batch',
   'Categories',
@@ -82,6 +99,7 @@ __all__ = [
   'Environment',
   'Gaussian',
   'Judged',
+  'Learner',
   'LearnerState',
   'Log',
   'Outcome',
@@ -96,17 +114,23 @@ __all__ = [
   'advantages_of',
   'begin',
   'check_environment',
+  'check_finite',
   'check_loop',
   'clipped_surrogate',
+  'communication',
   'entropy_of',
   'flat_actions',
   'gae',
   'games',
   'lambda_returns',
+  'make_communication',
   'make_game',
+  'make_learner',
   'masked',
   'masked_mean',
+  'mixed_returns',
   'monte_carlo_returns',
+  'networked',
   'normalized',
   'play_episodes',
   'played',
@@ -114,6 +138,9 @@ __all__ = [
   'random_actions',
   'random_policy',
   'record_episode',
+  'reinforce',
+  'repeated',
   'rollout',
+  'values',
   'world_of',
 ]
