@@ -96,7 +96,7 @@ def ippo(
   communication: str = 'none',
   wrap: Wrap | None = None,
 ) -> Learner:
-  """Proximal policy optimization, see `agents.ppo` and `agents.actor_critic`."""
+  """Proximal policy optimization, see `agents.ppo`."""
   policy = _policy.actor_critic(
     env,
     hidden_sizes=_sizes(hidden_sizes),

@@ -165,10 +165,7 @@ def ic3net(
     log_prob = entropy = None
     if gate == 'learned':
       logits = functional.dense(params['gate'], hidden)
-      if choices:
-        drawn = choices['gate']
-      else:
-        drawn = kinds.sample(logits, key)
+      drawn = choices['gate'] if choices else kinds.sample(logits, key)
       log_prob = kinds.log_prob(logits, drawn) * begun
       entropy = kinds.entropy(logits) * begun
     else:

@@ -2,9 +2,9 @@
 """Agents on a network: independent learners who tell each other.
 
 Every agent has parameters of its own and learns from its own rewards.
-`networked` lets them gossip over any topology of `jaxdl.mixing`, by weighted means or by a
-robust rule of `jaxdl.aggregators`, while the last F send what an entry of
-`jaxdl.attacks` says; `exchanged_gradients` does the same with gradients.
+`networked` lets them gossip over any topology of `jaxdl.mixing`, by weighted
+means or by a robust rule of `jaxdl.aggregators`, while the last F send what an
+entry of `jaxdl.attacks` says; `exchanged_gradients` does so with gradients.
 `agents.make_learner('ippo@ring')` puts it together.
 """
 

@@ -168,7 +168,9 @@ def maddpg(
   def say(logits, key):
     """Actions with a slope, f[B, N, a]."""
     if not discrete:
-      return jnp.clip(logits, -1.0, 1.0)
+      # With the slope beyond the ends too, or who is there stays there.
+      cut = jnp.clip(logits, -1.0, 1.0)
+      return jax.lax.stop_gradient(cut - logits) + logits
     noisy = logits + jax.random.gumbel(key, logits.shape, logits.dtype)
     soft = jax.nn.softmax(noisy / temperature)
     hard = jax.nn.one_hot(jnp.argmax(noisy, axis=-1), size, dtype=soft.dtype)
