@@ -2,14 +2,44 @@
 """Games by name."""
 
 from jaxdl.agents import _environment
-from jaxdl.agents.games import _spread
+from jaxdl.agents.games import (
+  _beam,
+  _prey,
+  _reference,
+  _riddles,
+  _social,
+  _spread,
+  _traffic,
+  _wrappers,
+)
 from jaxdl.core import registry
 
+WRAPPERS = registry.Registry(
+  'wrapper of a game',
+  {
+    'heterogeneous': _wrappers.heterogeneous,
+    'observe_first': _wrappers.observe_first,
+    'shared_reward': _wrappers.shared_reward,
+  },
+  given=('env',),
+)
 GAMES = registry.Registry(
   'game',
   {
+    'beam_carry': _beam.beam_carry,
+    'iterated_dilemma': _social.iterated_dilemma,
+    'predator_capture': _prey.predator_capture,
+    'predator_prey': _prey.predator_prey,
+    'public_goods': _social.public_goods,
+    'routing': _riddles.routing,
+    'simple_reference': _reference.simple_reference,
+    'simple_speaker_listener': _reference.simple_speaker_listener,
     'simple_spread': _spread.simple_spread,
+    'sum_guess': _riddles.sum_guess,
+    'switch_riddle': _riddles.switch_riddle,
+    'traffic_junction': _traffic.traffic_junction,
   },
+  before=WRAPPERS,
 )
 
 
@@ -17,16 +47,24 @@ def make_game(spec: str) -> _environment.Environment:
   """Builds a game by name.
 
   Args:
-    spec: an entry of `GAMES`, e.g. 'simple_spread(num_agents=5)'.
+    spec: an entry of `GAMES`, e.g. 'simple_spread(num_agents=5)', and any of
+      `WRAPPERS` before it, e.g. 'shared_reward+simple_spread'; the one next to
+      the game is the first to change it.
 
   Returns:
     The game.
 
   Raises:
-    ValueError: if the name or an option is unknown or out of range.
+    ValueError: if a name or an option is unknown or out of range.
 
   Example:
     >>> make_game('simple_spread(num_agents=2)').own_size
     12
+    >>> make_game('observe_first(limit=4)+simple_spread').own_size
+    4
   """
-  return GAMES.make(spec)
+  *before, last = GAMES.parts(spec)
+  env = GAMES.bound(last)
+  for part in reversed(before):
+    env = WRAPPERS.bound(part, env)
+  return env
