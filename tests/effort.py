@@ -27,6 +27,8 @@ FULL = (
 NOT_FULL = (
   # Every operation is a program.
   'contract/aggregators_eager_contract_test.py',
+  # A dozen games.
+  'contract/environments_contract_test.py',
   # Seven networks, each in a dozen programs.
   'contract/graph_networks_contract_test.py',
 )

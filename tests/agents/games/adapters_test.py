@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Games of other libraries as ours and back, and games on the host."""
 
+import contextlib
 import importlib.util
 import sys
 import unittest
+import warnings
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -20,6 +22,14 @@ KEY = jax.random.key(0)
 
 def _has(name):
   return importlib.util.find_spec(name) is not None
+
+
+@contextlib.contextmanager
+def _as_they_like():
+  """Other libraries promote ranks and warn."""
+  with jax.numpy_rank_promotion('allow'), warnings.catch_warnings():
+    warnings.simplefilter('ignore')
+    yield
 
 
 class _Discrete(NamedTuple):
@@ -111,6 +121,7 @@ class FromJaxmarlTest(parameterized.TestCase):
       games.from_jaxmarl(peer)
 
   @unittest.skipUnless(_has('jaxmarl'), 'needs the extra agents')
+  @_as_they_like()
   def test_equals_ours(self):
     import jaxmarl
 
@@ -204,6 +215,7 @@ class FromGymnaxTest(parameterized.TestCase):
     np.testing.assert_array_equal(over, [True, False])
 
   @unittest.skipUnless(_has('gymnax'), 'needs the extra agents')
+  @_as_they_like()
   def test_real(self):
     import gymnax
 
@@ -379,6 +391,7 @@ class HostTest(parameterized.TestCase):
       games.multiwalker()
 
   @unittest.skipUnless(_has('Box2D') and _has('pettingzoo'), 'needs agents')
+  @_as_they_like()
   def test_walkers(self):
     game = games.multiwalker(max_steps=4)
     policy = agents.actor_critic(game.shapes(), hidden_sizes=(8,))
