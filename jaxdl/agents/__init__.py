@@ -44,6 +44,7 @@ from jaxdl.agents._environment import (
   random_actions,
   world_of,
 )
+from jaxdl.agents._measures import frame_rows, rates_by_context, saliency
 from jaxdl.agents._policy import (
   CRITICS,
   Acted,
@@ -120,6 +121,7 @@ __all__ = [
   'communication',
   'entropy_of',
   'flat_actions',
+  'frame_rows',
   'gae',
   'games',
   'lambda_returns',
@@ -137,10 +139,12 @@ __all__ = [
   'ppo',
   'random_actions',
   'random_policy',
+  'rates_by_context',
   'record_episode',
   'reinforce',
   'repeated',
   'rollout',
+  'saliency',
   'values',
   'world_of',
 ]
