@@ -3,11 +3,20 @@
 
 - `games`: any `agents.Environment`, measured by whole episodes;
 - `host_games`: likewise, of games that run on the host;
+- `coplayers`: iterated dilemmas among learners and tabular co-players;
 - `alone`: the cohort of learners that play for themselves;
 - `trimmed_mean`: a mean over seeds without extremes.
 """
 
+from jaxdl.problems.games._coplayers import coplayers
 from jaxdl.problems.games._games import MODES, alone, games, trimmed_mean
 from jaxdl.problems.games._host_games import host_games
 
-__all__ = ['MODES', 'alone', 'games', 'host_games', 'trimmed_mean']
+__all__ = [
+  'MODES',
+  'alone',
+  'coplayers',
+  'games',
+  'host_games',
+  'trimmed_mean',
+]
