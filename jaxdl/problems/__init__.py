@@ -23,6 +23,7 @@ notebook, in `experiment.train`:
 - `functions`: maps between functions, solved or read; `Functions.problem` gives
   them to a network. Flows are learned as `time_steps`. `function_runs` and
   `sweeps` have what binaries of them share.
+- `games`: agents who play with each other, `games.public_goods`.
 - `graphs`: nodes of a graph that clients split, `node_classification`, and
   `architectures` that are searched for one.
 - `links`: links of a graph, told from pairs that are none by one learner or by
@@ -46,6 +47,7 @@ notebook, in `experiment.train`:
 from jaxdl.problems import (
   amortized,
   function_runs,
+  games,
   graphs,
   links,
   merging,
@@ -148,6 +150,7 @@ __all__ = [
   'for_task',
   'function_runs',
   'functions',
+  'games',
   'graphs',
   'links',
   'make_spread',

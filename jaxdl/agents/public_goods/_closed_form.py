@@ -2,7 +2,6 @@
 """Equilibria that can be written down: quadratic costs, no bound in the way."""
 
 import chex
-import jax
 import jax.numpy as jnp
 
 from jaxdl.agents.public_goods import _game, _policies
@@ -58,8 +57,8 @@ def closed_form(
   Source: derived here, by dT/dc_i = (1 + a)^(n - i).
   """
   checks.choice(observation, OBSERVATIONS, name='observation')
+  _check_kind(_game.check_game(game))
   game = _game.check_one(game)
-  _check_kind(game)
   n = game.num_agents
   a = jnp.where(game.synergy == 'none', 0, game.gamma / game.kappa)
   b = game.rho / (n * game.kappa)
@@ -115,18 +114,18 @@ def _check_kind(game):
     )
   if game.score != 'sum' or game.synergy not in ('sum', 'none'):
     raise ValueError(
-      f'score={game.score} and synergy={game.synergy} have no closed form: they '
-      'must be sum, and sum or none; use solve.'
+      f'score={game.score} and synergy={game.synergy} have no closed form: '
+      'they must be sum, and sum or none; use solve.'
     )
   if jnp.ndim(game.kappa):
     raise ValueError(
       'kappa must be one number for all in a closed form; use solve.'
     )
-  penalty = game.penalty
-  if not isinstance(penalty, jax.core.Tracer) and float(penalty) != 0:
+  penalty = _game.known_penalty(game)
+  if penalty:
     raise ValueError(
-      f'penalty must be 0 in a closed form; got {float(penalty):g}: use '
-      'solve_grid or solve_exact.'
+      f'penalty must be 0 in a closed form; got {penalty:g}: use solve_grid or '
+      'solve_exact.'
     )
 
 
@@ -147,8 +146,8 @@ def total_contribution(game: _game.Game) -> chex.Array:
     >>> round(float(total_contribution(game)), 5)
     1.36142
   """
+  _check_kind(_game.check_game(game))
   game = _game.check_one(game)
-  _check_kind(game)
   n = game.num_agents
   a = jnp.where(game.synergy == 'none', 0, game.gamma / game.kappa)
   powers = (1 + a) ** (2 * jnp.arange(n)).astype(a.dtype)

@@ -48,9 +48,7 @@ class _Agent(NamedTuple):
   direct: chex.Array
 
 
-def solve(
-  game: _game.Game, *, num_nodes: int = 101
-) -> _policies.Solution:
+def solve(game: _game.Game, *, num_nodes: int = 101) -> _policies.Solution:
   """The subgame perfect equilibrium of continuous contributions.
 
   Every agent's payoff is looked through at nodes and at the turns of what
@@ -83,6 +81,12 @@ def solve(
     (https://arxiv.org/abs/2508.02076); the scheme is derived here.
   """
   checks.integer(num_nodes, name='num_nodes', low=3)
+  penalty = _game.known_penalty(_game.check_game(game))
+  if penalty:
+    raise ValueError(
+      f'penalty must be 0, as payoffs jump at the threshold; got {penalty:g}: '
+      'use solve_grid or solve_exact.'
+    )
   game = _game.check_one(game)
   if game.simultaneous:
     raise ValueError('game is simultaneous, which has no histories: use nash.')
@@ -90,12 +94,6 @@ def solve(
     raise ValueError(
       "synergy='previous' does not depend on the sum alone, which is the state "
       'here: use solve_tree.'
-    )
-  penalty = game.penalty
-  if not isinstance(penalty, jax.core.Tracer) and float(penalty):
-    raise ValueError(
-      f'penalty must be 0, as payoffs jump at the threshold; got '
-      f'{float(penalty):g}: use solve_grid or solve_exact.'
     )
   n = game.num_agents
   table, found = None, [None] * n

@@ -9,7 +9,6 @@ are. On the host, in float64.
 
 from typing import NamedTuple
 
-import chex
 import jax.numpy as jnp
 import numpy as np
 
@@ -226,9 +225,7 @@ def solve_exact(game: _game.Game) -> _policies.Solution:
   path, answers, unique = exact_path(game)
   dtype = jnp.result_type(float)
   most = max(len(x.low) for x in answers)
-  pad = lambda x, value: np.pad(
-    x, (0, most - len(x)), constant_values=value
-  )
+  pad = lambda x, value: np.pad(x, (0, most - len(x)), constant_values=value)
   fill = {'low': np.inf, 'high': np.inf, 'offset': 0.0, 'slope': 0.0}
   params = {
     name: jnp.asarray([pad(getattr(x, name), v) for x in answers], dtype)

@@ -278,6 +278,13 @@ def check_one(game: Game) -> Game:
   return game.replace(**found)
 
 
+def known_penalty(game: Game) -> float | None:
+  """The largest penalty of a game, or None while it is traced."""
+  if isinstance(game.penalty, jax.core.Tracer):
+    return None
+  return float(np.max(np.asarray(game.penalty)))
+
+
 def kappas(game: Game) -> chex.Array:
   """Factors of the costs, f[n]."""
   return jnp.broadcast_to(jnp.asarray(game.kappa), (game.num_agents,))

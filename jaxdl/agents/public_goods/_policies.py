@@ -94,9 +94,7 @@ def constant_policies(contributions: chex.Array) -> Policies:
 def _linear(own, position, history):
   del position
   seen = jnp.sum(history, axis=-1)
-  return jnp.clip(
-    own['offset'] + own['slope'] * seen, own['low'], own['high']
-  )
+  return jnp.clip(own['offset'] + own['slope'] * seen, own['low'], own['high'])
 
 
 def linear_policies(
