@@ -95,21 +95,25 @@ def solve(game: _game.Game, *, num_nodes: int = 101) -> _policies.Solution:
       "synergy='previous' does not depend on the sum alone, which is the state "
       'here: use solve_tree.'
     )
-  n = game.num_agents
-  table, found = None, [None] * n
-  for i in reversed(range(n)):
-    found[i], table = _stage(game, i, num_nodes, table)
+  n, h = game.num_agents, _step(game, num_nodes)
+  # All agents in one body, as if every one had as many sums before it as the
+  # last; who has fewer never asks for the others.
   size = (n - 1) * (num_nodes - 1) + 1
-  stack = lambda name: jnp.stack(
-    [jnp.pad(f[name], (0, size - f[name].shape[0])) for f in found]
+  table = _after_all(game, h, size + num_nodes - 1)
+
+  def back(table, xs):
+    found, before = _stage(game, *xs, num_nodes, size, table)
+    rest = table.value.shape[0] - size
+    return Table(*(jnp.pad(x, (0, rest)) for x in before)), found
+
+  _, params = jax.lax.scan(
+    back, table, (jnp.arange(n), _game.kappas(game)), reverse=True
   )
   each = lambda x: jnp.broadcast_to(x, (n,))
-  params = {name: stack(name) for name in ('given', 'answer', 'place')}
   params |= {
-    'broken': stack('broken'),
     'low': each(game.c_min),
     'high': each(game.c_max),
-    'step': each(_step(game, num_nodes)),
+    'step': each(h),
   }
   return _policies.solution(_policies.Policies(params, _interpolated), game)
 
@@ -148,35 +152,36 @@ def _hermite(f, v0, v1, d0, d1):
   )
 
 
-def _stage(game, i, m, table):
+def _after_all(game, h, size):
+  """The table of the sum after everybody."""
+  n, dtype = game.num_agents, h.dtype
+  # Of the last contribution alone, which its giver is paid for directly.
+  share = {'sum': 1.0, 'mean': 1 / n, 'last': 0.0}[game.score]
+  y = n * game.c_min + h * jnp.arange(size, dtype=dtype)
+  return Table(
+    share * y,
+    jnp.full(size, share, dtype),
+    jnp.zeros(size - 1, bool),
+    jnp.full(size - 1, 0.5, dtype),
+  )
+
+
+def _stage(game, i, kappa, m, size, table):
   """An agent's answers, and the table of sums before it."""
   n, h = game.num_agents, _step(game, m)
   dtype = h.dtype
-  last = table is None
-  sole = last and game.score == 'last'
-  size = (i + 1) * (m - 1) + 1
-  if last:
-    share = {'sum': 1.0, 'mean': 1 / n, 'last': 0.0}[game.score]
-    y = (i + 1) * game.c_min + h * jnp.arange(size, dtype=dtype)
-    table = Table(
-      share * y,
-      jnp.full(size, share, dtype),
-      jnp.zeros(size - 1, bool),
-      jnp.full(size - 1, 0.5, dtype),
-    )
+  place = i.astype(dtype)
   bonus = jnp.zeros((), dtype)
-  if game.synergy != 'none' and i:
-    bonus = game.gamma / (i if game.synergy == 'mean' else 1)
+  if game.synergy != 'none':
+    share = jnp.maximum(place, 1) if game.synergy == 'mean' else 1
+    bonus = jnp.where(i > 0, game.gamma / share, 0)
   rate = game.rho / n
+  sole = (i == n - 1) & (game.score == 'last')
   agent = _Agent(
-    _game.cost_of(game),
-    _game.kappas(game)[i],
-    bonus,
-    rate,
-    rate if sole else jnp.zeros((), dtype),
+    _game.cost_of(game), kappa, bonus, rate, jnp.where(sole, rate, 0)
   )
-  states = np.arange(i * (m - 1) + 1)
-  sums = i * game.c_min + h * jnp.asarray(states, dtype)
+  states = np.arange(size)
+  sums = place * game.c_min + h * jnp.asarray(states, dtype)
   cell, f, kind, stuck = _answer(agent, game, table, h, m, states, sums)
   given = game.c_min + h * ((cell - states).astype(dtype) + f)
   given = jnp.clip(given, game.c_min, game.c_max)
@@ -196,9 +201,8 @@ def _stage(game, i, m, table):
     bonus * given + rate * slope,
   )
   over = jnp.where(stuck, over - agent.direct, over)
-  value, climb = score, slope * (1 + answer)
-  if sole:
-    value, climb = given, answer
+  value = jnp.where(sole, given, score)
+  climb = jnp.where(sole, answer, slope * (1 + answer))
   broken, place = _breaks(
     h, given, answer, value, climb, paid, over, table, cell, f
   )
