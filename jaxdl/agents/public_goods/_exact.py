@@ -183,13 +183,13 @@ def _piecewise(own, position, history):
   """Looks a sum up among pieces; at an end the higher answer."""
   del position
   s = jnp.sum(history, axis=-1)[..., None]
-  near = jnp.asarray(own['near'], s.dtype)
-  inside = (s >= own['low'] - near) & (s <= own['high'] + near)
-  given = own['offset'] + own['slope'] * s
+  row = lambda x: jnp.reshape(x, (1,) * (s.ndim - 1) + (-1,)).astype(s.dtype)
+  low, high = row(own['low']), row(own['high'])
+  inside = (s >= low - own['near']) & (s <= high + own['near'])
+  given = row(own['offset']) + row(own['slope']) * s
   best = jnp.max(jnp.where(inside, given, -jnp.inf), axis=-1)
   # Rounding may leave a sum outside of all.
-  gap = jnp.maximum(own['low'] - s, s - own['high'])
-  nearest = jnp.argmin(gap, axis=-1)[..., None]
+  nearest = jnp.argmin(jnp.maximum(low - s, s - high), axis=-1)[..., None]
   rest = jnp.take_along_axis(given, nearest, axis=-1)[..., 0]
   return jnp.where(jnp.any(inside, axis=-1), best, rest)
 

@@ -33,7 +33,7 @@ class Resting(NamedTuple):
 def _top(game, kappa, gain):
   """The largest c in bounds at which the marginal payoff is not negative."""
   cost = _game.cost_of(game)
-  eps = 8 * jnp.finfo(gain.dtype).eps
+  eps = 2 * jnp.finfo(gain.dtype).eps
 
   def body(_, ends):
     low, high = ends
