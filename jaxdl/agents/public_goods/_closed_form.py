@@ -48,11 +48,11 @@ def closed_form(
 
   Example:
     >>> game = _game.Game(num_agents=3, rho=1.5, gamma=0.4, kappa=2.0)
-    >>> closed_form(game).contributions.round(4).tolist()
-    [0.36, 0.372, 0.3964]
+    >>> np.asarray(closed_form(game).contributions).round(4)
+    array([0.36  , 0.372 , 0.3964], dtype=float32)
     >>> partial = closed_form(game, observation='partial')
-    >>> partial.contributions.round(4).tolist()
-    [0.3119, 0.372, 0.3868]
+    >>> np.asarray(partial.contributions).round(4)
+    array([0.3119, 0.372 , 0.3868], dtype=float32)
 
   Source: derived here, by dT/dc_i = (1 + a)^(n - i).
   """

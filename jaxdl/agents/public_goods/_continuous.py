@@ -74,8 +74,8 @@ def solve(game: _game.Game, *, num_nodes: int = 101) -> _policies.Solution:
 
   Example:
     >>> game = _game.Game(num_agents=3, rho=1.5, gamma=0.4, kappa=2.0)
-    >>> solve(game).contributions.round(4).tolist()
-    [0.36, 0.372, 0.3964]
+    >>> np.asarray(solve(game).contributions).round(4)
+    array([0.36  , 0.372 , 0.3964], dtype=float32)
 
   Source: the game is that of Liang et al. 2026
     (https://arxiv.org/abs/2508.02076); the scheme is derived here.

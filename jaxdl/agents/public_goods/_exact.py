@@ -216,8 +216,8 @@ def solve_exact(game: _game.Game) -> _policies.Solution:
 
   Example:
     >>> game = _game.Game(gamma=1.5, kappa=2.0, rho=3.0, c_max=0.7)
-    >>> solve_exact(game).contributions.round(4).tolist()
-    [0.5, 0.7, 0.7]
+    >>> np.asarray(solve_exact(game).contributions).round(4)
+    array([0.5, 0.7, 0.7], dtype=float32)
 
   Source: the game is that of Liang et al. 2026
     (https://arxiv.org/abs/2508.02076).

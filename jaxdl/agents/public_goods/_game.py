@@ -169,8 +169,8 @@ class Game:
   Example:
     >>> game = Game(num_agents=3, rho=1.5, gamma=0.4, kappa=2.0)
     >>> c = jnp.array([0.5, 0.2, 1.0])
-    >>> reward(c, game).round(3).tolist()
-    [0.6, 0.85, 0.13]
+    >>> np.asarray(reward(c, game)).round(3)
+    array([0.6 , 0.85, 0.13], dtype=float32)
 
   Source: Liang et al. 2026 (https://arxiv.org/abs/2508.02076); the paper names
     the four parts of the reward, their exact forms are a reconstruction.
@@ -371,8 +371,8 @@ def reward(
 
   Example:
     >>> game = Game(rho=1.5, gamma=0.4, kappa=2.0, penalty=0.3, threshold=2.0)
-    >>> reward(jnp.array([0.5, 0.2, 1.0]), game).round(3).tolist()
-    [0.3, 0.55, -0.17]
+    >>> np.asarray(reward(jnp.array([0.5, 0.2, 1.0]), game)).round(3)
+    array([ 0.3 ,  0.55, -0.17], dtype=float32)
 
   Source: Liang et al. 2026 (https://arxiv.org/abs/2508.02076), reconstructed.
   """

@@ -110,8 +110,8 @@ def solve_grid(
     >>> game = _game.Game(
     ...   kappa=1.0, cost='linear', rho=1.5, penalty=0.4, threshold=1.5
     ... )
-    >>> solve_grid(game, num_levels=11).contributions.round(2).tolist()
-    [0.0, 0.7, 0.8]
+    >>> np.asarray(solve_grid(game, num_levels=11).contributions).round(2)
+    array([0. , 0.7, 0.8], dtype=float32)
 
   Source: Liang et al. 2026 (https://arxiv.org/abs/2508.02076), the game.
   """
@@ -285,8 +285,8 @@ def solve_tree(
 
   Example:
     >>> game = _game.Game(gamma=0.4, synergy='previous')
-    >>> solve_tree(game, num_levels=6).contributions.round(2).tolist()
-    [0.2, 0.4, 0.4]
+    >>> np.asarray(solve_tree(game, num_levels=6).contributions).round(2)
+    array([0.2, 0.4, 0.4], dtype=float32)
   """
   checks.integer(num_levels, name='num_levels', low=2)
   if tolerance is not None:

@@ -329,8 +329,8 @@ def find(
     ValueError: if the solver is unknown or does not take the game.
 
   Example:
-    >>> find(_game.spgg()).contributions.round(3).tolist()
-    [0.25, 0.25, 0.25]
+    >>> np.asarray(find(_game.spgg()).contributions).round(3)
+    array([0.25, 0.25, 0.25], dtype=float32)
   """
   solver = pick_solver(game) if solver is None else solver
   checks.choice(solver, SOLVERS, name='solver')

@@ -85,8 +85,8 @@ def constant_policies(contributions: chex.Array) -> Policies:
 
   Example:
     >>> fixed = constant_policies(jnp.array([0.1, 0.2]))
-    >>> play(fixed, _game.Game(num_agents=2)).round(2).tolist()
-    [0.1, 0.2]
+    >>> np.asarray(play(fixed, _game.Game(num_agents=2))).round(2)
+    array([0.1, 0.2], dtype=float32)
   """
   return Policies(jnp.asarray(contributions), _constant)
 
@@ -173,8 +173,8 @@ def play(
   Example:
     >>> game = _game.Game(num_agents=2, kappa=1.0, gamma=0.5, rho=1.0)
     >>> found = linear_policies(jnp.array([0.75, 0.5]), jnp.array(0.5), game)
-    >>> play(found, game).round(4).tolist()
-    [0.75, 0.875]
+    >>> np.asarray(play(found, game)).round(4)
+    array([0.75 , 0.875], dtype=float32)
   """
   check_policies(policies)
   game = _game.check_one(game)

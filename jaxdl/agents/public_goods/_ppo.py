@@ -83,7 +83,7 @@ def log_prob(
     f[...].
 
   Example:
-    >>> float(log_prob(jnp.zeros(1), jnp.zeros(1), 1.0).round(4))
+    >>> round(float(log_prob(jnp.zeros(1), jnp.zeros(1), 1.0)), 4)
     -0.9189
   """
   z = (actions - mean) / sigma
@@ -155,7 +155,7 @@ def ppo_loss(
 
   Example:
     >>> zero, one = jnp.zeros(1), jnp.ones(1)
-    >>> float(ppo_loss(jnp.log(2 * one), zero, one, zero, zero, 0.0).round(4))
+    >>> round(float(ppo_loss(jnp.log(2 * one), zero, one, zero, zero, 0)), 4)
     -1.2
 
   Source: Schulman et al. 2017 (https://arxiv.org/abs/1707.06347), equation 9.

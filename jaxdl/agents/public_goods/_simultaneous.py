@@ -124,8 +124,8 @@ def nash(
 
   Example:
     >>> game = _game.Game(num_agents=3, rho=1.5, kappa=2.0)
-    >>> nash(game).contributions.round(4).tolist()
-    [0.25, 0.25, 0.25]
+    >>> np.asarray(nash(game).contributions).round(4)
+    array([0.25, 0.25, 0.25], dtype=float32)
 
   Source: the first-order condition C'(c_i) = γ Σ_i + ρ/n F', the baseline of
     Liang et al. 2026 (https://arxiv.org/abs/2508.02076).
@@ -170,8 +170,8 @@ def planner(game: _game.Game, *, max_rounds: int = 200) -> Resting:
 
   Example:
     >>> game = _game.Game(num_agents=3, rho=1.5, kappa=2.0)
-    >>> planner(game).contributions.round(4).tolist()
-    [0.75, 0.75, 0.75]
+    >>> np.asarray(planner(game).contributions).round(4)
+    array([0.75, 0.75, 0.75], dtype=float32)
   """
   checks.integer(max_rounds, name='max_rounds', low=1)
   game = _game.check_one(game)
