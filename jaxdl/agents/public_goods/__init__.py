@@ -85,13 +85,13 @@ from jaxdl.agents.public_goods._ppo import (
   Transitions,
   annealed,
   early_stopping,
-  entropy,
   log_prob,
   normalized,
   ppo,
   ppo_loss,
   start_stopping,
 )
+from jaxdl.agents.public_goods._rows import policy_rows
 from jaxdl.agents.public_goods._settings import (
   GENERATION,
   LOCAL_GENERATION,
@@ -132,7 +132,6 @@ __all__ = [
   'continued',
   'convex',
   'early_stopping',
-  'entropy',
   'equilibrium',
   'exact_path',
   'exploitability',
@@ -150,6 +149,7 @@ __all__ = [
   'pick_solver',
   'planner',
   'play',
+  'policy_rows',
   'ppo',
   'ppo_learner',
   'ppo_loss',
