@@ -102,7 +102,8 @@ def solve(game: _game.Game, *, num_nodes: int = 101) -> _policies.Solution:
   table = _after_all(game, h, size + num_nodes - 1)
 
   def back(table, xs):
-    found, before = _stage(game, *xs, num_nodes, size, table)
+    i, kappa = xs
+    found, before = _stage(game, i, kappa, num_nodes, size, table)
     rest = table.value.shape[0] - size
     return Table(*(jnp.pad(x, (0, rest)) for x in before)), found
 

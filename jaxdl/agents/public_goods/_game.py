@@ -507,6 +507,7 @@ def mac_spgg(
   Source: Liang et al. 2026 (https://arxiv.org/abs/2508.02076).
   """
   checks.integer(num_agents, name='num_agents', low=1)
+  factor = None
   if isinstance(kappa, (tuple, list)):
     if len(kappa) != num_agents:
       raise ValueError(
@@ -515,13 +516,13 @@ def mac_spgg(
       )
     for value in kappa:
       checks.number(value, name='kappa', low=0.0, open_low=True)
-    kappa = np.asarray(kappa, np.float32)
+    factor = np.asarray(kappa, np.float64)
   game = check_game(
     Game(
       num_agents=num_agents,
       rho=rho,
       gamma=gamma,
-      kappa=kappa,
+      kappa=kappa if factor is None else factor,
       penalty=penalty,
       threshold=threshold,
       cost=cost,

@@ -275,7 +275,8 @@ def ppo(
     count = jnp.maximum(jnp.sum(t.mask), 1)
     error = jnp.sum((t.rewards - known) ** 2 * t.mask) / count
     metrics = {'loss': losses[-1], 'critic_error': error}
-    return PPOState(*params, memory), metrics
+    policy, value = params
+    return PPOState(policy, value, memory), metrics
 
   return PPO(init, mean, act, update)
 

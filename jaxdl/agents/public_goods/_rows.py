@@ -62,7 +62,7 @@ def policy_rows(
   sums = np.asarray(history.sum(axis=1))
   rows = []
   for k, seed in enumerate(seeds):
-    common = {'seed': int(seed), **(label or {})}
+    common = {'seed': seed, **(label or {})}
     rows += [
       common
       | {
