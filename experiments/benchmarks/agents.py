@@ -48,9 +48,7 @@ def games() -> list[str]:
     args = [f'--rounds={sizes["rounds"]}']
     if FLAGS.quick:
       args += ['--envs', '100', '--work', '10000']
-    found = _timing.elsewhere(
-      FLAGS.jaxmarl_python, '_agents_envs', *args
-    )
+    found = _timing.elsewhere(FLAGS.jaxmarl_python, '_agents_envs', *args)
   else:
     found = _agents_envs.rows(**sizes)
   rows = []
