@@ -168,8 +168,8 @@ def counts_are_optimal(seeds: tuple[int, ...]) -> tuple[bool, str]:
   'A GRU of 64 units that has seen 20,000 games of tabular agents predicts '
   'actions of fresh ones within .01 nats of the optimum .5405, and not better '
   'than it by 3 standard errors (one seed)',
-  note='With batches of 256, as the paper has them, 12 epochs end .013 nats above '
-  'what exact counts get on the same games.',
+  note='With batches of 256, as the paper has them, 12 epochs end .013 nats '
+  'above what exact counts get on the same games.',
 )
 def sequence_models_infer(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Pretraining, held-out games."""
