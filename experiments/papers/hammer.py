@@ -118,8 +118,7 @@ def alone_is_theory(seeds: tuple[int, ...]) -> tuple[bool, str]:
 @papers.claim(
   'Sums of 3: v2 ends above -1.2 on every seed, of a floor of -.40 by noise of '
   'exploration',
-  note='One of three seeds ends at -2.6, the others at the floor; the encoder '
-  'takes a step for every agent in turn, and what it says to the others moves.',
+  note='One of three seeds ends at -2.6, the others at the floor.',
 )
 def v2_guesses(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """One real number is enough."""
@@ -192,8 +191,8 @@ def _partial(seeds):
   'the encoder N K = 24 times in an update by whatever slopes there are, and '
   'agents hear what has changed: the divergence of policies by update is four '
   'times as large as without messages. With a third of the rate both are alike '
-  'after 480,000 steps (-20.8 and -20.5, one seed), with one step for all agents '
-  'at 1e-3 as well (-20.0 and -19.4). The paper trains six times as long.',
+  'after 480,000 steps (-20.8 and -20.5, one seed), with one step for all at '
+  '1e-3 nearly so (-20.0 and -19.4). The paper trains six times as long.',
 )
 def told_agents_cover_more(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Messages help where agents see little."""
