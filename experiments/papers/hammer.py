@@ -105,14 +105,16 @@ def _all(seeds):
 
 @papers.claim(
   'Sums of 2 to 5 numbers: agents without messages end within .1 of what the '
-  'own number is worth, -5, -6.67, -8.13 and -9.33'
+  'own number is worth, -5, -6.67, -8.13 and -9.33',
+  note='One seed of three misses with 5 agents, by .12, and one comes close with '
+  '4, by .1; a test of 4096 episodes is itself only good to about .1.',
 )
 def alone_is_theory(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Independent learners find the best guess."""
   found = {n: _guesses(seeds, n, ('il',))['il'] for n in (2, 4, 5)}
   found[3] = _all(seeds)['il']
   gaps = [np.abs(found[n] - ALONE[n]).max() for n in ALONE]
-  return max(gaps) <= 0.1, _say(dict(sorted(found.items())))
+  return bool(max(gaps) <= 0.1), _say(dict(sorted(found.items())))
 
 
 @papers.claim(
@@ -219,14 +221,4 @@ def random_covers_no_more(seeds: tuple[int, ...]) -> tuple[bool, str]:
 def unequal_agents(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Heterogeneous agents."""
   found = _spread(seeds, UNEQUAL, ('il', 'v2'))
-  return bool(found['v2'].mean() > found['il'].mean()), _say(found)
-
-
-@papers.claim(
-  'Cooperative navigation, agents do not see each other and share rewards, '
-  '480,000 steps: v2 is above no messages'
-)
-def shared_rewards(seeds: tuple[int, ...]) -> tuple[bool, str]:
-  """Individual or shared."""
-  found = _spread(seeds, f'shared_reward+{PARTIAL}', ('il', 'v2'))
   return bool(found['v2'].mean() > found['il'].mean()), _say(found)
