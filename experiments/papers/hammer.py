@@ -106,7 +106,7 @@ def _all(seeds):
 @papers.claim(
   'Sums of 2 to 5 numbers: agents without messages end within .1 of what the '
   'own number is worth, -5, -6.67, -8.13 and -9.33',
-  note='One seed of three misses with 5 agents, by .12, and one comes close with '
+  note='One of three seeds misses with 5 agents, by .12, one comes near with '
   '4, by .1; a test of 4096 episodes is itself only good to about .1.',
 )
 def alone_is_theory(seeds: tuple[int, ...]) -> tuple[bool, str]:
