@@ -22,12 +22,26 @@ population of games, over keys a learner's seeds.
 - playing: `rollout`, `play_episodes`, `record_episode`;
 - learning: `ppo` (IPPO, MAPPO); `gae`, `lambda_returns`,
   `monte_carlo_returns`, `clipped_surrogate`;
-- `agents.public_goods`: sequential public goods games and their equilibria.
-- `agents.hammer`: messages of a central agent, learned;
+- by name: `make_learner('mappo', env, num_updates=100)`, see `ALGORITHMS`, also
+  on a network, 'ippo@ring'; `reinforce`, `agents.values` (IQL, VDN, QMIX,
+  MADDPG), `agents.networked`;
+- messages: `agents.communication`, by name in `COMMUNICATIONS`; `agents.hammer`
+  has those of a central agent, `agents.commformer` Transformers on a learned
+  graph of who listens to whom;
+- `agents.public_goods`: sequential public goods games and their equilibria;
 - `agents.coplayers`: iterated dilemmas and players who infer each other.
 """
 
-from jaxdl.agents import games, hammer
+from jaxdl.agents import (
+  commformer,
+  communication,
+  coplayers,
+  games,
+  hammer,
+  networked,
+  public_goods,
+  values,
+)
 from jaxdl.agents._actions import Categories, Gaussian, entropy_of, masked
 from jaxdl.agents._environment import (
   Environment,
@@ -41,6 +55,7 @@ from jaxdl.agents._environment import (
   random_actions,
   world_of,
 )
+from jaxdl.agents._measures import frame_rows, rates_by_context, saliency
 from jaxdl.agents._policy import (
   CRITICS,
   Acted,
@@ -62,6 +77,15 @@ from jaxdl.agents._ppo import (
   played,
   ppo,
 )
+from jaxdl.agents._registry import (
+  ALGORITHMS,
+  LEARNERS,
+  Learner,
+  check_finite,
+  make_learner,
+  repeated,
+)
+from jaxdl.agents._reinforce import mixed_returns, reinforce
 from jaxdl.agents._returns import gae, lambda_returns, monte_carlo_returns
 from jaxdl.agents._rollout import (
   Playing,
@@ -71,11 +95,15 @@ from jaxdl.agents._rollout import (
   record_episode,
   rollout,
 )
+from jaxdl.agents.communication import COMMUNICATIONS, make_communication
 from jaxdl.agents.games import GAMES, make_game
 
 __all__ = [
+  'ALGORITHMS',
+  'COMMUNICATIONS',
   'CRITICS',
   'GAMES',
+  'LEARNERS',
   'Acted',
   'Batch',
   'Categories',
@@ -83,6 +111,7 @@ __all__ = [
   'Environment',
   'Gaussian',
   'Judged',
+  'Learner',
   'LearnerState',
   'Log',
   'Outcome',
@@ -97,25 +126,40 @@ __all__ = [
   'advantages_of',
   'begin',
   'check_environment',
+  'check_finite',
   'check_loop',
   'clipped_surrogate',
+  'commformer',
+  'communication',
+  'coplayers',
   'entropy_of',
   'flat_actions',
+  'frame_rows',
   'gae',
   'games',
   'hammer',
   'lambda_returns',
+  'make_communication',
   'make_game',
+  'make_learner',
   'masked',
   'masked_mean',
+  'mixed_returns',
   'monte_carlo_returns',
+  'networked',
   'normalized',
   'play_episodes',
   'played',
   'ppo',
+  'public_goods',
   'random_actions',
   'random_policy',
+  'rates_by_context',
   'record_episode',
+  'reinforce',
+  'repeated',
   'rollout',
+  'saliency',
+  'values',
   'world_of',
 ]

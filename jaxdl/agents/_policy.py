@@ -16,6 +16,7 @@ from jaxdl.networks import functional
 
 CRITICS = ('own', 'world', 'heard')
 CELLS = ('gru', 'lstm')
+JOINS = ('concat', 'add', 'replace')
 HIGHEST_STD = 1e3
 
 
@@ -30,6 +31,7 @@ class Acted(NamedTuple):
     choices: all else that was drawn (noise, gates), so that `judge` meets the
       same; an empty dict if nothing was.
     facts: dict of f[E], e.g. links used.
+    out: f[E, N, A] or f[E, N, a], of what actions were drawn, or None.
   """
 
   carry: Any
@@ -38,6 +40,7 @@ class Acted(NamedTuple):
   value: chex.Array
   choices: Any
   facts: dict[str, chex.Array]
+  out: chex.Array | None = None
 
 
 class Judged(NamedTuple):
@@ -48,12 +51,15 @@ class Judged(NamedTuple):
     entropy: f[T, E, N].
     value: f[T, E, N].
     facts: dict of f[T, E].
+    out: as `Acted.out`, leaves [T, E, ...]; of agents that learn values these
+      are the values of actions.
   """
 
   log_prob: chex.Array
   entropy: chex.Array
   value: chex.Array
   facts: dict[str, chex.Array]
+  out: chex.Array | None = None
 
 
 class Policy(NamedTuple):
@@ -121,7 +127,7 @@ class Communication(NamedTuple):
     early: whether messages are of the hidden rows before the step and enter
       the cell, as in IC3Net and TarMAC, or of those after it.
     joins: 'concat' puts what is received beside what it meets, 'add' adds it
-      (then M must be what it meets).
+      (then M must be what it meets), 'replace' puts it there instead.
     stateful: whether it has memory.
   """
 
@@ -132,6 +138,12 @@ class Communication(NamedTuple):
   early: bool = False
   joins: str = 'concat'
   stateful: bool = False
+
+
+def checked_joins(channel: Communication) -> str:
+  """Returns how what a channel brings meets what was there, if it is known."""
+  checks.choice(channel.joins, JOINS, name='joins')
+  return channel.joins
 
 
 def _each(fn, shared):
@@ -245,14 +257,15 @@ def actor_critic(
   size = hidden[-1] if recurrent is None else width
   early = talks is not None and talks.early and recurrent is not None
   heard = 0 if talks is None else talks.size(size)
-  if talks is not None and talks.joins == 'add':
-    meets = hidden[-1] if early else size
-    if heard != meets:
-      raise ValueError(
-        f'communication adds {heard} numbers to {meets}: let the last of '
-        f'hidden_sizes={hidden} or width={width} be {heard}.'
-      )
-    heard = 0
+  joins = None if talks is None else checked_joins(talks)
+  meets = hidden[-1] if early else size
+  if joins == 'add' and heard != meets:
+    raise ValueError(
+      f'communication adds {heard} numbers to {meets}: let the last of '
+      f'hidden_sizes={hidden} or width={width} be {heard}.'
+    )
+  if joins in ('add', 'replace'):
+    heard -= meets
   size_cell = hidden[-1] + (heard if early else 0)
   size_head = size + (0 if early else heard)
   by_world = critic == 'world'
@@ -339,8 +352,10 @@ def actor_critic(
     )
 
   def join(rows, found):
-    if talks.joins == 'add':
+    if joins == 'add':
       return rows + found.received
+    if joins == 'replace':
+      return found.received
     return jnp.concatenate([rows, found.received], axis=-1)
 
   def recur(params, carry, rows, first, alive, key, choices):
@@ -412,7 +427,7 @@ def actor_critic(
       choices, facts = found.choices, found.facts
       if found.log_prob is not None:
         log_prob = log_prob + found.log_prob
-    return Acted(carry, chosen, log_prob, value, choices, facts)
+    return Acted(carry, chosen, log_prob, value, choices, facts, out)
 
   def judge(params, carry, seen, chosen, choices, first):
     rows, found = encode(params, seen), None
@@ -436,7 +451,7 @@ def actor_critic(
       if found.log_prob is not None:
         log_prob = log_prob + found.log_prob
         entropy = entropy + found.entropy
-    return Judged(log_prob, entropy, value, facts)
+    return Judged(log_prob, entropy, value, facts, out)
 
   def value(params, carry, seen, first):
     return one(params, carry, seen, first, None, None)[2]

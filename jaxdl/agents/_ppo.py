@@ -338,6 +338,13 @@ def played(
     f[] of 'return' and 'length', means over the last episodes of games that
     have ended one, and means by step of the figures of games and messages.
   """
+  return played_of(playing, steps.facts)
+
+
+def played_of(
+  playing: _rollout.Playing, facts: dict[str, chex.Array]
+) -> dict[str, chex.Array]:
+  """As `played`, of figures f[T, E] by step."""
   ended = (playing.running.done > 0).astype(jnp.float32)
   share = ended / jnp.maximum(jnp.sum(ended), 1.0)
   last = playing.running.last
@@ -345,7 +352,7 @@ def played(
     'return': jnp.sum(share * jnp.mean(last.total, axis=-1)),
     'length': jnp.sum(share * last.length),
   }
-  return out | {f'step_{k}': jnp.mean(v) for k, v in steps.facts.items()}
+  return out | {f'step_{k}': jnp.mean(v) for k, v in facts.items()}
 
 
 def check_loop(

@@ -116,6 +116,7 @@ from jaxdl.aggregators._registry import (
   PRE_RULES,
   RULES,
   as_aggregator,
+  as_rule,
   make_aggregator,
 )
 from jaxdl.aggregators._similarity import (
@@ -135,6 +136,7 @@ __all__ = [
   'FoolsGoldState',
   'arc',
   'as_aggregator',
+  'as_rule',
   'bucketing',
   'bulyan',
   'bulyan_selection',

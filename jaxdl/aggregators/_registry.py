@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rules by name, for flags and sweeps."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -192,6 +193,46 @@ def as_aggregator(
     )
   checks.rule(rule, name=name)
   return _combinators.stateless(rule)
+
+
+def as_rule(
+  rule: Callable[..., Any] | str, *, num_byzantine: int = 0
+) -> Callable[..., Any]:
+  """Turns text into a rule without memory, for any number of clients.
+
+  Args:
+    rule: text such as 'nnm+krum', or a function (kept).
+    num_byzantine: f that parts of text are told.
+
+  Returns:
+    `rule(updates, *, mask=None, ...) -> update`.
+
+  Raises:
+    ValueError: if a name or an option is unknown, or a part has a memory.
+
+  Example:
+    >>> as_rule('median')(jnp.array([[1.0], [2.0], [9.0]]))
+    Array([2.], dtype=float32)
+  """
+  if not isinstance(rule, str):
+    return rule
+  f = checks.integer(num_byzantine, name='num_byzantine', low=0)
+  *first, last = RULES.parts(rule)
+  bound = []
+  for known, part in (
+    *((PRE_RULES, part) for part in first),
+    (RULES, last),
+  ):
+    facts = registry.facts(known[part.name])
+    if facts is not None and facts.stateful:
+      raise ValueError(
+        f'rule={rule!r}: {part.name} has a memory, which mixers do not '
+        'keep: use another rule.'
+      )
+    told = getattr(facts, 'byzantine', None)
+    options = ({told: f} if told else {}) | part.options
+    bound.append(functools.partial(known[part.name], **options))
+  return _combinators.chain(*bound) if first else bound[0]
 
 
 def _bound(

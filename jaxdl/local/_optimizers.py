@@ -136,6 +136,16 @@ def stepped_inverse(
   return schedule
 
 
+def linear(
+  learning_rate: float = 0.1, *, num_steps: int, end: float = 0.0
+) -> Schedule:
+  """Falls along a line to a share of itself at the end."""
+  checks.number(end, name='end', low=0.0)
+  return optax.linear_schedule(
+    learning_rate, end * learning_rate, max(num_steps, 1)
+  )
+
+
 def warmup(
   learning_rate: float = 0.1, *, num_steps: int, share: float = 0.1
 ) -> Schedule:
@@ -152,6 +162,7 @@ SCHEDULES = registry.Registry(
     'cosine': cosine,
     'halving': halving,
     'inverse_time': inverse_time,
+    'linear': linear,
     'one_cycle': one_cycle,
     'stepped_inverse': stepped_inverse,
     'steps': steps,
@@ -330,6 +341,25 @@ def adagrad(
   )
 
 
+def rmsprop(
+  learning_rate: float = 1e-3,
+  *,
+  decay: float = 0.9,
+  eps: float = 1e-8,
+  clip: float | None = None,
+  schedule: str = 'constant',
+  num_steps: int | None = None,
+) -> optax.GradientTransformation:
+  """RMSprop, without a mean of gradients; eps stands outside of the root."""
+  rate = _rate(learning_rate, schedule, num_steps)
+  checks.number(decay, name='decay', low=0.0, high=1.0, open_high=True)
+  checks.number(eps, name='eps', low=0.0)
+  return optax.chain(
+    *_before(0.0, clip),
+    optax.rmsprop(rate, decay=decay, eps=eps, eps_in_sqrt=False),
+  )
+
+
 def yogi(
   learning_rate: float = 1e-2,
   *,
@@ -349,7 +379,14 @@ def yogi(
 
 OPTIMIZERS = registry.Registry(
   'optimizer',
-  {'adagrad': adagrad, 'adam': adam, 'adamw': adamw, 'sgd': sgd, 'yogi': yogi},
+  {
+    'adagrad': adagrad,
+    'adam': adam,
+    'adamw': adamw,
+    'rmsprop': rmsprop,
+    'sgd': sgd,
+    'yogi': yogi,
+  },
   given=('num_steps',),
   tried={'num_steps': 1},
 )

@@ -12,6 +12,7 @@ are told apart with any color vision.
 """
 
 from jaxdl.plots._curves import aligned, bars, lines, log_log, paces
+from jaxdl.plots._episodes import animation, frames, matrices
 from jaxdl.plots._figures import rounding
 from jaxdl.plots._functions import functions
 from jaxdl.plots._graphs import draw_topologies
@@ -30,14 +31,17 @@ from jaxdl.plots._training import (
 
 __all__ = [
   'aligned',
+  'animation',
   'bars',
   'draw_topologies',
+  'frames',
   'functions',
   'heat_map',
   'last_functions',
   'last_rows',
   'lines',
   'log_log',
+  'matrices',
   'paces',
   'polygon',
   'reliability',

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Named methods that are gossip SGD with a particular way of mixing."""
 
-import functools
 from collections.abc import Callable
 
 import chex
@@ -174,29 +173,6 @@ def matcha_sgd(
   )
 
 
-def _as_rule(rule, num_byzantine):
-  """The function of a rule that may be text."""
-  if not isinstance(rule, str):
-    return rule
-  f = checks.integer(num_byzantine, name='num_byzantine', low=0)
-  *first, last = aggregators.RULES.parts(rule)
-  bound = []
-  for known, part in (
-    *((aggregators.PRE_RULES, part) for part in first),
-    (aggregators.RULES, last),
-  ):
-    facts = registry.facts(known[part.name])
-    if facts is not None and facts.stateful:
-      raise ValueError(
-        f'rule={rule!r}: {part.name} has a memory, which mixers do not '
-        'keep: use another rule.'
-      )
-    told = getattr(facts, 'byzantine', None)
-    options = ({told: f} if told else {}) | part.options
-    bound.append(functools.partial(known[part.name], **options))
-  return aggregators.chain(*bound) if first else bound[0]
-
-
 def _all_links(graph, num_rounds):
   del num_rounds
   return graph.sum() / len(graph)
@@ -235,7 +211,7 @@ def robust_gossip(
   """
   clients = clients_lib.as_clients(clients)
   graph = mixing.as_graph(graph, clients.num_clients)
-  rule = _as_rule(rule, num_byzantine)
+  rule = aggregators.as_rule(rule, num_byzantine=num_byzantine)
   return _sgd.gossip_sgd(
     task,
     mixing.robust_mixer(graph, rule, chunk=clients.chunk),

@@ -26,6 +26,7 @@ def games(
   population: Any = None,
   chunk: int | None = None,
   metric: str = 'return',
+  num_counted: int | None = None,
   seeds: Sequence[int] = (0,),
 ) -> types.Problem:
   """Measures agents by episodes of a game, the same ones after every round.
@@ -42,6 +43,7 @@ def games(
       `lambda data: agents.ppo(env.replace(params=data['params']), ...)`.
     chunk: episodes side by side; all by default.
     metric: the figure to look at first.
+    num_counted: agents whose returns are averaged, the first ones; all if None.
     seeds: S seeds.
 
   Returns:
@@ -62,6 +64,11 @@ def games(
   seeds = checks.seeds(seeds)
   checks.integer(num_episodes, name='num_episodes', low=1)
   agents.check_loop(env, policy, num_envs=num_episodes, num_steps=1)
+  counted = env.num_agents
+  if num_counted is not None:
+    counted = checks.integer(
+      num_counted, name='num_counted', low=1, high=env.num_agents
+    )
   if not modes:
     raise ValueError(f'modes is empty: name some of {", ".join(MODES)}.')
   for mode in modes:
@@ -86,7 +93,7 @@ def games(
         greedy=mode == 'greedy',
         chunk=chunk,
       )
-      found.pop('returns')
+      found['return'] = found.pop('returns')[:, :counted]
       start = 'greedy_' if mode == 'greedy' else ''
       out |= {f'{start}{k}': jnp.mean(v) for k, v in found.items()}
     return out
