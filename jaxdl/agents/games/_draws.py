@@ -27,7 +27,7 @@ def whole(
 
   Example:
     >>> whole(jax.random.key(0), (4,), 3).tolist()
-    [2, 2, 1, 0]
+    [2, 2, 0, 1]
   """
   # The largest draw is below 1 by more than rounding takes away.
   drawn = jax.random.uniform(key, shape, jnp.float32) * num

@@ -93,7 +93,7 @@ class HostGame:
       f32[N, d], what agents see.
     """
     self._time = 0
-    return np.asarray(self._start(seed), np.float32)
+    return np.asarray(self._start(int(seed)), np.float32)
 
   def step(self, actions: np.ndarray) -> HostStep:
     """Plays a step; call `reset` after the last of an episode.
@@ -199,7 +199,7 @@ def multiwalker(
   checks.integer(max_steps, name='max_steps', low=1)
   checks.flag(shared_reward, name='shared_reward')
   try:
-    from pettingzoo.sisl import multiwalker_v9
+    from pettingzoo.sisl import multiwalker_v9  # pyrefly: ignore
   except ImportError as error:
     raise ImportError(
       'multiwalker needs pettingzoo[sisl]: install it with `pip install '
