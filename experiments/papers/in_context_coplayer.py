@@ -167,7 +167,9 @@ def counts_are_optimal(seeds: tuple[int, ...]) -> tuple[bool, str]:
 @papers.claim(
   'A GRU of 64 units that has seen 20,000 games of tabular agents predicts '
   'actions of fresh ones within .01 nats of the optimum .5405, and not better '
-  'than it by 3 standard errors (one seed)'
+  'than it by 3 standard errors (one seed)',
+  note='With batches of 256, as the paper has them, 12 epochs end .013 nats '
+  'above what exact counts get on the same games.',
 )
 def sequence_models_infer(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Pretraining, held-out games."""
@@ -178,6 +180,10 @@ def sequence_models_infer(seeds: tuple[int, ...]) -> tuple[bool, str]:
   params, _ = jax.jit(model.fit)(data, 20_000, key=jax.random.key(seeds[0]))
   losses = jax.jit(jax.vmap(model.losses, (None, 0, 0, 0)))
   first = losses(model.init(jax.random.key(1)), *fresh)
+  exact = coplayers.count_model(num_points=101)
+  least = jax.jit(jax.vmap(exact.losses, (None, 0, 0, None)))(
+    exact.init(jax.random.key(0)), fresh.observations, fresh.actions, None
+  )
   found = losses(params, *fresh)
   each = np.asarray(found['action']).mean(axis=1)
   error = each.std() / np.sqrt(len(each))
@@ -186,7 +192,8 @@ def sequence_models_infer(seeds: tuple[int, ...]) -> tuple[bool, str]:
   # An observation of a later round holds one's own action, which is known.
   seen = float(found['observation'][:, 1:].mean())
   return bool(held), (
-    f'{value:.4f} +- {error:.4f}, observations {seen:.4f}; before '
+    f'{value:.4f} +- {error:.4f} (exact counts on the same games '
+    f'{float(least["action"].mean()):.4f}), observations {seen:.4f}; before '
     f'{float(first["action"].mean()):.3f} and '
     f'{float(first["observation"][:, 1:].mean()):.2f}'
   )
@@ -243,16 +250,16 @@ def prediction_passes_defection(seeds: tuple[int, ...]) -> tuple[bool, str]:
 
 @papers.claim(
   'A2C with 32 units, T 50, among tabular agents alone infers in context: '
-  'after 2,000 updates of 512 games it is above always defecting (.975) by at '
+  'after 1,000 updates of 256 games it is above always defecting (.975) by at '
   f'least .015, and below the best response ({BEST}) (one seed)'
 )
 def actors_infer(seeds: tuple[int, ...]) -> tuple[bool, str]:
-  """Step 1 of the mechanism; 25,600 games of the last 50 updates."""
+  """Step 1 of the mechanism; 12,800 games of the last 50 updates."""
   learner = (
-    'a2c(pool=tabular, setting=step1, hidden=32, batch_size=512, '
+    'a2c(pool=tabular, setting=step1, hidden=32, batch_size=256, '
     'num_learners=1)'
   )
-  rows = _rows(seeds[:1], (learner,), 40, steps=50, num_games=2048)
+  rows = _rows(seeds[:1], (learner,), 20, steps=50, num_games=2048)
   value = _last(rows, 'train', 'reward_pool')
   held = DEFECTION + 0.015 <= value <= BEST
   return bool(held), (
@@ -315,8 +322,8 @@ def ablations_defect(seeds: tuple[int, ...]) -> tuple[bool, str]:
   'In a mixed pool A2C learners cooperate at least .2 more with each other '
   'than without tabular agents (as above, one seed)',
   note='The paper sees cooperation after some 70,000 updates of 4,096 games '
-  'with 128 units. 600 small updates teach defection, against which step 1 has to '
-  'come first; paper_a2c_mixed.flags is the run for an accelerator.',
+  'with 128 units. 600 small updates teach defection, before anything is '
+  'inferred in context; paper_a2c_mixed.flags is the run for an accelerator.',
 )
 def mixed_pools_cooperate(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """The headline, far below the scale of the paper."""

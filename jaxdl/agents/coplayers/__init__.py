@@ -32,7 +32,6 @@ from jaxdl.agents.coplayers._a2c import (
   a2c,
   a2c_loss,
   agent_policy,
-  mechanism,
   recurrent_agent,
 )
 from jaxdl.agents.coplayers._arena import (
@@ -65,6 +64,7 @@ from jaxdl.agents.coplayers._lola import (
   sampled_gradients,
   strategy_values,
 )
+from jaxdl.agents.coplayers._mechanism import mechanism
 from jaxdl.agents.coplayers._memory_one import (
   best_response,
   best_response_value,

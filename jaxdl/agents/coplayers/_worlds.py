@@ -67,6 +67,11 @@ class GameData(NamedTuple):
   labels: chex.Array
 
 
+def _check_data(data):
+  if not data.actions.shape[0]:
+    raise ValueError('data must hold at least one game; got none.')
+
+
 def sequence_model(
   *,
   hidden: int = 128,
@@ -213,6 +218,7 @@ def sequence_model(
     return total, found
 
   def fit(data, size, *, key):
+    _check_data(data)
     init_key, fit_key = jax.random.split(key)
     params = init(init_key)
     memory = optimizer.init(params)
@@ -359,6 +365,7 @@ def count_model(
 
   def fit(data, size, *, key):
     del key
+    _check_data(data)
     before = data.observations.astype(jnp.int32)
     mine = data.actions.astype(jnp.int32)
     # What the other did shows in what is seen next; the last is not seen.
@@ -395,7 +402,11 @@ def count_model(
       lambda x: jax.lax.dynamic_slice_in_dim(x, first, take), (before, mine)
     )
     found = jax.vmap(losses, (None, 0, 0))(params, *latest)
-    return params, jax.tree.map(jnp.mean, found)
+    there = (first + jnp.arange(take) < size)[:, None]
+    mean = lambda x: (
+      jnp.where(there, x, 0).sum() / (jnp.maximum(there.sum(), 1) * x.shape[1])
+    )
+    return params, jax.tree.map(mean, found)
 
   return WorldModel(init, lambda p: p, start, see, act, losses, fit)
 

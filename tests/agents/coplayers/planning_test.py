@@ -9,7 +9,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from jaxdl.agents import coplayers
-from jaxdl.agents.coplayers import _gru, _worlds
+from jaxdl.agents.coplayers import _gru
 from jaxdl.networks import functional
 
 # Of the Bayes-optimal predictor of actions, T = 100, uniform prior.
@@ -33,12 +33,18 @@ def tabular_games(num_games=1000, num_rounds=100):
 
   split = jax.random.split(jax.random.key(1), num_games)
   games = jax.jit(jax.vmap(one))(both, split)
-  data = _worlds.GameData(
+  data = coplayers.GameData(
     games.observations.astype(jnp.uint8),
     games.actions.astype(jnp.uint8),
     jnp.zeros((num_games, 0)),
   )
   return data, np.asarray(both)
+
+
+def change_of(a, b):
+  """The largest change of a distribution."""
+  gap = jax.tree.map(lambda x, y: jnp.abs(jnp.exp(x) - jnp.exp(y)).max(), a, b)
+  return max(map(float, jax.tree.leaves(gap)))
 
 
 def laplace(data):
@@ -213,21 +219,36 @@ class CountModelTest(parameterized.TestCase):
       both, jax.random.split(jax.random.key(4), 400)
     )
     model = coplayers.count_model()
-    data = _worlds.GameData(
+    data = coplayers.GameData(
       games.observations, games.actions, jnp.zeros((400, 0))
     )
     # Games beyond the size do not count.
     junk = jax.tree.map(lambda x: jnp.concatenate([x, 0 * x]), data)
     fit = jax.jit(model.fit)
     params, losses = fit(data, 400, key=jax.random.key(0))
-    same, _ = fit(junk, 400, key=jax.random.key(0))
+    same, told = fit(junk, 400, key=jax.random.key(0))
     np.testing.assert_allclose(same['own'], params['own'], rtol=1e-3, atol=1e-3)
+    some, few = fit(junk, 10, key=jax.random.key(0))
+    self.assertTrue(np.isfinite(float(few['observation'])))
+    np.testing.assert_allclose(
+      told['observation'], losses['observation'], rtol=1e-3
+    )
+    self.assertGreater(change_of(some, params), 0.1)
     for side in ('own', 'other'):
       weights = np.exp(np.asarray(params[side]))[1:]
       np.testing.assert_allclose(weights.sum(axis=1), 1.0, atol=1e-3)
       near = weights[:, :4].sum(axis=1), weights[:, -4:].sum(axis=1)
       np.testing.assert_allclose(near, 0.5, atol=0.12)
     self.assertLess(float(losses['action']), 0.4)
+
+  @parameterized.parameters('exact', 'gru(hidden=2)')
+  def test_there_must_be_data(self, spec):
+    model = coplayers.WORLD_MODELS.make(spec)
+    none = coplayers.GameData(
+      jnp.zeros((0, 3)), jnp.zeros((0, 3)), jnp.zeros((0, 0))
+    )
+    with self.assertRaisesRegex(ValueError, 'at least one game; got none'):
+      model.fit(none, 0, key=jax.random.key(0))
 
   def test_says_what_is_wrong(self):
     with self.assertRaisesRegex(ValueError, 'num_points must be at least 2'):
