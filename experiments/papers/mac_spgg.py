@@ -161,7 +161,9 @@ def exploring_starts_are_no_cure(seeds: tuple[int, ...]) -> tuple[bool, str]:
 @papers.claim(
   'Who sees the predecessor alone plays another equilibrium, (.312, .372, '
   '.387), that of small errors of equal size (PPO within .005), and welfare is '
-  'lower than with full observation'
+  'lower than with full observation',
+  note='The equilibrium is the one; learners miss it by half a thousandth more '
+  'than those who see everything, all a little below it.',
 )
 def partial_observation(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """A regression on what cannot be seen."""
