@@ -131,10 +131,10 @@ def random_edges_reach_their_ceiling(
 
 @papers.claim(
   'Routing: without warm-up accuracy is >= .2 lower',
-  note='Not so, with rewards of their own or of the team: samples alone lead to '
-  'the edges, within fewer updates, while after a warm-up one seed has a row '
-  'wrong. Where this was first seen (own prototype, 3-4 of 6 rows) updates were '
-  'plain policy gradients; here ratios are clipped and games reused.',
+  note='Not so, with rewards of their own or of the team: samples alone lead '
+  'to the edges, within fewer updates, while after a warm-up one seed has a '
+  'row wrong. Where this was first seen (3 to 4 of 6 rows) updates were plain '
+  'policy gradients; here ratios are clipped and games are used five times.',
 )
 def warm_up_is_needed(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Raw edges first."""
@@ -187,9 +187,9 @@ def _prey(seeds, game):
     network='former(dim=32)',
     learner='ppo(adam(0.001), num_envs=64, num_steps=32, num_epochs=5, '
     'clip=0.1)',
-    num_rounds=20,
+    num_rounds=15,
     steps=20,
-    eval_every=10,
+    eval_every=5,
     num_episodes=512,
     modes=('sampled',),
   )
@@ -202,7 +202,7 @@ def _steps(seeds, game):
 
 
 @papers.claim(
-  'Predator-prey, vision 0, .8 million steps, one seed: steps of an episode '
+  'Predator-prey, vision 0, .6 million steps, one seed: steps of an episode '
   'are ordered full <= learned (k = 1, within 5 %) < none'
 )
 def order_where_predators_are_blind(
@@ -215,7 +215,7 @@ def order_where_predators_are_blind(
 
 
 @papers.claim(
-  'Predator-prey, vision 1, .8 million steps, one seed: one learned edge is '
+  'Predator-prey, vision 1, .6 million steps, one seed: one learned edge is '
   'within 5 % of all edges in steps of an episode'
 )
 def few_edges_do_where_predators_see(
