@@ -146,6 +146,7 @@ class StructureTest(parameterized.TestCase):
 
 
 HEAVY = {
+  'jaxdl.agents': ('flax.nnx', 'scipy.optimize', 'matplotlib', 'sklearn'),
   'jaxdl.coding': ('flax', 'scipy.optimize', 'matplotlib'),
   'jaxdl.core': ('flax', 'scipy.optimize', 'matplotlib', 'networkx'),
   'jaxdl.experiment': ('flax', 'scipy.optimize', 'matplotlib', 'orbax'),

@@ -9,10 +9,10 @@ module it prints the rows as JSON, for an interpreter that has JaxMARL:
 """
 
 import argparse
-import contextlib
 import functools
-import io
 import json
+import os
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -65,10 +65,7 @@ def _peers(
   if GAMES[name] is None:
     return None
   try:
-    with (
-      warnings.catch_warnings(),
-      contextlib.redirect_stdout(io.StringIO()),
-    ):
+    with warnings.catch_warnings():
       warnings.simplefilter('ignore')
       import jaxmarl
 
@@ -152,11 +149,15 @@ def main() -> None:
   parser.add_argument('--envs', type=int, nargs='+', default=list(ENVS))
   parser.add_argument('--work', type=int, default=WORK)
   args = parser.parse_args()
-  print(
-    json.dumps(
-      rows(rounds=args.rounds, games=args.games, envs=args.envs, work=args.work)
-    )
+  # JaxMARL says two lines when it is imported: they go where errors go.
+  out = os.dup(1)
+  os.dup2(2, 1)
+  found = rows(
+    rounds=args.rounds, games=args.games, envs=args.envs, work=args.work
   )
+  sys.stdout.flush()
+  os.dup2(out, 1)
+  print(json.dumps(found))
 
 
 if __name__ == '__main__':

@@ -25,12 +25,23 @@ population of games, over keys a learner's seeds.
 - by name: `make_learner('mappo', env, num_updates=100)`, see `ALGORITHMS`, also
   on a network, 'ippo@ring'; `reinforce`, `agents.values` (IQL, VDN, QMIX,
   MADDPG), `agents.networked`;
-- messages: `agents.communication`, by name in `COMMUNICATIONS`;
-- `agents.public_goods`: sequential public goods games and their equilibria.
+- messages: `agents.communication`, by name in `COMMUNICATIONS`; `agents.hammer`
+  has those of a central agent, `agents.commformer` Transformers on a learned
+  graph of who listens to whom;
+- `agents.public_goods`: sequential public goods games and their equilibria;
 - `agents.coplayers`: iterated dilemmas and players who infer each other.
 """
 
-from jaxdl.agents import communication, games, networked, values
+from jaxdl.agents import (
+  commformer,
+  communication,
+  coplayers,
+  games,
+  hammer,
+  networked,
+  public_goods,
+  values,
+)
 from jaxdl.agents._actions import Categories, Gaussian, entropy_of, masked
 from jaxdl.agents._environment import (
   Environment,
@@ -118,12 +129,15 @@ __all__ = [
   'check_finite',
   'check_loop',
   'clipped_surrogate',
+  'commformer',
   'communication',
+  'coplayers',
   'entropy_of',
   'flat_actions',
   'frame_rows',
   'gae',
   'games',
+  'hammer',
   'lambda_returns',
   'make_communication',
   'make_game',
@@ -137,6 +151,7 @@ __all__ = [
   'play_episodes',
   'played',
   'ppo',
+  'public_goods',
   'random_actions',
   'random_policy',
   'rates_by_context',

@@ -140,6 +140,12 @@ class Environment:
     Returns:
       The game and the step.
     """
+    running, outcome, truncated = self._advance(running, actions, key)
+    seen = self.observe(self.params, running.state)
+    return running, _told(outcome, truncated, seen, seen)
+
+  def _advance(self, running, actions, key):
+    """Plays a step that nobody looks at yet."""
     state, outcome = self.move(self.params, running.state, actions, key)
     length = running.log.length + 1
     reward = outcome.reward.astype(jnp.float32)
@@ -157,9 +163,8 @@ class Environment:
     log = Log(running.log.total + reward, length, facts)
     done = terminated | truncated
     last = jax.tree.map(lambda a, b: jnp.where(done, a, b), log, running.last)
-    seen = self.observe(self.params, state)
-    step = Step(seen, reward, terminated, truncated, seen, outcome.facts)
-    return Running(state, log, last, running.done + done), step
+    running = Running(state, log, last, running.done + done)
+    return running, outcome._replace(reward=reward), truncated
 
   def step(
     self, running: 'Running', actions: chex.Array, *, key: chex.PRNGKey
@@ -179,20 +184,19 @@ class Environment:
       one ended, `final` the last of the old one, whose reward and flags it has.
     """
     move_key, start_key = jax.random.split(key)
-    running, step = self.move_on(running, actions, key=move_key)
-    return self._again(running, step, start_key)
+    moved, outcome, truncated = self._advance(running, actions, move_key)
+    again = self._again(moved, outcome.terminated | truncated, start_key)
+    seen = self.observe(self.params, again.state)
+    final = self.observe(self.params, moved.state)
+    return again, _told(outcome, truncated, seen, final)
 
-  def _again(self, running, step, key):
+  def _again(self, running, done, key):
     """Starts the next episode if one ended."""
-    seen, fresh = self.reset(key)
-    done = step.terminated | step.truncated
     pick = lambda new, old: jnp.where(done, new, old)
-    return (
-      running._replace(
-        state=jax.tree.map(pick, fresh.state, running.state),
-        log=jax.tree.map(pick, fresh.log, running.log),
-      ),
-      step._replace(seen=jax.tree.map(pick, seen, step.seen)),
+    fresh = self.start(self.params, key)
+    return running._replace(
+      state=jax.tree.map(pick, fresh, running.state),
+      log=jax.tree.map(lambda x: pick(jnp.zeros_like(x), x), running.log),
     )
 
   def reset_many(
@@ -227,14 +231,20 @@ class Environment:
     """
     num_envs = actions.shape[0]
     move_key, start_key = jax.random.split(key)
-    play = lambda r, a, k: self.move_on(r, a, key=k)
-    running, step = jax.vmap(play)(running, actions, _keys(move_key, num_envs))
-    over = jnp.any(step.terminated | step.truncated)
+    keys = _keys(move_key, num_envs)
+    moved, outcome, truncated = jax.vmap(self._advance)(running, actions, keys)
+    done = outcome.terminated | truncated
+    look = jax.vmap(lambda state: self.observe(self.params, state))
 
-    def again(running, step):
-      return jax.vmap(self._again)(running, step, _keys(start_key, num_envs))
+    # Only states pass through the branches: what is seen of them is larger.
+    def again():
+      return jax.vmap(self._again)(moved, done, _keys(start_key, num_envs))
 
-    return jax.lax.cond(over, again, lambda *same: same, running, step)
+    over = jnp.any(done)
+    running = jax.lax.cond(over, again, lambda: moved)
+    seen = look(running.state)
+    final = jax.lax.cond(over, lambda: look(moved.state), lambda: seen)
+    return running, _told(outcome, truncated, seen, final)
 
 
 class Log(NamedTuple):
@@ -290,6 +300,13 @@ class Step(NamedTuple):
   def done(self) -> chex.Array:
     """Whether the episode ended, bool[]."""
     return self.terminated | self.truncated
+
+
+def _told(outcome, truncated, seen, final):
+  """Makes a `Step`."""
+  return Step(
+    seen, outcome.reward, outcome.terminated, truncated, final, outcome.facts
+  )
 
 
 def _first(env, key):

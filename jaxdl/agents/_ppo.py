@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxdl.agents import _environment, _policy, _returns, _rollout
-from jaxdl.core import checks, types
+from jaxdl.core import checks, clients, types
 
 NORMALIZATIONS = ('minibatch', 'agent', 'none')
 _EPS = 1e-8
@@ -157,6 +157,7 @@ def ppo(
   value_weight: chex.Numeric = 0.5,
   normalize: str = 'minibatch',
   bootstrap: bool = True,
+  mesh: jax.sharding.Mesh | None = None,
 ) -> types.Algorithm:
   """Trains the agents of a game by proximal policy optimization.
 
@@ -184,6 +185,8 @@ def ppo(
       for itself) or 'none'.
     bootstrap: whether what is seen when time is up counts with its value; if
       not, time that is up counts as the end of the game.
+    mesh: devices that share the games, see `core.clients.clients_mesh`; they
+      must divide E. What is drawn does not depend on them.
 
   Returns:
     The algorithm; its steps need no cohort. It reports `return`, means over
@@ -238,6 +241,12 @@ def ppo(
       + (': memory is judged in order.' if policy.recurrent else '.')
     )
 
+  if mesh is not None and num_envs % mesh.shape[clients.AXIS]:
+    raise ValueError(
+      f'num_envs={num_envs} must be divisible by the '
+      f'{mesh.shape[clients.AXIS]} devices of the mesh.'
+    )
+
   def loss(params, batch):
     steps = batch.steps
     alive = steps.seen.alive
@@ -273,9 +282,8 @@ def ppo(
 
   def epoch(carry, key, batch):
     order = jax.random.permutation(key, rows)
-    return jax.lax.scan(
-      minibatch, carry, _cut(batch, order, num_minibatches, policy.recurrent)
-    )
+    parts = _cut(batch, order, num_minibatches, policy.recurrent)
+    return jax.lax.scan(minibatch, carry, _spread(parts, mesh, 2))
 
   def init(key):
     init_key, env_key = jax.random.split(key)
@@ -294,7 +302,7 @@ def ppo(
       env,
       policy,
       state.params,
-      state.playing,
+      _spread(state.playing, mesh, 0),
       key=play_key,
       num_steps=num_steps,
       bootstrap=bootstrap,
@@ -376,6 +384,21 @@ def check_loop(
   checks.integer(num_steps, name='num_steps', low=1)
 
 
+def _spread(tree, mesh, axis):
+  """Shares an axis of games among devices, where they divide it."""
+  if mesh is None:
+    return tree
+  count = mesh.shape[clients.AXIS]
+  spec = jax.NamedSharding(mesh, jax.P(*(None,) * axis, clients.AXIS))
+
+  def leaf(x):
+    if x.ndim <= axis or x.shape[axis] % count:
+      return x
+    return jax.lax.with_sharding_constraint(x, spec)
+
+  return jax.tree.map(leaf, tree)
+
+
 def _cut(batch, order, num, recurrent):
   """Minibatches: of games where memory matters, else of steps."""
   steps, size = batch.steps, order.shape[0] // num
@@ -390,8 +413,10 @@ def _cut(batch, order, num, recurrent):
     return jnp.moveaxis(parts, 1, 0)
 
   cut = of_games if recurrent else of_steps
-  parts = jax.tree.map(cut, (steps, batch.advantages, batch.targets))
+  played, advantages, targets = jax.tree.map(
+    cut, (steps, batch.advantages, batch.targets)
+  )
   carry = jax.tree.map(
     lambda x: x[order].reshape((num, size, *x.shape[1:])), batch.carry
   )
-  return Batch(*parts, carry if recurrent else {})
+  return Batch(played, advantages, targets, carry if recurrent else {})

@@ -19,7 +19,9 @@ Table = tuple[Sequence[str], Sequence[Sequence[Any]]]
 
 _WIDTH = 100
 # Metrics of which more is better; of all others less is.
-_HIGHER = ('accuracy', 'auc', 'hits', 'mrr', 'r2', 'reward', 'score')
+_HIGHER = (
+  *('accuracy', 'auc', 'hits', 'mrr', 'r2', 'return', 'reward', 'score'),
+)
 
 
 class Clock:

@@ -23,7 +23,7 @@ notebook, in `experiment.train`:
 - `functions`: maps between functions, solved or read; `Functions.problem` gives
   them to a network. Flows are learned as `time_steps`. `function_runs` and
   `sweeps` have what binaries of them share.
-- `games`: games that agents learn together.
+- `games`: games that agents learn, and play with each other.
 - `graphs`: nodes of a graph that clients split, `node_classification`, and
   `architectures` that are searched for one.
 - `links`: links of a graph, told from pairs that are none by one learner or by

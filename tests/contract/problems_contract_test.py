@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from absl.testing import absltest, parameterized
 
-from jaxdl import experiment, operators, problems
+from jaxdl import agents, experiment, operators, problems
 from jaxdl.core import types
 from jaxdl.experiment import config as config_lib, runner
 
@@ -50,6 +50,19 @@ def families(seeds, num_clients):
     num_gammas=2,
     seeds=seeds,
   )
+
+
+def games(seeds, num_clients):
+  del num_clients  # Learners play for themselves.
+  return problems.games.games(*GAME, num_episodes=2, seeds=seeds)
+
+
+def game():
+  env = agents.make_game('simple_spread(num_agents=2, max_steps=3)')
+  return env, agents.actor_critic(env, hidden_sizes=(3,))
+
+
+GAME = game()
 
 
 def drawn(builder, *args, **options):
@@ -101,6 +114,7 @@ CASES = {
   ),
   'amortized': families,
   'functions': functions,
+  'games': games,
   'text': texts,
 }
 ALL = parameterized.named_parameters(*((name, name) for name in CASES))
@@ -120,8 +134,18 @@ def task_of(problem, data):
   return task if isinstance(task, types.Task) else task(data)
 
 
-def descent(problem):
+def descent(problem, name):
   """One model for all that follows the mean gradient."""
+  if name == 'games':
+    # There is no loss of a batch: agents play.
+    env, policy = GAME
+    small = {'num_envs': 2, 'num_steps': 2, 'num_minibatches': 1}
+    return lambda data: agents.ppo(
+      env.replace(params=data['params']),
+      policy,
+      optimizer=optax.sgd(0.1),
+      **small,
+    )
 
   def make(data):
     task = task_of(problem, data)
@@ -159,6 +183,7 @@ class ProblemsTest(parameterized.TestCase):
       'episodes',
       'clustered',
       'functions',
+      'games',
       'mixtures',
       'operator_clients',
       'quadratics',
@@ -238,7 +263,7 @@ class ProblemsTest(parameterized.TestCase):
   @ALL
   def test_train_is_compare_with_that_seed(self, name):
     problem = made(name, seeds=(4,))
-    maker = descent(problem)
+    maker = descent(problem, name)
     config = config_lib.BaseConfig(seeds=(4,), num_rounds=3, eval_every=2)
     state = runner.run(
       experiment.compare(config, problem, {'a': maker}), config
@@ -254,8 +279,9 @@ class ProblemsTest(parameterized.TestCase):
     jax.tree.map(
       lambda x, y: np.testing.assert_array_equal(x[0], y), state, alone
     )
-    self.assertLen(history['loss'], 3)
-    self.assertTrue(np.isfinite(history['loss']).all())
+    told = 'loss' if 'loss' in history else 'policy_loss'
+    self.assertLen(history[told], 3)
+    self.assertTrue(np.isfinite(history[told]).all())
 
 
 if __name__ == '__main__':

@@ -15,7 +15,8 @@
 
 `from_jaxmarl` and `from_gymnax` play games of other libraries, `DictGame`
 shows ours as JaxMARL's. What cannot be compiled is a `HostGame`, such as
-`multiwalker`, for `host_rollout` and `host_episodes`.
+`multiwalker` (`HOST_GAMES`, `make_host_game`), for `host_rollout` and
+`host_episodes`.
 """
 
 from jaxdl.agents.games._adapters import (
@@ -47,13 +48,20 @@ from jaxdl.agents.games._reference import (
   simple_reference,
   simple_speaker_listener,
 )
-from jaxdl.agents.games._registry import GAMES, WRAPPERS, make_game
+from jaxdl.agents.games._registry import (
+  GAMES,
+  HOST_GAMES,
+  WRAPPERS,
+  make_game,
+  make_host_game,
+)
 from jaxdl.agents.games._riddles import (
   RiddleState,
   routing,
   sum_guess,
   switch_riddle,
 )
+from jaxdl.agents.games._smax import smax
 from jaxdl.agents.games._social import (
   DilemmaState,
   GoodsState,
@@ -75,6 +83,7 @@ from jaxdl.agents.games._wrappers import (
 
 __all__ = [
   'GAMES',
+  'HOST_GAMES',
   'WRAPPERS',
   'BeamState',
   'DictGame',
@@ -101,6 +110,7 @@ __all__ = [
   'host_rollout',
   'iterated_dilemma',
   'make_game',
+  'make_host_game',
   'multiwalker',
   'observe_first',
   'predator_capture',
@@ -112,6 +122,7 @@ __all__ = [
   'simple_reference',
   'simple_speaker_listener',
   'simple_spread',
+  'smax',
   'sum_guess',
   'switch_riddle',
   'traffic_junction',

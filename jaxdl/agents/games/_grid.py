@@ -1,45 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cells of a square grid: draws, steps and windows without gathers."""
+"""Cells of a square grid: steps and windows without gathers."""
 
 import chex
 import jax
 import jax.numpy as jnp
-
-# More draws than this are cheaper by a shuffle of all.
-_MOST_SWAPS = 16
-
-
-def distinct(key: chex.PRNGKey, count: int, num: int) -> jax.Array:
-  """Draws different numbers below `num`, in every order equally likely.
-
-  A shuffle of which only the swaps are kept, so that nothing is sorted.
-
-  Args:
-    key: consumed.
-    count: how many (static); at most `num`.
-    num: of how many (static).
-
-  Returns:
-    i32[count].
-
-  Example:
-    >>> sorted(distinct(jax.random.key(0), 4, 4).tolist())
-    [0, 1, 2, 3]
-  """
-  if count > _MOST_SWAPS:
-    return jax.random.permutation(key, num)[:count].astype(jnp.int32)
-  low = jnp.arange(count)
-  picks = jax.random.randint(key, (count,), low, num)
-  # What the i-th swap put at the place that it took from.
-  found, moved = [], []
-  for i in range(count):
-    taken, left = picks[i], jnp.int32(i)
-    for m in range(i):
-      taken = jnp.where(picks[m] == picks[i], moved[m], taken)
-      left = jnp.where(picks[m] == i, moved[m], left)
-    found.append(taken)
-    moved.append(left)
-  return jnp.stack(found).astype(jnp.int32)
 
 
 def coordinates(cells: chex.Array, dim: int) -> jax.Array:

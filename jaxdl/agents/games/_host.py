@@ -93,7 +93,7 @@ class HostGame:
       f32[N, d], what agents see.
     """
     self._time = 0
-    return np.asarray(self._start(int(seed)), np.float32)
+    return np.asarray(self._start(seed), np.float32)
 
   def step(self, actions: np.ndarray) -> HostStep:
     """Plays a step; call `reset` after the last of an episode.

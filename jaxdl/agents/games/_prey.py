@@ -7,7 +7,7 @@ import chex
 import jax.numpy as jnp
 
 from jaxdl.agents import _environment
-from jaxdl.agents.games import _grid
+from jaxdl.agents.games import _draws, _grid
 from jaxdl.core import checks
 
 MODES = ('mixed', 'cooperative', 'competitive')
@@ -150,7 +150,7 @@ def predator_prey(
 
   def start(params, key):
     del params
-    cells = _grid.distinct(key, n + 1, dim * dim)
+    cells = _draws.distinct(key, n + 1, dim * dim)
     places = _grid.coordinates(cells, dim)
     none = jnp.zeros((n,), bool)
     return PreyState(places[:n], places[n], none, none)
@@ -274,7 +274,7 @@ def predator_capture(
 
   def start(params, key):
     del params
-    cells = _grid.distinct(key, n + 1, base)
+    cells = _draws.distinct(key, n + 1, base)
     places = _grid.coordinates(cells, dim)
     none = jnp.zeros((n,), bool)
     return PreyState(places[:n], places[n], none, none)

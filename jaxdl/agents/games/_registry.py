@@ -4,6 +4,7 @@
 from jaxdl.agents import _environment
 from jaxdl.agents.games import (
   _beam,
+  _host,
   _prey,
   _reference,
   _riddles,
@@ -42,6 +43,10 @@ GAMES = registry.Registry(
   before=WRAPPERS,
 )
 
+HOST_GAMES = registry.Registry(
+  'game on the host', {'multiwalker': _host.multiwalker}
+)
+
 
 def make_game(spec: str) -> _environment.Environment:
   """Builds a game by name.
@@ -68,3 +73,23 @@ def make_game(spec: str) -> _environment.Environment:
   for part in reversed(before):
     env = WRAPPERS.bound(part, env)
   return env
+
+
+def make_host_game(spec: str) -> _host.HostGame:
+  """Builds a game that runs on the host, by name.
+
+  Args:
+    spec: an entry of `HOST_GAMES`, e.g. 'multiwalker(shared_reward=True)'.
+
+  Returns:
+    The game.
+
+  Raises:
+    ValueError: if the name or an option is unknown or out of range.
+    ImportError: if the library that plays it is not installed.
+
+  Example:
+    >>> print(*HOST_GAMES)
+    multiwalker
+  """
+  return HOST_GAMES.make(spec)

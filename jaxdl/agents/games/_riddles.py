@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.agents import _environment
+from jaxdl.agents.games import _draws
 from jaxdl.core import checks
 
 NOTHING, SWITCH, TELL = range(3)
@@ -81,7 +82,7 @@ def switch_riddle(
   def start(params, key):
     del params
     return RiddleState(
-      inside=jax.random.randint(key, (), 0, n),
+      inside=_draws.whole(key, (), n),
       light=jnp.array(light),
       visited=jnp.zeros((n,), bool),
       time=jnp.int32(0),
@@ -107,7 +108,7 @@ def switch_riddle(
       'visited': jnp.mean(visited, dtype=jnp.float32),
     }
     state = RiddleState(
-      inside=jax.random.randint(key, (), 0, n),
+      inside=_draws.whole(key, (), n),
       light=state.light ^ (action == SWITCH),
       visited=visited,
       time=time,
@@ -242,7 +243,7 @@ def routing(
 
   def start(params, key):
     del params
-    return jax.random.randint(key, (n,), 0, k)
+    return _draws.whole(key, (n,), k)
 
   def observe(params, state):
     del params

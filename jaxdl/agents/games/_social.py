@@ -246,7 +246,8 @@ def public_goods(
     now = ids == state.turn
     low, high = params['c_min'], params['c_max']
     share = (jnp.clip(actions[:, 0], -1.0, 1.0) + 1.0) / 2
-    given = jnp.where(now, low + share * (high - low), state.given)
+    gift = (low + share * (high - low)).astype(state.given.dtype)
+    given = jnp.where(now, gift, state.given)
     c = jnp.sum(jnp.where(now, given, 0.0))
     before = jnp.sum(jnp.where(ids < state.turn, given, 0.0))
     if synergy == 'mean':

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.agents import _environment
-from jaxdl.agents.games import _grid
+from jaxdl.agents.games import _draws, _grid
 from jaxdl.core import checks
 
 GAS, BRAKE = range(2)
@@ -272,7 +272,7 @@ def traffic_junction(
     waited = jnp.where(alive, state.wait + 1, 0)
     route, braked = state.route, alive & ~gas
     comes = jax.random.uniform(come_key, (ports,)) <= params['arrival']
-    chosen = jax.random.randint(route_key, (ports,), 0, each)
+    chosen = _draws.whole(route_key, (ports,), each)
     rank = jax.random.uniform(who_key, (n,))
     for port in range(ports):
       # One of those off the road, each equally likely.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Games that agents learn, measured by whole episodes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import chex
@@ -62,6 +62,7 @@ def games(
     [25.0]
   """
   seeds = checks.seeds(seeds)
+  checks.integer(num_episodes, name='num_episodes', low=1)
   agents.check_loop(env, policy, num_envs=num_episodes, num_steps=1)
   counted = env.num_agents
   if num_counted is not None:
@@ -111,7 +112,8 @@ def games(
 
   def evaluate(params):
     found = jitted(params, population, tests)
-    return {name: np.asarray(value) for name, value in found.items()}
+    names = in_order(found, metric)
+    return {name: np.asarray(found[name]) for name in names}
 
   def loss(params, batch, *, key=None):
     del params, batch, key
@@ -129,6 +131,12 @@ def games(
     metric=metric,
     ylabel=metric.replace('_', ' ').capitalize(),
   )
+
+
+def in_order(names: Iterable[str], metric: str) -> list[str]:
+  """Puts the figure to look at first, and that of greedy agents, in front."""
+  first = (metric, f'greedy_{metric}')
+  return sorted(names, key=lambda name: tuple(name != one for one in first))
 
 
 def alone() -> types.Cohort:

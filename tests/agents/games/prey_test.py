@@ -9,7 +9,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from jaxdl import agents
-from jaxdl.agents.games import _grid, _prey
+from jaxdl.agents.games import _draws, _prey
 
 UP, RIGHT, DOWN, LEFT, STAY, CATCH = range(6)
 
@@ -116,15 +116,27 @@ class PredatorPreyTest(parameterized.TestCase):
 
   def test_draws_are_uniform_over_orders(self):
     keys = jax.random.split(jax.random.key(1), 24_000)
-    drawn = jax.jit(jax.vmap(lambda k: _grid.distinct(k, 3, 4)))(keys)
+    drawn = jax.jit(jax.vmap(lambda k: _draws.distinct(k, 3, 4)))(keys)
     code = np.asarray(drawn) @ np.array([16, 4, 1])
     _, count = np.unique(code, return_counts=True)
     self.assertLen(count, 24)
     # Chi-square with 23 degrees of freedom: mean 23, deviation 6.8.
     self.assertLess(((count - 1000.0) ** 2 / 1000).sum(), 50.0)
 
+  def test_whole_numbers_are_uniform(self):
+    drawn = np.asarray(_draws.whole(jax.random.key(3), (24_000,), 24))
+    count = np.bincount(drawn, minlength=24)
+    self.assertLen(count, 24)
+    self.assertLess(((count - 1000.0) ** 2 / 1000).sum(), 50.0)
+
+  @parameterized.parameters(3, 5, 25, 400, 4095)
+  def test_the_largest_draw_stays_below(self, num):
+    # What `uniform` gives at most.
+    most = np.nextafter(np.float32(1), np.float32(0))
+    self.assertLess(int(np.float32(most) * np.float32(num)), num)
+
   def test_many_draws_differ(self):
-    drawn = np.asarray(_grid.distinct(jax.random.key(2), 20, 25))
+    drawn = np.asarray(_draws.distinct(jax.random.key(2), 20, 25))
     self.assertLen(set(drawn.tolist()), 20)
     self.assertLess(drawn.max(), 25)
 
@@ -140,6 +152,35 @@ class PredatorPreyTest(parameterized.TestCase):
     self.assertAlmostEqual(float(found['length'].mean()), 19.8, delta=0.1)
     self.assertAlmostEqual(float(found['success'].mean()), 0.026, delta=0.01)
     self.assertAlmostEqual(float(found['return'].mean()), -0.82, delta=0.02)
+
+  def test_the_shortest_ways_earn_the_exact_mean(self):
+    # -.05 (10/3 - 1) per agent, 4.6768 steps.
+    env = agents.make_game('predator_prey(num_agents=3, dim=5, vision=0)')
+
+    def play(key):
+      _, running = env.reset(key)
+
+      def body(carry, _):
+        running, total, steps, over = carry
+        gap = running.state.prey[None] - running.state.predators
+        rows = jnp.where(gap[:, 0] > 0, DOWN, UP)
+        columns = jnp.where(gap[:, 1] > 0, RIGHT, LEFT)
+        joint = jnp.where(gap[:, 0] != 0, rows, columns)
+        running, step = env.move_on(running, joint, key=key)
+        total = total + jnp.where(over, 0.0, step.reward)
+        carry = (running, total, steps + ~over, over | step.terminated)
+        return carry, None
+
+      zero = (running, jnp.zeros((3,)), jnp.int32(0), jnp.zeros((), bool))
+      (_, total, steps, _), _ = jax.lax.scan(body, zero, length=8)
+      return total.mean(), steps
+
+    keys = jax.random.split(jax.random.key(4), 20_000)
+    for got, want in zip(
+      jax.jit(jax.vmap(play))(keys), (-0.05 * 7 / 3, 4.6768), strict=True
+    ):
+      error = np.asarray(got).std() / np.sqrt(len(got))
+      self.assertLess(abs(float(got.mean()) - want), 4 * error)
 
   @parameterized.parameters(
     ('dim=3, vision=3', 'vision=3 must be below dim=3'),
