@@ -7,11 +7,16 @@ import tempfile
 
 import jax
 import numpy as np
+from absl import flags
 from absl.testing import absltest, parameterized
 
 from experiments import marl_baselines
 from jaxdl import agents
+from jaxdl.experiment import _flags
 
+PRESETS = (
+  pathlib.Path(__file__).parents[2] / 'experiments/presets/marl_baselines'
+)
 SMALL = (
   'num_envs=2, num_steps=4, num_epochs=1, num_minibatches=1, hidden_sizes=(4,)'
 )
@@ -137,6 +142,17 @@ class ConfigTest(parameterized.TestCase):
   def test_what_does_not_fit_the_game(self, options, message):
     with self.assertRaisesRegex(ValueError, message):
       marl_baselines.run(config_of(**options))
+
+  def test_presets_make_learners(self):
+    for preset in sorted(PRESETS.glob('*.flags')):
+      lines = preset.read_text().splitlines()
+      values = flags.FlagValues()
+      _flags.define_flags(marl_baselines.Config, values)
+      values(['binary', *(x for x in lines if x and not x.startswith('#'))])
+      config = _flags.from_flags(marl_baselines.Config, values)
+      env = agents.make_game(config.game)
+      for spec in config.algorithms:
+        agents.make_learner(spec, env, num_updates=10)
 
   def test_a_run_that_diverges_stops(self):
     wild = f'ippo({SMALL}, max_grad_norm=None, optimizer=sgd(1e30))'
