@@ -9,7 +9,7 @@ are those of whole episodes; in the end it is measured what messages do to what
 agents do, and what of the state is in them.
 
 Example: python -m experiments.hammer --variants=il,random,v2,'v3(sigma=1.0)' \
-  --game='heterogeneous(agents=1)+simple_spread(num_agents=3)' --num_rounds=50
+  --game='heterogeneous(agents=(1,))+simple_spread(num_agents=3)' --num_rounds=9
 """
 
 import dataclasses

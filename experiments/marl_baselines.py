@@ -94,6 +94,9 @@ def build(config: Config) -> runner.Experiment:
       steps = moment.round * config.round_steps
     for part in values.values():
       part['env_steps'] = np.full(len(config.seeds), float(steps))
+    many = len(config.seeds)
+    size = sum(x.size for x in jax.tree.leaves(moment.params)) / many
+    values['test']['parameters'] = np.full(many, size)
     graph = _graph(spec, moment.params)
     if graph is not None:
       values['test']['graph_gap'] = np.array([_gap(g) for g in graph])

@@ -31,6 +31,8 @@ NOT_FULL = (
   'contract/environments_contract_test.py',
   # Seven networks, each in a dozen programs.
   'contract/graph_networks_contract_test.py',
+  # Learners of games, each in three programs.
+  'contract/learners_contract_test.py',
 )
 QUICK = {
   'xla_backend_optimization_level': 0,

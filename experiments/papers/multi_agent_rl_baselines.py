@@ -143,14 +143,28 @@ def gossip_beats_isolation(seeds: tuple[int, ...]) -> tuple[bool, str]:
 
 @papers.claim(
   'One of five learners sends flipped parameters: honest returns with medians '
-  'in place of means end at least 1 above those with means, and within 1 of '
-  'gossip without an attack'
+  'in place of means end at least 1 above those with means'
 )
 def medians_survive_poison(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """A robust rule holds where the mean does not."""
-  names = (GOSSIP, POISONED, ROBUST)
+  names = (POISONED, ROBUST)
   found = [_last(_network(seeds), name, 'return') for name in names]
-  clean, mean, median = (f.mean() for f in found)
-  held = median >= mean + 1 and median >= clean - 1
-  labels = ('no attack', 'mean', 'median')
+  held = found[1].mean() >= found[0].mean() + 1
+  return bool(held), _told(('mean', 'median'), found, 'return of the honest')
+
+
+@papers.claim(
+  'Medians cost little: with one poisoned learner of five, honest returns end '
+  'within 1 of gossip by means without an attack',
+  note='After 200,000 steps medians are 2 behind (-31.7 against -29.7, two '
+  'seeds): a median by coordinates of four honest learners and an extreme is '
+  'none of their policies, and early learning, where they differ, is slower; '
+  'without an attack isolated learners end at -31.3.',
+)
+def medians_cost_little(seeds: tuple[int, ...]) -> tuple[bool, str]:
+  """What robustness costs while learning."""
+  names = (GOSSIP, ROBUST)
+  found = [_last(_network(seeds), name, 'return') for name in names]
+  held = found[1].mean() >= found[0].mean() - 1
+  labels = ('mean, no attack', 'median, attacked')
   return bool(held), _told(labels, found, 'return of the honest')

@@ -62,7 +62,7 @@ def saliency(
     if env.num_actions is None:
       score = jnp.sum(out, axis=-1)
     else:
-      hot = jax.nn.one_hot(steps.actions[-1], env.num_actions, dtype=out.dtype)
+      hot = jax.nn.one_hot(steps.actions[-1], out.shape[-1], dtype=out.dtype)
       score = jnp.sum(jnp.where(hot > 0, out, 0.0), axis=-1)
     return jnp.sum(score, axis=0)
 

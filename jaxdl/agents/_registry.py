@@ -214,7 +214,10 @@ def iql(
   communication: str = 'none',
   wrap: Wrap | None = None,
 ) -> Learner:
-  """Values of actions of kept trajectories, see `agents.values.q_learning`."""
+  """Values of actions of kept trajectories, see `agents.values.q_learning`.
+
+  The capacity is rounded up to a multiple of the number of games.
+  """
   values.check_discrete(env, 'learning values of actions')
   policy = _policy.actor_critic(
     env,
@@ -237,7 +240,7 @@ def iql(
     mixer=mixer,
     num_envs=num_envs,
     num_steps=num_steps,
-    capacity=capacity,
+    capacity=_rounded(capacity, num_envs),
     batch_size=batch_size,
     num_batches=num_batches,
     gamma=gamma,
@@ -275,7 +278,10 @@ def maddpg(
   activation: str = 'relu',
   wrap: Wrap | None = None,
 ) -> Learner:
-  """Actors with critics of all, see `agents.values.maddpg`."""
+  """Actors with critics of all, see `agents.values.maddpg`.
+
+  The capacity is rounded up to a multiple of the steps of an update.
+  """
   sizes = _sizes(hidden_sizes)
   policy = _policy.actor_critic(
     env,
@@ -292,7 +298,7 @@ def maddpg(
     ),
     num_envs=num_envs,
     num_steps=num_steps,
-    capacity=capacity,
+    capacity=_rounded(capacity, num_envs * num_steps),
     batch_size=batch_size,
     num_batches=num_batches,
     gamma=gamma,
@@ -302,6 +308,12 @@ def maddpg(
     hidden_sizes=sizes,
   )
   return Learner(algorithm, policy, num_envs * num_steps)
+
+
+def _rounded(capacity, size):
+  """The next multiple; what is no number is refused further on."""
+  known = [isinstance(x, int) and x > 0 for x in (capacity, size)]
+  return -(-capacity // size) * size if all(known) else capacity
 
 
 def _sizes(hidden_sizes):

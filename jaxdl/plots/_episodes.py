@@ -4,6 +4,7 @@
 import math
 import os
 import pathlib
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -204,7 +205,7 @@ def matrices(
   high = max(found) if high is None else high
   high = high if high > low else low + 1.0
   with _figures.style():
-    fig = _figures.figure(1.9 * len(names) + 0.9, 2.5)
+    fig = _figures.figure(1.9 * len(names) + 0.9, 2.7)
     axes_of = fig.subplots(1, len(names), squeeze=False)[0]
     image = None
     for axes, name in zip(axes_of, names, strict=True):
@@ -215,7 +216,9 @@ def matrices(
         table[int(r[row]), int(r[column])] = r[metric]
       image = axes.imshow(table, vmin=low, vmax=high, cmap='viridis')
       label = f'{by} {float(name):g}' if by == 'step' else str(name)
-      axes.set_title(label[:28], fontsize=8)
+      label = textwrap.shorten(label.replace(',', ', '), 34, placeholder=' ...')
+      axes.set_title('\n'.join(textwrap.wrap(label, 17)), fontsize=7)
+      axes.grid(False)
       axes.set_xticks(range(size[1]))
       axes.set_yticks(range(size[0]))
       axes.set_xlabel(_figures.nice(column))

@@ -40,9 +40,9 @@ SPECS = {
   'gossip': f'networked(learner=ippo({PPO}), rule=median)@complete',
 }
 # One of each kind of loop is compiled, with the richest of channels.
-KINDS = ('ic3net', 'qmix', 'gossip')
+KINDS = ('ic3net', 'qmix', 'gossip', 'maddpg')
 # An agent that is dead has rewards of its own alone.
-ALONE = ('ic3net', 'gossip')
+ALONE = ('ic3net', 'gossip', 'maddpg')
 
 
 def game(n=2):

@@ -5,12 +5,18 @@ import functools
 import pathlib
 import tempfile
 
+import jax
 import numpy as np
+from absl import flags
 from absl.testing import absltest, parameterized
 
 from experiments import marl_baselines
 from jaxdl import agents
+from jaxdl.experiment import _flags
 
+PRESETS = (
+  pathlib.Path(__file__).parents[2] / 'experiments/presets/marl_baselines'
+)
 SMALL = (
   'num_envs=2, num_steps=4, num_epochs=1, num_minibatches=1, hidden_sizes=(4,)'
 )
@@ -59,18 +65,23 @@ class RunTest(parameterized.TestCase):
     self.assertEqual({r['links'] for r in rows_of('test', GRAPH)}, {2.0})
 
   def test_only_the_honest_count(self):
-    state = result().state[NETWORK]
-    total = np.asarray(state.learner.playing.running.last.total)[..., :1]
-    (row,) = [
-      r for r in rows_of('train', NETWORK) if (r['step'], r['seed']) == (2, 1)
-    ]
-    # The mean of two updates, of which the last is known.
-    self.assertTrue(np.isfinite(total).all())
-    self.assertEqual(row['messages'], 2.0)
-    params = agents.make_learner(
-      NETWORK, agents.make_game(config_of().game), num_updates=1
+    env = agents.make_game(config_of().game)
+    learner = agents.make_learner(NETWORK, env, num_updates=1)
+    self.assertEqual(learner.num_honest, 1)
+    for r in rows_of('train', NETWORK):
+      self.assertEqual(r['messages'], 2.0)
+    # What the first earns is what is tested, not the mean of both.
+    params = result().state[NETWORK].learner.params
+    own = jax.tree.map(lambda x: x[1], params)
+    key = jax.random.fold_in(jax.random.key(1), 0x7E57)
+    played = agents.play_episodes(
+      env, learner.policy, own, key=key, num_episodes=4
     )
-    self.assertEqual(params.num_honest, 1)
+    (row,) = [
+      r for r in rows_of('test', NETWORK) if (r['step'], r['seed']) == (2, 1)
+    ]
+    want = float(played['returns'][:, 0].mean())
+    self.assertAlmostEqual(row['return'], want, places=4)
 
   def test_rates_by_context(self):
     rows = rows_of('contexts', NETWORK)
@@ -131,6 +142,17 @@ class ConfigTest(parameterized.TestCase):
   def test_what_does_not_fit_the_game(self, options, message):
     with self.assertRaisesRegex(ValueError, message):
       marl_baselines.run(config_of(**options))
+
+  def test_presets_make_learners(self):
+    for preset in sorted(PRESETS.glob('*.flags')):
+      lines = preset.read_text().splitlines()
+      values = flags.FlagValues()
+      _flags.define_flags(marl_baselines.Config, values)
+      values(['binary', *(x for x in lines if x and not x.startswith('#'))])
+      config = _flags.from_flags(marl_baselines.Config, values)
+      env = agents.make_game(config.game)
+      for spec in config.algorithms:
+        agents.make_learner(spec, env, num_updates=10)
 
   def test_a_run_that_diverges_stops(self):
     wild = f'ippo({SMALL}, max_grad_norm=None, optimizer=sgd(1e30))'

@@ -56,6 +56,26 @@ def _path(optimizer, num_steps=12):
   return jax.device_get(out)
 
 
+class GamesTest(absltest.TestCase):
+  """What learners of games ask for."""
+
+  def test_rmsprop_adds_eps_to_the_root(self):
+    got = _path(local.make_optimizer('rmsprop(0.01, decay=0.97, eps=0.5)'), 5)
+    x, square = np.array([1.0, -2.0]), np.zeros(2)
+    for params in got:
+      grad = 3 * x
+      square = 0.97 * square + 0.03 * grad**2
+      x = x - 0.01 * grad / (np.sqrt(square) + 0.5)
+      np.testing.assert_allclose(params['w'], x, rtol=1e-5)
+
+  def test_linear_falls_to_a_share(self):
+    schedule = local.make_schedule('linear(0.5, end=0.2)', num_steps=10)
+    got = [float(schedule(t)) for t in (0, 5, 10, 20)]
+    np.testing.assert_allclose(got, [0.5, 0.3, 0.1, 0.1], rtol=1e-6)
+    with self.assertRaisesRegex(ValueError, 'decay must'):
+      local.make_optimizer('rmsprop(decay=1.0)')
+
+
 class OptimizersTest(parameterized.TestCase):
   @parameterized.parameters(
     ('sgd(0.05, momentum=0.9)', optax.sgd(0.05, momentum=0.9)),

@@ -50,6 +50,10 @@ def _links(steps=(0, 1, 2)):
   ]
 
 
+def _title(axes):
+  return ''.join(axes.get_title(loc) for loc in ('left', 'center', 'right'))
+
+
 class EpisodesTest(parameterized.TestCase):
   def setUp(self):
     super().setUp()
@@ -66,9 +70,8 @@ class EpisodesTest(parameterized.TestCase):
     self.assertGreater(path.stat().st_size, 0)
     panels = [a for a in self.seen[0].axes if a.lines]
     self.assertLen(panels, 6)
-    self.assertEqual(
-      [panels[i].get_title() for i in (0, -1)], ['step 0', 'step 8']
-    )
+    titles = [_title(panels[i]) for i in (0, -1)]
+    self.assertEqual(titles, ['step 0', 'step 8'])
     agents = panels[-1].lines[0]
     np.testing.assert_array_equal(agents.get_xdata(), [8.0, 9.0])
     # Of the last round.

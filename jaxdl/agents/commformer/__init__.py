@@ -16,7 +16,8 @@ Graph and model are trained in turns:
 
 - `GRAPHS`: 'learned', 'full', 'mat' (full without embeddings of pairs),
   'random', 'self'; `exact_topk` and `gumbel_topk` take edges, straight through.
-- `former`, by name `make_former` ('graph@former(option=value)'): the agents.
+- `former`: the agents; by name `make_former` ('graph@former(option=value)',
+  `VARIANTS`).
 - `relation_attention` with `attention_leaves`: attention on a graph alone.
 - `bilevel_ppo`: the learner; `ValueNorm` and its functions measure returns.
 """

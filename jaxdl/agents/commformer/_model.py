@@ -166,7 +166,7 @@ def leaves(shape: Shape) -> dict[str, Any]:
       decoder[f'block_{i}'] = {
         'attention_0': attention(),
         'attention_1': attention(),
-        **_mlp_leaves((size, size, size)),
+        **_mlp_leaves((size, size, size), LAST),
         **{f'norm_{j}': _norm(size) for j in range(3)},
       }
     out['decoder'] = decoder

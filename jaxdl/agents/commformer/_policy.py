@@ -320,7 +320,7 @@ class _Machine(NamedTuple):
     return _graphs.choose(phase.warm, self.raw(edges), links)
 
   def gates(self, model, x, *, key=None, choices=None):
-    """Who listens: f[B, N] with a gradient, what was drawn, and f[B, N]."""
+    """Who listens, f[B, N] with a gradient, and what was drawn."""
     if not self.shape.temporal_gate:
       return None, {}
     logits = _model.gate_logits(model, x)

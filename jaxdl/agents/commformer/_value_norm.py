@@ -74,7 +74,7 @@ def update_value_norm(
   total = jnp.sum(weights)
   mean_of = lambda x: jnp.sum(weights * x) / jnp.maximum(total, 1.0)
   rate = jnp.where(total > 0, 1.0 - DECAY, 0.0)
-  move = lambda old, new: old + rate * (new - old)
+  move = lambda old, new: (old + rate * (new - old)).astype(old.dtype)
   return ValueNorm(
     move(norm.first, mean_of(returns)),
     move(norm.second, mean_of(returns * returns)),

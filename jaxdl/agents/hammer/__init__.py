@@ -8,7 +8,8 @@ each a few numbers, but commands nothing. `VARIANTS` has who talks how:
 - `v1`: messages are actions of a central PPO;
 - `v2`: messages are learned through the agents' own losses;
 - `v3`: likewise, made near binary by noise (`dru`);
-- `central`: one agent acts for all.
+- `central`: one agent acts for all;
+- `learner`: any of `agents.ALGORITHMS`, such as MADDPG and DIAL.
 
 `told` makes a variant of any other `Messenger`.
 
@@ -71,6 +72,7 @@ from jaxdl.agents.hammer._variants import (
   central,
   from_learner,
   il,
+  learner,
   make_variant,
   random,
   told,
@@ -107,6 +109,7 @@ __all__ = [
   'from_learner',
   'il',
   'joint_learning',
+  'learner',
   'local_agents',
   'local_learning',
   'log_messages',

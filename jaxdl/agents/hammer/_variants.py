@@ -11,6 +11,7 @@ from jaxdl.agents import (
   _environment,
   _policy,
   _ppo,
+  _registry,
   _rollout,
   games as games_lib,
 )
@@ -527,6 +528,40 @@ def from_learner(algorithm: types.Algorithm, policy: _policy.Policy) -> Variant:
   return Variant(algorithm, policy, policy)
 
 
+def learner(
+  env: _environment.Environment,
+  training: _training.Training | None = None,
+  *,
+  spec: str = 'maddpg',
+  num_updates: int = 1000,
+) -> Variant:
+  """Builds any learner of `agents.ALGORITHMS`, for comparison.
+
+  Args:
+    env: the game.
+    training: its `update_steps` are what a step plays, in as many updates of
+      the learner as that takes; all else is the learner's own.
+    spec: the learner, e.g. 'dial' or 'maddpg(num_envs=32)'.
+    num_updates: of the whole run, which its schedules follow.
+
+  Returns:
+    The variant.
+
+  Raises:
+    ValueError: if a name or an option is unknown, or the steps of its updates
+      do not divide `update_steps`.
+  """
+  training = _or_default(training)
+  made = _registry.make_learner(spec, env, num_updates=num_updates)
+  if training.update_steps % made.num_steps:
+    raise ValueError(
+      f'spec={spec} plays {made.num_steps} steps in an update, which must '
+      f'divide update_steps={training.update_steps}.'
+    )
+  times = training.update_steps // made.num_steps
+  return from_learner(_registry.repeated(made.algorithm, times), made.policy)
+
+
 VARIANTS = registry.Registry(
   'variant',
   {
@@ -536,6 +571,7 @@ VARIANTS = registry.Registry(
     'v2': v2,
     'v3': v3,
     'central': central,
+    'learner': learner,
   },
   given=('env', 'training'),
 )

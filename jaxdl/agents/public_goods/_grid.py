@@ -56,17 +56,24 @@ def best_levels(
   """The highest of the best levels, and whether it is the only one.
 
   Args:
-    utilities: f[..., M].
-    slack: f[] or f[..., M], how far each may be off; levels are ties where the
+    utilities: f[M, ...]; levels come first, so that sums are a vector.
+    slack: f[] or f[M, ...], how far each may be off; levels are ties where the
       intervals overlap.
 
   Returns:
     i32[...], and bool[...].
   """
-  surely = jnp.max(utilities - slack, axis=-1, keepdims=True)
+  surely = jnp.max(utilities - slack, axis=0, keepdims=True)
   good = utilities + slack >= surely
-  last = utilities.shape[-1] - 1 - jnp.argmax(good[..., ::-1], axis=-1)
-  return last, jnp.sum(good, axis=-1) == 1
+  shape = (-1,) + (1,) * (utilities.ndim - 1)
+  level = jnp.arange(utilities.shape[0], dtype=jnp.int32).reshape(shape)
+  last = jnp.max(jnp.where(good, level, 0), axis=0)
+  return last, jnp.sum(good, axis=0) == 1
+
+
+def _chosen(values, levels):
+  """Of values [M, S] those at levels [S]."""
+  return jnp.take_along_axis(values, levels[None], 0)[0]
 
 
 def _nearest(own, position, history):
@@ -154,49 +161,58 @@ def solve_grid(
 
 def _stage(game, grid, i, m, final, tolerance):
   """Best levels of agent i, whether each is the only one, and what follows."""
-  first, after, _ = _utilities(game, grid, i, m, final, 0)
-  near = jnp.argmax(first, axis=1)[:, None]
+  size = i * (m - 1) + 1
+  first, after, _ = _utilities(
+    game, grid, i, m, final, jnp.zeros(size, jnp.int32)
+  )
+  near, _ = best_levels(first, 0.0)
   # Payoffs are flat at the top: compare there, by what levels differ in.
   utilities, _, slack = _utilities(game, grid, i, m, final, near)
   if tolerance is not None:
     slack = tolerance / 2
   best, only = best_levels(utilities, slack)
-  return best, only, jnp.take_along_axis(after, best[:, None], 1)[:, 0]
+  return best, only, _chosen(after, best)
 
 
 def _utilities(game, grid, i, m, final, base):
-  """What agent i gains over a level at sums of levels, f[states, M].
+  """What agent i gains over levels `base` [S] at sums of levels, f[M, S].
 
   Every term is a difference, so that in float32 what all levels have in common
   does not hide it. Beside that, what follows and how far rounding may reach.
   """
-  states, levels = np.arange(i * (m - 1) + 1), np.arange(m)
-  reached = states[:, None] + levels
+  states, levels = np.arange(i * (m - 1) + 1), np.arange(m)[:, None]
   if final is not None:
-    after = final[reached]
+    after = _windows(final, m, len(states))
   elif game.score == 'last':
-    after = jnp.broadcast_to(levels, reached.shape)
+    after = jnp.broadcast_to(levels, (m, len(states)))
   else:
-    after = jnp.asarray(reached)
+    after = jnp.asarray(levels + states)
   dtype = grid.low.dtype
-  base = jnp.broadcast_to(jnp.asarray(base), (len(states), 1))
-  count = jnp.asarray(levels)[None] - base
+  count = jnp.asarray(levels) - base[None]
   more = grid.step * count.astype(dtype)
-  spent = _spent(game, i, grid.low + grid.step * base.astype(dtype), more)
-  from_base = after - jnp.take_along_axis(after, base, 1)
+  given = grid.low + grid.step * base[None].astype(dtype)
+  spent = _spent(game, i, given, more)
+  from_base = after - _chosen(after, base)[None]
   pot = game.rho / game.num_agents * grid.factor
   gained = pot * from_base.astype(dtype)
   bonus = jnp.zeros_like(more)
   if game.synergy != 'none' and i:
-    before = i * grid.low + grid.step * jnp.asarray(states[:, None], dtype)
+    before = i * grid.low + grid.step * jnp.asarray(states[None], dtype)
     share = game.gamma / (i if game.synergy == 'mean' else 1)
     bonus = share * before * more
   missed = (after.astype(dtype) < grid.needed).astype(dtype)
-  missed -= jnp.take_along_axis(missed, base, 1)
+  missed -= _chosen(missed, base)[None]
   lost = game.penalty * missed
   terms = (spent, bonus, gained, lost)
   slack = 8 * jnp.finfo(dtype).eps * sum(jnp.abs(x) for x in terms)
   return bonus + gained - spent - lost, after, slack
+
+
+def _windows(values, count, width):
+  """Row k has values[k], ..., values[k + width - 1]; a gather by reshaping."""
+  length = count + width - 1
+  flat = jnp.broadcast_to(values[:length], (count + 1, length)).reshape(-1)
+  return flat[: count * (length + 1)].reshape(count, length + 1)[:, :width]
 
 
 def _spent(game, i, given, more):
@@ -243,11 +259,11 @@ def grid_gains(
     raise ValueError(f'levels must have shape {(n, size)}; got {levels.shape}.')
   grid, final, gains = levels_of(game, m), None, []
   for i in reversed(range(n)):
-    own = levels[i, : i * (m - 1) + 1, None]
+    own = levels[i, : i * (m - 1) + 1]
     utilities, after, _ = _utilities(game, grid, i, m, final, own)
-    gain = jnp.max(utilities, axis=1)
+    gain = jnp.max(utilities, axis=0)
     gains.append(jnp.pad(gain, (0, size - gain.shape[0])))
-    final = jnp.take_along_axis(after, own, 1)[:, 0]
+    final = _chosen(after, own)
   return jnp.stack(gains[::-1])
 
 
@@ -313,8 +329,8 @@ def solve_tree(
   values = [(bonus - spent)[:, i] + pot for i in range(n)]
   tables, uniques = [None] * n, [None] * n
   for i in reversed(range(n)):
-    own = values[i].reshape(-1, m)
-    own = own - own[:, :1]
+    own = values[i].reshape(-1, m).T
+    own = own - own[:1]
     if tolerance is None:
       terms = (bonus, spent, pot[:, None])
       size = sum(jnp.max(jnp.abs(x)) for x in terms)
@@ -323,10 +339,7 @@ def solve_tree(
       slack = tolerance / 2
     best, only = best_levels(own, slack)
     tables[i], uniques[i] = best, only
-    values = [
-      jnp.take_along_axis(v.reshape(-1, m), best[:, None], 1)[:, 0]
-      for v in values[:i]
-    ]
+    values = [_chosen(v.reshape(-1, m).T, best) for v in values[:i]]
   size = m ** (n - 1)
   levels = jnp.stack(
     [jnp.pad(t, (0, size - t.shape[0]), mode='edge') for t in tables]

@@ -125,7 +125,8 @@ def maddpg(
     checks.number(value, name=name, low=0.0, high=1.0)
   checks.number(temperature, name='temperature', low=0.0, open_low=True)
   hidden = functional.check_sizes(hidden_sizes, 'hidden_sizes')
-  if policy.recurrent or not policy.per_agent:
+  logits_of = policy.logits
+  if policy.recurrent or not policy.per_agent or logits_of is None:
     raise ValueError(
       'policy must have no memory and parameters for each agent: make it with '
       'agents.actor_critic(env, shared=False).'
@@ -163,7 +164,7 @@ def maddpg(
 
   def out(actors, seen):
     first = jnp.ones(seen.own.shape[:1], bool)
-    return policy.logits(actors, {}, seen, first)
+    return logits_of(actors, {}, seen, first)
 
   def say(logits, key):
     """Actions with a slope, f[B, N, a]."""

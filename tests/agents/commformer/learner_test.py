@@ -143,6 +143,22 @@ class TurnsTest(parameterized.TestCase):
     for value in jax.tree.leaves((states[-1].params, found)):
       self.assertTrue(np.isfinite(value).all())
 
+  def test_updates_keep_shapes_and_types(self):
+    spec = 'learned(rollout=sampled)@former(dim=4, temporal_gate=True)'
+    for action_size in (0, 2):
+      env = toy(action_size=action_size)
+      made = commformer.make_former(spec, env)
+      learner = commformer.bilevel_ppo(env, made, num_envs=2, num_steps=2)
+      for wide in (False, True):
+        with jax.enable_x64(wide):
+          key = jax.random.key(0)
+          old = jax.eval_shape(learner.init, key)
+          new, _ = jax.eval_shape(
+            lambda s, k, learner=learner: learner.step(s, None, key=k), old, key
+          )
+        kinds = lambda t: jax.tree.map(lambda x: (x.shape, x.dtype), t)
+        self.assertEqual(kinds(old), kinds(new))
+
   def test_phases(self):
     learned = commformer.GRAPHS.make(
       'learned(warmup=2, post_stable=True, post_ratio=0.5)'

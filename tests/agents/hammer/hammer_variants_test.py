@@ -308,6 +308,20 @@ class ExperimentTest(parameterized.TestCase):
     self.assertGreater(np.abs(moved).max(), 1e-4)
 
 
+class LearnerTest(parameterized.TestCase):
+  def test_learners_by_name_play_as_many_steps(self):
+    spec = 'ippo(num_envs=2, num_steps=2, num_minibatches=1, num_epochs=1)'
+    made = hammer.make_variant(f'learner(spec={spec})', game(), training())
+    state = made.algorithm.init(jax.random.key(0))
+    step = lambda state, key: made.algorithm.step(state, None, key=key)
+    state, found = jax.jit(step)(state, jax.random.key(1))
+    self.assertTrue(np.isfinite(found['return']))
+    # Two updates of two steps of two games are the eight of the others.
+    self.assertEqual(int(state.num_updates), 2)
+    with self.assertRaisesRegex(ValueError, 'plays 4 .* divide update_steps=6'):
+      hammer.learner(game(), training(update_steps=6), spec=spec)
+
+
 class WrongTest(parameterized.TestCase):
   @parameterized.parameters(
     ('v2(message_length=-1)', 'message_length must be at least 0; got -1'),
