@@ -165,12 +165,11 @@ def counts_are_optimal(seeds: tuple[int, ...]) -> tuple[bool, str]:
 
 
 @papers.claim(
-  'A GRU of 64 units that has seen 20,000 games of tabular agents for 12 epochs '
-  'of batches of 128 predicts '
-  'actions of fresh ones within .01 nats of the optimum .5405, and not better '
-  'than it by 3 standard errors (one seed)',
-  note='With batches of 256, and so half as many steps, it is .5509, beyond the '
-  'margin; exact counts get .5379 on the same games.',
+  'A GRU of 64 units that has seen 20,000 games of tabular agents for 12 '
+  'epochs in batches of 128 predicts actions of fresh ones within .01 nats of '
+  'the optimum .5405, and not better than it by 3 standard errors (one seed)',
+  note='With batches of 256, and so half as many steps, it is .5509, beyond '
+  'the margin; exact counts get .5379 on the same games.',
 )
 def sequence_models_infer(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Pretraining, held-out games."""
