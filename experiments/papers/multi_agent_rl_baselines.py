@@ -97,8 +97,10 @@ def central_critics_are_no_worse(seeds: tuple[int, ...]) -> tuple[bool, str]:
 )
 def values_beat_chance(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Values of actions learn it as well."""
+  # Chance has no likeliest action.
   found = [
-    _last(_spread(seeds), name, 'greedy_return') for name in ('random', IQL)
+    _last(_spread(seeds), name, of)
+    for name, of in (('random', 'return'), (IQL, 'greedy_return'))
   ]
   held = found[1].mean() > found[0].mean()
   return bool(held), _told(('random', 'IQL'), found, 'return')

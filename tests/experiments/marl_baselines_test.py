@@ -32,6 +32,7 @@ def config_of(**options):
     'round_steps': 16,
     'num_episodes': 4,
     'seeds': (0, 1),
+    'one_by_one': True,
   }
   return marl_baselines.Config(**{**small, **options})
 
