@@ -205,9 +205,10 @@ def _steps(seeds, game, variants=(FULL, EDGES, SELF)):
 @papers.claim(
   'Predator-prey, vision 0, .6 million steps, one seed: steps of an episode '
   'are ordered full <= learned (k = 1, within 5 %) < none',
-  note='All edges help by a third; one learned edge does not. Games are played '
-  'on its exact graph and updates see samples, so that many ratios of '
-  'probabilities are clipped, see `ratios_are_of_two_graphs`.',
+  note='All edges help by a third; one learned edge does not at this budget. '
+  'Games are played on its exact graph and updates see samples, so that many '
+  'ratios of probabilities are clipped, see `ratios_are_of_two_graphs`; with '
+  'games on samples it helps a little, see the claim below.',
 )
 def order_where_predators_are_blind(
   seeds: tuple[int, ...],
