@@ -15,6 +15,7 @@ Example: python -m experiments.commformer --game='predator_prey(vision=0)' \
 
 import dataclasses
 import functools
+import textwrap
 
 import numpy as np
 
@@ -222,7 +223,7 @@ def draw(config: Config, rows, directory):
   seed, last = config.seeds[0], {}
   for i, name in enumerate(config.variants):
     times, hard = learned_graph(rows, name, seed)
-    last[name] = hard[-1:]
+    last[textwrap.fill(name, 28)] = hard[-1:]
     if len(times) < 2:
       continue
     _, edges = learned_graph(rows, name, seed, 'edge')
@@ -239,8 +240,7 @@ def draw(config: Config, rows, directory):
         title=f'{name}, seed {seed}',
       )
     )
-  title = f'{config.game}, seed {seed}: who hears whom in the end'
-  place = directory / 'graphs.png'
+  place, title = directory / 'graphs.png', f'Who hears whom, seed {seed}'
   return [*paths, plots.draw_topologies(last, place, title=title)]
 
 
