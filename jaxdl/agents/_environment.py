@@ -9,6 +9,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from jaxdl.agents import _branches
 from jaxdl.core import checks
 
 
@@ -234,16 +235,27 @@ class Environment:
     keys = _keys(move_key, num_envs)
     moved, outcome, truncated = jax.vmap(self._advance)(running, actions, keys)
     done = outcome.terminated | truncated
-    look = jax.vmap(lambda state: self.observe(self.params, state))
+    look = lambda env, state: jax.vmap(
+      lambda one: env.observe(env.params, one)
+    )(state)
 
     # Only states pass through the branches: what is seen of them is larger.
-    def again():
-      return jax.vmap(self._again)(moved, done, _keys(start_key, num_envs))
+    def again(env, moved, done, key):
+      return jax.vmap(env._again)(moved, done, _keys(key, num_envs))
 
-    over = jnp.any(done)
-    running = jax.lax.cond(over, again, lambda: moved)
-    seen = look(running.state)
-    final = jax.lax.cond(over, lambda: look(moved.state), lambda: seen)
+    running = _branches.when_any(
+      done,
+      again,
+      lambda env, moved, done, key: moved,
+      *(self, moved, done, start_key),
+    )
+    seen = look(self, running.state)
+    final = _branches.when_any(
+      done,
+      lambda env, state, seen: look(env, state),
+      lambda env, state, seen: seen,
+      *(self, moved.state, seen),
+    )
     return running, _told(outcome, truncated, seen, final)
 
 

@@ -7,7 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxdl.agents import _environment, _policy
+from jaxdl.agents import _branches, _environment, _policy
 from jaxdl.core import checks
 
 
@@ -129,16 +129,19 @@ def rollout(
     )
     running, step = env.step_many(playing.running, acted.actions, key=env_key)
 
-    def worth():
-      none = jnp.zeros_like(step.truncated)
-      value = policy.value(params, acted.carry, step.final, none)
-      return jnp.where(step.truncated[:, None], value, 0.0)
+    def worth(params, carry, final, truncated, nothing):
+      del nothing
+      none = jnp.zeros_like(truncated)
+      value = policy.value(params, carry, final, none)
+      return jnp.where(truncated[:, None], value, 0.0)
 
-    nothing = jnp.zeros_like(acted.value)
-    final_value = nothing
+    final_value = jnp.zeros_like(acted.value)
     if bootstrap:
-      final_value = jax.lax.cond(
-        jnp.any(step.truncated), worth, lambda: nothing
+      final_value = _branches.when_any(
+        step.truncated,
+        worth,
+        lambda params, carry, final, truncated, nothing: nothing,
+        *(params, acted.carry, step.final, step.truncated, final_value),
       )
     played = Trajectory(
       seen=playing.seen,
