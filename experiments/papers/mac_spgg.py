@@ -420,13 +420,15 @@ def thousand_games(seeds: tuple[int, ...]) -> tuple[bool, str]:
   penalties = rng.uniform(0.05, 1.0, NUM_GAMES)
   rhos = rng.uniform(0.5, 2.5, NUM_GAMES)
 
-  def solve(penalty, rho):
+  def solve(numbers):
+    penalty, rho = numbers
     game = goods.Game(
       rho=rho, kappa=1.0, cost='linear', penalty=penalty, threshold=1.5
     )
     return goods.solve_grid(game, num_levels=NUM_LEVELS).contributions
 
-  run = jax.jit(jax.vmap(solve))
+  # As many at a time as the cache holds.
+  run = jax.jit(lambda *args: jax.lax.map(solve, args, batch_size=20))
   loop = lambda: np.stack(
     [numpy_grid(p, r, NUM_LEVELS) for p, r in zip(penalties, rhos, strict=True)]
   )

@@ -111,7 +111,9 @@ def solve_grid(
   Raises:
     ValueError: if a number is out of range or the state is not the sum.
 
-  Cost: O(n² M²) work, one game O(n M²) memory unless it is fused.
+  Cost: O(n² M²) work and O(n M²) memory. Many games go through
+    `jax.lax.map(..., batch_size=20)` about twice as fast as through `jax.vmap`,
+    which leaves the cache.
 
   Example:
     >>> game = _game.Game(
