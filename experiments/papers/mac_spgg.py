@@ -414,8 +414,8 @@ def numpy_grid(penalty, rho, num_levels, num_agents=3, threshold=1.5):
   '1000 threshold games are one program, >= 5 times as fast as a loop over '
   'them in NumPy, and give the same',
   note='On two busy cores 3.4 to 5.3 times: NumPy needs 70 to 90 microseconds '
-  'for a game, the program 16 to 21. It compares twice, so that float32 decides '
-  'as float64 does, which the loop gets for nothing.',
+  'for a game, the program 16 to 21. It compares twice, so that float32 '
+  'decides as float64 does, which the loop gets for nothing.',
 )
 def thousand_games(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Penalties and pots at random, the best of seven turns each."""
