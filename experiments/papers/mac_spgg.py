@@ -412,7 +412,10 @@ def numpy_grid(penalty, rho, num_levels, num_agents=3, threshold=1.5):
 
 @papers.claim(
   '1000 threshold games are one program, >= 5 times as fast as a loop over '
-  'them in NumPy, and give the same'
+  'them in NumPy, and give the same',
+  note='On two busy cores 3.4 to 5.3 times: NumPy needs 70 to 90 microseconds '
+  'for a game, the program 16 to 21. It compares twice, so that float32 '
+  'decides as float64 does, which the loop gets for nothing.',
 )
 def thousand_games(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Penalties and pots at random, the best of seven turns each."""
@@ -420,13 +423,15 @@ def thousand_games(seeds: tuple[int, ...]) -> tuple[bool, str]:
   penalties = rng.uniform(0.05, 1.0, NUM_GAMES)
   rhos = rng.uniform(0.5, 2.5, NUM_GAMES)
 
-  def solve(penalty, rho):
+  def solve(numbers):
+    penalty, rho = numbers
     game = goods.Game(
       rho=rho, kappa=1.0, cost='linear', penalty=penalty, threshold=1.5
     )
     return goods.solve_grid(game, num_levels=NUM_LEVELS).contributions
 
-  run = jax.jit(jax.vmap(solve))
+  # As many at a time as the cache holds.
+  run = jax.jit(lambda *args: jax.lax.map(solve, args, batch_size=20))
   loop = lambda: np.stack(
     [numpy_grid(p, r, NUM_LEVELS) for p, r in zip(penalties, rhos, strict=True)]
   )
