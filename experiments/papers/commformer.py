@@ -26,6 +26,7 @@ PAPER = papers.Paper(
     'agents.commformer.ValueNorm',
   ),
   binary='commformer',
+  colab='07_agents',
 )
 
 WHO = (3, 0, 5, 1, 2, 4)

@@ -28,6 +28,7 @@ PAPER = papers.Paper(
     'agents.hammer.make_variant',
   ),
   binary='hammer',
+  colab='07_agents',
 )
 
 # Noise of a guess that is right: .5 sqrt(2 / pi).

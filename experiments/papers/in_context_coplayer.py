@@ -36,6 +36,7 @@ PAPER = papers.Paper(
     'agents.coplayers.lola',
   ),
   binary='coplayer',
+  colab='07_agents',
 )
 
 # Of a Bayes-optimal predictor, nats per action, T = 100, uniform prior.

@@ -34,6 +34,7 @@ PAPER = papers.Paper(
     'problems.games.public_goods',
   ),
   binary='public_goods',
+  colab='07_agents',
 )
 
 PGG, SPGG, MAC = 'pgg', 'spgg', 'mac_spgg'

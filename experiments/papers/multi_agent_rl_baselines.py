@@ -23,6 +23,7 @@ PAPER = papers.Paper(
     'agents.saliency',
   ),
   binary='marl_baselines',
+  colab='07_agents',
 )
 
 RATE = 'optimizer=adam(0.002, eps=1e-05, schedule=linear)'
