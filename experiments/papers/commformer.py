@@ -89,7 +89,7 @@ def _say(values):
   'every seed, and accuracy on the exact graph is >= .3 above a random edge',
   note='First asked of edges after a warm-up of 80 updates, where it held in '
   'one run and, after the start of the last layers had changed, missed by one '
-  'row of one seed in the next; edges that are learned from the start do better '
+  'row of one seed in the next; edges learned from the start do better '
   'in both (see the next but two).',
 )
 def learned_edges_recover_the_graph(
