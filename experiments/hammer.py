@@ -34,7 +34,7 @@ GAMES = agents.GAMES | ON_HOST
 class Config(config_lib.BaseConfig):
   """Knobs of agents that are told something."""
 
-  num_rounds: int = knob(100, 'Rounds.', low=0, smoke=2)
+  num_rounds: int = knob(100, 'Rounds.', low=0, smoke=3)
   steps: int = knob(25, 'Updates in a round.', low=1, smoke=1)
   eval_every: int = knob(5, 'Rounds between evaluations.', low=1, smoke=1)
   game: str = knob(
@@ -113,11 +113,11 @@ class Config(config_lib.BaseConfig):
 
   def training(self) -> hammer.Training:
     """Returns how agents are trained."""
-    names = {f.name for f in dataclasses.fields(hammer.Training)}
-    own = {k: v for k, v in vars(self).items() if k in names}
+    names = [f.name for f in dataclasses.fields(hammer.Training)]
+    own = {k: getattr(self, k) for k in names if k != 'optimizer'}
     updates = self.num_rounds * self.steps * self.num_epochs
     optimizer = local.make_optimizer(self.optimizer, num_steps=max(1, updates))
-    return hammer.Training(**own | {'optimizer': optimizer})
+    return hammer.Training(optimizer=optimizer, **own)
 
 
 def build(config: Config) -> runner.Experiment:
