@@ -113,10 +113,11 @@ class Config(config_lib.BaseConfig):
 
   def training(self) -> hammer.Training:
     """Returns how agents are trained."""
-    names = [f.name for f in dataclasses.fields(hammer.Training)]
-    own = {k: getattr(self, k) for k in names if k != 'optimizer'}
-    updates = self.num_rounds * self.steps * self.num_epochs
-    optimizer = local.make_optimizer(self.optimizer, num_steps=max(1, updates))
+    known, names = map(dataclasses.fields, (self, hammer.Training))
+    shared = {f.name for f in known} & {f.name for f in names} - {'optimizer'}
+    own = {name: getattr(self, name) for name in sorted(shared)}
+    updates = max(1, self.num_rounds * self.steps * self.num_epochs)
+    optimizer = local.make_optimizer(self.optimizer, num_steps=updates)
     return hammer.Training(optimizer=optimizer, **own)
 
 
@@ -131,8 +132,7 @@ def build(config: Config) -> runner.Experiment:
   """
   env, training = config.make_game(), config.training()
   made, several, ones = {}, {}, np.ones(len(config.seeds))
-  kind = problems.games
-  measured = kind.host_games if config.on_host else kind.games
+  measured = getattr(problems.games, ('games', 'host_games')[config.on_host])
   for spec in config.variants:
     found = made[spec] = hammer.make_variant(spec, env, training)
     problem = measured(
