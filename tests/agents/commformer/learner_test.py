@@ -298,6 +298,22 @@ class ArgumentsTest(parameterized.TestCase):
     with self.assertRaisesRegex(TypeError, 'made must be a commformer.Former'):
       commformer.bilevel_ppo(env, agents.actor_critic(env))
 
+  @parameterized.parameters(
+    (toy(num_agents=2), r'num_agents=3, own_size=4, num_actions=3; .*agents=2'),
+    (toy(action_size=3), r'num_actions=3; .* has .*, action_size=3'),
+  )
+  def test_refuses_agents_of_another_game(self, other, message):
+    made = commformer.make_former('full', toy())
+    with self.assertRaisesRegex(ValueError, message):
+      commformer.bilevel_ppo(other, made, num_epochs=1)
+
+  @parameterized.parameters((0, ValueError), (1.5, TypeError))
+  def test_refuses_a_wrong_number_of_updates(self, number, error):
+    env = toy()
+    made = commformer.make_former('full', env)
+    with self.assertRaisesRegex(error, 'total_updates must be'):
+      commformer.bilevel_ppo(env, made, num_epochs=1, total_updates=number)
+
   def test_a_graph_that_is_not_learned_needs_no_fifth_epoch(self):
     env = toy()
     made = commformer.make_former('full', env)
