@@ -220,6 +220,31 @@ class LossTest(parameterized.TestCase):
       float(found[0]['value_loss']) / huber[alive].mean(), 1.0, places=3
     )
 
+  @parameterized.parameters((200.0, 0.0), (-200.0, -200.0))
+  def test_ratios_beyond_floats(self, out, alive_change):
+    """Whoever is out counts for nothing, and a ratio of 0 has a divergence."""
+    env = toy()
+    made = commformer.make_former('full', env)
+
+    def judge(params, seen, actions, choices, *, phase, key):
+      found = made.judge(params, seen, actions, choices, phase=phase, key=key)
+      change = jnp.where(seen.alive, alive_change, out)
+      return found._replace(log_prob=found.log_prob + change)
+
+    learner = commformer.bilevel_ppo(
+      env,
+      made._replace(judge=judge),
+      num_envs=4,
+      num_steps=3,
+      num_epochs=1,
+    )
+    state = learner.init(jax.random.key(0))
+    state, found = jax.jit(learner.step)(state, None, key=jax.random.key(1))
+    want = np.expm1(alive_change) - alive_change
+    self.assertAlmostEqual(float(found['kl']), want, places=3)
+    for leaf in jax.tree.leaves(state.params):
+      self.assertTrue(np.isfinite(leaf).all())
+
   def test_huber(self):
     error = np.array([-12.0, -1.0, 0.5, 12.0])
     want = [70.0, 0.5, 0.125, 70.0]
