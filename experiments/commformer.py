@@ -75,7 +75,7 @@ class Config(config_lib.BaseConfig):
 
   def learners(self):
     """Returns the game, and by name agents and their learners."""
-    with config_lib.naming(game=self.game):
+    with config_lib.naming(game=self.game if '+' in self.game else None):
       *before, last = GAMES.parts(self.game)
       if last.name == PEER and before:
         raise ValueError(f'what is before + does not change {PEER}.')
@@ -83,17 +83,17 @@ class Config(config_lib.BaseConfig):
       env = GAMES.bound(last) if peer else agents.make_game(self.game)
     made, algorithms = {}, {}
     for spec in self.variants:
-      with config_lib.naming(variants=spec):
+      network = None if '@' in spec else self.network
+      with config_lib.naming(variants=spec, network=network):
         made[spec] = commformer.make_former(
           spec, env, network=self.network, name='variants'
         )
-      with config_lib.naming(learner=self.learner):
-        algorithms[spec] = commformer.LEARNERS.make(
-          self.learner,
-          env,
-          made[spec],
-          total_updates=max(1, self.num_rounds * self.steps),
-        )
+      algorithms[spec] = commformer.LEARNERS.make(
+        self.learner,
+        env,
+        made[spec],
+        total_updates=max(1, self.num_rounds * self.steps),
+      )
     return env, made, algorithms
 
 

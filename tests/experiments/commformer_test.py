@@ -166,6 +166,22 @@ class ConfigTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, message):
       config_of(**options)
 
+  @parameterized.parameters(
+    ({'learner': 'ppo(num_epochs=4)'}, "learner='ppo(num_epochs=4)': num_ep"),
+    (
+      {'game': 'predator_prey(vision=5)'},
+      "game='predator_prey(vision=5)': vision",
+    ),
+    (
+      {'network': 'former(dim=6, num_heads=4)', 'variants': ('full',)},
+      '--variants=full --network=former(dim=6, num_heads=4): ',
+    ),
+  )
+  def test_messages_begin_with_the_flag_once(self, options, start):
+    with self.assertRaises(ValueError) as caught:
+      config_of(**options)
+    self.assertStartsWith(str(caught.exception), start)
+
 
 if __name__ == '__main__':
   absltest.main()

@@ -208,6 +208,12 @@ class ConfigTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, message):
       config_of(**options)
 
+  def test_messages_begin_with_the_flag_once(self):
+    game = 'simple_spread(num_agents=0)'
+    with self.assertRaises(ValueError) as caught:
+      config_of(game=game)
+    self.assertStartsWith(str(caught.exception), f"game='{game}': num_agents")
+
 
 if __name__ == '__main__':
   absltest.main()
