@@ -75,7 +75,7 @@ class Config(config_lib.BaseConfig):
 
   def learners(self):
     """Returns the game, and by name agents and their learners."""
-    with config_lib.naming(game=self.game):
+    with config_lib.naming(game=self.game if '+' in self.game else None):
       *before, last = GAMES.parts(self.game)
       if last.name == PEER and before:
         raise ValueError(f'what is before + does not change {PEER}.')
@@ -83,17 +83,17 @@ class Config(config_lib.BaseConfig):
       env = GAMES.bound(last) if peer else agents.make_game(self.game)
     made, algorithms = {}, {}
     for spec in self.variants:
-      with config_lib.naming(variants=spec):
+      network = None if '@' in spec else self.network
+      with config_lib.naming(variants=spec, network=network):
         made[spec] = commformer.make_former(
           spec, env, network=self.network, name='variants'
         )
-      with config_lib.naming(learner=self.learner):
-        algorithms[spec] = commformer.LEARNERS.make(
-          self.learner,
-          env,
-          made[spec],
-          total_updates=max(1, self.num_rounds * self.steps),
-        )
+      algorithms[spec] = commformer.LEARNERS.make(
+        self.learner,
+        env,
+        made[spec],
+        total_updates=max(1, self.num_rounds * self.steps),
+      )
     return env, made, algorithms
 
 
@@ -118,29 +118,29 @@ def build(config: Config) -> runner.Experiment:
     for spec, own in made.items()
   }
   value = functools.partial(commformer.LEARNERS.value, config.learner)
-  size = config.steps * value('num_envs') * value('num_steps')
+  size = value('num_envs') * value('num_steps')
 
   def graphs(moment):
     own = made[moment.variant.name]
     edges = np.asarray(moment.params['edges'])
-    return edges, np.stack(
-      [np.asarray(own.hard_graph({'edges': row})) for row in edges]
-    )
+    return edges, np.stack([own.hard_graph({'edges': row}) for row in edges])
 
   def measure(values, moment):
     edges, hard = graphs(moment)
-    learned = made[moment.variant.name].graph.is_learned
+    spec, found = moment.variant.name, values['test']
     # As if agents averaged over whom they hear, themselves among them.
     heard = hard | np.eye(env.num_agents, dtype=bool)
     matrices = heard / heard.sum(axis=-1, keepdims=True)
-    found = values['test']
-    found['edges_moved'] = learned * np.abs(edges - 1.0).max(axis=(1, 2))
+    moved = made[spec].graph.is_learned * np.abs(edges - 1.0).max(axis=(1, 2))
+    found['edges_moved'] = moved
+    trained = values.get('train', {}) | {'edges_moved': moved}
+    done = moment.round * config.steps
+    agents.check_finite(trained, update=done, variant=spec)
     for name in ('consensus_factor', 'second_eigenvalue'):
       of = getattr(mixing.spectra, name)
       found[name] = np.array([of(w) for w in matrices])
     for part in values.values():
-      done = float(moment.round * size)
-      part['env_steps'] = np.full(len(config.seeds), done)
+      part['env_steps'] = np.full(len(config.seeds), float(done * size))
 
   def extra_rows(moments):
     out = []

@@ -101,7 +101,7 @@ class Config(config_lib.BaseConfig):
 
   def make_game(self):
     """Returns the game."""
-    with config_lib.naming(game=self.game):
+    with config_lib.naming(game=self.game if '+' in self.game else None):
       if self.on_host:
         return [GAMES.make(self.game) for _ in range(self.num_envs)]
       return agents.make_game(self.game)

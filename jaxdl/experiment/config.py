@@ -491,6 +491,8 @@ def naming(**values: Any) -> Iterator[None]:
       for name, value in values.items()
       if value is not None
     )
+    if not given:
+      raise
     raise ValueError(f'{given}: {error}') from error
 
 

@@ -149,6 +149,18 @@ class FlagsTest(parameterized.TestCase):
 
 class ChecksTest(parameterized.TestCase):
   @parameterized.parameters(
+    ({'rules': None}, 'too much.'),
+    ({'rules': 'median', 'clients': None}, '--rules=median: too much.'),
+  )
+  def test_naming_leaves_none_out(self, flags_of, want):
+    with (
+      self.assertRaises(ValueError) as caught,
+      config_lib.naming(**flags_of),
+    ):
+      raise ValueError('too much.')
+    self.assertEqual(str(caught.exception), want)
+
+  @parameterized.parameters(
     (dict(count=0), ValueError, 'count must be at least 1; got 0'),
     (dict(count=10, limit=None), ValueError, 'count must be at most 9'),
     (dict(count=2.5), TypeError, 'count must be an integer'),

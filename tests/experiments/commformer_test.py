@@ -114,6 +114,33 @@ class RunTest(parameterized.TestCase):
         },
       )
 
+  def test_what_is_no_number_stops_the_run(self):
+    config = config_of(
+      variants=('full',),
+      learner='ppo(sgd(1e30), num_envs=2, num_steps=2, num_epochs=2, '
+      'max_grad_norm=1e30)',
+      num_rounds=2,
+      steps=1,
+      eval_every=1,
+      seeds=(0,),
+    )
+    with self.assertRaisesRegex(
+      FloatingPointError,
+      r'full diverged: .* of update [12] is no finite number.*Last metrics',
+    ):
+      commformer.run(config)
+
+  def test_edges_that_are_no_numbers_stop_the_run(self):
+    experiment = commformer.build(config_of(num_rounds=1, steps=1))
+    state = experiment.init()
+    own = state[LEARNED]
+    edges = own.params['edges'].at[1, 0, 2].set(np.nan)
+    state[LEARNED] = own._replace(params=own.params | {'edges': edges})
+    with self.assertRaisesRegex(
+      FloatingPointError, r'edges_moved of update 0.*edges_moved=\[0.0, nan\]'
+    ):
+      experiment.rows(state, None, 0)
+
   def test_smoke_is_small(self):
     config = commformer.Config().smoked()
     self.assertEqual(config, config.smoked())
@@ -138,6 +165,22 @@ class ConfigTest(parameterized.TestCase):
   def test_impossible_settings_are_refused_at_once(self, options, message):
     with self.assertRaisesRegex(ValueError, message):
       config_of(**options)
+
+  @parameterized.parameters(
+    ({'learner': 'ppo(num_epochs=4)'}, "learner='ppo(num_epochs=4)': num_ep"),
+    (
+      {'game': 'predator_prey(vision=5)'},
+      "game='predator_prey(vision=5)': vision",
+    ),
+    (
+      {'network': 'former(dim=6, num_heads=4)', 'variants': ('full',)},
+      '--variants=full --network=former(dim=6, num_heads=4): ',
+    ),
+  )
+  def test_messages_begin_with_the_flag_once(self, options, start):
+    with self.assertRaises(ValueError) as caught:
+      config_of(**options)
+    self.assertStartsWith(str(caught.exception), start)
 
 
 if __name__ == '__main__':

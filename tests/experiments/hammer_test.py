@@ -165,6 +165,30 @@ class HostTest(parameterized.TestCase):
       problems.games.host_games([game], agents.random_policy(game))
     with self.assertRaisesRegex(ValueError, 'multiple of the 0 games'):
       problems.games.host_games([], agents.random_policy(game))
+    with self.assertRaisesRegex(TypeError, 'games must be a sequence of'):
+      problems.games.host_games(game, agents.random_policy(game))
+
+  @parameterized.parameters(
+    ({'modes': 'greedy'}, TypeError, "modes must be a sequence.*'greedy'"),
+    ({'modes': ('greedy',) * 2}, ValueError, 'modes must differ'),
+    ({'modes': ()}, ValueError, 'modes is empty'),
+    ({'modes': ('greed',)}, ValueError, "modes='greed' is unknown"),
+    ({'policy': 3}, TypeError, 'policy must be an agents.Policy'),
+    ({'times': 2}, ValueError, 'games must be different ones'),
+  )
+  def test_refusals_of_tests(self, options, error, message):
+    one = agents.games.HostGame(
+      lambda seed: np.zeros((1, 1)),
+      lambda actions: (np.zeros((1, 1)), np.zeros(1), True, {}),
+      num_agents=1,
+      own_size=1,
+      max_steps=1,
+      action_size=1,
+    )
+    options = {'policy': agents.random_policy(one.shapes())} | options
+    games = [one] * options.pop('times', 1)
+    with self.assertRaisesRegex(error, message):
+      problems.games.host_games(games, **options)
 
 
 class ConfigTest(parameterized.TestCase):
@@ -183,6 +207,12 @@ class ConfigTest(parameterized.TestCase):
   def test_impossible_settings_are_refused_at_once(self, options, message):
     with self.assertRaisesRegex(ValueError, message):
       config_of(**options)
+
+  def test_messages_begin_with_the_flag_once(self):
+    game = 'simple_spread(num_agents=0)'
+    with self.assertRaises(ValueError) as caught:
+      config_of(game=game)
+    self.assertStartsWith(str(caught.exception), f"game='{game}': num_agents")
 
 
 if __name__ == '__main__':

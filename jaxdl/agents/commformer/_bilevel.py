@@ -140,8 +140,8 @@ def bilevel_ppo(
     largest of each row.
 
   Raises:
-    ValueError: if a number is out of range, or there are too few epochs for a
-      graph to be trained.
+    ValueError: if a number is out of range, there are too few epochs for a
+      graph to be trained, or the agents are those of another game.
 
   Example:
     >>> from jaxdl import agents
@@ -164,6 +164,7 @@ def bilevel_ppo(
       f'{checks.described(made)}.'
     )
   _ppo.check_loop(env, made.policy, num_envs=num_envs, num_steps=num_steps)
+  _check_fits(env, made.shape)
   checks.integer(num_epochs, name='num_epochs', low=1)
   for name, value, high in (
     ('gamma', gamma, 1.0),
@@ -186,13 +187,13 @@ def bilevel_ppo(
       f'num_epochs={num_epochs} never trains a learned graph: need at least '
       f'every={graph.every}, as the last of so many epochs is for edges.'
     )
-  if graph.is_learned and graph.post_stable:
-    if total_updates is None:
-      raise ValueError(
-        'total_updates is needed for post_stable=True: say how many updates '
-        'the run has.'
-      )
+  if total_updates is not None:
     checks.integer(total_updates, name='total_updates', low=1)
+  if graph.is_learned and graph.post_stable and total_updates is None:
+    raise ValueError(
+      'total_updates is needed for post_stable=True: say how many updates '
+      'the run has.'
+    )
   # One vector: a kernel for all tensors in place of a few for each.
   inner = optax.flatten(
     optax.chain(
@@ -211,7 +212,11 @@ def bilevel_ppo(
     judged = made.judge(
       params, steps.seen, steps.actions, steps.choices, phase=phase, key=key
     )
-    ratio = jnp.exp(judged.log_prob - steps.log_prob)
+    change = judged.log_prob - steps.log_prob
+    if alive is not None:
+      # Whoever takes no part may do what is impossible.
+      change = jnp.where(alive, change, 0.0)
+    ratio = jnp.exp(change)
     actor = _ppo.masked_mean(
       _ppo.clipped_surrogate(ratio, advantages, clip), alive
     )
@@ -225,7 +230,7 @@ def bilevel_ppo(
       'policy_loss': actor,
       'value_loss': critic,
       'entropy': random,
-      'kl': _ppo.masked_mean(ratio - 1.0 - jnp.log(ratio), alive),
+      'kl': _ppo.masked_mean(ratio - 1.0 - change, alive),
       'clipped': _ppo.masked_mean(
         (jnp.abs(ratio - 1.0) > clip).astype(ratio.dtype), alive
       ),
@@ -336,6 +341,30 @@ def bilevel_ppo(
     return state, found
 
   return types.Algorithm(init, step, lambda state: state.params)
+
+
+def _check_fits(env, shape):
+  """Raises ValueError if agents were made for another game."""
+  discrete = env.num_actions is not None
+  has = {
+    'num_agents': env.num_agents,
+    'own_size': env.own_size,
+    'num_actions' if discrete else 'action_size': (
+      env.num_actions if discrete else env.action_size
+    ),
+  }
+  kind = 'num_actions' if shape.discrete else 'action_size'
+  needs = {
+    'num_agents': shape.num_agents,
+    'own_size': shape.own_size,
+    kind: shape.action_size,
+  }
+  if has != needs:
+    say = lambda sizes: ', '.join(f'{k}={v}' for k, v in sizes.items())
+    raise ValueError(
+      f'made must be for the same game as env: it is for {say(needs)}; '
+      f'{env.name} has {say(has)}.'
+    )
 
 
 def _normalized(advantages, alive):

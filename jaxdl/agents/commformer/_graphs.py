@@ -308,14 +308,14 @@ def exact_topk(
     the same as i32[N, N].
 
   Raises:
-    ValueError: if k is out of range.
+    ValueError: if k or the temperature is out of range.
 
   Example:
     >>> weights, hard = exact_topk(jnp.array([[0.1, 0.3, 0.2]]), 2)
     >>> hard.tolist(), weights.tolist()
     ([[0, 1, 1]], [[0.0, 1.0, 1.0]])
   """
-  _check_rows(logits, k)
+  _check_rows(logits, k, temperature)
   hard = _largest(logits, k)
   return _straight(hard, logits / temperature), hard.astype(jnp.int32)
 
@@ -343,7 +343,7 @@ def gumbel_topk(
     softmax((logits + noise) / tau), and the same as i32[N, N].
 
   Raises:
-    ValueError: if k is out of range.
+    ValueError: if k or the temperature is out of range.
 
   Example:
     >>> weights, hard = gumbel_topk(jnp.zeros((4, 4)), 2, key=jax.random.key(0))
@@ -353,14 +353,14 @@ def gumbel_topk(
   Source: Hu et al. 2024 (https://arxiv.org/abs/2405.08550), section 4.2; Kool
   et al. 2019 (https://arxiv.org/abs/1903.06059) for the law.
   """
-  _check_rows(logits, k)
+  _check_rows(logits, k, temperature)
   keys.check_key(key)
   noisy = logits + jax.random.gumbel(key, logits.shape, logits.dtype)
   hard = _largest(noisy, k)
   return _straight(hard, noisy / temperature), hard.astype(jnp.int32)
 
 
-def _check_rows(logits, k):
+def _check_rows(logits, k, temperature):
   checks.array(logits, name='logits')
   shape = jnp.shape(logits)
   if not shape:
@@ -368,6 +368,7 @@ def _check_rows(logits, k):
   checks.integer(k, name='k', low=1)
   if k > shape[-1]:
     raise ValueError(f'k={k} must not exceed {shape[-1]} columns.')
+  checks.number(temperature, name='temperature', low=0.0, open_low=True)
 
 
 def _largest(logits, k):

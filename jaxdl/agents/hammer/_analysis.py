@@ -240,11 +240,12 @@ def predicted_state(
 
   Raises:
     ImportError: if scikit-learn is not installed.
-    ValueError: if the log is too short.
+    ValueError: if the log is too short or a number is out of range.
   """
+  checks.integer(seed, name='seed', low=0)
+  checks.integer(num_neighbors, name='num_neighbors', low=1)
   neighbors = extras.require('sklearn.neighbors', 'a prediction of states')
   size = len(log.message)
-  checks.integer(num_neighbors, name='num_neighbors', low=1)
   if size < 2 * num_neighbors + 2:
     raise ValueError(
       f'log has {size} steps: num_neighbors={num_neighbors} needs '
@@ -272,14 +273,21 @@ def embedded_messages(
   Args:
     log: of messages.
     seed: of the embedding and of the steps that are taken.
-    most: steps at most.
+    most: steps at most, >= 2.
 
   Returns:
     f[B, 3]: places, and which step of the log it is.
 
   Raises:
     ImportError: if scikit-learn is not installed.
+    ValueError: if the log is too short or a number is out of range.
   """
+  checks.integer(seed, name='seed', low=0)
+  checks.integer(most, name='most', low=2)
+  if len(log.message) < 2:
+    raise ValueError(
+      f'log has {len(log.message)} steps: an embedding needs at least 2.'
+    )
   manifold = extras.require('sklearn.manifold', 'an embedding of messages')
   size = len(log.message)
   rng = np.random.default_rng(seed)

@@ -48,7 +48,7 @@ def algorithm_on_host(
     seed_key, play_key, learn_key = jax.random.split(key, 3)
     seed = int(jax.random.randint(seed_key, (), 0, _MOST_SEEDS))
     playing = games_lib.host_begin(games, policy, seed=seed)
-    params, opt_state, parts, facts = state.params, state.opt_state, [], {}
+    params, opt_state, parts, told = state.params, state.opt_state, [], []
     for part_key in jax.random.split(play_key, learner.parts):
       roll_key, last_key = jax.random.split(part_key)
       playing, steps = games_lib.host_rollout(
@@ -62,9 +62,12 @@ def algorithm_on_host(
       parts.append(steps)
       if between is not None:
         params, opt_state, facts = between(params, opt_state, steps, last_key)
+        told.append(facts)
     steps = jax.tree.map(lambda *xs: jnp.concatenate(xs), *parts)
     params, opt_state, found = learn(params, opt_state, steps, learn_key)
-    found = {k: float(v) for k, v in (found | facts).items()}
+    if told:
+      found |= jax.tree.map(lambda *xs: sum(map(float, xs)) / len(xs), *told)
+    found = {k: float(v) for k, v in found.items()}
     found |= _played(playing)
     number = state.num_updates + 1
     return _ppo.LearnerState(params, opt_state, {}, number), found

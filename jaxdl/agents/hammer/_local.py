@@ -121,9 +121,7 @@ def actions_of(env: Any, std: float) -> Any:
   _messages.check_game(env)
   if env.num_actions is not None:
     return _actions.Categories(env.num_actions)
-  checks.number(
-    std, name='std', low=0.0, high=_policy.HIGHEST_STD, open_low=True
-  )
+  _messages.check_std(std)
   return _actions.Gaussian(env.action_size, std)
 
 

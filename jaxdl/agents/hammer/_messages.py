@@ -8,7 +8,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxdl.agents import _actions, _environment
+from jaxdl.agents import _actions, _environment, _policy
 from jaxdl.core import checks
 from jaxdl.networks import functional
 
@@ -307,6 +307,7 @@ def speaker(
   length = checks.integer(message_length, name='message_length', low=1)
   check_game(env)
   checks.choice(messages, KINDS, name='messages')
+  check_std(std)
   checks.flag(previous_actions, name='previous_actions')
   actor = functional.check_sizes(actor_sizes, 'actor_sizes')
   critic = functional.check_sizes(critic_sizes, 'critic_sizes')
@@ -371,6 +372,13 @@ def check_game(env: Any) -> None:
       'env must be a game, as agents.make_game makes it; got '
       f'{checks.described(env)}.'
     )
+
+
+def check_std(std: Any) -> None:
+  """Raises ValueError if Gaussians cannot have such a deviation."""
+  checks.number(
+    std, name='std', low=0.0, high=_policy.HIGHEST_STD, open_low=True
+  )
 
 
 def _as_said(shared, own, world, choices):

@@ -62,6 +62,7 @@ class Training:
     for name in ('gamma', 'clip', 'entropy', 'value_weight'):
       high = 1.0 if name == 'gamma' else None
       checks.number(getattr(self, name), name=name, low=0.0, high=high)
+    _messages.check_std(self.std)
     for name in ('actor_sizes', 'critic_sizes', 'encoder_sizes'):
       functional.check_sizes(getattr(self, name), name)
     if self.update_steps % self.num_envs:

@@ -358,6 +358,8 @@ def v1(
   training = _or_default(training)
   checks.integer(message_length, name='message_length', low=0)
   checks.integer(central_updates, name='central_updates', low=1)
+  checks.choice(messages, _messages.KINDS, name='messages')
+  _messages.check_std(std)
   options = {'sharing': sharing, 'sequential': sequential}
   if not message_length:
     return told(env, training, _messages.silent(), **options)

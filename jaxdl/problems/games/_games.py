@@ -69,10 +69,7 @@ def games(
     counted = checks.integer(
       num_counted, name='num_counted', low=1, high=env.num_agents
     )
-  if not modes:
-    raise ValueError(f'modes is empty: name some of {", ".join(MODES)}.')
-  for mode in modes:
-    checks.choice(mode, MODES, name='modes')
+  check_modes(modes)
   many = len(seeds)
   if population is None:
     population = jax.tree.map(
@@ -131,6 +128,20 @@ def games(
     metric=metric,
     ylabel=metric.replace('_', ' ').capitalize(),
   )
+
+
+def check_modes(modes: Sequence[str]) -> None:
+  """Raises TypeError or ValueError if modes are no list of those there are."""
+  if isinstance(modes, str) or not isinstance(modes, Sequence):
+    raise TypeError(
+      f'modes must be a sequence, as {MODES}; got {checks.described(modes)}.'
+    )
+  if not modes:
+    raise ValueError(f'modes is empty: name some of {", ".join(MODES)}.')
+  for mode in modes:
+    checks.choice(mode, MODES, name='modes')
+  if len(set(modes)) < len(modes):
+    raise ValueError(f'modes must differ; got {tuple(modes)}.')
 
 
 def in_order(names: Iterable[str], metric: str) -> list[str]:

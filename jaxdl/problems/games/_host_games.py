@@ -40,9 +40,14 @@ def host_games(
 
   Raises:
     ValueError: if a number is out of range.
-    TypeError: if there are other games.
+    TypeError: if there are other games or `policy` is something else.
   """
   seeds = checks.seeds(seeds)
+  if not isinstance(games, Sequence):
+    raise TypeError(
+      f'games must be a sequence of games.HostGame; got '
+      f'{checks.described(games)}.'
+    )
   games = tuple(games)
   for game in games:
     if not isinstance(game, agents.games.HostGame):
@@ -55,10 +60,13 @@ def host_games(
       f'num_episodes={num_episodes} must be a multiple of the {len(games)} '
       'games.'
     )
-  if not modes:
-    raise ValueError(f'modes is empty: name some of {", ".join(_games.MODES)}.')
-  for mode in modes:
-    checks.choice(mode, _games.MODES, name='modes')
+  if len({id(game) for game in games}) < len(games):
+    raise ValueError(
+      f'games must be different ones: there are {len(games)}, some of them '
+      'twice.'
+    )
+  agents.check_loop(games[0].shapes(), policy, num_envs=len(games), num_steps=1)
+  _games.check_modes(modes)
 
   def measure(params, seed):
     key, out = jax.random.fold_in(jax.random.key(seed), _TESTS), {}

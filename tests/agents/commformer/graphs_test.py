@@ -102,6 +102,11 @@ class TopKTest(parameterized.TestCase):
       commformer.gumbel_topk(jnp.zeros((3, 3)), 0, key=KEY)
     with self.assertRaisesRegex(TypeError, 'logits must be an array'):
       commformer.exact_topk([[0.0]], 1)
+    edges = jnp.zeros((3, 3))
+    with self.assertRaisesRegex(ValueError, 'temperature must .* 0.0'):
+      commformer.exact_topk(edges, 1, temperature=0.0)
+    with self.assertRaisesRegex(ValueError, 'temperature must .* nan'):
+      commformer.gumbel_topk(edges, 1, key=KEY, temperature=float('nan'))
 
 
 class GraphTest(parameterized.TestCase):

@@ -220,6 +220,31 @@ class LossTest(parameterized.TestCase):
       float(found[0]['value_loss']) / huber[alive].mean(), 1.0, places=3
     )
 
+  @parameterized.parameters((200.0, 0.0), (-200.0, -200.0))
+  def test_ratios_beyond_floats(self, out, alive_change):
+    """Whoever is out counts for nothing, and a ratio of 0 has a divergence."""
+    env = toy()
+    made = commformer.make_former('full', env)
+
+    def judge(params, seen, actions, choices, *, phase, key):
+      found = made.judge(params, seen, actions, choices, phase=phase, key=key)
+      change = jnp.where(seen.alive, alive_change, out)
+      return found._replace(log_prob=found.log_prob + change)
+
+    learner = commformer.bilevel_ppo(
+      env,
+      made._replace(judge=judge),
+      num_envs=4,
+      num_steps=3,
+      num_epochs=1,
+    )
+    state = learner.init(jax.random.key(0))
+    state, found = jax.jit(learner.step)(state, None, key=jax.random.key(1))
+    want = np.expm1(alive_change) - alive_change
+    self.assertAlmostEqual(float(found['kl']), want, places=3)
+    for leaf in jax.tree.leaves(state.params):
+      self.assertTrue(np.isfinite(leaf).all())
+
   def test_huber(self):
     error = np.array([-12.0, -1.0, 0.5, 12.0])
     want = [70.0, 0.5, 0.125, 70.0]
@@ -297,6 +322,22 @@ class ArgumentsTest(parameterized.TestCase):
     env = toy()
     with self.assertRaisesRegex(TypeError, 'made must be a commformer.Former'):
       commformer.bilevel_ppo(env, agents.actor_critic(env))
+
+  @parameterized.parameters(
+    (toy(num_agents=2), r'num_agents=3, own_size=4, num_actions=3; .*agents=2'),
+    (toy(action_size=3), r'num_actions=3; .* has .*, action_size=3'),
+  )
+  def test_refuses_agents_of_another_game(self, other, message):
+    made = commformer.make_former('full', toy())
+    with self.assertRaisesRegex(ValueError, message):
+      commformer.bilevel_ppo(other, made, num_epochs=1)
+
+  @parameterized.parameters((0, ValueError), (1.5, TypeError))
+  def test_refuses_a_wrong_number_of_updates(self, number, error):
+    env = toy()
+    made = commformer.make_former('full', env)
+    with self.assertRaisesRegex(error, 'total_updates must be'):
+      commformer.bilevel_ppo(env, made, num_epochs=1, total_updates=number)
 
   def test_a_graph_that_is_not_learned_needs_no_fifth_epoch(self):
     env = toy()

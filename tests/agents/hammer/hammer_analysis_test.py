@@ -159,6 +159,15 @@ class LogTest(parameterized.TestCase):
       )
     with self.assertRaisesRegex(ValueError, 'log has 15 steps: num_neighbors'):
       hammer.predicted_state(logged()[2])
+    with self.assertRaisesRegex(ValueError, 'seed must be at least 0; got -1'):
+      hammer.predicted_state(logged()[2], seed=-1, num_neighbors=1)
+    with self.assertRaisesRegex(ValueError, 'seed must be at least 0; got -1'):
+      hammer.embedded_messages(logged()[2], seed=-1)
+    with self.assertRaisesRegex(ValueError, 'most must be at least 2; got 1'):
+      hammer.embedded_messages(logged()[2], most=1)
+    one = hammer.MessageLog(*(x[:1] for x in logged()[2]))
+    with self.assertRaisesRegex(ValueError, 'log has 1 steps: an embedding'):
+      hammer.embedded_messages(one)
 
 
 if __name__ == '__main__':

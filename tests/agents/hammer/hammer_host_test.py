@@ -5,6 +5,7 @@ import functools
 import importlib.util
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from absl.testing import absltest, parameterized
@@ -84,6 +85,25 @@ class HostTest(parameterized.TestCase):
     again, same = algorithm.step(again, None, key=keys[1])
     jax.tree.map(np.testing.assert_array_equal, again.params, state.params)
     self.assertEqual(same, found)
+
+  def test_figures_between_are_means_over_parts(self):
+    made = hammer.make_variant('il', [sums(), sums()], training())
+
+    def between(params, turn, steps, *, key):
+      return params, turn + 1, {'turn': turn.astype(jnp.float32)}
+
+    learner = hammer.Learner(
+      made.policy,
+      lambda params: jnp.int32(0),
+      lambda params, turn, steps, *, key: (params, turn, {}),
+      between,
+      4,
+    )
+    algorithm = hammer.algorithm_on_host([sums(), sums()], learner, training())
+    _, found = algorithm.step(
+      algorithm.init(jax.random.key(0)), None, key=jax.random.key(1)
+    )
+    self.assertEqual(found['turn'], np.mean([0, 1, 2, 3]))
 
   def test_learns_what_a_compiled_learner_would(self):
     made, train = variant(), training()

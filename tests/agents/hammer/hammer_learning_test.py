@@ -390,6 +390,8 @@ class WrongTest(parameterized.TestCase):
     ({'entropy': float('nan')}, 'entropy must lie in'),
     ({'actor_sizes': ()}, 'actor_sizes is empty'),
     ({'encoder_sizes': (0,)}, 'encoder_sizes must be at least 1'),
+    ({'std': 0.0}, r'std must lie in \(0.0, 1000.0\]; got 0.0'),
+    ({'std': float('nan')}, r'std must lie in .* got nan'),
   )
   def test_training_is_refused(self, options, message):
     with self.assertRaisesRegex(ValueError, message):

@@ -333,6 +333,10 @@ class WrongTest(parameterized.TestCase):
       "sharing='release' .* needs sequential=True",
     ),
     ('v1(messages=words)', "'gaussian', 'categorical'"),
+    ('v1(messages=words, message_length=0)', "'gaussian', 'categorical'"),
+    ('v1(std=0.0)', r'std must lie in \(0.0, 1000.0\]; got 0.0'),
+    ('v1(std=-1.0, message_length=0)', r'std must lie in .* got -1.0'),
+    ('v1(std=-1.0, messages=categorical)', r'std must lie in .* got -1.0'),
     (
       'v1(central_updates=3)',
       r'central_updates=3 must divide update_steps / num_envs = 4',
