@@ -329,7 +329,7 @@ def cooperation(games: Games, *, by: str | None = None) -> chex.Array:
     [1.0, 1.0, 0.0]
   """
   checks.choice(by, (None, 'context', 'round'), name='by')
-  cooperates = (games.actions == _game.COOPERATE).astype(jnp.float32)
+  cooperates = (games.actions == _game.COOPERATE).astype(float)
   if by is None:
     return cooperates.mean()
   if by == 'round':
