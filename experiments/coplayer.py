@@ -72,6 +72,9 @@ class Config(runner.BaseConfig):
     if self.opponents:
       config_lib.check_different(self.opponents, name='opponents')
     arena = self.arena()
+    for spec in self.opponents:
+      with config_lib.naming(game=self.game, opponents=spec):
+        coplayers.make_policy(spec, arena.game)
     for spec in self.learners:
       with config_lib.naming(learners=spec):
         coplayers.LEARNERS.make(spec, arena)

@@ -68,26 +68,14 @@ class Config(config_lib.BaseConfig):
       part = public_goods.METHODS.part(method)
       own = part.options.get('solver')
       solver = own or public_goods.pick_solver(game)
-      if part.name == 'spne' and own:
-        _check_solver(own, game)
+      if solver == 'nash' and not game.simultaneous:
+        raise ValueError(
+          'solver=nash does not fit: only a simultaneous game has it.'
+        )
+      public_goods.check_solver(
+        game, solver, num_levels=part.options.get('num_levels')
+      )
     return method, game, solver
-
-
-def _check_solver(solver, game):
-  """Refuses what the solver cannot do before anything is compiled."""
-  if (solver == 'nash') != game.simultaneous:
-    raise ValueError(
-      f'solver={solver} does not fit: a simultaneous game has nash, any other '
-      'game the rest.'
-    )
-  if game.synergy == 'previous' and solver != 'tree':
-    raise ValueError(
-      f"solver={solver} does not fit synergy=previous: solver must be 'tree'."
-    )
-  if solver in ('continuous', 'closed') and game.penalty:
-    raise ValueError(
-      f'solver={solver} takes no penalty; got {game.penalty:g}: take grid.'
-    )
 
 
 def build(config: Config) -> runner.Experiment:

@@ -92,6 +92,17 @@ class ConfigTest(parameterized.TestCase):
     ({'learners': ('ppi(phases=2)',)}, 'phases=2 is less than the 4'),
     ({'learners': ('a2c(pool=none)',)}, 'unknown'),
     ({'opponents': ('zd(phi=0.9)',)}, 'phi must lie in'),
+    (
+      {'game': 'donation(3.0, 1.0)', 'opponents': ('zd(2.0, 0.2)',)},
+      r'--game=donation\(3.0, 1.0\) --opponents=zd.* phi must lie in',
+    ),
+    (
+      {
+        'game': 'donation(3.0, 1.0)',
+        'learners': ('a2c(pool=against(opponent=zd(phi=0.2)))',),
+      },
+      'learners=a2c.* phi must lie in',
+    ),
     ({'prior': 'beta(-1.0)'}, 'a must lie in'),
     ({'game': 'chicken'}, 'unknown'),
     ({'length': 0}, 'length must be at least 1'),

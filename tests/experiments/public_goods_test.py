@@ -106,6 +106,27 @@ class ConfigTest(parameterized.TestCase):
     ),
     ('spne(solver=nash)@mac_spgg', 'solver=nash does not fit'),
     ('spne(solver=grid)@pgg', 'solver=grid does not fit'),
+    (
+      'spne(solver=closed)@mac_spgg(cost=linear)',
+      '--variants=spne.solver=closed.@.*cost=linear has no closed form',
+    ),
+    (
+      'spne(solver=tree, num_levels=1000)@mac_spgg',
+      '--variants=spne.*: num_levels=1000 .* or solve_grid',
+    ),
+    (
+      'ppo@mac_spgg(num_agents=7, synergy=previous)',
+      '--variants=ppo.*: num_levels=11 .* take fewer[.]',
+    ),
+    (
+      'spne(solver=closed, num_levels=7)@spgg',
+      'num_levels=7 has no effect on solver=closed',
+    ),
+    ('spne(num_levels=7)@pgg', 'num_levels=7 has no effect on solver=nash'),
+    (
+      'spne@mac_spgg(cost="power(2.5)", c_min=-1)',
+      'c_min must be at least 0 where cost=power',
+    ),
     ('ppo(window=0)@spgg', 'window must be at least 1'),
     ('ppo(observation=all)@spgg', "observation='all' is unknown"),
     ('fixed((0.1, 0.2))@spgg', 'one number or 3'),

@@ -381,7 +381,10 @@ def a2c(
   )
   count = _arena.check_learners(num_learners)
   whom = _arena.make_pool(
-    pool, opponent_id=opponent_id, batch_size=own.batch_size
+    pool,
+    opponent_id=opponent_id,
+    batch_size=own.batch_size,
+    game=arena.game,
   )
   label_size = _arena.LABEL_SIZE if opponent_id else 0
   agent = recurrent_agent(hidden=hidden, embed=embed, label_size=label_size)

@@ -131,7 +131,11 @@ POOLS = registry.Registry(
 
 
 def make_pool(
-  spec: str, *, opponent_id: bool = False, batch_size: int | None = None
+  spec: str,
+  *,
+  opponent_id: bool = False,
+  batch_size: int | None = None,
+  game: _game.Dilemma | None = None,
 ) -> Pool:
   """Makes a pool by name.
 
@@ -142,6 +146,7 @@ def make_pool(
     spec: an entry of `POOLS`.
     opponent_id: whether learners are told whom they meet.
     batch_size: games of a learner in an update, to be shared.
+    game: payoffs, for which an opponent must make sense; not looked at if None.
 
   Returns:
     The pool.
@@ -152,6 +157,8 @@ def make_pool(
   """
   checks.flag(opponent_id, name='opponent_id')
   pool = POOLS.make(spec)
+  if pool.opponent is not None and game is not None:
+    _play.make_policy(pool.opponent, game)
   if opponent_id and pool.learners == 1:
     logging.warning(
       'opponent_id has no effect with pool=%s: the label of a learner is zero.',

@@ -124,10 +124,15 @@ def donation(benefit: chex.Numeric = 2.0, cost: chex.Numeric = 1.0) -> Dilemma:
   Returns:
     The game: R = b - c, S = -c, T = b, P = 0.
 
+  Raises:
+    ValueError: if a known number is not finite.
+
   Example:
     >>> donation(3.0, 1.0).payoffs.tolist()
     [2.0, -1.0, 3.0, 0.0]
   """
+  for name, value in (('benefit', benefit), ('cost', cost)):
+    checks.known(value, name=name)
   return prisoner(benefit - cost, -cost, benefit, 0.0 * benefit)
 
 
@@ -217,7 +222,7 @@ def check_game(value: Any) -> Dilemma:
 
   Raises:
     TypeError: if it is neither.
-    ValueError: if the spec is wrong.
+    ValueError: if the spec is wrong or a known payoff is not finite.
   """
   if isinstance(value, str):
     return GAMES.make(value)
@@ -226,6 +231,8 @@ def check_game(value: Any) -> Dilemma:
       'game must be a Dilemma or an entry of GAMES; got '
       f'{checks.described(value)}.'
     )
+  for field in dataclasses.fields(value):
+    checks.known(getattr(value, field.name), name=field.name)
   return value
 
 
@@ -233,11 +240,11 @@ def check_strategy(value: Any, *, name: str) -> chex.Array:
   """Checks the probabilities of a memory-one strategy, if they are known.
 
   Args:
-    value: f[..., 5].
+    value: f[5].
     name: the argument's name, for the message.
 
   Returns:
-    The array.
+    The array, of a floating dtype.
 
   Raises:
     ValueError: if there are not five of them, or one lies outside of [0, 1].
@@ -245,10 +252,11 @@ def check_strategy(value: Any, *, name: str) -> chex.Array:
   """
   checks.array(value, name=name)
   shape = jnp.shape(value)
-  if not shape or shape[-1] != len(OBSERVATIONS):
+  if shape != (len(OBSERVATIONS),):
+    many = ': use jax.vmap for many strategies' if len(shape) > 1 else ''
     raise ValueError(
       f'{name} must have {len(OBSERVATIONS)} probabilities, of '
-      f'{", ".join(OBSERVATIONS)}; got shape {shape}.'
+      f'{", ".join(OBSERVATIONS)}; got shape {shape}{many}.'
     )
   if not isinstance(value, jax.core.Tracer):
     found = np.asarray(value, np.float64)
@@ -257,4 +265,5 @@ def check_strategy(value: Any, *, name: str) -> chex.Array:
       raise ValueError(
         f'{name} must be probabilities in [0, 1]; got {found[bad][0]:g}.'
       )
-  return jnp.asarray(value)
+  # Whole numbers would cut payoffs off.
+  return jnp.asarray(value, jnp.result_type(value, float))

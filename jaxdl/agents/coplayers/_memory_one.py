@@ -134,6 +134,7 @@ def memory_one_returns(
     [-0.01, 0.02]
   """
   num_rounds = checks.integer(num_rounds, name='num_rounds', low=1)
+  game = _game.check_game(game)
   first, matrix = start(p, q), transitions(p, q)
 
   def body(carry, _):
@@ -176,6 +177,7 @@ def discounted_returns(
     [-1.0, 2.0]
   """
   checks.number(discount, name='discount', low=0.0, high=1.0, open_high=True)
+  game = _game.check_game(game)
   first, matrix = start(p, q), transitions(p, q)
   inside = jnp.eye(4, dtype=matrix.dtype) - discount * matrix
   share = (1 - discount) * jnp.linalg.solve(inside.T, first)
@@ -244,7 +246,7 @@ def long_run_returns(
 
   Source: Press and Dyson 2012 (https://doi.org/10.1073/pnas.1206569109).
   """
-  return _payoffs(long_run(p, q), game)
+  return _payoffs(long_run(p, q), _game.check_game(game))
 
 
 def _payoffs(share, game):
@@ -279,6 +281,7 @@ def best_response(
     (1.01, [0, 1])
   """
   num_rounds = checks.integer(num_rounds, name='num_rounds', low=1)
+  game = _game.check_game(game)
   q = _game.check_strategy(q, name='q')[jnp.array([0, 1, 3, 2, 4])]
 
   def body(values, _):

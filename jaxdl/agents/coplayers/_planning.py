@@ -28,7 +28,7 @@ def improved_policy(
     f[..., A], log-probabilities of pi.
 
   Raises:
-    ValueError: if a known beta is negative.
+    ValueError: if a known beta is negative, or the actions differ in number.
 
   Example:
     >>> tilted = improved_policy(jnp.zeros(2), jnp.array([1.0, 0.0]), 2.0)
@@ -38,6 +38,11 @@ def improved_policy(
   Source: Weis et al. 2026 (https://arxiv.org/abs/2602.16301), improved policy.
   """
   checks.number(beta, name='beta', low=0.0, finite=False)
+  if jnp.shape(logits)[-1:] != jnp.shape(values)[-1:]:
+    raise ValueError(
+      'values must have one entry for each of the logits; got shapes '
+      f'{jnp.shape(values)} and {jnp.shape(logits)}.'
+    )
   log_probs = jax.nn.log_softmax(logits)
   allowed = log_probs > -jnp.inf
   best = jnp.where(allowed, values, -jnp.inf).max(axis=-1, keepdims=True)

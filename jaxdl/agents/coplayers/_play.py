@@ -66,7 +66,7 @@ def play(
 
   Raises:
     ValueError: if T < 1.
-    TypeError: if the key is no typed key.
+    TypeError: if the key is no typed key, or a player no `Policy`.
 
   Example:
     >>> mine, _ = play(
@@ -81,6 +81,13 @@ def play(
   """
   num_rounds = checks.integer(num_rounds, name='num_rounds', low=1)
   keys.check_key(key)
+  game = _game.check_game(game)
+  for name, policy in (('first', first), ('second', second)):
+    if not isinstance(policy, Policy):
+      raise TypeError(
+        f'{name} must be a Policy, as make_policy or memory_one_policy makes; '
+        f'got {checks.described(policy)}.'
+      )
 
   def body(carry, both):
     mine, other, seen = carry
@@ -225,7 +232,7 @@ def bayes_icl(
 
   Cost: O(num_sweeps) a round.
   """
-  game = _game.prisoner() if game is None else game
+  game = _game.prisoner() if game is None else _game.check_game(game)
   prior = make_prior(prior)
   checks.number(discount, name='discount', low=0.0, high=1.0)
   checks.integer(num_sweeps, name='num_sweeps', low=1)
@@ -288,7 +295,7 @@ def make_policy(spec: str, game: _game.Dilemma) -> Policy:
     >>> make_policy('tft', prisoner()).carry
     ()
   """
-  made = POLICIES.make(spec, game=game)
+  made = POLICIES.make(spec, game=_game.check_game(game))
   return made if isinstance(made, Policy) else memory_one_policy(made)
 
 
@@ -322,7 +329,7 @@ def cooperation(games: Games, *, by: str | None = None) -> chex.Array:
     [1.0, 1.0, 0.0]
   """
   checks.choice(by, (None, 'context', 'round'), name='by')
-  cooperates = (games.actions == _game.COOPERATE).astype(jnp.float32)
+  cooperates = (games.actions == _game.COOPERATE).astype(float)
   if by is None:
     return cooperates.mean()
   if by == 'round':

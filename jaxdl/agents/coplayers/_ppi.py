@@ -88,7 +88,9 @@ def ppi(
     pretrain_trajectories, name='pretrain_trajectories', low=1
   )
   count = _arena.check_learners(num_learners)
-  whom = _arena.make_pool(pool, opponent_id=opponent_id, batch_size=added)
+  whom = _arena.make_pool(
+    pool, opponent_id=opponent_id, batch_size=added, game=arena.game
+  )
   model = _worlds.WORLD_MODELS.make(
     world_model,
     game=arena.game,

@@ -92,7 +92,7 @@ def zero_determinant(
   Source: Press and Dyson 2012 (https://doi.org/10.1073/pnas.1206569109),
     equation 12.
   """
-  game = _game.prisoner() if game is None else game
+  game = _game.prisoner() if game is None else _game.check_game(game)
   r, s, t, p = (
     getattr(game, name)
     for name in ('reward', 'sucker', 'temptation', 'punishment')
@@ -109,6 +109,7 @@ def zero_determinant(
   if phi is None:
     phi = bound
   elif not traced:
+    checks.number(phi, name='phi', finite=False)
     most = 1 / max(float(x) for x in factors)
     if not 0 < float(phi) <= most * (1 + 1e-6):
       raise ValueError(

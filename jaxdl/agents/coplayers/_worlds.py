@@ -140,7 +140,7 @@ def sequence_model(
     )
   for weight in loss_weights:
     checks.number(weight, name='loss_weights', low=0.0)
-  game = _game.prisoner() if game is None else game
+  game = _game.prisoner() if game is None else _game.check_game(game)
   inputs = {'observation': 5, 'action': 2}
   heads = {'observation': 5, 'action': 2}
   if reward_token:
@@ -307,7 +307,7 @@ def count_model(
   checks.integer(num_points, name='num_points', low=2)
   checks.integer(num_sweeps, name='num_sweeps', low=1)
   checks.integer(label_size, name='label_size', low=0)
-  game = _game.prisoner() if game is None else game
+  game = _game.prisoner() if game is None else _game.check_game(game)
   grid = jnp.clip(jnp.linspace(0.0, 1.0, num_points), 0.005, 0.995)
   points = jnp.stack([jnp.log(grid), jnp.log1p(-grid)])
 

@@ -57,7 +57,7 @@ def closed_form(
   Source: derived here, by dT/dc_i = (1 + a)^(n - i).
   """
   checks.choice(observation, OBSERVATIONS, name='observation')
-  _check_kind(_game.check_game(game))
+  check_kind(_game.check_game(game))
   game = _game.check_one(game)
   n = game.num_agents
   a = jnp.where(game.synergy == 'none', 0, game.gamma / game.kappa)
@@ -107,7 +107,8 @@ def _regressions(a, n):
   return slopes
 
 
-def _check_kind(game):
+def check_kind(game: _game.Game) -> None:
+  """Raises ValueError unless a game has a closed form."""
   if game.cost not in ('quadratic', 'quadratic()'):
     raise ValueError(
       f'cost={game.cost} has no closed form: it must be quadratic; use solve.'
@@ -146,7 +147,7 @@ def total_contribution(game: _game.Game) -> chex.Array:
     >>> round(float(total_contribution(game)), 5)
     1.36142
   """
-  _check_kind(_game.check_game(game))
+  check_kind(_game.check_game(game))
   game = _game.check_one(game)
   n = game.num_agents
   a = jnp.where(game.synergy == 'none', 0, game.gamma / game.kappa)

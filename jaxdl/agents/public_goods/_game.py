@@ -243,7 +243,17 @@ def check_game(game: Game) -> Game:
     a, b = np.asarray(low), np.asarray(high)
     if np.any(a > b):
       raise ValueError(f'c_min must be at most c_max; got {low} > {high}.')
+    _check_least(game, float(np.min(a)))
   return game
+
+
+def _check_least(game, low):
+  """Refuses contributions of which there is no cost."""
+  named = isinstance(game.cost, str)
+  if low < 0 and named and COSTS.part(game.cost).name == 'power':
+    raise ValueError(
+      f'c_min must be at least 0 where cost={game.cost}; got {low:g}.'
+    )
 
 
 def check_one(game: Game) -> Game:
@@ -253,7 +263,8 @@ def check_one(game: Game) -> Game:
     game: one game.
 
   Returns:
-    The game with arrays of one floating dtype.
+    The game with arrays of one floating dtype, float32 or more: equilibria
+    take differences that are lost in fewer bits.
 
   Raises:
     TypeError, ValueError: as `check_game`, or if there are many games.
@@ -264,6 +275,7 @@ def check_one(game: Game) -> Game:
   dtype = jnp.result_type(float, *plain)
   if not jnp.issubdtype(dtype, jnp.floating):
     raise TypeError(f'numbers of a game must be real; got {dtype}.')
+  dtype = jnp.promote_types(dtype, jnp.float32)
   found = {}
   for name, value in zip(_NUMBERS, values, strict=True):
     array = jnp.asarray(value, dtype)
@@ -343,8 +355,9 @@ def is_reached(scores: chex.Array, game: Game) -> chex.Array:
   Returns:
     bool[...].
   """
-  slack = _SLACK * jnp.finfo(jnp.result_type(scores)).eps
-  bound = jnp.asarray(game.threshold, jnp.result_type(scores))
+  dtype = jnp.result_type(scores, float)
+  slack = _SLACK * jnp.finfo(dtype).eps
+  bound = jnp.asarray(game.threshold, dtype)
   return scores >= bound - slack * jnp.maximum(jnp.abs(bound), 1)
 
 
@@ -366,8 +379,8 @@ def reward(
     f[..., n], R by position.
 
   Raises:
-    ValueError: if there is not one contribution for each agent, or see
-      `check_game`.
+    ValueError: if there is not one contribution for each agent, the order is no
+      permutation, or see `check_game`.
 
   Example:
     >>> game = Game(rho=1.5, gamma=0.4, kappa=2.0, penalty=0.3, threshold=2.0)
@@ -378,6 +391,7 @@ def reward(
   """
   game = check_one(game)
   c = _rows(contributions, game)
+  check_order(order, game)
   kappa = kappas(game) if order is None else kappas(game)[order]
   kappa = kappa.astype(c.dtype).reshape((1,) * (c.ndim - 1) + (-1,))
   total = score(c, game)
@@ -385,6 +399,28 @@ def reward(
   shared -= jnp.where(is_reached(total, game), 0, game.penalty)
   own = -cost_of(game).value(c, kappa) + game.gamma * c * synergies(c, game)
   return own + shared[..., None]
+
+
+def check_order(order: Any, game: Game) -> None:
+  """Checks who sits where, as far as it is known.
+
+  Args:
+    order: i32[n], or None.
+    game: for its number of agents.
+
+  Raises:
+    ValueError: if it is no permutation of the agents.
+  """
+  if order is None:
+    return
+  n = game.num_agents
+  text = f'order must be a permutation of 0 to {n - 1}; got '
+  if jnp.shape(order) != (n,):
+    raise ValueError(f'{text}shape {jnp.shape(order)}.')
+  if not isinstance(order, jax.core.Tracer):
+    found = np.asarray(order).tolist()
+    if sorted(found) != list(range(n)):
+      raise ValueError(f'{text}{found}.')
 
 
 def welfare(contributions: chex.Array, game: Game) -> chex.Array:
@@ -461,7 +497,7 @@ def is_sufficient(game: Game) -> chex.Array:
     'mean': jnp.full(n, 1 / n, game.rho.dtype),
     'last': (place == n - 1).astype(game.rho.dtype),
   }[game.score]
-  marginal = game.rho / n * weight + game.gamma * jnp.maximum(least, 0)
+  marginal = game.rho / n * weight + game.gamma * least
   dear = cost_of(game).slope(jnp.full(n, game.c_max), kappas(game))
   return jnp.all(marginal > dear)
 
@@ -532,6 +568,8 @@ def mac_spgg(
       c_max=c_max,
     )
   )
+  checks.number(penalty, name='penalty', low=0.0)
+  checks.number(threshold, name='threshold')
   if penalty > 0 and threshold > largest_score(game) * (1 + 1e-9):
     logging.warning(
       'threshold=%g cannot be reached, as the score is at most %g: everybody '

@@ -12,6 +12,7 @@ from jaxdl.core import checks
 
 # Histories of the last mover that a tree may have.
 _MOST_HISTORIES = 1 << 20
+_TREE_LEVELS = 11
 # Of a level, when a threshold is counted in levels.
 _LEVEL_SLACK = 1e-3
 
@@ -279,10 +280,27 @@ def _remembered(own, position, history):
   return own['low'] + own['step'] * own['levels'][place]
 
 
+def check_tree(game: _game.Game, num_levels: int | None) -> None:
+  """Raises ValueError if a game has too many histories.
+
+  Args:
+    game: for its number of agents and its synergy.
+    num_levels: of `solve_tree`; None takes its default.
+  """
+  n, m = game.num_agents, _TREE_LEVELS if num_levels is None else num_levels
+  if m**n <= _MOST_HISTORIES:
+    return
+  other = '' if game.synergy == 'previous' else ', or solve_grid'
+  raise ValueError(
+    f'num_levels={m} and num_agents={n} make {m**n} histories: at most '
+    f'{_MOST_HISTORIES}; take fewer{other}.'
+  )
+
+
 def solve_tree(
   game: _game.Game,
   *,
-  num_levels: int = 11,
+  num_levels: int = _TREE_LEVELS,
   tolerance: chex.Numeric | None = None,
 ) -> _policies.Solution:
   """As `solve_grid`, with whole histories as states, for every synergy.
@@ -312,11 +330,7 @@ def solve_tree(
   if game.simultaneous:
     raise ValueError('game is simultaneous, which has no histories: use nash.')
   n, m = game.num_agents, num_levels
-  if m**n > _MOST_HISTORIES:
-    raise ValueError(
-      f'num_levels={m} and num_agents={n} make {m**n} histories: at most '
-      f'{_MOST_HISTORIES}; take fewer levels, or solve_grid.'
-    )
+  check_tree(game, m)
   grid = levels_of(game, m)
   # Every full history by its digits, in the order in which tables are read.
   digits = np.stack(np.unravel_index(np.arange(m**n), (m,) * n), axis=-1)

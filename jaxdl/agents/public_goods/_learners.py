@@ -308,6 +308,48 @@ def pick_solver(game: _game.Game) -> str:
   return 'grid' if penalty else 'continuous'
 
 
+def check_solver(
+  game: _game.Game, solver: str, *, num_levels: int | None = None
+) -> None:
+  """Checks that a solver takes a game, before anything is compiled.
+
+  Args:
+    game: one game.
+    solver: one of `SOLVERS`.
+    num_levels: as `find` takes it.
+
+  Raises:
+    ValueError: if it does not.
+  """
+  _game.check_game(game)
+  checks.choice(solver, SOLVERS, name='solver')
+  if num_levels is not None:
+    least = 3 if solver == 'continuous' else 2
+    checks.integer(num_levels, name='num_levels', low=least)
+    if solver in ('closed', 'nash'):
+      raise ValueError(
+        f'num_levels={num_levels} has no effect on solver={solver}: leave it '
+        'out.'
+      )
+  if game.simultaneous and solver not in ('nash', 'closed'):
+    raise ValueError(
+      f'solver={solver} does not fit: a simultaneous game has nash.'
+    )
+  if solver == 'tree':
+    _grid.check_tree(game, num_levels)
+  elif game.synergy == 'previous' and solver != 'nash':
+    raise ValueError(
+      f"solver={solver} does not fit synergy=previous: solver must be 'tree'."
+    )
+  penalty = _game.known_penalty(game)
+  if solver in ('continuous', 'closed') and penalty:
+    raise ValueError(
+      f'solver={solver} takes no penalty; got {penalty:g}: take grid.'
+    )
+  if solver == 'closed':
+    _closed_form.check_kind(game)
+
+
 def find(
   game: _game.Game,
   solver: str | None = None,
@@ -320,7 +362,7 @@ def find(
     game: one game; numbers may be traced.
     solver: one of `SOLVERS`, or None for `pick_solver` (static).
     num_levels: levels or nodes of a contribution; the solver's own default if
-      None (static).
+      None (static). 'closed' and 'nash' have none.
 
   Returns:
     The solution.
@@ -333,14 +375,15 @@ def find(
     array([0.25, 0.25, 0.25], dtype=float32)
   """
   solver = pick_solver(game) if solver is None else solver
-  checks.choice(solver, SOLVERS, name='solver')
+  check_solver(game, solver, num_levels=num_levels)
   size = {} if num_levels is None else {'num_levels': num_levels}
   if solver == 'grid':
     return _grid.solve_grid(game, **size)
   if solver == 'tree':
     return _grid.solve_tree(game, **size)
   if solver == 'continuous':
-    return _continuous.solve(game, num_nodes=num_levels or 101)
+    nodes = {} if num_levels is None else {'num_nodes': num_levels}
+    return _continuous.solve(game, **nodes)
   if solver == 'closed':
     return _closed_form.closed_form(game)
   return _simultaneous.as_solution(_simultaneous.nash(game), game)
@@ -394,6 +437,8 @@ def equilibrium(
     checks.choice(solver, SOLVERS, name='solver')
   if num_levels is not None:
     checks.integer(num_levels, name='num_levels', low=3)
+  if solver is not None or num_levels is not None:
+    check_solver(game, solver or pick_solver(game), num_levels=num_levels)
   return _resting(lambda: find(game, solver, num_levels=num_levels))
 
 

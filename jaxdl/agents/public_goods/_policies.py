@@ -166,7 +166,8 @@ def play(
 
   Raises:
     TypeError: if a part is of another kind.
-    ValueError: see `check_game`.
+    ValueError: if policies are not those of so many agents, the order is no
+      permutation, or see `check_game`.
 
   Cost: n calls of `policies.act`.
 
@@ -176,19 +177,37 @@ def play(
     >>> np.asarray(play(found, game)).round(4)
     array([0.75 , 0.875], dtype=float32)
   """
-  check_policies(policies)
   game = _game.check_one(game)
+  check_policies(policies, game)
+  _game.check_order(order, game)
   start = jnp.zeros(game.num_agents, game.rho.dtype)
   return continued(policies, start, 0, game, order=order)
 
 
-def check_policies(policies: Policies) -> None:
-  """Raises TypeError unless these are `Policies`."""
+def check_policies(policies: Policies, game: _game.Game | None = None) -> None:
+  """Checks that these are `Policies`, of every agent of a game.
+
+  Args:
+    policies: what agents do.
+    game: for its number of agents; not looked at if None.
+
+  Raises:
+    TypeError: if they are something else.
+    ValueError: if there is not a row for each agent.
+  """
   if not isinstance(policies, Policies):
     raise TypeError(
       'policies must be public_goods.Policies, such as solve(game).policies or '
       f'constant_policies(c); got {checks.described(policies)}.'
     )
+  if game is None:
+    return
+  for leaf in jax.tree.leaves(policies.params):
+    if jnp.shape(leaf)[:1] != (game.num_agents,):
+      raise ValueError(
+        f'policies must have a row for each of num_agents={game.num_agents}; '
+        f'got an array of shape {jnp.shape(leaf)}.'
+      )
 
 
 def solution(

@@ -36,7 +36,8 @@ def policy_rows(
     `given`; none of a single agent or where nobody sees anything.
 
   Raises:
-    ValueError: if `num_sums` is below two.
+    ValueError: if `num_sums` is below two, or seeds and policies differ in
+      number.
 
   Example:
     >>> fixed = _policies.constant_policies(jnp.array([[0.1, 0.2]]))
@@ -47,6 +48,12 @@ def policy_rows(
   """
   checks.integer(num_sums, name='num_sums', low=2)
   n = game.num_agents
+  for leaf in jax.tree.leaves(policies.params):
+    if jnp.shape(leaf)[:1] != (len(seeds),):
+      raise ValueError(
+        f'policies must have a row for each of {len(seeds)} seeds; got an '
+        f'array of shape {jnp.shape(leaf)}.'
+      )
   checked = _game.check_one(game)
   marks = checked.c_min + (checked.c_max - checked.c_min) * jnp.asarray(
     np.linspace(0, 1, num_sums), checked.rho.dtype

@@ -126,17 +126,30 @@ def check_ranges(ranges: Mapping[str, Range]) -> dict[str, Range]:
     `Range`s by name.
 
   Raises:
-    ValueError: if one is empty, or there is none.
+    ValueError: if one is empty or whole with fractional ends, or there is none.
+    TypeError: if one is no pair.
   """
   if not ranges:
     raise ValueError('ranges is empty: name at least one setting.')
-  found = {name: Range(*span) for name, span in ranges.items()}
+  found = {}
+  for name, span in ranges.items():
+    if not isinstance(span, (tuple, list)) or len(span) not in (2, 3):
+      raise TypeError(
+        f'{name} must be a Range, or a pair (low, high); got '
+        f'{checks.described(span)}.'
+      )
+    found[name] = Range(*span)
   for name, span in found.items():
     for value in span[:2]:
       checks.number(value, name=name)
     if span.low > span.high:
       raise ValueError(
         f'{name} must have low <= high; got {span.low} > {span.high}.'
+      )
+    if span.whole and (span.low % 1 or span.high % 1):
+      raise ValueError(
+        f'{name} is whole, so low and high must be integers; got {span.low} '
+        f'and {span.high}.'
       )
   return found
 

@@ -67,9 +67,11 @@ def coplayers(
   checks.integer(num_games, name='num_games', low=1)
   n = checks.integer(num_clients, name='num_clients', low=1)
   checks.integer(batch_size, name='batch_size', low=1)
+  opponents = tuple(opponents)
   for opponent in opponents:
     coplayers_lib.POLICIES.check(opponent, name='opponents')
-  opponents = tuple(opponents)
+    # Of this game, for which a strategy may be none.
+    coplayers_lib.make_policy(opponent, arena.game)
 
   def returns(params, batch):
     own = jax.nn.sigmoid(params['logits'])

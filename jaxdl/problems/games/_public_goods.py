@@ -61,6 +61,8 @@ def public_goods(
   if isinstance(game, str):
     game = goods.GAMES.make(game)
   goods.check_game(game)
+  checks.integer(num_states, name='num_states', low=2)
+  checks.integer(num_levels, name='num_levels', low=2)
   n, count = game.num_agents, len(seeds)
   data = _each(game, count)
   best = np.stack(

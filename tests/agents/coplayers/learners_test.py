@@ -49,6 +49,27 @@ def change(a, b):
   )
 
 
+class Float64Test(parameterized.TestCase):
+  @parameterized.parameters(
+    f'a2c({TINY}, batch_size=4)',
+    f'mechanism({TINY}, batch_sizes=(4, 4, 4))',
+    *('lola', 'lola(sampled=True)', 'naive'),
+    PPI,
+    PPI.replace('"gru(hidden=4, embed=2, batch_size=4, epochs=1)"', 'exact'),
+  )
+  def test_metrics_are_float64(self, spec):
+    with jax.enable_x64(True):
+      arena = coplayers.arena(prior='corners(0.05)', num_rounds=3)
+      learner = coplayers.LEARNERS.make(spec, arena)
+      state = jax.eval_shape(learner.init, jax.random.key(0))
+      _, metrics = jax.eval_shape(
+        lambda s, key: learner.step(s, COHORT, key=key),
+        state,
+        jax.random.key(1),
+      )
+      self.assertEqual({x.dtype.name for x in metrics.values()}, {'float64'})
+
+
 class A2cTest(parameterized.TestCase):
   @parameterized.parameters(True, False)
   def test_loss_equals_numpy(self, bootstrap_last):

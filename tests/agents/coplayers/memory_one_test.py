@@ -291,6 +291,52 @@ class StrategiesTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, message):
       coplayers.zero_determinant(**options)
 
+  @parameterized.parameters('memory_one_returns', 'best_response')
+  def test_many_strategies_are_no_strategy(self, name):
+    many = jnp.full((2, 5), 0.5)
+    args = (many,) if name == 'best_response' else (many, many)
+    with self.assertRaisesRegex(ValueError, r'shape \(2, 5\): use jax.vmap'):
+      getattr(coplayers, name)(*args, coplayers.prisoner(), num_rounds=3)
+    with self.assertRaisesRegex(ValueError, r'strategy .* use jax.vmap'):
+      coplayers.memory_one_policy(many)
+
+  def test_whole_numbers_do_not_cut_payoffs_off(self):
+    game = coplayers.donation(1.5, 0.25)
+    whole = jnp.array([1, 1, 0, 1, 0])
+    # Cooperates to the last round and defects there.
+    value = (9 * 1.25 + 1.5) / 10
+    found = coplayers.best_response_value(whole, game, num_rounds=10)
+    np.testing.assert_allclose(found, value, rtol=1e-6)
+    both = coplayers.long_run_returns(whole, whole, game)
+    np.testing.assert_allclose(both, [1.25, 1.25], rtol=1e-6)
+
+  def test_games_are_made_and_checked(self):
+    never = jnp.zeros(5)
+    always = jnp.ones(5)
+    both = coplayers.memory_one_returns(
+      always, never, 'donation(3.0, 1.0)', num_rounds=2
+    )
+    np.testing.assert_allclose(both, [-1.0, 3.0])
+    with self.assertRaisesRegex(ValueError, 'punishment must lie in .*nan'):
+      coplayers.long_run_returns(
+        always, never, coplayers.Dilemma(1.0, -1.0, 2.0, float('nan'))
+      )
+    for call in (
+      lambda: coplayers.best_response(never, 3, num_rounds=2),
+      lambda: coplayers.discounted_returns(never, never, 3, discount=0.5),
+      lambda: coplayers.zero_determinant(game=3),
+      lambda: coplayers.bayes_icl(game=3),
+      lambda: coplayers.make_policy('tft', 3),
+    ):
+      with self.assertRaisesRegex(TypeError, 'game must be a Dilemma'):
+        call()
+    with self.assertRaisesRegex(TypeError, 'phi must be a number'):
+      coplayers.zero_determinant(2.0, 'a')
+    with self.assertRaisesRegex(ValueError, 'benefit must lie in .*nan'):
+      coplayers.donation(float('nan'))
+    with self.assertRaisesRegex(TypeError, 'cost must be a number'):
+      coplayers.donation(2.0, 'a')
+
   @parameterized.parameters(
     ('random(1.5)', r'cooperation must lie in \[0.0, 1.0\]'),
     ('zd(chi=2.0, phi=0.5)', 'phi must lie in'),

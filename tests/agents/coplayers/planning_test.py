@@ -105,6 +105,10 @@ class ImprovedPolicyTest(parameterized.TestCase):
       found = jnp.exp(coplayers.improved_policy(logits, values, beta))
       np.testing.assert_allclose(found, [[1, 0], [0, 1]], atol=1e-6)
 
+  def test_there_is_a_value_for_each_action(self):
+    with self.assertRaisesRegex(ValueError, r'values must have .*\(3,\)'):
+      coplayers.improved_policy(jnp.zeros(2), jnp.zeros(3), 1.0)
+
   def test_beta_is_not_negative(self):
     with self.assertRaisesRegex(ValueError, r'beta must lie in \[0.0'):
       coplayers.improved_policy(jnp.zeros(2), jnp.zeros(2), -0.1)

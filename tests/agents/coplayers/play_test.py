@@ -82,6 +82,10 @@ class PlayTest(parameterized.TestCase):
       coplayers.play(game, policy, policy, num_rounds=0, key=jax.random.key(0))
     with self.assertRaisesRegex(TypeError, 'key is required'):
       coplayers.play(game, policy, policy, num_rounds=1, key=None)
+    with self.assertRaisesRegex(TypeError, "second must be a Policy.*'tft'"):
+      coplayers.play(game, policy, 'tft', num_rounds=1, key=jax.random.key(0))
+    with self.assertRaisesRegex(TypeError, 'game must be a Dilemma'):
+      coplayers.play(5, policy, policy, num_rounds=1, key=jax.random.key(0))
     with self.assertRaisesRegex(ValueError, 'strategy must be probabilities'):
       coplayers.memory_one_policy(np.full(5, 2.0))
     with self.assertRaisesRegex(ValueError, 'by='):

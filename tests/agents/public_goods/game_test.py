@@ -136,6 +136,19 @@ class RewardTest(parameterized.TestCase):
       want = rewards(np.array([0.1, 0.2, 0.3]), game)
       np.testing.assert_allclose(found, want, atol=1e-14)
 
+  def test_negative_contributions_may_repel_followers(self):
+    # At a sum of -1 the last one is paid 1 - 2 a unit, and gives the least.
+    game = goods.Game(num_agents=2, c_min=-1.0, rho=2.0, gamma=2.0, kappa=0.5)
+    answer = lambda c: float(
+      jnp.argmax(
+        jnp.stack(
+          [goods.reward(jnp.array([c, x]), game)[1] for x in (-1.0, 1.0)]
+        )
+      )
+    )
+    self.assertEqual((answer(-1.0), answer(1.0)), (0.0, 1.0))
+    self.assertFalse(goods.is_sufficient(game))
+
   def test_sufficient_condition(self):
     sure = lambda **kwargs: bool(goods.is_sufficient(goods.Game(**kwargs)))
     # rho / n > kappa c_max.
@@ -163,6 +176,10 @@ class BadInputTest(parameterized.TestCase):
     ({'synergy': 'product'}, "synergy='product' is unknown.*'previous'"),
     ({'score': 'max'}, "score='max' is unknown.*'last'"),
     ({'cost': 'cubic'}, "cost='cubic' is unknown"),
+    (
+      {'cost': 'power(2.5)', 'c_min': -1.0},
+      r'c_min must be at least 0 where cost=power\(2.5\); got -1',
+    ),
     ({'cost': 'power(exponent=0.5)'}, 'exponent must lie in'),
   )
   def test_games(self, options, message):
@@ -190,6 +207,50 @@ class BadInputTest(parameterized.TestCase):
   def test_shapes_and_specs(self, call, message):
     with self.assertRaisesRegex(ValueError, message):
       call()
+
+  @parameterized.parameters(
+    ((0, 1), r'got shape \(2,\)'),
+    ((0, 0, 2), r'got \[0, 0, 2\]'),
+    ((0, 1, 3), r'got \[0, 1, 3\]'),
+  )
+  def test_an_order_is_a_permutation(self, order, message):
+    order, c = jnp.array(order), jnp.zeros(3)
+    message = 'order must be a permutation of 0 to 2; ' + message
+    with self.assertRaisesRegex(ValueError, message):
+      goods.reward(c, goods.spgg(), order=order)
+    with self.assertRaisesRegex(ValueError, message):
+      goods.play(goods.constant_policies(c), goods.spgg(), order=order)
+
+  def test_policies_are_those_of_all_agents(self):
+    few = goods.constant_policies(jnp.zeros(2))
+    message = r'policies must have a row for each of num_agents=3; .*\(2,\)'
+    with self.assertRaisesRegex(ValueError, message):
+      goods.play(few, goods.spgg())
+    with self.assertRaisesRegex(ValueError, message):
+      goods.exploitability(few, goods.spgg())
+    with self.assertRaisesRegex(ValueError, 'a row for each of 2 seeds'):
+      goods.policy_rows(
+        goods.constant_policies(jnp.zeros((1, 3))), goods.spgg(), seeds=(0, 1)
+      )
+
+  def test_whole_contributions_reach_a_threshold(self):
+    game = goods.Game(threshold=1.5)
+    found = goods.is_reached(jnp.array([1, 2]), game)
+    self.assertEqual(found.tolist(), [False, True])
+
+  def test_half_precision_is_no_other_game(self):
+    half = goods.Game(
+      **{
+        k: jnp.asarray(v, jnp.bfloat16)
+        for k, v in (('rho', 1.5), ('gamma', 0.5), ('kappa', 2.0))
+      }
+    )
+    full = goods.Game(rho=1.5, gamma=0.5, kappa=2.0)
+    np.testing.assert_allclose(
+      goods.closed_form(half).contributions,
+      goods.closed_form(full).contributions,
+      rtol=1e-6,
+    )
 
   def test_no_game_at_all(self):
     with self.assertRaisesRegex(TypeError, 'game must be a public_goods.Game'):
@@ -242,11 +303,17 @@ class SettingsTest(parameterized.TestCase):
     (np.zeros(5), None, 'actions must be one number for each of temperature'),
     (np.full(6, np.nan), None, 'actions must be finite'),
     ([0.5], {}, 'ranges is empty'),
+    ([0.5], {'k': (0.5, 0.9, True)}, 'k is whole, so .* got 0.5 and 0.9'),
     ([0.5], {'k': (2.0, 1.0)}, r'k must have low <= high; got 2.0 > 1.0'),
   )
   def test_bad_actions(self, actions, ranges, message):
     with self.assertRaisesRegex(ValueError, message):
       goods.generation_settings(actions, ranges)
+
+  @parameterized.parameters(5, (1.0,), 'ab')
+  def test_ranges_are_pairs(self, span):
+    with self.assertRaisesRegex(TypeError, 'k must be a Range, or a pair'):
+      goods.generation_settings([0.5], {'k': span})
 
   def test_bad_settings(self):
     spans = {'k': (0.0, 1.0)}

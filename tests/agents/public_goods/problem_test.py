@@ -98,6 +98,22 @@ class ProblemTest(parameterized.TestCase):
       )
 
   @parameterized.parameters(
+    (
+      lambda: problems.games.public_goods('spgg', num_states=1),
+      'num_states must be at least 2; got 1',
+    ),
+    (
+      lambda: problems.games.public_goods('spgg', num_levels=1),
+      'num_levels must be at least 2; got 1',
+    ),
+    (
+      lambda: goods.find(goods.spgg(), num_levels=0),
+      'num_levels must be at least 3; got 0',
+    ),
+    (
+      lambda: goods.find(goods.spgg(), 'closed', num_levels=9),
+      'num_levels=9 has no effect on solver=closed',
+    ),
     (lambda: goods.METHODS.make('fixed((0.1, 0.2))', goods.Game()), 'one per'),
     (
       lambda: goods.METHODS.make('spne(solver=newton)', goods.Game()),
