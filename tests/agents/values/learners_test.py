@@ -265,6 +265,19 @@ class MaddpgTest(parameterized.TestCase):
     np.testing.assert_array_equal(acted.actions, [[1, 1]])
     self.assertAlmostEqual(float(found['return'][-10:].mean()), 5.0, delta=0.5)
 
+  def test_critics_know_what_follows_a_turn(self):
+    env = coordination(max_steps=3, until=1, table=np.ones((2, 2)))
+    inner = env.move
+
+    def move(params, state, actions, key):
+      state, outcome = inner(params, state, actions, key)
+      return state, outcome._replace(terminated=state >= 2)
+
+    # Agents have the turn in the first of two steps, which earn 1 each.
+    _, _, found = self.learn(env.replace(move=move), 150, gamma=0.9)
+    want = (1.9 + 1.0) / 2
+    self.assertAlmostEqual(float(found['q'][-20:].mean()), want, delta=0.1)
+
   def test_vectors_go_where_critics_say(self):
     env = pulling()
     policy, params, _ = self.learn(env, 150)
