@@ -37,11 +37,14 @@ class Outcome(NamedTuple):
     reward: f[N].
     terminated: bool[], whether the game is over by its own rules.
     facts: dict of f[], measured at this step (e.g. 'success').
+    gone: bool[N], whose own part ended with the step, so that rewards which
+      come later are another's (a car that left), or None for nobody.
   """
 
   reward: chex.Array
   terminated: chex.Array
   facts: dict[str, chex.Array]
+  gone: chex.Array | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -299,6 +302,7 @@ class Step(NamedTuple):
     truncated: bool[], time was up and the game was not over.
     final: what agents saw at the end of the step, before any fresh start.
     facts: figures of the step.
+    gone: bool[N], see `Outcome`, or None.
   """
 
   seen: Seen
@@ -307,6 +311,7 @@ class Step(NamedTuple):
   truncated: chex.Array
   final: Seen
   facts: dict[str, chex.Array]
+  gone: chex.Array | None = None
 
   @property
   def done(self) -> chex.Array:
@@ -317,7 +322,13 @@ class Step(NamedTuple):
 def _told(outcome, truncated, seen, final):
   """Makes a `Step`."""
   return Step(
-    seen, outcome.reward, outcome.terminated, truncated, final, outcome.facts
+    seen,
+    outcome.reward,
+    outcome.terminated,
+    truncated,
+    final,
+    outcome.facts,
+    outcome.gone,
   )
 
 

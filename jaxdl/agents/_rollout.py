@@ -27,6 +27,7 @@ class Trajectory(NamedTuple):
     final_value: f[T, E, N], what was seen at the end is worth where time was
       up, and 0 elsewhere.
     facts: dict of f[T, E] of the game and of messages.
+    gone: bool[T, E, N], see `Outcome`, or None.
   """
 
   seen: _environment.Seen
@@ -40,6 +41,7 @@ class Trajectory(NamedTuple):
   truncated: chex.Array
   final_value: chex.Array
   facts: dict[str, chex.Array]
+  gone: chex.Array | None = None
 
   @property
   def done(self) -> chex.Array:
@@ -177,6 +179,7 @@ def rollout(
       truncated=step.truncated,
       final_value=final_value,
       facts=step.facts | acted.facts,
+      gone=step.gone,
     )
     return Playing(running, step.seen, step.done, acted.carry), played
 
