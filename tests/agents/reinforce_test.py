@@ -182,6 +182,26 @@ class StepTest(parameterized.TestCase):
     error = np.asarray(steps.seen.alive) * (np.asarray(steps.value) - want) ** 2
     np.testing.assert_allclose(found['value_loss'], error.sum() / 48, rtol=1e-4)
 
+  def test_views_are_single_with_64_bits(self):
+    with jax.enable_x64(True):
+      env = agents.make_game('traffic_junction(num_agents=2, max_steps=4)')
+      seen, running = env.reset(jax.random.key(0))
+      _, step = env.step(
+        running, jnp.zeros(2, jnp.int32), key=jax.random.key(1)
+      )
+      for own in (seen.own, step.seen.own, step.final.own):
+        self.assertEqual(own.dtype, jnp.float32)
+      # A double view would change the type of memory within a scan.
+      policy = agents.actor_critic(
+        env, hidden_sizes=(4,), recurrent='lstm', width=4, critic='heard'
+      )
+      carry = policy.start(1)
+      many = jax.tree.map(lambda x: x[None], seen)
+      params = policy.init(jax.random.key(0))
+      acted = policy.act(params, carry, many, jnp.ones(1, bool))
+      for leaf in jax.tree.leaves(acted.carry):
+        self.assertEqual(leaf.dtype, jnp.float32)
+
   def test_gradients_pass_so_many_steps(self):
     policy, moved = policy_of(), {}
     for truncate in (1, 2):
