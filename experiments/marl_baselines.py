@@ -45,16 +45,20 @@ class Config(config_lib.BaseConfig):
     smoke=2_048,
   )
   num_episodes: int = knob(128, 'Episodes of a test.', low=1, smoke=8)
-  chunk: int = knob(0, 'Episodes side by side; 0 takes all.', low=0)
+  chunk: int = knob(0, 'Episodes side by side; 0 takes all.', low=0, smoke=0)
   one_by_one: bool = knob(
     False,
     'Train seeds one after the other, which on a CPU may be faster: side by '
-    'side, games compute a fresh start in every step.',
+    'side, the end of an episode of one seed costs all a fresh start.',
   )
 
   def validate(self) -> None:
-    """Makes the game."""
+    """Makes the game, and checks what does not fit together."""
     config_lib.check_different(self.algorithms, name='algorithms')
+    if self.chunk and self.num_episodes % self.chunk:
+      raise ValueError(
+        f'--chunk={self.chunk} must divide --num_episodes={self.num_episodes}.'
+      )
     with config_lib.naming(game=self.game):
       agents.make_game(self.game)
 

@@ -37,11 +37,14 @@ class Outcome(NamedTuple):
     reward: f[N].
     terminated: bool[], whether the game is over by its own rules.
     facts: dict of f[], measured at this step (e.g. 'success').
+    gone: bool[N], whose own part ended with the step, so that rewards which
+      come later are another's (a car that left), or None for nobody.
   """
 
   reward: chex.Array
   terminated: chex.Array
   facts: dict[str, chex.Array]
+  gone: chex.Array | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -103,11 +106,17 @@ class Environment:
   def world_size(self) -> int:
     """Length of what a central critic sees."""
     seen = jax.eval_shape(
-      lambda env, key: world_of(env.observe(env.params, _first(env, key))),
+      lambda env, key: world_of(env._look(_first(env, key))),
       self,
       jax.random.key(0),
     )
     return seen.shape[-1]
+
+  def _look(self, state):
+    """What is seen, in float32 as rewards are, with 64 bits too."""
+    seen = self.observe(self.params, state)
+    single = lambda x: None if x is None else x.astype(jnp.float32)
+    return seen._replace(own=single(seen.own), world=single(seen.world))
 
   def reset(self, key: chex.PRNGKey) -> tuple[Seen, 'Running']:
     """Begins an episode.
@@ -119,7 +128,7 @@ class Environment:
       What agents see, and the game.
     """
     state = self.start(self.params, key)
-    seen = self.observe(self.params, state)
+    seen = self._look(state)
     zero = jnp.zeros((), jnp.float32)
     total = jnp.zeros((self.num_agents,), jnp.float32)
     facts = {name: zero for name, _ in self.facts}
@@ -142,7 +151,7 @@ class Environment:
       The game and the step.
     """
     running, outcome, truncated = self._advance(running, actions, key)
-    seen = self.observe(self.params, running.state)
+    seen = self._look(running.state)
     return running, _told(outcome, truncated, seen, seen)
 
   def _advance(self, running, actions, key):
@@ -187,8 +196,8 @@ class Environment:
     move_key, start_key = jax.random.split(key)
     moved, outcome, truncated = self._advance(running, actions, move_key)
     again = self._again(moved, outcome.terminated | truncated, start_key)
-    seen = self.observe(self.params, again.state)
-    final = self.observe(self.params, moved.state)
+    seen = self._look(again.state)
+    final = self._look(moved.state)
     return again, _told(outcome, truncated, seen, final)
 
   def _again(self, running, done, key):
@@ -235,9 +244,7 @@ class Environment:
     keys = _keys(move_key, num_envs)
     moved, outcome, truncated = jax.vmap(self._advance)(running, actions, keys)
     done = outcome.terminated | truncated
-    look = lambda env, state: jax.vmap(
-      lambda one: env.observe(env.params, one)
-    )(state)
+    look = lambda env, state: jax.vmap(env._look)(state)
 
     # Only states pass through the branches: what is seen of them is larger.
     def again(env, moved, done, key):
@@ -299,6 +306,7 @@ class Step(NamedTuple):
     truncated: bool[], time was up and the game was not over.
     final: what agents saw at the end of the step, before any fresh start.
     facts: figures of the step.
+    gone: bool[N], see `Outcome`, or None.
   """
 
   seen: Seen
@@ -307,6 +315,7 @@ class Step(NamedTuple):
   truncated: chex.Array
   final: Seen
   facts: dict[str, chex.Array]
+  gone: chex.Array | None = None
 
   @property
   def done(self) -> chex.Array:
@@ -317,7 +326,13 @@ class Step(NamedTuple):
 def _told(outcome, truncated, seen, final):
   """Makes a `Step`."""
   return Step(
-    seen, outcome.reward, outcome.terminated, truncated, final, outcome.facts
+    seen,
+    outcome.reward,
+    outcome.terminated,
+    truncated,
+    final,
+    outcome.facts,
+    outcome.gone,
   )
 
 

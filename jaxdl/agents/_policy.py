@@ -217,6 +217,7 @@ def actor_critic(
   Raises:
     ValueError: if a number or a name is out of range, or agents that talk do
       not share parameters.
+    TypeError: if `env` or `communication` is something else.
 
   Example:
     >>> from jaxdl import agents
@@ -243,6 +244,12 @@ def actor_critic(
   checks.flag(agent_id, name='agent_id')
   checks.number(std, name='std', low=0.0, high=HIGHEST_STD, open_low=True)
   talks = communication
+  if talks is not None and not isinstance(talks, Communication):
+    raise TypeError(
+      'communication must be an agents.Communication, as '
+      'agents.communication.make_communication makes of text, or None; got '
+      f'{checks.described(talks)}.'
+    )
   if talks is not None and not shared:
     raise ValueError(
       'communication needs shared=True: a channel has one set of parameters '
@@ -465,6 +472,9 @@ def actor_critic(
 def random_policy(env: _environment.Environment) -> Policy:
   """Builds agents that act at random, for comparison.
 
+  Without a key too, as there is no likeliest action: then draws follow from
+  the number of steps, which is its memory, and so differ from step to step.
+
   Args:
     env: the game; available actions are heeded.
 
@@ -479,17 +489,19 @@ def random_policy(env: _environment.Environment) -> Policy:
     zeros = jnp.zeros((*seen.own.shape[:-1], size), jnp.float32)
     return _actions.masked(zeros, seen.available) if discrete else zeros
 
+  def start(num_envs):
+    return {'steps': jnp.zeros((num_envs,), jnp.int32)}
+
   def act(params, carry, seen, first, *, key=None):
     del params, first
     logits = out(seen)
+    if key is None:
+      key = jax.random.fold_in(jax.random.key(0), carry['steps'][0])
     if discrete:
       kind = _actions.Categories(env.num_actions)
-      # At random without a key as well: there is no likeliest action.
-      key = jax.random.key(0) if key is None else key
       chosen = kind.sample(logits, key)
       log_prob = kind.log_prob(logits, chosen)
     else:
-      key = jax.random.key(0) if key is None else key
       chosen = jax.random.uniform(
         key, logits.shape, logits.dtype, minval=-1.0, maxval=1.0
       )
@@ -497,6 +509,7 @@ def random_policy(env: _environment.Environment) -> Policy:
         logits.shape[:-1], -env.action_size * math.log(2.0), logits.dtype
       )
     value = jnp.zeros(logits.shape[:-1], logits.dtype)
+    carry = {'steps': carry['steps'] + 1}
     return Acted(carry, chosen, log_prob, value, {}, {})
 
   def judge(params, carry, seen, chosen, choices, first):
@@ -511,7 +524,7 @@ def random_policy(env: _environment.Environment) -> Policy:
 
   return Policy(
     init=lambda key: {},
-    start=lambda num_envs: {},
+    start=start,
     act=act,
     judge=judge,
     value=lambda params, carry, seen, first: jnp.zeros(seen.own.shape[:-1]),

@@ -374,12 +374,7 @@ def check_loop(
     TypeError: if one is something else.
     ValueError: if a number is out of range.
   """
-  _environment.check_environment(env)
-  if not isinstance(policy, _policy.Policy):
-    raise TypeError(
-      'policy must be an agents.Policy, as agents.actor_critic makes; got '
-      f'{checks.described(policy)}.'
-    )
+  _rollout.check_play(env, policy)
   checks.integer(num_envs, name='num_envs', low=1)
   checks.integer(num_steps, name='num_steps', low=1)
 

@@ -429,12 +429,30 @@ def _read(spec, *, name='algorithm'):
       options['learner'] = first
     checks.choice(options['exchange'], EXCHANGES, name='exchange')
     checks.flag(options['same_start'], name='same_start')
+    _check_exchange(spec, options, name)
   elif registry.parse(first, name=name).name == 'networked':
     raise ValueError(
       f'{name}={spec!r} is on nothing: write {spec}@ring, or another topology.'
     )
   ALGORITHMS.check(first, name=name)
   return first, topology, options
+
+
+def _check_exchange(spec, options, name):
+  """Raises where an option says how to send what nobody sends."""
+  exchange = options['exchange']
+  usual = _networked()
+  idle = []
+  if exchange == 'none':
+    idle = ['rule', 'attack']
+  if exchange != 'params':
+    idle += ['every', 'parts']
+  for option in idle:
+    if options[option] != usual[option]:
+      raise ValueError(
+        f'{name}={spec!r}: {option}={options[option]} has no effect with '
+        f'exchange={exchange}.'
+      )
 
 
 def make_learner(
@@ -471,6 +489,7 @@ def make_learner(
   """
   _environment.check_environment(env)
   checks.integer(num_updates, name='num_updates', low=1)
+  checks.integer(seed, name='seed', low=0)
   text, topology, options = _read(spec)
   if options is None:
     return ALGORITHMS.make(text, env, num_updates=num_updates)
@@ -534,6 +553,10 @@ def repeated(algorithm: types.Algorithm, num_updates: int) -> types.Algorithm:
   Returns:
     The algorithm; metrics are means over the updates.
   """
+  if not isinstance(algorithm, types.Algorithm):
+    raise TypeError(
+      f'algorithm must be one of jaxdl; got {checks.described(algorithm)}.'
+    )
   times = checks.integer(num_updates, name='num_updates', low=1)
   if times == 1:
     return algorithm

@@ -31,6 +31,7 @@ def mixed_returns(
   *,
   gamma: chex.Numeric,
   mean_ratio: chex.Numeric,
+  gone: chex.Array | None = None,
 ) -> chex.Array:
   """Mixes returns of an agent's own rewards with those of the team's mean.
 
@@ -40,6 +41,8 @@ def mixed_returns(
     last: f[E, N], what follows the last step.
     gamma: discount.
     mean_ratio: share of the team, 1 for the mean of all and 0 for one's own.
+    gone: bool[T, E, N], whose own rewards end with the step, those of the team
+      do not; None for nobody.
 
   Returns:
     f[T, E, N].
@@ -56,9 +59,15 @@ def mixed_returns(
   code.
   """
   team = jnp.mean(rewards, axis=-1, keepdims=True)
-  mixed = mean_ratio * team + (1.0 - mean_ratio) * rewards
-  zeros = jnp.zeros_like(mixed)
-  return _returns.lambda_returns(mixed, zeros, last, done, gamma=gamma, lam=1.0)
+  zeros = jnp.zeros_like(rewards)
+  follow = lambda rewards, done: _returns.lambda_returns(
+    rewards, zeros, last, done, gamma=gamma, lam=1.0
+  )
+  if gone is None:
+    return follow(mean_ratio * team + (1.0 - mean_ratio) * rewards, done)
+  own = follow(rewards, done[..., None] | gone)
+  both = follow(jnp.broadcast_to(team, rewards.shape), done)
+  return mean_ratio * both + (1.0 - mean_ratio) * own
 
 
 def reinforce(
@@ -82,7 +91,8 @@ def reinforce(
   -A log pi + `value_weight` (V - R)^2 - `entropy` H once, where R mixes returns
   of own and mean rewards and A = R - V; gates are part of pi. Gradients are
   sums over agents and means over steps, and pass `truncate` steps of memory.
-  Games that go on after the last step are worth what values say.
+  Games that go on after the last step are worth what values say. Own returns of
+  agents whose part ends before that of the others (`Outcome.gone`) end with it.
 
   Args:
     env: the game.
@@ -197,8 +207,14 @@ def reinforce(
     reward = flat(steps.reward)
     if bootstrap:
       reward = reward + gamma * flat(steps.final_value)
+    gone = None if steps.gone is None else flat(steps.gone)
     returns = mixed_returns(
-      reward, flat(steps.done), last, gamma=gamma, mean_ratio=mean_ratio
+      reward,
+      flat(steps.done),
+      last,
+      gamma=gamma,
+      mean_ratio=mean_ratio,
+      gone=gone,
     )
     found = Returns(returns, returns - flat(steps.value))
     cut = lambda x: side_by_side(x.reshape((parts, truncate, *x.shape[1:])))

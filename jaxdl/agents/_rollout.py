@@ -27,6 +27,7 @@ class Trajectory(NamedTuple):
     final_value: f[T, E, N], what was seen at the end is worth where time was
       up, and 0 elsewhere.
     facts: dict of f[T, E] of the game and of messages.
+    gone: bool[T, E, N], see `Outcome`, or None.
   """
 
   seen: _environment.Seen
@@ -40,6 +41,7 @@ class Trajectory(NamedTuple):
   truncated: chex.Array
   final_value: chex.Array
   facts: dict[str, chex.Array]
+  gone: chex.Array | None = None
 
   @property
   def done(self) -> chex.Array:
@@ -80,9 +82,29 @@ def begin(
   Returns:
     The games.
   """
+  check_play(env, policy)
+  checks.integer(num_envs, name='num_envs', low=1)
   seen, running = env.reset_many(key, num_envs)
   first = jnp.ones((num_envs,), bool)
   return Playing(running, seen, first, policy.start(num_envs))
+
+
+def check_play(env: _environment.Environment, policy: _policy.Policy) -> None:
+  """Raises if something is no game or nobody plays it.
+
+  Args:
+    env: the game.
+    policy: who plays.
+
+  Raises:
+    TypeError: if one is something else.
+  """
+  _environment.check_environment(env)
+  if not isinstance(policy, _policy.Policy):
+    raise TypeError(
+      'policy must be an agents.Policy, as agents.actor_critic makes; got '
+      f'{checks.described(policy)}.'
+    )
 
 
 def rollout(
@@ -121,6 +143,8 @@ def rollout(
     >>> steps.reward.shape
     (4, 3, 2)
   """
+  check_play(env, policy)
+  checks.integer(num_steps, name='num_steps', low=1)
 
   def body(playing, step_key):
     act_key, env_key = jax.random.split(step_key)
@@ -155,6 +179,7 @@ def rollout(
       truncated=step.truncated,
       final_value=final_value,
       facts=step.facts | acted.facts,
+      gone=step.gone,
     )
     return Playing(running, step.seen, step.done, acted.carry), played
 
@@ -198,6 +223,7 @@ def play_episodes(
     >>> found['length'].tolist()
     [25.0, 25.0, 25.0, 25.0]
   """
+  check_play(env, policy)
   checks.integer(num_episodes, name='num_episodes', low=1)
   size = num_episodes if chunk is None else chunk
   checks.integer(size, name='chunk', low=1)
@@ -285,6 +311,7 @@ def record_episode(
     'seen', 'actions', 'reward' and 'facts' of T steps; 'length', the number of
     steps that belong to the episode: what follows repeats its end.
   """
+  check_play(env, policy)
   start_key, play_key = jax.random.split(key)
   seen, running = jax.vmap(env.reset)(start_key[None])
 

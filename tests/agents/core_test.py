@@ -214,6 +214,26 @@ class EnvironmentTest(parameterized.TestCase):
     self.assertGreater(float(got[1]), 0.0)
     np.testing.assert_allclose(got[2], 10 * got[1], rtol=1e-6)
 
+  def test_says_who_cannot_play(self):
+    env, key = counting(), jax.random.key(0)
+    policy = agents.random_policy(env)
+    playing = agents.begin(env, policy, key, 2)
+    episodes = {'key': key, 'num_episodes': 2}
+    for play, words in (
+      (lambda: agents.play_episodes('a', policy, {}, **episodes), 'env must'),
+      (lambda: agents.play_episodes(env, None, {}, **episodes), 'policy must'),
+      (lambda: agents.record_episode(None, policy, {}, key=key), 'env must'),
+      (lambda: agents.begin(env, 3, key, 2), 'policy must be an agents.Policy'),
+    ):
+      with self.assertRaisesRegex(TypeError, words):
+        play()
+    with self.assertRaisesRegex(ValueError, 'num_envs must be at least 1'):
+      agents.begin(env, policy, key, 0)
+    with self.assertRaisesRegex(ValueError, 'num_steps must be at least 1'):
+      agents.rollout(env, policy, {}, playing, key=key, num_steps=-1)
+    with self.assertRaisesRegex(TypeError, 'algorithm must be one of jaxdl'):
+      agents.repeated(None, 2)
+
   def test_actions_by_name_are_stacked_in_the_order_of_agents(self):
     with self.assertRaisesRegex(ValueError, 'missing: b; unknown: c'):
       agents.flat_actions({'a': 0, 'c': 1}, ('a', 'b'))
@@ -332,6 +352,10 @@ class PolicyTest(parameterized.TestCase):
   def test_says_what_it_cannot_build(self, options, words):
     with self.assertRaisesRegex(ValueError, words):
       agents.actor_critic(counting(), **options)
+
+  def test_says_what_is_no_channel(self):
+    with self.assertRaisesRegex(TypeError, "got the text 'tarmac'"):
+      agents.actor_critic(counting(), communication='tarmac')
 
 
 def learner(env, policy=None, **options):
@@ -550,6 +574,15 @@ class EpisodesTest(parameterized.TestCase):
     self.assertTrue(bool((found['last'][over == 1] >= 3).all()))
     self.assertTrue(bool((length <= 4).all()))
 
+  @parameterized.parameters('simple_spread(num_agents=2)', 'beam_carry')
+  def test_random_agents_do_not_repeat_themselves_without_a_key(self, spec):
+    env = agents.make_game(spec)
+    found = agents.record_episode(
+      env, agents.random_policy(env), {}, key=jax.random.key(0)
+    )
+    did = np.asarray(found['actions'])
+    self.assertGreater(np.std(did[:20], axis=0).min(), 0.3)
+
   def test_greedy_episodes_are_the_same_in_chunks(self):
     env = agents.make_game('simple_spread(num_agents=2, max_steps=5)')
     policy = agents.actor_critic(env, hidden_sizes=(4,))
@@ -623,11 +656,20 @@ class ProblemTest(parameterized.TestCase):
     ({'modes': ()}, 'modes is empty'),
     ({'modes': ('best',)}, 'modes'),
     ({'population': {'pay': jnp.zeros(3)}}, 'population must have'),
+    ({'num_episodes': 8, 'chunk': 3}, 'chunk=3 must divide num_episodes=8'),
   )
   def test_says_what_it_cannot_measure(self, options, words):
     env = counting()
     with self.assertRaisesRegex(ValueError, words):
       problems.games.games(env, agents.random_policy(env), **options)
+
+  def test_seeds_that_diverged_stay_in_means(self):
+    mean = problems.games.trimmed_mean
+    self.assertTrue(np.isnan(mean([1.0, float('nan'), 3.0, 4.0])))
+    self.assertEqual(mean([0.0, 1.0, 3.0, 99.0]), 2.0)
+    for wrong in ([], np.ones((2, 2))):
+      with self.assertRaisesRegex(ValueError, 'values must be a row'):
+        mean(wrong)
 
   def test_a_game_has_no_loss_of_a_batch(self):
     env = counting()

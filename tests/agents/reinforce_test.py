@@ -13,14 +13,17 @@ from jaxdl import agents
 from jaxdl.agents import communication
 
 
-def reference(rewards, done, last, gamma, ratio):
+def reference(rewards, done, last, gamma, ratio, gone=None):
   """Mixed returns in float64, backwards."""
-  out, carry = np.zeros(rewards.shape), np.array(last, np.float64)
+  out = np.zeros(rewards.shape)
+  own = team = np.array(last, np.float64)
   for t in reversed(range(len(rewards))):
     r = np.float64(rewards[t])
-    mixed = ratio * r.mean(-1, keepdims=True) + (1 - ratio) * r
-    carry = mixed + gamma * carry * (1.0 - done[t][:, None])
-    out[t] = carry
+    on = np.broadcast_to(1.0 - done[t][:, None], r.shape)
+    stays = on if gone is None else on * (1.0 - gone[t])
+    team = r.mean(-1, keepdims=True) + gamma * team * on
+    own = r + gamma * own * stays
+    out[t] = ratio * team + (1 - ratio) * own
   return out
 
 
@@ -55,6 +58,24 @@ class ReturnsTest(parameterized.TestCase):
       mean_ratio=ratio,
     )
     want = reference(rewards, done, last, 0.9, ratio)
+    np.testing.assert_allclose(got, want, atol=1e-5)
+
+  @parameterized.parameters(0.0, 0.3, 1.0)
+  def test_own_rewards_end_with_ones_part(self, ratio):
+    rng = np.random.default_rng(1)
+    rewards = rng.normal(size=(6, 3, 2)).astype('float32')
+    done = rng.random((6, 3)) < 0.2
+    gone = rng.random((6, 3, 2)) < 0.4
+    last = rng.normal(size=(3, 2)).astype('float32')
+    got = agents.mixed_returns(
+      jnp.asarray(rewards),
+      jnp.asarray(done),
+      jnp.asarray(last),
+      gamma=0.9,
+      mean_ratio=ratio,
+      gone=jnp.asarray(gone),
+    )
+    want = reference(rewards, done, last, 0.9, ratio, gone)
     np.testing.assert_allclose(got, want, atol=1e-5)
 
 
@@ -114,6 +135,72 @@ class StepTest(parameterized.TestCase):
       np.testing.assert_allclose(a, b, atol=2e-4)
     gate = np.abs(want['talk']['gate']['kernel']).max()
     self.assertGreater(gate, 1e-4)
+
+  def test_a_car_is_not_charged_for_the_next(self):
+    """What is lost on values tells the returns that they learn."""
+    spec = 'traffic_junction(num_agents=2, dim=3, arrival=1.0, max_steps=12)'
+    env = agents.make_game(spec)
+    policy = agents.actor_critic(env, hidden_sizes=(4,), critic='heard')
+    params = policy.init(jax.random.key(0))
+    playing = agents.begin(env, policy, jax.random.key(1), 4)
+    _, steps = agents.rollout(
+      env, policy, params, playing, key=jax.random.key(2), num_steps=12
+    )
+    gone = np.asarray(steps.gone)
+    self.assertEqual(gone.sum(), np.asarray(steps.facts['arrived']).sum())
+    self.assertGreater(gone.sum(), 0)
+    learner = agents.reinforce(
+      env,
+      policy,
+      optimizer=optax.sgd(1.0),
+      num_envs=4,
+      num_steps=12,
+      truncate=12,
+      mean_ratio=0.0,
+    )
+    state = learner.init(jax.random.key(0))
+    key = jax.random.key(3)
+    _, found = jax.jit(learner.step)(state, None, key=key)
+    after, steps = agents.rollout(
+      env,
+      policy,
+      state.params,
+      state.playing,
+      key=jax.random.split(key, 1)[0],
+      num_steps=12,
+      bootstrap=False,
+    )
+    last = policy.value(state.params, after.carry, after.seen, after.first)
+    want = reference(
+      np.asarray(steps.reward),
+      np.asarray(steps.done),
+      last,
+      1.0,
+      0.0,
+      np.asarray(steps.gone),
+    )
+    error = np.asarray(steps.seen.alive) * (np.asarray(steps.value) - want) ** 2
+    np.testing.assert_allclose(found['value_loss'], error.sum() / 48, rtol=1e-4)
+
+  def test_views_are_single_with_64_bits(self):
+    with jax.enable_x64(True):
+      env = agents.make_game('traffic_junction(num_agents=2, max_steps=4)')
+      seen, running = env.reset(jax.random.key(0))
+      _, step = env.step(
+        running, jnp.zeros(2, jnp.int32), key=jax.random.key(1)
+      )
+      for own in (seen.own, step.seen.own, step.final.own):
+        self.assertEqual(own.dtype, jnp.float32)
+      # A double view would change the type of memory within a scan.
+      policy = agents.actor_critic(
+        env, hidden_sizes=(4,), recurrent='lstm', width=4, critic='heard'
+      )
+      carry = policy.start(1)
+      many = jax.tree.map(lambda x: x[None], seen)
+      params = policy.init(jax.random.key(0))
+      acted = policy.act(params, carry, many, jnp.ones(1, bool))
+      for leaf in jax.tree.leaves(acted.carry):
+        self.assertEqual(leaf.dtype, jnp.float32)
 
   def test_gradients_pass_so_many_steps(self):
     policy, moved = policy_of(), {}

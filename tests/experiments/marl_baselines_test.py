@@ -20,6 +20,7 @@ PRESETS = (
 SMALL = (
   'num_envs=2, num_steps=4, num_epochs=1, num_minibatches=1, hidden_sizes=(4,)'
 )
+VALUES = 'num_envs=2, num_steps=4, hidden_sizes=(4,)'
 GRAPH = f'graph({SMALL}, communication=graph(num_edges=1))'
 NETWORK = f'networked(learner=ippo({SMALL}), num_byzantine=1)@complete'
 
@@ -130,6 +131,7 @@ class ConfigTest(parameterized.TestCase):
     ({'algorithms': ('ippo', 'ippo')}, 'algorithms must differ'),
     ({'algorithms': ('networked',)}, 'is on nothing'),
     ({'round_steps': 0}, 'round_steps must'),
+    ({'chunk': 3}, '--chunk=3 must divide --num_episodes=4'),
   )
   def test_impossible_settings_are_refused_at_once(self, options, message):
     with self.assertRaisesRegex(ValueError, message):
@@ -138,7 +140,10 @@ class ConfigTest(parameterized.TestCase):
   @parameterized.parameters(
     ({'algorithms': ('ippo(num_minibatches=7)',)}, 'must divide'),
     ({'game': 'sum_guess', 'algorithms': ('qmix',)}, 'needs a game with a'),
-    ({'chunk': 3}, 'chunk=3 must divide'),
+    (
+      {'algorithms': (f'qmix(embedding=0, {VALUES})',)},
+      'algorithms=qmix.*embedding must',
+    ),
   )
   def test_what_does_not_fit_the_game(self, options, message):
     with self.assertRaisesRegex(ValueError, message):

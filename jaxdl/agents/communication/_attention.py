@@ -156,10 +156,14 @@ def attention(
   checks.choice(pattern, PATTERNS, name='pattern')
   checks.integer(num_heads, name='num_heads', low=1)
 
-  def init(key, num_agents, size):
-    del num_agents
+  def fitting(size):
     if size % num_heads:
       raise ValueError(f'num_heads={num_heads} must divide {size}, of rows.')
+    return size
+
+  def init(key, num_agents, size):
+    del num_agents
+    fitting(size)
     return channels.draw(key, _qkv(size) | {'out': channels.layer(size, size)})
 
   def apply(params, carry, hidden, *, alive=None, key=None, choices=None):
@@ -186,7 +190,7 @@ def attention(
     return channels.said(received, channels.counted(links, bits))
 
   return _policy.Communication(
-    init, channels.no_memory, apply, lambda size: size, joins='add'
+    init, channels.no_memory, apply, fitting, joins='add'
   )
 
 

@@ -294,7 +294,8 @@ def traffic_junction(
       'arrived': jnp.sum(left, dtype=jnp.float32),
     }
     state = state._replace(failed=failed)
-    return state, _environment.Outcome(reward, jnp.zeros((), bool), facts)
+    over = jnp.zeros((), bool)
+    return state, _environment.Outcome(reward, over, facts, gone=left)
 
   def draw(params, state):
     del params

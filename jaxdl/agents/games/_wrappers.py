@@ -73,6 +73,8 @@ def heterogeneous(
   if isinstance(agents, int):
     agents = (agents,)
   high = env.num_agents - 1
+  if not agents:
+    raise ValueError('agents is empty: name who sees less.')
   who = [checks.integer(a, name='agents', low=0, high=high) for a in agents]
   size = env.own_size
   checks.integer(first, name='first', low=0, high=size - 1)

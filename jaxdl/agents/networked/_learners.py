@@ -85,6 +85,8 @@ def exchanged_gradients(
   Returns:
     An optimizer of trees with leaves [N, ...], to be put first in a chain.
   """
+  _links.check_link(link)
+  checks.integer(seed, name='seed', low=0)
 
   def init(params):
     return ExchangeState(link.init(params), jax.random.key(seed))
@@ -158,6 +160,8 @@ def networked(
   n = checks.integer(num_agents, name='num_agents', low=1)
   checks.integer(every, name='every', low=1)
   checks.choice(parts, PARTS, name='parts')
+  if link is not None:
+    _links.check_link(link)
   if link is not None and link.num_agents != n:
     raise ValueError(
       f'link is for {link.num_agents} agents, but num_agents={n}.'
@@ -255,7 +259,13 @@ def check_rows(learner: types.Algorithm, num_agents: int) -> dict[str, int]:
 
   Raises:
     ValueError: if they have none.
+    TypeError: if the learner is something else.
   """
+  if not isinstance(learner, types.Algorithm):
+    raise TypeError(
+      'learner must be an algorithm, as agents.ppo makes; got '
+      f'{checks.described(learner)}.'
+    )
   state = jax.eval_shape(learner.init, jax.random.key(0))
   if not hasattr(state, 'params') or not hasattr(state, 'playing'):
     raise ValueError(

@@ -85,6 +85,7 @@ def make_link(
   """
   n = checks.integer(num_agents, name='num_agents', low=1)
   f = checks.integer(num_byzantine, name='num_byzantine', low=0, high=n - 1)
+  checks.integer(seed, name='seed', low=0)
   h = n - f
   if rule is None:
     start, mix = _weighted(topology, n, seed)
@@ -140,6 +141,15 @@ def make_link(
     return mixed, state
 
   return Link(init, apply, n, f)
+
+
+def check_link(link: Any, *, name: str = 'link') -> None:
+  """Raises TypeError unless something is a network, as `make_link` makes."""
+  if not isinstance(link, Link):
+    raise TypeError(
+      f'{name} must be an agents.networked.Link, as make_link makes; got '
+      f'{checks.described(link)}.'
+    )
 
 
 def _joined(honest, sent):

@@ -49,6 +49,9 @@ def add(buffer: Buffer, rows: chex.ArrayTree) -> Buffer:
   Returns:
     The buffer.
 
+  Raises:
+    ValueError: if B does not divide C.
+
   Example:
     >>> buffer = empty(jnp.zeros(()), 4)
     >>> for i in range(3):
@@ -58,6 +61,9 @@ def add(buffer: Buffer, rows: chex.ArrayTree) -> Buffer:
   """
   capacity = jax.tree.leaves(buffer.rows)[0].shape[0]
   size = jax.tree.leaves(rows)[0].shape[0]
+  if size < 1:
+    raise ValueError('rows is empty: add one at least.')
+  check_capacity(capacity, size, what='rows')
   write = lambda old, new: jax.lax.dynamic_update_slice_in_dim(
     old, new.astype(old.dtype), buffer.next, axis=0
   )

@@ -68,7 +68,8 @@ def maddpg(
 
   Where actions are a choice, actors draw them by a Gumbel softmax whose hard
   choice has the slope of the soft one; where they are vectors, they are means,
-  with noise in play.
+  with noise in play. Critics learn of all steps, actors of those in which they
+  take part (`Seen.alive`).
 
   Args:
     env: the game.
@@ -186,7 +187,8 @@ def maddpg(
     go_on = 1.0 - kept.terminated.astype(ahead.dtype)[:, None]
     wanted = jax.lax.stop_gradient(kept.reward + gamma * go_on * ahead)
     found = judged(critics, kept.seen, everybody(kept.actions))
-    error = jnp.sum(_ppo.masked_mean((found - wanted) ** 2, kept.seen.alive))
+    # Of steps of others too: theirs are values that come after one's own.
+    error = jnp.mean((found - wanted) ** 2)
     return n * error, {'critic_loss': error, 'q': jnp.mean(found)}
 
   def actor_loss(actors, critics, kept, key):

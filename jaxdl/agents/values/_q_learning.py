@@ -60,7 +60,22 @@ def exploring(
 
   Returns:
     The policy.
+
+  Raises:
+    ValueError: if `epsilon` is out of range.
+    TypeError: if `policy` is something else.
   """
+  if not isinstance(policy, _policy.Policy):
+    raise TypeError(
+      'policy must be an agents.Policy, as agents.actor_critic makes; got '
+      f'{checks.described(policy)}.'
+    )
+  checks.number(epsilon, name='epsilon', low=0.0, high=1.0)
+  return _exploring(policy, epsilon)
+
+
+def _exploring(policy, epsilon):
+  """As `exploring`; a computed share may miss an end by rounding."""
 
   def act(params, carry, seen, first, *, key=None):
     act_key = None
@@ -68,6 +83,11 @@ def exploring(
       key, act_key = jax.random.split(key)
     acted = policy.act(params, carry, seen, first, key=key)
     q = acted.out
+    if q is None:
+      raise ValueError(
+        'policy says no values of actions (Acted.out): make it with '
+        'agents.actor_critic.'
+      )
     best = jnp.argmax(q, axis=-1).astype(jnp.int32)
     if act_key is not None:
       any_key, when_key = jax.random.split(act_key)
@@ -114,6 +134,7 @@ def q_learning(
   starts empty. Mixer 'none' trains each agent on its own reward (IQL), 'sum'
   the sum of values on the sum of rewards (VDN), 'qmix' a monotone mixture on
   it (QMIX). Actions that are best online are valued by a target that follows.
+  Agents that take part no longer (`Seen.alive`) have nothing ahead.
 
   Args:
     env: the game, with a number of actions.
@@ -186,6 +207,8 @@ def q_learning(
   ):
     checks.number(value, name=name, low=0.0, high=1.0)
   checks.flag(bootstrap, name='bootstrap')
+  checks.integer(embedding, name='embedding', low=1)
+  checks.integer(hyper_width, name='hyper_width', low=1)
   _buffer.check_capacity(capacity, num_envs, what='num_envs')
   if policy.per_agent and mixer == 'qmix':
     raise ValueError('mixer=qmix mixes values of agents with shared params.')
@@ -216,6 +239,9 @@ def q_learning(
     after = jax.tree.map(lambda x: x[1:], kept.seen)
     over = here.terminated if bootstrap else here.terminated | here.truncated
     if mixer == 'none':
+      if after.alive is not None:
+        # Nobody learned what the view of those who are gone is worth.
+        best = jnp.where(after.alive, best, 0.0)
       wanted = _targets.q_td_targets(here.reward, over, best, gamma=gamma)
       error = (done - wanted) ** 2
       counts = jnp.ones_like(error)
@@ -251,7 +277,7 @@ def q_learning(
   def play(params, playing, key, epsilon):
     return _rollout.rollout(
       env,
-      exploring(policy, epsilon),
+      _exploring(policy, epsilon),
       params,
       playing,
       key=key,

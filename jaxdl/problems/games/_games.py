@@ -63,6 +63,12 @@ def games(
   """
   seeds = checks.seeds(seeds)
   checks.integer(num_episodes, name='num_episodes', low=1)
+  if chunk is not None:
+    checks.integer(chunk, name='chunk', low=1)
+    if num_episodes % chunk:
+      raise ValueError(
+        f'chunk={chunk} must divide num_episodes={num_episodes}.'
+      )
   agents.check_loop(env, policy, num_envs=num_episodes, num_steps=1)
   counted = env.num_agents
   if num_counted is not None:
@@ -179,7 +185,10 @@ def trimmed_mean(values: chex.Array, *, trim: float = 0.25) -> float:
     trim: share that is left out at each end; .25 gives the interquartile mean.
 
   Returns:
-    The mean of the rest.
+    The mean of the rest; NaN if a figure is, as for a seed that diverged.
+
+  Raises:
+    ValueError: if there is no figure, or `trim` is out of range.
 
   Example:
     >>> trimmed_mean([0.0, 1.0, 3.0, 99.0])
@@ -187,5 +196,12 @@ def trimmed_mean(values: chex.Array, *, trim: float = 0.25) -> float:
   """
   checks.number(trim, name='trim', low=0.0, high=0.5, open_high=True)
   found = np.sort(checks.host_array(values, name='values'))
+  if found.ndim != 1 or not found.size:
+    raise ValueError(
+      f'values must be a row of numbers, one at least; got shape {found.shape}.'
+    )
+  if np.isnan(found).any():
+    # They are sorted to the end, where they would be cut.
+    return float('nan')
   cut = int(len(found) * trim)
   return float(found[cut : len(found) - cut].mean())

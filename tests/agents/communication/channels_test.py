@@ -284,6 +284,9 @@ class PoliciesTest(parameterized.TestCase):
       agents.actor_critic(
         env, hidden_sizes=(8,), recurrent='gru', width=4, communication=made
       )
+    heads = communication.attention(num_heads=3)
+    with self.assertRaisesRegex(ValueError, 'num_heads=3 must divide 8'):
+      agents.actor_critic(env, hidden_sizes=(8,), communication=heads)
     wrong = made._replace(joins='beside')
     with self.assertRaisesRegex(ValueError, "joins='beside'"):
       agents.actor_critic(env, communication=wrong)

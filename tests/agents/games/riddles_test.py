@@ -273,6 +273,7 @@ class WrappersTest(parameterized.TestCase):
     ('observe_first(limit=0)+simple_spread', 'limit must be at least 1'),
     ('observe_first(limit=19)+simple_spread', 'limit must be at most 18'),
     ('heterogeneous(agents=(3,))+simple_spread', 'agents must be at most 2'),
+    ('heterogeneous(agents=())+simple_spread', 'agents is empty'),
     ('heterogeneous(first=18)+simple_spread', 'first must be at most 17'),
     ('simple_spread+shared_reward', 'shared_reward'),
     ('chess', 'chess'),

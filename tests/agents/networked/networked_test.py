@@ -109,6 +109,7 @@ class LinksTest(parameterized.TestCase):
       'poisons data',
     ),
     (dict(topology='ring', rule='mediam'), "'mediam'"),
+    (dict(topology='erdos_renyi', seed=-1), 'seed must be at least 0'),
   )
   def test_says_what_is_wrong(self, options, words):
     with self.assertRaisesRegex(ValueError, words):
@@ -281,6 +282,25 @@ class LearnersTest(parameterized.TestCase):
       learner_of('random@ring')
     with self.assertRaisesRegex(ValueError, 'write networked@ring'):
       learner_of('networked')
+    with self.assertRaisesRegex(ValueError, 'seed must be at least 0'):
+      agents.make_learner('ippo@ring', env, num_updates=1, seed=-1)
+    for wrong in (None, 'ring'):
+      with self.assertRaisesRegex(TypeError, 'link must be an agents.networ'):
+        networked.exchanged_gradients(wrong)
+    with self.assertRaisesRegex(TypeError, 'link must be an agents.networked'):
+      networked.networked(shared, 'ring', num_agents=3)
+    with self.assertRaisesRegex(TypeError, 'learner must be an algorithm'):
+      networked.networked(None, link, num_agents=3)
+
+  @parameterized.parameters(
+    ('exchange=none, rule=median', 'rule=median has no effect with exchange'),
+    ('exchange=none, attack=sign_flip', 'attack=sign_flip has no effect'),
+    ('exchange=none, every=2', 'every=2 has no effect'),
+    ('exchange=gradients, parts=actor', 'parts=actor has no effect'),
+  )
+  def test_options_of_what_nobody_sends_are_refused(self, options, words):
+    with self.assertRaisesRegex(ValueError, words):
+      learner_of(f'networked({options})@complete')
 
 
 if __name__ == '__main__':

@@ -13,8 +13,11 @@ from jaxdl.agents import values
 TABLE = np.array([[0.0, 1.0], [2.0, 5.0]], np.float32)
 
 
-def coordination(max_steps=1, kills=False, table=TABLE):
-  """Two agents get an entry of a table by what both do; the last may die."""
+def coordination(max_steps=1, kills=False, table=TABLE, until=None):
+  """Two agents get an entry of a table by what both do; the last may die.
+
+  All take part `until` so many steps were played, if that is given.
+  """
 
   def start(params, key):
     del params, key
@@ -24,6 +27,8 @@ def coordination(max_steps=1, kills=False, table=TABLE):
     del params
     own = jnp.stack([jnp.ones(2), jnp.full(2, state.astype(jnp.float32))], -1)
     alive = jnp.array([True, False]) if kills else None
+    if until is not None:
+      alive = jnp.full(2, state < until)
     return agents.Seen(own, alive=alive)
 
   def move(params, state, actions, key):
@@ -137,6 +142,14 @@ class QLearningTest(parameterized.TestCase):
     # Shared values are those of the first alone, whose rewards are positive.
     self.assertGreater(q[0].max(), 1.0)
 
+  def test_those_who_are_gone_have_nothing_ahead(self):
+    env = coordination(max_steps=2, until=1)
+    # Nothing is learned of the second step, of which the net says anything.
+    policy = policy_of(env, shared=False)
+    state, _ = trained(env, policy, epsilon_end=0.1, gamma=0.9)
+    q = values_at(env, policy, state.params['agents'])
+    np.testing.assert_allclose(q[:, 1], [5.0, 5.0], atol=0.7)
+
   def test_explores_only_what_is_available(self):
     env = coordination()
     blocked = env.replace(
@@ -167,9 +180,20 @@ class QLearningTest(parameterized.TestCase):
       ({'num_steps': 1}, 'num_steps must be at least 2'),
       ({'gamma': 1.5}, 'gamma must'),
       ({'batch_size': 0}, 'batch_size must'),
+      ({'embedding': 0}, 'embedding must be at least 1'),
+      ({'hyper_width': 0}, 'hyper_width must be at least 1'),
     ):
       with self.assertRaisesRegex(ValueError, words):
         learn(**options)
+    for epsilon in (1.5, float('nan')):
+      with self.assertRaisesRegex(ValueError, 'epsilon must lie in'):
+        values.exploring(policy, epsilon)
+    with self.assertRaisesRegex(TypeError, 'policy must be an agents.Policy'):
+      values.exploring(None)
+    nobody = values.exploring(agents.random_policy(env))
+    playing = agents.begin(env, nobody, jax.random.key(0), 2)
+    with self.assertRaisesRegex(ValueError, 'no values of actions'):
+      nobody.act({}, playing.carry, playing.seen, playing.first)
     own = policy_of(env, shared=False)
     with self.assertRaisesRegex(ValueError, 'mixer=qmix'):
       values.q_learning(
@@ -240,6 +264,19 @@ class MaddpgTest(parameterized.TestCase):
     acted = policy.act(params, {}, seen, jnp.ones(1, bool))
     np.testing.assert_array_equal(acted.actions, [[1, 1]])
     self.assertAlmostEqual(float(found['return'][-10:].mean()), 5.0, delta=0.5)
+
+  def test_critics_know_what_follows_a_turn(self):
+    env = coordination(max_steps=3, until=1, table=np.ones((2, 2)))
+    inner = env.move
+
+    def move(params, state, actions, key):
+      state, outcome = inner(params, state, actions, key)
+      return state, outcome._replace(terminated=state >= 2)
+
+    # Agents have the turn in the first of two steps, which earn 1 each.
+    _, _, found = self.learn(env.replace(move=move), 150, gamma=0.9)
+    want = (1.9 + 1.0) / 2
+    self.assertAlmostEqual(float(found['q'][-20:].mean()), want, delta=0.1)
 
   def test_vectors_go_where_critics_say(self):
     env = pulling()

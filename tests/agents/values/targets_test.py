@@ -114,6 +114,15 @@ class BufferTest(parameterized.TestCase):
     drawn = values.sample(buffer, jax.random.key(0), 200)['x'][:, 0]
     self.assertEqual(set(np.unique(drawn)), {2.0, 3.0, 4.0})
 
+  def test_parts_must_divide_what_is_kept(self):
+    buffer = values.empty(jnp.zeros(()), 4)
+    # Three and three would not be a ring: the second would lie over the first.
+    for size in (3, 5):
+      with self.assertRaisesRegex(ValueError, f'multiple of rows = {size}'):
+        values.add(buffer, jnp.zeros(size))
+    with self.assertRaisesRegex(ValueError, 'rows is empty'):
+      values.add(buffer, jnp.zeros(0))
+
   def test_draws_only_what_is_there(self):
     buffer = values.add(values.empty(jnp.zeros(()), 100), jnp.ones(2))
     drawn = values.sample(buffer, jax.random.key(0), 50)
