@@ -11,6 +11,7 @@ import optax
 from absl.testing import absltest, parameterized
 
 from jaxdl import agents, experiment, problems
+from jaxdl.agents import _branches
 from jaxdl.core import clients
 from jaxdl.experiment import config as config_lib, runner
 
@@ -556,6 +557,30 @@ class PPOTest(parameterized.TestCase):
     policy = agents.actor_critic(env, recurrent='gru', hidden_sizes=(4,))
     with self.assertRaisesRegex(ValueError, 'must divide num_envs = 4: memory'):
       learner(env, policy, num_minibatches=3)
+
+
+class BranchesTest(parameterized.TestCase):
+  def test_a_batch_takes_one_branch_and_closures_are_passed_along(self):
+    def run(flags, x, scale):
+      # What is closed over is traced, and batched under vmap.
+      fn = lambda y: jnp.where(flags, scale * y, y)
+      return _branches.when_any(flags, fn, lambda y: y, x)
+
+    flags = jnp.array([[True, False], [False, False], [False, True]])
+    x = jnp.arange(6.0).reshape(3, 2)
+    scale = jnp.array([10.0, 20.0, 30.0])
+    want = np.array([[0.0, 1.0], [2.0, 3.0], [4.0, 150.0]])
+    many = jax.vmap(run)
+    np.testing.assert_array_equal(many(flags, x, scale), want)
+    np.testing.assert_array_equal(jax.jit(many)(flags, x, scale), want)
+    whole = lambda c: jax.lax.scan(
+      lambda c, s: (many(flags, c, s * scale), None), c, jnp.ones(1)
+    )[0]
+    np.testing.assert_array_equal(
+      jax.vmap(whole)(jnp.stack([x, x])), np.stack([want, want])
+    )
+    text = str(jax.make_jaxpr(many)(flags, x, scale))
+    self.assertIn('cond', text)
 
 
 class EpisodesTest(parameterized.TestCase):
