@@ -282,6 +282,9 @@ def maddpg(
 
   The capacity is rounded up to a multiple of the steps of an update.
   """
+  if wrap is None:
+    # Norms are those of an agent: what one meets moves no other.
+    wrap = functools.partial(networks_lib.per_agent, num_agents=env.num_agents)
   sizes = _sizes(hidden_sizes)
   policy = _policy.actor_critic(
     env,

@@ -111,7 +111,7 @@ class RunTest(parameterized.TestCase):
   def test_smoke_is_small(self):
     config = hammer.Config().smoked()
     self.assertEqual(config, config.smoked())
-    self.assertEqual((config.num_rounds, config.variants), (2, ('il', 'v2')))
+    self.assertEqual((config.num_rounds, config.variants), (3, ('il', 'v2')))
 
 
 class HostTest(parameterized.TestCase):

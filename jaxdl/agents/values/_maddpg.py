@@ -189,7 +189,7 @@ def maddpg(
     found = judged(critics, kept.seen, everybody(kept.actions))
     # Of steps of others too: theirs are values that come after one's own.
     error = jnp.mean((found - wanted) ** 2)
-    return n * error, {'critic_loss': error, 'q': jnp.mean(found)}
+    return error, {'critic_loss': error, 'q': jnp.mean(found)}
 
   def actor_loss(actors, critics, kept, key):
     logits = out(actors, kept.seen)
@@ -200,7 +200,7 @@ def maddpg(
     value = judged(critics, kept.seen, mine)
     squares = jnp.where(logits > -1e8, logits, 0.0) ** 2
     gain = _ppo.masked_mean(value, kept.seen.alive)
-    return n * (-gain + _SHRINK * jnp.mean(squares))
+    return -gain + _SHRINK * jnp.mean(squares)
 
   def learn(state, buffer, key):
     def batch(carry, batch_key):
