@@ -36,7 +36,6 @@ def when_any(
     >>> when_any(jnp.array([False, True]), double, lambda x: x, 3)
     Array(6, dtype=int32, weak_type=True)
   """
-
   first, of_first = _hoisted(fn, operands)
   second, of_second = _hoisted(otherwise, operands)
   return _when_any(
