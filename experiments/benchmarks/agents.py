@@ -39,6 +39,14 @@ def _rounds() -> int:
   return 3 if FLAGS.quick else FLAGS.rounds
 
 
+def _shown(row: dict[str, Any]) -> dict[str, str]:
+  """A row with three digits."""
+  return {
+    k: _timing.digits(v) if isinstance(v, float) else str(v or '-')
+    for k, v in row.items()
+  }
+
+
 def games() -> list[str]:
   """Steps of games per second with random actions."""
   sizes: dict[str, Any] = {'rounds': _rounds()}
@@ -53,10 +61,7 @@ def games() -> list[str]:
     found = _agents_envs.rows(**sizes)
   rows = []
   for row in found:
-    shown = {
-      k: _timing.digits(v) if isinstance(v, float) else v or '-'
-      for k, v in row.items()
-    }
+    shown = _shown(row)
     ratio = row['ratio to JaxMARL']
     counts = row['games at once'] in (100, 1000)
     asked = counts and row['game'] == 'simple_spread' and ratio is not None
@@ -69,16 +74,25 @@ def games() -> list[str]:
 
 def training() -> list[str]:
   """Whole training: against a single file, over seeds, games, agents."""
-  return _agents_training.sections(rounds=_rounds(), quick=FLAGS.quick)
+  small = {'num_envs': (16,), 'num_agents': (3,)} if FLAGS.quick else {}
+  rounds = min(3, _rounds())
+  found = {
+    'IPPO on simple_spread against a single file': _agents_training.sizes(
+      rounds=rounds, **small
+    ),
+    'Eight seeds side by side': [_agents_training.seeds(rounds=rounds)],
+  }
+  return [
+    f'### {title}\n\n{_timing.table([_shown(row) for row in rows])}'
+    for title, rows in found.items()
+  ]
 
 
 def messages() -> list[str]:
   """Updates of told agents as one program and as many."""
   agents = (3,) if FLAGS.quick else (3, 10)
   found = _agents_messages.rows(rounds=_rounds(), num_agents=agents)
-  rows = [
-    {k: _timing.digits(float(v)) for k, v in row.items()} for row in found
-  ]
+  rows = [_shown(row) for row in found]
   title = '### An update of HAMMER: 800 steps, 8 epochs'
   return [f'{title}\n\n{_timing.table(rows)}']
 
@@ -107,7 +121,7 @@ def dilemmas() -> list[str]:
 
 def goods() -> list[str]:
   """Equilibria of many public goods games."""
-  return _agents_goods.sections(rounds=_rounds(), quick=FLAGS.quick)
+  return _agents_goods.report(quick=FLAGS.quick)
 
 
 # Parts by name: functions that return Markdown and read `FLAGS`.
