@@ -80,7 +80,7 @@ def training() -> list[str]:
     'IPPO on simple_spread against a single file': _agents_training.sizes(
       rounds=rounds, **small
     ),
-    'Eight seeds side by side': [_agents_training.seeds(rounds=rounds)],
+    'Eight seeds side by side': _agents_training.seeds(rounds=rounds),
   }
   return [
     f'### {title}\n\n{_timing.table([_shown(row) for row in rows])}'
