@@ -36,11 +36,13 @@ def _moments(rows, split, variant):
 
 def _spans(moments):
   every = [r for group in moments.values() for r in group]
-  spans = []
+  ends = []
   for axis in 'xy':
-    low, high = (f([r[axis] for r in every]) for f in (min, max))
-    room = 0.08 * (high - low) or 0.5
-    spans.append((low - room, high + room))
+    found = [r[axis] for r in every]
+    ends.append((min(found), max(found)))
+  # A square, or frames of flat episodes were lines.
+  half = 0.54 * max(high - low for low, high in ends) or 0.5
+  spans = [((a + b) / 2 - half, (a + b) / 2 + half) for a, b in ends]
   return spans
 
 
