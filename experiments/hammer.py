@@ -151,8 +151,8 @@ def build(config: Config) -> runner.Experiment:
   def measure(values, moment):
     name = moment.variant.name
     done = moment.round * config.steps
-    what = f'{name} in {config.game}, seeds {config.seeds}'
-    hammer.check_figures(values.get('train', {}), what=what, update=done)
+    who = f'{name} in {config.game}, seeds {config.seeds},'
+    agents.check_finite(values.get('train', {}), update=done, variant=who)
     for part in values.values():
       part['env_steps'] = done * config.update_steps * ones
     return values

@@ -103,8 +103,9 @@ class RunTest(parameterized.TestCase):
       variants=('il',), optimizer='sgd(1e30)', probe_episodes=0, seeds=(0,)
     )
     with self.assertRaisesRegex(
-      ValueError,
-      r'no numbers after update [24], where .*: lower the rate',
+      FloatingPointError,
+      r'il in sum_guess.*seeds \(0,\), diverged: .* of update [24] is no '
+      r'finite number\. Last metrics, by seed: .*Lower its learning rate',
     ):
       hammer.run(config)
 

@@ -12,13 +12,13 @@ from jaxdl.core import checks
 from jaxdl.networks import functional
 
 
-def dru(z: chex.Array, noise: chex.Array | None = None) -> chex.Array:
+def dru(z: chex.Array, noise: chex.Numeric | None = None) -> chex.Array:
   """Regularizes messages in training and discretizes them in execution.
 
   Args:
     z: f[...], messages.
-    noise: f[...], that of training, of standard deviation sigma; None in
-      execution.
+    noise: f[...] or a number, that of training, of standard deviation sigma;
+      None in execution.
 
   Returns:
     sigmoid(z + noise), or without noise 1 where z > 0 and 0 elsewhere.

@@ -49,8 +49,8 @@ def ready(params: chex.ArrayTree) -> dict[str, Any]:
     'tables' by kind of input, 'carry' and 'head', for `feed` and `head`.
   """
   cell = params['cell']
-  own = _joined(cell['inputs'])
-  gates = _joined(cell['gates'])['kernel']
+  own = functional.joined_layers(cell['inputs'])
+  gates = functional.joined_layers(cell['gates'])['kernel']
   state = cell['state']
   tables = {
     name: {
@@ -64,12 +64,6 @@ def ready(params: chex.ArrayTree) -> dict[str, Any]:
     'bias': state['bias'],
   }
   return {'tables': tables, 'carry': carry, 'head': params['head']}
-
-
-def _joined(parts):
-  """Layers of equal size as one."""
-  rows = [parts[f'part_{i}'] for i in range(len(parts))]
-  return jax.tree.map(lambda *xs: jnp.concatenate(xs, axis=-1), *rows)
 
 
 def start(params: dict[str, Any]) -> chex.Array:

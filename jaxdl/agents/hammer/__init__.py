@@ -54,7 +54,7 @@ from jaxdl.agents.hammer._messages import (
   silent,
   speaker,
 )
-from jaxdl.agents.hammer._probe import BINS, SHIFTS, check_figures, probe
+from jaxdl.agents.hammer._probe import BINS, SHIFTS, probe
 from jaxdl.agents.hammer._training import (
   Learning,
   Losses,
@@ -101,7 +101,6 @@ __all__ = [
   'algorithm_on_host',
   'central',
   'central_policy',
-  'check_figures',
   'correlations',
   'dru',
   'embedded_messages',

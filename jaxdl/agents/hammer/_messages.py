@@ -8,7 +8,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxdl.agents import _actions, _environment, _policy
+from jaxdl.agents import _actions, _environment, _policy, communication
 from jaxdl.core import checks
 from jaxdl.networks import functional
 
@@ -148,10 +148,10 @@ def dru(
   checks.choice(mode, EXECUTIONS, name='mode')
   checks.number(sigma, name='sigma', low=0.0, high=HIGHEST_SIGMA)
   if mode == 'hard':
-    return (z > 0).astype(z.dtype)
+    return communication.dru(z)
   if noise is None and key is not None:
     noise = jax.random.normal(key, z.shape, z.dtype)
-  return jax.nn.sigmoid(z if noise is None else z + sigma * noise)
+  return communication.dru(z, 0.0 if noise is None else sigma * noise)
 
 
 def silent() -> Messenger:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rows that say what messages do and contain, for pictures and tables."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import chex
@@ -66,29 +65,6 @@ def probe(
         for row in _against(log, corr, names, i, m)
       ]
   return rows
-
-
-def check_figures(values: Mapping[str, Any], *, what: str, update: int) -> None:
-  """Raises ValueError where figures of training are no numbers any more.
-
-  Args:
-    values: of the last update, f[...] by name, on the host.
-    what: is trained, for the message.
-    update: how many are done, for the message.
-
-  Raises:
-    ValueError: naming the figures and all last values.
-
-  Example:
-    >>> check_figures({'return': np.array([-3.0])}, what='il', update=7)
-  """
-  wrong = [k for k, v in values.items() if not np.isfinite(v).all()]
-  if wrong:
-    shown = {k: np.asarray(v).tolist() for k, v in values.items()}
-    raise ValueError(
-      f'{", ".join(wrong)} of {what} are no numbers after update {update}, '
-      f'where there was {shown}: lower the rate of the optimizer.'
-    )
 
 
 def _against(log, corr, names, i, m):

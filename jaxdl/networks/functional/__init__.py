@@ -24,7 +24,13 @@ from jaxdl.networks.functional._activations import (
   activation,
   gelu,
 )
-from jaxdl.networks.functional._cells import gru, gru_leaves, lstm, lstm_leaves
+from jaxdl.networks.functional._cells import (
+  gru,
+  gru_leaves,
+  joined_layers,
+  lstm,
+  lstm_leaves,
+)
 from jaxdl.networks.functional._conv import (
   METHODS,
   PADDINGS,
@@ -110,6 +116,7 @@ __all__ = [
   'gru',
   'gru_leaves',
   'homogeneous_slopes',
+  'joined_layers',
   'layer_leaves',
   'leaves_of',
   'line_values',

@@ -60,8 +60,8 @@ def gru(
   Source: Cho et al. 2014 (https://arxiv.org/abs/1406.1078), eqs. 5 to 8, with
   the reset after the product, as in common libraries.
   """
-  of_x = _conv.dense(_joined(params['inputs']), x)
-  of_h = _conv.dense(_joined(params['gates']), state)
+  of_x = _conv.dense(joined_layers(params['inputs']), x)
+  of_h = _conv.dense(joined_layers(params['gates']), state)
   x_r, x_z, x_n = jnp.split(of_x, 3, axis=-1)
   h_r, h_z = jnp.split(of_h, 2, axis=-1)
   reset, update = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)
@@ -121,8 +121,8 @@ def lstm(
   Source: Gers, Schmidhuber and Cummins 2000, without peepholes.
   """
   h, c = state
-  gates = _conv.dense(_joined(params['inputs']), x)
-  gates = gates + _conv.dense(_joined(params['state']), h)
+  gates = _conv.dense(joined_layers(params['inputs']), x)
+  gates = gates + _conv.dense(joined_layers(params['state']), h)
   enter, keep, new, out = jnp.split(gates, 4, axis=-1)
   bias = jnp.broadcast_to(params['forget']['bias'], keep.shape)
   c = jax.nn.sigmoid(keep + bias) * c + jax.nn.sigmoid(enter) * jnp.tanh(new)
@@ -139,8 +139,22 @@ def _wide(size_in, size, num, kernel_init, *, bias=True):
   return {f'part_{i}': one() for i in range(num)}
 
 
-def _joined(parts):
-  """Those layers as one."""
-  rows = [parts[f'part_{i}'] for i in range(len(parts))]
-  join = lambda *xs: jnp.concatenate(xs, axis=-1)
-  return jax.tree.map(join, *rows)
+def joined_layers(
+  parts: Mapping[str, Mapping[str, Any]],
+) -> dict[str, chex.Array]:
+  """Puts the layers of a cell that read the same input side by side.
+
+  Args:
+    parts: 'part_0', 'part_1', ..., each a layer, as cells keep them.
+
+  Returns:
+    One layer, their outputs one after the other.
+
+  Example:
+    >>> leaves = gru_leaves(3, 4)
+    >>> params = _init.draw(jax.random.key(0), leaves, jnp.float32)
+    >>> joined_layers(params['inputs'])['kernel'].shape
+    (3, 12)
+  """
+  rows = [dict(parts[f'part_{i}']) for i in range(len(parts))]
+  return jax.tree.map(lambda *xs: jnp.concatenate(xs, axis=-1), *rows)
