@@ -64,7 +64,7 @@ class Config(config_lib.BaseConfig):
     config_lib.check_different(self.variants, name='variants')
     config_lib.check_different(self.modes, name='modes')
     if GAMES.parts(self.game)[-1].name != PEER:  # Which may not be there.
-      self.learners()
+      config_lib.without_device(self.learners)
 
   def smoked(self) -> 'Config':
     """Small networks and few steps as well."""

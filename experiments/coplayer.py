@@ -68,6 +68,9 @@ class Config(runner.BaseConfig):
 
   def validate(self) -> None:
     """Makes the learners."""
+    config_lib.without_device(self._try)
+
+  def _try(self):
     config_lib.check_different(self.learners, name='learners')
     if self.opponents:
       config_lib.check_different(self.opponents, name='opponents')

@@ -94,6 +94,9 @@ class Config(config_lib.BaseConfig):
           'change it.'
         )
       return
+    config_lib.without_device(lambda: self._try(training))
+
+  def _try(self, training):
     env = self.make_game()
     for variant in self.variants:
       with config_lib.naming(variants=variant):

@@ -60,7 +60,7 @@ class Config(config_lib.BaseConfig):
         f'--chunk={self.chunk} must divide --num_episodes={self.num_episodes}.'
       )
     with config_lib.naming(game=self.game):
-      agents.make_game(self.game)
+      config_lib.without_device(lambda: agents.make_game(self.game))
 
 
 def build(config: Config) -> runner.Experiment:

@@ -20,8 +20,8 @@ class Seen(NamedTuple):
     own: f[N, d], a row per agent.
     world: f[w], what a central critic may see; None if that is all rows.
     available: bool[N, A], which actions an agent may take, or None for all.
-    alive: bool[N], which agents still take part, or None for all. Steps of
-      others train nobody.
+    alive: bool[N], which agents take part, or None for all. Steps of others
+      train no actor.
   """
 
   own: chex.Array

@@ -58,7 +58,8 @@ def advantages_of(
   """Estimates advantages and targets of what was played.
 
   Where time was up and the game was not over, what was seen last counts with
-  its value, r + gamma V(final); without `bootstrap` it counts as over.
+  its value, r + gamma V(final); without `bootstrap` it counts as over. Nothing
+  follows for agents whose part ended before (`Outcome.gone`).
 
   Args:
     steps: leaves [T, E, ...].
@@ -73,8 +74,11 @@ def advantages_of(
   reward = steps.reward
   if bootstrap:
     reward = reward + gamma * steps.final_value
+  done = steps.done
+  if steps.gone is not None:
+    done = done[..., None] | steps.gone
   advantages = _returns.gae(
-    reward, steps.value, last_value, steps.done, gamma=gamma, lam=gae_lambda
+    reward, steps.value, last_value, done, gamma=gamma, lam=gae_lambda
   )
   return advantages, advantages + steps.value
 
@@ -165,6 +169,8 @@ def ppo(
   `num_epochs` times, all in one program. With a critic of its own row this is
   IPPO, with one of the world MAPPO; agents without shared parameters are
   independent learners. Memory is judged in order, over games in place of steps.
+  Critics learn of all steps, actors of those in which they take part
+  (`Seen.alive`).
 
   Args:
     env: the game.
@@ -261,7 +267,8 @@ def ppo(
       moved = jnp.clip(judged.value - steps.value, -clip, clip)
       cut = (steps.value + moved - batch.targets) ** 2
       error = jnp.maximum(error, cut)
-    critic = 0.5 * masked_mean(error, alive)
+    # Steps of others too: theirs are values that come after one's own.
+    critic = 0.5 * jnp.mean(error)
     random = masked_mean(judged.entropy, alive)
     found = {
       'policy_loss': actor,

@@ -15,7 +15,7 @@ import re
 import resource
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar
 
 import jax
@@ -462,6 +462,26 @@ def idle(config: BaseConfig, name: str) -> str | None:
       place = ' '.join(f'--{o}={text_of(v)}' for o, v in values.items())
       return f'{shown} on {place}: it is for {", ".join(wanted)}.'
   return None
+
+
+def without_device(check: Callable[[], Any]) -> None:
+  """Calls a check of knobs that makes arrays, so that it starts no device.
+
+  Flags choose devices once all knobs are known to fit, so `validate` must not
+  start one. Arrays are traced in the check: it may look at their shapes, not at
+  their values.
+
+  Args:
+    check: what raises if something is wrong; what it returns is dropped.
+
+  Example:
+    >>> without_device(lambda: jax.numpy.ones((2, 3)) @ jax.numpy.ones((3, 1)))
+  """
+
+  def traced():
+    check()
+
+  jax.eval_shape(traced)
 
 
 @contextlib.contextmanager

@@ -511,7 +511,7 @@ class PPOTest(parameterized.TestCase):
     before, after = history['test_return']
     self.assertGreater(after, before + 0.3)
 
-  def test_those_who_are_gone_train_nobody(self):
+  def test_those_who_are_out_train_no_actor(self):
     env = counting(num_agents=3)
     gone = jnp.array([True, True, False])
     looks = env.observe
@@ -533,10 +533,38 @@ class PPOTest(parameterized.TestCase):
         lambda made: made.step(made.init(key), None, key=key)[0].params
       )(learner(steer.replace(params={'pay': pay}), policy))
     )
+    poor, rich = (step(jnp.float32(x), jax.random.key(0)) for x in (0.0, 1.0))
     jax.tree.map(
-      np.testing.assert_array_equal,
-      step(jnp.float32(0.0), jax.random.key(0)),
-      step(jnp.float32(1.0), jax.random.key(0)),
+      np.testing.assert_array_equal, poor.pop('actor'), rich.pop('actor')
+    )
+    # What comes after one's own steps has a value, whoever takes them.
+    moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), poor, rich)
+    self.assertTrue(any(jax.tree.leaves(moved)))
+
+  def test_nothing_follows_for_those_who_left(self):
+    rng = np.random.default_rng(0)
+    reward, value = rng.normal(size=(2, 4, 1, 2))
+    gone = np.zeros((4, 1, 2), bool)
+    gone[1, 0, 0] = True
+    no = jnp.zeros((4, 1), bool)
+    steps = agents.Trajectory(
+      *(None,) * 5,
+      value=jnp.asarray(value),
+      reward=jnp.asarray(reward),
+      terminated=no,
+      truncated=no,
+      final_value=jnp.zeros((4, 1, 2)),
+      facts={},
+      gone=jnp.asarray(gone),
+    )
+    last = rng.normal(size=(1, 2))
+    found, _ = agents.advantages_of(
+      steps, jnp.asarray(last), gamma=0.9, gae_lambda=1.0
+    )
+    first = reward[0, 0, 0] + 0.9 * reward[1, 0, 0] - value[0, 0, 0]
+    other = reward[:, 0, 1] @ 0.9 ** np.arange(4) + 0.9**4 * last[0, 1]
+    np.testing.assert_allclose(
+      found[0, 0], [first, other - value[0, 0, 1]], rtol=1e-5
     )
 
   @parameterized.parameters(

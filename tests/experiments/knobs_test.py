@@ -70,7 +70,7 @@ def others(field, kind):
 
 
 _STARTS_NOTHING = """
-import importlib, pathlib
+import dataclasses, importlib
 from absl import flags
 from jax._src import xla_bridge
 from jaxdl.experiment import _flags
@@ -79,16 +79,31 @@ for name in {names}:
   values = flags.FlagValues()
   _flags.define_flags(config, values)
   values([name])
-  _flags.from_flags(config, values)
+  given = _flags.from_flags(config, values)
+  for changes in {changes}.get(name, ()):
+    dataclasses.replace(given, **changes)
   assert not xla_bridge.backends_are_initialized(), name
 """
+# Knobs that make other things.
+_CHANGES = {
+  name: [{'game': spec} for spec in games]
+  for name, games in {
+    'commformer': ('simple_spread', 'traffic_junction', 'switch_riddle'),
+    'hammer': ('simple_spread', 'iterated_dilemma', 'predator_prey'),
+    'marl_baselines': ('simple_spread', 'traffic_junction', 'switch_riddle'),
+  }.items()
+}
 
 
 class DevicesTest(parameterized.TestCase):
   def test_configurations_use_no_device(self):
     # Or --devices and --process would come too late.
     subprocess.run(
-      [sys.executable, '-c', _STARTS_NOTHING.format(names=BINARIES)],
+      [
+        sys.executable,
+        '-c',
+        _STARTS_NOTHING.format(names=BINARIES, changes=_CHANGES),
+      ],
       check=True,
       cwd=ROOT,
     )

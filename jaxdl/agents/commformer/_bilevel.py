@@ -222,9 +222,7 @@ def bilevel_ppo(
     )
     error = lambda v: huber(targets - v, huber_delta, above_only=made.quirks)
     near = old + jnp.clip(judged.value - old, -clip, clip)
-    critic = _ppo.masked_mean(
-      jnp.maximum(error(judged.value), error(near)), alive
-    )
+    critic = jnp.mean(jnp.maximum(error(judged.value), error(near)))
     random = _ppo.masked_mean(judged.entropy, alive)
     found = {
       'policy_loss': actor,
@@ -279,7 +277,7 @@ def bilevel_ppo(
     old_mean, old_std = _value_norm.mean_and_std(state.params['norm'])
     old = (steps.value - old_mean) / old_std
     norm = _value_norm.update_value_norm(
-      state.params['norm'], targets, mask=alive
+      state.params['norm'], targets
     )
     mean, std = _value_norm.mean_and_std(norm)
     batch = (

@@ -115,6 +115,7 @@ def against(opponent: str = 'bayes_icl', learners: float = 0.0) -> Pool:
   """A fixed policy, an entry of `POLICIES`."""
   checks.number(learners, name='learners', low=0.0, high=1.0)
   _play.POLICIES.check(opponent, name='opponent')
+  _play.POLICIES.make(opponent)
   return Pool(learners, opponent)
 
 

@@ -136,7 +136,6 @@ STRATEGIES = registry.Registry(
     'zd': zero_determinant,
   },
   given=('game',),
-  tried={},
 )
 
 

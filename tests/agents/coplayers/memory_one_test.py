@@ -344,7 +344,7 @@ class StrategiesTest(parameterized.TestCase):
   )
   def test_specs_are_checked(self, spec, message):
     with self.assertRaisesRegex(ValueError, message):
-      coplayers.STRATEGIES.check(spec, name='opponents')
+      coplayers.STRATEGIES.make(spec, name='opponents')
 
   @parameterized.parameters('uniform', 'beta(0.2)', 'beta(2.0, 1.0)', 'corners')
   def test_predictions_of_priors_are_conditional_means(self, spec):

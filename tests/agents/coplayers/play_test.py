@@ -153,7 +153,7 @@ class BayesIclTest(parameterized.TestCase):
   )
   def test_says_what_is_wrong(self, spec, message):
     with self.assertRaisesRegex(ValueError, message):
-      coplayers.POLICIES.check(spec)
+      coplayers.POLICIES.make(spec)
 
 
 def row_policy(params, label):
