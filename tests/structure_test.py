@@ -34,6 +34,7 @@ FLOORS = {
   'agents': 4,
   'decentralized': 4,
   'federated': 4,
+  'language': 4,
   'problems': 5,
 }
 # The machine must not know what is learned.
@@ -150,6 +151,7 @@ HEAVY = {
   'jaxdl.coding': ('flax', 'scipy.optimize', 'matplotlib'),
   'jaxdl.core': ('flax', 'scipy.optimize', 'matplotlib', 'networkx'),
   'jaxdl.experiment': ('flax', 'scipy.optimize', 'matplotlib', 'orbax'),
+  'jaxdl.language': ('flax', 'jax', 'matplotlib', 'openai', 'yaml'),
   'jaxdl.mixing': ('flax', 'scipy.optimize', 'matplotlib'),
   'jaxdl.networks': ('flax.nnx', 'matplotlib'),
   'jaxdl.operators': ('flax.nnx', 'matplotlib'),
