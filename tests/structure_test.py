@@ -151,7 +151,7 @@ HEAVY = {
   'jaxdl.coding': ('flax', 'scipy.optimize', 'matplotlib'),
   'jaxdl.core': ('flax', 'scipy.optimize', 'matplotlib', 'networkx'),
   'jaxdl.experiment': ('flax', 'scipy.optimize', 'matplotlib', 'orbax'),
-  'jaxdl.language': ('flax', 'jax', 'matplotlib', 'openai', 'yaml'),
+  'jaxdl.language': ('flax', 'matplotlib', 'openai', 'yaml'),
   'jaxdl.mixing': ('flax', 'scipy.optimize', 'matplotlib'),
   'jaxdl.networks': ('flax.nnx', 'matplotlib'),
   'jaxdl.operators': ('flax.nnx', 'matplotlib'),
