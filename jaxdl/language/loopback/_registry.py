@@ -9,7 +9,7 @@ from jaxdl.core import registry
 from jaxdl.language import _scripts
 from jaxdl.language.loopback import _faults
 
-# Whose module `_scripts` has more, as SCRIPTS: name -> factory.
+# Whose module `_scripted` has more, as SCRIPTS: name -> factory.
 _ROOMS = ('agentsnet', 'goods', 'teams')
 
 
@@ -50,7 +50,7 @@ def _entries() -> dict[str, Callable[..., Any]]:
     'lazy': lazy,
   }
   for room in _ROOMS:
-    name = f'jaxdl.language.{room}._scripts'
+    name = f'jaxdl.language.{room}._scripted'
     try:
       module = importlib.import_module(name)
     except ModuleNotFoundError as error:
