@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdl import graphs
 from jaxdl.core import checks
-from jaxdl.graphs import bucket
 from jaxdl.language.agentsnet import _algorithms, _names, _node, _tasks
 
 _LEAST_SLOTS = 8
@@ -108,10 +108,10 @@ def start_speaker(
   checks.integer(num_rounds, name='num_rounds', low=1)
   most = degree if max_degree is None else max_degree
   checks.integer(most, name='max_degree', low=max(degree, 1))
-  slots = bucket(degree, least=_LEAST_SLOTS)
+  slots = graphs.bucket(degree, least=_LEAST_SLOTS)
   numbers = np.zeros(slots, np.int32)
   numbers[:degree] = [_names.node_number(other) for other in neighbors]
-  words = bucket(_node.num_words(most), least=1)
+  words = graphs.bucket(_node.num_words(most), least=1)
   facts = _node.Facts(
     number=jnp.int32(_names.node_number(name)),
     rank=jnp.int32(0),
