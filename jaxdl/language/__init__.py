@@ -38,6 +38,7 @@ from jaxdl.language._loop import run
 from jaxdl.language._replies import MissingReply, Parsed, Reply, Request
 from jaxdl.language._scripts import Chat, Script
 from jaxdl.language._secrets import redacted, without_keys
+from jaxdl.language._sessions import LOOPBACK, Session, role_models
 from jaxdl.language._transcripts import (
   Transcript,
   read_transcript,
@@ -53,12 +54,14 @@ __all__ = [
   'Chat',
   'Client',
   'Endpoint',
+  'LOOPBACK',
   'MissingReply',
   'Parsed',
   'Price',
   'Reply',
   'Request',
   'Script',
+  'Session',
   'Transcript',
   'Usage',
   'find_json',
@@ -68,6 +71,7 @@ __all__ = [
   'read_prices',
   'read_transcript',
   'redacted',
+  'role_models',
   'run',
   'viewer',
   'without_keys',

@@ -283,8 +283,9 @@ def validate_block(block: Block, pool: Sequence[Block] = ()) -> list[str]:
   for edge in block.edges:
     for end in edge:
       if end not in ids:
-        found.append(f'connections: edge {edge[0]}->{edge[1]} has no node '
-                     f'{end!r}.')
+        found.append(
+          f'connections: edge {edge[0]}->{edge[1]} has no node {end!r}.'
+        )
   if len(set(block.edges)) < len(block.edges):
     found.append('connections: an edge stands twice.')
   if found:
@@ -366,7 +367,6 @@ def _edited(block, edit):
   field = kind.removeprefix('set_')
   return block._replace(
     nodes=tuple(
-      n._replace(**{field: value}) if n.id == target else n
-      for n in block.nodes
+      n._replace(**{field: value}) if n.id == target else n for n in block.nodes
     )
   )

@@ -3,7 +3,7 @@
 
 import functools
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -126,7 +126,9 @@ def _digits(seed, counts, num_layers, noise, pixels, max_iter):
           told[drawn] = rng.integers(0, 10, drawn.sum())
         agents.append(_fitted(seen, before, places, told, max_iter))
         own.append(role)
-    layers.append(_numeric.Agents(*(np.stack(p) for p in zip(*agents))))
+    layers.append(
+      _numeric.Agents(*(np.stack(p) for p in zip(*agents, strict=True)))
+    )
     roles.append(tuple(own))
     # What the next layer learns from: the mean of those who are honest here.
     good = [a for a, r in zip(agents, own, strict=True) if r == 'honest']
@@ -154,6 +156,20 @@ def _fitted(seen, before, places, told, max_iter):
   weights[np.ix_(rows, model.classes_)] = model.coef_.T
   bias[model.classes_] = model.intercept_
   return weights, bias
+
+
+def digits_shapes(
+  *,
+  layers: int = 1,
+  num_honest: int = 5,
+  num_colluders: int = 5,
+  num_noisy: int = 2,
+  **others: Any,
+) -> list[tuple[int, int, int]]:
+  """Agents, inputs and classes of every layer, without fitting anything."""
+  del others
+  count = num_honest + num_colluders + num_noisy
+  return [(count, 64 + 10 * (k > 0), 10) for k in range(layers)]
 
 
 # Agents and samples, for specs such as 'digits(layers=2)'.

@@ -186,15 +186,15 @@ def arithmetic(
       bool(rng.integers(2)),
     )
     if question not in found:
-      found[question] = Item(
-        f'item{len(found)}', question, answer, 'numeric'
-      )
+      found[question] = Item(f'item{len(found)}', question, answer, 'numeric')
   return _dealt(list(found.values()), counts)
 
 
 def _dealt(items, counts):
   a, b = counts[0], counts[0] + counts[1]
-  return Items(tuple(items[:a]), tuple(items[a:b]), tuple(items[b : sum(counts)]))
+  return Items(
+    tuple(items[:a]), tuple(items[a:b]), tuple(items[b : sum(counts)])
+  )
 
 
 def math(

@@ -202,17 +202,18 @@ def apply_edit(team: Team, edit: chex.Numeric, num_aggregations: int) -> Team:
     (Array([[ True, False]], dtype=bool), Array([2], dtype=int32))
   """
   count, size = team.mask.shape
-  layer, place = edit // (size + num_aggregations), edit % (
-    size + num_aggregations
+  layer, place = (
+    edit // (size + num_aggregations),
+    edit % (size + num_aggregations),
   )
   here = jnp.arange(count) == layer
   toggled = here[:, None] & (jnp.arange(size) == place)[None, :]
   return Team(
     team.mask ^ toggled,
     team.weights,
-    jnp.where(
-      here & (place >= size), place - size, team.aggregation
-    ).astype(jnp.int32),
+    jnp.where(here & (place >= size), place - size, team.aggregation).astype(
+      jnp.int32
+    ),
   )
 
 

@@ -181,7 +181,9 @@ def critic_contract(num_layers: int) -> Callable[[str], dict[str, Any]]:
     if not isinstance(value, list) or not all(
       type(v) is int and 0 <= v < num_layers for v in value
     ):
-      raise ValueError(f'it must be a list of layers from 0 to {num_layers - 1}.')
+      raise ValueError(
+        f'it must be a list of layers from 0 to {num_layers - 1}.'
+      )
     return sorted(set(value))
 
   def advice(value):

@@ -12,7 +12,7 @@ import re
 
 from jaxdl.core import checks
 from jaxdl.language import _contracts, _scripts
-from jaxdl.language.teams import _block, _items, _votes, _workflow
+from jaxdl.language.teams import _block, _votes, _workflow
 
 _NUMBERS = re.compile(
   r'packs (\d+) crates of (\d+) kilograms .* and (\d+) kilograms loose'
@@ -255,6 +255,7 @@ def item_answer(question: str) -> int | None:
   """What is right for an item of arithmetic, or None for other texts.
 
   Example:
+    >>> from jaxdl.language.teams import _items
     >>> item_answer(_items.word_item('Ann', 'plums', 3, 4, 5, True)[0])
     17000
   """

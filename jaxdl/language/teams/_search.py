@@ -277,9 +277,7 @@ def search_step(
   if made.replay:
     replayed = Samples(*(x[: made.replay] for x in validation))
     right = lambda team: (
-      _numeric.answers(
-        layers, team, replayed.inputs, aggregations=aggregations
-      )
+      _numeric.answers(layers, team, replayed.inputs, aggregations=aggregations)
       == replayed.labels
     )
     broken = _control.breaks(right(state.team), right(candidate))

@@ -220,9 +220,7 @@ def rule(
     except ValueError:
       return _vote(given, lambda s: 1.0)
     scores, weights = _applied(made, rows)
-    credit = {
-      s.agent: float(w) for s, w in zip(given, weights, strict=True)
-    }
+    credit = {s.agent: float(w) for s, w in zip(given, weights, strict=True)}
     if numbers:
       return Joined(float(scores[0]), credit)
     best = keys[int(np.argmax(scores))]

@@ -134,9 +134,7 @@ def used(
     The workflow.
   """
   pool = tuple(
-    e._replace(
-      loss=loss if e.loss is None else _control.running(e.loss, loss)
-    )
+    e._replace(loss=loss if e.loss is None else _control.running(e.loss, loss))
     if e.block.block_id == block_id
     else e
     for e in workflow.pools[layer]
@@ -217,9 +215,7 @@ def read_workflow_json(value: Any) -> Workflow:
       if loss is not None:
         checks.number(loss, name=f'{where} loss', low=0.0, high=1.0)
       checks.integer(age, name=f'{where} age', low=0)
-      entries.append(
-        Entry(block, None if loss is None else float(loss), age)
-      )
+      entries.append(Entry(block, None if loss is None else float(loss), age))
     pools.append(tuple(entries))
   return check_workflow(Workflow(tuple(pools)))
 
