@@ -218,8 +218,8 @@ def credit(
 
   Example:
     >>> x = jax.nn.one_hot(jnp.array([[0, 1], [0, 1], [1, 0]]), 2)
-    >>> credit(x, jnp.ones(3, bool), 'rule(mean)').round(2)
-    Array([0.33, 0.33, 0.33], dtype=float32)
+    >>> credit(x, jnp.ones(3, bool), 'rule(caf, num_byzantine=1)').argmin()
+    Array(2, dtype=int32)
   """
   made = make_aggregation(spec)
   if not hasattr(made, 'rule'):

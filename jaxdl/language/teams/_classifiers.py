@@ -135,8 +135,8 @@ def _digits(seed, counts, num_layers, noise, pixels, max_iter):
     whole = seen if before is None else np.concatenate([seen, before], axis=1)
     says = sum(whole @ w + b for w, b in good or agents)
     before = np.eye(10, dtype=np.float32)[says.argmax(axis=-1)]
-  parts = [_search.Samples(x[i], y[i]) for i in rest]
-  return NumericTask(tuple(layers), *parts, tuple(roles))
+  gradient, validation, test = (_search.Samples(x[i], y[i]) for i in rest)
+  return NumericTask(tuple(layers), gradient, validation, test, tuple(roles))
 
 
 def _fitted(seen, before, places, told, max_iter):

@@ -361,6 +361,7 @@ def text_teams(
     rows=rows,
     num_rounds=num_rounds,
     plots=tuple(plots),
+    table=runner.table_by('source'),
     jit=False,
   )
 

@@ -29,17 +29,9 @@ def draw(
   if any(r.get('source') == 'scripted' for r in rows):
     title = f'scripted: {title}'
   over = {'x': 'proposals', 'xlabel': 'Proposals', 'title': title}
-  tests = [r for r in rows if r['split'] == 'test']
+  tests = _aligned([r for r in rows if r['split'] == 'test'])
   paths = [
-    plots.lines(
-      plots.aligned(tests, 'proposals') if _differ(tests) else tests,
-      directory / f'{name}.png',
-      name,
-      ylabel=label,
-      **(
-        over if not _differ(tests) else over | {'x': 'step', 'xlabel': 'Round'}
-      ),
-    )
+    plots.lines(tests, directory / f'{name}.png', name, ylabel=label, **over)
     for name, label in (
       ('accuracy', 'Share of right answers on the test'),
       ('validation_loss', 'Share of wrong answers in validation'),
@@ -69,13 +61,16 @@ def draw(
   return paths
 
 
-def _differ(rows):
-  """Whether seeds of a variant have made different numbers of proposals."""
-  seen: dict[tuple[str, int], set[int]] = {}
+def _aligned(rows):
+  """Test rows whose proposals are the mean over the seeds of a round."""
+  found: dict[tuple[str, int], list[int]] = {}
   for row in rows:
     place = (row['variant'], row['step'])
-    seen.setdefault(place, set()).add(row['proposals'])
-  return any(len(v) > 1 for v in seen.values())
+    found.setdefault(place, []).append(row['proposals'])
+  mean = {place: sum(own) / len(own) for place, own in found.items()}
+  return [
+    row | {'proposals': mean[row['variant'], row['step']]} for row in rows
+  ]
 
 
 def _draw_workflow(row, directory, title):
@@ -103,7 +98,8 @@ def draw_workflow(
 
   blocks = [_workflow.current(workflow, k) for k in range(len(workflow.pools))]
   with _figures.style():
-    fig, axes = _figures.figure(2.2 * (len(blocks) + 1), 3.6)
+    fig = _figures.figure(2.2 * (len(blocks) + 1), 3.6)
+    axes = fig.subplots()
     where = {}
     for x, block in enumerate(blocks):
       for i, node in enumerate(block.nodes):

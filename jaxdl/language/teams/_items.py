@@ -182,7 +182,9 @@ def arithmetic(
     question, answer = word_item(
       str(rng.choice(_NAMES)),
       str(rng.choice(_THINGS)),
-      *(int(v) for v in rng.integers(2, 20, 3)),
+      int(rng.integers(2, 20)),
+      int(rng.integers(2, 20)),
+      int(rng.integers(2, 20)),
       bool(rng.integers(2)),
     )
     if question not in found:

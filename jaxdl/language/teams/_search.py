@@ -354,7 +354,7 @@ def search(
     ...   [agents], samples, samples, key=jax.random.key(0), num_proposals=4
     ... )
     >>> state.team.mask, float(state.loss)
-    (Array([[ True,  True, False]], dtype=bool), 0.5)
+    (Array([[ True, False, False]], dtype=bool), 0.0)
   """
   checks.integer(num_proposals, name='num_proposals', low=0)
   given = {'method': method, 'aggregations': tuple(aggregations)}
