@@ -319,10 +319,10 @@ class _Iteration:
     old = new = None
     if not verdict:
       verdict, old, new, candidate = await self._tried(layer, block, patch)
+      if state['stopped']:
+        return
       if verdict == 'accepted':
         self._took(layer, candidate, new)
-    if state['stopped']:
-      return
     state['counts'][verdict] += 1
     edits = [] if patch is None else [e._asdict() for e in patch.edits]
     entry = {
@@ -450,6 +450,8 @@ class _Iteration:
         loss,
         pool_size=self.method.pool_size,
       )
+      if not loss:
+        self._stops('solved')
     self.blocks[layer] = candidate
     self.state['next_block'] += 1
     self.state['chosen'][layer] = candidate.block_id

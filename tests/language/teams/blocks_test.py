@@ -108,7 +108,7 @@ class BlocksTest(parameterized.TestCase):
     (('add_node', 'c', {'role': 'x'}), 'value needs prompt, text'),
     (('remove_edge', 'b', 'a'), 'there is no edge b->a'),
     (('set_format', '', None), 'value must be text'),
-    (('run', 'a', 'x'), 'kind=run is unknown'),
+    (('run', 'a', 'x'), "kind='run' is unknown"),
   )
   def test_bad_edits(self, edit, message):
     with self.assertRaisesRegex(ValueError, message):
@@ -166,8 +166,8 @@ class ContractsTest(parameterized.TestCase):
   def test_what_optimizers_see_follows_beta_and_momentum(self):
     def asked(**changes):
       given = {
-        'global_': {'summary': 'whole'},
-        'failures': [{'task': 'inside'}],
+        'global_': {'summary': 'broken'},
+        'failures': [{'task': 'a puzzle'}],
         'history': [{'verdict': 'worse'}],
         'kind_scores': {'set_role': 0.25},
         'beta': 0.3,
@@ -176,10 +176,10 @@ class ContractsTest(parameterized.TestCase):
       return '\n'.join(m['content'] for m in messages)
 
     whole = asked()
-    for text in ('weight 0.3', 'weight 0.7', 'whole', 'inside', '-0.250'):
+    for text in ('weight 0.3', 'weight 0.7', 'broken', 'puzzle', '-0.250'):
       self.assertIn(text, whole)
-    self.assertNotIn('whole', asked(global_=None))
-    self.assertNotIn('inside', asked(failures=()))
+    self.assertNotIn('broken', asked(global_=None))
+    self.assertNotIn('puzzle', asked(failures=()))
     self.assertNotIn('Earlier', asked(history=()))
 
 

@@ -50,9 +50,13 @@ class EvolutionTest(parameterized.TestCase):
 
   def client(self, model='workflow_agent', **options):
     options = {'max_attempts': 2, 'backoff': 0.0} | options
-    return language.Client(
-      language.Endpoint(model, self.server.base_url), **options
+    return self.closing(
+      language.Client(language.Endpoint(model, self.server.base_url), **options)
     )
+
+  def closing(self, client):
+    self.addCleanup(lambda: language.run(client.aclose()))
+    return client
 
   def run_one(self, workflow, item=None, model='told', **options):
     item = item or teams.Item('i', 'How many?', 1, 'numeric')
@@ -142,7 +146,7 @@ class EvolutionTest(parameterized.TestCase):
     workflow = _workflow.used(workflow, 0, 'b0', 0.1)
     done = self.run_one(workflow, route='model')
     self.assertEqual((done.blocks, done.fallbacks), (('b0',), 1))
-    with self.assertRaisesRegex(ValueError, 'route=best is unknown'):
+    with self.assertRaisesRegex(ValueError, "route='best' is unknown"):
       self.run_one(workflow, route='best')
 
   # The backward phase.
@@ -263,14 +267,13 @@ class EvolutionTest(parameterized.TestCase):
 
   def test_reaches_all_and_the_validation_loss_never_rises(self):
     state = teams.start_evolution(teams.arithmetic_workflow())
-    losses = []
+    own = _items.arithmetic(seed=1, num_validation=8, num_test=1)
     for _ in range(10):
-      state = self.evolve(state, 'workflow_agent')
-      losses += [e['new'] for e in state['log'] if e['verdict'] == 'accepted']
-      if state['stopped']:
-        break
+      state = self.evolve(state, 'workflow_agent', items=own)
     self.assertEqual(state['stopped'], 'solved')
+    losses = [e['new'] for e in state['log'] if e['verdict'] == 'accepted']
     self.assertEqual(losses, sorted(losses, reverse=True))
+    self.assertEqual(losses[-1], 0.0)
     # A state is plain values.
     self.assertEqual(json.loads(json.dumps(state)), state)
     self.assertEqual(self.evolve(state)['chosen'], state['chosen'])
@@ -306,8 +309,10 @@ class EvolutionTest(parameterized.TestCase):
   def test_nobody_answers(self):
     key = 'sk-a-key-that-nobody-may-see'
     with mock.patch.dict(os.environ, {'OPENAI_API_KEY': key}):
-      client = language.Client(
-        language.Endpoint('m', 'http://127.0.0.1:1/v1'), max_attempts=1
+      client = self.closing(
+        language.Client(
+          language.Endpoint('m', 'http://127.0.0.1:1/v1'), max_attempts=1
+        )
       )
       state = self.evolve(client=client)
     self.assertIn('http://127.0.0.1:1/v1', state['stopped'])
@@ -337,7 +342,8 @@ class EvolutionTest(parameterized.TestCase):
     }
     self.replies['optimizer'] = self.patch()
     self.evolve(
-      client=language.Client(roles), workflow=teams.arithmetic_workflow()
+      client=self.closing(language.Client(roles)),
+      workflow=teams.arithmetic_workflow(),
     )
     self.assertEqual({p for p, _ in self.asked}, {'critic', 'optimizer'})
 
