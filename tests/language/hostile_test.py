@@ -523,6 +523,32 @@ class HostileTest(parameterized.TestCase):
     with self.assertRaisesRegex(language.MissingReply, 'did not ask this'):
       language.run(replay.ask_all([*requests, language.Request(chat('new'))]))
 
+  def test_a_run_that_is_stopped_goes_on_where_it_was(self):
+    requests = [language.Request(chat(f'number {i}')) for i in range(60)]
+    cache = language.Cache(self.folder)
+    model = 'slow(delay=0.005)+echo'
+    first = self.client(model, cache=cache, max_concurrency=4)
+
+    async def stop():
+      task = asyncio.create_task(first.ask_all(requests))
+      while len(cache) < 20:
+        await asyncio.sleep(0.001)
+      task.cancel()
+      await asyncio.wait([task])
+
+    language.run(stop())
+    kept = len(cache)
+    self.assertBetween(kept, 20, 59)
+    # As a new process would.
+    second = self.client(model, cache=language.Cache(self.folder))
+    self.server.num_requests = 0
+    replies = language.run(second.ask_all(requests))
+    self.assertEqual(
+      [r.text for r in replies], [f'number {i}' for i in range(60)]
+    )
+    self.assertEqual(self.server.num_requests, 60 - kept)
+    self.assertEqual(sum(u.cached for u in second.usage), kept)
+
   def test_failures_are_asked_again_by_the_next_run(self):
     cache = language.Cache(self.folder)
     client = self.client('failing(first=1)+echo', cache=cache, max_attempts=1)
