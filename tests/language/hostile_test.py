@@ -258,6 +258,13 @@ class HostileTest(parameterized.TestCase):
   def test_retry_after_that_is_none(self, value, wait):
     self.assertEqual(_client._retry_after({'retry-after': value}), wait)
 
+  @parameterized.parameters(
+    ('250', 0.25), ('nan', None), ('-1', 0.0), ('x', None)
+  )
+  def test_retry_after_in_milliseconds(self, value, wait):
+    headers = {'retry-after-ms': value, 'retry-after': '7'}
+    self.assertEqual(_client._retry_after(headers), wait)
+
   def test_waits_double_and_differ(self):
     waits, _ = self.waits('failing(share=1.0)', backoff=1.0, max_attempts=5)
     self.assertLen(waits, 4)
@@ -412,9 +419,10 @@ class HostileTest(parameterized.TestCase):
   def test_all_calls_complete_under_three_kinds_of_faults(self):
     model = (
       'rate_limited(share=0.07)+failing(share=0.07)+'
-      'hanging(share=0.06, seconds=30.0)+echo'
+      'hanging(share=0.03, seconds=30.0)+echo'
     )
-    client = self.client(model, timeout=0.5, max_attempts=10)
+    # Long enough for a busy machine.
+    client = self.client(model, timeout=2.0, max_attempts=10)
     requests = [
       language.Request(chat(f'number {i}'), label=f'{i % 5}')
       for i in range(100)
@@ -548,6 +556,28 @@ class HostileTest(parameterized.TestCase):
     )
     self.assertEqual(self.server.num_requests, 60 - kept)
     self.assertEqual(sum(u.cached for u in second.usage), kept)
+
+  def test_malformed_json_is_repaired_once(self):
+    parse = language.json_contract({'answer': 'text'})
+
+    async def ask(model):
+      client = self.client(model)
+      calls = [client.ask_for(chat(f'{i}'), parse) for i in range(30)]
+      return await language.gather(calls)
+
+    good = """fixed(text='{"answer": "yes"}')"""
+    found = language.run(ask(f'malformed(every=3)+{good}'))
+    self.assertEqual([p.value for p in found], [{'answer': 'yes'}] * 30)
+    repaired = sum(p.repaired for p in found)
+    self.assertEqual(repaired, self.server.counts['malformed'])
+    self.assertBetween(repaired, 2, 20)
+    self.assertEqual(self.server.num_requests, 30 + repaired)
+    # Two replies at most.
+    found = language.run(ask(f'malformed(every=1)+{good}'))
+    self.assertEqual(
+      [(p.value, len(p.replies)) for p in found], [(None, 2)] * 30
+    )
+    self.assertIn('no JSON object', found[0].error)
 
   def test_failures_are_asked_again_by_the_next_run(self):
     cache = language.Cache(self.folder)
