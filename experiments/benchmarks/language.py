@@ -33,6 +33,14 @@ def calls() -> list[str]:
   return _section('Calls of scripted models, 32 at a time', found)
 
 
+def serving() -> list[str]:
+  """The server of scripted models alone."""
+  found = _language_calls.serving(
+    rounds=3 if FLAGS.quick else FLAGS.rounds, quick=FLAGS.quick
+  )
+  return _section('The server of scripted models, without a client', found)
+
+
 def faults() -> list[str]:
   """Calls where a fifth of the requests fails."""
   found = _language_calls.faults(quick=FLAGS.quick)
@@ -54,6 +62,7 @@ def agents() -> list[str]:
 # Parts by name: functions that return Markdown and read `FLAGS`.
 PARTS = {
   'calls': calls,
+  'serving': serving,
   'faults': faults,
   'memory': memory,
   'agents': agents,
