@@ -141,6 +141,7 @@ class Client:
     ...   client = Client(Endpoint('echo', base_url=server.base_url))
     ...   question = [{'role': 'user', 'content': 'Anybody there?'}]
     ...   run(client.ask(question)).text
+    ...   run(client.aclose())
     'Anybody there?'
   """
 

@@ -5,104 +5,23 @@ import asyncio
 import contextlib
 import gzip
 import json
-import logging
-import os
 import pathlib
 import socket
 import tempfile
-import threading
 import time
-import traceback
 from unittest import mock
 
+import endpoints
 from absl.testing import absltest, parameterized
 
 from jaxdl import language
 from jaxdl.language import _client, loopback
 
-KEY = 'sk-sentinel-9d41c0ffee'
 CHAT = [{'role': 'user', 'content': 'Is anybody there?'}]
 
 
 def chat(text):
   return [{'role': 'user', 'content': text}]
-
-
-class RawServer:
-  """Takes whole requests and answers with whatever bytes it is told.
-
-  Args:
-    answer: `answer(send, request)`, where `send` takes bytes, and `request` is
-      what came, head and body.
-  """
-
-  def __init__(self, answer):
-    self.answer = answer
-    self.requests = []
-    self.errors = 0
-    self._listening = socket.create_server(('127.0.0.1', 0), backlog=64)
-    self.port = self._listening.getsockname()[1]
-    self.base_url = f'http://127.0.0.1:{self.port}/v1'
-    self._threads = [threading.Thread(target=self._accept)]
-    self._threads[0].start()
-
-  def __enter__(self):
-    return self
-
-  def __exit__(self, *_):
-    self._listening.shutdown(socket.SHUT_RDWR)
-    for thread in self._threads:
-      thread.join()
-    self._listening.close()
-
-  def _accept(self):
-    while True:
-      try:
-        sock, _ = self._listening.accept()
-      except OSError:
-        return
-      thread = threading.Thread(target=self._serve, args=(sock,))
-      self._threads.append(thread)
-      thread.start()
-
-  def _serve(self, sock):
-    with sock:
-      sock.settimeout(20)
-      found = b''
-      try:
-        while b'\r\n\r\n' not in found:
-          more = sock.recv(65536)
-          if not more:
-            return
-          found += more
-        head, body = found.split(b'\r\n\r\n', 1)
-        (size,) = (
-          int(line.split(b':')[1])
-          for line in head.split(b'\r\n')
-          if line.lower().startswith(b'content-length')
-        )
-        while len(body) < size:
-          body += sock.recv(65536)
-        request = head + b'\r\n\r\n' + body
-        self.requests.append(request)
-        self.answer(sock.sendall, request)
-      except OSError:
-        self.errors += 1
-
-
-def whole(body, status='200 OK', **headers):
-  """A response with a length."""
-  lines = [f'HTTP/1.1 {status}', f'Content-Length: {len(body)}']
-  lines += ['Connection: close']
-  lines += [f'{k.replace("_", "-")}: {v}' for k, v in headers.items()]
-  return '\r\n'.join([*lines, '', '']).encode() + body
-
-
-def completion(content, **fields):
-  message = {'role': 'assistant', 'content': content}
-  return json.dumps(
-    {'choices': [{'message': message, 'finish_reason': 'stop'}], **fields}
-  ).encode()
 
 
 class HostileTest(parameterized.TestCase):
@@ -140,7 +59,7 @@ class HostileTest(parameterized.TestCase):
     if isinstance(answer, bytes):
       told = answer
       answer = lambda send, request: send(told)
-    with RawServer(answer) as server:
+    with endpoints.RawServer(answer) as server:
       client = self.client('x', server.base_url, **options)
       reply = language.run(client.ask(CHAT))
       language.run(client.aclose())
@@ -302,7 +221,7 @@ class HostileTest(parameterized.TestCase):
     self.assertLess(len(bomb), _client.MOST_BYTES)
     with mock.patch.object(_client, 'MOST_BYTES', 1 << 20):
       reply, _ = self.ask_raw(
-        whole(bomb, Content_Encoding='gzip'), max_attempts=2
+        endpoints.whole(bomb, Content_Encoding='gzip'), max_attempts=2
       )
     self.assertEqual((reply.text, reply.kind), (None, 'failed'))
     self.assertIn('compressed', reply.error)
@@ -317,23 +236,26 @@ class HostileTest(parameterized.TestCase):
     ),
     ('two_lengths', b'HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\nhello'),
     ('short', b'HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhello'),
-    ('empty', whole(b'')),
+    ('empty', endpoints.whole(b'')),
     ('no_content', b'HTTP/1.1 204 No Content\r\n\r\n'),
-    ('redirect_to_nowhere', whole(b'', '302 Found', Location='::::')),
+    ('redirect_to_nowhere', endpoints.whole(b'', '302 Found', Location='::::')),
     (
       'redirect_in_a_circle',
-      whole(b'', '307 x', Location='/v1/chat/completions'),
+      endpoints.whole(b'', '307 x', Location='/v1/chat/completions'),
     ),
-    ('events', whole(b'data: {"choices": []}\n\ndata: [DONE]\n\n')),
-    ('latin', whole('{"choices": "größer"}'.encode('latin-1'))),
-    ('deep', whole(b'{"choices": ' + b'[' * 200_000)),
-    ('digits', whole(b'{"choices": ' + b'9' * 200_000 + b'}')),
-    ('number', whole(b'7')),
-    ('text', whole(b'"choices"')),
-    ('string_choices', whole(b'{"choices": "abc"}')),
-    ('message_list', whole(b'{"choices": [{"message": []}]}')),
-    ('error_list', whole(b'{"error": ["overloaded", {"a": 1}]}')),
-    ('error_code', whole(b'{"error": {"code": 503, "message": null}}')),
+    ('events', endpoints.whole(b'data: {"choices": []}\n\ndata: [DONE]\n\n')),
+    ('latin', endpoints.whole('{"choices": "größer"}'.encode('latin-1'))),
+    ('deep', endpoints.whole(b'{"choices": ' + b'[' * 200_000)),
+    ('digits', endpoints.whole(b'{"choices": ' + b'9' * 200_000 + b'}')),
+    ('number', endpoints.whole(b'7')),
+    ('text', endpoints.whole(b'"choices"')),
+    ('string_choices', endpoints.whole(b'{"choices": "abc"}')),
+    ('message_list', endpoints.whole(b'{"choices": [{"message": []}]}')),
+    ('error_list', endpoints.whole(b'{"error": ["overloaded", {"a": 1}]}')),
+    (
+      'error_code',
+      endpoints.whole(b'{"error": {"code": 503, "message": null}}'),
+    ),
   )
   def test_what_is_no_answer(self, answer):
     reply, count = self.ask_raw(answer, max_attempts=2, timeout=5.0)
@@ -349,7 +271,7 @@ class HostileTest(parameterized.TestCase):
     ('{"error": "no"}', 2),
   )
   def test_errors_in_good_responses(self, body, attempts):
-    reply, count = self.ask_raw(whole(body.encode()), max_attempts=2)
+    reply, count = self.ask_raw(endpoints.whole(body.encode()), max_attempts=2)
     self.assertEqual(
       (reply.kind, reply.attempts, count), ('failed', attempts, attempts)
     )
@@ -366,9 +288,9 @@ class HostileTest(parameterized.TestCase):
     ('many',),
   )
   def test_usage_that_is_none_is_guessed_and_marked(self, usage):
-    body = completion('twelve chars', usage=usage)
+    body = endpoints.completion('twelve chars', usage=usage)
     prices = {'x': language.Price(1.0, 1.0)}
-    reply, _ = self.ask_raw(whole(body), prices=prices)
+    reply, _ = self.ask_raw(endpoints.whole(body), prices=prices)
     self.assertEqual(reply.kind, 'ok')
     self.assertTrue(reply.estimated)
     self.assertEqual((reply.prompt_tokens, reply.completion_tokens), (5, 3))
@@ -376,7 +298,7 @@ class HostileTest(parameterized.TestCase):
   def test_no_content_is_an_empty_reply(self):
     for message in ({'role': 'assistant'}, {'content': None}):
       body = json.dumps({'choices': [{'message': message}]}).encode()
-      reply, _ = self.ask_raw(whole(body))
+      reply, _ = self.ask_raw(endpoints.whole(body))
       self.assertEqual((reply.text, reply.kind), ('', 'ok'))
 
   def test_without_usage(self):
@@ -585,147 +507,6 @@ class HostileTest(parameterized.TestCase):
     kinds = [language.run(client.ask(CHAT)).kind for _ in range(3)]
     self.assertEqual(kinds, ['failed', 'ok', 'ok'])
     self.assertEqual(self.server.num_requests, 2)
-
-
-class KeyTest(parameterized.TestCase):
-  """A key goes to its endpoint and nowhere else."""
-
-  def setUp(self):
-    super().setUp()
-    self.enterContext(
-      mock.patch.dict(
-        os.environ, {'JAXDL_TEST_KEY': KEY, 'OPENAI_LOG': 'debug'}
-      )
-    )
-    self.folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
-    self.said = []
-    handler = logging.Handler(level=logging.DEBUG)
-    handler.emit = lambda record: self.said.append(
-      logging.Formatter().format(record)
-    )
-    root = logging.getLogger()
-    for name in (
-      '',
-      'openai',
-      'httpx',
-      'httpx2',
-      'httpcore',
-      'asyncio',
-      'absl',
-    ):
-      logger = logging.getLogger(name)
-      self.addCleanup(logger.setLevel, logger.level)
-      logger.setLevel(logging.DEBUG)
-    root.addHandler(handler)
-    self.addCleanup(root.removeHandler, handler)
-
-  def client(self, server, **options):
-    endpoint = language.Endpoint('x', server.base_url, 'JAXDL_TEST_KEY')
-    options = {'backoff': 0.0005, 'max_attempts': 2, 'timeout': 5.0, **options}
-    client = language.Client(endpoint, **options)
-    self.addCleanup(lambda: language.run(client.aclose()))
-    return client
-
-  def check(self, *texts):
-    for text in texts:
-      self.assertNotIn(KEY, text)
-      self.assertNotIn(KEY[3:], text)
-    for path in self.folder.rglob('*'):
-      if path.is_file():
-        self.assertNotIn(KEY.encode(), path.read_bytes(), str(path))
-    self.assertNotIn(KEY, '\n'.join(self.said))
-
-  @parameterized.parameters(
-    '200 OK', '401 Unauthorized', '400 Bad Request', '500 Oops', '429 Wait'
-  )
-  def test_an_endpoint_that_says_it_back(self, status):
-    def answer(send, request):
-      text = request.decode('latin-1')
-      if status[0] == '2':
-        send(whole(completion(text)))
-      else:
-        body = {'error': {'message': text, 'code': text, 'type': text}}
-        send(whole(json.dumps(body).encode(), status, X_Request_Id=KEY))
-
-    with RawServer(answer) as server:
-      client = self.client(server, cache=language.Cache(self.folder / 'cache'))
-      reply = language.run(client.ask(CHAT))
-      language.run(client.aclose())
-      # It did get the key.
-      self.assertIn(f'Bearer {KEY}'.encode(), server.requests[0])
-    self.assertEqual(reply.kind, 'ok' if status[0] == '2' else 'failed')
-    self.assertNotEmpty(self.said)
-    run = language.Transcript(
-      name='x',
-      chats={
-        'Ann': [*CHAT, {'role': 'assistant', 'content': reply.text or KEY}]
-      },
-      info={'error': reply.error, 'key': KEY},
-    )
-    language.write_transcript(self.folder, run)
-    language.write_text(self.folder / 'x.html', language.viewer(run))
-    self.check(repr(reply), repr(client.usage), repr(client), str(vars(client)))
-
-  def test_another_host_does_not_get_it(self):
-    there = RawServer(lambda send, request: send(whole(completion('hi'))))
-    with there:
-      target = f'http://localhost:{there.port}/v1/chat/completions'
-      moved = whole(b'', '307 Temporary Redirect', Location=target)
-      with RawServer(lambda send, request: send(moved)) as server:
-        client = self.client(server)
-        reply = language.run(client.ask(CHAT))
-        language.run(client.aclose())
-    for request in there.requests:
-      self.assertNotIn(KEY.encode(), request)
-    self.check(repr(reply))
-
-  def test_no_traceback_shows_it(self):
-    errors, ended = [], threading.Event()
-    with RawServer(lambda send, request: ended.wait(20)) as server:
-      client = self.client(server, cache=language.Cache(self.folder))
-
-      async def cut():
-        task = asyncio.create_task(client.ask(CHAT))
-        while not server.requests:
-          await asyncio.sleep(0.001)
-        task.cancel()
-        try:
-          await task
-        finally:
-          ended.set()
-
-      async def not_awaited():
-        await client.ask(CHAT, settings={'temperature': {1}})
-
-      async def wrong():
-        await client.ask([{'role': 'user', 'content': 3}])
-
-      for call in (cut, not_awaited, wrong):
-        try:
-          language.run(call())
-        except (Exception, asyncio.CancelledError) as error:
-          errors.append(error)
-      language.run(client.aclose())
-    self.assertLen(errors, 3)
-    for error in errors:
-      found = traceback.TracebackException.from_exception(
-        error, capture_locals=True
-      )
-      self.check(''.join(found.format(chain=True)), repr(error))
-
-  @parameterized.parameters(f'{KEY} x', f'{KEY}\n\x07', f'{KEY}é')
-  def test_a_key_that_cannot_be_sent_is_not_shown(self, value):
-    with mock.patch.dict(os.environ, {'JAXDL_TEST_KEY': value}):
-      endpoint = language.Endpoint('x', None, 'JAXDL_TEST_KEY')
-      with self.assertRaisesRegex(ValueError, 'JAXDL_TEST_KEY') as caught:
-        language.Client(endpoint)
-    self.assertNotIn(KEY, str(caught.exception))
-
-  def test_a_missing_key_names_the_variable(self):
-    with mock.patch.dict(os.environ):
-      del os.environ['JAXDL_TEST_KEY']
-      with self.assertRaisesRegex(ValueError, 'variable JAXDL_TEST_KEY holds'):
-        language.Client(language.Endpoint('x', None, 'JAXDL_TEST_KEY'))
 
 
 if __name__ == '__main__':
