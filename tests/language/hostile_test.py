@@ -202,11 +202,12 @@ class HostileTest(parameterized.TestCase):
     reply = self.ask('oversized(num_bytes=4000000)+echo')
     self.assertLen(reply.text, 4_000_000)
 
-  def test_a_stream_without_end_is_left(self):
+  @parameterized.parameters('200 OK', '500 Oops', '429 Wait', '400 Bad Request')
+  def test_a_stream_without_end_is_left(self, status):
     sent = []
 
     def answer(send, request):
-      send(b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n')
+      send(f'HTTP/1.1 {status}\r\nTransfer-Encoding: chunked\r\n\r\n'.encode())
       while True:
         send(b'10000\r\n' + b'x' * 65536 + b'\r\n')
         sent.append(65536)
