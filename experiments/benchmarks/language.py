@@ -2,14 +2,20 @@
 """Times calls of language models and networks of agents, all scripted.
 
 Servers run on this machine, so that no figure says anything about a language
-model: what is timed is everything else.
+model: what is timed is everything else. Classical algorithms of AgentsNet are
+timed as one program of many networks.
 
 Example: python -m experiments.benchmarks.language --parts=calls,faults --quick
 """
 
 from absl import app, flags, logging
 
-from experiments.benchmarks import _language_agents, _language_calls, _timing
+from experiments.benchmarks import (
+  _agentsnet,
+  _language_agents,
+  _language_calls,
+  _timing,
+)
 from jaxdl.core import checks
 
 FLAGS = flags.FLAGS
@@ -59,6 +65,11 @@ def agents() -> list[str]:
   return _section('AgentsNet, scripted agents', found)
 
 
+def classical() -> list[str]:
+  """Classical algorithms on many networks, as one program."""
+  return _agentsnet.report(quick=FLAGS.quick)
+
+
 # Parts by name: functions that return Markdown and read `FLAGS`.
 PARTS = {
   'calls': calls,
@@ -66,6 +77,7 @@ PARTS = {
   'faults': faults,
   'memory': memory,
   'agents': agents,
+  'classical': classical,
 }
 
 
