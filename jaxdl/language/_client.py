@@ -484,6 +484,8 @@ class Client:
           trust_env=not endpoint.local,
           # A few compressed bytes may be gigabytes.
           headers={'Accept-Encoding': 'identity'},
+          # A chat goes where its address says, and nowhere else.
+          follow_redirects=False,
           event_hooks={'response': [_limit]},
         ),
       )
