@@ -232,8 +232,11 @@ def rounds_of(
   if rounds is not None:
     rounds = checks.integer(rounds, name='rounds', low=1)
     return np.full(len(sizes), rounds, np.int32)
-  pairs = zip(sizes.tolist(), np.asarray(batch.diameters).tolist(), strict=True)
-  return np.array([num_rounds(task, n, far) for n, far in pairs], np.int32)
+  out = 2 * np.asarray(batch.diameters) + 1
+  if not TASKS.make(task).is_global:
+    for most, some in reversed(_SHORT):
+      out = np.where(sizes <= most, some, out)
+  return out.astype(np.int32)
 
 
 def score(
