@@ -10,6 +10,8 @@
   one on a `GraphBatch` of many graphs and keys, as one program. A `Speaker`
   runs one node of it, for conversations (`start_speaker`, `say`, `hear`,
   `final`).
+- `train_solver` trains a network that agents run together, on
+  `training_graphs`; `run_sync` takes it as well.
 
 Example:
   >>> graphs = [make_graph('ws', 8, seed) for seed in graph_seeds()]
@@ -40,6 +42,12 @@ from jaxdl.language.agentsnet._graphs import (
   named,
   names_of,
   neighbors_of,
+)
+from jaxdl.language.agentsnet._learned import (
+  Solver,
+  run_solver,
+  train_solver,
+  training_graphs,
 )
 from jaxdl.language.agentsnet._names import NAMES, draw_names, node_number
 from jaxdl.language.agentsnet._node import Facts, NodeAlgorithm
@@ -81,6 +89,7 @@ __all__ = [
   'NodeAlgorithm',
   'OFFICIAL_FAMILIES',
   'SIZES',
+  'Solver',
   'Speaker',
   'TASKS',
   'Task',
@@ -108,6 +117,7 @@ __all__ = [
   'options',
   'read_graphs',
   'rounds_of',
+  'run_solver',
   'run_sync',
   'say',
   'score',
@@ -118,5 +128,7 @@ __all__ = [
   'score_vertex_cover',
   'start_speaker',
   'to_node_link',
+  'train_solver',
+  'training_graphs',
   'write_graphs',
 ]

@@ -10,7 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.core import checks, clients, keys as keys_lib
-from jaxdl.language.agentsnet import _algorithms, _batch, _node, _tasks
+from jaxdl.language.agentsnet import (
+  _algorithms,
+  _batch,
+  _learned,
+  _node,
+  _tasks,
+)
 
 
 def node_facts(
@@ -181,7 +187,8 @@ def run_sync(
   alone: not on padding, on other graphs or on how many devices there are.
 
   Args:
-    algorithm: a part of `ALGORITHMS`, or a `NodeAlgorithm` of one's own.
+    algorithm: a part of `ALGORITHMS`, a `NodeAlgorithm` of one's own, or a
+      network of `train_solver`.
     task: a part of `TASKS`.
     batch: B graphs.
     key: one key, or S of them; consumed.
@@ -209,17 +216,14 @@ def run_sync(
   many = jnp.ndim(key) == 1
   if not many:
     keys_lib.check_key(key)
-  if rounds is None or isinstance(rounds, int):
-    rounds = _tasks.rounds_of(task, batch, rounds)
-  rounds = checks.host_array(rounds, name='rounds')
-  num = batch.node_mask.shape[0]
-  if rounds.shape != (num,) or rounds.dtype.kind not in 'iu':
-    raise ValueError(
-      f'rounds must be an integer or one for each of {num} graphs; got shape '
-      f'{rounds.shape} of {rounds.dtype}.'
-    )
-  if rounds.min() < 1:
-    raise ValueError(f'rounds must be at least 1; got {rounds.min()}.')
+  if isinstance(algorithm, _learned.Solver):
+    if algorithm.task != task:
+      raise ValueError(
+        f'algorithm was trained for task={algorithm.task!r}; got {task!r}.'
+      )
+    return _learned.run_solver(algorithm, batch, key=key, rounds=rounds)
+  rounds = _tasks.checked_rounds(task, batch, rounds)
+  num = len(rounds)
   chunk = checks.integer(num if chunk is None else chunk, name='chunk', low=1)
   keys = key if many else key[None]
   width, hubs = _hubs(batch, keys.shape[0])
