@@ -22,7 +22,7 @@ def _edges(graph, answers):
 def _share(part, whole):
   """The quotient of counts; zero of none."""
   share = jnp.where(whole > 0, part / jnp.maximum(whole, 1), 0.0)
-  # Compiled quotients of equal numbers may fall short of one.
+  # Compiled, many quotients by one number are products with its inverse.
   return jnp.where((part == whole) & (whole > 0), 1.0, share)
 
 
