@@ -10,6 +10,9 @@
   one on a `GraphBatch` of many graphs and keys, as one program. A `Speaker`
   runs one node of it, for conversations (`start_speaker`, `say`, `hear`,
   `final`).
+- `train_solver` trains a network that agents run together, on
+  `training_graphs`; `run_sync` takes it as well. `score_rows` puts algorithms,
+  networks and baselines beside each other.
 
 Example:
   >>> graphs = [make_graph('ws', 8, seed) for seed in graph_seeds()]
@@ -41,6 +44,12 @@ from jaxdl.language.agentsnet._graphs import (
   names_of,
   neighbors_of,
 )
+from jaxdl.language.agentsnet._learned import (
+  Solver,
+  run_solver,
+  train_solver,
+  training_graphs,
+)
 from jaxdl.language.agentsnet._names import NAMES, draw_names, node_number
 from jaxdl.language.agentsnet._node import Facts, NodeAlgorithm
 from jaxdl.language.agentsnet._run_sync import run_sync
@@ -59,6 +68,7 @@ from jaxdl.language.agentsnet._speaker import (
   say,
   start_speaker,
 )
+from jaxdl.language.agentsnet._table import score_rows
 from jaxdl.language.agentsnet._tasks import (
   TASKS,
   Task,
@@ -81,6 +91,7 @@ __all__ = [
   'NodeAlgorithm',
   'OFFICIAL_FAMILIES',
   'SIZES',
+  'Solver',
   'Speaker',
   'TASKS',
   'Task',
@@ -108,6 +119,7 @@ __all__ = [
   'options',
   'read_graphs',
   'rounds_of',
+  'run_solver',
   'run_sync',
   'say',
   'score',
@@ -115,8 +127,11 @@ __all__ = [
   'score_consensus',
   'score_leader',
   'score_matching',
+  'score_rows',
   'score_vertex_cover',
   'start_speaker',
   'to_node_link',
+  'train_solver',
+  'training_graphs',
   'write_graphs',
 ]
