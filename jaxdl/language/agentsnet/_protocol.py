@@ -92,8 +92,9 @@ class Place(NamedTuple):
   """What an agent knows before the first round.
 
   Attributes:
+    index: number of its node, which it is not told.
     name: its own.
-    neighbors: names of its neighbors.
+    neighbors: names of its neighbors, by the numbers of their nodes.
     names: of all agents; only to tell names from other words, never told.
     task: name of the task.
     options: what it may answer.
@@ -101,6 +102,7 @@ class Place(NamedTuple):
     num_groups: colors, for coloring.
   """
 
+  index: int
   name: str
   neighbors: tuple[str, ...]
   names: tuple[str, ...]
@@ -224,7 +226,8 @@ def repair_request(error: str, place: Place, *, answering: bool = False) -> str:
   """
   form = _answer_form(place.options) if answering else _MESSAGES
   names = '' if answering else f' Neighbors: {_listed(place.neighbors)}.'
-  return f'{REPAIR}{error[:_MOST_SAID]} {form}{names}'
+  said = error[:_MOST_SAID].rstrip('.')
+  return f'{REPAIR}{said}. {form}{names}'
 
 
 def _delivery(place, number, received):

@@ -6,6 +6,7 @@ from absl.testing import absltest, parameterized
 from jaxdl.language.agentsnet import _parsing, _protocol, _reading
 
 PLACE = _protocol.Place(
+  index=0,
   name='Ann',
   neighbors=('Bo', 'Cy "C". The'),
   names=('Ann', 'Bo', 'Cy "C". The', 'Di'),
