@@ -15,12 +15,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-import jaxdl.language._client as client_lib
-from jaxdl.core import checks
+from jaxdl.language import _client
 from jaxdl.language.agentsnet import _parsing, _protocol
-
-# Numbers of nodes that fit beside the seed of a run.
-_NODES = 1 << 20
 
 
 @dataclasses.dataclass
@@ -85,30 +81,6 @@ class Agent(Protocol):
 Maker = Callable[[_protocol.Place, int], Agent]
 
 
-def node_seed(seed: int, index: int) -> int:
-  """Returns the seed that an agent is asked with, another one for every node.
-
-  Args:
-    seed: of the run, >= 0.
-    index: of the node.
-
-  Returns:
-    A number that `from_node_seed` takes apart.
-
-  Example:
-    >>> from_node_seed(node_seed(3, 7))
-    (3, 7)
-  """
-  checks.integer(seed, name='seed', low=0, high=(1 << 32) - 1)
-  checks.integer(index, name='index', low=0, high=_NODES - 1)
-  return seed * _NODES + index
-
-
-def from_node_seed(value: int) -> tuple[int, int]:
-  """Returns the seed of the run and the number of the node."""
-  return divmod(value, _NODES)
-
-
 class LLMAgent:
   """A language model on a node.
 
@@ -118,13 +90,13 @@ class LLMAgent:
     seed: of the run; also the number of its answers in the cache.
     role: of the client's endpoints.
     chain_of_thought: whether it is asked to think aloud.
-    settings: of generation; `seed` is added, see `node_seed`, unless one is
-      given or None.
+    settings: of generation; the `seed` is added, unless one is given; None
+      leaves it out, for endpoints that do not take any.
   """
 
   def __init__(
     self,
-    client: client_lib.Client,
+    client: _client.Client,
     place: _protocol.Place,
     seed: int = 0,
     *,
@@ -136,7 +108,7 @@ class LLMAgent:
     self.record = Record()
     self._client = client
     self._think = {'chain_of_thought': chain_of_thought}
-    own = {'seed': node_seed(seed, place.index)} | dict(settings or {})
+    own = {'seed': seed} | dict(settings or {})
     self._options = {
       'role': role,
       'label': f'{place.task}/{place.name}',
@@ -200,7 +172,7 @@ class LLMAgent:
     return found.value
 
 
-def llm_agents(client: client_lib.Client, **options: Any) -> Maker:
+def llm_agents(client: _client.Client, **options: Any) -> Maker:
   """Makes a maker of language models.
 
   Args:

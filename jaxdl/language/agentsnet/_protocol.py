@@ -73,7 +73,7 @@ WORDINGS = {
     'names nobody must have only neighbors that are in a pair.',
     'Which neighbor is your partner? Answer None if you stay alone.',
   ),
-  'leader': Wording(
+  'leader_election': Wording(
     'All agents together must choose exactly one of them as their leader.',
     'At the end exactly one agent of the whole network must say that it is the '
     'leader, and all others that they are not.',
@@ -92,9 +92,8 @@ class Place(NamedTuple):
   """What an agent knows before the first round.
 
   Attributes:
-    index: number of its node, which it is not told.
     name: its own.
-    neighbors: names of its neighbors, by the numbers of their nodes.
+    neighbors: names of its neighbors, in their order.
     names: of all agents; only to tell names from other words, never told.
     task: name of the task.
     options: what it may answer.
@@ -102,7 +101,6 @@ class Place(NamedTuple):
     num_groups: colors, for coloring.
   """
 
-  index: int
   name: str
   neighbors: tuple[str, ...]
   names: tuple[str, ...]

@@ -6,7 +6,6 @@ from absl.testing import absltest, parameterized
 from jaxdl.language.agentsnet import _parsing, _protocol, _reading
 
 PLACE = _protocol.Place(
-  index=0,
   name='Ann',
   neighbors=('Bo', 'Cy "C". The'),
   names=('Ann', 'Bo', 'Cy "C". The', 'Di'),
@@ -147,7 +146,7 @@ class ProtocolTest(parameterized.TestCase):
     (chat(PLACE)[:1], 'asks for nothing'),
     (
       [
-        {'role': 'system', 'content': _protocol.WORDINGS['leader'].line},
+        {'role': 'system', 'content': _protocol.WORDINGS['leader_election'].line},
         {'role': 'user', 'content': 'Hi'},
       ],
       'has nothing like',
