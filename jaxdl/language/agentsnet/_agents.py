@@ -16,7 +16,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from jaxdl.language import _client
-from jaxdl.language.agentsnet import _parsing, _protocol
+from jaxdl.language.agentsnet import (
+  _algorithms,
+  _parsing,
+  _protocol,
+  _reading,
+  _spoken,
+)
 
 
 @dataclasses.dataclass
@@ -170,6 +176,62 @@ class LLMAgent:
     last = found.replies[-1]
     record.failures += found.error is not None and last.text is not None
     return found.value
+
+
+class AlgorithmAgent:
+  """An algorithm on a node, which speaks as its script does, without a model.
+
+  Args:
+    place: of the node.
+    seed: of the run.
+    algorithm: an entry of `ALGORITHMS`; 'random' and 'constant' are baselines.
+  """
+
+  def __init__(
+    self, place: _protocol.Place, seed: int = 0, *, algorithm: str = 'auto'
+  ):
+    _algorithms.ALGORITHMS.make(algorithm, task=place.task)
+    self.record = Record()
+    self.chat: list[dict[str, str]] = []
+    self._algorithm, self._seed = algorithm, seed
+    self._seen = _reading.Seen(
+      name=place.name,
+      neighbors=place.neighbors,
+      num_agents=len(place.names),
+      task=place.task,
+      rounds=place.rounds,
+      num_groups=place.num_groups,
+      received=(),
+      answering=False,
+    )
+
+  async def send(
+    self, number: int, received: Mapping[str, str]
+  ) -> dict[str, str]:
+    """Tells all neighbors the same."""
+    said = self._speak(received) if number else self._speak()
+    return dict(_spoken.messages_of(said, self._seen.neighbors))
+
+  async def answer(self, received: Mapping[str, str]) -> str | None:
+    """Answers from what it has heard."""
+    return self._speak(received).answer
+
+  def _speak(self, *received):
+    heard = self._seen.received + tuple(dict(box) for box in received)
+    self._seen = self._seen._replace(received=heard)
+    return _spoken.speak(self._algorithm, self._seen, self._seed)
+
+
+def algorithm_agents(algorithm: str = 'auto') -> Maker:
+  """Makes a maker of algorithms.
+
+  Args:
+    algorithm: an entry of `ALGORITHMS`.
+
+  Returns:
+    `make(place, seed) -> agent`.
+  """
+  return lambda place, seed: AlgorithmAgent(place, seed, algorithm=algorithm)
 
 
 def llm_agents(client: _client.Client, **options: Any) -> Maker:

@@ -71,6 +71,25 @@ def read_chat(messages: Sequence[Mapping[str, str]]) -> Seen:
   )
 
 
+def read_options(messages: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
+  """Reads what may be answered.
+
+  Args:
+    messages: a chat in which the question has been asked.
+
+  Returns:
+    The options.
+
+  Raises:
+    ValueError: if it has not been asked.
+  """
+  for message in reversed(messages):
+    last = message['content'].split('\n')[-1]
+    if message['role'] == 'user' and last.startswith(_protocol.OVER):
+      return tuple(json.loads(_find(r'Possible answers: (\[.*\])\. R', last)))
+  raise ValueError('the chat asks for no answer.')
+
+
 def _find(pattern, text):
   found = re.search(pattern, text, re.MULTILINE)
   if not found:

@@ -2,10 +2,13 @@
 """Runs of the protocol: R deliveries, then every agent answers alone."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import networkx
+import numpy as np
 
 from jaxdl.core import checks
 from jaxdl.language import _client, _transcripts
@@ -15,6 +18,7 @@ from jaxdl.language.agentsnet import (
   _files,
   _graphs,
   _protocol,
+  _scores,
   _tasks,
 )
 
@@ -164,18 +168,16 @@ async def run_instance(
   Example:
     >>> from jaxdl.language import run
     >>> graph = _graphs.make_graph('ws', 8, 1825)
-    >>> found = run(run_instance(_agents.silent_agents(), graph, 'consensus'))
-    >>> found.answers[0], found.score, len(found.sent)
-    ('0', 1.0, 0)
+    >>> agents = _agents.algorithm_agents('flooding')
+    >>> found = run(run_instance(agents, graph, 'leader_election'))
+    >>> found.score, found.answers.count('Yes'), len(found.sent)
+    (1.0, 1, 160)
 
   Source: Grötschla et al. 2025 (https://arxiv.org/abs/2507.08616), section 3.
   """
   where = places(graph, task, rounds)
   checks.integer(seed, name='seed', low=0, high=2**32 - 1)
-  if callable(agents):
-    makers = [agents] * len(where)
-  else:
-    makers = list(agents)
+  makers = [agents] * len(where) if callable(agents) else list(agents)
   if len(makers) != len(where):
     raise ValueError(
       f'agents must be one maker, or one for each of {len(where)} nodes; got '
@@ -243,8 +245,21 @@ def score_answers(
     1.0
   """
   codes = _tasks.encode(task, graph, answers)
-  batch = _batch.batch_graphs([graph])
-  return float(_tasks.score(task, batch, codes[None])[0])
+  # Of few sizes, so that few programs are compiled.
+  n, d = (_power(x) for x in (len(graph), _graphs.max_degree(graph)))
+  batch = _batch.batch_graphs([graph], pad_nodes=n, pad_degree=d)
+  padded = np.full((1, n), _scores.INVALID, np.int32)
+  padded[0, : len(graph)] = codes
+  return float(_scorer(task)(batch, padded)[0])
+
+
+@functools.cache
+def _scorer(task):
+  return jax.jit(functools.partial(_tasks.score, task))
+
+
+def _power(x):
+  return 1 << (x - 1).bit_length()
 
 
 async def run_instances(
@@ -362,5 +377,3 @@ def conversation(
 
 def _one_line(text):
   return ''.join(c if c.isprintable() else ' ' for c in text)
-
-

@@ -146,7 +146,10 @@ class ProtocolTest(parameterized.TestCase):
     (chat(PLACE)[:1], 'asks for nothing'),
     (
       [
-        {'role': 'system', 'content': _protocol.WORDINGS['leader_election'].line},
+        {
+          'role': 'system',
+          'content': _protocol.WORDINGS['leader_election'].line,
+        },
         {'role': 'user', 'content': 'Hi'},
       ],
       'has nothing like',
