@@ -6,6 +6,11 @@
   of one's own; `read_graphs` and `write_graphs` keep them as JSON.
 - `TASKS`: what nodes may answer (`options`), as integers (`encode`, `decode`),
   for how many rounds they talk (`num_rounds`), and `score`.
+- `run_instance` lets agents talk and answer: a maker puts one on each node,
+  `llm_agents` language models (over a `language.Client`), `algorithm_agents`
+  algorithms. It leaves an `Outcome`, `transcript_of` makes a file of it, and
+  `conversation` prints what two have sent each other. `parse_messages` and
+  `parse_answer` read replies.
 - `ALGORITHMS`: classical algorithms as functions of one node; `run_sync` runs
   one on a `GraphBatch` of many graphs and keys, as one program. A `Speaker`
   runs one node of it, for conversations (`start_speaker`, `say`, `hear`,
@@ -19,6 +24,11 @@ Example:
   [1.0, 1.0, 1.0]
 """
 
+from jaxdl.language.agentsnet._agents import (
+  Agent,
+  algorithm_agents,
+  llm_agents,
+)
 from jaxdl.language.agentsnet._algorithms import ALGORITHMS, algorithms_for
 from jaxdl.language.agentsnet._batch import GraphBatch, batch_graphs, diameter
 from jaxdl.language.agentsnet._files import (
@@ -43,6 +53,16 @@ from jaxdl.language.agentsnet._graphs import (
 )
 from jaxdl.language.agentsnet._names import NAMES, draw_names, node_number
 from jaxdl.language.agentsnet._node import Facts, NodeAlgorithm
+from jaxdl.language.agentsnet._parsing import parse_answer, parse_messages
+from jaxdl.language.agentsnet._protocol import Place
+from jaxdl.language.agentsnet._run import (
+  Outcome,
+  conversation,
+  places,
+  run_instance,
+  run_instances,
+  transcript_of,
+)
 from jaxdl.language.agentsnet._run_sync import run_sync
 from jaxdl.language.agentsnet._scores import (
   INVALID,
@@ -73,22 +93,27 @@ from jaxdl.language.agentsnet._tasks import (
 
 __all__ = [
   'ALGORITHMS',
+  'Agent',
   'FAMILIES',
   'Facts',
   'GraphBatch',
   'INVALID',
   'NAMES',
   'NodeAlgorithm',
+  'Outcome',
+  'Place',
   'OFFICIAL_FAMILIES',
   'SIZES',
   'Speaker',
   'TASKS',
   'Task',
+  'algorithm_agents',
   'algorithms_for',
   'batch_graphs',
   'benchmark_graphs',
   'check_family',
   'check_graph',
+  'conversation',
   'decode',
   'diameter',
   'draw_names',
@@ -97,6 +122,7 @@ __all__ = [
   'from_node_link',
   'graph_seeds',
   'hear',
+  'llm_agents',
   'make_graph',
   'max_degree',
   'means',
@@ -106,8 +132,13 @@ __all__ = [
   'node_number',
   'num_rounds',
   'options',
+  'parse_answer',
+  'parse_messages',
+  'places',
   'read_graphs',
   'rounds_of',
+  'run_instance',
+  'run_instances',
   'run_sync',
   'say',
   'score',
@@ -118,5 +149,6 @@ __all__ = [
   'score_vertex_cover',
   'start_speaker',
   'to_node_link',
+  'transcript_of',
   'write_graphs',
 ]

@@ -210,7 +210,7 @@ class AlgorithmAgent:
   ) -> dict[str, str]:
     """Tells all neighbors the same."""
     said = self._speak(received) if number else self._speak()
-    return dict(_spoken.messages_of(said, self._seen.neighbors))
+    return said.messages
 
   async def answer(self, received: Mapping[str, str]) -> str | None:
     """Answers from what it has heard."""

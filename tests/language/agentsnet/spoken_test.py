@@ -94,6 +94,7 @@ class SpokenTest(parameterized.TestCase):
     nothing = _spoken.speak('flooding', seen._replace(received=({},)))
     self.assertEqual(nothing, first)
     for text in (
+      '1073741823 1\n',
       '',
       'hello',
       '1',
@@ -111,7 +112,8 @@ class SpokenTest(parameterized.TestCase):
     loud = _spoken.speak(
       'flooding', seen._replace(received=({'Bo': '1073741823 1'},))
     )
-    self.assertEqual(loud, ('1073741823 1', '1'))
+    said = dict.fromkeys(('Bo', 'Cy'), '1073741823 1')
+    self.assertEqual(loud, (said, '1'))
 
   def test_others_may_say_nothing(self):
     # Half of the nodes are silent models: the rest still answers.

@@ -39,8 +39,7 @@ def classical(algorithm: str = 'auto') -> Script:
     spoken = _spoken.speak(algorithm, seen, int(chat.settings.get('seed', 0)))
     if seen.answering:
       return f'{_parsing.MARKER} {spoken.answer}'
-    said = _spoken.messages_of(spoken, seen.neighbors)
-    return json.dumps(said, ensure_ascii=False)
+    return json.dumps(spoken.messages, ensure_ascii=False)
 
   return script
 
