@@ -31,6 +31,11 @@ from jaxdl.language.agentsnet._agents import (
 )
 from jaxdl.language.agentsnet._algorithms import ALGORITHMS, algorithms_for
 from jaxdl.language.agentsnet._batch import GraphBatch, batch_graphs, diameter
+from jaxdl.language.agentsnet._comparison import (
+  Comparison,
+  sample_graphs,
+  table,
+)
 from jaxdl.language.agentsnet._files import (
   from_node_link,
   read_graphs,
@@ -72,6 +77,7 @@ from jaxdl.language.agentsnet._scores import (
   score_matching,
   score_vertex_cover,
 )
+from jaxdl.language.agentsnet._solvers import SOLVERS, Solver
 from jaxdl.language.agentsnet._speaker import (
   Speaker,
   final,
@@ -95,6 +101,7 @@ __all__ = [
   'ALGORITHMS',
   'Agent',
   'FAMILIES',
+  'Comparison',
   'Facts',
   'GraphBatch',
   'INVALID',
@@ -104,6 +111,8 @@ __all__ = [
   'Place',
   'OFFICIAL_FAMILIES',
   'SIZES',
+  'SOLVERS',
+  'Solver',
   'Speaker',
   'TASKS',
   'Task',
@@ -140,6 +149,7 @@ __all__ = [
   'run_instance',
   'run_instances',
   'run_sync',
+  'sample_graphs',
   'say',
   'score',
   'score_coloring',
@@ -148,6 +158,7 @@ __all__ = [
   'score_matching',
   'score_vertex_cover',
   'start_speaker',
+  'table',
   'to_node_link',
   'transcript_of',
   'write_graphs',
