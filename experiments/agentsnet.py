@@ -4,13 +4,10 @@ r"""Can agents who talk to their neighbors alone solve a task together?
 Five tasks on networks of agents: coloring, consensus, leader election,
 matching, vertex cover. Solvers are classical algorithms, random answers, a
 trained network, agents that talk in text, and language models behind any
-endpoint. A round plays one sample of every family and size; rows have score
-and whether a network is solved, and tokens where models are asked.
-
-Without an address scripted models answer on this machine, which every report
-says. Transcripts and viewer.html stand in the workdir; all replies are kept in
-its folder `replies`, so that a killed run asks nothing twice and
---cache_mode=replay_only asks nothing at all.
+endpoint; without an address scripted ones, which every report says. A round
+plays one sample of every family and size. Transcripts and viewer.html stand in
+the workdir. Replies are kept there, so that a killed run asks nothing twice
+and --cache_mode=replay_only asks nothing at all.
 
 Example: python -m experiments.agentsnet --num_nodes=4,8 \
   --solvers='classical,random,llm(model="classical"),llm(model="silent")'
@@ -21,16 +18,13 @@ import dataclasses
 import functools
 import pathlib
 
-import numpy as np
-from absl import logging
-
-from jaxdl import language, mixing, plots
+from jaxdl import language, mixing
 from jaxdl.experiment import config as config_lib, runner
 from jaxdl.language import agentsnet, loopback
 
 knob = runner.knob
 LLM = {'solvers': ('llm',)}
-LOOPBACK, OPENAI, SCRIPTED = 'loopback', 'openai', 'classical'
+LOOPBACK, OPENAI, SCRIPTED = language.LOOPBACK, 'openai', 'classical'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,35 +74,46 @@ class Config(runner.BaseConfig):
   base_url: str = knob(
     LOOPBACK,
     f'Address of the endpoint; {LOOPBACK} serves scripted models on this '
-    f'machine, {OPENAI} is that of OpenAI.',
+    f'machine, {OPENAI} is that of OpenAI, with the key in OPENAI_API_KEY.',
     needs=LLM,
-  )
-  api_key_env: str = knob(
-    'OPENAI_API_KEY', 'Environment variable that holds the key.', needs=LLM
   )
   chain_of_thought: bool = knob(
     True, 'Whether models are asked to think aloud.', needs=LLM
   )
   max_concurrency: int = knob(
-    32, 'Questions that are on their way at a time.', low=1, needs=LLM
+    32,
+    'Questions that are on their way at a time.',
+    low=1,
+    runtime=True,
+    needs=LLM,
   )
   timeout: float = knob(
-    60.0, 'Seconds for one try.', low=0.0, open_low=True, needs=LLM
+    60.0,
+    'Seconds for one try.',
+    low=0.0,
+    open_low=True,
+    runtime=True,
+    needs=LLM,
   )
   budget_tokens: int | None = knob(
     None,
     'Most tokens of the whole run; what is left out is said.',
     low=1,
+    runtime=True,
     needs=LLM,
   )
   cache_mode: str = knob(
     'read_write',
     'What is done with replies that are kept.',
     choices=language.CACHE_MODES,
+    runtime=True,
     needs=LLM,
   )
   cache_dir: str = knob(
-    '', 'Where replies are kept; replies in the workdir if empty.', needs=LLM
+    '',
+    'Where replies are kept; replies in the workdir if empty.',
+    runtime=True,
+    needs=LLM,
   )
 
   def validate(self) -> None:
@@ -127,12 +132,12 @@ class Config(runner.BaseConfig):
         raise ValueError(
           f'solvers={spec} solves none of tasks={",".join(self.tasks)}.'
         )
-      if self.base_url == LOOPBACK:
-        for model in solver.models:
-          with config_lib.naming(solvers=spec, base_url=LOOPBACK):
+      for model in solver.models:
+        with config_lib.naming(solvers=spec, base_url=self.base_url):
+          if self.base_url == LOOPBACK:
             loopback.make_model(model)
-    if self.base_url not in (LOOPBACK, OPENAI):
-      language.Endpoint(SCRIPTED, self.base_url)
+          elif self.base_url != OPENAI:
+            language.Endpoint(model, self.base_url)
 
   def made(self) -> dict[str, agentsnet.Solver]:
     """The solvers, by their specs."""
@@ -167,47 +172,38 @@ class Config(runner.BaseConfig):
     return pathlib.Path(self.workdir, name) if self.workdir else None
 
 
-class Connection:
-  """Opens clients for a run; the loopback serves while one is open."""
+def serves(config: Config) -> bool:
+  """Whether models of this machine answer."""
+  return config.base_url == LOOPBACK and config.cache_mode != 'replay_only'
 
-  def __init__(self, config: Config):
-    folder = config.cache_dir or config.place('replies')
-    self.config, self.cache = config, None
-    self.replaying = config.cache_mode == 'replay_only'
-    if self.replaying and folder is None:
-      raise ValueError('cache_mode=replay_only needs --cache_dir.')
-    if folder is not None:
-      with config_lib.naming(cache_mode=config.cache_mode):
-        self.cache = language.Cache(folder, config.cache_mode)
 
-  @contextlib.contextmanager
-  def __call__(self, models, budget_tokens):
-    """Gives a client of some models."""
-    config = self.config
-    with contextlib.ExitStack() as stack:
-      url = None if config.base_url == OPENAI else config.base_url
-      if url == LOOPBACK:
-        url = 'http://127.0.0.1:1/v1'  # Asked for nothing in a replay.
-        if not self.replaying:
-          url = stack.enter_context(loopback.serve()).base_url
-      client = language.Client(
-        {
-          name: language.Endpoint(name, url, config.api_key_env)
-          for name in models
-        },
-        max_concurrency=config.max_concurrency,
-        timeout=config.timeout,
-        cache=self.cache,
-        budget_tokens=budget_tokens,
-      )
-      stack.callback(lambda: language.run(client.aclose()))
+@contextlib.contextmanager
+def connected(config: Config, models, budget_tokens):
+  """Gives a client of some models; the loopback serves as long as it is open.
+
+  Args:
+    config: knobs.
+    models: their names.
+    budget_tokens: what may be spent, or None.
+
+  Yields:
+    The client.
+  """
+  session = language.Session(
+    {name: (name, None) for name in models},
+    base_url=None if config.base_url == OPENAI else config.base_url,
+    directory=config.cache_dir or config.place('replies'),
+    cache_mode=config.cache_mode,
+    max_concurrency=config.max_concurrency,
+    timeout=config.timeout,
+    budget_tokens=budget_tokens,
+  )
+  with contextlib.closing(session):
+    client = session.client
+    try:
       yield client
-      used = client.ledger.total
-      logging.info(
-        '%s: %d calls, %d of them known, %d requests, %d tokens%s.',
-        *(','.join(models), used.calls, used.cached, used.attempts),
-        *(used.tokens, ' (scripted)' if client.scripted else ''),
-      )
+    finally:
+      language.run(client.aclose())
 
 
 def build(config: Config) -> runner.Experiment:
@@ -219,13 +215,12 @@ def build(config: Config) -> runner.Experiment:
   Returns:
     The experiment.
   """
-  solvers, connect = config.made(), None
+  solvers = config.made()
   models = [m for solver in solvers.values() for m in solver.models]
-  if models:
-    connect = Connection(config)
-    if config.base_url != LOOPBACK:
-      with connect(models, None):  # Whether there is a key.
-        pass
+  if models and not serves(config):
+    # Whether there is a key, or something to replay.
+    with connected(config, models, None):
+      pass
   compared = agentsnet.Comparison(
     solvers,
     config.tasks,
@@ -233,7 +228,7 @@ def build(config: Config) -> runner.Experiment:
     seeds=config.seeds,
     rounds='auto' if config.rounds == 'auto' else int(config.rounds),
     eval_every=config.eval_every,
-    connect=connect,
+    connect=functools.partial(connected, config),
     budget_tokens=config.budget_tokens,
     directory=config.place('transcripts'),
   )
@@ -242,66 +237,10 @@ def build(config: Config) -> runner.Experiment:
     step=compared.step,
     rows=compared.rows,
     num_rounds=config.num_rounds,
-    plots=(functools.partial(draw, config),),
+    plots=(agentsnet.draw,),
     table=agentsnet.table,
     jit=False,
   )
-
-
-def draw(config: Config, rows, directory):
-  """Draws scores and solved shares by task and by size, and tokens.
-
-  Args:
-    config: knobs.
-    rows: rows of the run.
-    directory: where the pictures go.
-
-  Returns:
-    The paths written.
-  """
-  del config
-  scripted = {r['variant'] for r in rows if r.get('scripted')}
-  rows = [
-    r | {'variant': f'{r["variant"]} (scripted)'}
-    if r['variant'] in scripted
-    else r
-    for r in rows
-  ]
-  sizes = {r['num_nodes'] for r in rows}
-  names = {'score': 'Score', 'solved': 'Share of networks solved'}
-  paths = []
-  for metric, label in names.items():
-    look = {'ylabel': label, 'ylim': (0.0, 1.02)}
-    if any(metric in r for r in rows):
-      path = directory / f'{metric}_by_task.png'
-      means = _means(rows, metric, 'task')
-      paths.append(plots.bars(means, path, metric, group='task', **look))
-      if len(sizes) > 1:
-        path, size = directory / f'{metric}.png', 'num_nodes'
-        means = _means(rows, metric, size)
-        look |= {'x': size, 'xlabel': 'Agents', 'log_x': True}
-        paths.append(plots.lines(means, path, metric, **look))
-  if any('tokens' in r for r in rows):
-    path = directory / 'tokens.png'
-    means = _means(rows, 'tokens', 'num_nodes')
-    look = {'ylabel': 'Tokens of a network', 'group': 'num_nodes'}
-    paths.append(plots.bars(means, path, 'tokens', **look))
-  return paths
-
-
-def _means(rows, metric, label):
-  """Means over networks, one row for each variant, seed and label."""
-  found = {}
-  for r in rows:
-    if metric in r:
-      place = tuple(r[k] for k in ('variant', 'seed', label))
-      found.setdefault(place, []).append(r[metric])
-  names = ('variant', 'seed', label)
-  last = {'split': 'test', 'step': 0}
-  return [
-    last | dict(zip(names, place, strict=True)) | {metric: np.mean(values)}
-    for place, values in found.items()
-  ]
 
 
 run, main = runner.binary(Config, build)

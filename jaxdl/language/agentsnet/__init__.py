@@ -31,11 +31,7 @@ from jaxdl.language.agentsnet._agents import (
 )
 from jaxdl.language.agentsnet._algorithms import ALGORITHMS, algorithms_for
 from jaxdl.language.agentsnet._batch import GraphBatch, batch_graphs, diameter
-from jaxdl.language.agentsnet._comparison import (
-  Comparison,
-  sample_graphs,
-  table,
-)
+from jaxdl.language.agentsnet._comparison import Comparison, sample_graphs
 from jaxdl.language.agentsnet._files import (
   from_node_link,
   read_graphs,
@@ -60,6 +56,7 @@ from jaxdl.language.agentsnet._names import NAMES, draw_names, node_number
 from jaxdl.language.agentsnet._node import Facts, NodeAlgorithm
 from jaxdl.language.agentsnet._parsing import parse_answer, parse_messages
 from jaxdl.language.agentsnet._protocol import Place
+from jaxdl.language.agentsnet._report import draw, table
 from jaxdl.language.agentsnet._run import (
   Outcome,
   conversation,
@@ -125,6 +122,7 @@ __all__ = [
   'conversation',
   'decode',
   'diameter',
+  'draw',
   'draw_names',
   'encode',
   'final',

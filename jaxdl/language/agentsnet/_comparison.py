@@ -8,6 +8,7 @@ samples in one program, agents play them when their round comes.
 import dataclasses
 import functools
 import pathlib
+import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -17,7 +18,7 @@ import networkx
 import numpy as np
 
 from jaxdl.core import clients
-from jaxdl.language import _client, _loop, _transcripts
+from jaxdl.language import _client, _loop, _transcripts, _viewer
 from jaxdl.language.agentsnet import (
   _agents,
   _batch,
@@ -32,6 +33,8 @@ Row = dict[str, Any]
 Connect = Callable[
   [tuple[str, ...], int | None], AbstractContextManager[_client.Client]
 ]
+# Of the transcripts on the page.
+_MOST_BYTES = 1 << 24
 _COUNTS = (
   *('calls', 'prompt_tokens', 'completion_tokens', 'repairs', 'failures'),
   *('lost', 'estimated'),
@@ -92,7 +95,23 @@ class Comparison:
         rows, spent = rows + found, spent + used
       else:
         rows += self._played(name, place, solver.maker(None), tasks, number)
+    if number == len(self.samples):
+      self._write_page()
     return {'rows': rows, 'tokens': spent}, {}
+
+  def _write_page(self):
+    """Puts the first transcripts into one page."""
+    if self.directory is None:
+      return
+    found, size = [], 0
+    for path in sorted(self.directory.glob('round*_solver*.json')):
+      size += path.stat().st_size
+      if found and size > _MOST_BYTES:
+        break
+      found.append(_transcripts.read_transcript(path))
+    if found:
+      page = _viewer.viewer(found, title='Networks of agents')
+      _transcripts.write_text(self.directory.parent / 'viewer.html', page)
 
   def rows(self, state: dict[str, Any], metrics: Any, number: int) -> list[Row]:
     """Rows of all rounds since the last evaluation.
@@ -186,16 +205,14 @@ class Comparison:
     ]
 
   def _row(self, name, task, graph, seed, number, score, outcome=None) -> Row:
-    row = {
-      'variant': name,
-      'seed': seed,
-      'task': task,
+    row = {'variant': name, 'seed': seed, 'task': task}
+    if score is not None:
+      row |= {'score': float(score), 'solved': float(score == 1.0)}
+    row |= {
       'family': str(graph.graph.get('family', 'file')),
       'num_nodes': len(graph),
       'sample': number,
     }
-    if score is not None:
-      row |= {'score': float(score), 'solved': float(score == 1.0)}
     if outcome is None:
       return row
     row['rounds'] = outcome.rounds
@@ -236,67 +253,7 @@ def sample_graphs(
 
 @functools.lru_cache(maxsize=4096)
 def _made(family, num_nodes, seed):
-  return networkx.freeze(_graphs.make_graph(family, num_nodes, seed))
-
-
-def table(
-  rows: Sequence[Row],
-) -> tuple[list[str], list[tuple[str, ...]]]:
-  """Scores of solvers by task: mean, standard error over networks, solved.
-
-  Args:
-    rows: of a `Comparison`; seeds of a network are averaged first.
-
-  Returns:
-    Columns, and a line for each solver and number of agents.
-
-  Example:
-    >>> row = {'variant': 'random', 'num_nodes': 4, 'task': 'matching'}
-    >>> row |= {'split': 'test', 'family': 'ws', 'sample': 1, 'seed': 0}
-    >>> table([row | {'score': 0.5, 'solved': 0.0}])[1]
-    [('random', '4', '0.500, 0% solved', '0.500', '-')]
-  """
-  rows = [row for row in rows if row.get('split', 'test') == 'test']
-  tasks = list(dict.fromkeys(row['task'] for row in rows))
-  kinds = list(dict.fromkeys((r['variant'], r['num_nodes']) for r in rows))
-  lines = []
-  for name, n in kinds:
-    own = [r for r in rows if (r['variant'], r['num_nodes']) == (name, n)]
-    found = {task: _cell(own, task) for task in tasks}
-    means = [mean for mean, _ in found.values() if mean is not None]
-    whole = f'{np.mean(means):.3f}' if len(means) == len(tasks) else '-'
-    lines.append(
-      (
-        *(name, str(n), *(text for _, text in found.values()), whole),
-        _spent(own),
-      )
-    )
-  return ['solver', 'agents', *tasks, 'all tasks', 'tokens'], lines
-
-
-def _cell(rows, task):
-  """The mean over networks, and what is written."""
-  by_graph: dict[Any, list[tuple[float, float]]] = {}
-  own = [row for row in rows if row['task'] == task]
-  for row in own:
-    if 'score' in row:
-      place = (row['family'], row['sample'])
-      by_graph.setdefault(place, []).append((row['score'], row['solved']))
-  stopped = sum(row.get('stopped', 0) for row in own)
-  tail = f', {stopped} stopped' if stopped else ''
-  if not by_graph:
-    return None, '-' + tail
-  values = np.array([np.mean(pairs, axis=0) for pairs in by_graph.values()])
-  mean, solved = values.mean(axis=0)
-  error = ''
-  if len(values) > 1:
-    error = f' ± {values[:, 0].std(ddof=1) / np.sqrt(len(values)):.3f}'
-  return mean, f'{mean:.3f}{error}, {100 * solved:.0f}% solved{tail}'
-
-
-def _spent(rows):
-  if not any('tokens' in row for row in rows):
-    return '-'
-  total = sum(row.get('tokens', 0) for row in rows)
-  scripted = any(row.get('scripted') for row in rows)
-  return f'{total}{" (scripted)" if scripted else ""}'
+  # Names of its own, or equal networks would ask equal questions.
+  rng = random.Random(f'{family} {num_nodes} {seed}')
+  made = _graphs.make_graph(family, num_nodes, seed, rng=rng)
+  return networkx.freeze(made)
