@@ -189,8 +189,9 @@ class _Pairing(NamedTuple):
 def proposals(task: str) -> NodeAlgorithm:
   """Half of the free nodes ask a random free neighbor, the others accept one.
 
-  Proposals are out at the start and at even deliveries, accepted at odd ones;
-  nobody accepts at the last delivery, of which the other would not hear. A node
+  Proposals are out at the start and at even deliveries, accepted at odd ones,
+  also where two ask each other. Nobody else accepts at the last delivery, of
+  which the one that asked would not hear. A node
   says -1 while it is free, k when it asks the node of number k, -k - 2 when it
   is paired with it.
   """
@@ -214,11 +215,14 @@ def proposals(task: str) -> NodeAlgorithm:
   def update(state, facts, messages, mask, t, key):
     told = messages[:, 0]
     word = _node.draw(key)
-    # Accepting: one of those who ask, if it asks nobody itself.
+    # Accepting: one of those who ask, if it asks nobody itself; two who ask each
+    # other know at once.
     asked = mask & (told == facts.number)
     chosen = _node.pick(word, facts.neighbor_numbers, asked)
-    may = (state.partner < 0) & (state.target < 0) & (t < facts.num_rounds)
-    partner = jnp.where(may, chosen, state.partner)
+    chosen = jnp.where(t < facts.num_rounds, chosen, -1)
+    mutual = jnp.where(asked[state.target], state.target, -1)
+    chosen = jnp.where(state.target >= 0, mutual, chosen)
+    partner = jnp.where(state.partner < 0, chosen, state.partner)
     accepted = state._replace(partner=partner)
     # Hearing of it, then asking anew.
     paired = mask & (told == -facts.number - 2)
