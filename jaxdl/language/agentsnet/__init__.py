@@ -63,6 +63,7 @@ from jaxdl.language.agentsnet._run import (
   places,
   run_instance,
   run_instances,
+  score_answers,
   transcript_of,
 )
 from jaxdl.language.agentsnet._run_sync import run_sync
@@ -150,6 +151,7 @@ __all__ = [
   'sample_graphs',
   'say',
   'score',
+  'score_answers',
   'score_coloring',
   'score_consensus',
   'score_leader',
