@@ -58,10 +58,15 @@ def speak(algorithm: str, seen: _reading.Seen, seed: int = 0) -> Spoken:
   for number in range(len(told)):
     _after(*node, told[:number])
   speaker = _after(*node, told)
-  if _algorithms.ALGORITHMS.part(algorithm).name in _ALONE:
+  if _is_alone(algorithm):
     return Spoken({}, _speaker.final(speaker))
   said = ' '.join(map(str, _speaker.say(speaker)))
   return Spoken(dict.fromkeys(seen.neighbors, said), _speaker.final(speaker))
+
+
+@functools.lru_cache(maxsize=64)
+def _is_alone(algorithm):
+  return _algorithms.ALGORITHMS.part(algorithm).name in _ALONE
 
 
 @functools.lru_cache(maxsize=_KEPT)
