@@ -136,6 +136,24 @@ class RunTest(parameterized.TestCase):
       {'score_by_task.png', 'solved_by_task.png', 'tokens.png'},
     )
 
+  def test_keys_are_in_no_file(self):
+    key = 'sk-test-0123456789abcdefghij'
+    with loopback.serve() as server:
+      config = dataclasses.replace(
+        TINY,
+        workdir=self.folder,
+        base_url=server.base_url,
+        model='classical',
+        num_rounds=1,
+      )
+      with mock.patch.dict(os.environ, {'OPENAI_API_KEY': key}):
+        runner.record(config, agentsnet.run, name='agentsnet')
+      self.assertEqual(server.num_requests, CALLS // 2)
+    files = [p for p in pathlib.Path(self.folder).rglob('*') if p.is_file()]
+    self.assertGreater(len(files), 5)
+    for path in files:
+      self.assertNotIn(key.encode(), path.read_bytes(), path)
+
   def test_networks_of_a_file_are_played(self):
     path = pathlib.Path(self.folder) / 'graphs.json'
     graph = net.named(networkx.path_graph(['Ann', 'Bo', 'Cy']))

@@ -54,7 +54,21 @@ def rude(chat):
   return json.dumps(dict.fromkeys(('Ann', 'Bo', 'Cy', 'Di'), 'x'))
 
 
-SCRIPTS = {'talkative': talkative, 'clumsy': clumsy, 'rude': rude}
+def hostile(chat):
+  """Sends and answers what pages, terminals and files should not take."""
+  seen = _reading.read_chat(chat.messages)
+  if seen.answering:
+    return f'<img src=x onerror=alert(1)> {ANSWER} No'
+  text = '</td><script>alert(1)</script> ../../etc/passwd \x1b[2J'
+  return json.dumps(dict.fromkeys(seen.neighbors, text))
+
+
+SCRIPTS = {
+  'hostile': hostile,
+  'talkative': talkative,
+  'clumsy': clumsy,
+  'rude': rude,
+}
 
 
 class RunTest(parameterized.TestCase):
@@ -296,6 +310,14 @@ class RunTest(parameterized.TestCase):
     )
     with self.assertRaisesRegex(ValueError, "agent='Eve'.* is unknown.*'Ann'"):
       _run.conversation(back, 'Ann', 'Eve')
+
+  def test_what_models_say_is_escaped_on_the_page(self):
+    found, *_ = self.play('hostile', rounds=1)
+    self.assertLen(found.sent, 6)
+    page = language.viewer(_run.transcript_of(found, 'hostile'))
+    self.assertIn('&lt;script&gt;', page)
+    for tag in ('<script', '<img', '\x1b'):
+      self.assertNotIn(tag, page)
 
   def test_conversations_cannot_draw_on_a_terminal(self):
     found, *_ = self.play('talkative', rounds=1)
