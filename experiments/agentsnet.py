@@ -21,6 +21,7 @@ import pathlib
 from jaxdl import language, mixing
 from jaxdl.experiment import config as config_lib, runner
 from jaxdl.language import agentsnet, loopback
+from jaxdl.language.agentsnet import comparison
 
 knob = runner.knob
 LLM = {'solvers': ('llm',)}
@@ -34,7 +35,7 @@ class Config(runner.BaseConfig):
   solvers: tuple[str, ...] = knob(
     ('classical', 'random', 'llm'),
     'Who stands on the nodes.',
-    registry=agentsnet.SOLVERS,
+    registry=comparison.SOLVERS,
   )
   tasks: tuple[str, ...] = knob(
     tuple(agentsnet.TASKS), 'Tasks.', registry=agentsnet.TASKS, smoke=2
@@ -139,14 +140,14 @@ class Config(runner.BaseConfig):
           elif self.base_url != OPENAI:
             language.Endpoint(model, self.base_url)
 
-  def made(self) -> dict[str, agentsnet.Solver]:
+  def made(self) -> dict[str, comparison.Method]:
     """The solvers, by their specs."""
     model, found = self.model, {}
     if not model and self.base_url == LOOPBACK:
       model = SCRIPTED
     for spec in self.solvers:
       with config_lib.naming(solvers=spec, base_url=self.base_url):
-        found[spec] = agentsnet.SOLVERS.make(
+        found[spec] = comparison.SOLVERS.make(
           spec, model=model, chain_of_thought=self.chain_of_thought
         )
     return found
@@ -155,7 +156,7 @@ class Config(runner.BaseConfig):
     """Networks of every round."""
     if not self.graph_file:
       with config_lib.naming(families=self.families, num_nodes=self.num_nodes):
-        return agentsnet.sample_graphs(
+        return comparison.sample_graphs(
           self.families, self.num_nodes, self.num_rounds
         )
     with config_lib.naming(graph_file=self.graph_file):
@@ -221,7 +222,7 @@ def build(config: Config) -> runner.Experiment:
     # Whether there is a key, or something to replay.
     with connected(config, models, None):
       pass
-  compared = agentsnet.Comparison(
+  compared = comparison.Comparison(
     solvers,
     config.tasks,
     config.samples(),
@@ -237,8 +238,8 @@ def build(config: Config) -> runner.Experiment:
     step=compared.step,
     rows=compared.rows,
     num_rounds=config.num_rounds,
-    plots=(agentsnet.draw,),
-    table=agentsnet.table,
+    plots=(comparison.draw,),
+    table=comparison.table,
     jit=False,
   )
 

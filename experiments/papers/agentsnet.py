@@ -16,6 +16,7 @@ import numpy as np
 from experiments import agentsnet, papers
 from jaxdl import language
 from jaxdl.language import agentsnet as net, loopback
+from jaxdl.language.agentsnet import comparison
 
 PAPER = papers.Paper(
   title='Coordination of agents on networks',
@@ -221,7 +222,7 @@ def text_equals_program(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Five tasks, official rounds (scripted)."""
   graphs = [
     g
-    for sample in net.sample_graphs(net.OFFICIAL_FAMILIES, (8,), 3)
+    for sample in comparison.sample_graphs(net.OFFICIAL_FAMILIES, (8,), 3)
     for g in sample
   ]
   batch, own = net.batch_graphs(graphs), seeds[:1]

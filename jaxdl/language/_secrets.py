@@ -84,6 +84,8 @@ def redacted(text: str) -> str:
 def guard_logs(names: Sequence[str]) -> None:
   """Hides keys in what other libraries log, headers of answers for instance.
 
+  Loggers without a level of their own tell warnings only, not every request.
+
   Args:
     names: of their loggers; those that stand below are guarded too.
   """
@@ -92,6 +94,8 @@ def guard_logs(names: Sequence[str]) -> None:
     below = [n for n in known if n.startswith(f'{name}.')]
     for found in (name, *below):
       logging.getLogger(found).addFilter(_hide)
+    if logging.getLogger(name).level == logging.NOTSET:
+      logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _hide(record):

@@ -15,6 +15,8 @@
   one on a `GraphBatch` of many graphs and keys, as one program. A `Speaker`
   runs one node of it, for conversations (`start_speaker`, `say`, `hear`,
   `final`).
+- `train_solver` trains a network that agents run together, on
+  `training_graphs`; `run_sync` takes it as well.
 
 Example:
   >>> graphs = [make_graph('ws', 8, seed) for seed in graph_seeds()]
@@ -24,14 +26,9 @@ Example:
   [1.0, 1.0, 1.0]
 """
 
-from jaxdl.language.agentsnet._agents import (
-  Agent,
-  algorithm_agents,
-  llm_agents,
-)
+from jaxdl.language.agentsnet._agents import algorithm_agents, llm_agents
 from jaxdl.language.agentsnet._algorithms import ALGORITHMS, algorithms_for
 from jaxdl.language.agentsnet._batch import GraphBatch, batch_graphs, diameter
-from jaxdl.language.agentsnet._comparison import Comparison, sample_graphs
 from jaxdl.language.agentsnet._files import (
   from_node_link,
   read_graphs,
@@ -52,15 +49,17 @@ from jaxdl.language.agentsnet._graphs import (
   names_of,
   neighbors_of,
 )
-from jaxdl.language.agentsnet._names import NAMES, draw_names, node_number
+from jaxdl.language.agentsnet._learned import (
+  Solver,
+  run_solver,
+  train_solver,
+  training_graphs,
+)
 from jaxdl.language.agentsnet._node import Facts, NodeAlgorithm
 from jaxdl.language.agentsnet._parsing import parse_answer, parse_messages
-from jaxdl.language.agentsnet._protocol import Place
-from jaxdl.language.agentsnet._report import draw, table
 from jaxdl.language.agentsnet._run import (
   Outcome,
   conversation,
-  places,
   run_instance,
   run_instances,
   score_answers,
@@ -75,7 +74,6 @@ from jaxdl.language.agentsnet._scores import (
   score_matching,
   score_vertex_cover,
 )
-from jaxdl.language.agentsnet._solvers import SOLVERS, Solver
 from jaxdl.language.agentsnet._speaker import (
   Speaker,
   final,
@@ -97,19 +95,14 @@ from jaxdl.language.agentsnet._tasks import (
 
 __all__ = [
   'ALGORITHMS',
-  'Agent',
   'FAMILIES',
-  'Comparison',
   'Facts',
   'GraphBatch',
   'INVALID',
-  'NAMES',
   'NodeAlgorithm',
   'Outcome',
-  'Place',
   'OFFICIAL_FAMILIES',
   'SIZES',
-  'SOLVERS',
   'Solver',
   'Speaker',
   'TASKS',
@@ -123,8 +116,6 @@ __all__ = [
   'conversation',
   'decode',
   'diameter',
-  'draw',
-  'draw_names',
   'encode',
   'final',
   'from_node_link',
@@ -137,18 +128,16 @@ __all__ = [
   'named',
   'names_of',
   'neighbors_of',
-  'node_number',
   'num_rounds',
   'options',
   'parse_answer',
   'parse_messages',
-  'places',
   'read_graphs',
   'rounds_of',
   'run_instance',
   'run_instances',
+  'run_solver',
   'run_sync',
-  'sample_graphs',
   'say',
   'score',
   'score_answers',
@@ -158,8 +147,9 @@ __all__ = [
   'score_matching',
   'score_vertex_cover',
   'start_speaker',
-  'table',
   'to_node_link',
   'transcript_of',
+  'train_solver',
+  'training_graphs',
   'write_graphs',
 ]

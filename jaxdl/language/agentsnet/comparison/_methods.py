@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may stand on the nodes of a whole benchmark: solvers by name."""
+"""Who may stand on the nodes of many networks: solvers by name."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from jaxdl.language.agentsnet import (
 )
 
 
-class Solver(NamedTuple):
+class Method(NamedTuple):
   """Either answers many networks in one program, or puts agents on nodes.
 
   Attributes:
@@ -62,7 +62,7 @@ def _compiled(algorithm):
   return codes
 
 
-def classical(algorithm: str = 'auto') -> Solver:
+def classical(algorithm: str = 'auto') -> Method:
   """A classical algorithm, as one program of all networks.
 
   Args:
@@ -71,10 +71,10 @@ def classical(algorithm: str = 'auto') -> Solver:
   Returns:
     The solver.
   """
-  return Solver(_tasks_of(algorithm), _compiled(algorithm))
+  return Method(_tasks_of(algorithm), _compiled(algorithm))
 
 
-def random() -> Solver:
+def random() -> Method:
   """Everybody answers at random.
 
   Returns:
@@ -83,7 +83,7 @@ def random() -> Solver:
   return classical('random')
 
 
-def constant() -> Solver:
+def constant() -> Method:
   """Everybody answers alike: Yes, None, 0 or Group 1.
 
   Returns:
@@ -92,7 +92,7 @@ def constant() -> Solver:
   return classical('constant')
 
 
-def spoken(algorithm: str = 'auto') -> Solver:
+def spoken(algorithm: str = 'auto') -> Method:
   """As `classical`, with agents that talk in text and ask no model.
 
   Args:
@@ -102,7 +102,7 @@ def spoken(algorithm: str = 'auto') -> Solver:
     The solver.
   """
   maker = _agents.algorithm_agents(algorithm)
-  return Solver(_tasks_of(algorithm), maker=lambda client: maker)
+  return Method(_tasks_of(algorithm), maker=lambda client: maker)
 
 
 def llm(
@@ -112,7 +112,7 @@ def llm(
   temperature: float | None = None,
   max_tokens: int | None = None,
   seeded: bool = True,
-) -> Solver:
+) -> Method:
   """Language models; a network may have several kinds.
 
   Args:
@@ -160,7 +160,7 @@ def llm(
 
     return make
 
-  return Solver(
+  return Method(
     tuple(_tasks.TASKS), maker=maker, models=tuple(dict.fromkeys(models))
   )
 

@@ -19,14 +19,8 @@ import numpy as np
 
 from jaxdl.core import clients
 from jaxdl.language import _client, _loop, _transcripts, _viewer
-from jaxdl.language.agentsnet import (
-  _agents,
-  _batch,
-  _graphs,
-  _run,
-  _solvers,
-  _tasks,
-)
+from jaxdl.language.agentsnet import _agents, _batch, _graphs, _run, _tasks
+from jaxdl.language.agentsnet.comparison import _methods
 
 Row = dict[str, Any]
 # Gives a client of some models, with what is left of the budget.
@@ -57,7 +51,7 @@ class Comparison:
     directory: where transcripts go; None keeps none.
   """
 
-  solvers: Mapping[str, _solvers.Solver]
+  solvers: Mapping[str, _methods.Method]
   tasks: Sequence[str]
   samples: Sequence[Sequence[networkx.Graph]]
   seeds: Sequence[int] = (0,)

@@ -7,13 +7,11 @@ import networkx
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from jaxdl.language.agentsnet import (
-  _batch,
+from jaxdl.language.agentsnet import _batch, _graphs, _tasks
+from jaxdl.language.agentsnet.comparison import (
   _comparison,
-  _graphs,
+  _methods,
   _report,
-  _solvers,
-  _tasks,
 )
 
 
@@ -74,7 +72,7 @@ class ComparisonTest(parameterized.TestCase):
   def test_rows_of_a_round_wait_for_the_next_evaluation(self):
     samples = _comparison.sample_graphs(('ring',), (4,), 3)
     compared = _comparison.Comparison(
-      {'constant': _solvers.constant()},
+      {'constant': _methods.constant()},
       ('consensus',),
       samples,
       seeds=(0, 1),
@@ -100,7 +98,7 @@ class ComparisonTest(parameterized.TestCase):
 
   def test_models_need_a_connection(self):
     compared = _comparison.Comparison(
-      {'llm': _solvers.llm('m')},
+      {'llm': _methods.llm('m')},
       ('consensus',),
       _comparison.sample_graphs(('ring',), (4,), 1),
     )
@@ -116,7 +114,7 @@ class ComparisonTest(parameterized.TestCase):
   )
   def test_wrong_models_are_refused(self, options, want):
     with self.assertRaisesRegex((ValueError, TypeError), want):
-      _solvers.llm(**options)
+      _methods.llm(**options)
 
   def test_who_solves_everything_has_a_score_of_one(self):
     # A quotient that is made a product misses 1 on some of these sizes.
