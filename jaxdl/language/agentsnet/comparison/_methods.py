@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who may stand on the nodes of many networks: solvers by name."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from jaxdl.language.agentsnet import (
   _agents,
   _algorithms,
   _batch,
+  _learned,
   _protocol,
   _run_sync,
   _tasks,
@@ -92,6 +94,54 @@ def constant() -> Method:
   return classical('constant')
 
 
+def learned(
+  num_steps: int = 1000,
+  *,
+  width: int = 32,
+  learning_rate: float = 0.004,
+  seed: int = 0,
+) -> Method:
+  """A network trained for each task, the same cell on every node.
+
+  Args:
+    num_steps: of training, which is done when a task is first played.
+    width: of what nodes hold and say.
+    learning_rate: at first.
+    seed: of parameters and of training.
+
+  Returns:
+    The solver.
+  """
+  checks.integer(num_steps, name='num_steps', low=1)
+  checks.integer(width, name='width', low=1)
+  checks.number(learning_rate, name='learning_rate', low=0.0, open_low=True)
+  checks.integer(seed, name='seed', low=0)
+
+  def codes(
+    task: str,
+    batch: _batch.GraphBatch,
+    rounds: Any,
+    keys: chex.PRNGKey,
+    mesh: jax.sharding.Mesh | None = None,
+  ) -> chex.Array:
+    del mesh
+    solver = _trained(task, num_steps, width, learning_rate, seed)
+    return _learned.run_solver(solver, batch, key=keys, rounds=rounds)
+
+  return Method(tuple(_tasks.TASKS), codes)
+
+
+@functools.lru_cache(maxsize=32)
+def _trained(task, num_steps, width, learning_rate, seed):
+  return _learned.train_solver(
+    task,
+    key=jax.random.key(seed),
+    num_steps=num_steps,
+    learning_rate=learning_rate,
+    width=width,
+  )
+
+
 def spoken(algorithm: str = 'auto') -> Method:
   """As `classical`, with agents that talk in text and ask no model.
 
@@ -167,6 +217,6 @@ def llm(
 
 SOLVERS = registry.Registry(
   'solver',
-  {f.__name__: f for f in (classical, random, constant, spoken, llm)},
+  {f.__name__: f for f in (classical, random, constant, learned, spoken, llm)},
   told=('model', 'chain_of_thought'),
 )

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Comparisons of solvers: what rows hold, and what is made of them."""
 
+from unittest import mock
+
 import jax
 import jax.numpy as jnp
 import networkx
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from jaxdl.language.agentsnet import _batch, _graphs, _tasks
+from jaxdl.language.agentsnet import _batch, _graphs, _learned, _tasks
 from jaxdl.language.agentsnet.comparison import (
   _comparison,
   _methods,
@@ -85,6 +87,25 @@ class ComparisonTest(parameterized.TestCase):
         found = compared.rows(state, {}, number)
         seen.append([(r['sample'], r['seed']) for r in found])
     self.assertEqual(seen, [[(1, 0), (1, 1), (2, 0), (2, 1)], [(3, 0), (3, 1)]])
+
+  def test_trained_networks_stand_next_to_algorithms(self):
+    batch = _batch.batch_graphs([_graphs.make_graph('ring', 4, 0)])
+    methods = {
+      spec: _methods.SOLVERS.make(spec)
+      for spec in ('learned(num_steps=1, width=2)', 'constant')
+    }
+    compared = _comparison.Comparison(
+      methods,
+      ('vertex_cover',),
+      _comparison.sample_graphs(('ring',), (4,), 1),
+      rounds=2,
+    )
+    small = mock.patch.object(_learned, 'training_graphs', return_value=batch)
+    with small:
+      state, _ = compared.step(compared.init(), 1)
+    first, second = compared.rows(state, {}, 1)
+    self.assertBetween(first['score'], 0.0, 1.0)
+    self.assertEqual((first['variant'], second['score']), (list(methods)[0], 0))
 
   def test_networks_have_the_seeds_of_the_benchmark_and_names_of_their_own(
     self,
