@@ -118,7 +118,7 @@ class RunTest(parameterized.TestCase):
     )
     transcript = language.read_transcript(found[0])
     self.assertTrue(transcript.scripted)
-    self.assertEqual(transcript.model, 'llm')
+    self.assertEqual(transcript.model, 'classical as llm')
     names = list(transcript.answers)
     self.assertNotEqual(names, list(language.read_transcript(found[1]).answers))
     first, second = (

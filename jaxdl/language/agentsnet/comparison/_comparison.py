@@ -184,12 +184,14 @@ class Comparison:
     self, name: str, place: int, maker: _agents.Maker, tasks, number
   ) -> list[Row]:
     instances = self._instances(tasks, number)
+    models = ', '.join(self.solvers[name].models)
+    model = f'{models} as {name}' if models else name
 
     def done(i, outcome):
       if self.directory is not None and any(outcome.chats):
         label = f'round{number}_solver{place + 1}_{outcome.task}_{i + 1}'
         _transcripts.write_transcript(
-          self.directory, _run.transcript_of(outcome, label, model=name)
+          self.directory, _run.transcript_of(outcome, label, model=model)
         )
 
     outcomes = _loop.run(_run.run_instances(maker, instances, done=done))
