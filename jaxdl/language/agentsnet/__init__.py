@@ -16,7 +16,8 @@
   runs one node of it, for conversations (`start_speaker`, `say`, `hear`,
   `final`).
 - `train_solver` trains a network that agents run together, on
-  `training_graphs`; `run_sync` takes it as well.
+  `training_graphs`; `run_sync` takes it as well. `score_rows` puts algorithms,
+  networks and baselines beside each other.
 
 Example:
   >>> graphs = [make_graph('ws', 8, seed) for seed in graph_seeds()]
@@ -81,6 +82,7 @@ from jaxdl.language.agentsnet._speaker import (
   say,
   start_speaker,
 )
+from jaxdl.language.agentsnet._table import score_rows
 from jaxdl.language.agentsnet._tasks import (
   TASKS,
   Task,
@@ -145,6 +147,7 @@ __all__ = [
   'score_consensus',
   'score_leader',
   'score_matching',
+  'score_rows',
   'score_vertex_cover',
   'start_speaker',
   'to_node_link',

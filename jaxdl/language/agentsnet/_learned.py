@@ -135,7 +135,8 @@ def _logits(params, task, most, graph, batch, rounds, key):
   hidden = jax.nn.relu(functional.dense(params['hidden'], h))
   out = functional.dense(params['answer'], hidden).reshape(num, n, -1)
   if task == 'coloring':
-    known = jnp.arange(NUM_COLORS) <= batch.max_degrees[:, None, None]
+    colors = jnp.arange(NUM_COLORS)[None, None]
+    known = colors <= batch.max_degrees[:, None, None]
     return jnp.where(known, out, -jnp.inf)
   if task != 'matching':
     return out
@@ -162,6 +163,27 @@ def _safe_log(share):
 
 def _loss(params, task, most, graph, batch, rounds, key):
   logits = _logits(params, task, most, graph, batch, rounds, key)
+  return loss_of(task, logits, batch, key)
+
+
+def loss_of(
+  task: str,
+  logits: chex.Array,
+  batch: _batch.GraphBatch,
+  key: chex.PRNGKey,
+) -> chex.Array:
+  """What training brings down.
+
+  Args:
+    task: of `TASKS`.
+    logits: f[B, N, K], of yes (K = 1), of colors, or of slots and nobody.
+    batch: B graphs.
+    key: of the run, by which flooding answers global tasks.
+
+  Returns:
+    f[]. Answers drawn by these logits, each node for itself, have chances to
+    fit: the mean of minus their logarithms, over edges and nodes.
+  """
   links = batch.neighbor_mask
   if task == 'coloring':
     share = jax.nn.softmax(logits)

@@ -228,6 +228,5 @@ def run_sync(
   keys = key if many else key[None]
   width, hubs = _hubs(batch, keys.shape[0])
   program = _program(algorithm, task, width, mesh, chunk)
-  rounds = jnp.asarray(rounds, jnp.int32)
-  found = program(batch, jnp.asarray(hubs), rounds, keys)
+  found = program(batch, jnp.asarray(hubs), jnp.asarray(rounds), keys)
   return found if many else found[0]
