@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from jaxdl.core import checks, registry
+from jaxdl.language import _contracts
 from jaxdl.language.goods import _extraction, _tasks
 
 # What a judge rates, each from 1 to 5.
@@ -131,31 +132,39 @@ EVALUATORS = registry.Registry(
 )
 
 
-def judged_value(marks: dict[str, Any]) -> float:
-  """The mean of a judge's marks, in [0, 1].
+def _mark(value):
+  """A mark as it must be."""
+  number = isinstance(value, int | float) and not isinstance(value, bool)
+  if not number or not 1 <= value <= 5:
+    raise ValueError('it must be a number from 1 to 5.')
+  return float(value)
+
+
+_read_fields = _contracts.json_contract(
+  dict.fromkeys(QUALITIES, _mark), which='first'
+)
+
+
+def judged_value(text: str) -> float:
+  """Reads a judge's marks.
 
   Args:
-    marks: a number from 1 to 5 for each of `QUALITIES`.
+    text: of the judge, with a JSON object of a number from 1 to 5 for each of
+      `QUALITIES`.
 
   Returns:
-    (mean - 1) / 4.
+    (mean - 1) / 4, in [0, 1].
 
   Raises:
-    ValueError: if a mark is missing or no number from 1 to 5.
+    ValueError: if a mark is missing or something else.
 
   Example:
-    >>> judged_value(dict.fromkeys(QUALITIES, 4))
+    >>> import json
+    >>> judged_value(json.dumps(dict.fromkeys(QUALITIES, 4)))
     0.75
   """
-  found = []
-  for name in QUALITIES:
-    mark = marks.get(name)
-    if isinstance(mark, bool) or not isinstance(mark, (int, float)):
-      raise ValueError(f'{name} must be a number from 1 to 5.')
-    if not 1 <= mark <= 5:
-      raise ValueError(f'{name} must be a number from 1 to 5; got {mark}.')
-    found.append(float(mark))
-  return (sum(found) / len(found) - 1) / 4
+  marks = _read_fields(text)
+  return (sum(marks.values()) / len(marks) - 1) / 4
 
 
 def judge_messages(task: _tasks.Task, text: str) -> list[dict[str, str]]:
@@ -221,17 +230,9 @@ async def rate(
     return Rating(checked(evaluator(task, text)))
   if client is None:
     raise TypeError('client is None: a judge needs one to ask.')
-  from jaxdl.language import _json
-
-  def parse(reply):
-    marks = _json.find_json(reply, which='first')
-    if marks is None:
-      raise ValueError('there is no JSON object.')
-    return judged_value(marks)
-
   parsed = await client.ask_for(
     judge_messages(task, text),
-    parse,
+    judged_value,
     role=evaluator.role,
     label=label,
     settings={'temperature': 0.0, 'max_tokens': evaluator.most_tokens},

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One task, one agent after the other: who is asked what, and what comes."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from absl import logging
@@ -61,18 +61,20 @@ class Episode(NamedTuple):
     turns: in order; those before the failure if there was one.
     answer: of the team, or None.
     correct: whether that is right; False where nothing is known to be.
+    value: of the text that carries the answer, in [0, 1].
     error: why the task does not count, or None.
     kind: of the failure: 'ok' of none, 'failed', 'budget'.
-    replies: all replies, those of judges too.
+    replies: pairs of a role and its `Reply`, those of judges too.
   """
 
   task: _tasks.Task
   turns: tuple[Turn, ...]
   answer: str | None
   correct: bool
+  value: float
   error: str | None
   kind: str
-  replies: tuple[Any, ...]
+  replies: tuple[tuple[str, Any], ...]
 
 
 # decide(agent, position, seen) -> (settings, record).
@@ -107,8 +109,7 @@ def request_settings(
   Args:
     settings: by name.
     allow_extra_params: whether those that are not of OpenAI's interface are
-      sent too, in `extra_body`; they are left out otherwise, since servers may
-      refuse them.
+      sent too; they are left out otherwise, since servers may refuse them.
 
   Returns:
     The settings, fractions cut to four digits.
@@ -117,18 +118,14 @@ def request_settings(
     >>> request_settings({'temperature': 1 / 3, 'top_k': 40})
     {'temperature': 0.3333}
     >>> request_settings({'top_k': 40}, allow_extra_params=True)
-    {'extra_body': {'top_k': 40}}
+    {'top_k': 40}
   """
   checks.flag(allow_extra_params, name='allow_extra_params')
-  cut = {
+  return {
     k: round(v, _DIGITS) if isinstance(v, float) else v
     for k, v in settings.items()
+    if allow_extra_params or k not in EXTRA
   }
-  found = {k: v for k, v in cut.items() if k not in EXTRA}
-  extra = {k: v for k, v in cut.items() if k in EXTRA}
-  if extra and allow_extra_params:
-    found['extra_body'] = extra
-  return found
 
 
 def visible(turns: Sequence[Turn], observation: str) -> tuple[Turn, ...]:
@@ -163,7 +160,7 @@ async def ask_turn(
   allow_extra_params: bool = False,
   record: Any = None,
   sample: int = 0,
-) -> tuple[Turn | None, tuple[Any, ...], str | None, str]:
+) -> tuple[Turn | None, tuple[tuple[str, Any], ...], str | None, str]:
   """Asks one agent once, and rates what it writes.
 
   Args:
@@ -180,7 +177,8 @@ async def ask_turn(
     sample: of the request; it is sent as `seed` too.
 
   Returns:
-    The turn, or None after a failure; replies; the error; its kind.
+    The turn, or None after a failure; pairs of a role and its reply; the error;
+    its kind.
   """
   settings = dict(settings or {})
   sent = request_settings(settings, allow_extra_params=allow_extra_params)
@@ -191,19 +189,21 @@ async def ask_turn(
     settings=sent | {'seed': sample},
     sample=sample,
   )
+  replies = ((agent.role, reply),)
   if reply.text is None:
-    return None, (reply,), reply.error or 'no reply.', reply.kind
-  replies: tuple[Any, ...] = (reply,)
+    return None, replies, reply.error or 'no reply.', reply.kind
   text, answer, value = reply.text, None, 0.0
   if not text.strip():
-    logging.warning('%s wrote nothing: its contribution is the least.', agent)
+    logging.warning(
+      '%s wrote nothing: its contribution is the least.', agent.name
+    )
   else:
     answer = _extraction.answer_of(task, text)
   if text.strip() and evaluator is not None:
     rating = await _evaluators.rate(
       evaluator, task, text, client, label=f'judge/{agent.name}', sample=sample
     )
-    replies += rating.replies
+    replies += tuple((evaluator_role(evaluator), r) for r in rating.replies)
     if rating.value is None:
       return None, replies, rating.error or 'no rating.', rating.kind
     value = rating.value
@@ -267,7 +267,7 @@ async def run_sequence(
     )
   checks.choice(observation, OBSERVATIONS, name='observation')
   turns: list[Turn] = []
-  replies: list[Any] = []
+  replies: list[tuple[str, Any]] = []
   for position, i in enumerate(seats):
     seen = visible(turns, observation)
     settings, record = decide(i, position, seen)
@@ -288,18 +288,48 @@ async def run_sequence(
     )
     replies += more
     if turn is None:
-      return Episode(
-        task, tuple(turns), None, False, error, kind, tuple(replies)
-      )
+      return failed(task, turns, replies, error, kind)
     turns.append(turn)
-  return finished(task, turns, turns[-1].answer, replies)
+  last = turns[-1]
+  return finished(task, turns, last.answer, last.value, replies)
+
+
+def evaluator_role(evaluator: Any) -> str:
+  """Who rates: the role of a judge, or ''."""
+  return evaluator.role if isinstance(evaluator, _evaluators.Judge) else ''
+
+
+def failed(
+  task: _tasks.Task,
+  turns: Sequence[Turn],
+  replies: Sequence[tuple[str, Any]],
+  error: str | None,
+  kind: str,
+) -> Episode:
+  """An episode that must not count.
+
+  Args:
+    task: the question.
+    turns: what was done before.
+    replies: all of them.
+    error: why.
+    kind: 'failed' or 'budget'.
+
+  Returns:
+    The episode.
+  """
+  error = error or 'no reason is known.'
+  return Episode(
+    task, tuple(turns), None, False, 0.0, error, kind, tuple(replies)
+  )
 
 
 def finished(
   task: _tasks.Task,
   turns: Sequence[Turn],
   answer: str | None,
-  replies: Sequence[Any],
+  value: float,
+  replies: Sequence[tuple[str, Any]],
 ) -> Episode:
   """An episode that came to its end.
 
@@ -307,34 +337,17 @@ def finished(
     task: the question.
     turns: what was done.
     answer: of the team.
+    value: of the text that carries it.
     replies: all of them.
 
   Returns:
     The episode.
   """
   right = bool(task.answer) and answer is not None
-  if task.kind == 'text':
-    text = f'The answer is {answer}'
-    right = right and _evaluators.exact()(task, text) == 1.0
-  else:
-    right = right and answer == task.answer
-  return Episode(task, tuple(turns), answer, right, None, 'ok', tuple(replies))
-
-
-async def gather(
-  work: Callable[[int], Awaitable[Any]], count: int
-) -> list[Any]:
-  """Runs as many tasks at once, in order; the client bounds its requests.
-
-  Args:
-    work: `work(k)`, of the k-th.
-    count: how many.
-
-  Returns:
-    What they gave, in order. An error of one ends the others.
-  """
-  import asyncio
-
-  async with asyncio.TaskGroup() as group:
-    tasks = [group.create_task(work(k)) for k in range(count)]
-  return [task.result() for task in tasks]
+  if right and task.kind == 'text':
+    right = _evaluators.exact()(task, f'The answer is {answer}') == 1.0
+  elif right:
+    right = answer == task.answer
+  return Episode(
+    task, tuple(turns), answer, right, value, None, 'ok', tuple(replies)
+  )

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One answer of many: votes, weighted or by any rule of `aggregators`."""
 
+import contextlib
 import functools
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -42,7 +43,7 @@ def vote(
   rule of `jaxdl.aggregators` makes one vector of them: 'mean' is a majority
   vote, 'krum' or 'geometric_median' hold against some who collude as far as
   those rules do. The largest coordinate wins; of equal ones the first that was
-  mentioned.
+  mentioned. Where too few have an answer for the rule, the majority decides.
 
   Args:
     answers: N, None of who has none, and does not vote.
@@ -76,31 +77,44 @@ def vote(
   given = [i for i, a in enumerate(answers) if a is not None]
   names = tuple(dict.fromkeys(answers[i] for i in given))
   counted = np.zeros(len(answers), np.float32)
-  if rule != 'mean':
-    # Told before the first request, whoever answers.
-    _server(rule, len(answers), num_byzantine)
+  check_rule(rule, len(answers), num_byzantine)
   if not given:
     return Vote(None, (), (), counted)
   rows = np.array(
     [[float(answers[i] == name) for name in names] for i in given], np.float32
   )
-  if rule == 'mean':
-    own = np.ones(len(given)) if weights is None else np.asarray(weights)[given]
-    total = own.sum()
-    own = own / total if total > 0 else np.full(len(given), 1 / len(given))
-    shares = own @ rows
-  else:
-    bad = min(num_byzantine, max(len(given) - 1, 0) // 2)
-    server = _server(rule, len(given), bad)
-    key = jax.random.key(0)
-    takes = checks.takes(server.apply, 'key')
-    state = server.init(jnp.asarray(rows[0]))
-    options = {'key': key} if takes else {}
-    shares = np.asarray(server.apply(jnp.asarray(rows), state, **options)[0])
-    own = np.asarray(aggregators.weights_of(server, jnp.asarray(rows), key=key))
+  own = np.ones(len(given)) if weights is None else np.asarray(weights)[given]
+  own = own / own.sum() if own.sum() > 0 else np.full(len(own), 1 / len(own))
+  shares = own @ rows
+  server = None
+  if rule != 'mean' and len(given) > 1:
+    bad = min(num_byzantine, (len(given) - 1) // 2)
+    with contextlib.suppress(ValueError):  # Too few for the rule: a majority.
+      server = _server(rule, len(given), bad)
+  if server is not None:
+    key, x = jax.random.key(0), jnp.asarray(rows)
+    options = {'key': key} if checks.takes(server.apply, 'key') else {}
+    shares = np.asarray(server.apply(x, server.init(x[0]), **options)[0])
+    own = np.asarray(aggregators.weights_of(server, x, key=key))
   counted[given] = own
   winner = names[int(np.argmax(shares))]
   return Vote(winner, tuple(float(x) for x in shares), names, counted)
+
+
+def check_rule(rule: str, num_answers: int, num_byzantine: int = 0) -> None:
+  """Checks that a rule can count as many answers.
+
+  Args:
+    rule: see `vote`.
+    num_answers: N.
+    num_byzantine: of how many it is told.
+
+  Raises:
+    ValueError: if it is unknown or does not fit.
+  """
+  checks.integer(num_byzantine, name='num_byzantine', low=0, high=num_answers)
+  if rule != 'mean':
+    _server(rule, num_answers, num_byzantine)
 
 
 @functools.lru_cache(maxsize=64)
