@@ -55,6 +55,7 @@ from jaxdl.agents._environment import (
   random_actions,
   world_of,
 )
+from jaxdl.agents._learners import ALGORITHMS, Learner
 from jaxdl.agents._measures import frame_rows, rates_by_context, saliency
 from jaxdl.agents._policy import (
   CRITICS,
@@ -78,9 +79,7 @@ from jaxdl.agents._ppo import (
   ppo,
 )
 from jaxdl.agents._registry import (
-  ALGORITHMS,
   LEARNERS,
-  Learner,
   check_finite,
   make_learner,
   repeated,

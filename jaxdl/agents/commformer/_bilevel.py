@@ -276,9 +276,7 @@ def bilevel_ppo(
     alive = None if made.quirks else steps.seen.alive
     old_mean, old_std = _value_norm.mean_and_std(state.params['norm'])
     old = (steps.value - old_mean) / old_std
-    norm = _value_norm.update_value_norm(
-      state.params['norm'], targets
-    )
+    norm = _value_norm.update_value_norm(state.params['norm'], targets)
     mean, std = _value_norm.mean_and_std(norm)
     batch = (
       steps,
