@@ -163,7 +163,7 @@ def _encoder(embed, task_size, history_size, positions):
   return Encoder(size, encode)
 
 
-def _task_facts(task):
+def _task_facts(task: _tasks.Task) -> np.ndarray:
   """Length and numbers of a question, and its kind."""
   numbers = [float(x) for x in re.findall(r'\d{1,12}', task.question)]
   return np.array(

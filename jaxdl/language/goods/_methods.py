@@ -183,8 +183,11 @@ def ppo(
   checks.choice(keep, _learning.KEEPS, name='keep')
   game, encoder = setup.game, setup.encoder
   n, ranges = game.num_agents, dict(setup.ranges)
-  paid = {'cost_source': cost_source, 'score_source': score_source}
-  paid['token_unit'] = token_unit
+  paid: dict[str, Any] = {
+    'cost_source': cost_source,
+    'score_source': score_source,
+    'token_unit': token_unit,
+  }
   learner = _learning.make_learner(
     game,
     encoder.size,

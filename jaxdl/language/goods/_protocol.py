@@ -260,7 +260,7 @@ async def run_sequence(
   """
   n = len(agents)
   checks.integer(n, name='num_agents', low=1)
-  seats = list(range(n)) if order is None else [int(i) for i in order]
+  seats = list(range(n)) if order is None else list(order)
   if sorted(seats) != list(range(n)):
     raise ValueError(
       f'order must be a permutation of 0 to {n - 1}; got {seats}.'

@@ -192,5 +192,5 @@ def _number(chat: _scripts.Chat, name: str, default: float) -> float:
 
 # Scripted models by name, for the server of `language.loopback`.
 SCRIPTS = registry.Registry(
-  'script', {'solver': solver, 'marker': marker}, tried={}
+  'script', {'goods_solver': solver, 'goods_judge': marker}, tried={}
 )

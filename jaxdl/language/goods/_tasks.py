@@ -131,8 +131,9 @@ def arithmetic_tasks(
       ones.
 
   Example:
-    >>> arithmetic_tasks(1, num_steps=1)[0].answer
-    '11'
+    >>> task = arithmetic_tasks(1, num_steps=1)[0]
+    >>> task.question[:36], task.answer
+    ('Sam has 11 shells. Sam gets 7 more. ', '18')
   """
   checks.integer(num_tasks, name='num_tasks', low=1)
   checks.integer(seed, name='seed', low=0)
