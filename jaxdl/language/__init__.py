@@ -13,6 +13,8 @@
   of `Request`s in order, `ask_for` what a function reads of it, after one
   repair at most (`Parsed`). What an endpoint does wrong raises nothing: replies
   say it. `run` serves code that is not async, notebooks too.
+- A `Session` has the client of a run, with a server of scripted models if it
+  needs one.
 - `Cache` keeps answers on disk: 'read_write', 'replay_only' (no request is
   sent; what is missing raises `MissingReply`) or 'off'.
 - `client.usage` has tokens and cost by role, label and model (`Usage`), prices
@@ -38,6 +40,7 @@ from jaxdl.language._loop import run
 from jaxdl.language._replies import MissingReply, Parsed, Reply, Request
 from jaxdl.language._scripts import Chat, Script
 from jaxdl.language._secrets import redacted, without_keys
+from jaxdl.language._sessions import LOOPBACK, Session, role_models
 from jaxdl.language._transcripts import (
   Transcript,
   read_transcript,
@@ -52,12 +55,14 @@ __all__ = [
   'Chat',
   'Client',
   'Endpoint',
+  'LOOPBACK',
   'MissingReply',
   'Parsed',
   'Price',
   'Reply',
   'Request',
   'Script',
+  'Session',
   'Transcript',
   'Usage',
   'find_json',
@@ -67,6 +72,7 @@ __all__ = [
   'read_prices',
   'read_transcript',
   'redacted',
+  'role_models',
   'run',
   'without_keys',
   'write_json',

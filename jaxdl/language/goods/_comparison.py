@@ -31,6 +31,7 @@ def compare_texts(
   columns: Mapping[str, Mapping[str, Any]] | None = None,
   close: Callable[[Any], None] | None = None,
   plots: Sequence[Callable[..., Any]] = (),
+  table: Callable[..., Any] | None = None,
 ) -> runner.Experiment:
   """Lets methods learn from tasks, and measures them on others.
 
@@ -54,6 +55,7 @@ def compare_texts(
     columns: further labels for the rows of a method.
     close: is handed the client when the run is over.
     plots: functions `(rows, directory) -> paths`.
+    table: see `runner.Experiment`; says the source by default.
 
   Returns:
     The experiment, for `runner.run`.
@@ -80,6 +82,7 @@ def compare_texts(
   known: dict[tuple[str, int], Any] = {}
 
   def init():
+    client_of()  # What it lacks is told before anything is compiled.
     return {
       name: [
         {
@@ -166,10 +169,10 @@ def compare_texts(
       }
       found = _methods.episode_metrics(episodes, client)
       found |= methods[name].measure(episodes)
-      out.append(common | {'split': 'test'} | spent | _finite(found))
+      out.append(common | {'split': 'test'} | _finite(found) | spent)
       own = (metrics or {}).get(f'{name} {i}')
       if own:
-        out.append(common | {'split': 'train'} | spent | _finite(own))
+        out.append(common | {'split': 'train'} | _finite(own) | spent)
       out += [
         common | {'split': 'settings', 'update': spent['update']} | row
         for row in settings_rows(episodes)
@@ -188,6 +191,7 @@ def compare_texts(
     rows=rows,
     num_rounds=num_rounds,
     plots=tuple(plots),
+    table=table or runner.table_by('source'),
     jit=False,
   )
 

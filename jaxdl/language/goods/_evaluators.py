@@ -21,10 +21,12 @@ class Judge(NamedTuple):
   """A model that rates texts.
 
   Attributes:
+    model: which; '' leaves it to whoever makes the client.
     role: whom the client asks.
     most_tokens: of its reply.
   """
 
+  model: str = ''
   role: str = 'judge'
   most_tokens: int = 200
 
@@ -107,10 +109,13 @@ def numeric(scale: float = 1.0, tolerance: float = 1e-9) -> Evaluator:
   return rate
 
 
-def judge(role: str = 'judge', most_tokens: int = 200) -> Judge:
+def judge(
+  model: str = '', *, role: str = 'judge', most_tokens: int = 200
+) -> Judge:
   """A model that rates relevance, coherence, consistency and fluency.
 
   Args:
+    model: which, for whoever makes the client.
     role: whom the client asks, see `language.Client`.
     most_tokens: of its reply.
 
@@ -123,7 +128,7 @@ def judge(role: str = 'judge', most_tokens: int = 200) -> Judge:
   if not role:
     raise ValueError('role is empty: name the role of the judge.')
   checks.integer(most_tokens, name='most_tokens', low=16)
-  return Judge(role, most_tokens)
+  return Judge(model, role, most_tokens)
 
 
 # Evaluators by name, for specs such as 'numeric(scale=0.5)'.

@@ -141,6 +141,7 @@ def ppo(
   patience: int = 0,
   window: int = 5,
   keep: str = 'last',
+  local: bool = False,
 ) -> Method:
   """Agents who learn how their model is to write, each for itself, by PPO.
 
@@ -168,6 +169,8 @@ def ppo(
     window: updates that are averaged for it.
     keep: which policies answer, the 'last' or the 'best' by
       `selection_score` of their batch.
+    local: whether the models are on this machine and may write longer,
+      `public_goods.LOCAL_GENERATION`, in place of the ranges of the setup.
 
   Returns:
     The method.
@@ -182,7 +185,9 @@ def ppo(
   checks.choice(order, ORDERS, name='order')
   checks.choice(keep, _learning.KEEPS, name='keep')
   game, encoder = setup.game, setup.encoder
-  n, ranges = game.num_agents, dict(setup.ranges)
+  checks.flag(local, name='local')
+  n = game.num_agents
+  ranges = dict(public_goods.LOCAL_GENERATION if local else setup.ranges)
   paid: dict[str, Any] = {
     'cost_source': cost_source,
     'score_source': score_source,

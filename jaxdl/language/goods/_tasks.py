@@ -113,15 +113,19 @@ def check_task(task: Task, *, name: str = 'task') -> Task:
 
 
 def arithmetic_tasks(
-  num_tasks: int, *, seed: int = 0, num_steps: int = 3, largest: int = 20
+  num_tasks: int = 300,
+  *,
+  num_steps: int = 3,
+  largest: int = 20,
+  seed: int = 0,
 ) -> tuple[Task, ...]:
   """Makes word problems of arithmetic, of which all numbers stay whole.
 
   Args:
     num_tasks: how many, all different.
-    seed: of the draws.
     num_steps: what happens to the number, one sentence each.
     largest: of the numbers in sentences that add.
+    seed: of the draws.
 
   Returns:
     The tasks; answers are exact.
@@ -335,41 +339,33 @@ def _choice_of(question, answer, choices, where):
   return Task(question, letter, 'choice', tuple(choices))
 
 
-def arithmetic(
-  num_steps: int = 3, largest: int = 20, seed: int = 0, *, num_tasks: int
-) -> tuple[Task, ...]:
-  """Word problems of arithmetic.
-
-  Args:
-    num_steps: see `arithmetic_tasks`.
-    largest: as there.
-    seed: as there.
-    num_tasks: how many.
-
-  Returns:
-    The tasks.
-  """
-  return arithmetic_tasks(
-    num_tasks, seed=seed, num_steps=num_steps, largest=largest
-  )
-
-
-def file(path: str, *, num_tasks: int) -> tuple[Task, ...]:
+def file(path: str, num_tasks: int | None = None) -> tuple[Task, ...]:
   """Questions of a file of JSON lines.
 
   Args:
     path: see `read_tasks`.
-    num_tasks: how many are wanted; all if there are fewer.
+    num_tasks: how many of them, from the first on; None for all.
 
   Returns:
-    The first tasks of the file.
+    The tasks.
+
+  Raises:
+    ValueError: see `read_tasks`, or if there are fewer.
   """
-  return read_tasks(path)[:num_tasks]
+  tasks = read_tasks(path)
+  if num_tasks is None:
+    return tasks
+  checks.integer(num_tasks, name='num_tasks', low=1)
+  if num_tasks > len(tasks):
+    raise ValueError(
+      f'num_tasks={num_tasks} is more than the {len(tasks)} of {path}.'
+    )
+  return tasks[:num_tasks]
 
 
 # Questions by name, for specs such as 'arithmetic(num_steps=2)'.
 TASKS = registry.Registry(
-  'tasks', {'arithmetic': arithmetic, 'file': file}, given=('num_tasks',)
+  'tasks', {'arithmetic': arithmetic_tasks, 'file': file}
 )
 
 
