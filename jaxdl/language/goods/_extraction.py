@@ -9,7 +9,7 @@ from collections.abc import Sequence
 _MOST_CHARS = 20_000
 # A sign counts unless it stands behind a word or a number: 3-5 ends in 5.
 _NUMBER = (
-  r'(?<![\w.])[-\u2212+]?\$?\s?[-\u2212]?'
+  r'(?<![\w.])[-\u2212+]?(?:\$\s?)?[-\u2212]?'
   r'(?:\d{1,3}(?:,\d{3}){1,8}(?!\d)|\d{1,40})(?:\.\d{1,40})?'
   r'(?:[eE][-+]?\d{1,2}(?!\w))?'
   r'|(?<![\w.])[-\u2212]?\$?\.\d{1,40}'

@@ -108,6 +108,7 @@ def team_rewards(
     >>> np.asarray(team_rewards(c, game, correct=right, tokens=tokens)).round(2)
     array([1.25, 1.25, 1.65], dtype=float32)
   """
+  order = None if order is None else jnp.asarray(order)
   found = public_goods.reward(contributions, game, order=order)
   c = jnp.asarray(contributions, found.dtype)
   if tokens is not None:
@@ -117,7 +118,7 @@ def team_rewards(
     kappa = jnp.broadcast_to(
       jnp.asarray(game.kappa, found.dtype), (game.num_agents,)
     )
-    kappa = kappa if order is None else kappa[jnp.asarray(order)]
+    kappa = kappa if order is None else kappa[order]
     kappa = kappa.reshape((1,) * (c.ndim - 1) + (-1,))
     t = jnp.asarray(tokens, found.dtype)
     found += cost.value(c, kappa) - cost.value(t, kappa)
