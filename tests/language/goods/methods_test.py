@@ -49,10 +49,8 @@ class VoteTest(parameterized.TestCase):
     self.assertEqual(goods.vote(['7', '8'], weights=[0, 0]).answer, '7')
 
   def test_a_rule_and_whom_it_believes(self):
-    # Five honest ones who differ a little are fewer than six colluders, but
-    # krum is told of four only: the nearest to each other win.
     answers = ['7'] * 5 + ['9'] * 2
-    for rule in ('krum', 'geometric_median', 'nnm+trimmed_mean'):
+    for rule in ('krum', 'nnm+trimmed_mean'):
       found = goods.vote(answers, rule=rule, num_byzantine=2)
       self.assertEqual(found.answer, '7', rule)
       self.assertLess(found.weights[5:].sum(), found.weights[:5].sum())

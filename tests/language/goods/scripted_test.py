@@ -118,6 +118,7 @@ class ServedTest(parameterized.TestCase):
             allow_extra_params=allow,
           )
         )
+        language.run(client.aclose())
         return episode.kind, episode.error
 
       strict = 'goods_solver(strict=True)'
@@ -143,6 +144,7 @@ class ServedTest(parameterized.TestCase):
         )
         self.assertEqual(found.value, want)
         self.assertTrue(found.replies[0].scripted)
+      language.run(client.aclose())
 
   def test_a_noisy_judge(self):
     script = goods.marker(noise=0.5)
