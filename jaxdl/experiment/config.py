@@ -513,7 +513,11 @@ def naming(**values: Any) -> Iterator[None]:
     )
     if not given:
       raise
-    raise ValueError(f'{given}: {error}') from error
+    said = str(error)
+    for value in values.values():
+      # What a registry says in front of the same text.
+      said = re.sub(rf'^\w+={re.escape(repr(value))}: ', '', said)
+    raise ValueError(f'{given}: {said}') from error
 
 
 def check_known(

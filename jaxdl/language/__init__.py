@@ -22,7 +22,7 @@
   tokens is wrong.
 - `find_json` and `json_contract` read JSON out of untrusted text.
 - `Transcript`, `write_transcript`, `read_transcript`, `write_json`: what was
-  said in a run.
+  said in a run; `viewer` makes a page of HTML of it.
 
 Keys are read from the environment when a client is made; they are in no file,
 log, error or `repr`. Replies are untrusted: they are limited in size, never
@@ -48,6 +48,7 @@ from jaxdl.language._transcripts import (
   write_text,
   write_transcript,
 )
+from jaxdl.language._viewer import viewer
 
 __all__ = [
   'CACHE_MODES',
@@ -74,6 +75,7 @@ __all__ = [
   'redacted',
   'role_models',
   'run',
+  'viewer',
   'without_keys',
   'write_json',
   'write_text',

@@ -27,8 +27,12 @@ _MOST_BACKOFF = 30.0
 # Of one answer, headers apart.
 MOST_BYTES = 4 * 2**20
 _MOST_ERROR = 300
+# Of one answer; an endpoint that tells more is not believed.
+_MOST_TOKENS = 10**9
 _LOCAL = frozenset({'localhost', '127.0.0.1', '::1'})
 SCRIPTED = 'scripted'
+# Of libraries that a request passes through.
+_LOGGERS = ('openai', 'httpx', 'httpx2', 'httpcore', 'httpcore2')
 # What the protocol itself knows; other settings go along as they are.
 _STANDARD = frozenset(
   {
@@ -437,10 +441,10 @@ class Client:
       )
     except openai.APIConnectionError as error:
       cause = error.__cause__
-      if isinstance(cause, _TooLong):
+      if isinstance(cause, _TooLong | _Compressed):
         return _Trouble(str(cause), again=False)
       return _Trouble(f'no connection: {_short(str(cause or error))}')
-    except _TooLong as error:
+    except (_TooLong, _Compressed) as error:
       return _Trouble(str(error), again=False)
     except openai.OpenAIError as error:
       return _Trouble(f'no answer of the protocol: {_short(str(error))}')
@@ -464,6 +468,7 @@ class Client:
     if endpoint not in self._sessions:
       import openai
 
+      _secrets.guard_logs(_LOGGERS)
       # Newer versions of the library have a client of another name.
       make = getattr(openai, 'DefaultAsyncHttpx2Client', None)
       make = make or openai.DefaultAsyncHttpxClient
@@ -476,6 +481,8 @@ class Client:
           timeout=self._timeout,
           # A proxy does not reach this machine.
           trust_env=not endpoint.local,
+          # A few compressed bytes may be gigabytes.
+          headers={'Accept-Encoding': 'identity'},
           event_hooks={'response': [_limit]},
         ),
       )
@@ -515,8 +522,15 @@ class _TooLong(ValueError):  # noqa: N818
   """An answer beyond `MOST_BYTES`."""
 
 
+class _Compressed(ValueError):  # noqa: N818
+  """An answer whose size is not known before it is too late."""
+
+
 async def _limit(response):
   """Makes reading a response stop beyond `MOST_BYTES`."""
+  coding = response.headers.get('content-encoding', 'identity')
+  if coding.strip().lower() != 'identity':
+    raise _Compressed('the answer is compressed, which was not asked for')
   root = type(response).__module__.split('.')[0]
   response.stream = _limited(root)(response.stream)
 
@@ -574,7 +588,7 @@ def _read(content, request):
     usage.get(name) if isinstance(usage, dict) else None
     for name in ('prompt_tokens', 'completion_tokens')
   ]
-  told = all(type(n) is int and n >= 0 for n in counts)
+  told = all(type(n) is int and 0 <= n <= _MOST_TOKENS for n in counts)
   if not told:
     asked = ''.join(m['content'] for m in request.messages)
     counts = [_costs.guessed_tokens(asked), _costs.guessed_tokens(text)]

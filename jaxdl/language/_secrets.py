@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keys of endpoints: where they come from, and that nobody reads them."""
 
+import logging
 import os
 import re
+from collections.abc import Sequence
 from typing import Any
 
 # What looks like a key or carries one in what others write.
@@ -77,6 +79,32 @@ def redacted(text: str) -> str:
     'Incorrect API key provided: [redacted] [redacted]'
   """
   return _LOOKS.sub(_HIDDEN, without_keys(text))
+
+
+def guard_logs(names: Sequence[str]) -> None:
+  """Hides keys in what other libraries log, headers of answers for instance.
+
+  Loggers without a level of their own tell warnings only, not every request.
+
+  Args:
+    names: of their loggers; those that stand below are guarded too.
+  """
+  known = list(logging.root.manager.loggerDict)
+  for name in names:
+    below = [n for n in known if n.startswith(f'{name}.')]
+    for found in (name, *below):
+      logging.getLogger(found).addFilter(_hide)
+    if logging.getLogger(name).level == logging.NOTSET:
+      logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _hide(record):
+  """A filter of logs that lets everything pass, but keys."""
+  text = record.getMessage()
+  hidden = without_keys(text)
+  if hidden != text:
+    record.msg, record.args = hidden, ()
+  return True
 
 
 def key_of(variable: str, *, needed: bool) -> Secret:

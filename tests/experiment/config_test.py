@@ -160,6 +160,15 @@ class ChecksTest(parameterized.TestCase):
       raise ValueError('too much.')
     self.assertEqual(str(caught.exception), want)
 
+  def test_naming_says_a_text_once(self):
+    with (
+      self.assertRaises(ValueError) as caught,
+      config_lib.naming(rules='krum(f=1)', clients=3),
+    ):
+      raise ValueError("rule='krum(f=1)': f is too much.")
+    want = '--rules=krum(f=1) --clients=3: f is too much.'
+    self.assertEqual(str(caught.exception), want)
+
   @parameterized.parameters(
     (dict(count=0), ValueError, 'count must be at least 1; got 0'),
     (dict(count=10, limit=None), ValueError, 'count must be at most 9'),

@@ -349,8 +349,9 @@ class FaultsTest(parameterized.TestCase):
 
   def test_faults_of_a_chain_are_drawn_apart(self):
     spec = 'failing(share=0.5)+rate_limited(share=0.5)+echo'
+    model = loopback.make_model(spec)
     counts = collections.Counter(
-      self.make(spec, text=f'{i}').by for i in range(2000)
+      model.respond(moment(f'{i}')).by for i in range(2000)
     )
     for name, share in (
       ('failing', 0.5),
@@ -385,9 +386,9 @@ class FaultsTest(parameterized.TestCase):
       self.assertEqual(broken[:3] * 3, broken)
 
   def test_chats_start_at_different_places(self):
+    model = loopback.make_model('malformed(every=3)+echo')
     counts = sum(
-      self.make('malformed(every=3)+echo', text=f'{i}').by == 'malformed'
-      for i in range(900)
+      model.respond(moment(f'{i}')).by == 'malformed' for i in range(900)
     )
     self.assertAlmostEqual(counts / 900, 1 / 3, delta=0.08)
 

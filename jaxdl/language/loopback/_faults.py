@@ -38,7 +38,7 @@ _WRONG: tuple[Mapping[str, object], ...] = (
       {'index': 0, 'message': {'role': 'assistant', 'content': ['a', {}]}}
     ]
   },
-  {'choices': [{'index': 0, 'message': {'role': 'assistant'}}]},
+  {'choices': [{'index': 0, 'message': 'Hello'}]},
 )
 
 

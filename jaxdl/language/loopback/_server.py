@@ -12,9 +12,11 @@ import functools
 import hashlib
 import http.server
 import json
+import selectors
 import socket
 import socketserver
 import threading
+import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
@@ -363,7 +365,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     return None
 
   def _answer(self, response, request, asked):
-    if response.delay and self._ours.stopping.wait(response.delay):
+    if response.delay and self._left_within(response.delay):
       self.close_connection = True
       return
     if response.sent == 'none':
@@ -374,6 +376,20 @@ class _Handler(http.server.BaseHTTPRequestHandler):
       digest = hashlib.blake2b(asked, digest_size=8).hexdigest()
       body = _completion(response, request, digest)
     self._send(response, body)
+
+  def _left_within(self, seconds):
+    """Waits; True as soon as the client has left, or the server stops."""
+    end = time.monotonic() + seconds
+    with selectors.DefaultSelector() as selector:
+      selector.register(self.connection, selectors.EVENT_READ)
+      if not selector.select(seconds):
+        return False
+    try:
+      left = not self.connection.recv(1, socket.MSG_PEEK)
+    except OSError:
+      left = True
+    # Else the next request is there already.
+    return left or self._ours.stopping.wait(max(end - time.monotonic(), 0.0))
 
   def _send(self, response, body):
     chunks = response.sent == 'chunks'
@@ -411,6 +427,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
       send(head)
       for i in range(len(body)):
         send(body[i : i + 1])
-        if self._ours.stopping.wait(response.pause):
+        if self._left_within(response.pause):
           self.close_connection = True
           return
