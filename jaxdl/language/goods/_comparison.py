@@ -105,8 +105,8 @@ def compare_texts(
       )
       state = {
         'method': inner,
-        'tokens': state['tokens'] + metrics.get('tokens', 0.0),
-        'cost': state['cost'] + metrics.get('cost', 0.0),
+        'tokens': np.asarray(state['tokens'] + metrics.get('tokens', 0.0)),
+        'cost': np.asarray(state['cost'] + metrics.get('cost', 0.0)),
       }
     return state, metrics
 
