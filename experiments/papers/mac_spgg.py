@@ -52,10 +52,7 @@ AGENTS = range(1, 4)
 # Of the claims: how near learners come, and what counts as a trap.
 NEAR, TRAPPED = 0.005, 0.05
 # In text: learners of settings, on games whose effort pays for itself or not.
-LEARNER = (
-  "hidden=32, optimizer='adam(0.01, schedule=cosine)', sigma=(0.25, 0.1), "
-  'num_epochs=8'
-)
+LEARNER = "hidden=32, optimizer='adam(0.01)', sigma=(0.3, 0.15), num_epochs=8"
 CHEAP, DEAR = 'mac_spgg(kappa=0.5)', 'mac_spgg(kappa=2.0)'
 TEXT_PARTIAL = f'ppo({LEARNER})@{CHEAP}'
 TEXT_FULL = f'ppo(observation=full, {LEARNER})@{CHEAP}'
