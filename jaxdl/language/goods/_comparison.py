@@ -2,18 +2,18 @@
 """Methods side by side on the same tasks, as an experiment of rounds."""
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
 from jaxdl.core import checks
 from jaxdl.experiment import runner
 from jaxdl.language import _client, _loop
-from jaxdl.language.goods import _methods, _protocol, _tasks
+from jaxdl.language.goods import _learning, _methods, _protocol, _tasks
 
 SOURCES = ('endpoint', 'scripted')
 
@@ -169,6 +169,10 @@ def compare_texts(
       }
       found = _methods.episode_metrics(episodes, client)
       found |= methods[name].measure(episodes)
+      if 'total_reward' in found:
+        found['selection'] = _learning.selection_score(
+          found['total_reward'], found['accuracy'], found['contribution']
+        )
       out.append(common | {'split': 'test'} | _finite(found) | spent)
       own = (metrics or {}).get(f'{name} {i}')
       if own:
@@ -253,7 +257,7 @@ def settings_rows(
 
 def _finite(values):
   """Numbers that are known; rows have no place for others."""
-  return {k: v for k, v in values.items() if jnp.isfinite(v)}
+  return {k: v for k, v in values.items() if math.isfinite(v)}
 
 
 def _report(client):
