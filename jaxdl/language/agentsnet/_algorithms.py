@@ -215,8 +215,8 @@ def proposals(task: str) -> NodeAlgorithm:
   def update(state, facts, messages, mask, t, key):
     told = messages[:, 0]
     word = _node.draw(key)
-    # Accepting: one of those who ask, if it asks nobody itself; two who ask each
-    # other know at once.
+    # Accepting: one of those who ask, if it asks nobody itself; two who
+    # ask each other know at once.
     asked = mask & (told == facts.number)
     chosen = _node.pick(word, facts.neighbor_numbers, asked)
     chosen = jnp.where(t < facts.num_rounds, chosen, -1)
