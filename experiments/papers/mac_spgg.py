@@ -524,9 +524,9 @@ def settings_are_learned(seeds: tuple[int, ...]) -> tuple[bool, str]:
   'Protocol run, scripted: the team that learned is more accurate than a '
   'single agent, chain of thought, a majority of three and a debate at default '
   'settings, in every seed',
-  note='They do not learn their settings. The last figure is that of a team with '
-  'those that suit the scripted model best, temperature .4 and 900 tokens, which '
-  'needs no learning.',
+  note='They do not learn their settings. The last figure is that of a team '
+  'whose settings suit the scripted model best, temperature .4 and 900 tokens, '
+  'which needs no learning.',
 )
 def text_baselines(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Who is not asked to learn."""

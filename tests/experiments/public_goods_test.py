@@ -12,6 +12,7 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from experiments import public_goods as binary
+from jaxdl import language
 from jaxdl.experiment import config as config_lib
 from jaxdl.language import loopback
 from jaxdl.problems.games import texts
@@ -185,6 +186,18 @@ class TextTest(parameterized.TestCase):
     self.assertEqual(binary.run(replay).rows, result.rows)
     told = json.loads((self.folder / 'replies' / 'usage.json').read_text())
     self.assertEqual(sum(u['attempts'] for u in told['usage']), 0)
+
+    # What was said, for readers.
+    path = self.folder / 'transcripts' / '1-ppo-1.json'
+    said = language.read_transcript(path)
+    self.assertTrue(said.scripted)
+    self.assertEqual(
+      [(m['source'], m['target'], m['round']) for m in said.sent],
+      [('Agent-1', 'Agent-2', 1)],
+    )
+    roles = [m['role'] for m in said.chats['Agent-2']]
+    self.assertEqual(roles, ['system', 'user', 'assistant'])
+    self.assertIn('scripted', (self.folder / 'viewer.html').read_text())
 
     config = text_config()
     for plot in result.experiment.plots:

@@ -24,7 +24,8 @@ sees to settings of generation.
   `chain_of_thought`, `majority` and `debate` are baselines. `vote` counts by
   weights or by any rule of `aggregators`.
 - `team_rewards`, `make_learner`, `selection_score` are the numbers behind it.
-- `compare_texts` is an experiment of rounds; `SCRIPTS` are models for
+- `compare_texts` is an experiment of rounds, `transcripts` are for readers of
+  what was said; `SCRIPTS` are models for
   `language.loopback`, which are no language models.
 
 Replies are untrusted: only their ends are read, nothing in them is evaluated.
@@ -85,6 +86,7 @@ from jaxdl.language.goods._protocol import (
   request_settings,
   run_sequence,
 )
+from jaxdl.language.goods._reports import transcripts
 from jaxdl.language.goods._scripted import SCRIPTS, marker, skill, solver
 from jaxdl.language.goods._tasks import (
   TASKS,
@@ -151,5 +153,6 @@ __all__ = [
   'split_tasks',
   'team_rewards',
   'text_encoder',
+  'transcripts',
   'vote',
 ]

@@ -29,6 +29,7 @@ def compare_texts(
   steps: int = 1,
   batch_tasks: int = 16,
   columns: Mapping[str, Mapping[str, Any]] | None = None,
+  report: Callable[[str, int, Sequence[_protocol.Episode]], None] | None = None,
   close: Callable[[Any], None] | None = None,
   plots: Sequence[Callable[..., Any]] = (),
   table: Callable[..., Any] | None = None,
@@ -53,7 +54,9 @@ def compare_texts(
     steps: batches in a round.
     batch_tasks: tasks of a batch.
     columns: further labels for the rows of a method.
-    close: is handed the client when the run is over.
+    report: is handed name, seed and episodes of the tasks held back when the
+      run is over.
+    close: is handed the client then.
     plots: functions `(rows, directory) -> paths`.
     table: see `runner.Experiment`; says the source by default.
 
@@ -181,6 +184,8 @@ def compare_texts(
         common | {'split': 'settings', 'update': spent['update']} | row
         for row in settings_rows(episodes)
       ]
+      if number == num_rounds and report is not None:
+        report(name, seeds[i], episodes)
     if number == num_rounds:
       _report(client)
       _loop.run(client.aclose())

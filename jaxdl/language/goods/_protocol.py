@@ -40,6 +40,8 @@ class Turn(NamedTuple):
     value: of the text by the evaluator, in [0, 1]; zero if it is empty.
     tokens: completion tokens.
     record: what `decide` wants to have kept.
+    messages: what it was asked.
+    seen: names of those whose texts it saw.
   """
 
   agent: int
@@ -51,6 +53,8 @@ class Turn(NamedTuple):
   value: float
   tokens: int
   record: Any = None
+  messages: Sequence[Mapping[str, str]] = ()
+  seen: tuple[str, ...] = ()
 
 
 class Episode(NamedTuple):
@@ -159,6 +163,7 @@ async def ask_turn(
   settings: Mapping[str, Any] | None = None,
   allow_extra_params: bool = False,
   record: Any = None,
+  seen: Sequence[str] = (),
   sample: int = 0,
 ) -> tuple[Turn | None, tuple[tuple[str, Any], ...], str | None, str]:
   """Asks one agent once, and rates what it writes.
@@ -174,6 +179,7 @@ async def ask_turn(
     settings: of generation.
     allow_extra_params: see `request_settings`.
     record: kept in the turn.
+    seen: likewise.
     sample: of the request; it is sent as `seed` too.
 
   Returns:
@@ -217,6 +223,8 @@ async def ask_turn(
     value,
     reply.completion_tokens,
     record,
+    messages,
+    tuple(seen),
   )
   return turn, replies, None, 'ok'
 
@@ -284,6 +292,7 @@ async def run_sequence(
       settings=settings,
       allow_extra_params=allow_extra_params,
       record=record,
+      seen=[other.name for other in seen],
       sample=sample,
     )
     replies += more

@@ -16,6 +16,8 @@ from jaxdl.language import goods
 knob = config_lib.knob
 BACKENDS = ('numeric', 'openai')
 METHODS = registry.Pair(goods.METHODS, public_goods.GAMES)
+# Tasks held back of which everything that was said is written.
+NUM_TRANSCRIPTS = 10
 _TEXT = {'backend': ['openai']}
 
 
@@ -230,9 +232,28 @@ def text_goods(config: TextGoodsConfig) -> runner.Experiment:
     seeds=config.seeds,
     batch_tasks=config.batch_tasks,
     columns=columns,
+    report=functools.partial(_write, config, {}) if config.workdir else None,
     close=session.close,
     plots=(functools.partial(draw_texts, config),),
   )
+
+
+def _write(config, kept, name, seed, episodes):
+  """Writes what was said about the first tasks, for readers."""
+  if seed != config.seeds[0]:
+    return
+  number = config.methods.index(name)
+  label = f'{number + 1}-{registry.parse(registry.pair(name)[0]).name}'
+  kept[name] = goods.transcripts(
+    episodes[:NUM_TRANSCRIPTS], label, title=name, models=config.models
+  )
+  folder = pathlib.Path(config.workdir)
+  for transcript in kept[name]:
+    language.write_transcript(folder / 'transcripts', transcript)
+  every = [t for found in kept.values() for t in found]
+  if every:
+    page = language.viewer(every, title='Public goods in text')
+    language.write_text(folder / 'viewer.html', page)
 
 
 def draw_texts(

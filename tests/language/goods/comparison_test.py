@@ -119,6 +119,44 @@ class RowsTest(parameterized.TestCase):
       experiment(lambda: None, **options)
 
 
+class TranscriptsTest(parameterized.TestCase):
+  def test_who_saw_what_of_whom(self):
+    client = fakes.Client(goods.solver())
+    state = goods.METHODS.make('fixed(observation=full)', goods.make_setup())
+    episode = language.run(state.answer((), TEST[0], client))
+    failed = episode._replace(error='gone')
+    (found,) = goods.transcripts(
+      [failed, episode], 'full', title='fixed', models=('m',)
+    )
+    self.assertEqual(found.name, 'full-2')
+    self.assertEqual(
+      [(m['source'], m['target']) for m in found.sent],
+      [
+        ('Agent-1', 'Agent-2'),
+        ('Agent-1', 'Agent-3'),
+        ('Agent-2', 'Agent-3'),
+      ],
+    )
+    self.assertEqual(found.sent[2]['text'], episode.turns[1].text)
+    self.assertEqual(found.answers['team'], episode.answer)
+    chat = found.chats['Agent-3']
+    self.assertEqual(chat[-1]['content'], episode.turns[2].text)
+    self.assertIn(episode.turns[0].text, chat[1]['content'])
+    page = language.viewer(found)
+    self.assertIn('Agent-3', page)
+
+  def test_replies_are_escaped(self):
+    client = fakes.Client(lambda chat: '<script>alert(1)</script> 5')
+    method = goods.METHODS.make('debate', goods.make_setup())
+    episode = language.run(method.answer((), TEST[0], client))
+    page = language.viewer(goods.transcripts([episode], 'debate'))
+    self.assertNotIn('<script>', page)
+
+  def test_no_episodes(self):
+    with self.assertRaisesRegex(TypeError, r'episodes\[0\] must be a goods'):
+      goods.transcripts(['x'], 'a')
+
+
 class FailuresTest(parameterized.TestCase):
   def test_tasks_whose_request_failed_do_not_count(self):
     solve = goods.solver(floor=1.0, top=1.0)
