@@ -25,8 +25,6 @@ from jaxdl.experiment import compare, config as config_lib, runner
 
 knob = runner.knob
 SMALL = {'num_envs': 4, 'num_steps': 4, 'num_epochs': 5}
-PEER = 'smax'
-GAMES = agents.GAMES | {PEER: agents.games.smax}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,7 +34,7 @@ class Config(config_lib.BaseConfig):
   num_rounds: int = knob(50, 'Rounds.', low=0, smoke=2)
   steps: int = knob(10, 'Updates in a round.', low=1, smoke=1)
   eval_every: int = knob(5, 'Rounds between evaluations.', low=1, smoke=1)
-  game: str = knob('routing', 'Game.', registry=GAMES)
+  game: str = knob('routing', 'Game.', registry=agents.games.ALL_GAMES)
   variants: tuple[str, ...] = knob(
     ('learned(num_edges=1, warmup=80, learning_rate=0.03)', 'full', 'self'),
     'Who listens to whom, graph or graph@former(...).',
@@ -63,7 +61,7 @@ class Config(config_lib.BaseConfig):
     """Makes the agents."""
     config_lib.check_different(self.variants, name='variants')
     config_lib.check_different(self.modes, name='modes')
-    if GAMES.parts(self.game)[-1].name != PEER:  # Which may not be there.
+    if not agents.games.needs_peer(self.game):  # Which may not be there.
       config_lib.without_device(self.learners)
 
   def smoked(self) -> 'Config':
@@ -76,11 +74,7 @@ class Config(config_lib.BaseConfig):
   def learners(self):
     """Returns the game, and by name agents and their learners."""
     with config_lib.naming(game=self.game if '+' in self.game else None):
-      *before, last = GAMES.parts(self.game)
-      if last.name == PEER and before:
-        raise ValueError(f'what is before + does not change {PEER}.')
-      peer = last.name == PEER
-      env = GAMES.bound(last) if peer else agents.make_game(self.game)
+      env = agents.make_game(self.game)
     made, algorithms = {}, {}
     for spec in self.variants:
       network = None if '@' in spec else self.network

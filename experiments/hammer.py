@@ -27,7 +27,7 @@ knob = runner.knob
 PROBES = 0x109
 LABELS = ('told', 'entry')
 ON_HOST = {'multiwalker': agents.games.multiwalker}
-GAMES = agents.GAMES | ON_HOST
+GAMES = agents.games.ALL_GAMES | ON_HOST
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,7 +94,8 @@ class Config(config_lib.BaseConfig):
           'change it.'
         )
       return
-    config_lib.without_device(lambda: self._try(training))
+    if not agents.games.needs_peer(self.game):  # Which may not be there.
+      config_lib.without_device(lambda: self._try(training))
 
   def _try(self, training):
     env = self.make_game()

@@ -30,7 +30,9 @@ class Config(config_lib.BaseConfig):
 
   num_rounds: int = knob(20, 'Rounds.', low=0, smoke=2)
   eval_every: int = knob(1, 'Rounds between evaluations.', low=1, smoke=1)
-  game: str = knob('simple_spread', 'What is played.', registry=agents.GAMES)
+  game: str = knob(
+    'simple_spread', 'What is played.', registry=agents.games.ALL_GAMES
+  )
   algorithms: tuple[str, ...] = knob(
     ('random', 'ippo', 'mappo'),
     'What to compare; a@b puts learners on a network.',
@@ -59,6 +61,8 @@ class Config(config_lib.BaseConfig):
       raise ValueError(
         f'--chunk={self.chunk} must divide --num_episodes={self.num_episodes}.'
       )
+    if agents.games.needs_peer(self.game):  # Which may not be there.
+      return
     with config_lib.naming(game=self.game):
       config_lib.without_device(lambda: agents.make_game(self.game))
 

@@ -272,8 +272,9 @@ def _parse(args: list[str]) -> list[str]:
       + runner.wrapped(text, 6, 6)
       for name, (d, text) in _FLAGS.items()
     ]
-    print(__doc__.strip(), '\n\nFlags (with their defaults):\n')
-    print('\n'.join(lines))
+    with runner.printing():
+      print(__doc__.strip(), '\n\nFlags (with their defaults):\n')
+      print('\n'.join(lines))
     sys.exit(0)
   try:
     runner.check_values(args[1:], FLAGS)
@@ -315,7 +316,9 @@ def _reproduce(seeds: tuple[int, ...], signals) -> int:
       signals.check()
       print(f'{paper.key}: {paper.title} ...', file=sys.stderr, flush=True)
       if FLAGS.smoke:
-        print(smoke(paper, FLAGS.claims), flush=True)
+        told = smoke(paper, FLAGS.claims)
+        with runner.printing():
+          print(told)
         continue
       output = pathlib.Path(FLAGS.output)
       old = read(output)[1].get(paper.key)
@@ -326,7 +329,8 @@ def _reproduce(seeds: tuple[int, ...], signals) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         draw(seeds, folder)
       merge(output, {paper.key: lines})
-      print('\n'.join(lines), flush=True)
+      with runner.printing():
+        print('\n'.join(lines))
   except KeyboardInterrupt as error:
     signals.settle()
     done = 'papers that are done are in the table'

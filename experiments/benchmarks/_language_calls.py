@@ -7,13 +7,17 @@ process of its own; calls that fail; replies and transcripts in memory.
 
 import asyncio
 import contextlib
+import functools
+import json
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 import tracemalloc
+from concurrent import futures
 
 from experiments.benchmarks import _timing
 from jaxdl import language
@@ -22,6 +26,8 @@ from jaxdl.language import loopback
 CONCURRENCY = 32
 # Times the bare client's time, where a server takes 20 ms.
 WITHIN = 1.1
+# That the server answers.
+REQUESTS_PER_S = 1500
 ROOT = pathlib.Path(__file__).parents[2]
 # Of all requests 0.2 fail: 1 - 0.92 * 0.915 * 0.95.
 FAULTS = (
@@ -154,6 +160,52 @@ def overhead(*, rounds: int, quick: bool = False) -> list[dict[str, str]]:
           }
         )
       language.run(client.aclose())
+  return rows
+
+
+def serving(*, rounds: int, quick: bool = False) -> list[dict[str, str]]:
+  """Requests that the server of scripted models answers.
+
+  Args:
+    rounds: turns of every contender.
+    quick: whether there are few.
+
+  Returns:
+    Rows of a table.
+  """
+  count, rows = 400 if quick else 4000, []
+  body = json.dumps({'model': 'echo', 'messages': _chats(1)[0]}).encode()
+  head = (
+    'POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n'
+    f'Content-Length: {len(body)}\r\n\r\n'
+  ).encode()
+
+  def ask(port, number):
+    with socket.create_connection(('127.0.0.1', port)) as sock:
+      for _ in range(number):
+        sock.sendall(head + body)
+        if not sock.recv(65536).startswith(b'HTTP/1.1 200'):
+          raise ValueError('a request has failed.')
+
+  with server() as url:
+    port = int(url.split(':')[2].split('/')[0])
+
+    def together(at_once):
+      with futures.ThreadPoolExecutor(at_once) as pool:
+        list(pool.map(ask, [port] * at_once, [count // at_once] * at_once))
+
+    fns = {str(k): functools.partial(together, k) for k in (1, 8, 32)}
+    times = _timing.measure(fns, rounds=rounds)
+    for name in fns:
+      per_s = 1000 * count / times.ms(name)
+      rows.append(
+        {
+          'connections': name,
+          'requests/s': _timing.digits(per_s),
+          'target': f'>= {REQUESTS_PER_S}',
+          'held': 'yes' if per_s >= REQUESTS_PER_S else '**no**',
+        }
+      )
   return rows
 
 

@@ -2,14 +2,20 @@
 """Times calls of language models and networks of agents, all scripted.
 
 Servers run on this machine, so that no figure says anything about a language
-model: what is timed is everything else.
+model: what is timed is everything else. Classical algorithms of AgentsNet are
+timed as one program of many networks.
 
 Example: python -m experiments.benchmarks.language --parts=calls,faults --quick
 """
 
 from absl import app, flags, logging
 
-from experiments.benchmarks import _language_agents, _language_calls, _timing
+from experiments.benchmarks import (
+  _agentsnet,
+  _language_agents,
+  _language_calls,
+  _timing,
+)
 from jaxdl.core import checks
 
 FLAGS = flags.FLAGS
@@ -33,6 +39,14 @@ def calls() -> list[str]:
   return _section('Calls of scripted models, 32 at a time', found)
 
 
+def serving() -> list[str]:
+  """The server of scripted models alone."""
+  found = _language_calls.serving(
+    rounds=3 if FLAGS.quick else FLAGS.rounds, quick=FLAGS.quick
+  )
+  return _section('The server of scripted models, without a client', found)
+
+
 def faults() -> list[str]:
   """Calls where a fifth of the requests fails."""
   found = _language_calls.faults(quick=FLAGS.quick)
@@ -51,12 +65,19 @@ def agents() -> list[str]:
   return _section('AgentsNet, scripted agents', found)
 
 
+def classical() -> list[str]:
+  """Classical algorithms on many networks, as one program."""
+  return _agentsnet.report(quick=FLAGS.quick)
+
+
 # Parts by name: functions that return Markdown and read `FLAGS`.
 PARTS = {
   'calls': calls,
+  'serving': serving,
   'faults': faults,
   'memory': memory,
   'agents': agents,
+  'classical': classical,
 }
 
 

@@ -36,7 +36,8 @@ def gae(
     lam: lambda, 0 for one step, 1 for Monte Carlo.
 
   Returns:
-    f[T, ...], to which `values` may be added for targets.
+    f[T, ...], to which `values` may be added for targets; of the dtype of
+    rewards and values, summed in float32 or more.
 
   Example:
     >>> zeros = jnp.zeros(3)
@@ -46,14 +47,19 @@ def gae(
 
   Source: Schulman et al. 2016 (https://arxiv.org/abs/1506.02438), eq. 16.
   """
-  discounts = _discounts(done, rewards, gamma)
-  ahead = jnp.concatenate([values[1:], jnp.asarray(last_value)[None]])
+  dtype = jnp.result_type(float, rewards, values, last_value)
+  wide = jnp.promote_types(dtype, jnp.float32)
+  rewards, values, last_value = (
+    jnp.asarray(x, wide) for x in (rewards, values, last_value)
+  )
+  discounts = _discounts(done, rewards, gamma).astype(wide)
+  ahead = jnp.concatenate([values[1:], last_value[None]])
   deltas = rewards + discounts * ahead - values
 
   def body(carry, x):
     delta, discount = x
-    carry = delta + discount * lam * carry
-    return carry, carry
+    carry = delta + (discount * lam).astype(wide) * carry
+    return carry, carry.astype(dtype)
 
   start = jnp.zeros_like(deltas[0])
   both = deltas, jnp.broadcast_to(discounts, deltas.shape)

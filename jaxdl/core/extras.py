@@ -7,6 +7,7 @@ import types
 __all__ = ['missing', 'require']
 
 # What pip calls modules of another name.
+_AGENTS = ('gymnax', 'jaxmarl', 'mpe2', 'pettingzoo', 'six')
 _NAMES = {'sklearn': 'scikit-learn', 'dp_accounting': 'dp-accounting'}
 
 
@@ -31,10 +32,11 @@ def missing(module: str, purpose: str) -> str:
   """
   root = module.split('.')[0]
   name = _NAMES.get(root, root)
+  extra = 'agents' if root in _AGENTS else 'experiments'
   return (
     f'{purpose} needs {name}, which is not installed: pip install {name} (or, '
-    "for all that experiments use, pip install -e '.[experiments]' where jaxdl "
-    'is checked out).'
+    f"for all that {extra} use, pip install -e '.[{extra}]' where jaxdl is "
+    'checked out).'
   )
 
 

@@ -183,7 +183,8 @@ def _parse(config_class, args, name) -> list[str]:
   if asked.intersection(_HELP):
     module = sys.modules.get(config_class.__module__)
     title = getattr(module, '__doc__', None) or name
-    print(_flags.help_text(config_class, title))
+    with printing():
+      print(_flags.help_text(config_class, title))
     sys.exit(0)
   try:
     _flags.check_values(args[1:], flags.FLAGS)
@@ -239,7 +240,8 @@ def _guarded(config_class, run, name, given, signals) -> int:
     if place.first:
       drawn = _finish(place, result)
       signals.check()
-      _report(place, result, drawn)
+      with printing():
+        _report(place, result, drawn)
     return 0
   except KeyboardInterrupt as error:
     return _stopped(error, name, place, signals)
@@ -314,6 +316,18 @@ def _way_out(error, place) -> str:
   if place is None or not place.store.running:
     return f' {what} give the same command.'
   return f' {what} give the same command: it goes on from the last checkpoint.'
+
+
+@contextlib.contextmanager
+def printing() -> Iterator[None]:
+  """Prints for as long as somebody reads; `head` goes when it has enough."""
+  try:
+    yield
+    print(end='', flush=True)
+  except BrokenPipeError:
+    # The interpreter will flush what is left.
+    with open(os.devnull, 'w') as nowhere:
+      os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 @contextlib.contextmanager

@@ -422,16 +422,19 @@ def print_table(
   )
   texts = [[_cell(value) for value in line] for line in cells]
   heads, blocks = _blocks([str(c) for c in columns], texts, out.width)
-  for number, block in enumerate(blocks):
-    shown = rich_table.Table(
-      title=None if number else title, box=box.SIMPLE_HEAD, title_style='bold'
-    )
-    for n in block:
-      numeric = n > 0 and all(_looks_numeric(line[n]) for line in cells)
-      shown.add_column(heads[n], justify='right' if numeric else 'left')
-    for line in texts:
-      shown.add_row(*(text.Text(line[n]) for n in block))
-    out.print(shown)
+  with out.capture() as printed:
+    for number, block in enumerate(blocks):
+      shown = rich_table.Table(
+        title=None if number else title, box=box.SIMPLE_HEAD, title_style='bold'
+      )
+      for n in block:
+        numeric = n > 0 and all(_looks_numeric(line[n]) for line in cells)
+        shown.add_column(heads[n], justify='right' if numeric else 'left')
+      for line in texts:
+        shown.add_row(*(text.Text(line[n]) for n in block))
+      out.print(shown)
+  # Console would end the process where nobody reads.
+  print(printed.get(), end='')
 
 
 def _blocks(

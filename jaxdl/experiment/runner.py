@@ -45,6 +45,7 @@ check_values = _flags.check_values
 leave = _main.leave
 main = _main.main
 plain_log = _main.plain_log
+printing = _main.printing
 read_rows = _sinks.read_rows
 record = _main.record
 remedy = _workdir.remedy

@@ -13,6 +13,8 @@
   of `Request`s in order, `ask_for` what a function reads of it, after one
   repair at most (`Parsed`). What an endpoint does wrong raises nothing: replies
   say it. `run` serves code that is not async, notebooks too.
+- A `Session` has the client of a run, with a server of scripted models if it
+  needs one.
 - `Cache` keeps answers on disk: 'read_write', 'replay_only' (no request is
   sent; what is missing raises `MissingReply`) or 'off'.
 - `client.usage` has tokens and cost by role, label and model (`Usage`), prices

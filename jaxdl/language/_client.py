@@ -141,6 +141,7 @@ class Client:
     ...   client = Client(Endpoint('echo', base_url=server.base_url))
     ...   question = [{'role': 'user', 'content': 'Anybody there?'}]
     ...   run(client.ask(question)).text
+    ...   run(client.aclose())
     'Anybody there?'
   """
 
@@ -483,6 +484,8 @@ class Client:
           trust_env=not endpoint.local,
           # A few compressed bytes may be gigabytes.
           headers={'Accept-Encoding': 'identity'},
+          # A chat goes where its address says, and nowhere else.
+          follow_redirects=False,
           event_hooks={'response': [_limit]},
         ),
       )
@@ -625,17 +628,23 @@ def _retry_after(headers):
   """Seconds that a server asks to wait, or None."""
   try:
     if 'retry-after-ms' in headers:
-      return max(float(headers['retry-after-ms']) / 1000, 0.0)
-    value = headers.get('retry-after')
-    if value is None:
+      wait = float(headers['retry-after-ms']) / 1000
+    elif (value := headers.get('retry-after')) is None:
       return None
-    try:
-      wait = float(value)
-    except ValueError:
-      wait = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+    else:
+      wait = _seconds(value)
   except (ValueError, TypeError, OverflowError):
     return None
   return max(wait, 0.0) if wait == wait else None
+
+
+def _seconds(value):
+  """Seconds, told as a number or as a date."""
+  try:
+    return float(value)
+  except ValueError:
+    then = email.utils.parsedate_to_datetime(value)
+    return then.timestamp() - time.time()
 
 
 def _repair(error):

@@ -9,7 +9,7 @@ from typing import Any
 from absl import logging
 
 from jaxdl.core import checks, registry
-from jaxdl.language import _cache, _client, _costs, _transcripts
+from jaxdl.language import _cache, _client, _costs, _loop, _transcripts
 
 # In place of an address: a server on this machine, with scripted models.
 LOOPBACK = 'loopback'
@@ -140,6 +140,8 @@ class Session:
     """Writes what was spent, and closes client and server."""
     client, self._client = self._client, None
     server, self._server = self._server, None
+    if client is not None:
+      _loop.run(client.aclose())
     if client is not None and self._directory is not None:
       rows = [vars(row) | {'tokens': row.tokens} for row in client.usage]
       _transcripts.write_json(

@@ -120,6 +120,18 @@ class ReturnsTest(parameterized.TestCase):
     got = agents.monte_carlo_returns(r, done, gamma=0.5)
     np.testing.assert_allclose(got, [[2.0, 4.0], [2.0, 4.0], [3.0, 6.0]])
 
+  def test_long_sums_of_few_bits(self):
+    ones, never = jnp.ones(2000, jnp.bfloat16), jnp.zeros(2000, bool)
+    got = agents.monte_carlo_returns(ones, never, gamma=1.0)
+    self.assertEqual(got.dtype, jnp.bfloat16)
+    np.testing.assert_allclose(np.float64(got[0]), 2000, rtol=2**-8)
+    # Rates may be arrays of more bits than rewards.
+    rate = jnp.float32(0.5)
+    for gamma in (1.0, jnp.float32(1.0)):
+      found = agents.gae(ones, 0 * ones, 0.0, never, gamma=gamma, lam=rate)
+      self.assertEqual(found.dtype, jnp.bfloat16)
+      np.testing.assert_allclose(np.float64(found[0]), 2.0)
+
 
 class EnvironmentTest(parameterized.TestCase):
   def test_time_is_up_after_exactly_so_many_steps(self):

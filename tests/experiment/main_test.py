@@ -50,9 +50,9 @@ def finish(process):
   return process.returncode, out, err
 
 
-def command(*args, run=quadratic_binary.run):
+def command(*args, run=quadratic_binary.run, out=None):
   """Parses and runs as `main` does, here; returns the code and the output."""
-  out, err = io.StringIO(), io.StringIO()
+  out, err = out or io.StringIO(), io.StringIO()
   values = flags.FlagValues()
   with (
     mock.patch.object(_main.flags, 'FLAGS', values),
@@ -64,7 +64,7 @@ def command(*args, run=quadratic_binary.run):
       code = _main._body(quadratic_binary.Config, run, 'quadratic')
     except SystemExit as error:
       code = error.code
-  return code, out.getvalue(), err.getvalue()
+  return code, getattr(out, 'getvalue', str)(), err.getvalue()
 
 
 class CommandTest(parameterized.TestCase):
@@ -98,6 +98,14 @@ class CommandTest(parameterized.TestCase):
     self.assertEqual(config['config']['rules'], ['mean', 'median'])
     self.assertEqual(config['versions']['jax'], jax.__version__)
     self.assertEqual(config['device']['count'], 8)
+
+  @parameterized.parameters((('--help',),), (('--num_rounds=1', '--outputs='),))
+  def test_who_stops_reading_is_no_error(self, args):
+    reads, writes = os.pipe()
+    os.close(reads)
+    with open(writes, 'w') as gone:
+      code, _, err = command(*args, out=gone)
+    self.assertEqual(code, 0, err)
 
   def test_non_finite_numbers_are_valid_json_and_come_back(self):
     command('--workdir=run', '--num_rounds=1', '--outputs=')

@@ -4,6 +4,8 @@
 import collections
 import email.utils
 import http.client
+import importlib
+import importlib.util
 import json
 import os
 import pathlib
@@ -19,7 +21,7 @@ import urllib.request
 from absl.testing import absltest, parameterized
 
 from jaxdl.language import loopback
-from jaxdl.language.loopback import _faults
+from jaxdl.language.loopback import _faults, _registry
 
 ROOT = pathlib.Path(__file__).parents[2]
 CHAT = [{'role': 'user', 'content': 'Is anybody there?'}]
@@ -215,6 +217,20 @@ class ServerTest(parameterized.TestCase):
       status = sock.recv(1000).split()[1]
     self.assertEqual(status, b'413' if length == '9' * 40 else b'411')
 
+  def test_it_outlives_what_is_no_request(self):
+    for data in (
+      b'\x16\x03\x01\x02\x00\x01\x00',
+      b'\r\n\r\n',
+      b'POST /v1/chat/completions HTTP/9.9\r\n\r\n',
+      b'GET ' + b'/' * 70_000 + b' HTTP/1.1\r\n\r\n',
+      b'GET / HTTP/1.1\r\n' + b'A: b\r\n' * 200 + b'\r\n',
+      b'POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 9\r\n\r\n{"',
+    ):
+      with socket.create_connection(('127.0.0.1', self.server.port)) as sock:
+        sock.sendall(data)
+    with Connection(self.server) as connection:
+      self.assertEqual(connection.ask()[0].status, 200)
+
   def test_it_is_reached_from_this_machine_alone(self):
     self.assertStartsWith(self.server.base_url, 'http://127.0.0.1:')
     self.assertEqual(self.server._http.socket.getsockname()[0], '127.0.0.1')
@@ -309,6 +325,21 @@ class LifeTest(absltest.TestCase):
     self.assertIn('scripted', said)
     self.assertIn('Requests: 1.', said)
     self.assertEqual(process.returncode, 0)
+
+
+class RegistryTest(absltest.TestCase):
+  def test_no_two_scripts_have_one_name(self):
+    own = ('echo', 'fixed', 'lazy')
+    names = [name for name in loopback.SCRIPTS if name not in own]
+    rooms = [f'jaxdl.language.{room}._scripted' for room in _registry._ROOMS]
+    found = [
+      name
+      for room in rooms
+      if importlib.util.find_spec(room.rpartition('.')[0])
+      and importlib.util.find_spec(room)
+      for name in importlib.import_module(room).SCRIPTS
+    ]
+    self.assertCountEqual(names, found)
 
 
 class FaultsTest(parameterized.TestCase):

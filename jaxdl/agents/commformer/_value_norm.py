@@ -67,6 +67,8 @@ def update_value_norm(
   Source: Yu et al. 2022 (https://arxiv.org/abs/2103.01955), value
   normalization, as in the release of CommFormer.
   """
+  # The variance is a difference of two averages.
+  returns = returns.astype(jnp.promote_types(returns.dtype, norm.first.dtype))
   if mask is None:
     weights = jnp.ones_like(returns)
   else:

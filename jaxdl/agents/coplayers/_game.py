@@ -244,7 +244,7 @@ def check_strategy(value: Any, *, name: str) -> chex.Array:
     name: the argument's name, for the message.
 
   Returns:
-    The array, of a floating dtype.
+    The array, in float32 or more: a game has many rounds to add up.
 
   Raises:
     ValueError: if there are not five of them, or one lies outside of [0, 1].
@@ -266,4 +266,5 @@ def check_strategy(value: Any, *, name: str) -> chex.Array:
         f'{name} must be probabilities in [0, 1]; got {found[bad][0]:g}.'
       )
   # Whole numbers would cut payoffs off.
-  return jnp.asarray(value, jnp.result_type(value, float))
+  dtype = jnp.promote_types(jnp.result_type(value, float), jnp.float32)
+  return jnp.asarray(value, dtype)

@@ -133,13 +133,14 @@ def dice_objective(
   """
   checks.number(discount, name='discount', low=0.0, high=1.0)
   batch, length = rewards.shape
+  wide = jnp.result_type(rewards, discount, jnp.float32)
 
   def body(after, reward):
     after = reward + discount * after
     return after, after
 
   _, returns = jax.lax.scan(
-    body, jnp.zeros((batch,), rewards.dtype), rewards.T, reverse=True
+    body, jnp.zeros((batch,), wide), rewards.T.astype(wide), reverse=True
   )
   returns = returns.T
   others = returns.sum(axis=0, keepdims=True) - returns

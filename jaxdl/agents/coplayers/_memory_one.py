@@ -3,7 +3,8 @@
 
 A strategy is f[5], the probability of cooperation after start, CC, CD, DC and
 DD, seen from the side of who plays it. All functions take one pair; `vmap` them
-over strategies and games, differentiate them in both.
+over strategies and games, differentiate them in both. Numbers are float32 or
+more, whatever those of strategies are.
 """
 
 import functools

@@ -38,6 +38,7 @@ from jaxdl.agents.games._host import (
   host_rollout,
   multiwalker,
 )
+from jaxdl.agents.games._peers import gymnax, jaxmarl
 from jaxdl.agents.games._prey import (
   PreyState,
   predator_capture,
@@ -49,11 +50,13 @@ from jaxdl.agents.games._reference import (
   simple_speaker_listener,
 )
 from jaxdl.agents.games._registry import (
+  ALL_GAMES,
   GAMES,
   HOST_GAMES,
   WRAPPERS,
   make_game,
   make_host_game,
+  needs_peer,
 )
 from jaxdl.agents.games._riddles import (
   RiddleState,
@@ -82,6 +85,7 @@ from jaxdl.agents.games._wrappers import (
 )
 
 __all__ = [
+  'ALL_GAMES',
   'GAMES',
   'HOST_GAMES',
   'WRAPPERS',
@@ -104,14 +108,17 @@ __all__ = [
   'beam_carry',
   'from_gymnax',
   'from_jaxmarl',
+  'gymnax',
   'heterogeneous',
   'host_begin',
   'host_episodes',
   'host_rollout',
   'iterated_dilemma',
+  'jaxmarl',
   'make_game',
   'make_host_game',
   'multiwalker',
+  'needs_peer',
   'observe_first',
   'predator_capture',
   'predator_prey',

@@ -5,6 +5,7 @@ from jaxdl.agents import _environment
 from jaxdl.agents.games import (
   _beam,
   _host,
+  _peers,
   _prey,
   _reference,
   _riddles,
@@ -43,6 +44,9 @@ GAMES = registry.Registry(
   before=WRAPPERS,
 )
 
+# With those of other libraries, which need not be installed.
+ALL_GAMES = GAMES | _peers.PEERS
+
 HOST_GAMES = registry.Registry(
   'game on the host', {'multiwalker': _host.multiwalker}
 )
@@ -52,15 +56,17 @@ def make_game(spec: str) -> _environment.Environment:
   """Builds a game by name.
 
   Args:
-    spec: an entry of `GAMES`, e.g. 'simple_spread(num_agents=5)', and any of
-      `WRAPPERS` before it, e.g. 'shared_reward+simple_spread'; the one next to
-      the game is the first to change it.
+    spec: an entry of `ALL_GAMES`, e.g. 'simple_spread(num_agents=5)' or
+      'jaxmarl(MPE_simple_tag_v3)', and any of `WRAPPERS` before it, e.g.
+      'shared_reward+simple_spread'; the one next to the game is the first to
+      change it.
 
   Returns:
     The game.
 
   Raises:
     ValueError: if a name or an option is unknown or out of range.
+    ImportError: if the library of a game is not installed.
 
   Example:
     >>> make_game('simple_spread(num_agents=2)').own_size
@@ -68,11 +74,30 @@ def make_game(spec: str) -> _environment.Environment:
     >>> make_game('observe_first(limit=4)+simple_spread').own_size
     4
   """
-  *before, last = GAMES.parts(spec)
-  env = GAMES.bound(last)
+  *before, last = ALL_GAMES.parts(spec)
+  env = ALL_GAMES.bound(last)
   for part in reversed(before):
     env = WRAPPERS.bound(part, env)
   return env
+
+
+def needs_peer(spec: str) -> bool:
+  """Whether a game is one of another library, which may not be installed.
+
+  Args:
+    spec: as `make_game` takes it.
+
+  Returns:
+    Whether it is.
+
+  Raises:
+    ValueError: if a name or an option is unknown.
+
+  Example:
+    >>> needs_peer('shared_reward+smax'), needs_peer('simple_spread')
+    (True, False)
+  """
+  return ALL_GAMES.parts(spec)[-1].name in _peers.PEERS
 
 
 def make_host_game(spec: str) -> _host.HostGame:

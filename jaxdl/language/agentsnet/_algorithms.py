@@ -8,7 +8,6 @@ it, and refused where the algorithm does not solve it.
 from typing import NamedTuple
 
 import chex
-import jax
 import jax.numpy as jnp
 
 from jaxdl.core import checks, registry
@@ -30,6 +29,7 @@ def _solves(task: str, name: str, tasks: tuple[str, ...]) -> None:
 class _Flood(NamedTuple):
   best: chex.Array
   value: chex.Array
+  is_old: chex.Array
 
 
 def flooding(task: str) -> NodeAlgorithm:
@@ -42,7 +42,7 @@ def flooding(task: str) -> NodeAlgorithm:
 
   def start(facts, key):
     value = (_node.draw(key) >> 31).astype(jnp.int32)
-    return _Flood(facts.rank, value)
+    return _Flood(facts.rank, value, jnp.array(False))
 
   def message(state):
     return jnp.stack([state.best, state.value])
@@ -52,19 +52,28 @@ def flooding(task: str) -> NodeAlgorithm:
     # The value rides along in the last bit; ranks are distinct.
     pairs = jnp.where(mask, 2 * messages[:, 0] + messages[:, 1], -1)
     best = jnp.maximum(pairs.max(), 2 * state.best + state.value)
-    return _Flood(best >> 1, best & 1)
+    return _Flood(best >> 1, best & 1, best >> 1 == state.best)
 
   def answer(state, facts):
     if task == 'consensus':
       return state.value
     return (state.best == facts.rank).astype(jnp.int32)
 
-  return NodeAlgorithm(start, message, update, answer, 2)
+  # Where nothing was new to anybody, nothing will be.
+  settled = lambda state: state.is_old
+  return NodeAlgorithm(start, message, update, answer, 2, settled)
 
 
-def _cover_of(state):
-  """The others of an independent set cover every edge."""
-  return (state != _INSIDE).astype(jnp.int32)
+def _independent_set(start, update):
+  """An algorithm whose state is a rank, or that a node is in or out."""
+  return NodeAlgorithm(
+    start,
+    lambda state: state[None],
+    update,
+    # The others cover every edge.
+    lambda state, facts: (state != _INSIDE).astype(jnp.int32),
+    settled=lambda state: (state == _INSIDE) | (state == _OUTSIDE),
+  )
 
 
 def greedy_independent_set(task: str) -> NodeAlgorithm:
@@ -87,9 +96,7 @@ def greedy_independent_set(task: str) -> NodeAlgorithm:
     moved = jnp.where(loudest == _INSIDE, _OUTSIDE, moved)
     return jnp.where(state == facts.rank, moved, state)
 
-  return NodeAlgorithm(
-    start, lambda state: state[None], update, lambda state, _: _cover_of(state)
-  )
+  return _independent_set(start, update)
 
 
 def luby(task: str) -> NodeAlgorithm:
@@ -115,9 +122,7 @@ def luby(task: str) -> NodeAlgorithm:
     left = jnp.where(loudest == _INSIDE, _OUTSIDE, fresh(key))
     return jnp.where(open_, jnp.where(t % 2 == 1, joined, left), state)
 
-  return NodeAlgorithm(
-    start, lambda state: state[None], update, lambda state, _: _cover_of(state)
-  )
+  return _independent_set(start, update)
 
 
 def greedy_coloring(task: str) -> NodeAlgorithm:
@@ -147,7 +152,18 @@ def greedy_coloring(task: str) -> NodeAlgorithm:
     del facts
     return jnp.where(state < 0, -state - 1, 0)
 
-  return NodeAlgorithm(start, lambda state: state[None], update, answer)
+  return NodeAlgorithm(
+    start,
+    lambda state: state[None],
+    update,
+    answer,
+    settled=lambda state: state < 0,
+  )
+
+
+class _Trial(NamedTuple):
+  color: chex.Array
+  in_conflict: chex.Array
 
 
 def trial_coloring(task: str) -> NodeAlgorithm:
@@ -157,25 +173,27 @@ def trial_coloring(task: str) -> NodeAlgorithm:
   """
   _solves(task, 'trial_coloring', ('coloring',))
 
-  def choose(word, free):
-    bits = _node.as_bits(free)
-    return _node.pick(word, jnp.arange(bits.shape[0]), bits)
-
   def start(facts, key):
-    return choose(_node.draw(key), facts.palette)
+    color = _node.pick_bit(_node.draw(key), facts.palette)
+    return _Trial(color, jnp.array(True))
 
   def update(state, facts, messages, mask, t, key):
     del t
     told = messages[:, 0]
     word = _node.draw(key)
     used = _node.used(told, mask & (told >= 0), facts.palette.shape[0])
-    color = choose(word, facts.palette & ~used)
-    conflict = (mask & (told == state)).any()
-    # The last bit decides whether, all of them which.
-    return jnp.where(conflict & (word & 1 == 1) & (color >= 0), color, state)
+    color = _node.pick_bit(word, facts.palette & ~used)
+    conflict = (mask & (told == state.color)).any()
+    # The last bit decides whether, the first ones which.
+    moves = conflict & (word & 1 == 1) & (color >= 0)
+    return _Trial(jnp.where(moves, color, state.color), conflict)
 
   return NodeAlgorithm(
-    start, lambda state: state[None], update, lambda state, facts: state
+    start,
+    lambda state: state.color[None],
+    update,
+    lambda state, facts: state.color,
+    settled=lambda state: ~state.in_conflict,
   )
 
 
@@ -184,6 +202,7 @@ class _Pairing(NamedTuple):
   target: chex.Array  # Slot of whom it asks, -1 for nobody.
   partner_number: chex.Array
   target_number: chex.Array
+  is_over: chex.Array  # Paired, as are all neighbors where it is not.
 
 
 def proposals(task: str) -> NodeAlgorithm:
@@ -197,55 +216,60 @@ def proposals(task: str) -> NodeAlgorithm:
   """
   _solves(task, 'proposals', ('matching',))
 
-  def ask(facts, word, free):
-    slot = _node.pick(word, facts.neighbor_numbers, free)
-    slot = jnp.where(word & 1 == 1, slot, -1)
-    return slot, jnp.where(slot >= 0, facts.neighbor_numbers[slot], -1)
+  none = jnp.int32(-1)
+
+  # Compared with every slot: looking one up is slower.
+  def is_at(facts, slot):
+    slots = jnp.arange(facts.neighbor_numbers.shape[0], dtype=jnp.int32)
+    return slots == slot
+
+  def number_at(facts, slot):
+    return jnp.where(is_at(facts, slot), facts.neighbor_numbers, -1).max()
 
   def start(facts, key):
-    slot, number = ask(facts, _node.draw(key), facts.neighbor_mask)
-    none = jnp.int32(-1)
-    return _Pairing(none, slot, none, number)
+    word = _node.draw(key)
+    slot = _node.pick(word, facts.neighbor_numbers, facts.neighbor_mask)
+    slot = jnp.where(word & 1 == 1, slot, -1)
+    return _Pairing(none, slot, none, number_at(facts, slot), jnp.array(False))
 
   def message(state):
-    asking = jnp.where(state.target >= 0, state.target_number, -1)
     paired = -state.partner_number - 2
-    return jnp.where(state.partner >= 0, paired, asking)[None]
+    return jnp.where(state.partner >= 0, paired, state.target_number)[None]
 
   def update(state, facts, messages, mask, t, key):
-    told = messages[:, 0]
-    word = _node.draw(key)
-    # Accepting: one of those who ask, if it asks nobody itself; two who ask each
-    # other know at once.
-    asked = mask & (told == facts.number)
-    chosen = _node.pick(word, facts.neighbor_numbers, asked)
-    chosen = jnp.where(t < facts.num_rounds, chosen, -1)
-    mutual = jnp.where(asked[state.target], state.target, -1)
-    chosen = jnp.where(state.target >= 0, mutual, chosen)
-    partner = jnp.where(state.partner < 0, chosen, state.partner)
-    accepted = state._replace(partner=partner)
-    # Hearing of it, then asking anew.
+    told, word = messages[:, 0], _node.draw(key)
+    accepting = t % 2 == 1
+    # Who asks me, or else who may be free.
+    open_ = mask & (told >= -1)
+    choice = jnp.where(accepting, mask & (told == facts.number), open_)
+    slot = _node.pick(word, facts.neighbor_numbers, choice)
+    # Who asks nobody accepts one; two who ask each other know at once.
+    accepted = jnp.where(t < facts.num_rounds, slot, -1)
+    agreed = (choice & is_at(facts, state.target)).any()
+    mutual = jnp.where(agreed, state.target, -1)
+    accepted = jnp.where(state.target >= 0, mutual, accepted)
+    # Or who accepted me.
     paired = mask & (told == -facts.number - 2)
-    slot = jnp.argmax(paired).astype(jnp.int32)
-    partner = jnp.where(paired.any() & (state.partner < 0), slot, state.partner)
-    target, number = ask(facts, word, mask & (told >= -1))
-    single = partner < 0
-    asking = _Pairing(
+    slots = jnp.arange(paired.shape[0], dtype=jnp.int32)
+    heard = jnp.where(paired, slots, -1).max()
+    fresh = jnp.where(accepting, accepted, heard)
+    partner = jnp.where(state.partner < 0, fresh, state.partner)
+    asked = jnp.where((word & 1 == 1) & (partner < 0), slot, -1)
+    target = jnp.where(accepting, state.target, asked)
+    return _Pairing(
       partner,
-      jnp.where(single, target, -1),
-      state.partner_number,
-      jnp.where(single, number, -1),
-    )
-    found = jax.tree.map(
-      lambda a, b: jnp.where(t % 2 == 1, a, b), accepted, asking
-    )
-    number = facts.neighbor_numbers[found.partner]
-    return found._replace(
-      partner_number=jnp.where(found.partner >= 0, number, -1)
+      target,
+      number_at(facts, partner),
+      number_at(facts, target),
+      jnp.where(accepting, state.is_over, (partner >= 0) | ~open_.any()),
     )
 
   return NodeAlgorithm(
-    start, message, update, lambda state, facts: state.partner
+    start,
+    message,
+    update,
+    lambda state, facts: state.partner,
+    settled=lambda state: state.is_over,
   )
 
 
@@ -264,6 +288,7 @@ def _silent(choose):
     lambda state: jnp.zeros((1,), jnp.int32),
     update,
     lambda state, facts: state,
+    settled=lambda state: jnp.array(True),
   )
 
 
@@ -274,8 +299,7 @@ def random(task: str) -> NodeAlgorithm:
   def choose(facts, key):
     word = _node.draw(key)
     if task == 'coloring':
-      bits = _node.as_bits(facts.palette)
-      return _node.pick(word, jnp.arange(bits.shape[0]), bits)
+      return _node.pick_bit(word, facts.palette)
     if task == 'matching':
       # Nobody is an option, too.
       tags = jnp.append(facts.neighbor_numbers, -1)

@@ -57,6 +57,8 @@ class NodeAlgorithm(NamedTuple):
     answer: `answer(state, facts) -> i32[]`: the code of an option; of a
       matching the slot of a neighbor, -1 for nobody.
     num_integers: M.
+    settled: `settled(state) -> bool[]`: where all nodes of a graph say so, no
+      further delivery changes an answer, and they are left out.
   """
 
   start: Callable[[Facts, chex.PRNGKey], Any]
@@ -64,6 +66,7 @@ class NodeAlgorithm(NamedTuple):
   update: Callable[..., Any]
   answer: Callable[[Any, Facts], chex.Array]
   num_integers: int = 1
+  settled: Callable[[Any], chex.Array] = lambda state: jnp.array(False)
 
 
 def node_key(
@@ -175,8 +178,8 @@ def pick(
     1
   """
   values = jnp.where(candidates, scatter(word, tags), -1)
-  place = jnp.argmax(values, axis=-1).astype(jnp.int32)
-  return jnp.where(candidates.any(axis=-1), place, -1)
+  best = candidates & (values == values.max())
+  return jnp.where(best, jnp.arange(tags.shape[0], dtype=jnp.int32), -1).max()
 
 
 def used(colors: chex.Array, mask: chex.Array, num_words: int) -> chex.Array:
@@ -218,7 +221,40 @@ def lowest(free: chex.Array) -> chex.Array:
   return jnp.where(free != 0, place, WORD * free.shape[0]).min()
 
 
-def as_bits(words: chex.Array) -> chex.Array:
-  """The bits of words u32[W] as bool[32 W]."""
-  places = jnp.arange(WORD, dtype=jnp.uint32)
-  return ((words[:, None] >> places[None]) & 1).reshape(-1).astype(bool)
+def pick_bit(word: chex.Array, free: chex.Array) -> chex.Array:
+  """Picks one of some bits at random, alike.
+
+  Args:
+    word: u32[], random; its upper half decides.
+    free: u32[W].
+
+  Returns:
+    i32[], the place of the bit; -1 if there is none.
+
+  Example:
+    >>> free = jnp.array([0, 12], jnp.uint32)
+    >>> [int(pick_bit(jnp.uint32(w << 31), free)) for w in (0, 1)]
+    [34, 35]
+  """
+  counts = jax.lax.population_count(free).astype(jnp.int32)
+  total = counts.sum()
+  k = ((word >> 16) * total.astype(jnp.uint32) >> 16).astype(jnp.int32)
+  place, found = jnp.int32(-1), jnp.array(False)
+  for w in range(free.shape[0]):
+    here = ~found & (k < counts[w])
+    place = jnp.where(here, WORD * w + _nth_bit(free[w], k), place)
+    found, k = found | here, k - counts[w]
+  return jnp.where(total > 0, place, -1)
+
+
+def _nth_bit(word, n):
+  """The place of the bit of a word that n lower ones precede."""
+  place = jnp.int32(0)
+  for half in (16, 8, 4, 2, 1):
+    low = word & jnp.uint32((1 << half) - 1)
+    count = jax.lax.population_count(low).astype(jnp.int32)
+    up = n >= count
+    place = place + jnp.where(up, half, 0)
+    n = n - jnp.where(up, count, 0)
+    word = jnp.where(up, word >> half, low)
+  return place

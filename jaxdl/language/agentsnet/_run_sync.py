@@ -10,7 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.core import checks, clients, keys as keys_lib
-from jaxdl.language.agentsnet import _algorithms, _batch, _node, _tasks
+from jaxdl.language.agentsnet import (
+  _algorithms,
+  _batch,
+  _learned,
+  _node,
+  _tasks,
+)
 
 
 def node_facts(
@@ -46,36 +52,94 @@ def node_facts(
   )
 
 
+# So many slots make two widths worth a larger program.
+_MANY_SLOTS = 1 << 18
 _PER_NODE = _node.Facts(0, 0, 0, 0, None, None, None, None)
+_BY_SLOT = _PER_NODE._replace(neighbor_numbers=1, neighbor_mask=1)
+_NODE_FIELDS = ('number', 'rank', 'neighbor_numbers', 'neighbor_mask')
 
 
-def _one(algorithm, task, most_rounds, graph, num_rounds, key):
+def _slots_first(facts, width=None):
+  """Facts of nodes with [D, N] in place of [N, D], the first slots only."""
+  return facts._replace(
+    neighbor_numbers=facts.neighbor_numbers[:, :width].T,
+    neighbor_mask=facts.neighbor_mask[:, :width].T,
+  )
+
+
+def _one(algorithm, task, width, graph, hubs, num_rounds, key):
   """Answers of the nodes of one graph, for one key."""
   facts = node_facts(graph, num_rounds, key)
-  keys_at = lambda t: jax.vmap(_node.node_key, (None, 0, None))(
-    key, graph.numbers, t
-  )
+  own_keys = jax.vmap(jax.random.fold_in, (None, 0))(key, graph.numbers)
+  keys_at = lambda t: jax.vmap(jax.random.fold_in, (0, None))(own_keys, t)
   start = jax.vmap(algorithm.start, (_PER_NODE, 0))
   message = jax.vmap(algorithm.message)
-  update = jax.vmap(algorithm.update, (0, _PER_NODE, 0, 0, None, 0))
+  update = jax.vmap(algorithm.update, (0, _BY_SLOT, 1, 1, None, 0))
   answer = jax.vmap(algorithm.answer, (0, _PER_NODE))
-
-  def deliver(state, t):
-    said = message(state)
-    # One column at a time: gathers of short rows are slow.
-    heard = jnp.stack([column[graph.neighbors] for column in said.T], -1)
-    new = update(state, facts, heard, graph.neighbor_mask, t, keys_at(t))
-    return jax.tree.map(
-      lambda a, b: jnp.where(t <= num_rounds, a, b), new, state
-    ), None
-
-  state, _ = jax.lax.scan(
-    deliver, start(facts, keys_at(0)), jnp.arange(1, most_rounds + 1)
+  # Slots first: sums over them are then sums of whole rows.
+  short, near = _slots_first(facts, width), graph.neighbors[:, :width].T
+  # Places beyond the last node are read as the last and never written.
+  rows = lambda x: jnp.take(x, hubs, axis=0, mode='clip')
+  of_hubs = facts._replace(
+    **{name: rows(getattr(facts, name)) for name in _NODE_FIELDS}
   )
+  of_hubs, far = _slots_first(of_hubs), rows(graph.neighbors).T
+
+  def heard(said, near):
+    columns = [
+      said[:, k].at[near].get(mode='promise_in_bounds')
+      for k in range(said.shape[1])
+    ]
+    return jnp.stack(columns, -1)
+
+  def deliver(carry):
+    state, t = carry
+    said, keys = message(state), keys_at(t)
+    messages = heard(said, near)
+    new = update(state, short, messages, short.neighbor_mask, t, keys)
+    if width < graph.neighbors.shape[1]:
+      messages = heard(said, far)
+      more = update(
+        *(jax.tree.map(rows, state), of_hubs, messages),
+        *(of_hubs.neighbor_mask, t, rows(keys)),
+      )
+      new = jax.tree.map(lambda a, b: a.at[hubs].set(b, mode='drop'), new, more)
+    return new, t + 1
+
+  def is_on(carry):
+    state, t = carry
+    settled = jax.vmap(algorithm.settled)(state) | ~graph.node_mask
+    return (t <= num_rounds) & ~settled.all()
+
+  state = start(facts, keys_at(0))
+  state, _ = jax.lax.while_loop(is_on, deliver, (state, jnp.int32(1)))
   found = answer(state, facts).astype(jnp.int32)
   if task == 'matching':
     found = to_nodes(graph, found)
   return jnp.where(graph.node_mask, found, -1)
+
+
+def _hubs(batch, num_keys):
+  """How many slots most nodes need, and i32[B, H] of those that need more."""
+  num, n, wide = batch.neighbors.shape
+  none = wide, np.full((num, 0), n, np.int32)
+  if num_keys * num * n * wide < _MANY_SLOTS:
+    return none
+  degrees = np.count_nonzero(np.asarray(batch.neighbor_mask), axis=-1)
+  places = degrees + (wide + 1) * np.arange(num)[:, None]
+  tables = np.bincount(places.reshape(-1), minlength=num * (wide + 1))
+  # Entry d of a row: how many nodes have more than d neighbors.
+  above = n - tables.reshape(num, wide + 1).cumsum(axis=-1)
+  counts = above.max(axis=0)[1:wide].tolist()
+  costs = [n * d + count * wide for d, count in enumerate(counts, 1)]
+  width = int(np.argmin(costs)) + 1 if costs else wide
+  if not costs or 2 * min(costs) > n * wide:
+    return none
+  hubs = np.full((num, max(counts[width - 1], 1)), n, np.int32)
+  graphs, nodes = np.nonzero(degrees > width)
+  place = np.arange(len(graphs)) - np.searchsorted(graphs, graphs)
+  hubs[graphs, place] = nodes
+  return width, hubs
 
 
 def to_nodes(graph: _batch.GraphBatch, slots: chex.Array) -> chex.Array:
@@ -94,14 +158,16 @@ def to_nodes(graph: _batch.GraphBatch, slots: chex.Array) -> chex.Array:
 
 
 @functools.lru_cache(maxsize=64)
-def _program(algorithm, task, most_rounds, mesh, chunk):
+def _program(algorithm, task, width, mesh, chunk):
   """The compiled program of an algorithm; the same for the same arguments."""
   made = algorithm
   if isinstance(algorithm, str):
     made = _algorithms.ALGORITHMS.make(algorithm, task=task)
-  one = functools.partial(_one, made, task, most_rounds)
-  seeds = jax.vmap(one, (None, None, 0))
-  run = clients.map_clients(seeds, mesh=mesh, chunk=chunk, in_axes=(0, 0, None))
+  one = functools.partial(_one, made, task, width)
+  seeds = jax.vmap(one, (None, None, None, 0))
+  run = clients.map_clients(
+    seeds, mesh=mesh, chunk=chunk, in_axes=(0, 0, 0, None)
+  )
   return jax.jit(lambda *args: jnp.swapaxes(run(*args), 0, 1))
 
 
@@ -121,7 +187,8 @@ def run_sync(
   alone: not on padding, on other graphs or on how many devices there are.
 
   Args:
-    algorithm: a part of `ALGORITHMS`, or a `NodeAlgorithm` of one's own.
+    algorithm: a part of `ALGORITHMS`, a `NodeAlgorithm` of one's own, or a
+      network of `train_solver`.
     task: a part of `TASKS`.
     batch: B graphs.
     key: one key, or S of them; consumed.
@@ -149,19 +216,17 @@ def run_sync(
   many = jnp.ndim(key) == 1
   if not many:
     keys_lib.check_key(key)
-  if rounds is None or isinstance(rounds, int):
-    rounds = _tasks.rounds_of(task, batch, rounds)
-  rounds = checks.host_array(rounds, name='rounds')
-  num = batch.node_mask.shape[0]
-  if rounds.shape != (num,) or rounds.dtype.kind not in 'iu':
-    raise ValueError(
-      f'rounds must be an integer or one for each of {num} graphs; got shape '
-      f'{rounds.shape} of {rounds.dtype}.'
-    )
-  if rounds.min() < 1:
-    raise ValueError(f'rounds must be at least 1; got {rounds.min()}.')
+  if isinstance(algorithm, _learned.Solver):
+    if algorithm.task != task:
+      raise ValueError(
+        f'algorithm was trained for task={algorithm.task!r}; got {task!r}.'
+      )
+    return _learned.run_solver(algorithm, batch, key=key, rounds=rounds)
+  rounds = _tasks.checked_rounds(task, batch, rounds)
+  num = len(rounds)
   chunk = checks.integer(num if chunk is None else chunk, name='chunk', low=1)
-  program = _program(algorithm, task, int(rounds.max()), mesh, chunk)
   keys = key if many else key[None]
-  found = program(batch, jnp.asarray(rounds, jnp.int32), keys)
+  width, hubs = _hubs(batch, keys.shape[0])
+  program = _program(algorithm, task, width, mesh, chunk)
+  found = program(batch, jnp.asarray(hubs), jnp.asarray(rounds), keys)
   return found if many else found[0]

@@ -21,7 +21,9 @@ def _edges(graph, answers):
 
 def _share(part, whole):
   """The quotient of counts; zero of none."""
-  return jnp.where(whole > 0, part / jnp.maximum(whole, 1), 0.0)
+  share = jnp.where(whole > 0, part / jnp.maximum(whole, 1), 0.0)
+  # Compiled, many quotients by one number are products with its inverse.
+  return jnp.where((part == whole) & (whole > 0), 1.0, share)
 
 
 def _valid(graph, answers, num_options):

@@ -232,8 +232,41 @@ def rounds_of(
   if rounds is not None:
     rounds = checks.integer(rounds, name='rounds', low=1)
     return np.full(len(sizes), rounds, np.int32)
-  pairs = zip(sizes.tolist(), np.asarray(batch.diameters).tolist(), strict=True)
-  return np.array([num_rounds(task, n, far) for n, far in pairs], np.int32)
+  out = 2 * np.asarray(batch.diameters) + 1
+  if not TASKS.make(task).is_global:
+    for most, some in reversed(_SHORT):
+      out = np.where(sizes <= most, some, out)
+  return out.astype(np.int32)
+
+
+def checked_rounds(
+  task: str, batch: _batch.GraphBatch, rounds: int | np.ndarray | None
+) -> np.ndarray:
+  """Rounds of every graph: those that are given, or else those of the task.
+
+  Args:
+    task: a part of `TASKS`.
+    batch: B graphs.
+    rounds: one number, i[B], or None.
+
+  Returns:
+    i32[B].
+
+  Raises:
+    ValueError: if they are below one, or not one for each graph.
+  """
+  if rounds is None or np.ndim(rounds) == 0:
+    return rounds_of(task, batch, rounds)
+  found = checks.host_array(rounds, name='rounds')
+  num = batch.node_mask.shape[0]
+  if found.shape != (num,) or found.dtype.kind not in 'iu':
+    raise ValueError(
+      f'rounds must be an integer or one for each of {num} graphs; got shape '
+      f'{found.shape} of {found.dtype}.'
+    )
+  if found.min() < 1:
+    raise ValueError(f'rounds must be at least 1; got {found.min()}.')
+  return found.astype(np.int32)
 
 
 def score(

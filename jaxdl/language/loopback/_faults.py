@@ -152,9 +152,9 @@ def malformed(every: int = 3) -> Fault:
     response = proceed()
     messages = moment.chat.messages
     turn = sum(m.get('role') == 'assistant' for m in messages)
-    start = json.dumps(
-      [m for m in messages if m.get('role') != 'assistant'][:2]
-    ).encode()
+    roles = [m.get('role') for m in messages]
+    first = roles.index('user') if 'user' in roles else 0
+    start = json.dumps(messages[: first + 1]).encode()
     phase = int.from_bytes(
       hashlib.blake2b(start, digest_size=4).digest(), 'big'
     )

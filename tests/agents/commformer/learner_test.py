@@ -284,6 +284,13 @@ class LossTest(parameterized.TestCase):
     )
     np.testing.assert_array_equal(jnp.stack(same), jnp.stack(norm))
 
+  def test_deviations_of_returns_of_few_bits(self):
+    x = jnp.asarray(np.linspace(99.0, 101.0, 400), jnp.bfloat16)
+    norm = commformer.update_value_norm(commformer.init_value_norm(), x)
+    _, std = commformer.mean_and_std(norm)
+    want = np.asarray(x, np.float64).std()
+    self.assertAlmostEqual(float(std), want, delta=0.05 * want)
+
   def test_updates_drop_and_games_do_not(self):
     spec = 'full@former(dim=4, dropout=0.5)'
     env = toy()

@@ -119,6 +119,26 @@ class LolaTest(parameterized.TestCase):
         float(order(objective)(x)), float(order(value)(x)), places=5
       )
 
+  def test_gradients_of_few_bits(self):
+    logits = np.random.default_rng(0).normal(size=(2, 5)).astype(jnp.bfloat16)
+    few, plain = (
+      coplayers.lola_gradients(jnp.asarray(logits, kind), coplayers.prisoner())
+      for kind in ('bfloat16', 'float32')
+    )
+    self.assertEqual(few.dtype, jnp.bfloat16)
+    scale = float(jnp.abs(plain).max())
+    np.testing.assert_allclose(few.astype('f4'), plain, atol=0.02 * scale)
+
+  def test_discounts_of_more_bits_than_rewards(self):
+    log_probs, rewards = jnp.zeros((2, 2, 3), jnp.bfloat16)
+    objective = lambda x, rate: coplayers.dice_objective(
+      x, rewards + jnp.array([[1.0], [0.0]], jnp.bfloat16), discount=rate
+    )
+    found = jax.grad(objective)(log_probs, jnp.float32(0.5))
+    # Half of gamma^t (R_t - R of the other game).
+    want = 0.5 * np.outer([1, -1], [1.75, 0.75, 0.25])
+    np.testing.assert_allclose(found.astype('f4'), want, rtol=1e-2)
+
   def test_looking_ahead_cooperates_where_naive_players_defect(self):
     found = {}
     for name in ('naive', 'lola'):

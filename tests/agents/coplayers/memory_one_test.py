@@ -300,6 +300,18 @@ class StrategiesTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, r'strategy .* use jax.vmap'):
       coplayers.memory_one_policy(many)
 
+  def test_few_bits_are_widened(self):
+    game, few = coplayers.prisoner(), jnp.ones(5, jnp.bfloat16)
+    # Sums of ones end at 256 in bfloat16.
+    found = coplayers.memory_one_returns(few, few, game, num_rounds=1000)
+    np.testing.assert_allclose(found, [1.0, 1.0], rtol=1e-5)
+    value = coplayers.best_response_value(few, game, num_rounds=1000)
+    self.assertAlmostEqual(float(value), 2.0, places=5)
+    half = few / 2
+    found = coplayers.discounted_returns(half, half, game, discount=0.9)
+    np.testing.assert_allclose(found, [PAYOFFS.mean()] * 2, rtol=1e-5)
+    self.assertEqual(found.dtype, jnp.float32)
+
   def test_whole_numbers_do_not_cut_payoffs_off(self):
     game = coplayers.donation(1.5, 0.25)
     whole = jnp.array([1, 1, 0, 1, 0])

@@ -75,6 +75,14 @@ class PlayTest(parameterized.TestCase):
       delta=0.02,
     )
 
+  def test_small_probabilities_of_few_bits(self):
+    chance = jnp.full(5, 0.002, jnp.bfloat16)
+    policy = coplayers.memory_one_policy(chance)
+    step = lambda key: policy.step((), jnp.int32(0), key=key)[1] == 0
+    drawn = jax.vmap(step)(jax.random.split(jax.random.key(0), 40_000))
+    error = np.sqrt(0.002 / 40_000)
+    self.assertLess(abs(float(drawn.mean()) - 0.002), 4 * error)
+
   def test_what_is_wrong(self):
     policy = coplayers.memory_one_policy(jnp.ones(5))
     game = coplayers.prisoner()
