@@ -116,13 +116,13 @@ def beats_the_best_agent(seeds: tuple[int, ...]) -> tuple[bool, str]:
 
 @papers.claim(
   'Fewer proposals than random edits: 12 by gradients end no lower than 60 at '
-  'random, and >= .03 above 12 at random'
+  'random, and >= .02 above 12 at random'
 )
 def fewer_proposals(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Hill climbing with the same validation, replay set and costs."""
   end = _ends(seeds, 'ann')
   few, many = _ends(seeds, RANDOM), _ends(seeds, RANDOM, 60)
-  held = end.mean() >= many.mean() and end.mean() >= few.mean() + 0.03
+  held = end.mean() >= many.mean() and end.mean() >= few.mean() + 0.02
   return bool(held), _named(gradients_12=end, random_12=few, random_60=many)
 
 
