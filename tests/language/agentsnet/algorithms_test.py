@@ -291,6 +291,12 @@ class FrameTest(parameterized.TestCase):
     for options in ({}, {'mesh': mesh}, {'chunk': 2}):
       np.testing.assert_array_equal(run(key=keys, **options), want)
 
+  @parameterized.parameters(
+    (5, 900, 5), (1000, 900, 125), (1000, 131_073, 1), (997, 900, 145)
+  )
+  def test_as_many_at_a_time_as_the_cache_holds(self, num, slots, want):
+    self.assertEqual(_run_sync._chunk(num, slots), want)
+
   def test_rounds_may_differ_between_graphs(self):
     _, batch = networks()
     found = agentsnet.run_sync(
