@@ -13,6 +13,8 @@
   of `Request`s in order, `ask_for` what a function reads of it, after one
   repair at most (`Parsed`). What an endpoint does wrong raises nothing: replies
   say it. `run` serves code that is not async, notebooks too.
+- A `Session` has the client of a run, with a server of scripted models if it
+  needs one.
 - `Cache` keeps answers on disk: 'read_write', 'replay_only' (no request is
   sent; what is missing raises `MissingReply`) or 'off'.
 - `client.usage` has tokens and cost by role, label and model (`Usage`), prices
@@ -31,13 +33,15 @@ this runs without a key. Needs the package `openai`.
 """
 
 from jaxdl.language._cache import MODES as CACHE_MODES, Cache
-from jaxdl.language._client import Client, Endpoint, gather
+from jaxdl.language._client import Client, gather
 from jaxdl.language._contracts import find_json, json_contract
 from jaxdl.language._costs import Price, Usage, guessed_tokens, read_prices
+from jaxdl.language._endpoints import Endpoint
 from jaxdl.language._loop import run
 from jaxdl.language._replies import MissingReply, Parsed, Reply, Request
 from jaxdl.language._scripts import Chat, Script
 from jaxdl.language._secrets import redacted, without_keys
+from jaxdl.language._sessions import LOOPBACK, Session, role_models
 from jaxdl.language._transcripts import (
   Transcript,
   read_transcript,
@@ -53,12 +57,14 @@ __all__ = [
   'Chat',
   'Client',
   'Endpoint',
+  'LOOPBACK',
   'MissingReply',
   'Parsed',
   'Price',
   'Reply',
   'Request',
   'Script',
+  'Session',
   'Transcript',
   'Usage',
   'find_json',
@@ -68,6 +74,7 @@ __all__ = [
   'read_prices',
   'read_transcript',
   'redacted',
+  'role_models',
   'run',
   'viewer',
   'without_keys',
