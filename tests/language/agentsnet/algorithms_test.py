@@ -12,7 +12,7 @@ from absl.testing import absltest, parameterized
 
 from jaxdl.core import clients
 from jaxdl.language import agentsnet
-from jaxdl.language.agentsnet import _node, _run_sync
+from jaxdl.language.agentsnet import _names, _node, _run_sync
 
 KEY = jax.random.key(3)
 SOLVERS = tuple(
@@ -60,7 +60,7 @@ class RanksTest(parameterized.TestCase):
 
   def test_every_order_is_about_as_likely(self):
     names = ['Ada', 'Ben', 'Cora']
-    numbers = jnp.array([agentsnet.node_number(name) for name in names])
+    numbers = jnp.array([_names.node_number(name) for name in names])
     keys = jax.random.split(KEY, 3000)
     found = np.asarray(jax.vmap(_node.rank, (0, None))(keys, numbers))
     orders = np.argsort(found, axis=1) @ np.array([9, 3, 1])
