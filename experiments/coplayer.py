@@ -80,14 +80,21 @@ class Config(runner.BaseConfig):
         coplayers.make_policy(spec, arena.game)
     for spec in self.learners:
       with config_lib.naming(learners=spec):
-        coplayers.LEARNERS.make(spec, arena)
-        phases = coplayers.LEARNERS.value(spec, 'phases')
-        asked = self.num_rounds * self.steps
-        if phases is not None and phases < asked:
-          raise ValueError(
-            f'phases={phases} is less than the {asked} that are run: give that '
-            'many.'
-          )
+        self.make_learner(spec, arena)
+
+  def make_learner(self, spec: str, arena: coplayers.Arena, **options):
+    """Makes a learner; one that needs to know has as many phases as are run."""
+    asked = max(1, self.num_rounds * self.steps)
+    given = coplayers.LEARNERS.part(spec).options.get('phases')
+    if given is not None and given < asked:
+      raise ValueError(
+        f'phases={given} is less than the {asked} that are run: leave it out.'
+      )
+    if 'phases' in coplayers.LEARNERS.options(
+      coplayers.LEARNERS.part(spec).name
+    ):
+      spec = coplayers.LEARNERS.changed(spec, phases=given or asked)
+    return coplayers.LEARNERS.make(spec, arena, **options)
 
   def arena(self) -> coplayers.Arena:
     """Returns where learners meet."""
@@ -96,14 +103,13 @@ class Config(runner.BaseConfig):
   def smoked(self) -> 'Config':
     """Small learners as well."""
     config = super().smoked()
-    steps = max(config.num_rounds * config.steps, 1)
     return dataclasses.replace(
-      config, learners=tuple(_small(spec, steps) for spec in config.learners)
+      config, learners=tuple(map(_small, config.learners))
     )
 
 
-def _small(spec, steps):
-  """A learner with small numbers, for so many steps."""
+def _small(spec):
+  """A learner with small numbers."""
   part = coplayers.LEARNERS.part(spec)
   most = {
     k: v
@@ -114,7 +120,6 @@ def _small(spec, steps):
   if part.name == 'mechanism':
     most |= {'updates': (2, 4), 'batch_sizes': (8, 8, 8)}
   if part.name == 'ppi':
-    most['phases'] = steps
     model = coplayers.LEARNERS.value(spec, 'world_model')
     if model.startswith('gru'):
       most['world_model'] = config_lib.set_low(
@@ -145,7 +150,7 @@ def build(config: Config) -> runner.Experiment:
   )
   mesh = clients_lib.clients_mesh() if jax.device_count() > 1 else None
   algorithms = {
-    spec: coplayers.LEARNERS.make(spec, arena, mesh=mesh)
+    spec: config.make_learner(spec, arena, mesh=mesh)
     for spec in config.learners
   }
   seen = {}

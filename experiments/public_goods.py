@@ -8,6 +8,10 @@ synergy and a threshold (`mac_spgg`). All are measured without exploration: what
 is given, welfare, the distance to the equilibrium, and exploitability at every
 sum, which tells a learner's trap from an equilibrium.
 
+With --backend=openai language models write one after the other, and `ppo`
+learns their settings: --methods on --tasks, asked at --base_url, on a fresh
+machine scripted models.
+
 Example: python -m experiments.public_goods --num_rounds=20 \
   --variants='ppo@mac_spgg(gamma=0.4),spne@mac_spgg(gamma=0.4),ppo@spgg'
 """
@@ -21,19 +25,27 @@ from jaxdl import plots, problems
 from jaxdl.agents import public_goods
 from jaxdl.core import registry
 from jaxdl.experiment import compare, config as config_lib, runner
+from jaxdl.problems.games import texts
 
 knob = runner.knob
 VARIANTS = registry.Pair(public_goods.METHODS, public_goods.GAMES, needed=True)
 # Sums at which the answers of the last mover are drawn.
 NUM_SUMS = 41
+_NUMERIC = {'backend': ['numeric']}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(config_lib.BaseConfig):
+class Config(texts.TextGoodsConfig):
   """Knobs of public goods games."""
 
   num_rounds: int = knob(30, 'Rounds.', low=0, smoke=3)
-  steps: int = knob(50, 'Updates of learners in a round.', low=1, smoke=2)
+  steps: int = knob(
+    50,
+    'Updates of learners in a round; of texts there is one.',
+    low=1,
+    needs=_NUMERIC,
+    smoke=2,
+  )
   eval_every: int = knob(3, 'Rounds between evaluations.', low=1, smoke=1)
   variants: tuple[str, ...] = knob(
     (
@@ -42,20 +54,32 @@ class Config(config_lib.BaseConfig):
     ),
     'Who plays which game.',
     registry=VARIANTS,
+    needs=_NUMERIC,
     smoke=(
       'spne(num_levels=21)@mac_spgg',
       'ppo(num_games=32, hidden=4)@mac_spgg',
     ),
   )
   num_states: int = knob(
-    21, 'Sums at which deviations are looked for.', low=2, smoke=5
+    21,
+    'Sums at which deviations are looked for.',
+    low=2,
+    needs=_NUMERIC,
+    smoke=5,
   )
   num_levels: int = knob(
-    101, 'Deviations that are tried there.', low=2, smoke=11
+    101,
+    'Deviations that are tried there.',
+    low=2,
+    needs=_NUMERIC,
+    smoke=11,
   )
 
   def validate(self) -> None:
     """Makes games and players."""
+    super().validate()
+    if self.backend == 'openai':
+      return
     config_lib.check_different(self.variants, name='variants')
     for variant in self.variants:
       self.read(variant)
@@ -87,6 +111,8 @@ def build(config: Config) -> runner.Experiment:
   Returns:
     The experiment.
   """
+  if config.backend == 'openai':
+    return texts.text_goods(config)
   made, algorithms, games, columns = {}, {}, {}, {}
   for variant in config.variants:
     method, game, solver = config.read(variant)

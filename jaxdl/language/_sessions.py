@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A client for a run, and a server of scripted models where it needs one."""
 
-import logging as logs
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -10,12 +9,10 @@ from typing import Any
 from absl import logging
 
 from jaxdl.core import checks, registry
-from jaxdl.language import _cache, _client, _costs, _transcripts
+from jaxdl.language import _cache, _client, _costs, _loop, _transcripts
 
 # In place of an address: a server on this machine, with scripted models.
 LOOPBACK = 'loopback'
-# Libraries that log every request.
-_TALKATIVE = ('httpx', 'httpx2', 'openai')
 
 
 def role_models(
@@ -112,9 +109,6 @@ class Session:
   def client(self) -> _client.Client:
     """The client; it is made, and the server started, when it is first read."""
     if self._client is None:
-      for name in _TALKATIVE:
-        if logs.getLogger(name).level == logs.NOTSET:
-          logs.getLogger(name).setLevel(logs.WARNING)
       local = None
       if self.scripted and self._cache_mode != 'replay_only':
         from jaxdl.language import loopback
@@ -146,6 +140,8 @@ class Session:
     """Writes what was spent, and closes client and server."""
     client, self._client = self._client, None
     server, self._server = self._server, None
+    if client is not None:
+      _loop.run(client.aclose())
     if client is not None and self._directory is not None:
       rows = [vars(row) | {'tokens': row.tokens} for row in client.usage]
       _transcripts.write_json(

@@ -20,10 +20,10 @@ def _edges(graph, answers):
 
 
 def _share(part, whole):
-  """The quotient of counts, exactly one of all; zero of none."""
-  # Compilers turn quotients into products, which may miss one.
-  share = jnp.where(part == whole, 1.0, part / jnp.maximum(whole, 1))
-  return jnp.where(whole > 0, share, 0.0)
+  """The quotient of counts; zero of none."""
+  share = jnp.where(whole > 0, part / jnp.maximum(whole, 1), 0.0)
+  # Compiled, many quotients by one number are products with its inverse.
+  return jnp.where((part == whole) & (whole > 0), 1.0, share)
 
 
 def _valid(graph, answers, num_options):

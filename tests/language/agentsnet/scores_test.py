@@ -162,6 +162,18 @@ class ReferenceTest(parameterized.TestCase):
       )
 
 
+class SolvedTest(parameterized.TestCase):
+  def test_what_is_solved_scores_one_exactly(self):
+    # Compiled, many quotients by one number are products with its inverse.
+    paths = [named(networkx.path_graph(n)) for n in range(2, 120, 3)]
+    batch = agentsnet.batch_graphs(paths)
+    odd = np.arange(batch.node_mask.shape[1]) % 2
+    answers = np.broadcast_to(odd, (3, *batch.node_mask.shape))
+    for task in ('coloring', 'vertex_cover'):
+      found = np.asarray(agentsnet.score(task, batch, answers))
+      np.testing.assert_array_equal(found, 1.0)
+
+
 class AnswersTest(parameterized.TestCase):
   @parameterized.parameters(*agentsnet.TASKS)
   def test_answers_and_integers_go_both_ways(self, task):
