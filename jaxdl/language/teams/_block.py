@@ -3,6 +3,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ FORMATS = ('any', 'number', 'text')
 MOST_NODES = 32
 MOST_EDITS = 16
 MOST_CHARACTERS = 8000
+_NAME = re.compile(r'[\w.-]{1,64}')
 
 
 class Node(NamedTuple):
@@ -267,6 +269,11 @@ def validate_block(block: Block, pool: Sequence[Block] = ()) -> list[str]:
           f'schema: {field} of node {node.id[:20]!r} has more than '
           f'{MOST_CHARACTERS} characters.'
         )
+    if node.id and not _NAME.fullmatch(node.id):
+      found.append(
+        f'schema: id {node.id[:20]!r} must be letters, digits and _.- alone, '
+        'at most 64.'
+      )
   for twice in sorted({i for i in ids if ids.count(i) > 1}):
     found.append(f'schema: node {twice!r} stands twice.')
   try:

@@ -19,6 +19,7 @@ from jaxdl.language.teams import (
   _forward,
   _items,
   _prompts,
+  _votes,
   _workflow,
 )
 
@@ -397,6 +398,9 @@ class _Iteration:
     if candidate is not None:
       faults = _block.validate_block(candidate, pool)
       verdict = faults[0].split(':')[0] if faults else ''
+      offered = (*_votes.OFFERED, *(b.aggregation for b in pool))
+      if candidate.aggregation not in offered:
+        verdict = 'schema'
     old = new = None
     if not verdict and not made.validate:
       verdict = 'accepted'

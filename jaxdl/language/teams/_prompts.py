@@ -230,10 +230,13 @@ def optimizer_messages(
     Messages.
   """
   kinds = ', '.join(_block.EDIT_KINDS)
+  joins = '; '.join(_votes.OFFERED)
   told = (
     f'Improve the team of layer {layer}. Give its advice from the whole '
     f'workflow the weight {beta:g}, and what happened inside of the layer the '
     f'weight {1 - beta:g}.\n'
+    f'An aggregation is one of {joins}; a format is one of '
+    f'{", ".join(_block.FORMATS)}.\n'
     f'{_ASK}{{"layer": {layer}, "edits": [{{"kind": one of {kinds}, "target": '
     'the id of an agent, "value": the new text, {"role": ..., "prompt": ...} '
     'for add_node, or the id where an edge ends, "reason": text}], '

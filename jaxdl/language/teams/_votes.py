@@ -265,6 +265,15 @@ TEXT_AGGREGATIONS = registry.Registry(
 )
 
 
+# What a model may choose: parts with options of its own may take forever.
+OFFERED = (
+  *(name for name in TEXT_AGGREGATIONS if name != 'rule'),
+  'rule(geometric_median)',
+  'rule(krum, num_byzantine=1)',
+  'rule(dnc, num_byzantine=1)',
+)
+
+
 def join_answers(said: Sequence[Said], aggregation: str) -> Joined:
   """Joins what agents said, without asking a model.
 

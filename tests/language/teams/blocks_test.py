@@ -44,6 +44,10 @@ class BlocksTest(parameterized.TestCase):
       BLOCK._replace(nodes=(A, B._replace(prompt='x' * 9000))),
       'more than 8000 characters',
     ),
+    (
+      BLOCK._replace(nodes=(A, B._replace(id='../b'))),
+      "^schema: id '../b' must be letters, digits",
+    ),
     (BLOCK._replace(nodes=(A, A)), "^schema: node 'a' stands twice"),
     (BLOCK._replace(nodes=(), edges=()), '^schema: the team is empty'),
     (

@@ -165,6 +165,7 @@ class EvolutionTest(parameterized.TestCase):
     ((('set_prompt', 'z', 'x'),), 'connections'),
     ((('add_edge', 'a', 'z'),), 'connections'),
     ((('set_prompt', 'a', ' '),), 'schema'),
+    ((('set_aggregation', '', 'rule(repeated_krum)'),), 'schema'),
     ((('add_edge', 'a', 'b'), ('add_edge', 'b', 'a')), 'structure'),
     ((('set_prompt', 'a', 'One.'),), 'structure'),
     ((), 'none'),

@@ -357,7 +357,7 @@ class BadInputTest(parameterized.TestCase):
     ('log_mean(floor=0.0)', r'floor must lie in \(0.0, 1.0\]'),
     ('rule(crum)', "'crum'.* is unknown|crum is unknown"),
     ('rule(foolsgold)', 'has a memory'),
-    ('rule(mean, per=batches)', 'per=batches is unknown'),
+    ('rule(mean, per=batches)', "per='batches' is unknown"),
   )
   def test_aggregations(self, spec, message):
     with self.assertRaisesRegex(ValueError, message):
