@@ -163,7 +163,7 @@ def compare_texts(
     out = []
     for (name, i), episodes in zip(places, _loop.run(work()), strict=True):
       state = states[name][i]
-      common = {'step': number, 'variant': name, 'seed': int(seeds[i])}
+      common = {'step': number, 'variant': name, 'seed': seeds[i]}
       common |= labels.get(name, {}) | {'source': source_of(episodes)}
       spent = {
         'update': float(number * steps),
