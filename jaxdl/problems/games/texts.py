@@ -232,6 +232,7 @@ def text_goods(config: TextGoodsConfig) -> runner.Experiment:
     seeds=config.seeds,
     batch_tasks=config.batch_tasks,
     columns=columns,
+    scripted=session.scripted,
     report=functools.partial(_write, config, {}) if config.workdir else None,
     close=session.close,
     plots=(functools.partial(draw_texts, config),),
