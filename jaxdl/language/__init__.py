@@ -33,9 +33,10 @@ this runs without a key. Needs the package `openai`.
 """
 
 from jaxdl.language._cache import MODES as CACHE_MODES, Cache
-from jaxdl.language._client import Client, Endpoint, gather
+from jaxdl.language._client import Client, gather
 from jaxdl.language._contracts import find_json, json_contract
 from jaxdl.language._costs import Price, Usage, guessed_tokens, read_prices
+from jaxdl.language._endpoints import Endpoint
 from jaxdl.language._loop import run
 from jaxdl.language._replies import MissingReply, Parsed, Reply, Request
 from jaxdl.language._scripts import Chat, Script

@@ -3,110 +3,26 @@
 
 import asyncio
 import contextlib
-import dataclasses
-import email.utils
-import functools
-import json
 import random
-import sys
 import time
-import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from absl import logging
 
 from jaxdl.core import checks, extras
-from jaxdl.language import _cache, _costs, _replies, _secrets
-
-T = TypeVar('T')
-# What another attempt may mend; other statuses say that the question is wrong.
-_RETRIED = frozenset({408, 409, 425, 429})
-_MOST_WAIT = 120.0
-_MOST_BACKOFF = 30.0
-# Of one answer, headers apart.
-MOST_BYTES = 4 * 2**20
-_MOST_ERROR = 300
-# Of one answer; an endpoint that tells more is not believed.
-_MOST_TOKENS = 10**9
-_LOCAL = frozenset({'localhost', '127.0.0.1', '::1'})
-SCRIPTED = 'scripted'
-# Of libraries that a request passes through.
-_LOGGERS = ('openai', 'httpx', 'httpx2', 'httpcore', 'httpcore2')
-# What the protocol itself knows; other settings go along as they are.
-_STANDARD = frozenset(
-  {
-    'frequency_penalty',
-    'logit_bias',
-    'logprobs',
-    'max_completion_tokens',
-    'max_tokens',
-    'presence_penalty',
-    'reasoning_effort',
-    'response_format',
-    'seed',
-    'stop',
-    'temperature',
-    'top_logprobs',
-    'top_p',
-  }
+from jaxdl.language import (
+  _attempts,
+  _cache,
+  _costs,
+  _endpoints,
+  _replies,
+  _secrets,
 )
 
-
-@dataclasses.dataclass(frozen=True)
-class Endpoint:
-  """Where a model is.
-
-  Attributes:
-    model: its name there.
-    base_url: address of the server, e.g. 'http://localhost:8000/v1'; that of
-      OpenAI if None.
-    api_key_env: environment variable that holds the key. It is read when a
-      client is made, and never written anywhere.
-  """
-
-  model: str
-  base_url: str | None = None
-  api_key_env: str = 'OPENAI_API_KEY'
-
-  def __post_init__(self):
-    for name in ('model', 'api_key_env'):
-      value = getattr(self, name)
-      if not isinstance(value, str) or not value.strip():
-        raise ValueError(
-          f'{name} must be a name; got {checks.described(value)}.'
-        )
-    if self.base_url is None:
-      return
-    if not isinstance(self.base_url, str):
-      raise TypeError(
-        f'base_url must be text; got {checks.described(self.base_url)}.'
-      )
-    try:
-      parts = urllib.parse.urlsplit(self.base_url)
-      _ = parts.port
-    except ValueError:
-      parts = None
-    if (
-      parts is None
-      or parts.scheme not in ('http', 'https')
-      or not parts.hostname
-    ):
-      raise ValueError(
-        'base_url must be an address such as http://localhost:8000/v1; got '
-        f'{_secrets.redacted(self.base_url)!r}.'
-      )
-    if parts.username or parts.password:
-      raise ValueError(
-        'base_url must not carry a user or password: put the key into the '
-        'environment variable that api_key_env names.'
-      )
-
-  @property
-  def local(self) -> bool:
-    """Whether the server is on this machine."""
-    host = urllib.parse.urlsplit(self.base_url or '').hostname
-    return host in _LOCAL
+T = TypeVar('T')
+_MOST_WAIT = 120.0
+_MOST_BACKOFF = 30.0
 
 
 class Client:
@@ -136,7 +52,7 @@ class Client:
     ValueError: if a number is out of range, or a key is missing.
 
   Example:
-    >>> from jaxdl.language import loopback, run
+    >>> from jaxdl.language import Endpoint, loopback, run
     >>> with loopback.serve() as server:
     ...   client = Client(Endpoint('echo', base_url=server.base_url))
     ...   question = [{'role': 'user', 'content': 'Anybody there?'}]
@@ -147,7 +63,7 @@ class Client:
 
   def __init__(
     self,
-    endpoints: Endpoint | Mapping[str, Endpoint],
+    endpoints: _endpoints.Endpoint | Mapping[str, _endpoints.Endpoint],
     *,
     max_concurrency: int = 32,
     max_attempts: int = 6,
@@ -158,7 +74,7 @@ class Client:
     budget_cost: float | None = None,
     prices: Mapping[str, Any] | None = None,
   ):
-    one = isinstance(endpoints, Endpoint)
+    one = isinstance(endpoints, _endpoints.Endpoint)
     if not one and not (isinstance(endpoints, Mapping) and endpoints):
       raise TypeError(
         'endpoints must be an Endpoint, or one for each role; got '
@@ -167,7 +83,7 @@ class Client:
     self._one = endpoints if one else None
     self._endpoints = {} if one else dict(endpoints)
     for role, endpoint in self._endpoints.items():
-      if not isinstance(endpoint, Endpoint):
+      if not isinstance(endpoint, _endpoints.Endpoint):
         raise TypeError(
           f'endpoints[{role!r}] must be an Endpoint; got '
           f'{checks.described(endpoint)}.'
@@ -193,13 +109,13 @@ class Client:
         needed = e.base_url is None
         self._keys[e] = _secrets.key_of(e.api_key_env, needed=needed)
     self._loop: asyncio.AbstractEventLoop | None = None
-    self._sessions: dict[Endpoint, Any] = {}
+    self._sessions: dict[_endpoints.Endpoint, Any] = {}
     self._pending: dict[str, asyncio.Future] = {}
     self._slots = asyncio.Semaphore(max_concurrency)
     self._freed = asyncio.Event()
     self._draw = random.Random()
 
-  def endpoint(self, role: str) -> Endpoint:
+  def endpoint(self, role: str) -> _endpoints.Endpoint:
     """Returns who answers a role.
 
     Args:
@@ -312,7 +228,7 @@ class Client:
     try:
       return _replies.Parsed(parse(reply.text), tuple(replies))
     except ValueError as found:
-      error = _short(str(found))
+      error = _attempts.short(str(found))
     asked = (repair or _repair)(error)
     again = [
       *messages,
@@ -326,7 +242,7 @@ class Client:
     try:
       return _replies.Parsed(parse(reply.text), tuple(replies))
     except ValueError as found:
-      error = _short(str(found))
+      error = _attempts.short(str(found))
     return _replies.Parsed(None, tuple(replies), error)
 
   async def aclose(self) -> None:
@@ -393,7 +309,9 @@ class Client:
     attempt = 0
     while True:
       attempt += 1
-      found = await self._sent(request, endpoint)
+      found = await _attempts.send(
+        self._connection(endpoint), request, endpoint.model, self._timeout
+      )
       if isinstance(found, _replies.Reply):
         return found._replace(attempts=attempt)
       wait = self._wait(attempt, found.retry_after)
@@ -413,43 +331,6 @@ class Client:
     logging.warning('%s: %s', endpoint.model, error)
     return _replies.Reply(None, 'failed', error, attempts=attempt)
 
-  async def _sent(self, request, endpoint):
-    """One attempt: a reply, or what went wrong."""
-    import openai
-
-    session = self._session(endpoint)
-    known = {k: v for k, v in request.settings.items() if k in _STANDARD}
-    extra = {k: v for k, v in request.settings.items() if k not in _STANDARD}
-    try:
-      async with asyncio.timeout(self._timeout):
-        raw = await session.chat.completions.with_raw_response.create(
-          model=endpoint.model,
-          messages=request.messages,
-          **known,
-          **({'extra_body': extra} if extra else {}),
-        )
-        return _read(raw.content, request)
-    except TimeoutError:
-      return _Trouble(f'no answer within {self._timeout:g} s')
-    except openai.APITimeoutError:
-      return _Trouble(f'no answer within {self._timeout:g} s')
-    except openai.APIStatusError as error:
-      status = error.status_code
-      return _Trouble(
-        f'status {status}: {_said(error.body, error.message)}',
-        again=_mends(status),
-        retry_after=_retry_after(error.response.headers),
-      )
-    except openai.APIConnectionError as error:
-      cause = error.__cause__
-      if isinstance(cause, _TooLong | _Compressed):
-        return _Trouble(str(cause), again=False)
-      return _Trouble(f'no connection: {_short(str(cause or error))}')
-    except (_TooLong, _Compressed) as error:
-      return _Trouble(str(error), again=False)
-    except openai.OpenAIError as error:
-      return _Trouble(f'no answer of the protocol: {_short(str(error))}')
-
   def _wait(self, attempt, retry_after):
     if retry_after is not None:
       return retry_after
@@ -464,30 +345,11 @@ class Client:
       self._slots = asyncio.Semaphore(self._max_concurrency)
       self._freed = asyncio.Event()
 
-  def _session(self, endpoint):
-    """The connections to an endpoint, one for all its roles."""
+  def _connection(self, endpoint):
+    """One for all roles of an endpoint."""
     if endpoint not in self._sessions:
-      import openai
-
-      _secrets.guard_logs(_LOGGERS)
-      # Newer versions of the library have a client of another name.
-      make = getattr(openai, 'DefaultAsyncHttpx2Client', None)
-      make = make or openai.DefaultAsyncHttpxClient
-      self._sessions[endpoint] = openai.AsyncOpenAI(
-        api_key=self._keys[endpoint].reveal(),
-        base_url=endpoint.base_url,
-        max_retries=0,
-        timeout=self._timeout,
-        http_client=make(
-          timeout=self._timeout,
-          # A proxy does not reach this machine.
-          trust_env=not endpoint.local,
-          # A few compressed bytes may be gigabytes.
-          headers={'Accept-Encoding': 'identity'},
-          # A chat goes where its address says, and nowhere else.
-          follow_redirects=False,
-          event_hooks={'response': [_limit]},
-        ),
+      self._sessions[endpoint] = _attempts.connect(
+        endpoint, self._keys[endpoint], self._timeout
       )
     return self._sessions[endpoint]
 
@@ -510,141 +372,6 @@ async def gather(calls: Sequence[Any]) -> list[Any]:
   except BaseExceptionGroup as errors:
     raise errors.exceptions[0] from None
   return [task.result() for task in tasks]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Trouble:
-  """Why an attempt failed, and whether another one may not."""
-
-  why: str
-  again: bool = True
-  retry_after: float | None = None
-
-
-class _TooLong(ValueError):  # noqa: N818
-  """An answer beyond `MOST_BYTES`."""
-
-
-class _Compressed(ValueError):  # noqa: N818
-  """An answer whose size is not known before it is too late."""
-
-
-async def _limit(response):
-  """Makes reading a response stop beyond `MOST_BYTES`."""
-  coding = response.headers.get('content-encoding', 'identity')
-  if coding.strip().lower() != 'identity':
-    raise _Compressed('the answer is compressed, which was not asked for')
-  root = type(response).__module__.split('.')[0]
-  response.stream = _limited(root)(response.stream)
-
-
-@functools.cache
-def _limited(root):
-  """The library has had two HTTP clients; streams must be of the same kind."""
-
-  class Limited(sys.modules[root].AsyncByteStream):
-    def __init__(self, inner):
-      self._inner = inner
-
-    async def __aiter__(self):
-      count = 0
-      async for part in self._inner:
-        count += len(part)
-        if count > MOST_BYTES:
-          raise _TooLong(f'the answer is longer than {MOST_BYTES} bytes')
-        yield part
-
-    async def aclose(self):
-      await self._inner.aclose()
-
-  return Limited
-
-
-def _read(content, request):
-  """Reads the body of a response that says all is well."""
-  try:
-    body = json.loads(content)
-  except (ValueError, RecursionError):
-    return _Trouble('the answer is no JSON')
-  if not isinstance(body, dict):
-    return _Trouble('the answer is no JSON object')
-  if body.get('error'):
-    error = body['error']
-    code = error.get('code') if isinstance(error, dict) else None
-    again = not isinstance(code, int) or _mends(code)
-    return _Trouble(f'an error in place of an answer: {_said(body, "")}', again)
-  try:
-    choice = body['choices'][0]
-    text = choice['message'].get('content')
-    finish = choice.get('finish_reason')
-  except (KeyError, IndexError, TypeError, AttributeError):
-    return _Trouble('the answer has no message')
-  if text is None:
-    text = ''
-  if not isinstance(text, str):
-    return _Trouble('the message of the answer is no text')
-  # Lone halves of surrogates could not be written anywhere.
-  text = text.encode('utf-8', 'replace').decode()
-  text = _secrets.without_keys(text)
-  usage = body.get('usage')
-  counts = [
-    usage.get(name) if isinstance(usage, dict) else None
-    for name in ('prompt_tokens', 'completion_tokens')
-  ]
-  told = all(type(n) is int and 0 <= n <= _MOST_TOKENS for n in counts)
-  if not told:
-    asked = ''.join(m['content'] for m in request.messages)
-    counts = [_costs.guessed_tokens(asked), _costs.guessed_tokens(text)]
-  return _replies.Reply(
-    text,
-    prompt_tokens=counts[0],
-    completion_tokens=counts[1],
-    estimated=not told,
-    scripted=body.get('system_fingerprint') == SCRIPTED,
-    finish=finish if isinstance(finish, str) else None,
-  )
-
-
-def _mends(status):
-  return status in _RETRIED or status >= 500
-
-
-def _said(body, otherwise):
-  """The sentence in an error body, short and without keys."""
-  if isinstance(body, dict):
-    inner = body.get('error', body)
-    found = inner.get('message') if isinstance(inner, dict) else inner
-    if isinstance(found, str) and found:
-      return _short(found)
-  return _short(str(otherwise)) or 'no reason is given'
-
-
-def _short(text):
-  text = _secrets.redacted(' '.join(text.split())).rstrip('.')
-  return text if len(text) <= _MOST_ERROR else text[:_MOST_ERROR] + '...'
-
-
-def _retry_after(headers):
-  """Seconds that a server asks to wait, or None."""
-  try:
-    if 'retry-after-ms' in headers:
-      wait = float(headers['retry-after-ms']) / 1000
-    elif (value := headers.get('retry-after')) is None:
-      return None
-    else:
-      wait = _seconds(value)
-  except (ValueError, TypeError, OverflowError):
-    return None
-  return max(wait, 0.0) if wait == wait else None
-
-
-def _seconds(value):
-  """Seconds, told as a number or as a date."""
-  try:
-    return float(value)
-  except ValueError:
-    then = email.utils.parsedate_to_datetime(value)
-    return then.timestamp() - time.time()
 
 
 def _repair(error):

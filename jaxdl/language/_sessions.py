@@ -9,7 +9,14 @@ from typing import Any
 from absl import logging
 
 from jaxdl.core import checks, registry
-from jaxdl.language import _cache, _client, _costs, _loop, _transcripts
+from jaxdl.language import (
+  _cache,
+  _client,
+  _costs,
+  _endpoints,
+  _loop,
+  _transcripts,
+)
 
 # In place of an address: a server on this machine, with scripted models.
 LOOPBACK = 'loopback'
@@ -95,7 +102,7 @@ class Session:
 
         loopback.make_model(model)
       else:
-        _client.Endpoint(model, address)
+        _endpoints.Endpoint(model, address)
 
   @property
   def scripted(self) -> bool:
@@ -120,7 +127,7 @@ class Session:
       endpoints = {}
       for role, (model, address) in self._models.items():
         address = self._base_url if address is None else address
-        endpoints[role] = _client.Endpoint(
+        endpoints[role] = _endpoints.Endpoint(
           model, local if address == LOOPBACK else address
         )
       cache = None

@@ -3,6 +3,7 @@ import asyncio
 import os
 import pathlib
 import tempfile
+import threading
 
 from absl.testing import absltest, parameterized
 
@@ -34,6 +35,13 @@ class ClientTest(parameterized.TestCase):
   def setUp(self):
     super().setUp()
     scripts = {name: make() for name, make in MODELS.items()}
+    barrier = threading.Barrier(3, timeout=20)
+
+    def meet(chat):
+      barrier.wait()
+      return 'all three are here'
+
+    scripts['meet'] = meet
     self.server = self.enterContext(loopback.serve(models=scripts))
     self.folder = self.enterContext(tempfile.TemporaryDirectory())
 
@@ -57,8 +65,9 @@ class ClientTest(parameterized.TestCase):
     self.assertTrue(client.scripted)
 
   def test_so_many_at_a_time(self):
-    client = self.client('slow(delay=0.01)+echo', max_concurrency=3)
-    language.run(client.ask_all([ask(str(i)) for i in range(12)]))
+    client = self.client('meet', max_concurrency=3)
+    found = language.run(client.ask_all([ask(str(i)) for i in range(12)]))
+    self.assertEqual({r.text for r in found}, {'all three are here'})
     self.assertEqual(self.server.most_at_once, 3)
 
   def test_roles_have_models_of_their_own(self):

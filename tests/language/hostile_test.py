@@ -15,7 +15,7 @@ import endpoints
 from absl.testing import absltest, parameterized
 
 from jaxdl import language
-from jaxdl.language import _client, loopback
+from jaxdl.language import _attempts, loopback
 
 CHAT = [{'role': 'user', 'content': 'Is anybody there?'}]
 
@@ -140,7 +140,7 @@ class HostileTest(parameterized.TestCase):
         waits.append(seconds)
       await real(0, *args)
 
-    with mock.patch.object(_client.asyncio, 'sleep', sleep):
+    with mock.patch.object(asyncio, 'sleep', sleep):
       reply = self.ask(f'{fault}+echo', **options)
     return waits, reply
 
@@ -175,14 +175,14 @@ class HostileTest(parameterized.TestCase):
     ('Wed, 21 Oct', None),
   )
   def test_retry_after_that_is_none(self, value, wait):
-    self.assertEqual(_client._retry_after({'retry-after': value}), wait)
+    self.assertEqual(_attempts._retry_after({'retry-after': value}), wait)
 
   @parameterized.parameters(
     ('250', 0.25), ('nan', None), ('-1', 0.0), ('x', None)
   )
   def test_retry_after_in_milliseconds(self, value, wait):
     headers = {'retry-after-ms': value, 'retry-after': '7'}
-    self.assertEqual(_client._retry_after(headers), wait)
+    self.assertEqual(_attempts._retry_after(headers), wait)
 
   def test_waits_double_and_differ(self):
     waits, _ = self.waits('failing(share=1.0)', backoff=1.0, max_attempts=5)
@@ -192,7 +192,7 @@ class HostileTest(parameterized.TestCase):
 
   @parameterized.parameters(True, False)
   def test_long_answers_are_cut_off(self, told):
-    size = _client.MOST_BYTES + 1
+    size = _attempts.MOST_BYTES + 1
     reply = self.ask(f'oversized(num_bytes={size}, told={told})+echo')
     self.assertEqual(
       (reply.text, reply.kind, reply.attempts), (None, 'failed', 1)
@@ -215,12 +215,12 @@ class HostileTest(parameterized.TestCase):
     reply, count = self.ask_raw(answer)
     self.assertEqual((reply.kind, count), ('failed', 1))
     self.assertIn('longer than', reply.error)
-    self.assertLess(sum(sent), 4 * _client.MOST_BYTES)
+    self.assertLess(sum(sent), 4 * _attempts.MOST_BYTES)
 
   def test_a_compressed_answer_does_not_fill_the_memory(self):
     bomb = gzip.compress(bytes(64 << 20))
-    self.assertLess(len(bomb), _client.MOST_BYTES)
-    with mock.patch.object(_client, 'MOST_BYTES', 1 << 20):
+    self.assertLess(len(bomb), _attempts.MOST_BYTES)
+    with mock.patch.object(_attempts, 'MOST_BYTES', 1 << 20):
       reply, _ = self.ask_raw(
         endpoints.whole(bomb, Content_Encoding='gzip'), max_attempts=2
       )
@@ -465,14 +465,16 @@ class HostileTest(parameterized.TestCase):
     language.run(stop())
     kept = len(cache)
     self.assertBetween(kept, 20, 59)
-    # As a new process would.
-    second = self.client(model, cache=language.Cache(self.folder))
-    self.server.num_requests = 0
+    # As a new process would, on a server that hears nothing of the first.
+    server = self.enterContext(loopback.serve())
+    second = self.client(
+      model, server.base_url, cache=language.Cache(self.folder)
+    )
     replies = language.run(second.ask_all(requests))
     self.assertEqual(
       [r.text for r in replies], [f'number {i}' for i in range(60)]
     )
-    self.assertEqual(self.server.num_requests, 60 - kept)
+    self.assertEqual(server.num_requests, 60 - kept)
     self.assertEqual(sum(u.cached for u in second.usage), kept)
 
   def test_malformed_json_is_repaired_once(self):

@@ -20,7 +20,7 @@ is one program:
     )
 
 In text, agents are language models: a `Block` of `Node`s, changed by a `Patch`
-of `Edit`s (`apply_patch`, `validate_block`), in the pools of a `Workflow`, which
+of `Edit`s (`apply_patch`, `validate_block`), in pools of a `Workflow`, which
 `dump_workflow` writes as YAML for people. `forward` runs a task, `evolve_step`
 one iteration of critics and validated patches; its state is JSON. Answers are
 joined by `TEXT_AGGREGATIONS`, robust rules with weights and credit among them.
