@@ -182,6 +182,13 @@ class TextTest(parameterized.TestCase):
     tokens = sum(u['tokens'] for u in told['usage'])
     self.assertGreater(tokens, 0)
 
+    more = text_config(
+      workdir=str(self.folder), cache_mode='replay_only', num_rounds=3
+    )
+    with self.assertRaisesRegex(
+      ValueError, 'cache_mode=replay_only: .* did not ask this'
+    ):
+      binary.run(more)
     replay = text_config(workdir=str(self.folder), cache_mode='replay_only')
     self.assertEqual(binary.run(replay).rows, result.rows)
     told = json.loads((self.folder / 'replies' / 'usage.json').read_text())
@@ -239,6 +246,12 @@ class TextTest(parameterized.TestCase):
       os.environ.pop('OPENAI_API_KEY', None)
       with self.assertRaisesRegex(ValueError, 'OPENAI_API_KEY'):
         binary.run(config)
+
+  def test_nothing_answered_is_scripted_all_the_same(self):
+    rows = binary.run(text_config(budget_tokens=1)).rows
+    self.assertEqual({r['source'] for r in rows}, {'scripted'})
+    tested = [r for r in rows if r['split'] == 'test']
+    self.assertEqual({r['budget'] for r in tested}, {4.0})
 
   def test_smoke_is_small(self):
     config = binary.Config(backend='openai').smoked()

@@ -11,6 +11,7 @@
   algorithms. It leaves an `Outcome`, `transcript_of` makes a file of it, and
   `conversation` prints what two have sent each other. `parse_messages` and
   `parse_answer` read replies.
+- `comparison`, a sub-package: solvers side by side.
 - `ALGORITHMS`: classical algorithms as functions of one node; `run_sync` runs
   one on a `GraphBatch` of many graphs and keys, as one program. A `Speaker`
   runs one node of it, for conversations (`start_speaker`, `say`, `hear`,
@@ -20,6 +21,7 @@
   networks and baselines beside each other.
 
 Example:
+  >>> import jax
   >>> graphs = [make_graph('ws', 8, seed) for seed in graph_seeds()]
   >>> batch = batch_graphs(graphs)
   >>> answers = run_sync('flooding', 'consensus', batch, key=jax.random.key(0))
@@ -56,6 +58,7 @@ from jaxdl.language.agentsnet._learned import (
   train_solver,
   training_graphs,
 )
+from jaxdl.language.agentsnet._names import NAMES, draw_names, node_number
 from jaxdl.language.agentsnet._node import Facts, NodeAlgorithm
 from jaxdl.language.agentsnet._parsing import parse_answer, parse_messages
 from jaxdl.language.agentsnet._run import (
@@ -67,14 +70,7 @@ from jaxdl.language.agentsnet._run import (
   transcript_of,
 )
 from jaxdl.language.agentsnet._run_sync import run_sync
-from jaxdl.language.agentsnet._scores import (
-  INVALID,
-  score_coloring,
-  score_consensus,
-  score_leader,
-  score_matching,
-  score_vertex_cover,
-)
+from jaxdl.language.agentsnet._scores import INVALID
 from jaxdl.language.agentsnet._speaker import (
   Speaker,
   final,
@@ -101,6 +97,7 @@ __all__ = [
   'Facts',
   'GraphBatch',
   'INVALID',
+  'NAMES',
   'NodeAlgorithm',
   'Outcome',
   'OFFICIAL_FAMILIES',
@@ -118,6 +115,7 @@ __all__ = [
   'conversation',
   'decode',
   'diameter',
+  'draw_names',
   'encode',
   'final',
   'from_node_link',
@@ -130,6 +128,7 @@ __all__ = [
   'named',
   'names_of',
   'neighbors_of',
+  'node_number',
   'num_rounds',
   'options',
   'parse_answer',
@@ -143,12 +142,7 @@ __all__ = [
   'say',
   'score',
   'score_answers',
-  'score_coloring',
-  'score_consensus',
-  'score_leader',
-  'score_matching',
   'score_rows',
-  'score_vertex_cover',
   'start_speaker',
   'to_node_link',
   'transcript_of',

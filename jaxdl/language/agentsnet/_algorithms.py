@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import chex
 import jax.numpy as jnp
+import numpy as np
 
 from jaxdl.core import checks, registry
 from jaxdl.language.agentsnet import _node, _tasks
@@ -216,7 +217,7 @@ def proposals(task: str) -> NodeAlgorithm:
   """
   _solves(task, 'proposals', ('matching',))
 
-  none = jnp.int32(-1)
+  none = np.int32(-1)  # No device is started by making an algorithm.
 
   # Compared with every slot: looking one up is slower.
   def is_at(facts, slot):

@@ -54,6 +54,8 @@ def node_facts(
 
 # So many slots make two widths worth a larger program.
 _MANY_SLOTS = 1 << 18
+# In the cache of a core; 100 networks of 100 nodes.
+_SLOTS_AT_ONCE = 1 << 17
 _PER_NODE = _node.Facts(0, 0, 0, 0, None, None, None, None)
 _BY_SLOT = _PER_NODE._replace(neighbor_numbers=1, neighbor_mask=1)
 _NODE_FIELDS = ('number', 'rank', 'neighbor_numbers', 'neighbor_mask')
@@ -142,6 +144,16 @@ def _hubs(batch, num_keys):
   return width, hubs
 
 
+def _chunk(num, slots):
+  """How many of some graphs run together, each with so many slots."""
+  most = max(_SLOTS_AT_ONCE // slots, 1)
+  if jax.default_backend() != 'cpu' or num <= most:
+    return num
+  # What is left over would be a program of its own.
+  even = max(size for size in range(1, most + 1) if num % size == 0)
+  return even if 4 * even >= most else most
+
+
 def to_nodes(graph: _batch.GraphBatch, slots: chex.Array) -> chex.Array:
   """Turns slots of neighbors into nodes; negative ones stay.
 
@@ -194,7 +206,8 @@ def run_sync(
     key: one key, or S of them; consumed.
     rounds: R of all graphs, or i[B]; None for `num_rounds`.
     mesh: devices to split graphs over, see `core.clients.clients_mesh`.
-    chunk: graphs at a time on a device, where memory is short; all if None.
+    chunk: graphs at a time on a device; None for all, on CPU for as many as
+      its cache holds.
 
   Returns:
     i32[B, N], or i32[S, B, N] of S keys; see `encode`. Padding answers -1.
@@ -224,9 +237,11 @@ def run_sync(
     return _learned.run_solver(algorithm, batch, key=key, rounds=rounds)
   rounds = _tasks.checked_rounds(task, batch, rounds)
   num = len(rounds)
-  chunk = checks.integer(num if chunk is None else chunk, name='chunk', low=1)
   keys = key if many else key[None]
   width, hubs = _hubs(batch, keys.shape[0])
+  if chunk is None:
+    chunk = _chunk(num, keys.shape[0] * batch.node_mask.shape[1] * width)
+  chunk = checks.integer(chunk, name='chunk', low=1)
   program = _program(algorithm, task, width, mesh, chunk)
   found = program(batch, jnp.asarray(hubs), jnp.asarray(rounds), keys)
   return found if many else found[0]

@@ -12,7 +12,7 @@ from absl import logging
 
 from jaxdl.core import checks
 from jaxdl.experiment import runner
-from jaxdl.language import _client, _loop
+from jaxdl.language import _client, _loop, _replies
 from jaxdl.language.goods import _learning, _methods, _protocol, _tasks
 
 SOURCES = ('endpoint', 'scripted')
@@ -29,6 +29,7 @@ def compare_texts(
   steps: int = 1,
   batch_tasks: int = 16,
   columns: Mapping[str, Mapping[str, Any]] | None = None,
+  scripted: bool = False,
   report: Callable[[str, int, Sequence[_protocol.Episode]], None] | None = None,
   close: Callable[[Any], None] | None = None,
   plots: Sequence[Callable[..., Any]] = (),
@@ -54,6 +55,7 @@ def compare_texts(
     steps: batches in a round.
     batch_tasks: tasks of a batch.
     columns: further labels for the rows of a method.
+    scripted: whether models are known to be scripted, also where none answers.
     report: is handed name, seed and episodes of the tasks held back when the
       run is over.
     close: is handed the client then.
@@ -133,7 +135,7 @@ def compare_texts(
     states = {name: list(own) for name, own in states.items()}
     seen = {}
     for (name, i), (state, metrics) in zip(
-      learning, _loop.run(work()), strict=True
+      learning, _asked(work()), strict=True
     ):
       states[name][i] = state
       seen[f'{name} {i}'] = metrics
@@ -161,10 +163,10 @@ def compare_texts(
       )
 
     out = []
-    for (name, i), episodes in zip(places, _loop.run(work()), strict=True):
+    for (name, i), episodes in zip(places, _asked(work()), strict=True):
       state = states[name][i]
-      common = {'step': number, 'variant': name, 'seed': int(seeds[i])}
-      common |= labels.get(name, {}) | {'source': source_of(episodes)}
+      common = {'step': number, 'variant': name, 'seed': seeds[i]}
+      common |= labels.get(name, {}) | {'source': source_of(episodes, scripted)}
       spent = {
         'update': float(number * steps),
         'train_tokens': float(state['tokens']),
@@ -223,16 +225,28 @@ def draw_tasks(
   return [tasks[k] for k in rng.choice(len(tasks), count, replace=False)]
 
 
-def source_of(episodes: Sequence[_protocol.Episode]) -> str:
+def source_of(
+  episodes: Sequence[_protocol.Episode], scripted: bool = False
+) -> str:
   """Says whether a scripted model has answered anything.
 
   Args:
     episodes: any.
+    scripted: whether that is known without an answer.
 
   Returns:
     'scripted' or 'endpoint'.
   """
-  return SOURCES[any(r.scripted for e in episodes for _, r in e.replies)]
+  found = any(r.scripted for e in episodes for _, r in e.replies)
+  return SOURCES[scripted or found]
+
+
+def _asked(coroutine):
+  """Runs what asks; what a replayed run lacks is told as a sentence."""
+  try:
+    return _loop.run(coroutine)
+  except _replies.MissingReply as error:
+    raise ValueError(f'cache_mode=replay_only: {error.args[0]}') from error
 
 
 def settings_rows(

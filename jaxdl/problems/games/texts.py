@@ -48,7 +48,9 @@ class TextGoodsConfig(config_lib.BaseConfig):
   )
   methods: tuple[str, ...] = knob(
     (
-      'ppo@mac_spgg(kappa=0.5)',
+      # Effort that pays for itself, and steps that show within 30 updates.
+      "ppo(hidden=32, optimizer='adam(0.01)', sigma=(0.3, 0.15), num_epochs=8)"
+      '@mac_spgg(kappa=0.5)',
       'fixed@mac_spgg(kappa=0.5)',
       *('single', 'chain_of_thought', 'majority', 'debate'),
     ),
@@ -232,6 +234,7 @@ def text_goods(config: TextGoodsConfig) -> runner.Experiment:
     seeds=config.seeds,
     batch_tasks=config.batch_tasks,
     columns=columns,
+    scripted=session.scripted,
     report=functools.partial(_write, config, {}) if config.workdir else None,
     close=session.close,
     plots=(functools.partial(draw_texts, config),),

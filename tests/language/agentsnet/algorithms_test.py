@@ -12,7 +12,7 @@ from absl.testing import absltest, parameterized
 
 from jaxdl.core import clients
 from jaxdl.language import agentsnet
-from jaxdl.language.agentsnet import _node, _run_sync
+from jaxdl.language.agentsnet import _names, _node, _run_sync
 
 KEY = jax.random.key(3)
 SOLVERS = tuple(
@@ -60,7 +60,7 @@ class RanksTest(parameterized.TestCase):
 
   def test_every_order_is_about_as_likely(self):
     names = ['Ada', 'Ben', 'Cora']
-    numbers = jnp.array([agentsnet.node_number(name) for name in names])
+    numbers = jnp.array([_names.node_number(name) for name in names])
     keys = jax.random.split(KEY, 3000)
     found = np.asarray(jax.vmap(_node.rank, (0, None))(keys, numbers))
     orders = np.argsort(found, axis=1) @ np.array([9, 3, 1])
@@ -290,6 +290,12 @@ class FrameTest(parameterized.TestCase):
     mesh = clients.clients_mesh(4)
     for options in ({}, {'mesh': mesh}, {'chunk': 2}):
       np.testing.assert_array_equal(run(key=keys, **options), want)
+
+  @parameterized.parameters(
+    (5, 900, 5), (1000, 900, 125), (1000, 131_073, 1), (997, 900, 145)
+  )
+  def test_as_many_at_a_time_as_the_cache_holds(self, num, slots, want):
+    self.assertEqual(_run_sync._chunk(num, slots), want)
 
   def test_rounds_may_differ_between_graphs(self):
     _, batch = networks()

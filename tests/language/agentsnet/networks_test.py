@@ -13,6 +13,7 @@ from absl.testing import absltest, parameterized
 
 from jaxdl import mixing
 from jaxdl.language import agentsnet
+from jaxdl.language.agentsnet import _names
 
 
 def edges(graph):
@@ -109,13 +110,13 @@ class MakeGraphTest(parameterized.TestCase):
     graph = agentsnet.make_graph('ring', 50, 7)
     names = agentsnet.names_of(graph)
     self.assertLen(set(names), 50)
-    self.assertLessEqual(set(names), set(agentsnet.NAMES))
-    more = agentsnet.draw_names(400, random.Random(0))
+    self.assertLessEqual(set(names), set(_names.NAMES))
+    more = _names.draw_names(400, random.Random(0))
     self.assertLen(set(more), 400)
     self.assertTrue(
-      all(name.rstrip('0123456789') in agentsnet.NAMES for name in more)
+      all(name.rstrip('0123456789') in _names.NAMES for name in more)
     )
-    self.assertLen({agentsnet.node_number(name) for name in more}, 400)
+    self.assertLen({_names.node_number(name) for name in more}, 400)
 
   def test_the_benchmark_has_three_of_each(self):
     graphs = agentsnet.benchmark_graphs((4, 8))

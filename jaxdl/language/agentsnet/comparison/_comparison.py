@@ -88,7 +88,8 @@ class Comparison:
         found, used = self._asked(name, place, solver, tasks, number, spent)
         rows, spent = rows + found, spent + used
       else:
-        rows += self._played(name, place, solver.maker(None), tasks, number)
+        maker = _maker(solver, None)
+        rows += self._played(name, place, maker, tasks, number)
     if number == len(self.samples):
       self._write_page()
     return {'rows': rows, 'tokens': spent}, {}
@@ -137,7 +138,9 @@ class Comparison:
       number = None if self.rounds == _run.AUTO else self.rounds
       rounds = _tasks.rounds_of(task, self._all, number)
       keys = jax.numpy.stack([jax.random.key(seed) for seed in self.seeds])
-      codes = self.solvers[name].codes(task, self._all, rounds, keys, mesh)
+      answer = self.solvers[name].codes
+      assert answer is not None
+      codes = answer(task, self._all, rounds, keys, mesh)
       score = jax.jit(functools.partial(_tasks.score, task))
       found = np.asarray(score(self._all, codes))
       shape = (len(self.seeds), len(self.samples), -1)
@@ -169,8 +172,11 @@ class Comparison:
     if self.connect is None:
       raise ValueError(f'solver={name!r} asks models: connect must be given.')
     with self.connect(solver.models, left) as client:
-      rows = self._played(name, place, solver.maker(client), tasks, number)
-      return rows, client.ledger.total.tokens
+      maker = _maker(solver, client)
+      rows = self._played(name, place, maker, tasks, number)
+      # Those of known replies count too, so that a replay stops where the run
+      # did.
+      return rows, sum(row['tokens'] for row in rows)
 
   def _instances(self, tasks, number):
     return [
@@ -219,6 +225,12 @@ class Comparison:
       row['scripted'] = int(outcome.scripted)
       row['stopped'] = int(outcome.stopped)
     return row
+
+
+def _maker(method, client) -> _agents.Maker:
+  """The agents of a method that is no program of all networks."""
+  assert method.maker is not None
+  return method.maker(client)
 
 
 def sample_graphs(
