@@ -62,7 +62,6 @@ from jaxdl.language.teams._comparison import (
 )
 from jaxdl.language.teams._control import (
   ACCEPTANCES,
-  METHODS,
   accept,
   combined,
   momentum,
@@ -81,6 +80,7 @@ from jaxdl.language.teams._items import (
   Items,
   grade,
 )
+from jaxdl.language.teams._methods import METHODS
 from jaxdl.language.teams._numeric import (
   Agents,
   Team,

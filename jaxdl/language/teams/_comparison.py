@@ -17,11 +17,13 @@ from jaxdl.language.teams import (
   _aggregations,
   _block,
   _classifiers,
-  _control,
   _evolve,
   _items,
+  _measured,
+  _methods,
   _numeric,
   _search,
+  _starts,
   _workflow,
 )
 
@@ -39,7 +41,7 @@ def aggregations_of(spec: str, aggregations: Sequence[str]) -> tuple[str, ...]:
   Returns:
     These, after the method's own; the latter alone where nothing is searched.
   """
-  made = _control.method(spec)
+  made = _methods.method(spec)
   first = made.aggregation or aggregations[0]
   if made.team == 'majority':
     first = 'majority'
@@ -119,7 +121,7 @@ def numeric_teams(
     ids = jnp.asarray(seeds, jnp.int32)
     return {
       spec: states[spec]
-      if _control.method(spec).search == 'none'
+      if _methods.method(spec).search == 'none'
       else each(functools.partial(one, spec), states[spec], data, ids)
       for spec in methods
     }, {}
@@ -255,7 +257,7 @@ def text_teams(
   Source: Ma et al. 2025 (https://arxiv.org/abs/2506.09046).
   """
   for spec in methods:
-    _control.METHODS.check(spec)
+    _methods.METHODS.check(spec)
   places = [(spec, i) for spec in methods for i in range(len(seeds))]
   client_of = functools.lru_cache(maxsize=1)(open_client)
   fresh: dict[tuple[str, int], str] = {}
@@ -267,7 +269,7 @@ def text_teams(
     state['scripted'] = state.get('scripted', False) or client.scripted
     if state.get('tested', {}).get('name') == name:
       return state
-    found = await _evolve.measure(
+    found = await _measured.measure(
       items[i].test,
       _workflow.read_workflow_json(state['workflow']),
       client,
@@ -289,8 +291,8 @@ def text_teams(
 
   async def started(place, client):
     spec, i = place
-    made = _control.method(spec)
-    own = await _evolve.prepared(workflow, items[i], client, made)
+    made = _methods.method(spec)
+    own = await _starts.prepared(workflow, items[i], client, made)
     state = _evolve.start_evolution(own)
     return json.dumps(await tested(state, i, client))
 

@@ -6,8 +6,7 @@ any two iterations and read again.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,10 @@ from jaxdl.language.teams import (
   _control,
   _forward,
   _items,
+  _measured,
+  _methods,
   _prompts,
+  _starts,
   _votes,
   _workflow,
 )
@@ -33,28 +35,6 @@ VERDICTS = (
   *('repeated', 'worse', 'breaks'),
 )
 State = dict[str, Any]
-
-
-class Measured(NamedTuple):
-  """What some blocks are worth on some tasks.
-
-  Attributes:
-    loss: mean loss.
-    cost: agents that work on a task.
-    solved: ids of tasks.
-    credits: mean credit of agents, by layer and id.
-    tokens: that it took.
-    spent: whether the budget ended before.
-    dead: why no endpoint answers, or ''.
-  """
-
-  loss: float
-  cost: int
-  solved: list[str]
-  credits: dict[str, float]
-  tokens: int = 0
-  spent: bool = False
-  dead: str = ''
 
 
 def start_evolution(workflow: _workflow.Workflow) -> State:
@@ -95,68 +75,12 @@ def blocks_of(state: State) -> dict[int, _block.Block]:
   return found
 
 
-async def measure(
-  items: Sequence[_items.Item],
-  workflow: _workflow.Workflow,
-  client: _client.Client,
-  blocks: Mapping[int, _block.Block],
-  **options: Any,
-) -> Measured:
-  """Runs some blocks on some tasks.
-
-  Args:
-    items: the tasks.
-    workflow: with pools.
-    client: who answers.
-    blocks: by layer.
-    **options: as `forward`.
-
-  Returns:
-    What they are worth.
-  """
-  done = await _forward.forward_all(
-    items, workflow, client, blocks=blocks, **options
-  )
-  return summarized(done, blocks)
-
-
-def summarized(
-  done: Sequence[_forward.Trajectory], blocks: Mapping[int, _block.Block]
-) -> Measured:
-  """Puts what happened to several tasks together."""
-  credits: dict[str, float] = {}
-  for trajectory in done:
-    for layer, own in enumerate(trajectory.credits):
-      for agent, weight in own.items():
-        name = f'{layer}/{agent}'
-        credits[name] = credits.get(name, 0.0) + weight / len(done)
-  dead = [t.unanswered for t in done]
-  return Measured(
-    float(np.mean([t.loss for t in done])),
-    sum(len(b.nodes) for b in blocks.values()),
-    [t.item.id for t in done if t.score >= 1.0],
-    {k: round(v, 12) for k, v in sorted(credits.items())},
-    sum(t.tokens for t in done),
-    any(t.spent for t in done),
-    dead[0] if all(dead) else '',
-  )
-
-
-def batch(
-  items: Sequence[_items.Item], size: int, *, seed: int, iteration: int
-) -> list[_items.Item]:
-  """Draws tasks without repetition; all of them if there are not more."""
-  rng = np.random.default_rng([seed, iteration])
-  order = rng.permutation(len(items))[:size]
-  return [items[i] for i in sorted(order)]
-
-
 async def evolve_step(
   state: State,
   items: _items.Items,
   client: _client.Client,
   *,
-  method: _control.Method | str = 'ann',
+  method: _methods.Method | str = 'ann',
   seed: int = 0,
   train_batch: int = 8,
   route: str = 'loss',
@@ -191,7 +115,7 @@ async def evolve_step(
   Source: Ma et al. 2025 (https://arxiv.org/abs/2506.09046), Method; prompts and
     forms of messages are of this package.
   """
-  made = _control.method(method) if isinstance(method, str) else method
+  made = _methods.method(method) if isinstance(method, str) else method
   checks.integer(train_batch, name='train_batch', low=1)
   checks.number(target, name='target', low=0.0, open_low=True, high=1.0)
   if state['stopped'] or made.search == 'none':
@@ -231,7 +155,7 @@ class _Iteration:
       if before is None or not before.loss:
         self._stops('' if before is None else 'solved')
         return
-    drawn = batch(
+    drawn = _measured.batch(
       self.items.train,
       train_batch,
       seed=self.seed,
@@ -262,7 +186,7 @@ class _Iteration:
       state['tokens'] += trajectory.tokens
       state['counts']['fallbacks'] += trajectory.fallbacks
       state['counts']['repaired'] += sum(s.repaired for s in trajectory.steps)
-    found = summarized(done, self.blocks)
+    found = _measured.summarized(done, self.blocks)
     if found.spent or found.dead:
       self._stops('budget' if found.spent else found.dead)
       return False
@@ -282,7 +206,7 @@ class _Iteration:
     name = _block.digest(*blocks.values())
     known = self.state['known']
     if name not in known:
-      found = await measure(tasks, self.workflow, self.client, blocks)
+      found = await _measured.measure(tasks, self.workflow, self.client, blocks)
       self.state['tokens'] += found.tokens
       if found.spent or found.dead:
         self._stops('budget' if found.spent else found.dead)
@@ -291,7 +215,7 @@ class _Iteration:
       for old in list(known)[:-_MOST_KNOWN]:
         del known[old]
     loss, cost, solved = known[name]
-    return Measured(loss, cost, solved, {})
+    return _measured.Measured(loss, cost, solved, {})
 
   async def _criticized(self, failed):
     parsed = await self.client.ask_for(
@@ -352,7 +276,7 @@ class _Iteration:
     block, made = self.blocks[layer], self.method
     if made.search == 'random':
       rng = np.random.default_rng([self.seed, self.state['iteration'], layer])
-      return random_patch(block, layer, rng), '', ''
+      return _starts.random_patch(block, layer, rng), '', ''
     smooth = made.alpha < 1
     parsed = await self.client.ask_for(
       _prompts.optimizer_messages(
@@ -429,7 +353,9 @@ class _Iteration:
     names = self.state['replay']
     replayed = [i for i in self.items.train if i.id in names]
     if replayed and self.method.replay:
-      found = await measure(replayed, self.workflow, self.client, changed)
+      found = await _measured.measure(
+        replayed, self.workflow, self.client, changed
+      )
       self.state['tokens'] += found.tokens
       if found.spent:
         self._stops('budget')
@@ -459,103 +385,3 @@ class _Iteration:
     self.blocks[layer] = candidate
     self.state['next_block'] += 1
     self.state['chosen'][layer] = candidate.block_id
-
-
-# What random edits say to an agent.
-_HINTS = (
-  'Work step by step.',
-  'Be brief.',
-  'Check units.',
-  'Check every number.',
-  'Reply with JSON only.',
-)
-_JOINS = ('majority_vote', 'weighted_vote', 'median', 'sequential')
-
-
-def random_patch(
-  block: _block.Block, layer: int, rng: np.random.Generator
-) -> _block.Patch:
-  """Draws one edit, without a model.
-
-  Args:
-    block: that is changed.
-    layer: of the block.
-    rng: of the draw.
-
-  Returns:
-    A patch: a sentence more in a prompt, an agent less or twice, an edge more
-    or less, or another aggregation.
-  """
-  ids = [node.id for node in block.nodes]
-  pick = lambda values: values[int(rng.integers(len(values)))]
-  node = pick(block.nodes)
-  kinds = ['set_prompt', 'add_node', 'set_aggregation']
-  kinds += ['remove_node', 'add_edge'] if len(ids) > 1 else []
-  kinds += ['remove_edge'] if block.edges else []
-  kind = pick(kinds)
-  target, value = node.id, None
-  if kind == 'set_prompt':
-    value = f'{node.prompt} {pick(_HINTS)}'
-  elif kind == 'add_node':
-    target = f'{node.id}_{len(ids)}'
-    value = {'role': node.role, 'prompt': node.prompt}
-  elif kind == 'set_aggregation':
-    target, value = '', pick(_JOINS)
-  elif kind == 'add_edge':
-    value = pick([i for i in ids if i != node.id])
-  elif kind == 'remove_edge':
-    target, value = pick(block.edges)
-  return _block.Patch(layer, (_block.Edit(kind, target, value, 'drawn'),))
-
-
-async def prepared(
-  workflow: _workflow.Workflow,
-  items: _items.Items,
-  client: _client.Client,
-  method: _control.Method,
-) -> _workflow.Workflow:
-  """The workflow that a method starts from.
-
-  Args:
-    workflow: as it is given.
-    items: tasks; those for gradients tell which agent is best alone.
-    client: who answers.
-    method: see `METHODS`; 'single' keeps the best agent of each layer,
-      'majority' asks that one three times.
-
-  Returns:
-    The workflow.
-  """
-  if method.aggregation is not None:
-    pools = [
-      tuple(
-        e._replace(block=e.block._replace(aggregation=method.aggregation))
-        for e in pool
-      )
-      for pool in workflow.pools
-    ]
-    workflow = _workflow.check_workflow(_workflow.Workflow(tuple(pools)))
-  if method.team == 'given':
-    return workflow
-  num = len(workflow.pools)
-  blocks = {k: _workflow.current(workflow, k) for k in range(num)}
-  for layer in range(num):
-    tried = [
-      blocks[layer]._replace(
-        nodes=(node,), edges=(), aggregation='majority_vote'
-      )
-      for node in blocks[layer].nodes
-    ]
-    losses = [
-      (
-        await measure(items.train, workflow, client, blocks | {layer: block})
-      ).loss
-      for block in tried
-    ]
-    blocks[layer] = tried[int(np.argmin(losses))]
-  if method.team == 'majority':
-    for layer, block in blocks.items():
-      node = block.nodes[0]
-      copies = tuple(node._replace(id=f'{node.id}_{i}') for i in range(3))
-      blocks[layer] = block._replace(nodes=copies)
-  return _workflow.make_workflow([blocks[k] for k in range(num)])

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.core import checks
-from jaxdl.language.teams import _aggregations, _control, _numeric
+from jaxdl.language.teams import _aggregations, _control, _methods, _numeric
 
 # Why a proposal left everything as it was.
 OUTCOMES = ('accepted', 'worse', 'breaks', 'stopped')
@@ -112,7 +112,7 @@ def start_search(
   Raises:
     ValueError: if a name is unknown, or a layer is empty.
   """
-  made = _control.method(method)
+  made = _methods.method(method)
   check_aggregations(made, aggregations)
   exists = _numeric.present(layers)
   first = 0
@@ -151,7 +151,7 @@ def start_search(
 
 
 def check_aggregations(
-  made: _control.Method, aggregations: Sequence[str]
+  made: _methods.Method, aggregations: Sequence[str]
 ) -> None:
   """Checks aggregations, and that a method's own is one of them.
 
@@ -225,7 +225,7 @@ def search_step(
   Source: Ma et al. 2025 (https://arxiv.org/abs/2506.09046), with a critic that
     counts.
   """
-  made = _control.method(method)
+  made = _methods.method(method)
   num = len(aggregations)
   loss_of = lambda team, samples: _numeric.team_loss(
     layers, team, *samples, aggregations=aggregations

@@ -10,7 +10,14 @@ from absl.testing import absltest, parameterized
 
 from jaxdl import language
 from jaxdl.language import loopback, teams
-from jaxdl.language.teams import _evolve, _forward, _items, _scripted, _workflow
+from jaxdl.language.teams import (
+  _forward,
+  _items,
+  _methods,
+  _scripted,
+  _starts,
+  _workflow,
+)
 
 NODE = teams.Node
 
@@ -352,9 +359,9 @@ class EvolutionTest(parameterized.TestCase):
     client = self.client()
 
     def start(method):
-      made = _evolve._control.method(method)
+      made = _methods.method(method)
       return language.run(
-        _evolve.prepared(teams.arithmetic_workflow(), items(), client, made)
+        _starts.prepared(teams.arithmetic_workflow(), items(), client, made)
       )
 
     alone = [p[0].block.nodes for p in start('single').pools]
