@@ -40,7 +40,7 @@ CAF = 'rule(caf, num_byzantine=5)'
 NNM = "rule('nnm+mean', num_byzantine=5)"
 MEDIAN, GEOMETRIC = 'rule(median)', 'rule(geometric_median)'
 BLIND = 'ann(validate=False)'
-NUM_ITERATIONS = 10
+NUM_ITERATIONS, NUM_DRAWS = 10, 10
 
 
 @functools.cache
@@ -260,10 +260,12 @@ def two_layers(seeds: tuple[int, ...]) -> tuple[bool, str]:
 
 
 @functools.cache
-def _protocol(seeds, method):
+def _protocol(first, method):
   config = agentic_network.Config(
-    seeds=seeds,
+    seeds=tuple(range(10 * first, 10 * first + NUM_DRAWS)),
     backend='openai',
+    task='arithmetic(num_train=16, num_validation=8, num_test=8)',
+    train_batch=4,
     methods=(method,),
     num_rounds=NUM_ITERATIONS,
     eval_every=1,
@@ -273,73 +275,71 @@ def _protocol(seeds, method):
   return [r for r in rows if r['split'] == 'test']
 
 
-def _curves(seeds, method):
-  rows = _protocol(seeds, method)
+def _curves(seeds, method, name='accuracy'):
+  """A curve for each draw; where nothing was looked at, the value before."""
+  rows = _protocol(seeds[0], method)
   return np.array(
-    [[r['accuracy'] for r in rows if r['seed'] == seed] for seed in seeds]
+    [
+      [r[name] for r in rows if r['seed'] == seed and name in r]
+      for seed in sorted({r['seed'] for r in rows})
+    ]
   )
 
 
-def _first(curve):
-  """Iterations until all is right, or None."""
-  done = np.flatnonzero(curve == 1.0)
-  return int(done[0]) if len(done) else None
+def _firsts(curves):
+  """Iterations until all is right, as text."""
+  done = [np.flatnonzero(c == 1.0) for c in curves]
+  return ', '.join(str(d[0]) if len(d) else 'never' for d in done)
 
 
 @papers.claim(
-  'Protocol run (scripted models): from 0 % the workflow reaches 100 % of '
-  'arithmetic in words within 10 iterations in every seed, with an optimizer '
-  'that is right with probability .6'
+  'Protocol run (scripted models): the workflow reaches 100 % of arithmetic in '
+  'words within 10 iterations in each of 10 draws, with an optimizer that is '
+  'right with probability .6'
 )
 def protocol_reaches_all(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Workers err unless their prompts say otherwise."""
   curves = _curves(seeds, 'ann')
-  firsts = [_first(c) for c in curves]
-  held = None not in firsts and curves[:, -1].min() == 1.0
-  rows = [r for r in _protocol(seeds, 'ann') if r['step'] == NUM_ITERATIONS]
-  count = lambda name: sum(r[name] for r in rows)
-  return bool(held and curves[:, 0].max() == 0), (
-    f'scripted; all right after {", ".join(map(str, firsts))} iterations; '
-    f'{count("proposals")} patches, {count("malformed")} malformed, '
-    f'{count("invalid")} invalid, {count("worse")} worse'
+  rows = _protocol(seeds[0], 'ann')
+  last = [r for r in rows if r['step'] == NUM_ITERATIONS]
+  count = lambda name: sum(r[name] for r in last)
+  held = curves[:, -1].min() == 1.0 and curves[:, 0].mean() < 0.5
+  return bool(held), (
+    f'scripted; {curves[:, 0].mean():.2f} at the start, all right after '
+    f'{_firsts(curves)} iterations; {count("proposals")} patches, '
+    f'{count("malformed")} malformed, {count("invalid")} invalid, '
+    f'{count("worse")} worse'
   )
 
 
 @papers.claim(
-  'Protocol run (scripted models): without validation accuracy over the ten '
-  'iterations is lower, by >= .1 in the mean of seeds, and falls in between; '
-  'with it, it never falls on the validation items'
+  'Protocol run (scripted models): without validation accuracy over ten '
+  'iterations is >= .1 lower (mean of 10 draws) and falls in between; with it, '
+  'the validation loss never rises'
 )
 def protocol_needs_validation(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Harmful edits are taken too."""
   ours, blind = (_curves(seeds, m)[:, 1:] for m in ('ann', BLIND))
   falls = int((np.diff(blind, axis=1) < 0).sum())
-  losses = [
-    [
-      r['validation_loss']
-      for r in _protocol(seeds, 'ann')
-      if r['seed'] == s and 'validation_loss' in r
-    ]
-    for s in seeds
-  ]
-  fell = all((np.diff(own) <= 0).all() for own in losses)
-  held = ours.mean() >= blind.mean() + 0.1 and falls > 0 and fell
+  losses = _curves(seeds, 'ann', 'validation_loss')
+  held = ours.mean() >= blind.mean() + 0.1 and falls > 0
+  held &= (np.diff(losses, axis=1) <= 0).all()
   return bool(held), (
     f'scripted; mean accuracy {ours.mean():.3f} against {blind.mean():.3f}, '
     f'which falls {falls} times; all right after '
-    f'{", ".join(str(_first(c)) for c in _curves(seeds, BLIND))} iterations'
+    f'{_firsts(_curves(seeds, BLIND))} iterations'
   )
 
 
 @papers.claim(
-  'Protocol run (scripted models): to take only what is better (strict) gets '
-  'stuck in some seed, where several agents must be mended before anything is '
-  'right',
+  'Protocol run (scripted models): who takes only what is better (strict) gets '
+  'stuck in most of 10 draws, where two agents must be mended before anything '
+  'is better'
 )
 def strict_gets_stuck(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Why what is as good is taken too."""
   ends = _curves(seeds, 'ann(accept=strict)')[:, -1]
-  return bool(ends.min() < 1.0), (
-    f'scripted; after {NUM_ITERATIONS} iterations '
-    + ', '.join(f'{x:.2f}' for x in ends)
+  return bool((ends < 1.0).mean() > 0.5), (
+    f'scripted; {(ends < 1.0).sum()} of {len(ends)} are stuck, mean '
+    f'{ends.mean():.3f} after {NUM_ITERATIONS} iterations'
   )

@@ -45,24 +45,25 @@ def arithmetic_workflow() -> _workflow.Workflow:
 
   Returns:
     The workflow: adders count kilograms, converters make them what is asked
-    for, a clerk reports it. In the first two, two of three agents err alike.
+    for, a clerk reports it. Four of five adders err alike, so that two must be
+    mended, and two of three converters; the clerk does not, until somebody
+    changes its instructions.
 
   Example:
     >>> [len(pool[0].block.nodes) for pool in arithmetic_workflow().pools]
-    [3, 3, 1]
+    [5, 3, 1]
   """
   node = _block.Node
   count, convert = 'Count the kilograms in all.', 'Give it in the right unit.'
   layers = (
-    ('count', ('anna', 'bert', 'otto'), 'adder', count),
+    ('count', ('anna', 'bert', 'cleo', 'dora', 'otto'), 'adder', count),
     ('convert', ('uma', 'vera', 'wim'), 'converter', convert),
     ('report', ('rita',), 'clerk', 'Report the result.'),
   )
   blocks = []
   for name, ids, role, prompt in layers:
     nodes = [node(i, role, prompt) for i in ids]
-    if len(ids) > 1:
-      nodes[-1] = node(ids[-1], role, f'{prompt} Please {CURES[role]}.')
+    nodes[-1] = node(ids[-1], role, f'{prompt} Please: {CURES[role]}.')
     blocks.append(_block.Block(name, tuple(nodes)))
   return _workflow.make_workflow(blocks)
 
@@ -192,7 +193,7 @@ def _critic(asked):
   )
 
 
-def _optimizer(chat, asked, right):
+def _optimizer(chat, asked, share):
   layer = int(re.search(r'^Layer: (\d+)', asked, re.M)[1])
   team = _contracts.find_json(
     next(x for x in asked.splitlines() if x.startswith('Team: '))
@@ -204,34 +205,26 @@ def _optimizer(chat, asked, right):
     if n['role'] in CURES
     and CURES[n['role']].lower() not in n['prompt'].lower()
   ]
-  if share_of(chat, 'right') < right:
+  if share_of(chat, 'right') < share:
     if not faulty:
       return _patch(layer, [])
     node = faulty[int(share_of(chat, 'which') * len(faulty))]
     value = f'{node["prompt"]} Please: {CURES[node["role"]]}.'
     return _patch(layer, [_edit('set_prompt', node['id'], value)])
   node = nodes[int(share_of(chat, 'node') * len(nodes))]
-  ids = [n['id'] for n in nodes]
+  # Who is right is what can be spoiled.
+  right = [n for n in nodes if n not in faulty] or nodes
+  good = right[int(share_of(chat, 'good') * len(right))]
+  another = {'role': node['role'], 'prompt': 'Answer at once.'}
   wrong = [
     'I would rather talk about it.',
     _patch(layer, [_edit('set_prompt', 'nobody', 'Try again.')]),
     _patch(layer, [_edit('set_prompt', node['id'], ' ')]),
     _patch(layer, [_edit('add_edge', node['id'], node['id'])]),
-    # Harmful: whatever cured the agent is gone.
-    _patch(layer, [_edit('set_prompt', node['id'], 'Answer at once.')]),
-    _patch(layer, [_edit('set_prompt', ids[-1], 'Guess.')]),
-    _patch(layer, [_edit('remove_node', ids[-1], None)]),
-    # Useless: one more who errs.
-    _patch(
-      layer,
-      [
-        _edit(
-          'add_node',
-          f'{node["id"]}_{len(ids)}',
-          {'role': node['role'], 'prompt': 'Answer at once.'},
-        )
-      ],
-    ),
+    _patch(layer, [_edit('set_prompt', good['id'], 'Answer at once.')]),
+    _patch(layer, [_edit('set_prompt', good['id'], 'Guess.')]),
+    _patch(layer, [_edit('remove_node', good['id'], None)]),
+    _patch(layer, [_edit('add_node', f'{node["id"]}_{len(nodes)}', another)]),
   ]
   return wrong[int(share_of(chat, 'wrong') * len(wrong))]
 
