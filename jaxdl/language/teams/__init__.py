@@ -20,12 +20,12 @@ is one program:
     )
 
 In text, agents are language models: a `Block` of `Node`s, changed by a `Patch`
-of `Edit`s (`apply_patch`, `validate_block`), in pools of a `Workflow`, which
-`dump_workflow` writes as YAML for people. `forward` runs a task, `evolve_step`
-one iteration of critics and validated patches; its state is JSON. Answers are
-joined by `TEXT_AGGREGATIONS`, robust rules with weights and credit among them.
-Models answer JSON; what else they say is counted and dropped, and nothing that
-they write is run, programs of benchmarks included.
+of `Edit`s (`apply_patch`, `validate_block`), in the pools of a `Workflow`,
+which `dump_workflow` writes as YAML for people. `forward` runs a task,
+`evolve_step` one iteration of critics and validated patches; its state is
+JSON. Answers are joined by `TEXT_AGGREGATIONS`, robust rules with weights and
+credit among them. Models answer JSON; what else they say is counted and
+dropped, and nothing that they write is run, programs of benchmarks included.
 
 `numeric_teams` and `text_teams` compare methods, for `experiment.runner`.
 
