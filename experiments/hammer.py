@@ -27,6 +27,7 @@ knob = runner.knob
 PROBES = 0x109
 LABELS = ('told', 'entry')
 ON_HOST = {'multiwalker': agents.games.multiwalker}
+MODES = problems.games.MODES
 GAMES = agents.games.ALL_GAMES | ON_HOST
 
 
@@ -56,9 +57,7 @@ class Config(config_lib.BaseConfig):
   gamma: float = knob(0.95, 'Discount.', low=0.0, high=1.0)
   clip: float = knob(0.2, 'By how much ratios may differ from 1.', low=0.0)
   entropy: float = knob(0.01, 'Weight of the entropy.', low=0.0)
-  std: float = knob(
-    0.5, 'Deviation of actions that are vectors.', low=0.0, open_low=True
-  )
+  std: float = knob(0.5, 'Deviation of vectors.', low=0.0, open_low=True)
   actor_sizes: tuple[int, ...] = knob(
     (64, 64), 'Widths of actors.', low=1, smoke=(8,)
   )
@@ -70,16 +69,10 @@ class Config(config_lib.BaseConfig):
   )
   num_episodes: int = knob(64, 'Episodes of a test.', low=1, smoke=4)
   modes: tuple[str, ...] = knob(
-    problems.games.MODES,
-    'Actions in tests.',
-    choices=problems.games.MODES,
-    smoke=1,
+    MODES, 'Actions in tests.', choices=MODES, smoke=1
   )
   probe_episodes: int = knob(
-    20,
-    'Episodes whose messages are looked at; 0 looks at none.',
-    low=0,
-    smoke=8,
+    20, 'Episodes whose messages are looked at, if any.', low=0, smoke=8
   )
 
   def validate(self) -> None:
@@ -95,13 +88,15 @@ class Config(config_lib.BaseConfig):
         )
       return
     if not agents.games.needs_peer(self.game):  # Which may not be there.
-      config_lib.without_device(lambda: self._try(training))
+      config_lib.without_device(lambda: self.made(self.make_game(), training))
 
-  def _try(self, training):
-    env = self.make_game()
+  def made(self, env, training) -> dict[str, hammer.Variant]:
+    """Returns the variants by name."""
+    found = {}
     for variant in self.variants:
       with config_lib.naming(variants=variant):
-        hammer.make_variant(variant, env, training)
+        found[variant] = hammer.make_variant(variant, env, training)
+    return found
 
   def make_game(self):
     """Returns the game."""
@@ -135,10 +130,10 @@ def build(config: Config) -> runner.Experiment:
     The experiment.
   """
   env, training = config.make_game(), config.training()
-  made, several, ones = {}, {}, np.ones(len(config.seeds))
+  made = config.made(env, training)
+  several, ones = {}, np.ones(len(config.seeds))
   measured = getattr(problems.games, ('games', 'host_games')[config.on_host])
-  for spec in config.variants:
-    found = made[spec] = hammer.make_variant(spec, env, training)
+  for spec, found in made.items():
     problem = measured(
       env,
       found.execution,

@@ -25,6 +25,10 @@ from jaxdl.core import keys, types
 _MOST_LAYERS = 1000
 
 
+class Refusal(Exception):  # noqa: N818
+  """What says what to change, in the middle of a run too: no defect."""
+
+
 def num_clients(stacked: chex.ArrayTree, *, name: str = 'updates') -> int:
   """Returns the common leading axis of a stacked tree.
 

@@ -443,9 +443,9 @@ def _is_refusal(error, config_class, place) -> bool:
 
   It does if no round has run and the toolkit or the binary raised it on
   purpose, rather than a library underneath, or memory is too small; or if the
-  disk takes no more.
+  disk takes no more, or it is a `checks.Refusal`.
   """
-  if isinstance(error, _workdir.WriteError):
+  if isinstance(error, _workdir.WriteError | checks.Refusal):
     return True
   if place is not None and place.store.running:
     return False

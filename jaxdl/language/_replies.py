@@ -13,7 +13,7 @@ ROLES = ('system', 'user', 'assistant')
 KINDS = ('ok', 'failed', 'budget')
 
 
-class MissingReply(LookupError):  # noqa: N818
+class MissingReply(LookupError, checks.Refusal):  # noqa: N818
   """A replayed run asks for what was never answered."""
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from absl import flags
 from absl.testing import absltest, parameterized
 
+from jaxdl.core import checks
 from jaxdl.experiment import _main, _progress, _workdir, runner
 
 sys.path.insert(0, os.path.dirname(__file__))
@@ -251,6 +252,16 @@ class CommandTest(parameterized.TestCase):
     self.assertEqual(code, 2)
     self.assertIn('step must return a state of the form', err)
     self.assertFalse(self.workdir.exists())
+
+  @parameterized.parameters(False, True)
+  def test_a_run_may_say_what_to_change_at_any_time(self, late):
+    def run(config, *, sinks, store):
+      store.running = late
+      raise checks.Refusal('this was never asked.')
+
+    code, _, err = command('--workdir=run', run=run)
+    self.assertEqual(code, 2)
+    self.assertEndsWith(err, 'quadratic: this was never asked.\n')
 
   def test_a_defect_keeps_its_traceback(self):
     with self.assertRaisesRegex(ValueError, 'at least one array'):

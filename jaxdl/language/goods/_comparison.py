@@ -12,7 +12,7 @@ from absl import logging
 
 from jaxdl.core import checks
 from jaxdl.experiment import runner
-from jaxdl.language import _client, _loop, _replies
+from jaxdl.language import _client, _loop
 from jaxdl.language.goods import _learning, _methods, _protocol, _tasks
 
 SOURCES = ('endpoint', 'scripted')
@@ -135,7 +135,7 @@ def compare_texts(
     states = {name: list(own) for name, own in states.items()}
     seen = {}
     for (name, i), (state, metrics) in zip(
-      learning, _asked(work()), strict=True
+      learning, _loop.run(work()), strict=True
     ):
       states[name][i] = state
       seen[f'{name} {i}'] = metrics
@@ -163,7 +163,7 @@ def compare_texts(
       )
 
     out = []
-    for (name, i), episodes in zip(places, _asked(work()), strict=True):
+    for (name, i), episodes in zip(places, _loop.run(work()), strict=True):
       state = states[name][i]
       common = {'step': number, 'variant': name, 'seed': seeds[i]}
       common |= labels.get(name, {}) | {'source': source_of(episodes, scripted)}
@@ -239,14 +239,6 @@ def source_of(
   """
   found = any(r.scripted for e in episodes for _, r in e.replies)
   return SOURCES[scripted or found]
-
-
-def _asked(coroutine):
-  """Runs what asks; what a replayed run lacks is told as a sentence."""
-  try:
-    return _loop.run(coroutine)
-  except _replies.MissingReply as error:
-    raise ValueError(f'cache_mode=replay_only: {error.args[0]}') from error
 
 
 def settings_rows(
