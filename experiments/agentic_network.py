@@ -14,7 +14,6 @@ Example: python -m experiments.agentic_network \
 
 import dataclasses
 import functools
-import pathlib
 
 from jaxdl import language
 from jaxdl.core import registry
@@ -38,7 +37,7 @@ def _small(spec):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(runner.BaseConfig):
+class Config(language.EndpointConfig):
   """Knobs of teams that evolve."""
 
   num_rounds: int = knob(
@@ -87,32 +86,6 @@ class Config(runner.BaseConfig):
     '',
     'Model of critics, optimizers, routers; that of agents if empty.',
     needs=_TEXT,
-  )
-  base_url: str | None = knob(
-    language.LOOPBACK,
-    'Address of the models; loopback has scripted ones, none is that of '
-    'OpenAI, with the key in OPENAI_API_KEY.',
-    needs=_TEXT,
-  )
-  cache_mode: str = knob(
-    'read_write',
-    'Whether answers are kept in workdir/replies, or come from there alone.',
-    choices=language.CACHE_MODES,
-    runtime=True,
-    needs=_TEXT,
-  )
-  budget_tokens: int | None = knob(
-    None,
-    'Most tokens of a run; what would pass them is not asked.',
-    low=1,
-    runtime=True,
-    needs=_TEXT,
-  )
-  prices: str = knob(
-    '', 'JSON file of prices of models.', runtime=True, needs=_TEXT
-  )
-  max_concurrency: int = knob(
-    32, 'Questions on their way at a time.', low=1, runtime=True, needs=_TEXT
   )
 
   def smoked(self) -> 'Config':
@@ -175,16 +148,7 @@ def session(config: Config) -> language.Session:
   other = config.model_critic or config.model_worker
   models = {role: (other, None) for role in ROLES}
   models['worker'] = (config.model_worker, None)
-  folder = config.workdir and pathlib.Path(config.workdir) / 'replies'
-  return language.Session(
-    models,
-    base_url=config.base_url,
-    directory=folder or None,
-    cache_mode=config.cache_mode,
-    prices=config.prices,
-    budget_tokens=config.budget_tokens,
-    max_concurrency=config.max_concurrency,
-  )
+  return config.session(models)
 
 
 def build(config: Config) -> runner.Experiment:

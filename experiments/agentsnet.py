@@ -15,21 +15,20 @@ Example: python -m experiments.agentsnet --num_nodes=4,8 \
 
 import contextlib
 import dataclasses
-import functools
 import pathlib
 
 from jaxdl import language, mixing
 from jaxdl.experiment import config as config_lib, runner
-from jaxdl.language import agentsnet, loopback
+from jaxdl.language import agentsnet
 from jaxdl.language.agentsnet import comparison
 
 knob = runner.knob
 LLM = {'solvers': ('llm',)}
-LOOPBACK, OPENAI, SCRIPTED = language.LOOPBACK, 'openai', 'classical'
+LOOPBACK, SCRIPTED = language.LOOPBACK, 'classical'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(runner.BaseConfig):
+class Config(language.EndpointConfig):
   """Knobs of networks of agents."""
 
   solvers: tuple[str, ...] = knob(
@@ -72,49 +71,8 @@ class Config(runner.BaseConfig):
     f'Model of llm where it names none; {SCRIPTED} on the loopback.',
     needs=LLM,
   )
-  base_url: str = knob(
-    LOOPBACK,
-    f'Address of the endpoint; {LOOPBACK} serves scripted models on this '
-    f'machine, {OPENAI} is that of OpenAI, with the key in OPENAI_API_KEY.',
-    needs=LLM,
-  )
   chain_of_thought: bool = knob(
     True, 'Whether models are asked to think aloud.', needs=LLM
-  )
-  max_concurrency: int = knob(
-    32,
-    'Questions that are on their way at a time.',
-    low=1,
-    runtime=True,
-    needs=LLM,
-  )
-  timeout: float = knob(
-    60.0,
-    'Seconds for one try.',
-    low=0.0,
-    open_low=True,
-    runtime=True,
-    needs=LLM,
-  )
-  budget_tokens: int | None = knob(
-    None,
-    'Most tokens of the whole run; what is left out is said.',
-    low=1,
-    runtime=True,
-    needs=LLM,
-  )
-  cache_mode: str = knob(
-    'read_write',
-    'What is done with replies that are kept.',
-    choices=language.CACHE_MODES,
-    runtime=True,
-    needs=LLM,
-  )
-  cache_dir: str = knob(
-    '',
-    'Where replies are kept; replies in the workdir if empty.',
-    runtime=True,
-    needs=LLM,
   )
 
   def validate(self) -> None:
@@ -133,12 +91,8 @@ class Config(runner.BaseConfig):
         raise ValueError(
           f'solvers={spec} solves none of tasks={",".join(self.tasks)}.'
         )
-      for model in solver.models:
-        with config_lib.naming(solvers=spec, base_url=self.base_url):
-          if self.base_url == LOOPBACK:
-            loopback.make_model(model)
-          elif self.base_url != OPENAI:
-            language.Endpoint(model, self.base_url)
+      with config_lib.naming(solvers=spec, base_url=self.base_url):
+        self.session({name: (name, None) for name in solver.models})
 
   def made(self) -> dict[str, comparison.Method]:
     """The solvers, by their specs."""
@@ -173,40 +127,6 @@ class Config(runner.BaseConfig):
     return pathlib.Path(self.workdir, name) if self.workdir else None
 
 
-def serves(config: Config) -> bool:
-  """Whether models of this machine answer."""
-  return config.base_url == LOOPBACK and config.cache_mode != 'replay_only'
-
-
-@contextlib.contextmanager
-def connected(config: Config, models, budget_tokens):
-  """Gives a client of some models; the loopback serves as long as it is open.
-
-  Args:
-    config: knobs.
-    models: their names.
-    budget_tokens: what may be spent, or None.
-
-  Yields:
-    The client.
-  """
-  session = language.Session(
-    {name: (name, None) for name in models},
-    base_url=None if config.base_url == OPENAI else config.base_url,
-    directory=config.cache_dir or config.place('replies'),
-    cache_mode=config.cache_mode,
-    max_concurrency=config.max_concurrency,
-    timeout=config.timeout,
-    budget_tokens=budget_tokens,
-  )
-  with contextlib.closing(session):
-    client = session.client
-    try:
-      yield client
-    finally:
-      language.run(client.aclose())
-
-
 def build(config: Config) -> runner.Experiment:
   """Builds the experiment; asks nobody.
 
@@ -218,10 +138,20 @@ def build(config: Config) -> runner.Experiment:
   """
   solvers = config.made()
   models = [m for solver in solvers.values() for m in solver.models]
-  if models and not serves(config):
-    # Whether there is a key, or something to replay.
-    with connected(config, models, None):
-      pass
+  # What is spent before a run goes on counts, so it keeps the budget itself.
+  session = config.session({m: (m, None) for m in models}, budget_tokens=None)
+  if not session.scripted or config.cache_mode == 'replay_only':
+    _ = models and session.client  # A key, or something to replay, is there.
+
+  @contextlib.contextmanager
+  def connect(names, budget_tokens):
+    del names
+    ledger = session.client.ledger
+    if budget_tokens is not None:
+      ledger.budget_tokens = ledger.total.tokens + budget_tokens
+    yield session.client
+    session.write_usage()
+
   compared = comparison.Comparison(
     solvers,
     config.tasks,
@@ -229,13 +159,20 @@ def build(config: Config) -> runner.Experiment:
     seeds=config.seeds,
     rounds='auto' if config.rounds == 'auto' else int(config.rounds),
     eval_every=config.eval_every,
-    connect=functools.partial(connected, config),
+    connect=connect,
     budget_tokens=config.budget_tokens,
     directory=config.place('transcripts'),
   )
+
+  def step(state, number):
+    found = compared.step(state, number)
+    if number == config.num_rounds:
+      session.close()
+    return found
+
   return runner.Experiment(
     init=compared.init,
-    step=compared.step,
+    step=step,
     rows=compared.rows,
     num_rounds=config.num_rounds,
     plots=(comparison.draw,),

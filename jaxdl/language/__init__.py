@@ -37,6 +37,7 @@ from jaxdl.language._client import Client, gather
 from jaxdl.language._contracts import find_json, json_contract
 from jaxdl.language._costs import Price, Usage, guessed_tokens, read_prices
 from jaxdl.language._endpoints import Endpoint
+from jaxdl.language._knobs import EndpointConfig
 from jaxdl.language._loop import run
 from jaxdl.language._replies import MissingReply, Parsed, Reply, Request
 from jaxdl.language._scripts import Chat, Script
@@ -57,6 +58,7 @@ __all__ = [
   'Chat',
   'Client',
   'Endpoint',
+  'EndpointConfig',
   'LOOPBACK',
   'MissingReply',
   'Parsed',

@@ -62,6 +62,7 @@ class Session:
       that of OpenAI, or 'loopback' for scripted models on this machine.
     directory: where answers are kept, and a table of what was spent; None
       keeps nothing.
+    api_key_env: environment variable of the key, see `Endpoint`.
     cache_mode: see `Cache`.
     prices: file of prices, see `read_prices`; '' for none.
     options: further ones of `Client`.
@@ -83,6 +84,7 @@ class Session:
     models: Mapping[str, tuple[str, str | None]],
     *,
     base_url: str | None = LOOPBACK,
+    api_key_env: str = 'OPENAI_API_KEY',
     directory: str | os.PathLike[str] | None = None,
     cache_mode: str = 'read_write',
     prices: str = '',
@@ -90,6 +92,7 @@ class Session:
   ):
     checks.choice(cache_mode, _cache.MODES, name='cache_mode')
     self._models, self._base_url = dict(models), base_url
+    self._api_key_env = api_key_env
     self._directory = None if directory is None else pathlib.Path(directory)
     self._cache_mode, self._prices = cache_mode, prices
     self._options = options
@@ -102,7 +105,7 @@ class Session:
 
         loopback.make_model(model)
       else:
-        _endpoints.Endpoint(model, address)
+        _endpoints.Endpoint(model, address, api_key_env)
 
   @property
   def scripted(self) -> bool:
@@ -128,7 +131,9 @@ class Session:
       for role, (model, address) in self._models.items():
         address = self._base_url if address is None else address
         endpoints[role] = _endpoints.Endpoint(
-          model, local if address == LOOPBACK else address
+          model,
+          local if address == LOOPBACK else address,
+          self._api_key_env,
         )
       cache = None
       if self._directory is not None:
@@ -143,18 +148,24 @@ class Session:
       )
     return self._client
 
+  def write_usage(self) -> None:
+    """Writes what was spent so far to `usage.json` beside the answers."""
+    client = self._client
+    if client is None or self._directory is None:
+      return
+    rows = [vars(row) | {'tokens': row.tokens} for row in client.usage]
+    _transcripts.write_json(
+      self._directory / 'usage.json',
+      {'scripted': client.scripted, 'usage': rows},
+    )
+
   def close(self, *_: Any) -> None:
     """Writes what was spent, and closes client and server."""
+    self.write_usage()
     client, self._client = self._client, None
     server, self._server = self._server, None
     if client is not None:
       _loop.run(client.aclose())
-    if client is not None and self._directory is not None:
-      rows = [vars(row) | {'tokens': row.tokens} for row in client.usage]
-      _transcripts.write_json(
-        self._directory / 'usage.json',
-        {'scripted': client.scripted, 'usage': rows},
-      )
     if server is not None:
       logging.info('scripted models had %d requests.', server.num_requests)
       server.close()

@@ -252,7 +252,7 @@ class MistakesTest(parameterized.TestCase):
       agentsnet.build(dataclasses.replace(config, cache_dir=folder))
 
   def test_a_key_is_asked_for_before_anything_is_done(self):
-    config = dataclasses.replace(TINY, base_url='openai', model='m')
+    config = dataclasses.replace(TINY, base_url=None, model='m')
     with (
       mock.patch.dict(os.environ),
       self.assertRaisesRegex(ValueError, 'OPENAI_API_KEY'),

@@ -38,7 +38,7 @@ def _few_tasks(spec):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TextGoodsConfig(config_lib.BaseConfig):
+class TextGoodsConfig(language.EndpointConfig):
   """Knobs of models that write one after the other."""
 
   backend: str = knob(
@@ -86,36 +86,6 @@ class TextGoodsConfig(config_lib.BaseConfig):
     'Models of the agents in turn, each with an address of its own if need be.',
     registry=_AnyModels(),
     needs=_TEXT,
-  )
-  base_url: str | None = knob(
-    language.LOOPBACK,
-    'Address of the models; loopback has scripted ones, none is that of '
-    'OpenAI, with the key in OPENAI_API_KEY.',
-    needs=_TEXT,
-  )
-  cache_mode: str = knob(
-    'read_write',
-    'Whether answers are kept in workdir/replies, or come from there alone.',
-    choices=language.CACHE_MODES,
-    runtime=True,
-    needs=_TEXT,
-  )
-  budget_tokens: int | None = knob(
-    None,
-    'Most tokens of a run; what would pass them is not asked.',
-    low=1,
-    runtime=True,
-    needs=_TEXT,
-  )
-  prices: str = knob(
-    '',
-    'JSON file of prices, {model: {input: ..., output: ...}}, for a million '
-    'tokens.',
-    runtime=True,
-    needs=_TEXT,
-  )
-  max_concurrency: int = knob(
-    32, 'Questions on their way at a time.', low=1, runtime=True, needs=_TEXT
   )
   allow_extra_params: bool = knob(
     False,
@@ -191,16 +161,7 @@ def make_session(config: TextGoodsConfig) -> language.Session:
   if isinstance(rated, goods.Judge):
     own = (rated.model,) if rated.model else config.models
     models |= language.role_models([rated.role], own)
-  folder = config.workdir and pathlib.Path(config.workdir) / 'replies'
-  return language.Session(
-    models,
-    base_url=config.base_url,
-    directory=folder or None,
-    cache_mode=config.cache_mode,
-    prices=config.prices,
-    budget_tokens=config.budget_tokens,
-    max_concurrency=config.max_concurrency,
-  )
+  return config.session(models)
 
 
 def text_goods(config: TextGoodsConfig) -> runner.Experiment:
