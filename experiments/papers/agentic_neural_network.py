@@ -32,6 +32,7 @@ PAPER = papers.Paper(
     'language.teams.dump_workflow',
   ),
   binary='agentic_network',
+  colab='08_language',
 )
 
 RANDOM = 'random_edits'

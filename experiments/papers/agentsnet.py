@@ -34,6 +34,7 @@ PAPER = papers.Paper(
     'language.viewer',
   ),
   binary='agentsnet',
+  colab='08_language',
 )
 
 SIZES = (4, 8, 16)
