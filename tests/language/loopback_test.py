@@ -21,7 +21,7 @@ import urllib.request
 from absl.testing import absltest, parameterized
 
 from jaxdl.language import loopback
-from jaxdl.language.loopback import _faults, _registry
+from jaxdl.language.loopback import _faults
 
 ROOT = pathlib.Path(__file__).parents[2]
 CHAT = [{'role': 'user', 'content': 'Is anybody there?'}]
@@ -329,17 +329,12 @@ class LifeTest(absltest.TestCase):
 
 class RegistryTest(absltest.TestCase):
   def test_no_two_scripts_have_one_name(self):
-    own = ('echo', 'fixed', 'lazy')
-    names = [name for name in loopback.SCRIPTS if name not in own]
-    rooms = [f'jaxdl.language.{room}._scripted' for room in _registry._ROOMS]
-    found = [
-      name
-      for room in rooms
-      if importlib.util.find_spec(room.rpartition('.')[0])
-      and importlib.util.find_spec(room)
-      for name in importlib.import_module(room).SCRIPTS
-    ]
-    self.assertCountEqual(names, found)
+    rooms = ('agentsnet', 'goods', 'teams')
+    found = ['echo', 'fixed', 'lazy']
+    for room in rooms:
+      name = f'jaxdl.language.{room}._scripted'
+      found += importlib.import_module(name).SCRIPTS
+    self.assertCountEqual(loopback.SCRIPTS, found)
 
 
 class FaultsTest(parameterized.TestCase):

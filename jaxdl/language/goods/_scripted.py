@@ -11,7 +11,7 @@ import json
 import math
 from typing import Any
 
-from jaxdl.core import checks, registry
+from jaxdl.core import checks
 from jaxdl.language import _scripts
 from jaxdl.language.goods import (
   _evaluators,
@@ -191,6 +191,4 @@ def _number(chat: _scripts.Chat, name: str, default: float) -> float:
 
 
 # Scripted models by name, for the server of `language.loopback`.
-SCRIPTS = registry.Registry(
-  'script', {'goods_solver': solver, 'goods_judge': marker}, tried={}
-)
+SCRIPTS = {'goods_solver': solver, 'goods_judge': marker}

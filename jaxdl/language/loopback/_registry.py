@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scripted models by name, with what goes wrong before them."""
 
-import importlib
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jaxdl.core import registry
 from jaxdl.language import _scripts
+from jaxdl.language.agentsnet import _scripted as _net
+from jaxdl.language.goods import _scripted as _goods
 from jaxdl.language.loopback import _faults
-
-# Whose module `_scripted` has more, as SCRIPTS: name -> factory.
-_ROOMS = ('agentsnet', 'goods', 'teams')
+from jaxdl.language.teams import _scripted as _teams
 
 
 def echo() -> _scripts.Script:
@@ -43,25 +41,14 @@ def lazy() -> _scripts.Script:
   return fixed('{}')
 
 
-def _entries() -> dict[str, Callable[..., Any]]:
-  found: dict[str, Callable[..., Any]] = {
-    'echo': echo,
-    'fixed': fixed,
-    'lazy': lazy,
-  }
-  for room in _ROOMS:
-    name = f'jaxdl.language.{room}._scripted'
-    try:
-      module = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-      if not name.startswith(str(error.name)):
-        raise
-      continue
-    found |= module.SCRIPTS
-  return found
-
-
-SCRIPTS = registry.Registry('model', _entries(), before=_faults.FAULTS)
+SCRIPTS = registry.Registry(
+  'model',
+  {'echo': echo, 'fixed': fixed, 'lazy': lazy}
+  | _net.SCRIPTS
+  | _goods.SCRIPTS
+  | _teams.SCRIPTS,
+  before=_faults.FAULTS,
+)
 
 
 class Model(NamedTuple):
