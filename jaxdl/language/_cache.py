@@ -66,14 +66,15 @@ class Cache:
   def __len__(self) -> int:
     return len(self._places)
 
-  def __del__(self):
-    self.close()
+  def __del__(self, close=os.close):
+    # At the end of a program modules may be gone.
+    file, self._file = getattr(self, '_file', None), None
+    if file is not None:
+      close(file)
 
   def close(self) -> None:
     """Closes the file; the cache answers nothing afterwards."""
-    file, self._file = getattr(self, '_file', None), None
-    if file is not None:
-      os.close(file)
+    self.__del__()
 
   @property
   def on(self) -> bool:

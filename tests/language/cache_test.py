@@ -3,10 +3,12 @@ import json
 import multiprocessing
 import pathlib
 import tempfile
+from unittest import mock
 
 from absl.testing import absltest, parameterized
 
 from jaxdl import language
+from jaxdl.language import _cache
 
 REPLY = language.Reply(
   'yes\n"no"', prompt_tokens=3, completion_tokens=4, finish='stop'
@@ -39,6 +41,13 @@ class CacheTest(parameterized.TestCase):
     self.assertEqual(
       json.loads(self.file.read_text())['question'], {'messages': []}
     )
+
+  def test_a_program_ends_in_silence(self):
+    # Where modules go before what they have made.
+    cache = language.Cache(self.folder)
+    with mock.patch.object(_cache, 'os', None):
+      cache.__del__()
+    self.assertFalse(cache.on)
 
   def test_failures_are_not_kept(self):
     cache = language.Cache(self.folder)
