@@ -156,6 +156,7 @@ class NamedTest(parameterized.TestCase):
   @parameterized.parameters(
     (['Ann', 'Ann', 'Bob'], "must be distinct; 'Ann' and 'Ann'"),
     (['ann', 'Ann', 'Bob'], "must be distinct; 'Ann' and 'ann'"),
+    (['A\u0301da', '\u00c1da', 'Bob'], 'must be distinct'),
     (['none', 'Ann', 'Bob'], "must not be 'None', which is an answer"),
     (['', 'Ann', 'Bob'], "1 to 40 printable characters; got '' of 0"),
     (['A\n', 'Ann', 'Bob'], 'printable characters'),
