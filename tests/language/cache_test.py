@@ -49,6 +49,19 @@ class CacheTest(parameterized.TestCase):
       cache.__del__()
     self.assertFalse(cache.on)
 
+  def test_lines_of_others_are_passed_over(self):
+    lines = ('{"key": "00"}', json.dumps({'key': key(1)}), '[]', 'null')
+    self.file.write_text('\n'.join(lines) + '\n')
+    cache = language.Cache(self.folder)
+    self.assertIsNone(cache.get(key(1)))
+    cache.put(key(1), REPLY)
+    self.assertEqual(cache.get(key(1)).text, REPLY.text)
+
+  def test_a_folder_that_is_none_is_named(self):
+    self.file.write_text('')
+    with self.assertRaisesRegex(ValueError, 'cannot keep replies: File exists'):
+      language.Cache(self.file)
+
   def test_failures_are_not_kept(self):
     cache = language.Cache(self.folder)
     cache.put(key(1), language.Reply(None, 'failed', 'no'))

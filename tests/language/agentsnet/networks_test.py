@@ -257,6 +257,19 @@ class FilesTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, message):
       agentsnet.read_graphs(self.path(text))
 
+  def test_the_graph_that_is_wrong_is_named(self):
+    one = {'nodes': [{'id': 1}, {'id': 2}], 'edges': []}
+    with self.assertRaisesRegex(ValueError, '^g: graph 3 must be connected'):
+      agentsnet.from_node_link(one, label='g: graph 3')
+
+  def test_what_is_no_json_is_left_out(self):
+    graph = agentsnet.named(networkx.path_graph(2))
+    graph.graph.update(seed=float('inf'), family='x')
+    value = agentsnet.to_node_link(graph)
+    self.assertEqual(value['graph'], {'family': 'x'})
+    value['graph']['seed'] = float('nan')
+    self.assertEqual(agentsnet.from_node_link(value).graph, {'family': 'x'})
+
   def test_a_missing_file_is_named(self):
     with self.assertRaisesRegex(ValueError, 'nowhere.json: expected graphs'):
       agentsnet.read_graphs('nowhere.json')
