@@ -16,6 +16,7 @@ Example: python -m experiments.agentsnet --num_nodes=4,8 \
 import contextlib
 import dataclasses
 import pathlib
+import re
 
 from jaxdl import language, mixing
 from jaxdl.experiment import config as config_lib, runner
@@ -37,7 +38,7 @@ class Config(language.EndpointConfig):
     registry=comparison.SOLVERS,
   )
   tasks: tuple[str, ...] = knob(
-    tuple(agentsnet.TASKS), 'Tasks.', registry=agentsnet.TASKS, smoke=2
+    tuple(agentsnet.TASKS), 'Tasks.', choices=tuple(agentsnet.TASKS), smoke=2
   )
   families: tuple[str, ...] = knob(
     agentsnet.OFFICIAL_FAMILIES,
@@ -79,11 +80,16 @@ class Config(language.EndpointConfig):
     """Makes the networks and solvers; asks nobody."""
     for name in ('solvers', 'tasks', 'families', 'num_nodes'):
       config_lib.check_different(getattr(self, name), name=name)
+    most = agentsnet.MOST_ROUNDS
     if self.rounds != 'auto' and not (
-      self.rounds.isdecimal() and int(self.rounds)
+      re.fullmatch('[0-9]{1,9}', self.rounds) and 1 <= int(self.rounds) <= most
     ):
+      shown = (
+        self.rounds if len(self.rounds) <= 20 else self.rounds[:20] + '...'
+      )
       raise ValueError(
-        f"rounds={self.rounds} must be 'auto' or a number of at least 1."
+        f"rounds={shown} must be 'auto' or a number of at least 1 and at most "
+        f'{most}.'
       )
     self.samples()
     for spec, solver in self.made().items():

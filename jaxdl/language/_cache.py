@@ -15,6 +15,10 @@ _NAME = 'replies.jsonl'
 _FORM = 1
 
 
+class NoPlace(ValueError, checks.Refusal):  # noqa: N818
+  """A folder in which nothing can be kept."""
+
+
 class Cache:
   """Keeps answers by question, one JSON line each.
 
@@ -28,7 +32,8 @@ class Cache:
       error; or 'off'.
 
   Raises:
-    ValueError: if the mode is unknown, or there is nothing to replay.
+    ValueError: if the mode is unknown, there is nothing to replay, or the
+      folder cannot be written.
 
   Example:
     >>> import tempfile
@@ -58,22 +63,28 @@ class Cache:
         )
       self._file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
     else:
-      self.path.parent.mkdir(parents=True, exist_ok=True)
       flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-      self._file = os.open(self.path, flags, 0o600)
+      try:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(self.path, flags, 0o600)
+      except OSError as error:
+        raise NoPlace(
+          f'{self.path.parent} cannot keep replies: {error.strerror}.'
+        ) from error
     self._catch_up()
 
   def __len__(self) -> int:
     return len(self._places)
 
-  def __del__(self):
-    self.close()
+  def __del__(self, close=os.close):
+    # At the end of a program modules may be gone.
+    file, self._file = getattr(self, '_file', None), None
+    if file is not None:
+      close(file)
 
   def close(self) -> None:
     """Closes the file; the cache answers nothing afterwards."""
-    file, self._file = getattr(self, '_file', None), None
-    if file is not None:
-      os.close(file)
+    self.__del__()
 
   @property
   def on(self) -> bool:
@@ -147,7 +158,9 @@ class Cache:
           break
         start, self._read_to = self._read_to, self._read_to + len(line)
         try:
-          key = bytes.fromhex(json.loads(line)['key'])
+          told = json.loads(line)
+          key = bytes.fromhex(told['key'])
+          _reply_of(told)
         except (ValueError, KeyError, TypeError):
           continue  # Cut by a kill, or not ours.
         # The first answer stays, as it was used.

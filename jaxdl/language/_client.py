@@ -23,6 +23,9 @@ from jaxdl.language import (
 T = TypeVar('T')
 _MOST_WAIT = 120.0
 _MOST_BACKOFF = 30.0
+_NO_ROOM = 'The budget has no room for this question.'
+# Turns of the event loop without a known answer after which there is none.
+_QUIET = 32
 
 
 class Client:
@@ -43,7 +46,9 @@ class Client:
     cache: answers that are known already; None keeps none.
     budget_tokens: most tokens of questions and answers together, or None.
       Before a question is sent, a guess of its tokens and its `max_tokens`
-      (1024 where it says none) must fit into what is left.
+      (1024 where it says none) must fit into what is left. Answers that are
+      known already count too, so that a run that is resumed or replayed ends
+      where it would have.
     budget_cost: most money, or None; needs prices.
     prices: what models cost, see `read_prices`.
 
@@ -262,6 +267,8 @@ class Client:
     if known is not None:
       return known
     if self._cache.mode == 'replay_only':
+      if await self._stopped(request, endpoint):
+        return _replies.Reply(None, 'budget', _NO_ROOM)
       raise _replies.MissingReply(
         f'{self._cache.path} has no answer of {endpoint.model} to role '
         f'{request.role!r}, label {request.label!r}, sample {request.sample}: '
@@ -282,6 +289,7 @@ class Client:
     self._pending[key] = future
     found = None
     try:
+      await self._settled()
       found = await self._paid(request, endpoint)
       self._cache.put(key, found, question)
       return found
@@ -289,12 +297,27 @@ class Client:
       del self._pending[key]
       future.set_result(found)
 
+  async def _settled(self):
+    """Lets all that is known be counted before a budget is asked for more."""
+    count, quiet = -1, 0
+    while self.ledger.limited and quiet < _QUIET:
+      cached = self.ledger.total.cached
+      count, quiet = cached, quiet + 1 if cached == count else 0
+      await asyncio.sleep(0)
+
+  async def _stopped(self, request, endpoint):
+    """Whether a run that is replayed had no room for a question."""
+    await self._settled()
+    held = self.ledger.reserve(request, endpoint.model)
+    if held is not None:
+      self.ledger.release(held)
+    return held is None
+
   async def _paid(self, request, endpoint):
     async with self._slots:
       while (held := self.ledger.reserve(request, endpoint.model)) is None:
         if not self.ledger.reserved:
-          error = 'The budget has no room for this question.'
-          return _replies.Reply(None, 'budget', error)
+          return _replies.Reply(None, 'budget', _NO_ROOM)
         # What others have set aside may be more than they take.
         await self._freed.wait()
       try:

@@ -138,6 +138,9 @@ class Usage:
 class Ledger:
   """Counts what is spent, and says when it is too much.
 
+  Answers that were known already count for the budget as if they were paid
+  now, so that a run that is resumed or replayed ends where it would have.
+
   Attributes:
     budget_tokens: most tokens, or None.
     budget_cost: most money, or None.
@@ -160,6 +163,7 @@ class Ledger:
     self._rows: dict[tuple[str, str, str], Usage] = {}
     self._total = Usage('', '', '')
     self._reserved_tokens, self._reserved_cost = 0, 0.0
+    self._saved_cost = 0.0
 
   def check_models(self, models: Any) -> None:
     """Raises if a budget of money cannot be kept, since a price is missing."""
@@ -192,18 +196,29 @@ class Ledger:
     completion = most if isinstance(most, int) else UNSAID_TOKENS
     cost = self.price(model).of(prompt, completion)
     tokens = prompt + completion
-    total = self.total
+    used, paid = self._used
     if self.budget_tokens is not None:
-      planned = total.tokens + self._reserved_tokens + tokens
+      planned = used + self._reserved_tokens + tokens
       if planned > self.budget_tokens:
         return None
     if self.budget_cost is not None:
-      planned = total.cost + self._reserved_cost + cost
+      planned = paid + self._reserved_cost + cost
       if planned > self.budget_cost:
         return None
     self._reserved_tokens += tokens
     self._reserved_cost += cost
     return tokens, cost
+
+  @property
+  def _used(self):
+    """Tokens and money of all answers, known ones too."""
+    total = self._total
+    return total.tokens + total.saved_tokens, total.cost + self._saved_cost
+
+  @property
+  def limited(self) -> bool:
+    """Whether there is a budget."""
+    return self.budget_tokens is not None or self.budget_cost is not None
 
   @property
   def reserved(self) -> bool:
@@ -226,12 +241,14 @@ class Ledger:
     now.failed = int(reply.kind != 'ok')
     now.estimated = int(reply.estimated)
     now.scripted = int(reply.scripted)
+    cost = self.price(model).of(reply.prompt_tokens, reply.completion_tokens)
     if reply.cached:
       now.saved_tokens = reply.prompt_tokens + reply.completion_tokens
+      self._saved_cost += cost
     else:
       now.prompt_tokens = reply.prompt_tokens
       now.completion_tokens = reply.completion_tokens
-      now.cost = self.price(model).of(now.prompt_tokens, now.completion_tokens)
+      now.cost = cost
     row.add(now)
     self._total.add(now)
 
@@ -249,6 +266,7 @@ class Ledger:
   def spent(self) -> bool:
     """Whether no question of a token would be sent."""
     tokens, cost = self.budget_tokens, self.budget_cost
-    return (tokens is not None and self._total.tokens >= tokens) or (
-      cost is not None and self._total.cost >= cost
+    used, paid = self._used
+    return (tokens is not None and used >= tokens) or (
+      cost is not None and paid >= cost
     )

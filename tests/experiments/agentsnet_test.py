@@ -108,6 +108,18 @@ class RunTest(parameterized.TestCase):
     self.assertIn(f'{len(stopped)} stopped', cell)
     self.assertIn('(scripted)', spent)
 
+  def test_a_spent_budget_is_replayed(self):
+    config = dataclasses.replace(
+      TINY, budget_tokens=9_000, cache_dir=self.folder, max_concurrency=1
+    )
+    rows = agentsnet.run(config).rows
+    self.assertTrue(any(row['stopped'] for row in rows))
+    self.assertGreater(self.requests(), 0)
+    self.assertEqual(agentsnet.run(config).rows, rows)
+    again = dataclasses.replace(config, cache_mode='replay_only')
+    self.assertEqual(agentsnet.run(again).rows, rows)
+    self.assertEqual(self.requests(), 0)
+
   def test_a_run_leaves_transcripts_and_a_page(self):
     config = dataclasses.replace(TINY, workdir=self.folder)
     done = runner.record(config, agentsnet.run, name='agentsnet')
@@ -206,9 +218,12 @@ class RunTest(parameterized.TestCase):
 class MistakesTest(parameterized.TestCase):
   @parameterized.parameters(
     ({'rounds': '0'}, "--rounds=0 must be 'auto' or a number of at least 1"),
+    ({'rounds': '9' * 5000}, "--rounds=9{20}... must be 'auto' or a number"),
     ({'rounds': 'few'}, "--rounds=few must be 'auto' or a number"),
     ({'tasks': ('colouring',)}, "--tasks='colouring' is unknown.*'coloring'"),
     ({'families': ('wz',)}, "--families='wz' is unknown.*'ws'"),
+    ({'tasks': ('matching()',)}, "--tasks='matching..' is unknown"),
+    ({'solvers': ('llm(model=())',)}, 'must be the name of a model'),
     ({'num_nodes': (1,)}, '--num_nodes must be at least 2; got 1'),
     (
       {'families': ('ba',), 'num_nodes': (2,)},

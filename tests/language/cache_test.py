@@ -3,10 +3,12 @@ import json
 import multiprocessing
 import pathlib
 import tempfile
+from unittest import mock
 
 from absl.testing import absltest, parameterized
 
 from jaxdl import language
+from jaxdl.language import _cache
 
 REPLY = language.Reply(
   'yes\n"no"', prompt_tokens=3, completion_tokens=4, finish='stop'
@@ -39,6 +41,26 @@ class CacheTest(parameterized.TestCase):
     self.assertEqual(
       json.loads(self.file.read_text())['question'], {'messages': []}
     )
+
+  def test_a_program_ends_in_silence(self):
+    # Where modules go before what they have made.
+    cache = language.Cache(self.folder)
+    with mock.patch.object(_cache, 'os', None):
+      cache.__del__()
+    self.assertFalse(cache.on)
+
+  def test_lines_of_others_are_passed_over(self):
+    lines = ('{"key": "00"}', json.dumps({'key': key(1)}), '[]', 'null')
+    self.file.write_text('\n'.join(lines) + '\n')
+    cache = language.Cache(self.folder)
+    self.assertIsNone(cache.get(key(1)))
+    cache.put(key(1), REPLY)
+    self.assertEqual(cache.get(key(1)).text, REPLY.text)
+
+  def test_a_folder_that_is_none_is_named(self):
+    self.file.write_text('')
+    with self.assertRaisesRegex(ValueError, 'cannot keep replies: File exists'):
+      language.Cache(self.file)
 
   def test_failures_are_not_kept(self):
     cache = language.Cache(self.folder)

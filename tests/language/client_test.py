@@ -52,6 +52,9 @@ class ClientTest(parameterized.TestCase):
       ends = self.end(model)
     return language.Client(ends, backoff=0.001, **options)
 
+  def cache(self, mode='read_write'):
+    return language.Cache(self.folder, mode)
+
   def end(self, model):
     return language.Endpoint(model, base_url=self.server.base_url)
 
@@ -145,6 +148,27 @@ class ClientTest(parameterized.TestCase):
     self.assertEqual(kinds.count('ok'), 18)
     self.assertEqual(client.ledger.total.tokens, 36)
     self.assertEqual(self.server.num_requests, 18)
+
+  @parameterized.parameters(1, 8)
+  def test_a_budget_ends_where_it_did_when_a_run_is_resumed(self, at_once):
+    limits = {'budget_tokens': 60, 'max_concurrency': at_once}
+    asked = [ask(f'{i:04}', settings={'max_tokens': 20}) for i in range(30)]
+    # A kill has left the last of these questions without an answer.
+    language.run(self.client(cache=self.cache()).ask_all(asked[:9]))
+    kept = self.client(cache=self.cache(), **limits)
+    first = language.run(kept.ask_all(asked[10:] + asked[:10]))
+    kinds = [r.kind for r in first]
+    self.assertEqual(kinds.count('ok'), 18)
+    self.assertEqual(self.server.num_requests, 18)
+    for mode in ('read_write', 'replay_only'):
+      again = self.client(cache=self.cache(mode), **limits)
+      found = language.run(again.ask_all(asked[10:] + asked[:10]))
+      self.assertEqual([r.kind for r in found], kinds)
+      self.assertEqual(again.ledger.total.tokens, 0)
+    self.assertEqual(self.server.num_requests, 18)
+    # What there was room for must be known.
+    with self.assertRaises(language.MissingReply):
+      language.run(again.ask(ask('new').messages, settings={'max_tokens': 1}))
 
   def test_a_client_serves_several_loops(self):
     client = self.client()

@@ -46,6 +46,17 @@ class LedgerTest(parameterized.TestCase):
     self.assertIsNone(ledger.reserve(question(max_tokens=50), 'm'))
     self.assertIsNotNone(ledger.reserve(question(max_tokens=37), 'm'))
 
+  def test_known_answers_count_for_the_budget(self):
+    prices = {'m': language.Price(1e6, 0.0)}
+    for limit in ({'budget_tokens': 30}, {'budget_cost': 30.0}):
+      ledger = _costs.Ledger(prices=prices, **limit)
+      self.assertIsNotNone(ledger.reserve(question('', max_tokens=2), 'm'))
+      ledger.release((6, 4.0))
+      ledger.record(question(), 'm', reply(30, 0, cached=True))
+      self.assertIsNone(ledger.reserve(question('', max_tokens=2), 'm'))
+      self.assertTrue(ledger.spent)
+      self.assertEqual((ledger.total.tokens, ledger.total.cost), (0, 0.0))
+
   def test_money_is_a_budget_too(self):
     prices = {'m': language.Price(0.0, 1e6)}
     ledger = _costs.Ledger(budget_cost=99.0, prices=prices)

@@ -2,10 +2,12 @@
 """The server of scripted models: what it speaks, and what goes wrong."""
 
 import collections
+import contextlib
 import email.utils
 import http.client
 import importlib
 import importlib.util
+import io
 import json
 import os
 import pathlib
@@ -21,7 +23,7 @@ import urllib.request
 from absl.testing import absltest, parameterized
 
 from jaxdl.language import loopback
-from jaxdl.language.loopback import _faults
+from jaxdl.language.loopback import __main__ as main_lib, _faults
 
 ROOT = pathlib.Path(__file__).parents[2]
 CHAT = [{'role': 'user', 'content': 'Is anybody there?'}]
@@ -515,6 +517,29 @@ class WireTest(parameterized.TestCase):
       begin = time.monotonic()
       connection.ask('slow(delay=0.03)+echo')
       self.assertGreaterEqual(time.monotonic() - begin, 0.03)
+
+
+class MainTest(absltest.TestCase):
+  def refused(self, *args):
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+      try:
+        code = main_lib.main(args)
+      except SystemExit as stop:
+        code = stop.code
+    self.assertEqual(code, 2)
+    return said.getvalue()
+
+  def test_says_in_a_sentence_why_it_cannot_serve(self):
+    with loopback.serve() as server:
+      said = self.refused(f'--port={server.port}')
+    self.assertRegex(said, r'^loopback: --port=\d+: [^\n]* in use\.\n$')
+    self.assertEqual(
+      self.refused('--port=99999'),
+      'loopback: --port must be at most 65535; got 99999.\n',
+    )
+    self.assertIn("invalid int value: 'x'", self.refused('--seed=x'))
+    self.assertIn('unrecognized arguments: more', self.refused('more'))
 
 
 if __name__ == '__main__':

@@ -80,6 +80,7 @@ from jaxdl.language.agentsnet._speaker import (
 )
 from jaxdl.language.agentsnet._table import score_rows
 from jaxdl.language.agentsnet._tasks import (
+  MOST_ROUNDS,
   TASKS,
   Task,
   decode,
@@ -97,6 +98,7 @@ __all__ = [
   'Facts',
   'GraphBatch',
   'INVALID',
+  'MOST_ROUNDS',
   'NAMES',
   'NodeAlgorithm',
   'Outcome',

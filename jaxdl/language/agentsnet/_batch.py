@@ -2,7 +2,7 @@
 """Many networks of agents as arrays of one size."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax.numpy as jnp
@@ -45,6 +45,15 @@ class GraphBatch(NamedTuple):
   def num_nodes(self) -> chex.Array:
     """i32[B], how many nodes there are."""
     return self.node_mask.sum(-1, dtype=jnp.int32)
+
+
+def check_batch(batch: Any) -> None:
+  """Raises TypeError unless an argument `batch` holds graphs."""
+  if not isinstance(batch, GraphBatch):
+    raise TypeError(
+      f'batch must be a GraphBatch; got {checks.described(batch)}: see '
+      'agentsnet.batch_graphs.'
+    )
 
 
 def diameter(graph: networkx.Graph) -> int:

@@ -2,6 +2,7 @@
 """Networks of agents as files: JSON in the node-link form of networkx."""
 
 import json
+import math
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -30,19 +31,25 @@ def to_node_link(graph: networkx.Graph) -> dict[str, Any]:
     {'source': 0, 'target': 1}
   """
   _graphs.check_graph(graph)
-  facts = {
-    k: v for k, v in graph.graph.items() if isinstance(v, (str, int, float))
-  }
   return {
     'directed': False,
     'multigraph': False,
-    'graph': facts,
+    'graph': _plain(graph.graph),
     'nodes': [
       {'id': i, 'name': name} for i, name in enumerate(_graphs.names_of(graph))
     ],
     'edges': [
       {'source': a, 'target': b} for a, b in sorted(map(sorted, graph.edges))
     ],
+  }
+
+
+def _plain(facts):
+  """What JSON can hold of what is known about a graph."""
+  return {
+    k: v
+    for k, v in facts.items()
+    if isinstance(v, (str, int)) or (isinstance(v, float) and math.isfinite(v))
   }
 
 
@@ -87,9 +94,7 @@ def from_node_link(value: Any, *, label: str = 'graph') -> networkx.Graph:
   graph = networkx.Graph()
   facts = value.get('graph')
   if isinstance(facts, Mapping):
-    graph.graph.update(
-      {k: v for k, v in facts.items() if isinstance(v, (str, int, float))}
-    )
+    graph.graph.update(_plain(facts))
   for row, node in enumerate(nodes):
     known = isinstance(node, Mapping) and isinstance(node.get('id'), (int, str))
     if not known:
@@ -119,8 +124,7 @@ def from_node_link(value: Any, *, label: str = 'graph') -> networkx.Graph:
     graph = ordered
   seed = graph.graph.get('seed', 0)
   seed = seed if isinstance(seed, int) else 0
-  made = _graphs.named(graph, seed=seed)
-  return _graphs.check_graph(made, label=label)
+  return _graphs.named(graph, seed=seed, label=label)
 
 
 def write_graphs(

@@ -288,7 +288,11 @@ def check_graph(
 
 
 def named(
-  graph: Any, names: Sequence[str] | None = None, *, seed: int = 0
+  graph: Any,
+  names: Sequence[str] | None = None,
+  *,
+  seed: int = 0,
+  label: str = 'graph',
 ) -> networkx.Graph:
   """Turns a graph of one's own into a network of agents.
 
@@ -297,6 +301,7 @@ def named(
     names: of the nodes in that order; None for their `name` where all have
       one, themselves where they are text, and drawn ones otherwise.
     seed: of names that are drawn.
+    label: of the argument, for messages.
 
   Returns:
     A graph as `make_graph` makes.
@@ -332,8 +337,8 @@ def named(
     )
   place = {node: i for i, node in enumerate(order)}
   if graph.is_directed() or graph.is_multigraph():
-    return check_graph(graph)  # Which says what is wrong.
+    return check_graph(graph, label=label)  # Which says what is wrong.
   out = networkx.Graph(**graph.graph)
   out.add_nodes_from((i, {'name': name}) for i, name in enumerate(names))
   out.add_edges_from((place[a], place[b]) for a, b in graph.edges)
-  return check_graph(out)
+  return check_graph(out, label=label)

@@ -3,6 +3,7 @@
 
 import hashlib
 import random
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -93,13 +94,14 @@ def check_names(names: Sequence[Any], *, label: str = 'names') -> None:
         f'{label} must not be {NONE!r}, which is an answer, nor start or end '
         f'with a space; got {shown}.'
       )
-    # "ann" and "Ann" could not be told apart in a sentence.
-    if name.casefold() in seen:
+    # "ann" and "Ann" could not be told apart in a sentence, nor two that look
+    # alike.
+    spelled = unicodedata.normalize('NFKC', name).casefold()
+    if spelled in seen:
       raise ValueError(
-        f'{label} must be distinct; {shown} and {seen[name.casefold()]!r} are '
-        'not.'
+        f'{label} must be distinct; {shown} and {seen[spelled]!r} are not.'
       )
-    seen[name.casefold()] = name
+    seen[spelled] = name
     number = node_number(name)
     if number in numbers:
       raise ValueError(

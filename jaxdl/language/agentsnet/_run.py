@@ -120,7 +120,8 @@ def places(
   if rounds == AUTO:
     far = _batch.diameter(graph)
     rounds = _tasks.num_rounds(task, len(graph), far)
-  rounds = checks.integer(rounds, name='rounds', low=1)
+  most = _tasks.MOST_ROUNDS
+  rounds = checks.integer(rounds, name='rounds', low=1, high=most)
   names = _graphs.names_of(graph)
   groups = _graphs.max_degree(graph) + 1 if task == 'coloring' else 0
   return [

@@ -17,6 +17,8 @@ from jaxdl.language.agentsnet import _batch, _graphs, _names, _scores
 # Up to so many nodes, so many rounds, where the task is a local one.
 _SHORT = ((4, 4), (8, 5), (16, 6))
 YES, NO = 'Yes', 'No'
+# More than any network takes, and few enough to count in int32.
+MOST_ROUNDS = 1_000_000
 
 
 class Task(NamedTuple):
@@ -104,11 +106,15 @@ def options(task: str, graph: networkx.Graph, node: int) -> tuple[str, ...]:
     Admissible answers, as they are shown; neighbors in the order of their
     numbers, 'None' last.
 
+  Raises:
+    ValueError: if the task is unknown, or there is no such node.
+
   Example:
     >>> graph = _graphs.named(networkx.path_graph(['Ann', 'Bob', 'Cem']))
     >>> options('matching', graph, 1), options('coloring', graph, 0)
     (('Ann', 'Cem', 'None'), ('Group 1', 'Group 2', 'Group 3'))
   """
+  checks.integer(node, name='node', low=0, high=len(graph) - 1)
   return tuple(TASKS.make(task).codes(graph, node))
 
 
@@ -126,6 +132,7 @@ def encode(
     i32[n]; `INVALID` for None and for what is not admissible.
 
   Raises:
+    TypeError: if one is neither text nor None.
     ValueError: if there is not one for each node.
 
   Example:
@@ -136,6 +143,11 @@ def encode(
     [-2, 0, -2]
   """
   _check_count(graph, answers)
+  for i, answer in enumerate(answers):
+    if answer is not None and not isinstance(answer, str):
+      raise TypeError(
+        f'answers[{i}] must be text or None; got {checks.described(answer)}.'
+      )
   codes = TASKS.make(task).codes
   return np.array(
     [
@@ -226,11 +238,12 @@ def rounds_of(
     i32[B].
 
   Raises:
-    ValueError: if rounds are below one.
+    ValueError: if rounds are below one or beyond `MOST_ROUNDS`.
   """
+  _batch.check_batch(batch)
   sizes = np.asarray(batch.node_mask).sum(-1)
   if rounds is not None:
-    rounds = checks.integer(rounds, name='rounds', low=1)
+    rounds = checks.integer(rounds, name='rounds', low=1, high=MOST_ROUNDS)
     return np.full(len(sizes), rounds, np.int32)
   out = 2 * np.asarray(batch.diameters) + 1
   if not TASKS.make(task).is_global:
@@ -253,8 +266,10 @@ def checked_rounds(
     i32[B].
 
   Raises:
-    ValueError: if they are below one, or not one for each graph.
+    ValueError: if they are below one or beyond `MOST_ROUNDS`, or not one for
+      each graph.
   """
+  _batch.check_batch(batch)
   if rounds is None or np.ndim(rounds) == 0:
     return rounds_of(task, batch, rounds)
   found = checks.host_array(rounds, name='rounds')
@@ -264,8 +279,8 @@ def checked_rounds(
       f'rounds must be an integer or one for each of {num} graphs; got shape '
       f'{found.shape} of {found.dtype}.'
     )
-  if found.min() < 1:
-    raise ValueError(f'rounds must be at least 1; got {found.min()}.')
+  checks.integer(found.min(), name='rounds', low=1)
+  checks.integer(found.max(), name='rounds', high=MOST_ROUNDS)
   return found.astype(np.int32)
 
 
@@ -291,6 +306,7 @@ def score(
     >>> score('vertex_cover', star, jnp.array([[1, 1, 0, 0, 0]])).tolist()
     [0.5]
   """
+  _batch.check_batch(batch)
   answers = jnp.asarray(answers)
   if answers.shape[-2:] != batch.node_mask.shape:
     raise ValueError(

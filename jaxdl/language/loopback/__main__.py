@@ -4,25 +4,47 @@ r"""Serves scripted models on this machine until it is interrupted.
 Example: python -m jaxdl.language.loopback --port=8000
 """
 
+import argparse
+import os
 import signal
+import sys
 import threading
-
-from absl import app, flags
+from collections.abc import Sequence
 
 from jaxdl.language.loopback import _faults, _registry, _server
 
-FLAGS = flags.FLAGS
-flags.DEFINE_integer('port', 0, 'Where it listens; 0 takes a free port.')
-flags.DEFINE_integer('seed', 0, 'Of what goes wrong.')
+_NAME = 'loopback'
 
 
-def main(argv):
-  """Serves, and says how it is used."""
-  del argv
+def main(args: Sequence[str] | None = None) -> int:
+  """Serves, and says how it is used.
+
+  Args:
+    args: of the command line.
+
+  Returns:
+    The exit code: 0, or 2 if there can be no such server.
+  """
+  what = 'Serves scripted models on this machine until it is interrupted.'
+  parser = argparse.ArgumentParser(_NAME, description=what)
+  parser.add_argument(
+    '--port', type=int, default=0, help='where it listens; 0 takes a free port'
+  )
+  parser.add_argument('--seed', type=int, default=0, help='of what goes wrong')
+  given = parser.parse_args(args)
+  try:
+    server = _server.serve(given.port, seed=given.seed)
+  except ValueError as error:
+    print(f'{_NAME}: --{error}', file=sys.stderr)
+    return 2
+  except OSError as error:
+    why = os.strerror(error.errno) if error.errno else str(error)
+    print(f'{_NAME}: --port={given.port}: {why}.', file=sys.stderr)
+    return 2
   stop = threading.Event()
-  for number in (signal.SIGINT, signal.SIGTERM):
-    signal.signal(number, lambda *_: stop.set())
-  with _server.serve(FLAGS.port, seed=FLAGS.seed) as server:
+  with server:
+    for number in (signal.SIGINT, signal.SIGTERM):
+      signal.signal(number, lambda *_: stop.set())
     print(
       f'base_url: {server.base_url}\n'
       'Models are scripted: no language model answers, say so in reports.\n'
@@ -35,7 +57,8 @@ def main(argv):
     )
     stop.wait()
   print(f'Requests: {server.num_requests}.', flush=True)
+  return 0
 
 
 if __name__ == '__main__':
-  app.run(main)
+  sys.exit(main())

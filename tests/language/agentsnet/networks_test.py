@@ -156,6 +156,7 @@ class NamedTest(parameterized.TestCase):
   @parameterized.parameters(
     (['Ann', 'Ann', 'Bob'], "must be distinct; 'Ann' and 'Ann'"),
     (['ann', 'Ann', 'Bob'], "must be distinct; 'Ann' and 'ann'"),
+    (['A\u0301da', '\u00c1da', 'Bob'], 'must be distinct'),
     (['none', 'Ann', 'Bob'], "must not be 'None', which is an answer"),
     (['', 'Ann', 'Bob'], "1 to 40 printable characters; got '' of 0"),
     (['A\n', 'Ann', 'Bob'], 'printable characters'),
@@ -255,6 +256,19 @@ class FilesTest(parameterized.TestCase):
   def test_says_what_is_wrong_with_a_file(self, text, message):
     with self.assertRaisesRegex(ValueError, message):
       agentsnet.read_graphs(self.path(text))
+
+  def test_the_graph_that_is_wrong_is_named(self):
+    one = {'nodes': [{'id': 1}, {'id': 2}], 'edges': []}
+    with self.assertRaisesRegex(ValueError, '^g: graph 3 must be connected'):
+      agentsnet.from_node_link(one, label='g: graph 3')
+
+  def test_what_is_no_json_is_left_out(self):
+    graph = agentsnet.named(networkx.path_graph(2))
+    graph.graph.update(seed=float('inf'), family='x')
+    value = agentsnet.to_node_link(graph)
+    self.assertEqual(value['graph'], {'family': 'x'})
+    value['graph']['seed'] = float('nan')
+    self.assertEqual(agentsnet.from_node_link(value).graph, {'family': 'x'})
 
   def test_a_missing_file_is_named(self):
     with self.assertRaisesRegex(ValueError, 'nowhere.json: expected graphs'):

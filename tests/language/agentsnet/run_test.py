@@ -331,6 +331,7 @@ class MistakesTest(parameterized.TestCase):
   @parameterized.parameters(
     ({'task': 'colouring'}, "task='colouring' is unknown.*mean 'coloring'"),
     ({'rounds': 0}, 'rounds must be at least 1; got 0'),
+    ({'rounds': 2**40}, 'rounds must be at most 1000000; got 1099511627776'),
     ({'rounds': 'many'}, "rounds must be an integer; got 'many'"),
     ({'seed': -1}, 'seed must be at least 0; got -1'),
     ({'agents': []}, 'one for each of 4 nodes; got 0'),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scores by hand, and against loops over networkx graphs."""
 
+import jax
 import networkx
 import numpy as np
 from absl.testing import absltest, parameterized
@@ -226,6 +227,24 @@ class AnswersTest(parameterized.TestCase):
       agentsnet.batch_graphs([])
     with self.assertRaisesRegex(ValueError, 'rounds must be at least 1; got 0'):
       agentsnet.rounds_of('matching', batch, 0)
+    for rounds in (2**40, np.array([2**40])):
+      with self.assertRaisesRegex(ValueError, 'rounds must be at most 1000000'):
+        agentsnet.run_sync(
+          'auto', 'matching', batch, key=jax.random.key(0), rounds=rounds
+        )
+    with self.assertRaisesRegex(ValueError, 'node must be at most 3; got 4'):
+      agentsnet.options('matching', PATH, 4)
+    with self.assertRaisesRegex(
+      TypeError, r'answers\[1\] must be text or None'
+    ):
+      agentsnet.score_answers('vertex_cover', PATH, ['Yes', 0, 'No', None])
+
+  def test_one_graph_is_no_batch(self):
+    answers = np.zeros((1, 4), np.int32)
+    with self.assertRaisesRegex(TypeError, 'batch must be a GraphBatch'):
+      agentsnet.score('matching', PATH, answers)
+    with self.assertRaisesRegex(TypeError, 'batch must be a GraphBatch'):
+      agentsnet.run_sync('auto', 'matching', PATH, key=jax.random.key(0))
 
   def test_the_score_of_the_benchmark_counts_tasks_once(self):
     found = agentsnet.means({'a': np.ones(10), 'b': np.zeros(2)})

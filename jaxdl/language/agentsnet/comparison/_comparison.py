@@ -167,7 +167,7 @@ class Comparison:
       if left < 1:
         return [
           self._row(name, task, graph, seed, number, None) | {'stopped': 1}
-          for task, graph, _, seed in self._instances(tasks, number)
+          for graph, task, _, seed in self._instances(tasks, number)
         ], 0
     if self.connect is None:
       raise ValueError(f'solver={name!r} asks models: connect must be given.')

@@ -177,7 +177,7 @@ def llm(
     The solver.
   """
   models = (model,) if isinstance(model, str) else tuple(model)
-  for name in models:
+  for name in models or ('',):
     if not isinstance(name, str) or not name:
       raise ValueError(
         f'model must be the name of a model, or several; got {model!r}.'

@@ -57,6 +57,8 @@ def _cell(rows, task):
       by_graph.setdefault(place, []).append((row['score'], row['solved']))
   stopped = sum(row.get('stopped', 0) for row in own)
   tail = f', {stopped} stopped' if stopped else ''
+  lost = sum(row.get('lost', 0) for row in own)
+  tail += f', {lost} questions lost' if lost else ''
   if not by_graph:
     return None, '-' + tail
   values = np.array([np.mean(pairs, axis=0) for pairs in by_graph.values()])

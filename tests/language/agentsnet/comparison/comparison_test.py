@@ -69,6 +69,10 @@ class TableTest(absltest.TestCase):
     self.assertEqual(line[2], '1.000, 100% solved, 1 stopped')
     self.assertEqual(line[-1], '20 (scripted)')
 
+  def test_lost_questions_are_said(self):
+    (line,) = _report.table([row(0.0, lost=2), row(0.0, sample=2, lost=1)])[1]
+    self.assertEqual(line[2], '0.000 ± 0.000, 0% solved, 3 questions lost')
+
 
 class ComparisonTest(parameterized.TestCase):
   def test_rows_of_a_round_wait_for_the_next_evaluation(self):
@@ -126,8 +130,27 @@ class ComparisonTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, "'llm' asks models: connect"):
       compared.step(compared.init(), 1)
 
+  def test_nobody_is_asked_once_all_is_spent(self):
+    compared = _comparison.Comparison(
+      {'llm': _methods.llm('m')},
+      ('consensus', 'matching'),
+      _comparison.sample_graphs(('ring',), (4,), 2),
+      seeds=(0, 1),
+      budget_tokens=10,
+    )
+    state, _ = compared.step(compared.init() | {'tokens': 10}, 2)
+    found = compared.rows(state, {}, 2)
+    self.assertEqual(
+      [(r['task'], r['seed'], r['sample'], r['stopped']) for r in found],
+      [(t, s, 2, 1) for t in ('consensus', 'matching') for s in (0, 1)],
+    )
+    self.assertEqual(
+      {(r['family'], 'score' in r) for r in found}, {('ring', 0)}
+    )
+
   @parameterized.parameters(
     ({'model': ''}, "must be the name of a model, or several; got ''"),
+    ({'model': ()}, 'must be the name of a model, or several; got ()'),
     ({'model': ('m', '')}, 'must be the name of a model, or several'),
     ({'model': 'm', 'temperature': -1}, 'temperature must lie in'),
     ({'model': 'm', 'max_tokens': 0}, 'max_tokens must be at least 1; got 0'),
