@@ -114,6 +114,9 @@ class Config(language.EndpointConfig):
     if self.backend == 'numeric':
       config_lib.without_device(self._try_numeric)
       return
+    for spec in self.methods:
+      with config_lib.naming(methods=spec):
+        teams.check_text(spec)
     with config_lib.naming(workflow=self.workflow or None):
       self.start()
     with config_lib.naming(

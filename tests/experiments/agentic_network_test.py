@@ -172,6 +172,10 @@ class ConfigTest(parameterized.TestCase):
       {'backend': 'openai', 'model_worker': 'nobody'},
       '^--model_worker=nobody: .*is unknown',
     ),
+    (
+      {'backend': 'openai', 'methods': ('fixed(aggregation=log_mean)',)},
+      r"^--methods=fixed\(aggregation=log_mean\): .*'log_mean' is unknown",
+    ),
     ({'backend': 'openai', 'base_url': 'ftp://x'}, 'base_url must be'),
   )
   def test_mistakes_are_named(self, options, message):

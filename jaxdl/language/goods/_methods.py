@@ -458,6 +458,7 @@ def majority(
   Raises:
     ValueError: if a number is out of range or the rule does not fit.
   """
+  checks.integer(num_votes, name='num_votes', low=1)
   return debate(
     setup,
     num_rounds=1,

@@ -57,6 +57,7 @@ from jaxdl.language.teams._classifiers import (
 )
 from jaxdl.language.teams._comparison import (
   check_numeric,
+  check_text,
   numeric_teams,
   text_teams,
 )
@@ -141,6 +142,7 @@ __all__ = [
   'arithmetic_workflow',
   'blocks_of',
   'check_numeric',
+  'check_text',
   'combined',
   'credit',
   'digits',

@@ -192,10 +192,27 @@ def aggregate(
       'outputs must be [C, B, K] and mask [C]; got '
       f'{outputs.shape} and {mask.shape}.'
     )
-  made = tuple(make_aggregation(spec) for spec in aggregations)
+  if not aggregations:
+    raise ValueError('aggregations is empty: name at least one.')
+  made = tuple(_joined(spec) for spec in aggregations)
   if len(made) == 1:
     return made[0](outputs, mask, weights)
   return jax.lax.switch(aggregation, made, outputs, mask, weights)
+
+
+@functools.lru_cache(maxsize=64)
+def _joined(spec):
+  """Scores of the type of the outputs; zeros for an empty team."""
+  apply = make_aggregation(spec)
+
+  def joined(outputs, mask, weights):
+    # Who is not in the team says nothing, not even what is no number.
+    outputs = jnp.where(mask[:, None, None], outputs, 0)
+    weights = jnp.where(mask, weights, 0).astype(outputs.dtype)
+    scores = apply(outputs, mask, weights).astype(outputs.dtype)
+    return jnp.where(mask.any(), scores, 0)
+
+  return joined
 
 
 def credit(

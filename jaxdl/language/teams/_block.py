@@ -125,11 +125,13 @@ def read_block(value: Any, *, name: str = 'block') -> Block:
   found = _fields(
     value, {'block_id': str, 'nodes': list, 'aggregation': str}, name
   )
+  only(found, (*Block._fields, 'loss', 'age'), name)
   nodes = []
   for i, node in enumerate(found['nodes']):
     own = _fields(
       node, {'id': str, 'role': str, 'prompt': str}, f'{name} nodes[{i}]'
     )
+    only(own, Node._fields, f'{name} nodes[{i}]')
     tools = own.get('tools', [])
     if not isinstance(tools, list) or not all(
       isinstance(t, str) for t in tools
@@ -166,6 +168,16 @@ def _fields(value, needed, name):
         f'{name} needs {field}, {what}; got {value.get(field)!r:.100}.'
       )
   return value
+
+
+def only(value, known, name):
+  """Tells of fields that nobody reads: a slip of the pen would be lost."""
+  for field in value:
+    if field not in known:
+      raise ValueError(
+        f'{name} has the field {field!r:.100}, which is unknown: its fields '
+        f'are {", ".join(known)}.'
+      )
 
 
 def _structure(block: Block) -> str:
@@ -254,6 +266,11 @@ def validate_block(block: Block, pool: Sequence[Block] = ()) -> list[str]:
     ["connections: edge a->b has no node 'b'."]
   """
   found = []
+  if not isinstance(block.block_id, str) or not _NAME.fullmatch(block.block_id):
+    found.append(
+      f'schema: block_id {block.block_id!r:.22} must be letters, digits and '
+      '_.- alone, at most 64.'
+    )
   ids = [node.id for node in block.nodes]
   if not ids:
     found.append('schema: the team is empty.')
@@ -266,15 +283,16 @@ def validate_block(block: Block, pool: Sequence[Block] = ()) -> list[str]:
         found.append(f'schema: node {node.id!r} has an empty {field}.')
       elif len(value) > MOST_CHARACTERS:
         found.append(
-          f'schema: {field} of node {node.id[:20]!r} has more than '
+          f'schema: {field} of node {node.id!r:.22} has more than '
           f'{MOST_CHARACTERS} characters.'
         )
-    if node.id and not _NAME.fullmatch(node.id):
+    named = isinstance(node.id, str)
+    if named and node.id and not _NAME.fullmatch(node.id):
       found.append(
         f'schema: id {node.id[:20]!r} must be letters, digits and _.- alone, '
         'at most 64.'
       )
-  for twice in sorted({i for i in ids if ids.count(i) > 1}):
+  for twice in sorted({str(i) for i in ids if ids.count(i) > 1}):
     found.append(f'schema: node {twice!r} stands twice.')
   try:
     _votes.TEXT_AGGREGATIONS.check(block.aggregation)
@@ -288,6 +306,9 @@ def validate_block(block: Block, pool: Sequence[Block] = ()) -> list[str]:
   if found:
     return found
   for edge in block.edges:
+    if not isinstance(edge, tuple) or len(edge) != 2:
+      found.append(f'connections: {edge!r:.100} is no pair of ids.')
+      continue
     for end in edge:
       if end not in ids:
         found.append(

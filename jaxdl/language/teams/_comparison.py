@@ -24,6 +24,7 @@ from jaxdl.language.teams import (
   _numeric,
   _search,
   _starts,
+  _votes,
   _workflow,
 )
 
@@ -214,6 +215,20 @@ def check_numeric(
   )
 
 
+def check_text(spec: str) -> None:
+  """Checks that a method fits workflows of language models.
+
+  Args:
+    spec: a part of `METHODS`.
+
+  Raises:
+    ValueError: if it or its aggregation is unknown.
+  """
+  made = _methods.method(spec)
+  if made.aggregation is not None:
+    _votes.TEXT_AGGREGATIONS.check(made.aggregation)
+
+
 def text_teams(
   methods: Sequence[str],
   workflow: _workflow.Workflow,
@@ -257,7 +272,7 @@ def text_teams(
   Source: Ma et al. 2025 (https://arxiv.org/abs/2506.09046).
   """
   for spec in methods:
-    _methods.METHODS.check(spec)
+    check_text(spec)
   places = [(spec, i) for spec in methods for i in range(len(seeds))]
   client_of = functools.lru_cache(maxsize=1)(open_client)
   fresh: dict[tuple[str, int], str] = {}

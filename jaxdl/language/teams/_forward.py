@@ -246,7 +246,7 @@ class _Run:
     joined = how.join(final)
     given = [s for s in final if s.answer is not None]
     if how.asks and len(given) > 1 and not self.spent:
-      joined = await self._join(how.asks, given, joined)
+      joined = await self._join(how.asks, block.format, given, joined)
     return joined
 
   async def _ask(self, layer, block, node, before, seen, said):
@@ -282,10 +282,10 @@ class _Run:
     )
     return _votes.Said(node.id, answer, confidence), step
 
-  async def _join(self, part, given, otherwise):
+  async def _join(self, part, format, given, otherwise):
     parsed = await self.client.ask_for(
       _prompts.join_messages(part, self.item.question, given),
-      _prompts.join_contract(part),
+      _prompts.join_contract(part, format),
       role='critic',
       label=part,
       settings=DECIDING,

@@ -71,8 +71,8 @@ def worker_messages(
   return _chat(WORKER, told, '\n'.join(asked))
 
 
-def worker_contract(format: str) -> Callable[[str], dict[str, Any]]:
-  """Reads what an agent answers."""
+def _answer(format: str) -> Callable[[Any], Any]:
+  """What an answer must be."""
 
   def answer(value):
     number = _votes.number(value)
@@ -90,8 +90,13 @@ def worker_contract(format: str) -> Callable[[str], dict[str, Any]]:
       raise ValueError('it must be text.')
     return value
 
+  return answer
+
+
+def worker_contract(format: str) -> Callable[[str], dict[str, Any]]:
+  """Reads what an agent answers."""
   return _contracts.json_contract(
-    {'answer': answer, 'confidence': 'share'}, optional={'notes': str}
+    {'answer': _answer(format), 'confidence': 'share'}, optional={'notes': str}
   )
 
 
@@ -145,11 +150,13 @@ def join_messages(
   return _chat(part, told, '\n'.join(asked))
 
 
-def join_contract(part: str) -> Callable[[str], dict[str, Any]]:
+def join_contract(
+  part: str, format: str = 'any'
+) -> Callable[[str], dict[str, Any]]:
   """Reads what a judge or a writer answers."""
   if part == JUDGE:
     return _contracts.json_contract({'agent': 'text'})
-  return _contracts.json_contract({'answer': (str, float)})
+  return _contracts.json_contract({'answer': _answer(format)})
 
 
 def critic_messages(

@@ -13,7 +13,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxdl.core import checks
+from jaxdl.core import checks, keys
 from jaxdl.language.teams import _aggregations, _control, _methods, _numeric
 
 # Why a proposal left everything as it was.
@@ -110,11 +110,13 @@ def start_search(
     The state. `single` is the agent that is best on all these samples.
 
   Raises:
-    ValueError: if a name is unknown, or a layer is empty.
+    ValueError: if a name is unknown, a layer is empty, or samples do not fit.
   """
   made = _methods.method(method)
   check_aggregations(made, aggregations)
   exists = _numeric.present(layers)
+  check_samples(layers, gradient, name='gradient')
+  check_samples(layers, validation, name='validation')
   first = 0
   if made.team != 'majority' and made.aggregation is not None:
     first = tuple(aggregations).index(made.aggregation)
@@ -148,6 +150,32 @@ def start_search(
     zero + evaluations,
     jnp.asarray(made.search == 'none'),
   )
+
+
+def check_samples(
+  layers: _numeric.Layers, samples: Samples, *, name: str
+) -> None:
+  """Checks that there are samples, and that agents can read them.
+
+  Args:
+    layers: agents by layer.
+    samples: to be checked.
+    name: what they are called in messages.
+
+  Raises:
+    ValueError: if not.
+  """
+  inputs, labels = map(jnp.shape, samples)
+  size = jnp.shape(layers[0].weights)[-2]
+  if len(inputs) != 2 or not inputs[0] or inputs[1] != size:
+    raise ValueError(
+      f'{name}.inputs must be [B, {size}] with B > 0, as the agents of the '
+      f'first layer want; got {inputs}.'
+    )
+  if labels != inputs[:1]:
+    raise ValueError(
+      f'{name}.labels must be [{inputs[0]}], one for each sample; got {labels}.'
+    )
 
 
 def check_aggregations(
@@ -225,6 +253,7 @@ def search_step(
   Source: Ma et al. 2025 (https://arxiv.org/abs/2506.09046), with a critic that
     counts.
   """
+  keys.check_key(key)
   made = _methods.method(method)
   num = len(aggregations)
   loss_of = lambda team, samples: _numeric.team_loss(
@@ -235,10 +264,10 @@ def search_step(
   possible = _numeric.is_possible(state.team, exists, num)
   here = _state_key(state.team)
   edits = jnp.arange(possible.size)
-  keys = jnp.concatenate(
+  names = jnp.concatenate(
     [edits[:, None], jnp.tile(here, (possible.size, 1))], axis=1
   )
-  known = _control.is_refused(state.refused, keys)
+  known = _control.is_refused(state.refused, names)
   open_ = possible & ~known.reshape(possible.shape)
   # The edit that promises most, or any.
   if made.search == 'gradient':
@@ -293,7 +322,7 @@ def search_step(
     pick(candidate, state.team),
     jnp.where(taken, new, state.loss),
     jnp.where(state.stopped, state.previous, raw),
-    _control.refuse(state.refused, keys[edit], go & ~taken & made.remember),
+    _control.refuse(state.refused, names[edit], go & ~taken & made.remember),
     jax.tree.map(
       lambda x, y: pick(x.at[place].set(y), x), state.pool, candidate
     ),
@@ -342,7 +371,8 @@ def search(
     The last state, and `Log` with leaves [num_proposals].
 
   Raises:
-    ValueError: if a name is unknown, or a layer is empty.
+    TypeError: if the key is a legacy one.
+    ValueError: if a name is unknown, a layer is empty, or samples do not fit.
 
   Example:
     >>> says = jnp.array([[0, 1], [1, 0], [1, 0]])  # One agent knows.
@@ -356,6 +386,7 @@ def search(
     >>> state.team.mask, float(state.loss)
     (Array([[ True, False, False]], dtype=bool), 0.0)
   """
+  keys.check_key(key)
   checks.integer(num_proposals, name='num_proposals', low=0)
   given = {'method': method, 'aggregations': tuple(aggregations)}
   state = start_search(

@@ -17,6 +17,9 @@ import numpy as np
 from jaxdl import aggregators
 from jaxdl.core import checks, registry
 
+# Numbers beyond it are joined with care.
+_LARGE = 1e150
+
 
 class Said(NamedTuple):
   """What an agent said.
@@ -128,7 +131,10 @@ def _of_numbers(said, join):
   if not known:
     return Joined(None, {})
   share = {s.agent: 1 / len(known) for s, _ in known}
-  return Joined(join([v for _, v in known]), share)
+  # Answers are anybody's: a sum of two large ones is no number any more.
+  large = max(abs(v) for _, v in known) > _LARGE
+  scale = len(known) if large else 1
+  return Joined(scale * join([v / scale for _, v in known]), share)
 
 
 def mean() -> TextAggregation:
@@ -194,7 +200,7 @@ def rule(
 
   Returns:
     The aggregation. Credit is `aggregators.weights_of`. Of too few answers for
-    the rule the majority counts.
+    the rule, or of numbers too large for it, the majority counts.
 
   Raises:
     ValueError: if the rule is unknown.
@@ -210,7 +216,10 @@ def rule(
       return Joined(None, {})
     keys = list(dict.fromkeys(same(s.answer) for s in given))
     if numbers:
-      rows = np.array([[number(s.answer)] for s in given], np.float32)
+      # Beyond them the rule would see infinity.
+      most = float(np.finfo(np.float32).max)
+      rows = np.array([[number(s.answer)] for s in given])
+      rows = np.clip(rows, -most, most).astype(np.float32)
     else:
       rows = np.eye(len(keys), dtype=np.float32)[
         [keys.index(same(s.answer)) for s in given]
@@ -220,6 +229,8 @@ def rule(
     except ValueError:
       return _vote(given, lambda s: 1.0)
     scores, weights = _applied(made, rows)
+    if not np.isfinite(scores).all() or not np.isfinite(weights).all():
+      return _vote(given, lambda s: 1.0)
     credit = {s.agent: float(w) for s, w in zip(given, weights, strict=True)}
     if numbers:
       return Joined(float(scores[0]), credit)

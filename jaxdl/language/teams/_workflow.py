@@ -15,6 +15,11 @@ from jaxdl.language.teams import _block, _control
 
 _FORM = 1
 _MOST_BYTES = 2**22
+_MOST_AGE = 2**30
+
+
+class _References(Exception):
+  """A workflow refers to parts of itself."""
 
 
 class Entry(NamedTuple):
@@ -203,6 +208,10 @@ def read_workflow_json(value: Any) -> Workflow:
   """
   if not isinstance(value, dict) or not isinstance(value.get('layers'), list):
     raise ValueError('a workflow needs layers, a list of pools.')
+  form = value.get('form', _FORM)
+  if form != _FORM or isinstance(form, bool):
+    raise ValueError(f'a workflow has form {_FORM}; got {form!r:.100}.')
+  _block.only(value, ('form', 'layers'), 'a workflow')
   pools = []
   for number, pool in enumerate(value['layers']):
     if not isinstance(pool, list):
@@ -212,9 +221,12 @@ def read_workflow_json(value: Any) -> Workflow:
       block = _block.read_block(own, name=f'layer {number}, block {i}')
       loss, age = own.get('loss'), own.get('age', i)
       where = f'layer {number}, block {i}'
-      if loss is not None:
-        checks.number(loss, name=f'{where} loss', low=0.0, high=1.0)
-      checks.integer(age, name=f'{where} age', low=0)
+      try:
+        if loss is not None:
+          checks.number(loss, name=f'{where} loss', low=0.0, high=1.0)
+        checks.integer(age, name=f'{where} age', low=0, high=_MOST_AGE)
+      except TypeError as error:
+        raise ValueError(str(error)) from None
       entries.append(Entry(block, None if loss is None else float(loss), age))
     pools.append(tuple(entries))
   return check_workflow(Workflow(tuple(pools)))
@@ -263,9 +275,13 @@ def load_workflow(text: str) -> Workflow:
   # References multiply small files into large values; nobody needs them here.
   try:
     if any(isinstance(e, yaml.AliasEvent) for e in yaml.parse(text)):
-      raise ValueError('a workflow has no references (&, *): write them out.')
+      raise _References
     value = yaml.safe_load(text)
-  except (yaml.YAMLError, RecursionError) as error:
+  except _References:
+    raise ValueError(
+      'a workflow has no references (&, *): write them out.'
+    ) from None
+  except (yaml.YAMLError, ValueError, RecursionError) as error:
     said = ' '.join(str(error).split())[:200]
     raise ValueError(f'a workflow must be YAML: {said}.') from None
   return read_workflow_json(value)

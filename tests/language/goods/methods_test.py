@@ -136,7 +136,7 @@ class BaselinesTest(parameterized.TestCase):
     self.assertLen(episode.replies, 3)
 
   @parameterized.parameters(
-    ('majority(num_votes=0)', 'num_agents must be at least 1'),
+    ('majority(num_votes=0)', 'num_votes must be at least 1'),
     ('majority(rule=best)', "'best' is unknown"),
     ('majority(rule=krum, num_byzantine=3)', r'num_byzantine=3'),
     ('debate(num_rounds=0)', 'num_rounds must be at least 1'),

@@ -27,6 +27,31 @@ class VotesTest(parameterized.TestCase):
     found = teams.aggregate(outputs, pair, ones, aggregations=ONE)
     self.assertEqual(int(found.argmax()), 0)
 
+  @parameterized.parameters('mean', 'median', 'max_confidence', 'weighted')
+  def test_who_is_out_has_no_say(self, spec):
+    outputs = jnp.array([[[np.nan, np.nan]], [[0.2, 0.8]]])
+    weights = jnp.array([np.nan, 1.0])
+    vote = functools.partial(
+      teams.aggregate, outputs, weights=weights, aggregations=(spec,)
+    )
+    found = vote(mask=jnp.array([False, True]))
+    self.assertEqual(int(found.argmax()), 1)
+    self.assertTrue(np.isfinite(found).all())
+    np.testing.assert_array_equal(vote(mask=jnp.zeros(2, bool)), [[0, 0]])
+
+  def test_types_are_those_of_the_outputs(self):
+    outputs = jnp.ones((2, 1, 2), jnp.bfloat16)
+    found = teams.aggregate(
+      outputs, jnp.ones(2, bool), jnp.ones(2), 1, aggregations=('mean', *ONE)
+    )
+    self.assertEqual(found.dtype, jnp.bfloat16)
+
+  def test_nothing_to_choose_from(self):
+    with self.assertRaisesRegex(ValueError, 'aggregations is empty'):
+      teams.aggregate(
+        jnp.ones((1, 1, 2)), jnp.ones(1, bool), jnp.ones(1), aggregations=()
+      )
+
   @parameterized.parameters(
     'majority',
     'weighted',

@@ -122,6 +122,16 @@ class BlocksTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, '17 edits are more than 16'):
       edited(*[('set_format', '', 'text')] * 17)
 
+  @parameterized.parameters(
+    (BLOCK._replace(block_id=''), "^schema: block_id '' must be letters"),
+    (BLOCK._replace(block_id='../x\nTeam'), '^schema: block_id .* letters'),
+    (BLOCK._replace(block_id=5), '^schema: block_id 5 must be letters'),
+    (BLOCK._replace(nodes=(A._replace(id=5),)), '^schema: node 5 has'),
+    (BLOCK._replace(edges=(('a',),)), "^connections: .'a',. is no pair"),
+  )
+  def test_of_other_types_is_told_not_raised(self, block, message):
+    self.assertRegex(teams.validate_block(block)[0], message)
+
 
 class ContractsTest(parameterized.TestCase):
   @parameterized.parameters(
@@ -186,6 +196,14 @@ class ContractsTest(parameterized.TestCase):
     self.assertNotIn('puzzle', asked(failures=()))
     self.assertNotIn('Earlier', asked(history=()))
 
+  @parameterized.parameters(
+    ('any', '"' + 'x' * 9000 + '"'), ('number', '"many"'), ('text', '5')
+  )
+  def test_a_writer_is_held_to_what_workers_are(self, format, answer):
+    read = _prompts.join_contract('writer', format)
+    with self.assertRaisesRegex(ValueError, 'answer'):
+      read(f'{{"answer": {answer}}}')
+
 
 class VotesTest(parameterized.TestCase):
   def said(self, *answers, confidence=None):
@@ -242,6 +260,20 @@ class VotesTest(parameterized.TestCase):
       teams.join_answers([], 'vote')
     with self.assertRaisesRegex(ValueError, 'crum'):
       teams.TEXT_AGGREGATIONS.check('rule(crum)')
+
+  @parameterized.parameters(
+    'mean',
+    'median',
+    'rule(mean, numbers=True)',
+    'rule(geometric_median, numbers=True)',
+    'rule(median, numbers=True)',
+  )
+  def test_huge_numbers_make_no_infinity(self, spec):
+    for values in ((1.7e308, 1.7e308), (1e300, 1, 1), (-(10**50), 10**50)):
+      said = [teams.Said(f'a{i}', v) for i, v in enumerate(values)]
+      found = teams.join_answers(said, spec)
+      self.assertTrue(np.isfinite(found.answer), values)
+      self.assertTrue(np.isfinite([*found.credit.values()]).all(), values)
 
 
 class WorkflowsTest(parameterized.TestCase):
@@ -307,6 +339,22 @@ class WorkflowsTest(parameterized.TestCase):
   def test_empty_pools_name_their_layer(self):
     with self.assertRaisesRegex(ValueError, 'layer 1 has an empty pool'):
       teams.make_workflow([BLOCK, []])
+
+  @parameterized.parameters(
+    ('form: 1', 'form: 99', 'a workflow has form 1; got 99'),
+    ('edges:', 'edgess:', "layer 0, block 0 has the field 'edgess'"),
+    ('role:', 'rule: x\n      role:', "nodes.0. has the field 'rule'"),
+    ('form: 1', 'laers: 1', "a workflow has the field 'laers'"),
+    ('age: 0', 'age: x', 'block 0 age must be an integer'),
+    ('age: 0', f'age: {2**70}', 'block 0 age must be at most'),
+    ('loss: null', 'loss: low', 'block 0 loss must be a number'),
+    ('loss: null', 'loss: 2020-99-99', 'must be YAML: month'),
+  )
+  def test_slips_of_the_pen_are_told(self, old, new, message):
+    text = teams.dump_workflow(teams.make_workflow([BLOCK]))
+    self.assertIn(old, text)
+    with self.assertRaisesRegex(ValueError, message):
+      teams.load_workflow(text.replace(old, new, 1))
 
 
 class ItemsTest(parameterized.TestCase):

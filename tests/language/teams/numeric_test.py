@@ -269,6 +269,28 @@ class SearchTest(parameterized.TestCase):
 
 
 class BadInputTest(parameterized.TestCase):
+  @parameterized.parameters(
+    ((4, 7), (4,), r'gradient.inputs must be \[B, 4\]'),
+    ((0, 4), (0,), r'gradient.inputs must be \[B, 4\] with B > 0'),
+    ((4, 4), (3,), r'gradient.labels must be \[4\]'),
+  )
+  def test_samples_that_do_not_fit(self, inputs, labels, message):
+    good = teams.Samples(jnp.eye(4), jnp.zeros(4, int))
+    bad = teams.Samples(jnp.zeros(inputs), jnp.zeros(labels, int))
+    with self.assertRaisesRegex(ValueError, message):
+      teams.start_search([spoken([[0, 0, 1, 1]])], bad, good)
+
+  def test_legacy_keys(self):
+    samples = teams.Samples(jnp.eye(4), jnp.zeros(4, int))
+    with self.assertRaisesRegex(TypeError, 'key'):
+      teams.search(
+        [spoken([[0, 0, 1, 1]])],
+        samples,
+        samples,
+        key=jnp.zeros(2, jnp.uint32),
+        num_proposals=1,
+      )
+
   def test_empty_pools_are_named(self):
     empty = teams.Agents(jnp.zeros((0, 2, 2)), jnp.zeros((0, 2)))
     with self.assertRaisesRegex(ValueError, r'layers\[1\] has an empty pool'):
