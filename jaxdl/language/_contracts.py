@@ -64,7 +64,18 @@ def find_json(text: str, which: str = 'first') -> dict[str, Any] | None:
       if which == 'first':
         break
     place = text.find('{', end)
-  return found
+  return _whole(found)
+
+
+def _whole(value):
+  """Without halves of characters, which can be neither sent nor kept."""
+  try:
+    text = json.dumps(value, ensure_ascii=False)
+  except RecursionError:
+    return None
+  if text.isascii():
+    return value
+  return json.loads(text.encode('utf-8', 'replace'))
 
 
 # What a field may be, beside types.

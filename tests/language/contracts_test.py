@@ -42,6 +42,11 @@ class FindJsonTest(parameterized.TestCase):
     self.assertIsNone(language.find_json(text))
     self.assertLess(time.process_time() - start, 2.0)
 
+  def test_halves_of_characters_are_replaced(self):
+    for which in ('first', 'last'):
+      found = language.find_json(r'{"a\ud800": ["\udfff", "é😀"]}', which)
+      self.assertEqual(found, {'a?': ['?', 'é😀']})
+
 
 class ContractTest(parameterized.TestCase):
   def _parse(self, **options):
