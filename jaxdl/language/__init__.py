@@ -39,7 +39,13 @@ from jaxdl.language._costs import Price, Usage, guessed_tokens, read_prices
 from jaxdl.language._endpoints import Endpoint
 from jaxdl.language._knobs import EndpointConfig
 from jaxdl.language._loop import run
-from jaxdl.language._replies import MissingReply, Parsed, Reply, Request
+from jaxdl.language._replies import (
+  MissingReply,
+  NobodyAnswers,
+  Parsed,
+  Reply,
+  Request,
+)
 from jaxdl.language._scripts import Chat, Script
 from jaxdl.language._secrets import redacted, without_keys
 from jaxdl.language._sessions import LOOPBACK, Session, role_models
@@ -61,6 +67,7 @@ __all__ = [
   'EndpointConfig',
   'LOOPBACK',
   'MissingReply',
+  'NobodyAnswers',
   'Parsed',
   'Price',
   'Reply',

@@ -17,6 +17,10 @@ class MissingReply(LookupError, checks.Refusal):  # noqa: N818
   """A replayed run asks for what was never answered."""
 
 
+class NobodyAnswers(ValueError, checks.Refusal):  # noqa: N818
+  """An endpoint fails so that a run cannot go on; what was kept stays."""
+
+
 class Request(NamedTuple):
   """One question.
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxdl.core import checks
 from jaxdl.experiment import runner
-from jaxdl.language import _client, _loop
+from jaxdl.language import _client, _loop, _replies
 from jaxdl.language.teams import (
   _aggregations,
   _block,
@@ -292,7 +292,7 @@ def text_teams(
     )
     state['tokens'] += found.tokens
     if found.dead:
-      raise ValueError(f'nobody answers: {found.dead}')
+      raise _replies.NobodyAnswers(f'nobody answers: {found.dead}')
     if found.spent:
       state['stopped'] = state['stopped'] or 'budget'
       return state
@@ -340,7 +340,7 @@ def text_teams(
       route=route,
     )
     if state['stopped'] not in ('', 'solved', 'budget'):
-      raise ValueError(f'nobody answers: {state["stopped"]}')
+      raise _replies.NobodyAnswers(f'nobody answers: {state["stopped"]}')
     return json.dumps(await tested(state, i, client))
 
   def step(states, number):
