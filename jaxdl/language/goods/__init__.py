@@ -69,14 +69,7 @@ from jaxdl.language.goods._learning import (
   selection_score,
   team_rewards,
 )
-from jaxdl.language.goods._methods import (
-  METHODS,
-  PLAYERS,
-  Method,
-  Setup,
-  episode_metrics,
-  make_setup,
-)
+from jaxdl.language.goods._methods import METHODS, PLAYERS
 from jaxdl.language.goods._protocol import (
   OBSERVATIONS,
   Agent,
@@ -88,6 +81,12 @@ from jaxdl.language.goods._protocol import (
 )
 from jaxdl.language.goods._reports import transcripts
 from jaxdl.language.goods._scripted import SCRIPTS, marker, skill, solver
+from jaxdl.language.goods._setups import (
+  Method,
+  Setup,
+  episode_metrics,
+  make_setup,
+)
 from jaxdl.language.goods._tasks import (
   TASKS,
   Task,

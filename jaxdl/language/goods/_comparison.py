@@ -13,13 +13,13 @@ from absl import logging
 from jaxdl.core import checks
 from jaxdl.experiment import runner
 from jaxdl.language import _client, _loop
-from jaxdl.language.goods import _learning, _methods, _protocol, _tasks
+from jaxdl.language.goods import _learning, _protocol, _setups, _tasks
 
 SOURCES = ('endpoint', 'scripted')
 
 
 def compare_texts(
-  methods: Mapping[str, _methods.Method],
+  methods: Mapping[str, _setups.Method],
   train: Sequence[_tasks.Task],
   test: Sequence[_tasks.Task],
   open_client: Callable[[], Any],
@@ -172,7 +172,7 @@ def compare_texts(
         'train_tokens': float(state['tokens']),
         'train_cost': float(state['cost']),
       }
-      found = _methods.episode_metrics(episodes, client)
+      found = _setups.episode_metrics(episodes, client)
       found |= methods[name].measure(episodes)
       if 'total_reward' in found:
         found['selection'] = _learning.selection_score(
