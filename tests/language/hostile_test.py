@@ -92,9 +92,9 @@ class HostileTest(parameterized.TestCase):
   def test_attempts_end_in_time(self, fault):
     # Bytes that come one by one keep a time-out of reading from striking.
     begin = time.monotonic()
-    reply = self.ask(f'{fault}+echo', timeout=0.3)
+    reply = self.ask(f'{fault}+echo', timeout=1.0)
     self.assertEqual((reply.kind, reply.attempts), ('ok', 3))
-    self.assertLess(time.monotonic() - begin, 5)
+    self.assertLess(time.monotonic() - begin, 20)
 
   @parameterized.parameters(
     ('rate_limited(share=1.0)', 'status 429: Rate limit reached'),

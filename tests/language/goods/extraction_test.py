@@ -56,10 +56,10 @@ class NumbersTest(parameterized.TestCase):
     '\\boxed{' * 50_000,
   )
   def test_hostile_texts_take_no_time(self, text):
-    begin = time.perf_counter()
+    begin = time.process_time()
     goods.extract_number(text)
     goods.extract_choice(text, ('a', 'b'))
-    self.assertLess(time.perf_counter() - begin, 2.0)
+    self.assertLess(time.process_time() - begin, 2.0)
 
   def test_only_the_end_of_a_long_text_is_read(self):
     self.assertIsNone(goods.extract_number('The answer is 5.' + ' ' * 30_000))
