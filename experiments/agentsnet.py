@@ -76,6 +76,21 @@ class Config(language.EndpointConfig):
     True, 'Whether models are asked to think aloud.', needs=LLM
   )
 
+  timeout: float = knob(
+    60.0,
+    'Seconds for one request.',
+    low=0.0,
+    open_low=True,
+    runtime=True,
+    needs=LLM,
+  )
+  cache_dir: str = knob(
+    '',
+    'Where replies are kept; replies in the workdir if empty.',
+    runtime=True,
+    needs=LLM,
+  )
+
   def validate(self) -> None:
     """Makes the networks and solvers; asks nobody."""
     for name in ('solvers', 'tasks', 'families', 'num_nodes'):
@@ -98,7 +113,17 @@ class Config(language.EndpointConfig):
           f'solvers={spec} solves none of tasks={",".join(self.tasks)}.'
         )
       with config_lib.naming(solvers=spec, base_url=self.base_url):
-        self.session({name: (name, None) for name in solver.models})
+        self.ask(solver.models)
+
+  def ask(self, models) -> language.Session:
+    """Says which models are asked; the run itself keeps the budget."""
+    place = {'directory': self.cache_dir} if self.cache_dir else {}
+    return self.session(
+      {name: (name, None) for name in models},
+      budget_tokens=None,
+      timeout=self.timeout,
+      **place,
+    )
 
   def made(self) -> dict[str, comparison.Method]:
     """The solvers, by their specs."""
@@ -145,7 +170,7 @@ def build(config: Config) -> runner.Experiment:
   solvers = config.made()
   models = [m for solver in solvers.values() for m in solver.models]
   # What is spent before a run goes on counts, so it keeps the budget itself.
-  session = config.session({m: (m, None) for m in models}, budget_tokens=None)
+  session = config.ask(models)
   if not session.scripted or config.cache_mode == 'replay_only':
     _ = models and session.client  # A key, or something to replay, is there.
 

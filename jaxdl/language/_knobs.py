@@ -21,13 +21,8 @@ class EndpointConfig(config_lib.BaseConfig):
   base_url: str | None = knob(
     _sessions.LOOPBACK,
     'Address of the models, e.g. http://localhost:8000/v1; loopback has '
-    'scripted ones on this machine, none is that of OpenAI.',
-    needs=_ASKED,
-  )
-  api_key_env: str = knob(
-    'OPENAI_API_KEY',
-    'Environment variable that holds the key.',
-    runtime=True,
+    'scripted ones on this machine, none is that of OpenAI, with the key in '
+    'OPENAI_API_KEY.',
     needs=_ASKED,
   )
   cache_mode: str = knob(
@@ -35,12 +30,6 @@ class EndpointConfig(config_lib.BaseConfig):
     'Whether answers are kept and asked for once, or come from what was kept '
     'alone.',
     choices=_cache.MODES,
-    runtime=True,
-    needs=_ASKED,
-  )
-  cache_dir: str = knob(
-    '',
-    'Where answers are kept; workdir/replies if empty.',
     runtime=True,
     needs=_ASKED,
   )
@@ -61,17 +50,6 @@ class EndpointConfig(config_lib.BaseConfig):
   max_concurrency: int = knob(
     32, 'Questions on their way at a time.', low=1, runtime=True, needs=_ASKED
   )
-  max_attempts: int = knob(
-    6, 'Requests for one question.', low=1, runtime=True, needs=_ASKED
-  )
-  timeout: float = knob(
-    60.0,
-    'Seconds for one request.',
-    low=0.0,
-    open_low=True,
-    runtime=True,
-    needs=_ASKED,
-  )
 
   def session(
     self, models: Mapping[str, tuple[str, str | None]], **options: Any
@@ -80,7 +58,7 @@ class EndpointConfig(config_lib.BaseConfig):
 
     Args:
       models: by role, see `role_models`.
-      **options: of `Client`, in place of what knobs say.
+      **options: of `Session` and `Client`, in place of what knobs say.
 
     Returns:
       The session.
@@ -88,16 +66,13 @@ class EndpointConfig(config_lib.BaseConfig):
     Raises:
       ValueError: if a model or an address is none.
     """
-    directory = self.cache_dir or None
-    if directory is None and self.workdir:
-      directory = pathlib.Path(self.workdir) / 'replies'
-    names = ('budget_tokens', 'max_concurrency', 'max_attempts', 'timeout')
-    return _sessions.Session(
-      models,
-      base_url=self.base_url,
-      api_key_env=self.api_key_env,
-      directory=directory,
-      cache_mode=self.cache_mode,
-      prices=self.prices,
-      **({name: getattr(self, name) for name in names} | options),
-    )
+    given: dict[str, Any] = {
+      'base_url': self.base_url,
+      'cache_mode': self.cache_mode,
+      'prices': self.prices,
+      'budget_tokens': self.budget_tokens,
+      'max_concurrency': self.max_concurrency,
+    }
+    if self.workdir:
+      given['directory'] = pathlib.Path(self.workdir) / 'replies'
+    return _sessions.Session(models, **(given | options))
