@@ -72,8 +72,7 @@ class Config(runner.BaseConfig):
 
   def _try(self):
     config_lib.check_different(self.learners, name='learners')
-    if self.opponents:
-      config_lib.check_different(self.opponents, name='opponents')
+    config_lib.check_different(self.opponents or ('',), name='opponents')
     arena = self.arena()
     for spec in self.opponents:
       with config_lib.naming(game=self.game, opponents=spec):
@@ -85,14 +84,11 @@ class Config(runner.BaseConfig):
   def make_learner(self, spec: str, arena: coplayers.Arena, **options):
     """Makes a learner; one that needs to know has as many phases as are run."""
     asked = max(1, self.num_rounds * self.steps)
-    given = coplayers.LEARNERS.part(spec).options.get('phases')
+    part = coplayers.LEARNERS.part(spec)
+    given = part.options.get('phases')
     if given is not None and given < asked:
-      raise ValueError(
-        f'phases={given} is less than the {asked} that are run: leave it out.'
-      )
-    if 'phases' in coplayers.LEARNERS.options(
-      coplayers.LEARNERS.part(spec).name
-    ):
+      raise ValueError(f'phases={given} is less than the {asked} of the run.')
+    if 'phases' in coplayers.LEARNERS.options(part.name):
       spec = coplayers.LEARNERS.changed(spec, phases=given or asked)
     return coplayers.LEARNERS.make(spec, arena, **options)
 

@@ -11,7 +11,7 @@ from jaxdl import language, plots
 from jaxdl.agents import public_goods
 from jaxdl.core import registry
 from jaxdl.experiment import config as config_lib, runner
-from jaxdl.language import goods
+from jaxdl.language import goods, loopback
 
 knob = config_lib.knob
 BACKENDS = ('numeric', 'openai')
@@ -96,6 +96,10 @@ class TextGoodsConfig(language.EndpointConfig):
   def validate(self) -> None:
     """Makes the methods."""
     super().validate()
+    for text in self.models if self.base_url == language.LOOPBACK else ():
+      model, address = registry.pair(text)
+      if address is None:
+        loopback.SCRIPTS.check(model, name='models')
     if self.backend == 'openai':
       config_lib.without_device(self._try_texts)
 
