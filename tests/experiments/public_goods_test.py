@@ -271,7 +271,10 @@ class TextTest(parameterized.TestCase):
     ({'methods': ('ppo@mac_spgg(num_agents=0)',)}, 'num_agents must be at'),
     ({'methods': (TEAM, TEAM)}, 'methods must differ'),
     ({'methods': ('ppo(keep=all)@spgg',)}, "--methods=.*keep='all' is unknown"),
-    ({'models': ('no_model',)}, "--models=no_model: .*'no_model'.* is unknown"),
+    (
+      {'models': ('no_model',)},
+      "models='no_model' is unknown: choose one of .*'goods_solver'",
+    ),
     ({'models': ()}, 'models is empty'),
     ({'base_url': 'localhost:80'}, 'base_url must be an address'),
     ({'evaluator': 'judge(most_tokens=2)'}, 'most_tokens must be at least 16'),
