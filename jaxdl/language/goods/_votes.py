@@ -2,16 +2,13 @@
 """One answer of many: votes, weighted or by any rule of `aggregators`."""
 
 import contextlib
-import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jaxdl import aggregators
 from jaxdl.core import checks
+from jaxdl.language import _rules
 
 
 class Vote(NamedTuple):
@@ -90,14 +87,11 @@ def vote(
   if rule != 'mean' and len(given) > 1:
     bad = min(num_byzantine, (len(given) - 1) // 2)
     with contextlib.suppress(ValueError):  # Too few for the rule: a majority.
-      server = _server(rule, len(given), bad)
+      server = _rules.make_rule(rule, len(given), bad)
   if server is not None:
-    key, x = jax.random.key(0), jnp.asarray(rows)
-    options = {'key': key} if checks.takes(server.apply, 'key') else {}
-    shares = np.asarray(server.apply(x, server.init(x[0]), **options)[0])
-    own = np.asarray(aggregators.weights_of(server, x, key=key))
+    shares, own = _rules.apply_rule(server, rows)
   counted[given] = own
-  winner = names[int(np.argmax(shares))]
+  winner = names[_rules.first_best(shares)]
   return Vote(winner, tuple(float(x) for x in shares), names, counted)
 
 
@@ -114,11 +108,4 @@ def check_rule(rule: str, num_answers: int, num_byzantine: int = 0) -> None:
   """
   checks.integer(num_byzantine, name='num_byzantine', low=0, high=num_answers)
   if rule != 'mean':
-    _server(rule, num_answers, num_byzantine)
-
-
-@functools.lru_cache(maxsize=64)
-def _server(rule, num_clients, num_byzantine):
-  return aggregators.make_aggregator(
-    rule, num_clients=num_clients, num_byzantine=num_byzantine
-  )
+    _rules.make_rule(rule, num_answers, num_byzantine)

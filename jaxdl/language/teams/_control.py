@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdl.core import checks, registry
+from jaxdl.language import _rules
 
 # Of the running loss of a block.
 DECAY = 0.9
@@ -69,13 +70,15 @@ def momentum(gradient: Any, previous: Any, alpha: float) -> Any:
 def strict(new: Any, old: Any, new_cost: Any, old_cost: Any) -> Any:
   """Takes what is better."""
   del new_cost, old_cost
-  return new < old
+  return new - old < -_rules.TIE
 
 
 def non_worse(
   new: Any, old: Any, new_cost: Any, old_cost: Any, *, cost: bool = True
 ) -> Any:
   """Takes what is better, and what is as good unless it costs more.
+
+  Losses that differ by rounding alone are equal.
 
   Args:
     new: loss of the candidate.
@@ -87,7 +90,9 @@ def non_worse(
   Returns:
     Whether it is taken.
   """
-  return (new < old) | ((new == old) & ((new_cost <= old_cost) | (not cost)))
+  gap = new - old
+  equal = abs(gap) <= _rules.TIE
+  return (gap < -_rules.TIE) | (equal & ((new_cost <= old_cost) | (not cost)))
 
 
 # When an edit is accepted, after it ran on validation samples.

@@ -6,7 +6,6 @@ many the one that the first agent gave; robust rules of `jaxdl.aggregators` see
 votes as vectors, or numbers, and tell whom they listened to.
 """
 
-import functools
 import math
 import statistics
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ import numpy as np
 
 from jaxdl import aggregators
 from jaxdl.core import checks, registry
+from jaxdl.language import _rules
 
 # Numbers beyond it are joined with care.
 _LARGE = 1e150
@@ -225,37 +225,21 @@ def rule(
         [keys.index(same(s.answer)) for s in given]
       ]
     try:
-      made = _made(rule, len(given), num_byzantine)
+      made = _rules.make_rule(rule, len(given), num_byzantine)
     except ValueError:
       return _vote(given, lambda s: 1.0)
-    scores, weights = _applied(made, rows)
+    scores, weights = _rules.apply_rule(made, rows)
     if not np.isfinite(scores).all() or not np.isfinite(weights).all():
       return _vote(given, lambda s: 1.0)
     credit = {s.agent: float(w) for s, w in zip(given, weights, strict=True)}
     if numbers:
       return Joined(float(scores[0]), credit)
-    best = keys[int(np.argmax(scores))]
+    best = keys[_rules.first_best(scores)]
     return Joined(
       next(s.answer for s in given if same(s.answer) == best), credit
     )
 
   return TextAggregation(join)
-
-
-@functools.lru_cache(maxsize=256)
-def _made(rule, count, num_byzantine):
-  return aggregators.make_aggregator(
-    rule, num_clients=count, num_byzantine=num_byzantine
-  )
-
-
-def _applied(made, rows):
-  import jax
-
-  x, key = jax.numpy.asarray(rows), jax.random.key(0)
-  update = made.apply(x, made.init(x[0]), key=key)[0]
-  weights = aggregators.weights_of(made, x, key=key)
-  return np.asarray(update), np.asarray(weights)
 
 
 # How answers become one, for specs such as 'rule(geometric_median)'.
