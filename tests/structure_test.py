@@ -26,9 +26,11 @@ FLOORS = {
   'networks': 2,
   'parallel': 2,
   'privacy': 2,
+  'combinatorial': 3,
   'local': 3,
   'operators': 3,
   'pde': 3,
+  'perception': 3,
   'pruning': 3,
   'theory': 3,
   'agents': 4,
@@ -148,6 +150,15 @@ class StructureTest(parameterized.TestCase):
 
 HEAVY = {
   'jaxdl.agents': ('flax.nnx', 'scipy.optimize', 'matplotlib', 'sklearn'),
+  'jaxdl.combinatorial': (
+    'flax.nnx',
+    'scipy.optimize',
+    'matplotlib',
+    'elkai',
+    'ortools',
+    'pyvrp',
+    'vrplib',
+  ),
   'jaxdl.coding': ('flax', 'scipy.optimize', 'matplotlib'),
   'jaxdl.core': ('flax', 'scipy.optimize', 'matplotlib', 'networkx'),
   'jaxdl.experiment': ('flax', 'scipy.optimize', 'matplotlib', 'orbax'),
@@ -157,6 +168,7 @@ HEAVY = {
   'jaxdl.operators': ('flax.nnx', 'matplotlib'),
   'jaxdl.decentralized': ('flax.nnx', 'scipy.optimize', 'matplotlib'),
   'jaxdl.parallel': ('flax', 'scipy', 'matplotlib', 'networkx', 'optax'),
+  'jaxdl.perception': ('flax.nnx', 'scipy', 'matplotlib', 'PIL', 'yaml'),
   'jaxdl.problems': ('flax.nnx', 'scipy.optimize', 'matplotlib', 'sklearn'),
   'jaxdl.pruning': ('flax.nnx', 'scipy.optimize', 'matplotlib'),
 }

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Combinatorial optimization: policies that divide, and policies that conquer."""
