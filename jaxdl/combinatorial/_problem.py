@@ -2,9 +2,9 @@
 """What a combinatorial problem is made of: tuples of pure functions.
 
 An instance is a dict of arrays. Solutions are one of four tuples, whose leaves
-have static shapes, so that they are mapped, scanned and stacked. A policy builds
-them by decisions, one index at a time: over all nodes of an instance (`divide`)
-or over the few of a piece (`solve`).
+have static shapes, so that they are mapped, scanned and stacked. A policy
+builds them by decisions, one index at a time: over all nodes of an instance
+(`divide`) or over the few of a piece (`solve`).
 """
 
 from collections.abc import Callable, Mapping
