@@ -5,6 +5,22 @@ An instance is a dict of arrays. Solutions are one of four tuples, whose leaves
 have static shapes, so that they are mapped, scanned and stacked. A policy
 builds them by decisions, one index at a time: over all nodes of an instance
 (`divide`) or over the few of a piece (`solve`).
+
+What instances hold, by problem, floats of one dtype:
+
+- tsp: `points: f[N, 2]`.
+- atsp: `costs: f[N, N]`, from row to column, zero diagonal.
+- cvrp, ovrp: `points: f[N + 1, 2]`, row 0 is the depot, and `demands: f[N + 1]`
+  in units of the capacity of a vehicle, 0 of the depot.
+- mtsp: `points: f[N + 1, 2]` and `num_salesmen: i32[]`.
+- op: `points: f[N, 2]`, row 0 is the depot, `prizes: f[N]` and `length: f[]`,
+  the most a tour may have.
+- pctsp, spctsp: `points: f[N, 2]`, `prizes: f[N]`, `penalties: f[N]`, 0 of the
+  depot, and `target: f[]`, the least prize; spctsp also `real_prizes: f[N]`,
+  while `prizes` are what is expected.
+- kp: `weights: f[N]`, `values: f[N]`, `capacity: f[]`.
+- mis: `edges: i32[E, 2]`, each once, without loops, padded by rows (N, N), and
+  `nodes: bool[N]`, which vertices may be chosen at all.
 """
 
 from collections.abc import Callable, Mapping
