@@ -66,8 +66,8 @@ def compare_texts(
     The experiment, for `runner.run`.
 
   Raises:
-    ValueError: if there is nothing to compare, or too few tasks; `NobodyAnswers`
-      while it runs, if every question of a test fails.
+    ValueError: if there is nothing to compare, or too few tasks.
+    NobodyAnswers: while it runs, if every question of a test fails.
 
   Source: Liang et al. 2026 (https://arxiv.org/abs/2508.02076), experiments.
   """
