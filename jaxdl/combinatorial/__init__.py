@@ -2,4 +2,85 @@
 """Combinatorial optimization: policies that divide and policies that conquer.
 
 A problem is a tuple of pure functions, `CombinatorialProblem`.
+
+- `make_problem`: a problem of `PROBLEMS` by name.
+- `make_policies`, `init_params`: a dividing and a conquering policy.
+- `solve`: constructs solutions and conquers them stage by stage, one program;
+  `construct` and `conquer` are its parts.
+- `dcr`: trains both policies; `surrogate` is the same as a loss.
 """
+
+from jaxdl.combinatorial._atsp import atsp
+from jaxdl.combinatorial._construct import construct
+from jaxdl.combinatorial._dcr import (
+  DcrState,
+  Episode,
+  dcr,
+  make_episode,
+  surrogate,
+)
+from jaxdl.combinatorial._geometry import DISTRIBUTIONS, normalized, points
+from jaxdl.combinatorial._networks import (
+  CONQUERORS,
+  DIVIDERS,
+  make_conqueror,
+  make_divider,
+)
+from jaxdl.combinatorial._policies import (
+  Policies,
+  init_params,
+  make_policies,
+)
+from jaxdl.combinatorial._problem import (
+  CombinatorialProblem,
+  Context,
+  Cursor,
+  Divide,
+  Neighbors,
+  Routes,
+  Solve,
+  Subset,
+  Tour,
+  Visits,
+)
+from jaxdl.combinatorial._registry import PROBLEMS, make_problem
+from jaxdl.combinatorial._search import solve
+from jaxdl.combinatorial._stage import StageInfo, conquer, reinforce
+from jaxdl.combinatorial._tsp import tsp
+
+__all__ = [
+  'CONQUERORS',
+  'DISTRIBUTIONS',
+  'DIVIDERS',
+  'PROBLEMS',
+  'CombinatorialProblem',
+  'Context',
+  'Cursor',
+  'DcrState',
+  'Divide',
+  'Episode',
+  'Neighbors',
+  'Policies',
+  'Routes',
+  'Solve',
+  'StageInfo',
+  'Subset',
+  'Tour',
+  'Visits',
+  'atsp',
+  'conquer',
+  'construct',
+  'dcr',
+  'init_params',
+  'make_conqueror',
+  'make_divider',
+  'make_episode',
+  'make_policies',
+  'make_problem',
+  'normalized',
+  'points',
+  'reinforce',
+  'solve',
+  'surrogate',
+  'tsp',
+]
