@@ -77,7 +77,8 @@ class _Layer(nn.Module):
     width = x.shape[-1]
     bias = -_blocks.Scalar(name='alpha')().astype(reach.dtype) * reach
     maps = Dense(3 * width, use_bias=False, name='maps')(x)
-    out = attention_free(*jnp.split(maps, 3, axis=-1), bias)
+    query, key, value = jnp.split(maps, 3, axis=-1)
+    out = attention_free(query, key, value, bias)
     x = _blocks.InstanceNorm(name='norm')(x + out)
     return _blocks.FeedForward(self.hidden, name='perceptron')(x)
 
