@@ -13,6 +13,9 @@ What instances hold, by problem, floats of one dtype:
 - cvrp, ovrp: `points: f[N + 1, 2]`, row 0 is the depot, and `demands: f[N + 1]`
   in units of the capacity of a vehicle, 0 of the depot.
 - mtsp: `points: f[N + 1, 2]` and `num_salesmen: i32[]`.
+- cvrp, ovrp and mtsp may hold `routes: bool[R]`, whose length says how many
+  routes there are at most, so that constructions need N + R steps instead of
+  2 N; its values are not read.
 - op: `points: f[N, 2]`, row 0 is the depot, `prizes: f[N]` and `length: f[]`,
   the most a tour may have.
 - pctsp, spctsp: `points: f[N, 2]`, `prizes: f[N]`, `penalties: f[N]`, 0 of the
@@ -159,7 +162,9 @@ class Solve(NamedTuple):
 
   A piece is a dict of arrays, made by `split`: nodes in the frame of the piece
   (`normalized`), what objectives need in the original one, what outside is
-  fixed. Actions are indices of m nodes, n of the piece and perhaps a depot.
+  fixed. Actions are indices of m nodes, n of the piece and perhaps a depot. In
+  pieces of routes (cvrp, ovrp, mtsp) m is n + 1: node 0 is the depot, node 1
+  the first customer and node n the last one.
 
   Attributes:
     inputs: `inputs(piece) -> (f[m, F], f[m, m])`, features of nodes and
@@ -169,7 +174,7 @@ class Solve(NamedTuple):
     context: `context(piece, state) -> Context`; `allowed` is never all false,
       and exactly one action that changes nothing is left when all is done.
     move: `move(piece, state, action) -> state`.
-    num_steps: `num_steps(n) -> int`.
+    num_steps: `num_steps(n) -> int`, after which every piece is done.
     finish: `finish(piece, state, actions: i32[T]) -> candidate`, of the form
       that `current` has; reversed ones are turned round.
     current: `current(piece) -> candidate`, what the piece is now.
@@ -180,6 +185,8 @@ class Solve(NamedTuple):
     num_features: F.
     num_extra: C.
     network: conquering network that goes with it, a name of `CONQUERORS`.
+    piece_steps: `piece_steps(piece) -> int` from shapes alone, where it is
+      fewer than `num_steps(n)`: use it instead where given.
   """
 
   inputs: Callable[..., tuple[chex.Array, chex.Array]]
@@ -195,6 +202,7 @@ class Solve(NamedTuple):
   num_features: int
   num_extra: int
   network: str
+  piece_steps: Callable[[Any], int] | None = None
 
 
 class CombinatorialProblem(NamedTuple):
