@@ -248,9 +248,9 @@ def two_opt(
   Cost: O(N²) per move, and about N / 3 moves from a nearest-neighbor tour.
 
   Example:
-    >>> crossed = jnp.array([0, 2, 1, 3])
     >>> square = {'points': jnp.array([[0.0, 0], [1, 0], [1, 1], [0, 1]])}
-    >>> print(tour_length(square, two_opt(square, _problem.Tour(crossed)).order))
+    >>> crossed = _problem.Tour(jnp.array([0, 2, 1, 3]))
+    >>> print(tour_length(square, two_opt(square, crossed).order))
     4.0
 
   Source: Croes 1958.
