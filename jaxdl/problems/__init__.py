@@ -65,7 +65,7 @@ from jaxdl.problems._classification import (
   reliability_rows,
 )
 from jaxdl.problems._clustered import ClusteredConfig, clustered
-from jaxdl.problems._combinatorial import CombinatorialTest, combinatorial
+from jaxdl.problems._combinatorial import combinatorial
 from jaxdl.problems._distillation import Peers, distillation
 from jaxdl.problems._episodes import episodes, reconnaissance
 from jaxdl.problems._feature_layers import (
@@ -126,7 +126,6 @@ __all__ = [
   'TRANSFERS',
   'ClassificationConfig',
   'ClusteredConfig',
-  'CombinatorialTest',
   'FederatedConfig',
   'FunctionProblem',
   'Functions',

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Combinatorial problems, whose instances are drawn anew in every round."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,22 +18,39 @@ _TEST, _SOLVE = 1_000_003, 1_000_033
 
 
 class CombinatorialTest(NamedTuple):
-  """Held-out instances of S seeds, T each.
+  """Held-out instances of S seeds, T each, and how they are solved.
 
   Attributes:
-    episode: how instances are solved in training, for `combinatorial.dcr`.
-    instances: leaves [S, T, ...]; with D specs those of the first come first.
+    family: the problem.
+    size: n, nodes of a piece.
+    num_starts: alpha.
+    num_stages: r.
+    chunk: instances that are solved at a time, or None.
+    num_parts: specs that instances are drawn of; those of the first come first.
+    instances: leaves [S, T, ...].
     references: float64[S, T], objectives of the oracle, or None.
     baselines: float64[S, T], objectives of the classical rule, or None.
+    episode: how policies learn, for `combinatorial.dcr`.
     solve: `solve(params) -> (solutions, history f32[S, T, r + 1])`, params with
       leaves [S, ...].
+    with_policies: `with_policies(divider=..., conqueror=..., start=...,
+      **training) -> problem` gives the same batches and tests to other
+      policies; `start` is a classical rule whose solutions tests start from in
+      place of what the dividing policy constructs.
   """
 
-  episode: lib.Episode
+  family: lib.CombinatorialProblem
+  size: int
+  num_starts: int
+  num_stages: int
+  chunk: int | None
+  num_parts: int
   instances: Any
   references: np.ndarray | None
   baselines: np.ndarray | None
-  solve: Callable[..., tuple[Any, chex.Array]]
+  episode: Any = None
+  solve: Callable[..., Any] = lambda params: None
+  with_policies: Callable[..., Any] = lambda **options: None
 
 
 def combinatorial(
@@ -125,82 +142,12 @@ def combinatorial(
     )
   size = problem.piece_size if size is None else size
   problem.sizes(num_nodes, size)
-  policies = lib.make_policies(problem, divider=divider, conqueror=conqueror)
-  episode = lib.make_episode(
-    problem, policies, **({'size': size} | dict(training or {}))
-  )
   test_nodes = num_nodes if test_nodes is None else test_nodes
   instances = _drawn_tests(tested, seeds, num_test, test_nodes)
   references, baselines = (
     None if rule is None else _objectives(solve, rule, problem, instances)
     for solve, rule in ((_by_oracle, oracle), (_by_rule, baseline))
   )
-
-  def solved(params, instance, key):
-    return lib.solve(
-      problem,
-      policies,
-      params,
-      instance,
-      key,
-      size=size,
-      num_starts=num_starts,
-      num_stages=num_stages,
-    )
-
-  def of_seed(params, instances):
-    count = jax.tree.leaves(instances)[0].shape[0]
-    own = jax.random.split(jax.random.key(_SOLVE), count)
-    return jax.lax.map(
-      lambda both: solved(params, *both),
-      (instances, own),
-      batch_size=min(count, chunk or count),
-    )
-
-  solve_seeds = jax.jit(
-    lambda params, instances: jax.lax.map(
-      lambda both: of_seed(*both), (params, instances)
-    )
-  )
-  rate = jax.jit(jax.vmap(jax.vmap(problem.feasible)))
-
-  def measured(solutions, history, places):
-    """Metrics f[S] of histories [S, T, r + 1]."""
-    ends = np.asarray(history, np.float64)[..., -1]
-    found = {
-      'objective': ends.mean(axis=1),
-      'divided': np.asarray(history, np.float64)[..., 0].mean(axis=1),
-      'feasible': np.asarray(
-        rate(jax.tree.map(lambda x: x[places], instances), solutions)
-      ).mean(axis=1),
-    }
-    sign = -1 if problem.maximize else 1
-    for name, other in (('over_baseline', baselines), ('gap', references)):
-      if other is not None:
-        worse = sign * (ends / other[places] - 1)
-        found[name] = worse.mean(axis=1)
-    if len(tested) > 1:
-      for k in range(len(tested)):
-        part = ends[:, k * num_test : (k + 1) * num_test]
-        found[f'objective_{k}'] = part.mean(axis=1)
-    return found
-
-  everywhere = np.arange(len(seeds))
-
-  def evaluate(params):
-    return measured(*jax.device_get(solve_seeds(params, instances)), everywhere)
-
-  def evaluate_clients(params):
-    # A model per client: every one solves all instances of its seed.
-    clients = jax.tree.leaves(params)[0].shape[1]
-    places = np.repeat(everywhere, clients)
-    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), params)
-    own = jax.tree.map(lambda x: x[places], instances)
-    found = measured(*jax.device_get(solve_seeds(flat, own)), places)
-    return {
-      name: value.reshape(len(seeds), clients).mean(axis=1)
-      for name, value in found.items()
-    }
 
   def cohort(key, data, round):
     del data
@@ -225,8 +172,89 @@ def combinatorial(
       weights=jnp.full((n,), 1.0 / n),
     )
 
-  def init(key):
-    return lib.init_params(key, problem, policies, size=size)
+  blank = types.Problem(
+    task=types.Task(lambda key: {}, _untaught, lambda params, batch: {}),
+    data={'seed': jnp.asarray(seeds, jnp.uint32)},
+    cohort=cohort,
+    evaluate=lambda params: {},
+    seeds=seeds,
+    num_clients=n,
+    metric='objective' if references is None else 'gap',
+    ylabel='Mean objective' if references is None else 'Mean gap to the oracle',
+    one_by_one=jax.default_backend() == 'cpu',
+    test=CombinatorialTest(
+      family=problem,
+      size=size,
+      num_starts=num_starts,
+      num_stages=num_stages,
+      chunk=chunk,
+      num_parts=len(tested),
+      instances=instances,
+      references=references,
+      baselines=baselines,
+    ),
+  )
+  made = functools.partial(_with_policies, blank)
+  return made(divider=divider, conqueror=conqueror, **dict(training or {}))
+
+
+def _with_policies(
+  problem, *, divider='agnn', conqueror=None, start=None, **training
+):
+  """The problem with other policies; see `CombinatorialTest`."""
+  old: CombinatorialTest = problem.test
+  family, size = old.family, old.size
+  policies = lib.make_policies(family, divider=divider, conqueror=conqueror)
+  episode = lib.make_episode(family, policies, **({'size': size} | training))
+
+  def solved(params, instance, key):
+    first = None
+    if start is not None:
+      first = classical.baseline(start, family, instance)
+    return lib.solve(
+      family,
+      policies,
+      params,
+      instance,
+      key,
+      size=size,
+      num_starts=old.num_starts,
+      num_stages=old.num_stages,
+      start=first,
+    )
+
+  def of_seed(params, instances):
+    count = jax.tree.leaves(instances)[0].shape[0]
+    own = jax.random.split(jax.random.key(_SOLVE), count)
+    return jax.lax.map(
+      lambda both: solved(params, *both),
+      (instances, own),
+      batch_size=min(count, old.chunk or count),
+    )
+
+  solve_seeds = jax.jit(
+    lambda params, instances: jax.lax.map(
+      lambda both: of_seed(*both), (params, instances)
+    )
+  )
+  rate = jax.jit(jax.vmap(jax.vmap(family.feasible)))
+  everywhere = np.arange(len(problem.seeds))
+
+  def measured(params, places):
+    """Metrics of models, each of which solves the instances of a seed."""
+    own = jax.tree.map(lambda x: x[places], old.instances)
+    solutions, history = solve_seeds(params, own)
+    share = np.asarray(rate(own, solutions)).mean(axis=1)
+    return _measured(old, np.asarray(history, np.float64), share, places)
+
+  def evaluate_clients(params):
+    clients = jax.tree.leaves(params)[0].shape[1]
+    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), params)
+    found = measured(flat, np.repeat(everywhere, clients))
+    return {
+      name: value.reshape(-1, clients).mean(axis=1)
+      for name, value in found.items()
+    }
 
   def loss(params, batch, *, key=None):
     key = jax.random.key(0) if key is None else key
@@ -236,29 +264,49 @@ def combinatorial(
     drawn = {k: v for k, v in batch.items() if k != 'mask'}
     _, history = of_seed(params, drawn)
     real = batch.get('mask', jnp.ones(history.shape[:1], bool))
-    return {
-      'objective': jnp.sum(real * history[:, -1]) / jnp.maximum(real.sum(), 1)
-    }
+    total = jnp.sum(jnp.where(real, history[:, -1], 0))
+    return {'objective': total / jnp.maximum(jnp.sum(real), 1)}
 
-  return types.Problem(
-    task=types.Task(init, loss, evaluate_batch),
-    data={'seed': jnp.asarray(seeds, jnp.uint32)},
-    cohort=cohort,
-    evaluate=evaluate,
+  return problem.replace(
+    task=types.Task(
+      lambda key: lib.init_params(key, family, policies, size=size),
+      loss,
+      evaluate_batch,
+    ),
+    evaluate=lambda params: measured(params, everywhere),
     evaluate_clients=evaluate_clients,
-    seeds=seeds,
-    num_clients=n,
-    metric='objective' if references is None else 'gap',
-    ylabel='Mean objective' if references is None else 'Mean gap to the oracle',
-    one_by_one=jax.default_backend() == 'cpu',
-    test=CombinatorialTest(
-      episode,
-      instances,
-      references,
-      baselines,
-      lambda params: solve_seeds(params, instances),
+    test=old._replace(
+      episode=episode,
+      solve=lambda params: solve_seeds(params, old.instances),
+      with_policies=functools.partial(_with_policies, problem),
     ),
   )
+
+
+def _measured(test, history, feasible, places):
+  """Metrics f[M] of histories [M, T, r + 1] of the seeds at `places`."""
+  ends = history[..., -1]
+  found = {
+    'objective': ends.mean(axis=1),
+    'divided': history[..., 0].mean(axis=1),
+    'feasible': feasible,
+  }
+  sign = -1 if test.family.maximize else 1
+  others = {'over_baseline': test.baselines, 'gap': test.references}
+  for name, other in others.items():
+    if other is not None:
+      found[name] = (sign * (ends / other[places] - 1)).mean(axis=1)
+  parts = np.split(ends, test.num_parts, axis=1)
+  if len(parts) > 1:
+    for k, part in enumerate(parts):
+      found[f'objective_{k}'] = part.mean(axis=1)
+  return found
+
+
+def _untaught(params, batch, *, key=None):
+  """The loss of a problem without policies."""
+  del params, batch, key
+  return jnp.zeros(())
 
 
 def make_families(
