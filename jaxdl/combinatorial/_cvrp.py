@@ -290,7 +290,7 @@ def neighbors(
   units = jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=1)
 
   def rows(ids):
-    far = _geometry.distance(points[0], points)[None]
+    far = _geometry.distance(points[:1], points)[None]
     return jnp.where(ids[:, None] == 0, far, -cosines(units[ids], units[None]))
 
   def cosines(a, b):

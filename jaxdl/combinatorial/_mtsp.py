@@ -341,7 +341,7 @@ def piece_context(
   # The last customer comes when all others and all salesmen are through.
   last = left & ~waiting & ~jnp.any(waiting) & (extra['visits'] == 0)
   able = _who(left, waiting | last, extra['visits'], walk.last == 0, walk.done)
-  far = _geometry.distance(points, points[0])
+  far = _geometry.distance(points, points[:1])
   extent = jnp.max(jnp.max(points, axis=0) - jnp.min(points, axis=0)) + 1e-10
   lengths = (
     extra['length'],

@@ -219,7 +219,7 @@ def arrivals(piece: dict[str, chex.Array], part: Part) -> chex.Array:
 def homes(piece: dict[str, chex.Array], part: Part) -> chex.Array:
   """Legs back to the depot where routes end, f[n]."""
   points = piece['points']
-  back = _geometry.distance(points[part.order], points[0])
+  back = _geometry.distance(points[part.order], points[:1])
   return jnp.where(part.last, back, 0)
 
 

@@ -77,9 +77,9 @@ def legs(
   """
   here = points[routes.order]
   then = jnp.roll(here, -1, axis=0)
-  around = _geometry.distance(points[0], then)
+  around = _geometry.distance(points[:1], then)
   if way_back:
-    around = around + _geometry.distance(here, points[0])
+    around = around + _geometry.distance(here, points[:1])
   return jnp.where(routes.last, around, _geometry.distance(here, then))
 
 
@@ -119,7 +119,7 @@ def lengths(
     Array([10.,  2.], dtype=float32)
   """
   numbers = route_numbers(routes.last)
-  home = _geometry.distance(points[routes.order], points[0])
+  home = _geometry.distance(points[routes.order], points[:1])
   back = jnp.where(routes.last, home, 0)
   return sums(arrivals(points, routes) + back, numbers), numbers
 
