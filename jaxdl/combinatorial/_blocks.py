@@ -153,6 +153,11 @@ def multiply(x: chex.Array, y: chex.Array) -> chex.Array:
   return jnp.matmul(x, y, preferred_element_type=kind)
 
 
+def numbers(extra: chex.Array, kernel: chex.Array) -> chex.Array:
+  """Returns what the numbers of a context add to a query."""
+  return extra.astype(kernel.dtype) @ kernel
+
+
 def pointer_logits(
   scores: chex.Array, allowed: chex.Array, clip: float
 ) -> chex.Array:
@@ -202,6 +207,15 @@ def check_piece(features: Any, distances: Any) -> None:
     raise ValueError(
       f'distances must be [m, m] = {(shape[0], shape[0])} for features of '
       f'shape {shape}; got {tuple(distances.shape)}.'
+    )
+
+
+def check_extra(context: _problem.Context, num_extra: int) -> None:
+  """Raises ValueError unless a context has the numbers a policy reads."""
+  if context.extra.shape != (num_extra,):
+    raise ValueError(
+      f'context.extra must have shape {(num_extra,)}, as this policy was made '
+      f'for; got {context.extra.shape}.'
     )
 
 
@@ -266,11 +280,7 @@ def conqueror(
     return module.apply(params, features, distances, *more, method='encode')
 
   def decode(params, memory, context):
-    if context.extra.shape != (num_extra,):
-      raise ValueError(
-        f'context.extra must have shape {(num_extra,)}, as this policy was '
-        f'made for; got {context.extra.shape}.'
-      )
+    check_extra(context, num_extra)
     return module.apply(params, memory, context, method='decode')
 
   return Conqueror(init, encode, decode)

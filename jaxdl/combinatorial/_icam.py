@@ -146,8 +146,7 @@ class _Icam(nn.Module):
       query = memory['last'][context.last] + memory['end'][context.end]
     if self.query == 'routes':
       query = query + memory['depot']
-    if self.num_extra:
-      query = query + context.extra.astype(query.dtype) @ memory['extra']
+    query = query + _blocks.numbers(context.extra, memory['extra'])
     started = context.last >= 0
     reach = jnp.where(started, memory['reach'][context.last], 0)
     alpha, beta = self.alpha(), self.beta()

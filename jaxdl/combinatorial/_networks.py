@@ -1,7 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Policies by name: those that divide and those that conquer."""
 
-from jaxdl.combinatorial import _blocks, _heat, _icam, _problem
+from jaxdl.combinatorial import (
+  _attention,
+  _blocks,
+  _dpn,
+  _heat,
+  _icam,
+  _matnet,
+  _problem,
+  _vertices,
+)
 from jaxdl.core import registry
 
 Conqueror, Divider = _blocks.Conqueror, _blocks.Divider
@@ -15,7 +24,13 @@ DIVIDERS = registry.Registry(
 
 CONQUERORS = registry.Registry(
   'conqueror',
-  {'icam': _icam.icam},
+  {
+    'agnn': _vertices.vertices,
+    'attention': _attention.attention,
+    'dpn': _dpn.dpn,
+    'icam': _icam.icam,
+    'matnet': _matnet.matnet,
+  },
   given=('num_extra',),
   tried={},
 )
