@@ -23,6 +23,8 @@ from jaxdl.combinatorial._geometry import DISTRIBUTIONS, normalized, points
 from jaxdl.combinatorial._networks import (
   CONQUERORS,
   DIVIDERS,
+  Conqueror,
+  Divider,
   make_conqueror,
   make_divider,
 )
@@ -54,10 +56,12 @@ __all__ = [
   'DIVIDERS',
   'PROBLEMS',
   'CombinatorialProblem',
+  'Conqueror',
   'Context',
   'Cursor',
   'DcrState',
   'Divide',
+  'Divider',
   'Episode',
   'Neighbors',
   'Policies',

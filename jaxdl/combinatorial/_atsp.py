@@ -22,7 +22,8 @@ def atsp() -> _problem.CombinatorialProblem:
 
   Example:
     >>> problem = atsp()
-    >>> instance = {'costs': jnp.array([[0., 1., 9.], [9., 0., 1.], [1., 9., 0.]])}
+    >>> costs = [[0.0, 1.0, 9.0], [9.0, 0.0, 1.0], [1.0, 9.0, 0.0]]
+    >>> instance = {'costs': jnp.array(costs)}
     >>> ways = ([0, 1, 2], [0, 2, 1])
     >>> [
     ...   float(problem.objective(instance, _problem.Tour(jnp.array(way))))

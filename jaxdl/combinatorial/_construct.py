@@ -125,11 +125,8 @@ def decide(
     may = divide.allowed(instance, cursor)
     logits = jnp.where(may, jnp.log(weights), -jnp.inf)
     seen = jax.lax.stop_gradient(logits)
-    if greedy:
-      action = jnp.argmax(seen)
-    else:
-      action = jax.random.categorical(key, seen)
-    action = action.astype(jnp.int32)
+    draw = lambda: jax.random.categorical(key, seen)
+    action = (jnp.argmax(seen) if greedy else draw()).astype(jnp.int32)
     logp = logits[action] - jax.nn.logsumexp(logits)
     return divide.move(instance, cursor, action), (action, logp)
 

@@ -2,7 +2,7 @@
 """Divide, conquer, reunion: how both policies are trained together."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import chex
 import jax
@@ -236,9 +236,7 @@ def dcr(
         updates, memory = conqueror_optimizer.update(
           grads, memory, params['conqueror']
         )
-        params['conqueror'] = optax.apply_updates(
-          params['conqueror'], updates
-        )
+        params['conqueror'] = optax.apply_updates(params['conqueror'], updates)
       losses.append(loss)
       gains.append(gain)
     after = _objectives(e, instances, solutions)

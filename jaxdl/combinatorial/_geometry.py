@@ -6,6 +6,7 @@ import math
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxdl.core import checks, registry
 
@@ -105,7 +106,12 @@ def check_coords(coords: chex.Array, *, name: str = 'points') -> int:
     raise ValueError(
       f'{name} must be f[N, 2], points of the plane; got shape {found.shape}.'
     )
-  checks.known(coords, name=name)
+  bad = ~np.isfinite(found).all(axis=1)
+  if bad.any():
+    i = int(bad.argmax())
+    raise ValueError(
+      f'{name} must be finite; got {name}[{i}] = {found[i].tolist()}.'
+    )
   return len(found)
 
 

@@ -101,11 +101,8 @@ def rollouts(
     context = solve.context(piece, state)
     logits = conqueror.decode(params, memory, context)
     seen = jax.lax.stop_gradient(logits)
-    if greedy:
-      action = jnp.argmax(seen)
-    else:
-      action = jax.random.categorical(key, seen)
-    action = action.astype(jnp.int32)
+    draw = lambda: jax.random.categorical(key, seen)
+    action = (jnp.argmax(seen) if greedy else draw()).astype(jnp.int32)
     logp = logits[action] - jax.nn.logsumexp(logits)
     return solve.move(piece, state, action), (action, logp)
 

@@ -11,9 +11,7 @@ from jaxdl.combinatorial import _problem
 from jaxdl.core import checks
 
 
-def starts(
-  key: chex.PRNGKey, num_nodes: int, num_samples: int
-) -> chex.Array:
+def starts(key: chex.PRNGKey, num_nodes: int, num_samples: int) -> chex.Array:
   """Random first nodes, different as far as there are enough.
 
   Args:
