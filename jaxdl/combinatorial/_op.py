@@ -66,9 +66,9 @@ def op(
 
   def generate(key, num_nodes):
     points = _geometry.points(distribution, key, num_nodes)
-    away = _geometry.distance(points, points[:1])
-    most = jnp.max(away)
-    share = jnp.where(most > 0, away / jnp.where(most > 0, most, 1), 0)
+    far = _visits.away(points, 0)
+    most = jnp.max(far)
+    share = far / jnp.where(most > 0, most, 1)
     prizes = ((1 + jnp.floor(99 * share)) / 100).at[0].set(0)
     return {'points': points, 'prizes': prizes, 'length': jnp.float32(length)}
 
@@ -95,8 +95,8 @@ def op(
 
   def allowed(instance, cursor):
     points = instance['points']
-    there = _geometry.distance(points[cursor.last], points)
-    back = _geometry.distance(points, points[:1])
+    there = _visits.away(points, cursor.last)
+    back = _visits.away(points, 0)
     far = cursor.extra['length'] + there + back
     fits = far <= instance['length'] + slack(instance)
     return _visits.or_home(cursor, fits & (instance['prizes'] > 0), False)
@@ -140,7 +140,7 @@ def op(
 
   def context(piece, state):
     points, budget = piece['points'], piece['budget']
-    to = lambda i: _geometry.distance(points, points[i])
+    to = lambda i: _visits.away(points, i)
     missing = piece['depot'] & ~state.visited
     owed, depot = jnp.any(missing), jnp.argmax(missing)
     # The way from a node to the end, by the depot where that is still to come.

@@ -101,13 +101,11 @@ def finish(state: State, actions: chex.Array) -> _problem.Visits:
     Places of the path in turn, then the others; leaves [n].
   """
   n = state.visited.shape[0]
-  never = actions.shape[0]
-  when = jnp.full((n,), never).at[actions].min(jnp.arange(never))
-  when = when.at[n - 1 - state.end].set(-1).at[state.end].set(never)
-  when = jnp.where(state.reverse, -when, when)
-  when = jnp.where(state.visited, when, never + 1)
-  order = jnp.argsort(when, stable=True).astype(jnp.int32)
-  return _problem.Visits(order, state.visited[order])
+  ends = jnp.stack([n - 1 - state.end, state.end])
+  nodes = jnp.concatenate([ends[:1], actions.astype(jnp.int32), ends[1:]])
+  there = (nodes != state.end).at[-1].set(True)
+  turned = lambda x: jnp.where(state.reverse, x[::-1], x)
+  return _visits.in_turn(turned(nodes), turned(there), n)
 
 
 def current(piece: Mapping[str, chex.Array]) -> _problem.Visits:
