@@ -69,6 +69,7 @@ def op(
     far = _visits.away(points, 0)
     most = jnp.max(far)
     share = far / jnp.where(most > 0, most, 1)
+    share = share.at[jnp.argmax(far)].set(1)
     prizes = ((1 + jnp.floor(99 * share)) / 100).at[0].set(0)
     return {'points': points, 'prizes': prizes, 'length': jnp.float32(length)}
 
