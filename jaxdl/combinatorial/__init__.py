@@ -20,6 +20,9 @@ from jaxdl.combinatorial._dcr import (
   surrogate,
 )
 from jaxdl.combinatorial._geometry import DISTRIBUTIONS, normalized, points
+from jaxdl.combinatorial._kp import kp
+from jaxdl.combinatorial._linked import graph_instance
+from jaxdl.combinatorial._mis import mis
 from jaxdl.combinatorial._networks import (
   CONQUERORS,
   DIVIDERS,
@@ -28,6 +31,8 @@ from jaxdl.combinatorial._networks import (
   make_conqueror,
   make_divider,
 )
+from jaxdl.combinatorial._op import op
+from jaxdl.combinatorial._pctsp import pctsp, spctsp
 from jaxdl.combinatorial._policies import (
   Policies,
   init_params,
@@ -75,16 +80,22 @@ __all__ = [
   'conquer',
   'construct',
   'dcr',
+  'graph_instance',
   'init_params',
+  'kp',
   'make_conqueror',
   'make_divider',
   'make_episode',
   'make_policies',
   'make_problem',
+  'mis',
   'normalized',
+  'op',
+  'pctsp',
   'points',
   'reinforce',
   'solve',
+  'spctsp',
   'surrogate',
   'tsp',
 ]

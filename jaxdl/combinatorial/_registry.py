@@ -3,7 +3,15 @@
 
 from typing import Any
 
-from jaxdl.combinatorial import _atsp, _problem, _tsp
+from jaxdl.combinatorial import (
+  _atsp,
+  _kp,
+  _mis,
+  _op,
+  _pctsp,
+  _problem,
+  _tsp,
+)
 from jaxdl.core import registry
 
 PROBLEMS = registry.Registry(
@@ -11,6 +19,11 @@ PROBLEMS = registry.Registry(
   {
     'tsp': _tsp.tsp,
     'atsp': _atsp.atsp,
+    'op': _op.op,
+    'pctsp': _pctsp.pctsp,
+    'spctsp': _pctsp.spctsp,
+    'kp': _kp.kp,
+    'mis': _mis.mis,
   },
 )
 
