@@ -12,6 +12,7 @@ A problem is a tuple of pure functions, `CombinatorialProblem`.
 
 from jaxdl.combinatorial._atsp import atsp
 from jaxdl.combinatorial._construct import construct
+from jaxdl.combinatorial._cvrp import cvrp, ovrp
 from jaxdl.combinatorial._dcr import (
   DcrState,
   Episode,
@@ -22,7 +23,9 @@ from jaxdl.combinatorial._dcr import (
 from jaxdl.combinatorial._geometry import DISTRIBUTIONS, normalized, points
 from jaxdl.combinatorial._kp import kp
 from jaxdl.combinatorial._linked import graph_instance
+from jaxdl.combinatorial._methods import METHODS, Method, make_method
 from jaxdl.combinatorial._mis import mis
+from jaxdl.combinatorial._mtsp import mtsp
 from jaxdl.combinatorial._networks import (
   CONQUERORS,
   DIVIDERS,
@@ -56,6 +59,12 @@ from jaxdl.combinatorial._stage import StageInfo, conquer, reinforce
 from jaxdl.combinatorial._tsp import tsp
 
 __all__ = [
+  'METHODS',
+  'Method',
+  'cvrp',
+  'make_method',
+  'mtsp',
+  'ovrp',
   'CONQUERORS',
   'DISTRIBUTIONS',
   'DIVIDERS',
