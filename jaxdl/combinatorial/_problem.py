@@ -49,8 +49,9 @@ class Routes(NamedTuple):
 
   Attributes:
     order: i32[N], customers 1..N (0 is the depot), read cyclically.
-    last: bool[N], whether the depot comes after this customer; the last entry
-      is true, so that both can be rolled together.
+    last: bool[N], whether the depot comes after this customer. The last entry
+      is true of routes that are constructed; stages leave both rolled, in the
+      middle of a route perhaps.
   """
 
   order: chex.Array
@@ -85,7 +86,8 @@ class Neighbors(NamedTuple):
 
   Attributes:
     nodes: f[M, F], features of nodes.
-    ids: i32[M, K], the neighbors of each node, the node itself among them.
+    ids: i32[M, K], the neighbors of each node, the node itself among them; -1
+      where there are fewer.
     edges: f[M, K, C], features of edges, row -> column.
   """
 
@@ -145,9 +147,11 @@ class Context(NamedTuple):
   """What a conquering network is asked with, of one rollout.
 
   Attributes:
-    last: i32[], the node of the piece that was decided last.
+    last: i32[], the node of the piece that was decided last; -1 before the
+      first decision (kp).
     end: i32[], the node the path must finish at (the opposite end).
-    extra: f[C], numbers of the problem, C static (load and budget left, ...).
+    extra: f[C], numbers of the problem, C static (load and budget left, ...);
+      the first of mtsp is how many routes of the piece are closed, 0, 1, ...
     allowed: bool[m], actions that may be taken.
   """
 
@@ -168,7 +172,8 @@ class Solve(NamedTuple):
 
   Attributes:
     inputs: `inputs(piece) -> (f[m, F], f[m, m])`, features of nodes and
-      distances (or costs), in the frame that the network sees.
+      distances (or costs), in the frame that the network sees; of mis the
+      adjacency, 1 where two vertices have an edge.
     start: `start(piece, reverse: bool[]) -> state`; `reverse` decodes from the
       far end where direction has a meaning.
     context: `context(piece, state) -> Context`; `allowed` is never all false,
