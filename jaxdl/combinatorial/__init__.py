@@ -12,6 +12,7 @@ A problem is a tuple of pure functions, `CombinatorialProblem`.
 
 from jaxdl.combinatorial._atsp import atsp
 from jaxdl.combinatorial._construct import construct
+from jaxdl.combinatorial._cvrp import cvrp, ovrp
 from jaxdl.combinatorial._dcr import (
   DcrState,
   Episode,
@@ -20,6 +21,7 @@ from jaxdl.combinatorial._dcr import (
   surrogate,
 )
 from jaxdl.combinatorial._geometry import DISTRIBUTIONS, normalized, points
+from jaxdl.combinatorial._mtsp import mtsp
 from jaxdl.combinatorial._networks import (
   CONQUERORS,
   DIVIDERS,
@@ -74,6 +76,7 @@ __all__ = [
   'atsp',
   'conquer',
   'construct',
+  'cvrp',
   'dcr',
   'init_params',
   'make_conqueror',
@@ -81,7 +84,9 @@ __all__ = [
   'make_episode',
   'make_policies',
   'make_problem',
+  'mtsp',
   'normalized',
+  'ovrp',
   'points',
   'reinforce',
   'solve',

@@ -3,7 +3,7 @@
 
 from typing import Any
 
-from jaxdl.combinatorial import _atsp, _problem, _tsp
+from jaxdl.combinatorial import _atsp, _cvrp, _mtsp, _problem, _tsp
 from jaxdl.core import registry
 
 PROBLEMS = registry.Registry(
@@ -11,6 +11,9 @@ PROBLEMS = registry.Registry(
   {
     'tsp': _tsp.tsp,
     'atsp': _atsp.atsp,
+    'cvrp': _cvrp.cvrp,
+    'ovrp': _cvrp.ovrp,
+    'mtsp': _mtsp.mtsp,
   },
 )
 
