@@ -7,9 +7,13 @@ A problem is a tuple of pure functions, `CombinatorialProblem`.
 - `make_policies`, `init_params`: a dividing and a conquering policy.
 - `solve`: constructs solutions and conquers them stage by stage, one program;
   `construct` and `conquer` are its parts.
-- `dcr`: trains both policies; `surrogate` is the same as a loss.
+- `dcr`: trains both policies; `surrogate` is the same as a loss. `METHODS` are
+  ways to train by name.
+- `classical`: rules that need no training; `oracles`: solvers of other
+  packages; `files`: TSPLIB and CVRPLIB; `solution_rows`: for pictures.
 """
 
+from jaxdl.combinatorial import classical, files, oracles
 from jaxdl.combinatorial._atsp import atsp
 from jaxdl.combinatorial._construct import construct
 from jaxdl.combinatorial._cvrp import cvrp, ovrp
@@ -36,6 +40,7 @@ from jaxdl.combinatorial._networks import (
 )
 from jaxdl.combinatorial._op import op
 from jaxdl.combinatorial._pctsp import pctsp, spctsp
+from jaxdl.combinatorial._pictures import solution_rows
 from jaxdl.combinatorial._policies import (
   Policies,
   init_params,
@@ -59,15 +64,10 @@ from jaxdl.combinatorial._stage import StageInfo, conquer, reinforce
 from jaxdl.combinatorial._tsp import tsp
 
 __all__ = [
-  'METHODS',
-  'Method',
-  'cvrp',
-  'make_method',
-  'mtsp',
-  'ovrp',
   'CONQUERORS',
   'DISTRIBUTIONS',
   'DIVIDERS',
+  'METHODS',
   'PROBLEMS',
   'CombinatorialProblem',
   'Conqueror',
@@ -77,6 +77,7 @@ __all__ = [
   'Divide',
   'Divider',
   'Episode',
+  'Method',
   'Neighbors',
   'Policies',
   'Routes',
@@ -86,23 +87,31 @@ __all__ = [
   'Tour',
   'Visits',
   'atsp',
+  'classical',
   'conquer',
   'construct',
+  'cvrp',
   'dcr',
+  'files',
   'graph_instance',
   'init_params',
   'kp',
   'make_conqueror',
   'make_divider',
   'make_episode',
+  'make_method',
   'make_policies',
   'make_problem',
   'mis',
+  'mtsp',
   'normalized',
   'op',
+  'oracles',
+  'ovrp',
   'pctsp',
   'points',
   'reinforce',
+  'solution_rows',
   'solve',
   'spctsp',
   'surrogate',

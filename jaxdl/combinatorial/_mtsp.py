@@ -99,7 +99,7 @@ def mtsp(
       active=active,
       both_ways=False,
       num_features=2,
-      num_extra=7,
+      num_extra=8,
       network='dpn',
       piece_steps=_route_pieces.piece_steps,
     ),
@@ -327,12 +327,12 @@ def piece_start(
 def piece_context(
   piece: dict[str, chex.Array], walk: _route_pieces.Walk
 ) -> _problem.Context:
-  """Who may come next, and seven numbers.
+  """Who may come next, and eight numbers.
 
-  They are, as shares of n, salesmen and customers left, and in the frame of the
-  piece the lengths of the route so far, of the longest one so far and of what
-  the last one has behind the piece, and how far from the depot customers are at
-  most, all and those left.
+  They are the routes that are closed, as shares of n salesmen and customers
+  left, and in the frame of the piece the lengths of the route so far, of the
+  longest one so far and of what the last one has behind the piece, and how far
+  from the depot customers are at most, all and those left.
   """
   n, extra = _route_pieces.size_of(piece), walk.extra
   points = piece['points']
@@ -350,8 +350,9 @@ def piece_context(
     jnp.max(far),
     jnp.max(jnp.where(left, far, 0)),
   )
+  closed = jnp.sum(piece['last'][:-1]) - extra['visits']
   shares = (extra['visits'] / n, jnp.sum(left) / n)
-  numbers = [*shares, *(x / extent for x in lengths)]
+  numbers = [closed, *shares, *(x / extent for x in lengths)]
   numbers = jnp.stack([x.astype(far.dtype) for x in numbers])
   return _problem.Context(walk.last, _route_pieces.end(piece), numbers, able)
 

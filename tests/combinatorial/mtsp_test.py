@@ -302,19 +302,19 @@ class MtspTest(parameterized.TestCase):
     walk = PROBLEM.solve.start(piece, jnp.array(False))
     context = PROBLEM.solve.context(piece, walk)
     # Lengths are shares of 4, the wider extent.
-    want = [1 / 3, 2 / 3, 2 / 4, 0, 0, 1, 1]
+    want = [0, 1 / 3, 2 / 3, 2 / 4, 0, 0, 1, 1]
     np.testing.assert_allclose(context.extra, want, atol=1e-6)
     self.assertEqual(context.extra.shape, (PROBLEM.solve.num_extra,))
     self.assertEqual(context.allowed.tolist(), [True, False, True, True])
     walk = PROBLEM.solve.move(piece, walk, jnp.array(3))
     context = PROBLEM.solve.context(piece, walk)
     way = 2 + 20**0.5
-    want = [1 / 3, 1 / 3, way / 4, 0, 0, 1, 8**0.5 / 4]
+    want = [0, 1 / 3, 1 / 3, way / 4, 0, 0, 1, 8**0.5 / 4]
     np.testing.assert_allclose(context.extra, want, atol=1e-6)
     self.assertEqual(context.allowed.tolist(), [True, False, False, False])
     walk = PROBLEM.solve.move(piece, walk, jnp.array(0))
     context = PROBLEM.solve.context(piece, walk)
-    want = [0, 1 / 3, 0, (way + 4) / 4, 0, 1, 8**0.5 / 4]
+    want = [1, 0, 1 / 3, 0, (way + 4) / 4, 0, 1, 8**0.5 / 4]
     np.testing.assert_allclose(context.extra, want, atol=1e-6)
     self.assertEqual(context.allowed.tolist(), [False, False, True, False])
 
