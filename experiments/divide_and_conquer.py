@@ -113,8 +113,10 @@ class Config(runner.BaseConfig):
     if small.conqueror is not None:
       return small
     name = combinatorial.make_problem(small.problem).solve.network
-    heads = {} if name in ('icam', 'agnn') else {'num_heads': 2}
-    spec = combinatorial.CONQUERORS.changed(name, width=8, depth=1, **heads)
+    small_too = {'num_heads': 2, 'num_seeds': 4, 'hidden': 8}
+    known = combinatorial.CONQUERORS.options(name)
+    more = {k: v for k, v in small_too.items() if k in known}
+    spec = combinatorial.CONQUERORS.changed(name, width=8, depth=1, **more)
     return dataclasses.replace(small, conqueror=spec)
 
   def method(self, spec: str) -> combinatorial.Method:
