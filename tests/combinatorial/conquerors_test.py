@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest, parameterized
 
-from jaxdl.combinatorial import _icam, _matnet, _networks, _problem
+from jaxdl.combinatorial import _matnet, _networks, _problem
 
 NODES = 7
 SPECS = {
@@ -26,18 +26,25 @@ SPECS = {
 }
 
 
-def piece(num_nodes=NODES, dtype='float32', num_extra=2):
+def piece(num_nodes=NODES, dtype='float32'):
+  """A piece, and three rollouts in the midst of it."""
   rng = np.random.default_rng(0)
   x = rng.random((num_nodes, 3))
   d = np.linalg.norm(x[:, None] - x[None], axis=-1)
-  left = np.arange(num_nodes) % 3 != 1
-  context = _problem.Context(
-    jnp.int32(0),
-    jnp.int32(num_nodes - 1),
-    jnp.asarray([1.0, 0.3][:num_extra], dtype),
+  left = rng.random((3, num_nodes)) < 0.6
+  left[:, min(2, num_nodes - 1)] = True
+  most = num_nodes - 1
+  contexts = _problem.Context(
+    jnp.minimum(jnp.array([0, 4, 5]), most),
+    jnp.array([most, most, 0]),
+    jnp.asarray([[0.0, 0.1], [1.0, 0.3], [2.0, 0.2]], dtype),
     jnp.asarray(left),
   )
-  return jnp.asarray(x, dtype), jnp.asarray(d, dtype), context
+  return jnp.asarray(x, dtype), jnp.asarray(d, dtype), contexts
+
+
+def one(contexts, i):
+  return jax.tree.map(lambda x: x[i], contexts)
 
 
 def problem(num_extra=2, name='tsp', network='icam'):
@@ -53,17 +60,21 @@ def problem(num_extra=2, name='tsp', network='icam'):
 def setup(name):
   policy = _networks.make_conqueror(SPECS[name], problem())
   features, distances, _ = piece()
-  params = jax.jit(policy.init)(jax.random.key(0), features, distances)
+  shapes = jax.eval_shape(policy.init, jax.random.key(0), features, distances)
   rng = np.random.default_rng(1)
-  params = jax.tree.map(
-    lambda x: x + 0.2 * rng.normal(size=x.shape).astype('float32'), params
-  )
+
+  def draw(path, x):
+    start = 1.0 if path[-1].key == 'scale' else 0.0
+    return start + 0.3 * rng.normal(size=x.shape).astype('float32')
+
+  params = jax.tree_util.tree_map_with_path(draw, shapes)
   return policy, params, jax.jit(functools.partial(logits_of, policy))
 
 
-def logits_of(policy, params, features, distances, context):
+def logits_of(policy, params, features, distances, contexts):
+  """Of three rollouts with one memory, f[3, m]."""
   memory = policy.encode(params, features, distances)
-  return policy.decode(params, memory, context)
+  return jax.vmap(policy.decode, (None, None, 0))(params, memory, contexts)
 
 
 def in_float64(tree):
@@ -156,7 +167,7 @@ def icam_reference(params, features, distances, context, query, depth):
     asked = asked + dense(x[int(context.end)], p['end'])
   if query == 'routes':
     asked = asked + dense(x[0], p['depot'])
-  row = reach[int(context.last)] if context.last >= 0 else 0 * reach[0]
+  row = reach[int(context.last)] if int(context.last) >= 0 else 0 * reach[0]
   out = attention_free(
     asked[None],
     k,
@@ -248,6 +259,7 @@ def dpn_reference(params, features, distances, context):
   return pointer(scores, context, 50.0)
 
 
+KINDS = ['icam', 'attention', 'matnet', 'dpn', 'agnn']
 REFERENCES = {
   'icam': functools.partial(icam_reference, query='path', depth=2),
   'icam_routes': functools.partial(icam_reference, query='routes', depth=1),
@@ -259,31 +271,32 @@ REFERENCES = {
 
 
 class ReferenceTest(parameterized.TestCase):
-  @parameterized.product(name=list(REFERENCES), last=[0, 4])
-  def test_logits_equal_reference(self, name, last):
+  @parameterized.parameters(*REFERENCES)
+  def test_logits_equal_reference(self, name):
     _, params, logits = setup(name)
-    features, distances, context = piece()
-    context = context._replace(last=jnp.int32(last))
-    got = logits(params, features, distances, context)
-    want = REFERENCES[name](params, features, distances, context)
-    self.assertGreater(np.ptp(want[np.isfinite(want)]), 0.1)
-    np.testing.assert_allclose(got, want, atol=3e-4)
+    features, distances, contexts = piece()
+    got = logits(params, features, distances, contexts)
+    for i in range(3):
+      want = REFERENCES[name](params, features, distances, one(contexts, i))
+      self.assertGreater(np.ptp(want[np.isfinite(want)]), 0.1)
+      np.testing.assert_allclose(got[i], want, atol=3e-4)
 
   def test_nothing_is_near_before_the_first_item(self):
     _, params, logits = setup('icam_items')
-    features, distances, context = piece()
-    context = context._replace(last=jnp.int32(-1))
-    got = logits(params, features, distances, context)
+    features, distances, contexts = piece()
+    contexts = contexts._replace(last=jnp.array([-1, -1, 3]))
+    got = logits(params, features, distances, contexts)
+    context = one(contexts, 1)
     want = REFERENCES['icam_items'](params, features, distances, context)
-    np.testing.assert_allclose(got, want, atol=3e-4)
+    np.testing.assert_allclose(got[1], want, atol=3e-4)
 
   def test_scores_of_vertices_are_masked(self):
     policy, params, logits = setup('agnn')
-    features, distances, context = piece()
+    features, distances, contexts = piece()
     edges = (distances > 0.5).astype('float32')
-    got = logits(params, features, edges, context)
-    scores = policy.encode(params, features, edges)
-    want = np.where(context.allowed, scores, -np.inf)
+    got = logits(params, features, edges, contexts)
+    scores = jax.jit(policy.encode)(params, features, edges)[None]
+    want = np.where(contexts.allowed, scores, -np.inf)
     np.testing.assert_allclose(got, want, rtol=1e-5)
     self.assertGreater(np.ptp(np.asarray(scores)), 1e-3)
 
@@ -292,100 +305,84 @@ class PolicyTest(parameterized.TestCase):
   @parameterized.parameters(*SPECS)
   def test_only_what_is_not_allowed_is_impossible(self, name):
     _, params, logits = setup(name)
-    features, distances, context = piece()
-    got = logits(params, features, distances, context)
+    features, distances, contexts = piece()
+    got = logits(params, features, distances, contexts)
     self.assertEqual(got.dtype, 'float32')
-    np.testing.assert_array_equal(np.isfinite(got), context.allowed)
-    self.assertTrue((got[~context.allowed] == -np.inf).all())
+    np.testing.assert_array_equal(np.isfinite(got), contexts.allowed)
+    self.assertTrue((got[~contexts.allowed] == -np.inf).all())
 
-  @parameterized.parameters(*SPECS)
-  def test_rollouts_share_a_memory(self, name):
-    policy, params, logits = setup(name)
-    features, distances, context = piece()
-    allowed = np.random.default_rng(0).random((3, NODES)) < 0.6
-    allowed[:, 2] = True
-    many = _problem.Context(
-      jnp.array([0, 3, 5]),
-      jnp.array([6, 6, 0]),
-      jnp.array([[0.0, 0.1], [1.0, 0.2], [2.0, 0.3]]),
-      jnp.asarray(allowed),
-    )
-    memory = policy.encode(params, features, distances)
-    got = jax.jit(jax.vmap(policy.decode, (None, None, 0)))(
-      params, memory, many
-    )
-    for i in range(3):
-      one = jax.tree.map(lambda x, i=i: x[i], many)
-      want = logits(params, features, distances, one)
-      np.testing.assert_allclose(got[i], want, atol=2e-4)
-
-  @parameterized.product(name=list(SPECS), dtype=['bfloat16', 'float64'])
+  @parameterized.product(name=KINDS, dtype=['bfloat16', 'float64'])
   def test_inputs_of_other_dtypes(self, name, dtype):
     policy, params, logits = setup(name)
     with jax.enable_x64(dtype == 'float64'):
       inputs = piece(dtype=dtype)
       shapes = jax.eval_shape(policy.init, jax.random.key(0), *inputs[:2])
-      self.assertEqual(
-        {x.dtype for x in jax.tree.leaves(shapes)}, {jnp.dtype(dtype)}
-      )
+      kinds = {x.dtype for x in jax.tree.leaves(shapes)}
+      self.assertEqual(kinds, {jnp.dtype(dtype)})
       params = jax.tree.map(lambda x: jnp.asarray(x, dtype), params)
       got = logits(params, *inputs)
-      self.assertEqual(
-        got.dtype, 'float32' if dtype == 'bfloat16' else 'float64'
-      )
-      got = np.asarray(jax.nn.softmax(got))
-    self.assertAlmostEqual(got.sum(), 1.0, places=5)
+    wide = 'float32' if dtype == 'bfloat16' else 'float64'
+    self.assertEqual(got.dtype, wide)
+    got = softmax(np.asarray(got))
+    np.testing.assert_allclose(got.sum(1), 1.0, atol=1e-5)
     if dtype == 'float64' and name in REFERENCES:
-      want = softmax(REFERENCES[name](params, *inputs))
-      np.testing.assert_allclose(got, want, atol=1e-9)
+      features, distances, contexts = inputs
+      for i in range(3):
+        context = one(contexts, i)
+        want = REFERENCES[name](params, features, distances, context)
+        np.testing.assert_allclose(got[i], softmax(want), atol=1e-9)
 
-  @parameterized.parameters(*SPECS)
+  @parameterized.parameters(*KINDS)
   def test_identical_nodes_are_finite_and_alike(self, name):
     policy, params, _ = setup(name)
-    _, _, context = piece()
-    same = jnp.full((NODES, 3), 0.5)
+    _, distances, contexts = piece()
+    same, zero = jnp.full((NODES, 3), 0.5), jnp.zeros_like(distances)
+    # Nodes 2, 3 and 5 have no role of their own.
+    seen = jnp.ones((3, NODES), bool)
+    contexts = contexts._replace(last=jnp.array([0, 4, 6]), allowed=seen)
 
     def loss(params):
-      logits = logits_of(
-        policy, params, same, jnp.zeros((NODES, NODES)), context
-      )
-      return jax.nn.log_softmax(logits)[3], logits
+      logits = logits_of(policy, params, same, zero, contexts)
+      return jax.nn.log_softmax(logits)[0, 3], logits
 
     (_, got), slope = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
+    self.assertTrue(np.isfinite(got).all())
     self.assertTrue(all(np.isfinite(x).all() for x in jax.tree.leaves(slope)))
     if name != 'matnet':
-      # Nodes 2, 3 and 5 have no role of their own.
-      np.testing.assert_allclose(got[jnp.array([2, 3, 5])], got[3], atol=1e-4)
+      np.testing.assert_allclose(got[:, 2], got[:, 3], atol=1e-4)
+      np.testing.assert_allclose(got[:, 5], got[:, 3], atol=1e-4)
 
-  @parameterized.parameters(*SPECS)
+  @parameterized.parameters(*KINDS)
   def test_one_node(self, name):
     _, params, logits = setup(name)
-    features, distances, context = piece(1)
-    context = context._replace(allowed=jnp.ones(1, bool))
-    got = logits(params, features, distances, context)
+    got = logits(params, *piece(1))
+    self.assertEqual(got.shape, (3, 1))
     self.assertTrue(np.isfinite(got).all())
 
   @parameterized.parameters('icam', 'icam_items', 'attention', 'dpn', 'agnn')
   def test_the_order_of_nodes_inside_does_not_matter(self, name):
     _, params, logits = setup(name)
-    features, distances, context = piece()
+    features, distances, contexts = piece()
     order = np.array([0, 4, 2, 5, 1, 3, 6])
-    moved = context._replace(allowed=context.allowed[order])
+    place = jnp.asarray(np.argsort(order))
+    moved = contexts._replace(
+      last=place[contexts.last], allowed=contexts.allowed[:, order]
+    )
     got = logits(params, features[order], distances[order][:, order], moved)
-    want = logits(params, features, distances, context)
-    np.testing.assert_allclose(got, want[order], atol=2e-4)
+    want = logits(params, features, distances, contexts)
+    np.testing.assert_allclose(got, want[:, order], atol=2e-4)
 
   @parameterized.parameters('icam', 'attention', 'dpn')
   def test_distances_may_be_left_out(self, name):
     spec = SPECS[name][:-1] + ', distances=False)'
     policy = _networks.make_conqueror(spec, problem())
     _, params, logits = setup(name)
-    features, distances, context = piece()
+    features, distances, contexts = piece()
     blind = jax.jit(functools.partial(logits_of, policy))
-    got = blind(params, features, distances, context)
-    other = blind(params, features, 3 * distances.T + 1, context)
+    got = blind(params, features, distances, contexts)
+    other = blind(params, features, 3 * distances.T + 1, contexts)
     np.testing.assert_array_equal(got, other)
-    seeing = logits(params, features, distances, context)
+    seeing = logits(params, features, distances, contexts)
     finite = np.isfinite(got)
     self.assertGreater(np.abs(got[finite] - seeing[finite]).max(), 1e-3)
 
@@ -412,100 +409,20 @@ class PolicyTest(parameterized.TestCase):
 
   def test_routes_beyond_the_last_agent_are_its_own(self):
     _, params, logits = setup('dpn')
-    features, distances, context = piece()
-    route = lambda n: context._replace(extra=jnp.array([n, 0.3]))
-    first, third, fourth = (
-      logits(params, features, distances, route(n)) for n in (0.0, 2.0, 3.0)
-    )
-    finite = np.asarray(context.allowed)
-    self.assertGreater(np.abs(first - third)[finite].max(), 1e-3)
-    self.assertTrue(np.isfinite(fourth[finite]).all())
-    far = logits(params, features, distances, route(9.0))
-    self.assertTrue(np.isfinite(far[finite]).all())
+    features, distances, contexts = piece()
+    context = one(contexts, 0)
 
+    def routes(*counts):
+      many = jax.tree.map(lambda x: jnp.stack([x] * 3), context)
+      extra = jnp.stack([jnp.array(counts), jnp.full(3, 0.3)], axis=1)
+      many = many._replace(extra=extra)
+      return logits(params, features, distances, many)[:, context.allowed]
 
-def framed(x):
-  """The piece moved to zero, its longer side first and of length one."""
-  x = x - x.min(0)
-  x = x[:, ::-1] if np.ptp(x[:, 1]) > np.ptp(x[:, 0]) else x
-  return (x / (x.max() + 1e-10)).astype('float32')
-
-
-class RolloutTest(parameterized.TestCase):
-  def test_choices_do_not_depend_on_the_frame(self):
-    policy = _icam.icam(width=16, depth=1, hidden=16)
-    x = np.random.default_rng(3).random((12, 2)).astype('float32')
-    params = policy.init(jax.random.key(0), x, jnp.zeros((12, 12)))
-
-    @jax.jit
-    def choose(x, key):
-      d = jnp.linalg.norm(x[:, None] - x[None], axis=-1)
-      memory = policy.encode(params, x, d)
-
-      def step(state, key):
-        last, left = state
-        context = _problem.Context(last, jnp.int32(11), jnp.zeros(0), left)
-        logits = policy.decode(params, memory, context)
-        action = jax.random.categorical(key, logits / 20)
-        return (action, left.at[action].set(False)), action
-
-      left = (jnp.arange(12) > 0) & (jnp.arange(12) < 11)
-      start = (jnp.zeros((), jnp.int32), left)
-      return jax.lax.scan(step, start, jax.random.split(key, 10))[1]
-
-    for seed in range(4):
-      want = choose(framed(x), jax.random.key(seed))
-      self.assertEqual(sorted(want.tolist()), list(range(1, 11)))
-      for other in (x + 5.0, 0.25 * x, x[:, ::-1], 3.0 * x[:, ::-1] - 1.0):
-        got = choose(framed(other), jax.random.key(seed))
-        self.assertEqual(got.tolist(), want.tolist())
-
-
-class AttentionFreeTest(parameterized.TestCase):
-  def test_without_bias_all_nodes_average_alike(self):
-    q, k, v = np.random.default_rng(0).normal(size=(3, 5, 4))
-    got = _icam.attention_free(*map(jnp.float32, (q, k, v)), jnp.zeros((5, 5)))
-    mean = (np.exp(k) * v).sum(0) / np.exp(k).sum(0)
-    np.testing.assert_allclose(got, sigmoid(q) * mean, atol=1e-6)
-
-  def test_equals_reference(self):
-    rng = np.random.default_rng(1)
-    q, k, v = rng.normal(size=(3, 6, 3))
-    bias, allowed = rng.normal(size=(6, 6)), rng.random((6, 6)) < 0.5
-    allowed[:, 2] = True
-    got = _icam.attention_free(
-      *map(jnp.float32, (q, k, v, bias)), jnp.asarray(allowed)
-    )
-    want = attention_free(q, k, v, bias, allowed)
-    np.testing.assert_allclose(got, want, atol=1e-6)
-
-  def test_exponents_do_not_overflow(self):
-    rng = np.random.default_rng(2)
-    q, k, v = rng.normal(size=(3, 5, 3))
-    k, bias = k + 1e3, -(rng.random((5, 5)) + 1e3)
-    got = _icam.attention_free(*map(jnp.float32, (q, k, v, bias)))
-    np.testing.assert_allclose(got, attention_free(q, k, v, bias), atol=1e-3)
-
-  def test_an_average_even_if_the_largest_key_is_not_allowed(self):
-    # e^(k - max k) of what is allowed is zero in float32.
-    k = jnp.array([[500.0], [0.0], [0.0]])
-    v = jnp.array([[7.0], [1.0], [3.0]])
-    allowed = jnp.array([[False, True, True]])
-
-    def average(k):
-      bias = jnp.array([[0.0, -300.0, -300.0]])
-      return _icam.attention_free(jnp.zeros((1, 1)), k, v, bias, allowed)[0, 0]
-
-    value, slope = jax.value_and_grad(average)(k)
-    self.assertAlmostEqual(float(value), 0.5 * 2.0, places=5)
-    self.assertTrue(np.isfinite(slope).all())
-
-  def test_an_empty_row_is_zero(self):
-    x = jnp.ones((2, 2))
-    allowed = jnp.array([[False, False], [True, False]])
-    got = _icam.attention_free(x, x, x, jnp.zeros((2, 2)), allowed)
-    np.testing.assert_array_equal(got[0], 0.0)
-    np.testing.assert_allclose(got[1], sigmoid(1.0), rtol=1e-6)
+    first, third, fourth = routes(0.0, 2.0, 3.0)
+    self.assertGreater(np.abs(first - third).max(), 1e-3)
+    # The third agent is followed by the fourth, which has none after it.
+    self.assertGreater(np.abs(third - fourth).max(), 1e-3)
+    self.assertTrue(np.isfinite(routes(4.0, 9.0, 1e9)).all())
 
 
 class RegistryTest(parameterized.TestCase):
@@ -555,7 +472,8 @@ class RegistryTest(parameterized.TestCase):
   @parameterized.parameters(*SPECS)
   def test_says_what_is_wrong_with_pieces(self, name):
     policy, params, _ = setup(name)
-    features, distances, context = piece()
+    features, distances, contexts = piece()
+    context = one(contexts, 0)
     with self.assertRaisesRegex(ValueError, r'features must be \[m, F\]'):
       policy.encode(params, features[0], distances)
     with self.assertRaisesRegex(ValueError, r'\[m, m\] = \(7, 7\).*\(7, 6\)'):
