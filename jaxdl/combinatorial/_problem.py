@@ -49,8 +49,9 @@ class Routes(NamedTuple):
 
   Attributes:
     order: i32[N], customers 1..N (0 is the depot), read cyclically.
-    last: bool[N], whether the depot comes after this customer; the last entry
-      is true, so that both can be rolled together.
+    last: bool[N], whether the depot comes after this customer. The last entry
+      is true of routes that are constructed; stages leave both rolled, in the
+      middle of a route perhaps.
   """
 
   order: chex.Array
