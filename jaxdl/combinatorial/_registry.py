@@ -3,17 +3,32 @@
 
 from typing import Any
 
-from jaxdl.combinatorial import _atsp, _cvrp, _mtsp, _problem, _tsp
+from jaxdl.combinatorial import (
+  _atsp,
+  _cvrp,
+  _kp,
+  _mis,
+  _mtsp,
+  _op,
+  _pctsp,
+  _problem,
+  _tsp,
+)
 from jaxdl.core import registry
 
 PROBLEMS = registry.Registry(
   'problem',
   {
     'tsp': _tsp.tsp,
-    'atsp': _atsp.atsp,
     'cvrp': _cvrp.cvrp,
     'ovrp': _cvrp.ovrp,
+    'kp': _kp.kp,
+    'op': _op.op,
+    'pctsp': _pctsp.pctsp,
+    'spctsp': _pctsp.spctsp,
     'mtsp': _mtsp.mtsp,
+    'atsp': _atsp.atsp,
+    'mis': _mis.mis,
   },
 )
 
