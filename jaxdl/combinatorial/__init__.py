@@ -7,11 +7,16 @@ A problem is a tuple of pure functions, `CombinatorialProblem`.
 - `make_policies`, `init_params`: a dividing and a conquering policy.
 - `solve`: constructs solutions and conquers them stage by stage, one program;
   `construct` and `conquer` are its parts.
-- `dcr`: trains both policies; `surrogate` is the same as a loss.
+- `dcr`: trains both policies; `surrogate` is the same as a loss. `METHODS` are
+  ways to train by name.
+- `classical`: rules that need no training; `oracles`: solvers of other
+  packages; `files`: TSPLIB and CVRPLIB; `solution_rows`: for pictures.
 """
 
+from jaxdl.combinatorial import classical, files, oracles
 from jaxdl.combinatorial._atsp import atsp
 from jaxdl.combinatorial._construct import construct
+from jaxdl.combinatorial._cvrp import cvrp, ovrp
 from jaxdl.combinatorial._dcr import (
   DcrState,
   Episode,
@@ -22,7 +27,9 @@ from jaxdl.combinatorial._dcr import (
 from jaxdl.combinatorial._geometry import DISTRIBUTIONS, normalized, points
 from jaxdl.combinatorial._kp import kp
 from jaxdl.combinatorial._linked import graph_instance
+from jaxdl.combinatorial._methods import METHODS, Method, make_method
 from jaxdl.combinatorial._mis import mis
+from jaxdl.combinatorial._mtsp import mtsp
 from jaxdl.combinatorial._networks import (
   CONQUERORS,
   DIVIDERS,
@@ -33,6 +40,7 @@ from jaxdl.combinatorial._networks import (
 )
 from jaxdl.combinatorial._op import op
 from jaxdl.combinatorial._pctsp import pctsp, spctsp
+from jaxdl.combinatorial._pictures import solution_rows
 from jaxdl.combinatorial._policies import (
   Policies,
   init_params,
@@ -59,6 +67,7 @@ __all__ = [
   'CONQUERORS',
   'DISTRIBUTIONS',
   'DIVIDERS',
+  'METHODS',
   'PROBLEMS',
   'CombinatorialProblem',
   'Conqueror',
@@ -68,6 +77,7 @@ __all__ = [
   'Divide',
   'Divider',
   'Episode',
+  'Method',
   'Neighbors',
   'Policies',
   'Routes',
@@ -77,23 +87,31 @@ __all__ = [
   'Tour',
   'Visits',
   'atsp',
+  'classical',
   'conquer',
   'construct',
+  'cvrp',
   'dcr',
+  'files',
   'graph_instance',
   'init_params',
   'kp',
   'make_conqueror',
   'make_divider',
   'make_episode',
+  'make_method',
   'make_policies',
   'make_problem',
   'mis',
+  'mtsp',
   'normalized',
   'op',
+  'oracles',
+  'ovrp',
   'pctsp',
   'points',
   'reinforce',
+  'solution_rows',
   'solve',
   'spctsp',
   'surrogate',

@@ -5,8 +5,10 @@ from typing import Any
 
 from jaxdl.combinatorial import (
   _atsp,
+  _cvrp,
   _kp,
   _mis,
+  _mtsp,
   _op,
   _pctsp,
   _problem,
@@ -18,11 +20,14 @@ PROBLEMS = registry.Registry(
   'problem',
   {
     'tsp': _tsp.tsp,
-    'atsp': _atsp.atsp,
+    'cvrp': _cvrp.cvrp,
+    'ovrp': _cvrp.ovrp,
+    'kp': _kp.kp,
     'op': _op.op,
     'pctsp': _pctsp.pctsp,
     'spctsp': _pctsp.spctsp,
-    'kp': _kp.kp,
+    'mtsp': _mtsp.mtsp,
+    'atsp': _atsp.atsp,
     'mis': _mis.mis,
   },
 )

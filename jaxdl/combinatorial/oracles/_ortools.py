@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxdl.combinatorial import _problem
+from jaxdl.combinatorial.classical import _choices, _routes
 from jaxdl.combinatorial.oracles import _integers, _measure
 from jaxdl.core import checks, extras
 
@@ -99,7 +100,6 @@ def _independent_set(instance, time_limit, seed):
 def _routing(problem, instance, time_limit, scale):
   """Guided local search from parallel cheapest insertion."""
   solver = extras.require('ortools.constraint_solver.pywrapcp', _NAME)
-  enums = extras.require('ortools.constraint_solver.routing_enums_pb2', _NAME)
   matrix = _measure.distances(instance, problem)
   count = len(matrix)
   if count == 1:
@@ -116,6 +116,33 @@ def _routing(problem, instance, time_limit, scale):
   if add is not None:
     nodes = [manager.NodeToIndex(i) for i in range(1, count)]
     add(model, instance, nodes, ways, scale, problem)
+  # Of two starts neither is always the better one.
+  begins = _begins(problem, instance)
+  wanted = _parameters(solver, time_limit / len(begins))
+  model.CloseModelWithParameters(wanted)
+  found = None
+  for begin in begins:
+    first = begin and model.ReadAssignmentFromRoutes(begin, True)
+    run = (
+      model.SolveFromAssignmentWithParameters(first, wanted)
+      if first
+      else model.SolveWithParameters(wanted)
+    )
+    if run and (found is None or run.ObjectiveValue() < found.ObjectiveValue()):
+      found = run
+  if found is None:
+    raise ValueError(
+      f'{_NAME} found no solution of {problem} with {count} nodes in '
+      f'{time_limit:g} s: raise time_limit.'
+    )
+  lists = [_route(manager, model, found, v) for v in range(vehicles)]
+  if problem == 'mtsp':
+    lists = _split_longest(lists)
+  return _measure.solution_of_routes(problem, lists, count), False
+
+
+def _parameters(solver, seconds):
+  enums = extras.require('ortools.constraint_solver.routing_enums_pb2', _NAME)
   wanted = solver.DefaultRoutingSearchParameters()
   wanted.first_solution_strategy = (
     enums.FirstSolutionStrategy.PARALLEL_CHEAPEST_INSERTION
@@ -123,23 +150,31 @@ def _routing(problem, instance, time_limit, scale):
   wanted.local_search_metaheuristic = (
     enums.LocalSearchMetaheuristic.GUIDED_LOCAL_SEARCH
   )
-  wanted.time_limit.FromMilliseconds(max(1, round(1000 * time_limit)))
-  found = model.SolveWithParameters(wanted)
-  if found is None:
-    raise ValueError(
-      f'{_NAME} found no solution of {problem} with {count} nodes in '
-      f'{time_limit:g} s: raise time_limit.'
-    )
-  lists = []
-  for vehicle in range(vehicles):
-    at, route = model.Start(vehicle), []
-    while not model.IsEnd(at):
-      route.append(manager.IndexToNode(at))
-      at = found.Value(model.NextVar(at))
-    lists.append(route[1:])
+  wanted.time_limit.FromMilliseconds(max(1, round(1000 * seconds)))
+  return wanted
+
+
+def _route(manager, model, found, vehicle):
+  """Customers of a vehicle, in turn."""
+  at, nodes = model.Start(vehicle), []
+  while not model.IsEnd(at):
+    nodes.append(manager.IndexToNode(at))
+    at = found.Value(model.NextVar(at))
+  return nodes[1:]
+
+
+def _begins(problem, instance):
+  """Customers in lists; None for what the solver begins with itself."""
   if problem == 'mtsp':
-    lists = _split_longest(lists)
-  return _measure.solution_of_routes(problem, lists, count), False
+    rules = [_routes.sweep, _routes.shortest_route_next]
+    found = [rule(instance) for rule in rules]
+    lengths = [_measure.measured(problem, instance, s) for s in found]
+    return [_routes.routes_of(found[int(np.argmin(lengths))])]
+  if problem == 'op':
+    tour = _choices.insert_prizes(instance)
+    order, visited = np.asarray(tour.order), np.asarray(tour.visited)
+    return [None, [order[visited][1:].tolist()]]
+  return [None]
 
 
 def _num_vehicles(problem, instance, count):
@@ -148,7 +183,7 @@ def _num_vehicles(problem, instance, count):
     return checks.integer(salesmen, name='num_salesmen', low=1, high=count - 1)
   if problem in ('cvrp', 'ovrp'):
     demands = _measure.array(instance, 'demands', problem)
-    # Half full on average is what any sensible solution is at least.
+    # Where two routes fit into one, one of them is not needed.
     return min(count - 1, 2 * math.ceil(demands.sum()) + 5)
   return 1
 
@@ -172,7 +207,7 @@ def _add_loads(model, instance, nodes, ways, scale, problem):
 def _add_longest(model, instance, nodes, ways, scale, problem):
   model.AddDimension(ways, 0, 2**40, True, 'length')
   # The longest route first, then the sum of all.
-  model.GetDimensionOrDie('length').SetGlobalSpanCostCoefficient(1000)
+  model.GetDimensionOrDie('length').SetGlobalSpanCostCoefficient(100)
 
 
 def _add_limit(model, instance, nodes, ways, scale, problem):
