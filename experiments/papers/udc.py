@@ -174,8 +174,8 @@ def joint_training_divides_better(seeds: tuple[int, ...]) -> tuple[bool, str]:
   held = (joint < fixed - 0.02).all() and (joint < none / 2).all()
   return bool(held), (
     f'gaps {_shown(joint)} together, {_shown(fixed)} with an untrained '
-    f'division, {_shown(none)} untrained; length before the stages {divided[0]:.2f} against '
-    f'{divided[1]:.2f}'
+    f'division, {_shown(none)} untrained; length before the stages '
+    f'{divided[0]:.2f} against {divided[1]:.2f}'
   )
 
 
