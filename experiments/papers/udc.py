@@ -181,7 +181,7 @@ def joint_training_divides_better(seeds: tuple[int, ...]) -> tuple[bool, str]:
 
 @papers.claim(
   'Stages never make a solution worse: over 20 stages of trained policies '
-  'the mean length only falls, by 10 % at least'
+  'the mean length only falls, by 5 % at least'
 )
 def stages_only_improve(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Monotone stages."""
@@ -198,7 +198,7 @@ def stages_only_improve(seeds: tuple[int, ...]) -> tuple[bool, str]:
       )
       worst = max(worst, (np.diff(curve) / curve[:-1]).max())
       falls.append(1 - curve[-1] / curve[0])
-  held = worst <= 1e-6 and min(falls) >= 0.1
+  held = worst <= 1e-6 and min(falls) >= 0.05
   return bool(held), (
     f'largest change of a stage {worst:.1e}; least fall {min(falls):.1%}'
   )

@@ -62,7 +62,7 @@ class DivideAndConquerTest(parameterized.TestCase):
     for row in test:
       self.assertGreaterEqual(row['gap'], -1e-5)
       self.assertEqual(row['feasible'], 1)
-      self.assertLessEqual(row['objective'], row['divided'])
+      self.assertLessEqual(row['objective'], row['divided'] + 1e-5)
     # Untrained policies stay what they were at the start.
     first, *_, last = [r for r in test if r['variant'] == 'untrained']
     self.assertEqual(first['objective'], last['objective'])
