@@ -190,6 +190,11 @@ class FilesTest(parameterized.TestCase):
     lists = classical.routes_of(answer)
     want = sum(d[[0, *r[:-1]], r].sum() for r in lists)
     self.assertAlmostEqual(files.file_cost(open_, answer), want)
+    rolled = _problem.Routes(*(np.roll(x, 3) for x in answer))
+    self.assertAlmostEqual(files.file_cost(open_, rolled), want)
+    path = files.write_solution(self.folder / 'a.sol', open_, rolled)
+    again = files.read_solution(path, open_)
+    self.assertAlmostEqual(files.file_cost(open_, again), want)
 
   def test_solutions_there_and_back(self):
     source = self._read(_tsp())

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxdl.combinatorial import _problem
-from jaxdl.combinatorial.classical import _registry
+from jaxdl.combinatorial.classical import _registry, _routes
 from jaxdl.core import checks
 
 MAXIMIZED = ('kp', 'op', 'mis')
@@ -90,11 +90,10 @@ def measured(problem: Any, instance: _problem.Instance, solution: Any) -> float:
   if name in ('tsp', 'atsp'):
     return _closed(matrix, order)
   if name in ('cvrp', 'ovrp', 'mtsp'):
-    ends = np.flatnonzero(np.asarray(solution.last, bool)) + 1
-    routes = np.split(order, ends[:-1])
+    lists = _routes.routes_of(solution)
     if name == 'ovrp':
       matrix[:, 0] = 0.0
-    lengths = [_closed(matrix, np.append(r, 0)) for r in routes]
+    lengths = [_closed(matrix, [0, *r]) for r in lists]
     return max(lengths) if name == 'mtsp' else sum(lengths)
   visited = order[np.asarray(solution.visited, bool)]
   if name == 'op':
