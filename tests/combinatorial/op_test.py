@@ -332,7 +332,11 @@ class BadInputTest(parameterized.TestCase):
     ('shape', {'prizes': np.ones(4)}, r'prizes must be f\[N\].*N = 3; got .*4'),
     ('depot', {'prizes': np.ones(3)}, r'prizes\[0\] must be 0.*depot; got 1.0'),
     ('less', {'prizes': np.array([0, -1, 1.0])}, r'prizes must lie .*got -1.0'),
-    ('nan', {'points': np.full((3, 2), np.nan)}, r'points must be finite; got points'),
+    (
+      'nan',
+      {'points': np.full((3, 2), np.nan)},
+      r'points must be finite; got points',
+    ),
     ('plane', {'points': np.ones((3, 3))}, r'points must be f\[N, 2\].*\(3, 3'),
   )
   def test_instances(self, changes, message):
