@@ -16,11 +16,7 @@ Example: python -m experiments.divide_and_conquer --problem='tsp' \
 import dataclasses
 import functools
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
-from jaxdl import combinatorial, plots, problems
+from jaxdl import combinatorial, local, plots, problems
 from jaxdl.combinatorial import classical, files, oracles
 from jaxdl.experiment import compare, config as config_lib, runner
 
@@ -33,9 +29,7 @@ class Config(runner.BaseConfig):
 
   num_rounds: int = knob(300, 'Training steps.', low=0, smoke=3)
   eval_every: int = knob(50, 'Steps between evaluations.', low=1, smoke=3)
-  problem: str = knob(
-    'tsp', 'What is solved.', registry=combinatorial.PROBLEMS
-  )
+  problem: str = knob('tsp', 'What is solved.', registry=combinatorial.PROBLEMS)
   num_nodes: int = knob(100, 'Nodes of an instance.', low=3, smoke=12)
   size: int = knob(20, 'Nodes of a piece.', low=3, smoke=4)
   divider: str = knob(
@@ -63,7 +57,7 @@ class Config(runner.BaseConfig):
     8, 'Candidates of a piece in training.', low=1, smoke=2
   )
   optimizer: str = knob(
-    'adam(0.001)', 'Of both policies.', registry=combinatorial.OPTIMIZERS
+    'adam(0.001)', 'Of both policies.', registry=local.OPTIMIZERS
   )
   num_test: int = knob(16, 'Held-out instances.', low=1, smoke=2)
   num_starts: int = knob(
@@ -84,6 +78,12 @@ class Config(runner.BaseConfig):
     registry=oracles.ORACLES,
   )
   file: str = knob('', 'TSPLIB or CVRPLIB instance to solve at the end.')
+  start: str = knob(
+    '',
+    'Rule or solution (.tour, .sol) that the file is solved from; the dividing '
+    'policy if empty.',
+    needs={'file': True},
+  )
 
   def validate(self) -> None:
     """Makes everything that needs no device."""
@@ -113,8 +113,10 @@ class Config(runner.BaseConfig):
     if small.conqueror is not None:
       return small
     name = combinatorial.make_problem(small.problem).solve.network
-    heads = {} if name in ('icam', 'agnn') else {'num_heads': 2}
-    spec = combinatorial.CONQUERORS.changed(name, width=8, depth=1, **heads)
+    small_too = {'num_heads': 2, 'num_seeds': 4, 'hidden': 8}
+    known = combinatorial.CONQUERORS.options(name)
+    more = {k: v for k, v in small_too.items() if k in known}
+    spec = combinatorial.CONQUERORS.changed(name, width=8, depth=1, **more)
     return dataclasses.replace(small, conqueror=spec)
 
   def method(self, spec: str) -> combinatorial.Method:
@@ -156,10 +158,7 @@ def build(config: Config) -> runner.Experiment:
     oracle=config.oracle,
     seeds=config.seeds,
   )
-  source = None
-  if config.file:
-    with config_lib.naming(file=config.file):
-      source = files.read_instance(config.file)
+  given = read_file(config) if config.file else None
   own, algorithms = {}, {}
   for spec, method in methods.items():
     own[spec] = drawn.test.with_policies(
@@ -173,10 +172,12 @@ def build(config: Config) -> runner.Experiment:
   def extra_rows(moments):
     out = []
     for moment in moments:
-      if moment.last:
-        out += _stages(config, moment)
-        if source is not None:
-          out += _solved_file(config, moment, source)
+      test, label = moment.variant.problem.test, {'step': moment.round}
+      label['variant'] = moment.variant.name
+      found = test.rows(moment.params) if moment.last else []
+      if moment.last and given is not None:
+        found += test.file_rows(moment.params, *given)
+      out += [label | row for row in found]
     return out
 
   return compare(
@@ -186,3 +187,65 @@ def build(config: Config) -> runner.Experiment:
     extra_rows=extra_rows,
     plots=(functools.partial(draw, config),),
   )
+
+
+def read_file(config: Config):
+  """Reads the instance of `--file`, and what it is solved from or None."""
+  problem = combinatorial.make_problem(config.problem)
+  with config_lib.naming(file=config.file):
+    source = files.read_instance(
+      config.file, problem='ovrp' if problem.name == 'ovrp' else None
+    )
+    if source.problem != problem.name:
+      raise ValueError(
+        f'problem={config.problem} is not that of the file, {source.problem}.'
+      )
+  if not config.start:
+    return source, None
+  with config_lib.naming(start=config.start):
+    if config.start.endswith(('.tour', '.sol')):
+      return source, files.read_solution(config.start, source)
+    return source, classical.baseline(config.start, problem, source.instance)
+
+
+def draw(config: Config, rows, directory):
+  """Draws training, stages, and what was found, its pieces in colors.
+
+  Args:
+    config: knobs.
+    rows: rows of the run.
+    directory: where the pictures go.
+
+  Returns:
+    The paths written.
+  """
+  title = f'{config.problem}: {config.num_nodes} nodes, pieces of {config.size}'
+  test = [r for r in rows if r['split'] == 'test']
+  paths = [
+    plots.lines(
+      test,
+      directory / f'{name}.png',
+      name,
+      title=title,
+      xlabel='Training step',
+      ylabel=label,
+    )
+    for name, label in (
+      ('objective', 'Mean objective of held-out instances'),
+      ('divided', 'Mean objective before the first stage'),
+      ('gap', f'Gap to {config.oracle}'),
+    )
+    if any(name in r for r in test)
+  ]
+  if any(r['split'] == 'stages' for r in rows):
+    paths.append(plots.improvement(rows, directory / 'stages.png', title=title))
+  if any(r['split'] == 'solutions' for r in rows):
+    path = directory / 'solutions.png'
+    paths.append(plots.solutions(rows, path, color='piece', title=title))
+  return paths
+
+
+run, main = runner.binary(Config, build)
+
+if __name__ == '__main__':
+  main()

@@ -207,7 +207,6 @@ def dcr(
     shares = _shares(mask)
     divide_key, key = jax.random.split(key)
     params = dict(state.params)
-    memory = state.conqueror
 
     def constructed(own):
       return _constructed(e, own, instances, divide_key)
@@ -222,29 +221,30 @@ def dcr(
     before = _objectives(e, instances, solutions)
 
     # 2. and 3. Stages, the conquering policy learns after each.
-    losses, gains = [], []
-    for own in jax.random.split(key, e.num_stages):
-      run = lambda p, s=solutions, k=own: _conquered(
-        e, p, instances, s, k, shares
-      )
+    def stage(carry, key):
+      own, memory, solutions = carry
+      run = lambda p: _conquered(e, p, instances, solutions, key, shares)
       if e.learn == 'divider':
-        loss, (solutions, gain) = run(params['conqueror'])
+        loss, (solutions, gain) = run(own)
       else:
         (loss, (solutions, gain)), grads = jax.value_and_grad(
           run, has_aux=True
-        )(params['conqueror'])
-        updates, memory = conqueror_optimizer.update(
-          grads, memory, params['conqueror']
-        )
-        params['conqueror'] = optax.apply_updates(params['conqueror'], updates)
-      losses.append(loss)
-      gains.append(gain)
+        )(own)
+        updates, memory = conqueror_optimizer.update(grads, memory, own)
+        own = optax.apply_updates(own, updates)
+      return (own, memory, solutions), (loss, gain)
+
+    carry = params['conqueror'], state.conqueror, solutions
+    carry, (losses, gains) = jax.lax.scan(
+      stage, carry, jax.random.split(key, e.num_stages)
+    )
+    params['conqueror'], memory, solutions = carry
     after = _objectives(e, instances, solutions)
     metrics = {
       'divided': jnp.sum(shares * jnp.mean(before, axis=1)),
       'conquered': jnp.sum(shares * jnp.mean(after, axis=1)),
-      'gain': jnp.mean(jnp.stack(gains)),
-      'conqueror_loss': jnp.mean(jnp.stack(losses)),
+      'gain': jnp.mean(gains),
+      'conqueror_loss': jnp.mean(losses),
     }
 
     # 4. The dividing policy.
@@ -294,13 +294,17 @@ def surrogate(
     e, params['divider'], instances, divide_key
   )
   before = _objectives(e, instances, solutions)
-  total = jnp.float32(0)
-  for own in jax.random.split(key, e.num_stages):
+
+  def stage(solutions, key):
     loss, (solutions, _) = _conquered(
-      e, params['conqueror'], instances, solutions, own, shares
+      e, params['conqueror'], instances, solutions, key, shares
     )
-    if e.learn != 'divider':
-      total += loss / e.num_stages
+    return solutions, loss
+
+  solutions, losses = jax.lax.scan(
+    stage, solutions, jax.random.split(key, e.num_stages)
+  )
+  total = jnp.float32(0) if e.learn == 'divider' else jnp.mean(losses)
   if e.learn != 'conqueror':
     after = _objectives(e, instances, solutions)
     slope = _slope(e, after if e.joint else before, shares)

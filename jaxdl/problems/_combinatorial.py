@@ -12,6 +12,7 @@ import numpy as np
 from jaxdl import combinatorial as lib
 from jaxdl.combinatorial import classical, oracles
 from jaxdl.core import checks, keys, types
+from jaxdl.problems import _combinatorial_rows
 
 # What test instances are drawn with besides a seed, and solved with.
 _TEST, _SOLVE = 1_000_003, 1_000_033
@@ -37,6 +38,11 @@ class CombinatorialTest(NamedTuple):
       **training) -> problem` gives the same batches and tests to other
       policies; `start` is a classical rule whose solutions tests start from in
       place of what the dividing policy constructs.
+    solver: `solver(divider, conqueror, start)`, programs that solve instances
+      of one seed and of all; variants of equal policies share them.
+    rows: `rows(params)`, stage by stage, and places of a solution.
+    file_rows: `file_rows(params, source, start=None)`, of an instance from
+      `combinatorial.files`.
   """
 
   family: lib.CombinatorialProblem
@@ -51,6 +57,9 @@ class CombinatorialTest(NamedTuple):
   episode: Any = None
   solve: Callable[..., Any] = lambda params: None
   with_policies: Callable[..., Any] = lambda **options: None
+  solver: Callable[..., Any] = lambda *names: None
+  rows: Callable[..., Any] = lambda params: []
+  file_rows: Callable[..., Any] = lambda params, source, start=None: []
 
 
 def combinatorial(
@@ -172,6 +181,17 @@ def combinatorial(
       weights=jnp.full((n,), 1.0 / n),
     )
 
+  test = CombinatorialTest(
+    family=problem,
+    size=size,
+    num_starts=num_starts,
+    num_stages=num_stages,
+    chunk=chunk,
+    num_parts=len(tested),
+    instances=instances,
+    references=references,
+    baselines=baselines,
+  )
   blank = types.Problem(
     task=types.Task(lambda key: {}, _untaught, lambda params, batch: {}),
     data={'seed': jnp.asarray(seeds, jnp.uint32)},
@@ -182,16 +202,8 @@ def combinatorial(
     metric='objective' if references is None else 'gap',
     ylabel='Mean objective' if references is None else 'Mean gap to the oracle',
     one_by_one=jax.default_backend() == 'cpu',
-    test=CombinatorialTest(
-      family=problem,
-      size=size,
-      num_starts=num_starts,
-      num_stages=num_stages,
-      chunk=chunk,
-      num_parts=len(tested),
-      instances=instances,
-      references=references,
-      baselines=baselines,
+    test=test._replace(
+      solver=functools.cache(functools.partial(_solver, test))
     ),
   )
   made = functools.partial(_with_policies, blank)
@@ -207,36 +219,7 @@ def _with_policies(
   policies = lib.make_policies(family, divider=divider, conqueror=conqueror)
   episode = lib.make_episode(family, policies, **({'size': size} | training))
 
-  def solved(params, instance, key):
-    first = None
-    if start is not None:
-      first = classical.baseline(start, family, instance)
-    return lib.solve(
-      family,
-      policies,
-      params,
-      instance,
-      key,
-      size=size,
-      num_starts=old.num_starts,
-      num_stages=old.num_stages,
-      start=first,
-    )
-
-  def of_seed(params, instances):
-    count = jax.tree.leaves(instances)[0].shape[0]
-    own = jax.random.split(jax.random.key(_SOLVE), count)
-    return jax.lax.map(
-      lambda both: solved(params, *both),
-      (instances, own),
-      batch_size=min(count, old.chunk or count),
-    )
-
-  solve_seeds = jax.jit(
-    lambda params, instances: jax.lax.map(
-      lambda both: of_seed(*both), (params, instances)
-    )
-  )
+  of_seed, solve_seeds = old.solver(divider, conqueror, start)
   rate = jax.jit(jax.vmap(jax.vmap(family.feasible)))
   everywhere = np.arange(len(problem.seeds))
 
@@ -267,6 +250,17 @@ def _with_policies(
     total = jnp.sum(jnp.where(real, history[:, -1], 0))
     return {'objective': total / jnp.maximum(jnp.sum(real), 1)}
 
+  test = old._replace(
+    episode=episode,
+    solve=lambda params: solve_seeds(params, old.instances),
+    with_policies=functools.partial(_with_policies, problem),
+    rows=lambda params: _combinatorial_rows.stage_rows(
+      test, params, problem.seeds
+    ),
+    file_rows=lambda params, source, start=None: _combinatorial_rows.file_rows(
+      test, params, problem.seeds, source, start
+    ),
+  )
   return problem.replace(
     task=types.Task(
       lambda key: lib.init_params(key, family, policies, size=size),
@@ -275,12 +269,46 @@ def _with_policies(
     ),
     evaluate=lambda params: measured(params, everywhere),
     evaluate_clients=evaluate_clients,
-    test=old._replace(
-      episode=episode,
-      solve=lambda params: solve_seeds(params, old.instances),
-      with_policies=functools.partial(_with_policies, problem),
-    ),
+    test=test,
   )
+
+
+def _solver(test, divider, conqueror, start):
+  """Solves instances of a seed, and of all seeds in one program."""
+  family, size = test.family, test.size
+  policies = lib.make_policies(family, divider=divider, conqueror=conqueror)
+
+  def solved(params, instance, key):
+    first = None
+    if start is not None:
+      first = classical.baseline(start, family, instance)
+    return lib.solve(
+      family,
+      policies,
+      params,
+      instance,
+      key,
+      size=size,
+      num_starts=test.num_starts,
+      num_stages=test.num_stages,
+      start=first,
+    )
+
+  def of_seed(params, instances):
+    count = jax.tree.leaves(instances)[0].shape[0]
+    own = jax.random.split(jax.random.key(_SOLVE), count)
+    return jax.lax.map(
+      lambda both: solved(params, *both),
+      (instances, own),
+      batch_size=min(count, test.chunk or count),
+    )
+
+  solve_seeds = jax.jit(
+    lambda params, instances: jax.lax.map(
+      lambda both: of_seed(*both), (params, instances)
+    )
+  )
+  return of_seed, solve_seeds
 
 
 def _measured(test, history, feasible, places):

@@ -23,7 +23,11 @@ from jaxdl.combinatorial.classical._choices import (
   minimum_degree,
 )
 from jaxdl.combinatorial.classical._clusters import clusters
-from jaxdl.combinatorial.classical._registry import CLASSICAL, baseline
+from jaxdl.combinatorial.classical._registry import (
+  CLASSICAL,
+  baseline,
+  check_baseline,
+)
 from jaxdl.combinatorial.classical._routes import (
   from_routes,
   nearest_customer,
@@ -44,6 +48,7 @@ from jaxdl.combinatorial.classical._tours import (
 __all__ = [
   'CLASSICAL',
   'baseline',
+  'check_baseline',
   'clusters',
   'farthest_insertion',
   'from_routes',

@@ -146,6 +146,20 @@ CLASSICAL = registry.Registry(
 )
 
 
+def check_baseline(spec: str, problem: Any) -> None:
+  """Checks that a rule exists and serves a problem.
+
+  Args:
+    spec: of `CLASSICAL`.
+    problem: a `CombinatorialProblem`, or its name.
+
+  Raises:
+    ValueError: if not; the message lists what serves.
+  """
+  part = CLASSICAL.part(spec, name='baseline')
+  check_served('baseline', spec, part.name, name_of(problem), SERVED)
+
+
 def baseline(
   spec: str,
   problem: Any,
