@@ -241,12 +241,11 @@ def split(
   count = num_nodes // n
   cut = lambda x: x[: count * n].reshape(count, n)
   places = jax.vmap(_outward)(cut(inside))
-  parts = [jnp.take_along_axis(cut(x), places, 1) for x in (order, inside)]
-  rolled = [
-    jnp.concatenate([part.ravel(), x[count * n :]])
-    for part, x in zip(parts, (order, inside), strict=True)
-  ]
-  return Parts(*parts, _problem.Visits(*rolled))
+  turned = lambda x: jnp.take_along_axis(cut(x), places, axis=1)
+  nodes, visited = turned(order), turned(inside)
+  whole = lambda part, x: jnp.concatenate([part.ravel(), x[count * n :]])
+  rolled = _problem.Visits(whole(nodes, order), whole(visited, inside))
+  return Parts(nodes, visited, rolled)
 
 
 def _outward(visited):
