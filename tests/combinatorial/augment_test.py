@@ -6,14 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 from absl.testing import absltest
 
-from jaxdl.combinatorial import _augment
+from jaxdl import combinatorial
 from tests.reference import combinatorial as reference
 
 
 class AugmentTest(absltest.TestCase):
   def test_eight_different_isometries_of_the_unit_square(self):
     points = np.random.default_rng(0).random((7, 2))
-    found = np.asarray(_augment.augment8(jnp.asarray(points)))
+    found = np.asarray(combinatorial.augment8(jnp.asarray(points)))
     self.assertEqual(found.shape, (8, 7, 2))
     np.testing.assert_allclose(found[0], points, rtol=1e-6)
     self.assertTrue((found >= 0).all() and (found <= 1).all())
@@ -26,12 +26,12 @@ class AugmentTest(absltest.TestCase):
 
   def test_keeps_dtype_and_maps(self):
     points = jnp.ones((3, 5, 2), jnp.bfloat16)
-    found = jax.jit(_augment.augment8)(points)
+    found = jax.jit(combinatorial.augment8)(points)
     self.assertEqual((found.shape, found.dtype), ((8, 3, 5, 2), points.dtype))
 
   def test_says_what_it_wants(self):
     with self.assertRaisesRegex(ValueError, r'shape \[..., 2\]; got \(5, 3\)'):
-      _augment.augment8(jnp.ones((5, 3)))
+      combinatorial.augment8(jnp.ones((5, 3)))
 
 
 if __name__ == '__main__':
