@@ -21,8 +21,8 @@ OPTIONS = {
 }
 FAST = {
   'elkai': 'num_runs=2',
-  'milp': 'time_limit=20',
-  'ortools': 'time_limit=0.1',
+  'milp': 'time_limit=300',
+  'ortools': 'time_limit=0.5',
   'pyvrp': 'num_iterations=300',
 }
 
@@ -51,7 +51,7 @@ class SolversTest(parameterized.TestCase):
   def test_rules_and_solvers(self, name):
     problem = problem_of(name)
     sign = 1 if problem.maximize else -1
-    for instance in instances(name):
+    for k, instance in enumerate(instances(name)):
       problem.check(instance)
       rules = [
         classical.baseline(spec, problem, instance, key=jax.random.key(0))
@@ -62,8 +62,10 @@ class SolversTest(parameterized.TestCase):
         sign * self._keeps_the_rules(problem, instance, r) for r in rules
       )
       for spec, served in _oracles.SERVED.items():
+        if name not in served or (k and spec == 'ortools'):
+          continue
         # Orienteering of twenty nodes is too much for a linear program.
-        if name in served and (spec, name) != ('milp', 'op'):
+        if (spec, name) != ('milp', 'op'):
           spec = f'{spec}({FAST[spec]})'
           answer = oracles.oracle(spec, problem, instance)
           found = sign * self._keeps_the_rules(
