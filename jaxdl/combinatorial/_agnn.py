@@ -14,6 +14,30 @@ from jaxdl.networks._layers import Dense
 from jaxdl.networks._linen import BatchNorm
 
 
+class _Layer(nn.Module):
+  """One layer; everything of edges is flat, f[M K, d]."""
+
+  @nn.compact
+  def __call__(self, x, w, ids):
+    num_nodes, num_kept = ids.shape
+    width = x.shape[-1]
+    there, target = (ids >= 0).reshape(-1), jnp.maximum(ids, 0).reshape(-1)
+    kind = trees.accumulator(x.dtype)
+    # One product for the four maps of nodes.
+    maps = Dense(4 * width, name='maps')(x)
+    own, message, start, end = jnp.split(maps, 4, axis=-1)
+    sent = jax.nn.sigmoid(w) * message[target]
+    sent = jnp.where(there[:, None], sent, 0)
+    sent = sent.reshape(num_nodes, num_kept, width)
+    count = jnp.sum(ids >= 0, axis=1, dtype=kind)[:, None]
+    mean = jnp.sum(sent, axis=1, dtype=kind) / jnp.maximum(count, 1)
+    new = BatchNorm(name='node_norm')(own + mean.astype(own.dtype))
+    link = Dense(width, name='link')(w)
+    link = link + jnp.repeat(start, num_kept, axis=0) + end[target]
+    link = BatchNorm(name='edge_norm')(link, mask=there)
+    return x + jax.nn.silu(new), w + jax.nn.silu(link)
+
+
 class Agnn(nn.Module):
   """The anisotropic graph network of dividing policies.
 
@@ -28,10 +52,13 @@ class Agnn(nn.Module):
   Attributes:
     width: d.
     depth: layers.
+    remat: whether gradients compute layers again instead of keeping what is
+      inside of them.
   """
 
   width: int
   depth: int
+  remat: bool = False
 
   @nn.compact
   def __call__(
@@ -47,29 +74,10 @@ class Agnn(nn.Module):
     Returns:
       f[M, d] and f[M K, d], rows of edges one after another.
     """
-    num_nodes, num_kept = ids.shape
-    there = ids >= 0
-    flat = there.reshape(-1)
-    ids = jnp.maximum(ids, 0)
-    gathered = ids.reshape(-1)
-    kind = trees.accumulator(nodes.dtype)
-    count = jnp.sum(there, axis=1, dtype=kind)[:, None]
-    count = jnp.maximum(count, 1)
-    edges = edges.reshape(num_nodes * num_kept, -1)
     x = jax.nn.silu(Dense(self.width, name='nodes')(nodes))
-    w = jax.nn.silu(Dense(self.width, name='edges')(edges))
+    w = edges.reshape(ids.size, -1)
+    w = jax.nn.silu(Dense(self.width, name='edges')(w))
+    layer = nn.remat(_Layer) if self.remat else _Layer
     for n in range(self.depth):
-      # One product for the four maps of nodes.
-      maps = Dense(4 * self.width, name=f'maps_{n}')(x)
-      own, message, source, target = jnp.split(maps, 4, axis=-1)
-      sent = jax.nn.sigmoid(w) * message[gathered]
-      sent = jnp.where(flat[:, None], sent, 0)
-      sent = sent.reshape(num_nodes, num_kept, self.width)
-      mean = jnp.sum(sent, axis=1, dtype=kind) / count
-      fresh = Dense(self.width, name=f'link_{n}')(w)
-      fresh = fresh + jnp.repeat(source, num_kept, axis=0) + target[gathered]
-      fresh = BatchNorm(name=f'edge_norm_{n}')(fresh, mask=flat)
-      new = own + mean.astype(own.dtype)
-      x = x + jax.nn.silu(BatchNorm(name=f'node_norm_{n}')(new))
-      w = w + jax.nn.silu(fresh)
+      x, w = layer(name=f'layer_{n}')(x, w, ids)
     return x, w

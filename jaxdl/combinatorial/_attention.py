@@ -75,7 +75,7 @@ def attention(
   hidden: int = 512,
   clip: float = 50.0,
   distances: bool = True,
-  kernel_init: str = 'pytorch',
+  kernel_init: str = 'fan_in',
   num_extra: int = 0,
 ) -> _blocks.Conqueror:
   """Builds the conquering policy of OP, PCTSP and SPCTSP.

@@ -212,12 +212,14 @@ def dcr(
       return _constructed(e, own, instances, divide_key)
 
     # 1. Solutions; what pulls gradients back is used at the end.
+    learned = None
     if e.learn == 'conqueror':
       _, (solutions, embedding) = constructed(params['divider'])
     else:
       logp, pull, (solutions, embedding) = jax.vjp(
         constructed, params['divider'], has_aux=True
       )
+      learned = logp, pull
     before = _objectives(e, instances, solutions)
 
     # 2. and 3. Stages, the conquering policy learns after each.
@@ -249,7 +251,8 @@ def dcr(
 
     # 4. The dividing policy.
     own_memory = state.divider
-    if e.learn != 'conqueror':
+    if learned is not None:
+      logp, pull = learned
       slope = _slope(e, after if e.joint else before, shares)
       (grads,) = pull(slope.astype(logp.dtype))
       updates, own_memory = optimizer.update(

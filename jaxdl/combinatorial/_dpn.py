@@ -141,7 +141,7 @@ def dpn(
   clip: float = 50.0,
   num_agents: int = 16,
   distances: bool = True,
-  kernel_init: str = 'pytorch',
+  kernel_init: str = 'fan_in',
   num_extra: int = 0,
 ) -> _blocks.Conqueror:
   """Builds the conquering policy of the mTSP.

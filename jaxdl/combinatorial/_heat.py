@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from jaxdl.combinatorial import _agnn, _blocks, _problem
 from jaxdl.core import checks
+from jaxdl.networks import functional
 from jaxdl.networks._layers import Dense
 from jaxdl.networks._linen import STATISTICS
 
@@ -37,10 +38,12 @@ class _Head(nn.Module):
   depth: int
   has_depot: bool
   rows: bool
+  remat: bool
 
   @nn.compact
   def __call__(self, nodes, ids, edges):
-    x, w = _agnn.Agnn(self.width, self.depth, name='graph')(nodes, ids, edges)
+    graph = _agnn.Agnn(self.width, self.depth, self.remat, name='graph')
+    x, w = graph(nodes, ids, edges)
     if not self.rows:
       return {'nodes': _Perceptron(self.width, 1, name='node')(x)[:, 0]}
     role = lambda name: _Perceptron(self.width, self.width, name=name)
@@ -63,6 +66,7 @@ def agnn(
   num_neighbors: int = 100,
   norm: str = 'instance',
   distances: bool = True,
+  remat: bool = False,
   kernel_init: str = 'pytorch',
   has_depot: bool = False,
   rows: bool = True,
@@ -81,6 +85,8 @@ def agnn(
     norm: 'instance' always normalizes by the instance at hand; 'running'
       evaluates with running statistics, which `record` takes from training.
     distances: whether features of edges are read; zeros if not.
+    remat: whether gradients compute layers again, for the memory of one layer
+      in place of all.
     kernel_init: an entry of `networks.KERNEL_INITS`.
     has_depot: whether node 0 enters the query besides.
     rows: whether heat is of pairs of nodes.
@@ -109,7 +115,9 @@ def agnn(
   _blocks.check_sizes(depth=depth, width=width, num_neighbors=num_neighbors)
   checks.choice(norm, NORMS, name='norm')
   checks.flag(distances, name='distances')
-  module = _Head(width, depth, has_depot, rows)
+  checks.flag(remat, name='remat')
+  functional.KERNEL_INITS.check(kernel_init)
+  module = _Head(width, depth, has_depot, rows, remat)
 
   def arrays(neighbors):
     check_neighbors(neighbors)
@@ -121,7 +129,7 @@ def agnn(
     shapes = jax.eval_shape(
       lambda *xs: module.init(jax.random.key(0), *xs), *inputs
     )
-    params = _blocks.draw(key, shapes, kernel_init, inputs[0])
+    params = _blocks.draw(key, shapes, kernel_init, inputs)
     return params if norm == 'running' else {'params': params['params']}
 
   def embed(params, neighbors, *, train=False):

@@ -173,7 +173,7 @@ def icam(
   clip: float = 50.0,
   query: str = 'path',
   distances: bool = True,
-  kernel_init: str = 'pytorch',
+  kernel_init: str = 'fan_in',
   num_extra: int = 0,
 ) -> _blocks.Conqueror:
   """Builds the conquering policy of TSP, CVRP, OVRP and KP.

@@ -142,7 +142,7 @@ def matnet(
   hidden: int = 512,
   clip: float = 10.0,
   num_seeds: int = 50,
-  kernel_init: str = 'pytorch',
+  kernel_init: str = 'fan_in',
   num_extra: int = 0,
 ) -> _blocks.Conqueror:
   """Builds the conquering policy of ATSP.

@@ -189,6 +189,7 @@ def from_actions(actions: chex.Array, num_customers: int) -> _problem.Routes:
     >>> routes.order.tolist(), routes.last.tolist()
     ([2, 4, 1, 3], [True, False, True, True])
   """
+  actions = actions.astype(jnp.int32)
   served = actions > 0
   place = jnp.cumsum(served) - 1
   count = place[-1] + 1
@@ -200,7 +201,9 @@ def from_actions(actions: chex.Array, num_customers: int) -> _problem.Routes:
   last = last.at[ends].set(True, mode='drop')
   left = jnp.ones((out + 1,), bool).at[actions].set(False)[1:]
   places = jnp.where(left, count + jnp.cumsum(left) - 1, out)
-  order = order.at[places].set(jnp.arange(1, out + 1), mode='drop')
+  order = order.at[places].set(
+    jnp.arange(1, out + 1, dtype=jnp.int32), mode='drop'
+  )
   return _problem.Routes(order, last | (jnp.arange(out) >= count - 1))
 
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.combinatorial import _agnn, _blocks
+from jaxdl.core import checks
 from jaxdl.networks import functional
 from jaxdl.networks._layers import Dense
 from jaxdl.networks._linen import STATISTICS
@@ -16,10 +17,12 @@ class _Vertices(nn.Module):
 
   width: int
   depth: int
+  remat: bool
 
   @nn.compact
   def __call__(self, nodes, ids, edges):
-    x, _ = _agnn.Agnn(self.width, self.depth, name='graph')(nodes, ids, edges)
+    graph = _agnn.Agnn(self.width, self.depth, self.remat, name='graph')
+    x, _ = graph(nodes, ids, edges)
     h = jax.nn.silu(Dense(self.width, name='inner')(x))
     return Dense(1, name='outer')(h)[:, 0]
 
@@ -29,6 +32,7 @@ def vertices(
   width: int = 256,
   depth: int = 12,
   num_neighbors: int = 64,
+  remat: bool = False,
   kernel_init: str = 'pytorch',
   num_extra: int = 0,
 ) -> _blocks.Conqueror:
@@ -44,6 +48,8 @@ def vertices(
     depth: layers of the graph network.
     num_neighbors: most edges of a vertex that are read, of ties those to lower
       indices; feasibility does not depend on it.
+    remat: whether gradients compute layers again, for the memory of one layer
+      in place of all.
     kernel_init: an entry of `networks.KERNEL_INITS`.
     num_extra: numbers of the context.
 
@@ -71,7 +77,8 @@ def vertices(
   """
   _blocks.check_sizes(depth=depth, width=width, num_neighbors=num_neighbors)
   functional.KERNEL_INITS.check(kernel_init)
-  module = _Vertices(width, depth)
+  checks.flag(remat, name='remat')
+  module = _Vertices(width, depth, remat)
 
   def arrays(features, distances):
     _blocks.check_piece(features, distances)

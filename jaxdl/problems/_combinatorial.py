@@ -151,6 +151,10 @@ def combinatorial(
     )
   size = problem.piece_size if size is None else size
   problem.sizes(num_nodes, size)
+  if baseline is not None:
+    classical.check_baseline(baseline, problem)
+  if oracle is not None:
+    oracles.check_oracle(oracle, problem)
   test_nodes = num_nodes if test_nodes is None else test_nodes
   instances = _drawn_tests(tested, seeds, num_test, test_nodes)
   references, baselines = (

@@ -70,6 +70,16 @@ def improved(name, instance, solution, key, *, size, stages=8):
   return jax.lax.scan(stage, solution, jax.random.split(key, stages))[1]
 
 
+split = jax.jit(
+  lambda name, instance, routes, size, shift: PROBLEMS[name].split(
+    instance, routes, size, shift, None
+  ),
+  static_argnums=(0, 3),
+)
+merge = jax.jit(_route_pieces.merge)
+current = jax.jit(jax.vmap(_route_pieces.current))
+
+
 def routes_of(order, last):
   """Routes as lists of customers, from cyclic arrays."""
   order, last = np.asarray(order), np.asarray(last)
@@ -195,21 +205,18 @@ class CvrpTest(parameterized.TestCase):
     self.assertTrue((values[:, -1] < 0.9 * values[:, 0]).all())
 
   def test_pieces_merge_to_what_they_were(self):
-    problem = PROBLEMS['cvrp']
     for seed in range(5):
       instance, routes = drawn(seed, 14)
-      pieces, rolled = problem.split(instance, routes, 4, 3, None)
-      now = jax.vmap(problem.solve.current)(pieces)
-      back = problem.merge(instance, rolled, pieces, now)
+      pieces, rolled = split('cvrp', instance, routes, 4, 3)
+      back = merge(rolled, pieces, current(pieces))
       jax.tree.map(np.testing.assert_array_equal, back, rolled)
       as_sets = lambda s: sorted(map(tuple, routes_of(*s)))
       self.assertEqual(as_sets(back), as_sets(routes))
 
   def test_shift_by_a_piece_gives_the_same_cuts(self):
-    problem = PROBLEMS['cvrp']
     instance, routes = drawn(3, 12)
-    first = problem.split(instance, routes, 4, 1, None)[0]
-    second = problem.split(instance, routes, 4, 5, None)[0]
+    first = split('cvrp', instance, routes, 4, 1)[0]
+    second = split('cvrp', instance, routes, 4, 5)[0]
     for name in ('ids', 'head', 'tail', 'whole'):
       np.testing.assert_array_equal(
         first[name], jnp.roll(second[name], -1, axis=0)
@@ -219,18 +226,15 @@ class CvrpTest(parameterized.TestCase):
     """A change of pieces changes both alike, whatever stays outside."""
     for name, problem in PROBLEMS.items():
       instance, routes = drawn(5, 14)
-      pieces, rolled = problem.split(instance, routes, 4, 2, None)
-      now = jax.vmap(problem.solve.current)(pieces)
+      pieces, rolled = split(name, instance, routes, 4, 2)
+      now = current(pieces)
       # Middle customers change places, and one more visit to the depot.
       new = _route_pieces.Part(
         now.order[:, jnp.array([0, 2, 1, 3])], now.last.at[:, 1].set(True)
       )
-      value = jax.vmap(problem.solve.value)
+      value = jax.jit(jax.vmap(problem.solve.value))
       change = jnp.sum(value(pieces, new) - value(pieces, now))
-      lists = [
-        routes_of(*problem.merge(instance, rolled, pieces, part))
-        for part in (new, now)
-      ]
+      lists = [routes_of(*merge(rolled, pieces, part)) for part in (new, now)]
       after, before = (
         length(instance['points'], r, name == 'cvrp') for r in lists
       )
@@ -269,11 +273,6 @@ class BorderTest(parameterized.TestCase):
 
   def test_budgets_hold_what_pieces_have(self):
     """Both halves fit now, and together never more than a vehicle."""
-    cut = jax.jit(
-      lambda instance, routes, shift: PROBLEMS['cvrp'].split(
-        instance, routes, 5, shift, None
-      )
-    )
     constructs = jax.jit(
       lambda key: constructed(
         'cvrp', drawn(7, 17)[0] | {'routes': jnp.ones(17, bool)}, key
@@ -282,7 +281,7 @@ class BorderTest(parameterized.TestCase):
     instance, shared = drawn(7, 17)[0], 0
     for seed in range(10):
       routes = jax.tree.map(lambda x: x[0], constructs(jax.random.key(seed)))
-      pieces, rolled = jax.device_get(cut(instance, routes, seed))
+      pieces, rolled = jax.device_get(split('cvrp', instance, routes, 5, seed))
       numbers = np.asarray(_routes.route_numbers(rolled.last))
       demand = np.asarray(instance['demands'], float)[rolled.order]
       for r in range(numbers.max() + 1):
@@ -390,14 +389,22 @@ class ConstructionTest(parameterized.TestCase):
     instance['routes'] = jnp.ones(1, bool)
     alone = co.Routes(jnp.arange(1, 13), jnp.ones(12, bool))
     problem = PROBLEMS['cvrp']
-    pieces, _ = problem.split(instance, alone, 12, 0, None)
+    pieces, _ = split('cvrp', instance, alone, 12, 0)
     self.assertEqual(problem.solve.num_steps(12), 22)
     piece = jax.tree.map(lambda x: x[0], pieces)
     self.assertEqual(problem.solve.piece_steps(piece), 11 + 5)
-    better, info = conquered(problem, instance, alone, size=12, shift=0)
-    np.testing.assert_array_equal(info.gain, 0)
-    self.assertLen(np.unique(info.returns), 1)
-    self.assertTrue(bool(problem.feasible(instance, better)))
+    # Nobody but the first customer is served.
+    walk = jax.jit(problem.solve.start)(piece, jnp.array(False))
+    walk = jax.jit(problem.solve.move)(piece, walk, jnp.array(0))
+    self.assertFalse(bool(walk.done))
+    finish = jax.jit(problem.solve.finish)
+    found = finish(piece, walk, jnp.zeros(16, jnp.int32))
+    now = problem.solve.current(piece)
+    jax.tree.map(np.testing.assert_array_equal, found, now)
+    # Twelve on one vehicle would have been shorter.
+    all_on_one = now._replace(last=jnp.zeros(12, bool).at[-1].set(True))
+    value = jax.jit(problem.solve.value)
+    self.assertLess(float(value(piece, all_on_one)), float(value(piece, now)))
 
   def test_generated_instances(self):
     for spec, count, low, high in (
@@ -408,7 +415,8 @@ class ConstructionTest(parameterized.TestCase):
       (50, 30, 50, 50),
     ):
       problem = _cvrp.cvrp(capacity=spec)
-      instance = problem.generate(jax.random.key(2), count)
+      generate = jax.jit(problem.generate, static_argnums=1)
+      instance = generate(jax.random.key(2), count)
       problem.check(instance)
       demands = np.asarray(instance['demands'], float)[1:]
       sizes = 1 / np.diff(np.unique(demands.round(7))).min()
@@ -422,7 +430,8 @@ class ConstructionTest(parameterized.TestCase):
 
   def test_neighbors_are_of_similar_direction(self):
     instance, _ = drawn(1, 20)
-    rows = PROBLEMS['cvrp'].divide.neighbors(instance, 6)
+    find = jax.jit(PROBLEMS['cvrp'].divide.neighbors, static_argnums=1)
+    rows = find(instance, 6)
     points = np.asarray(instance['points'], float)
     around = points - points[0]
     radius = np.linalg.norm(around, axis=1)
@@ -445,14 +454,13 @@ class ConstructionTest(parameterized.TestCase):
     angle = np.arctan2(around[:, 1], around[:, 0])
     want = np.stack([instance['demands'], radius, angle], axis=1)
     np.testing.assert_allclose(rows.nodes, want, atol=1e-6)
-    self.assertEqual(
-      PROBLEMS['cvrp'].divide.neighbors(instance, 99).ids.shape, (21, 21)
-    )
+    self.assertEqual(find(instance, 99).ids.shape, (21, 21))
 
   def test_routes_are_sorted_by_angle(self):
+    by_angle = jax.jit(_routes.by_angle)
     for seed in range(8):
       instance, routes = drawn(seed, 15)
-      found = _routes.by_angle(instance['points'], routes)
+      found = by_angle(instance['points'], routes)
       self.assertEqual(found.order[0], routes.order[0])
       self.assertEqual(
         sorted(map(tuple, routes_of(*found))),

@@ -92,6 +92,13 @@ split = jax.jit(
 )
 
 
+merge = jax.jit(PROBLEM.merge)
+put_back = jax.jit(_route_pieces.merge)
+current = jax.jit(jax.vmap(PROBLEM.solve.current))
+objective = jax.jit(PROBLEM.objective)
+feasible = jax.jit(PROBLEM.feasible)
+
+
 class MtspTest(parameterized.TestCase):
   @parameterized.parameters('float32', 'float64', 'bfloat16')
   def test_objective_equals_float64(self, dtype):
@@ -99,26 +106,24 @@ class MtspTest(parameterized.TestCase):
       for seed in range(5):
         instance, routes = drawn(seed, 11, 1 + seed, dtype)
         lists = routes_of(*routes)
-        got = PROBLEM.objective(instance, routes)
+        got = objective(instance, routes)
         kind = 'float64' if dtype == 'float64' else 'float32'
         self.assertEqual(got.dtype, kind)
         error = 1e-12 if kind == 'float64' else 1e-5
         want = max(lengths(instance['points'], lists))
         np.testing.assert_allclose(got, want, rtol=error)
-        self.assertTrue(bool(PROBLEM.feasible(instance, routes)))
+        self.assertTrue(bool(feasible(instance, routes)))
 
   def test_feasible_counts_salesmen(self):
     instance, _ = drawn(0, 4, 2)
-    feasible = lambda order, last: bool(
-      PROBLEM.feasible(
-        instance, co.Routes(jnp.array(order), jnp.array(last, bool))
-      )
+    fine = lambda order, last: bool(
+      feasible(instance, co.Routes(np.array(order), np.array(last, bool)))
     )
-    self.assertTrue(feasible([1, 2, 3, 4], [0, 1, 0, 1]))
-    self.assertTrue(feasible([2, 3, 4, 1], [1, 0, 1, 0]))
-    self.assertFalse(feasible([1, 2, 3, 4], [0, 0, 0, 1]))
-    self.assertFalse(feasible([1, 2, 3, 4], [1, 0, 1, 1]))
-    self.assertFalse(feasible([1, 2, 2, 4], [0, 1, 0, 1]))
+    self.assertTrue(fine([1, 2, 3, 4], [0, 1, 0, 1]))
+    self.assertTrue(fine([2, 3, 4, 1], [1, 0, 1, 0]))
+    self.assertFalse(fine([1, 2, 3, 4], [0, 0, 0, 1]))
+    self.assertFalse(fine([1, 2, 3, 4], [1, 0, 1, 1]))
+    self.assertFalse(fine([1, 2, 2, 4], [0, 1, 0, 1]))
 
   @parameterized.parameters(2, 3)
   def test_small_optima(self, salesmen):
@@ -168,8 +173,8 @@ class MtspTest(parameterized.TestCase):
       instance, routes = drawn(seed, 14, 1 + 2 * seed)
       instance['routes'] = jnp.ones(7, bool)
       pieces, rolled = split(instance, routes, 4, 3)
-      now = jax.vmap(PROBLEM.solve.current)(pieces)
-      back = PROBLEM.merge(instance, rolled, pieces, now)
+      now = current(pieces)
+      back = merge(instance, rolled, pieces, now)
       jax.tree.map(np.testing.assert_array_equal, back, rolled)
       as_sets = lambda s: sorted(map(tuple, routes_of(*s)))
       self.assertEqual(as_sets(back), as_sets(routes))
@@ -180,7 +185,7 @@ class MtspTest(parameterized.TestCase):
       instance, routes = drawn(seed, 14, 1 + seed)
       instance['routes'] = jnp.ones(7, bool)
       pieces, rolled = split(instance, routes, 4, seed)
-      now = jax.vmap(PROBLEM.solve.current)(pieces)
+      now = current(pieces)
       new = now._replace(order=now.order[:, jnp.array([0, 2, 1, 3])])
       for part in (now, new):
         found = value(pieces, part)
@@ -190,7 +195,7 @@ class MtspTest(parameterized.TestCase):
           mixed = jax.tree.map(
             lambda a, b, one=one: jnp.where(one, a, b), part, now
           )
-          whole = _route_pieces.merge(rolled, pieces, mixed)
+          whole = put_back(rolled, pieces, mixed)
           inside = set(np.asarray(pieces['ids'][p, 1:]).tolist())
           touching = [r for r in routes_of(*whole) if inside & set(r)]
           want = max(lengths(instance['points'], touching))
@@ -205,38 +210,35 @@ class MtspTest(parameterized.TestCase):
       jnp.array([1, 2, 3, 4, 5, 6]),
       jnp.array([False, True, False, True, False, True]),
     )
-    pieces, rolled = _route_pieces.cut(
-      instance | {'routes': jnp.ones(3, bool)}, routes, 3, 0
-    )
+    instance['routes'] = jnp.ones(3, bool)
+    pieces, rolled = split(instance, routes, 3, 0)
     # The first piece, in its order by angle, starts with customer 1.
     self.assertEqual(rolled.order[0], 1)
-    before = float(_mtsp.objective(instance, rolled))
-    now = jax.vmap(_route_pieces.current)(pieces)
+    before = float(objective(instance, rolled))
+    now = current(pieces)
     # The end of the first route moves: 2 goes along with the middle one, and so
     # does 5, or whoever stands there.
     new = now._replace(last=jnp.array([[1, 0, 0], [0, 0, 1]], bool))
-    both = _route_pieces.merge(rolled, pieces, new)
-    self.assertGreater(float(_mtsp.objective(instance, both)), before + 1)
-    kept = _mtsp.merge(instance, rolled, pieces, new)
-    self.assertLessEqual(float(_mtsp.objective(instance, kept)), before)
+    both = put_back(rolled, pieces, new)
+    self.assertGreater(float(objective(instance, both)), before + 1)
+    kept = merge(instance, rolled, pieces, new)
+    self.assertLessEqual(float(objective(instance, kept)), before)
     self.assertEqual(int(kept.last.sum()), 3)
     # Nothing of it is lost where it does no harm.
-    same = _mtsp.merge(instance, rolled, pieces, now)
+    same = merge(instance, rolled, pieces, now)
     jax.tree.map(np.testing.assert_array_equal, same, rolled)
 
   def test_half_of_a_stage_is_kept(self):
     """Only every other piece got worse: what the rest gained stays."""
     instance, routes = drawn(3, 12, 1)
     pieces, rolled = split(instance, routes, 4, 0)
-    now = jax.vmap(PROBLEM.solve.current)(pieces)
+    now = current(pieces)
     ways = [[0, 1, 2, 3], [0, 2, 1, 3]]
 
     def total(choice):
       order = jnp.stack([now.order[0][jnp.array(ways[c])] for c in choice])
       part = now._replace(order=order)
-      return part, float(
-        PROBLEM.objective(instance, _route_pieces.merge(rolled, pieces, part))
-      )
+      return part, float(objective(instance, put_back(rolled, pieces, part)))
 
     gains = [
       total((0, 0, 0))[1] - total(tuple(int(i == p) for i in range(3)))[1]
@@ -246,23 +248,21 @@ class MtspTest(parameterized.TestCase):
     good = [int(g > 0) for g in gains]
     part, _ = total((good[0], 1 - good[1], good[2]))
     base = (0, 0, 0)
-    kept = PROBLEM.merge(instance, rolled, pieces, part)
+    kept = merge(instance, rolled, pieces, part)
     best = min(
       total(base)[1],
       total((good[0], 1 - good[1], good[2]))[1],
       total((good[0], 0, good[2]))[1],
       total((0, 1 - good[1], 0))[1],
     )
-    np.testing.assert_allclose(
-      PROBLEM.objective(instance, kept), best, rtol=1e-6
-    )
+    np.testing.assert_allclose(objective(instance, kept), best, rtol=1e-6)
 
   def test_more_routes_than_steps_leave_a_piece(self):
     instance, _ = drawn(0, 16, 8)
     last = jnp.zeros(16, bool).at[:7].set(True).at[-1].set(True)
     routes = co.Routes(jnp.arange(1, 17), last)
     instance['routes'] = jnp.ones(1, bool)  # Too few, so that V is 4.
-    pieces, _ = PROBLEM.split(instance, routes, 8, 0, None)
+    pieces, _ = split(instance, routes, 8, 0)
     self.assertEqual(pieces['visits'].shape, (2, 4))
     visits = pieces['last'][:, :-1].sum(axis=1)
     found = jax.vmap(PROBLEM.solve.active)(pieces)
@@ -271,10 +271,10 @@ class MtspTest(parameterized.TestCase):
 
   def test_masks_of_construction_by_hand(self):
     instance = {'points': jnp.zeros((5, 2)), 'num_salesmen': jnp.array(3)}
-    allowed = lambda c: np.flatnonzero(
-      PROBLEM.divide.allowed(instance, c)
-    ).tolist()
-    go = lambda c, a: PROBLEM.divide.move(instance, c, jnp.array(a))
+    may = jax.jit(PROBLEM.divide.allowed)
+    allowed = lambda c: np.flatnonzero(may(instance, c)).tolist()
+    move = jax.jit(PROBLEM.divide.move)
+    go = lambda c, a: move(instance, c, jnp.array(a))
     cursor = PROBLEM.divide.start(instance, jnp.array(0))
     self.assertEqual(allowed(cursor), [1, 2, 3, 4])  # A salesman starts.
     cursor = go(cursor, 2)
@@ -296,24 +296,26 @@ class MtspTest(parameterized.TestCase):
     instance = {'points': points, 'num_salesmen': jnp.array(2)}
     instance['routes'] = jnp.ones(2, bool)
     routes = co.Routes(jnp.array([1, 2, 3]), jnp.array([True, False, True]))
-    pieces, rolled = PROBLEM.split(instance, routes, 3, 0, None)
+    pieces, rolled = split(instance, routes, 3, 0)
     self.assertEqual(rolled.order.tolist(), [1, 2, 3])
     piece = jax.tree.map(lambda x: x[0], pieces)
-    walk = PROBLEM.solve.start(piece, jnp.array(False))
-    context = PROBLEM.solve.context(piece, walk)
+    solve = PROBLEM.solve
+    start, ask, move = map(jax.jit, (solve.start, solve.context, solve.move))
+    walk = start(piece, jnp.array(False))
+    context = ask(piece, walk)
     # Lengths are shares of 4, the wider extent.
     want = [0, 1 / 3, 2 / 3, 2 / 4, 0, 0, 1, 1]
     np.testing.assert_allclose(context.extra, want, atol=1e-6)
     self.assertEqual(context.extra.shape, (PROBLEM.solve.num_extra,))
     self.assertEqual(context.allowed.tolist(), [True, False, True, True])
-    walk = PROBLEM.solve.move(piece, walk, jnp.array(3))
-    context = PROBLEM.solve.context(piece, walk)
+    walk = move(piece, walk, jnp.array(3))
+    context = ask(piece, walk)
     way = 2 + 20**0.5
     want = [0, 1 / 3, 1 / 3, way / 4, 0, 0, 1, 8**0.5 / 4]
     np.testing.assert_allclose(context.extra, want, atol=1e-6)
     self.assertEqual(context.allowed.tolist(), [True, False, False, False])
-    walk = PROBLEM.solve.move(piece, walk, jnp.array(0))
-    context = PROBLEM.solve.context(piece, walk)
+    walk = move(piece, walk, jnp.array(0))
+    context = ask(piece, walk)
     want = [1, 0, 1 / 3, 0, (way + 4) / 4, 0, 1, 8**0.5 / 4]
     np.testing.assert_allclose(context.extra, want, atol=1e-6)
     self.assertEqual(context.allowed.tolist(), [False, False, True, False])
