@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.combinatorial import _problem
+from jaxdl.combinatorial import _cvrp, _problem
 from jaxdl.combinatorial.files import _weights
 from jaxdl.core import checks, extras
 
@@ -326,6 +326,7 @@ def _with_vehicles(found, problem, weight, rounded, count) -> FileInstance:
   instance = {
     'points': jnp.asarray(unit, float),
     'demands': jnp.asarray(demands / capacity, float),
+    'routes': jnp.ones((_cvrp.routes_bound(demands / capacity),), bool),
   }
   name = str(found.get('name', ''))
   return FileInstance(
