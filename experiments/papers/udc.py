@@ -288,7 +288,7 @@ SMALL = {
 
 
 # Where 150 steps are few.
-LONGER = ('atsp', 'pctsp', 'spctsp')
+LONGER = ('atsp', 'mtsp', 'pctsp', 'spctsp')
 
 
 @functools.cache
@@ -428,11 +428,11 @@ def training_helps_everywhere(seeds: tuple[int, ...]) -> tuple[bool, str]:
 
 @papers.claim(
   'Each of the ten problems: the same policies find better solutions than the '
-  'simplest rule (nearest neighbor, greedy), by 0.05 % at least on average'
+  'simplest rule (nearest neighbor, greedy), by 0.2 % at least on average'
 )
 def policies_beat_simple_rules(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Trained policies against greedy rules, all ten problems."""
   found = _ten(seeds)
-  held = all(over.mean() >= 5e-4 for _, over, _ in found.values())
+  held = all(over.mean() >= 2e-3 for _, over, _ in found.values())
   shown = ', '.join(f'{k} {v[1].mean():+.1%}' for k, v in found.items())
   return held, f'better by: {shown}'
