@@ -8,6 +8,7 @@ __all__ = ['missing', 'require']
 
 # What pip calls modules of another name.
 _AGENTS = ('gymnax', 'jaxmarl', 'mpe2', 'pettingzoo', 'six')
+_COMBINATORIAL = ('elkai', 'ortools', 'pyvrp', 'vrplib')
 _NAMES = {'sklearn': 'scikit-learn', 'dp_accounting': 'dp-accounting'}
 
 
@@ -33,6 +34,7 @@ def missing(module: str, purpose: str) -> str:
   root = module.split('.')[0]
   name = _NAMES.get(root, root)
   extra = 'agents' if root in _AGENTS else 'experiments'
+  extra = 'combinatorial' if root in _COMBINATORIAL else extra
   return (
     f'{purpose} needs {name}, which is not installed: pip install {name} (or, '
     f"for all that {extra} use, pip install -e '.[{extra}]' where jaxdl is "

@@ -19,6 +19,7 @@ from jaxdl.plots._graphs import draw_topologies
 from jaxdl.plots._heat_maps import heat_map, weights_heat_map
 from jaxdl.plots._polygons import polygon
 from jaxdl.plots._reliability import reliability
+from jaxdl.plots._tours import improvement, solutions
 from jaxdl.plots._training import (
   last_functions,
   last_rows,
@@ -37,6 +38,7 @@ __all__ = [
   'frames',
   'functions',
   'heat_map',
+  'improvement',
   'last_functions',
   'last_rows',
   'lines',
@@ -48,6 +50,7 @@ __all__ = [
   'resolutions',
   'rounding',
   'side_by_side',
+  'solutions',
   'spectrum',
   'sweep',
   'training',

@@ -18,6 +18,8 @@ notebook, in `experiment.train`:
 - `episodes`: an embedding learned from few-shot episodes of clients' classes;
   `reconnaissance` sends clients on missions among new ones, with it.
 - `clustered`: groups of clients with like data, each client with its own tests.
+- `combinatorial`: instances of a combinatorial problem, clients may hold other
+  distributions than others.
 - `distillation`: labeled examples, some labels wrong, for networks that learn
   from each other (`Peers`).
 - `functions`: maps between functions, solved or read; `Functions.problem` gives
@@ -63,6 +65,7 @@ from jaxdl.problems._classification import (
   reliability_rows,
 )
 from jaxdl.problems._clustered import ClusteredConfig, clustered
+from jaxdl.problems._combinatorial import combinatorial
 from jaxdl.problems._distillation import Peers, distillation
 from jaxdl.problems._episodes import episodes, reconnaissance
 from jaxdl.problems._feature_layers import (
@@ -140,6 +143,7 @@ __all__ = [
   'clients',
   'closed_form',
   'clustered',
+  'combinatorial',
   'distillation',
   'episodes',
   'everybody',

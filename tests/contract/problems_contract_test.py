@@ -81,6 +81,17 @@ CASES = {
   'clustered': drawn(
     problems.clustered, 'wine', split=((0,), (1,), (2,)), **SMALL
   ),
+  'combinatorial': drawn(
+    problems.combinatorial,
+    ('tsp', 'tsp(distribution=uniform)'),
+    num_nodes=6,
+    size=3,
+    divider='none',
+    conqueror='icam(width=4, depth=1)',
+    training={'num_samples': 2, 'num_rollouts': 2, 'num_stages': 1},
+    num_test=1,
+    num_stages=1,
+  ),
   'mixtures': drawn(problems.mixtures, 'wine', batch_shape=(2, 3), **SMALL),
   'mixtures_held': drawn(
     problems.mixtures, 'wine', sampling='fixed(examples_per_client=9)', **SMALL
@@ -182,6 +193,7 @@ class ProblemsTest(parameterized.TestCase):
       'classification',
       'episodes',
       'clustered',
+      'combinatorial',
       'functions',
       'games',
       'mixtures',
