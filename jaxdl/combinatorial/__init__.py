@@ -11,10 +11,12 @@ A problem is a tuple of pure functions, `CombinatorialProblem`.
   ways to train by name.
 - `classical`: rules that need no training; `oracles`: solvers of other
   packages; `files`: TSPLIB and CVRPLIB; `solution_rows`: for pictures.
+- `augment8`: the eight symmetries of a square.
 """
 
 from jaxdl.combinatorial import classical, files, oracles
 from jaxdl.combinatorial._atsp import atsp
+from jaxdl.combinatorial._augment import augment8
 from jaxdl.combinatorial._construct import construct
 from jaxdl.combinatorial._cvrp import cvrp, ovrp
 from jaxdl.combinatorial._dcr import (
@@ -87,6 +89,7 @@ __all__ = [
   'Tour',
   'Visits',
   'atsp',
+  'augment8',
   'classical',
   'conquer',
   'construct',

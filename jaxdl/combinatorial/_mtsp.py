@@ -13,7 +13,7 @@ from jaxdl.core import checks
 
 def mtsp(
   *,
-  num_salesmen: int | tuple[int, int] = (30, 50),
+  num_salesmen: int | tuple[int, int] | None = None,
   distribution: str = 'uniform',
 ) -> _problem.CombinatorialProblem:
   """Routes of M salesmen from one depot, whose longest is as short as it gets.
@@ -29,8 +29,8 @@ def mtsp(
   kept: all pieces, every other one, the rest of them, none.
 
   Args:
-    num_salesmen: M of generated instances, or a range to draw from, bounded
-      by N.
+    num_salesmen: M of generated instances, or a range to draw from, bounded by
+      N. None is 30 to 50, and in proportion fewer below 500 customers.
     distribution: of the points of generated instances, a part of
       `DISTRIBUTIONS`.
 
@@ -50,12 +50,13 @@ def mtsp(
 
   Source: Zheng et al. 2024 (https://arxiv.org/abs/2407.00312), min-max mTSP.
   """
-  low, high = _range_of(num_salesmen)
+  _range_of(num_salesmen, 1)
   _geometry.DISTRIBUTIONS.check(distribution)
 
   def generate(key, num_nodes):
     checks.integer(num_nodes, name='num_nodes', low=1)
     points_key, number_key = jax.random.split(key)
+    low, high = _range_of(num_salesmen, num_nodes)
     return {
       'points': _geometry.points(distribution, points_key, num_nodes + 1),
       'num_salesmen': jnp.minimum(
@@ -404,8 +405,11 @@ def _covered(points, routes):
   return jnp.roll(done, turn)
 
 
-def _range_of(num_salesmen):
+def _range_of(num_salesmen, num_nodes):
   """The least and the largest number of salesmen."""
+  if num_salesmen is None:
+    share = min(1.0, num_nodes / 500)
+    return max(1, round(30 * share)), max(1, round(50 * share))
   if not isinstance(num_salesmen, (tuple, list)):
     one = checks.integer(num_salesmen, name='num_salesmen', low=1)
     return one, one

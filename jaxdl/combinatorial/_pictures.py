@@ -7,7 +7,7 @@ import networkx as nx
 import numpy as np
 
 from jaxdl.combinatorial import _problem
-from jaxdl.combinatorial.classical import _registry
+from jaxdl.combinatorial.classical import _registry, _routes
 from jaxdl.combinatorial.oracles import _measure
 from jaxdl.core import checks
 
@@ -68,19 +68,14 @@ def solution_rows(
     if name in ('op', 'pctsp', 'spctsp'):
       taken[order] = np.asarray(solution.visited, bool)
       order = order[np.asarray(solution.visited, bool)]
-    place[order] = np.arange(len(order))
-    route[order] = 0
+    if size is not None and pieces is None:
+      pieces = _consecutive(order, count, size, shift)
+    lists = [order.tolist()]
     if name in ('cvrp', 'ovrp', 'mtsp'):
-      last = np.asarray(solution.last, bool)
-      route[order] = np.cumsum(last) - last
-    if size is not None:
-      checks.integer(size, name='size', low=1)
-      shift = checks.integer(shift, name='shift', low=0) % len(order)
-      found = np.full(count, -1)
-      found[np.roll(order, -shift)] = np.arange(len(order)) // size
-      # What is left over is in no piece.
-      found[found >= len(order) // size] = -1
-      pieces = found if pieces is None else pieces
+      lists = _routes.routes_of(solution)
+    order = np.concatenate(lists).astype(int)
+    place[order] = np.arange(len(order))
+    route[order] = np.repeat(np.arange(len(lists)), [len(r) for r in lists])
   pieces = np.full(count, -1) if pieces is None else np.asarray(pieces)
   objective = _measure.measured(name, instance, solution)
   kind = 'item' if name == 'kp' else 'node'
@@ -106,6 +101,15 @@ def solution_rows(
     ends |= dict(zip(('to_x', 'to_y'), map(float, points[b]), strict=True))
     rows.append({'kind': 'edge', **ends})
   return rows
+
+
+def _consecutive(order, count, size, shift):
+  """Pieces of nodes that follow one another; what is left over is in none."""
+  checks.integer(size, name='size', low=1)
+  shift = checks.integer(shift, name='shift', low=0) % len(order)
+  found = np.full(count, -1)
+  found[np.roll(order, -shift)] = np.arange(len(order)) // size
+  return np.where(found >= len(order) // size, -1, found)
 
 
 def _places(name, instance, solution):

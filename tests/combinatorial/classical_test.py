@@ -254,6 +254,19 @@ class RoutesTest(parameterized.TestCase):
     lists = [[3, 1], [2], [5, 4]]
     solution = classical.from_routes([*lists, []])
     self.assertEqual(classical.routes_of(solution), lists)
+    # Stages roll them, into the middle of one too.
+    rolled = jax.tree.map(lambda x: jnp.roll(x, 4), solution)
+    self.assertEqual(rolled.order.tolist(), [1, 2, 5, 4, 3])
+    self.assertEqual(classical.routes_of(rolled), [[3, 1], [2], [5, 4]])
+    instance = instances(6)['mtsp']
+    lengths = classical.routes_length(instance, solution)
+    again = classical.routes_length(instance, rolled)
+    np.testing.assert_allclose(again, jnp.roll(lengths, 4), rtol=1e-6)
+    for problem in ('cvrp', 'ovrp', 'mtsp'):
+      self.assertAlmostEqual(
+        oracles.measured(problem, instance, rolled),
+        oracles.measured(problem, instance, solution),
+      )
 
 
 class ChoicesTest(parameterized.TestCase):

@@ -19,6 +19,7 @@ CVRP = {
   'EDGE_WEIGHT_TYPE': 'EUC_2D',
   'CAPACITY': 100,
 }
+DEPOT = 'DEPOT_SECTION\n1\n-1\n'
 DEMANDS = (0, 60, 30, 50, 20)
 
 
@@ -52,7 +53,7 @@ def _tsp(**changes):
 
 
 def _cvrp(*sections, **changes):
-  parts = sections or (_coordinates(), _demands(), 'DEPOT_SECTION\n1\n-1\n')
+  parts = sections or (_coordinates(), _demands(), DEPOT)
   return _text(CVRP | changes, *parts)
 
 
@@ -190,6 +191,11 @@ class FilesTest(parameterized.TestCase):
     lists = classical.routes_of(answer)
     want = sum(d[[0, *r[:-1]], r].sum() for r in lists)
     self.assertAlmostEqual(files.file_cost(open_, answer), want)
+    rolled = _problem.Routes(*(np.roll(x, 3) for x in answer))
+    self.assertAlmostEqual(files.file_cost(open_, rolled), want)
+    path = files.write_solution(self.folder / 'a.sol', open_, rolled)
+    again = files.read_solution(path, open_)
+    self.assertAlmostEqual(files.file_cost(open_, again), want)
 
   def test_solutions_there_and_back(self):
     source = self._read(_tsp())
@@ -278,11 +284,11 @@ class FilesTest(parameterized.TestCase):
     (_matrix('UPPER_ROW', '1 2 -3 4 5 6'), 'weight -3 from node 1 to 4: weig'),
     (_matrix('UPPER_ROW', '1 2 nan 4 5 6'), 'weight nan from node 1 to 4'),
     (_matrix('UPPER_ROW', '1', 10**6), r'1000000: it must lie in \[1, 20000\]'),
-    (_cvrp(_coordinates(), _demands((0, 60, 101, 5, 5))),
+    (_cvrp(_coordinates(), _demands((0, 60, 101, 5, 5)), DEPOT),
      r'customer 3 with the demand 101: it must lie in \[0, 100\]'),
-    (_cvrp(_coordinates(), _demands((0, 60, -1, 5, 5))),
+    (_cvrp(_coordinates(), _demands((0, 60, -1, 5, 5)), DEPOT),
      'customer 3 with the demand -1'),
-    (_cvrp(_coordinates(), _demands((7, 60, 1, 5, 5))),
+    (_cvrp(_coordinates(), _demands((7, 60, 1, 5, 5)), DEPOT),
      'has the depot 1 with the demand 7, not 0'),
     (_cvrp(_coordinates()), 'has no DEMAND_SECTION'),
     (_cvrp(_demands()), 'has no NODE_COORD_SECTION'),
@@ -290,6 +296,7 @@ class FilesTest(parameterized.TestCase):
      r'has 2 depots, \[1, 2\]: it must be one of the nodes 1 to 5'),
     (_cvrp(_coordinates(), _demands(), 'DEPOT_SECTION\n9\n-1\n'),
      r'has 1 depots, \[9\]'),
+    (_cvrp(_coordinates(), _demands()), 'has no DEPOT_SECTION'),
     (_cvrp(CAPACITY=0), 'has the CAPACITY 0: it must be above 0'),
     (_cvrp(CAPACITY='much'), 'has the CAPACITY much'),
     (_cvrp(DISTANCE=200), 'has DISTANCE: 200, which no problem here knows'),

@@ -125,6 +125,16 @@ class ToursTest(parameterized.TestCase):
     self.assertStartsWith(titles[-1], 'v11: ')
     self.assertLen(self.seen[0].axes[0].collections[1].get_segments(), 6)
 
+  def test_rolled_routes(self):
+    instance, solution, _ = CASES['cvrp']
+    rolled = _problem.Routes(*(np.roll(x, 2) for x in solution))
+    rows = _pictures.solution_rows('cvrp', instance, rolled, size=3)
+    # In turn 3 5 1 2 4: pieces are of what stands side by side.
+    self.assertEqual([r['piece'] for r in rows], [-1, 0, -1, 0, -1, 0])
+    self.assertEqual([r['route'] for r in rows], [-1, 1, 1, 0, 0, 0])
+    places = [r['place'] for r in rows]
+    self.assertEqual(places, [-1, 3, 4, 1, 0, 2])
+
   def test_improvement_in_percent(self):
     rows = [
       {'split': 'stages', 'variant': 'a', 'seed': s, 'step': t, 'stage': k}

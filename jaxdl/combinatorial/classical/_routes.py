@@ -334,10 +334,11 @@ def routes_of(solution: _problem.Routes) -> list[list[int]]:
   """Lists routes on the host.
 
   Args:
-    solution: order and ends.
+    solution: order and ends, perhaps rolled.
 
   Returns:
-    Customers of each route, the first route is that after the last end.
+    Customers of each route; a route of which a part stands at the end is the
+    first one.
 
   Example:
     >>> order, last = jnp.array([3, 1, 2]), jnp.array([False, True, True])
@@ -351,12 +352,10 @@ def routes_of(solution: _problem.Routes) -> list[list[int]]:
     out[-1].append(node)
     if last:
       out.append([])
-  # Rolled routes begin in the middle of one.
+  # What stands at the end goes on at the beginning.
   tail = out.pop()
-  if tail and out:
-    out[0] = tail + out[0]
-  elif tail:
-    out = [tail]
+  if tail:
+    out = [tail + out[0], *out[1:]] if out else [tail]
   return out
 
 
@@ -386,7 +385,7 @@ def routes_length(
 
   Args:
     instance: with `points f[N + 1, 2]`.
-    solution: routes; the last entry of `last` is true.
+    solution: routes, perhaps rolled.
     back: whether the way back to the depot counts (static).
 
   Returns:
@@ -406,7 +405,7 @@ def routes_length(
   if back:
     legs = legs + jnp.where(last, costs.leaving(0)[order], 0)
   legs = legs.astype(jnp.promote_types(costs.dtype, jnp.float32))
-  # The number of the route of each position.
-  number = jnp.cumsum(last) - last
+  # The number of the route of each position; the last may be the first.
+  number = (jnp.cumsum(last) - last) % jnp.maximum(last.sum(), 1)
   totals = jax.ops.segment_sum(legs, number, num_segments=len(order))
   return jnp.where(last, totals[number], 0)

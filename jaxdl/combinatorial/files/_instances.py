@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.combinatorial import _problem
+from jaxdl.combinatorial import _cvrp, _problem
 from jaxdl.combinatorial.files import _weights
 from jaxdl.core import checks, extras
 
@@ -16,7 +16,7 @@ _TYPES = {'TSP': 'tsp', 'ATSP': 'atsp', 'CVRP': 'cvrp', 'OVRP': 'ovrp'}
 # Of lines that the standard separates by their names.
 _SECTIONS = ('NODE_COORD', 'DEMAND', 'DEPOT', 'EDGE_WEIGHT', 'DISPLAY_DATA')
 _REFUSED = ('DISTANCE', 'SERVICE_TIME')
-_MOST_NODES, _MOST_WITH_MATRIX, _MOST_BYTES = 10**6, 2 * 10**4, 2**31
+_MOST_NODES, _MOST_WITH_MATRIX, _MOST_BYTES = 10**6, 2 * 10**4, 2**30
 
 
 class FileInstance(NamedTuple):
@@ -302,7 +302,9 @@ def _with_vehicles(found, problem, weight, rounded, count) -> FileInstance:
   capacity = found.get('capacity')
   if not isinstance(capacity, int | float) or not 0 < capacity < np.inf:
     raise ValueError(f'has the CAPACITY {capacity}: it must be above 0.')
-  depots = np.atleast_1d(np.asarray(found.get('depot', [0]))).ravel()
+  if 'depot' not in found:
+    raise ValueError('has no DEPOT_SECTION.')
+  depots = np.asarray(found['depot']).ravel()
   if len(depots) != 1 or depots[0] not in range(count):
     raise ValueError(
       f'has {len(depots)} depots, {[int(d) + 1 for d in depots]}: it must be '
@@ -326,6 +328,7 @@ def _with_vehicles(found, problem, weight, rounded, count) -> FileInstance:
   instance = {
     'points': jnp.asarray(unit, float),
     'demands': jnp.asarray(demands / capacity, float),
+    'routes': jnp.ones((_cvrp.routes_bound(demands / capacity),), bool),
   }
   name = str(found.get('name', ''))
   return FileInstance(

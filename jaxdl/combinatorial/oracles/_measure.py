@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Instances and solutions in float64 on the host, and what they cost."""
 
+import functools
 from typing import Any
 
 import numpy as np
 
 from jaxdl.combinatorial import _problem
-from jaxdl.combinatorial.classical import _registry
-from jaxdl.core import checks
+from jaxdl.combinatorial.classical import _registry, _routes
+from jaxdl.core import checks, extras
 
 MAXIMIZED = ('kp', 'op', 'mis')
 
@@ -53,11 +54,19 @@ def distances(instance: _problem.Instance, problem: str) -> np.ndarray:
     np.fill_diagonal(found, 0.0)
     return found
   points = array(instance, 'points', problem)
-  return np.sqrt(np.square(points[:, None] - points[None]).sum(-1))
+  spatial = extras.require('scipy.spatial.distance', 'distances')
+  return spatial.cdist(points, points)
 
 
-def _closed(matrix, order):
-  return float(matrix[order, np.roll(order, -1)].sum())
+def _closed(instance, problem, order, *, back=True):
+  """Length of a tour, without a matrix of all ways."""
+  order = np.asarray(order)
+  a, b = (order, np.roll(order, -1)) if back else (order[:-1], order[1:])
+  if 'costs' in instance:
+    legs = np.where(a == b, 0.0, array(instance, 'costs', problem)[a, b])
+    return float(legs.sum())
+  points = array(instance, 'points', problem)
+  return float(np.sqrt(np.square(points[a] - points[b]).sum(-1)).sum())
 
 
 def measured(problem: Any, instance: _problem.Instance, solution: Any) -> float:
@@ -85,23 +94,20 @@ def measured(problem: Any, instance: _problem.Instance, solution: Any) -> float:
     return float(array(instance, 'values', name)[chosen].sum())
   if name == 'mis':
     return float(np.asarray(solution.chosen, bool).sum())
-  matrix = distances(instance, name)
   order = np.asarray(solution.order)
+  length = functools.partial(_closed, instance, name)
   if name in ('tsp', 'atsp'):
-    return _closed(matrix, order)
+    return length(order)
   if name in ('cvrp', 'ovrp', 'mtsp'):
-    ends = np.flatnonzero(np.asarray(solution.last, bool)) + 1
-    routes = np.split(order, ends[:-1])
-    if name == 'ovrp':
-      matrix[:, 0] = 0.0
-    lengths = [_closed(matrix, np.append(r, 0)) for r in routes]
+    lists = _routes.routes_of(solution)
+    lengths = [length([0, *r], back=name != 'ovrp') for r in lists]
     return max(lengths) if name == 'mtsp' else sum(lengths)
   visited = order[np.asarray(solution.visited, bool)]
   if name == 'op':
     return float(array(instance, 'prizes', name)[visited].sum())
   penalties = array(instance, 'penalties', name)
   left = penalties.sum() - penalties[visited].sum()
-  return _closed(matrix, visited) + float(left)
+  return length(visited) + float(left)
 
 
 def tour(order: Any) -> _problem.Tour:

@@ -35,8 +35,8 @@ def milp(
   Raises:
     ValueError: if nothing was found in time.
 
-  Cost: exponential at worst; kp and mis of hundreds, tours of about 50 nodes
-    take seconds.
+  Cost: exponential at worst; kp and mis of hundreds and tours of about 50 nodes
+    take seconds, but op only of about 10.
   """
   checks.number(time_limit, name='time_limit', low=0.0, open_low=True)
   if problem == 'kp':
@@ -105,63 +105,78 @@ def _tour(problem, instance, time_limit):
   begin = time.monotonic()
   matrix = _measure.distances(instance, problem)
   num = len(matrix)
-  if num == 1:
-    return _measure.solution_of_routes(problem, [[]], 1), True
-  arcs = np.argwhere(~np.eye(num, dtype=bool))
-  lengths = matrix[arcs[:, 0], arcs[:, 1]]
-  leaving = (arcs[:, 0] == np.arange(num)[:, None]).astype(float)
-  reaching = (arcs[:, 1] == np.arange(num)[:, None]).astype(float)
-  # Variables: arcs, then whether each node is visited.
-  visits = -np.eye(num)
-  rows = [
-    (np.hstack([leaving, visits]), 0.0, 0.0),
-    (np.hstack([reaching, visits]), 0.0, 0.0),
-  ]
-  costs = np.concatenate([lengths, np.zeros(num)])
-  wide = lambda arcs_part, nodes_part: np.concatenate([arcs_part, nodes_part])
-  if problem in ('tsp', 'atsp'):
-    rows.append((wide(0 * lengths, np.ones(num))[None], num, num))
-  elif problem == 'op':
-    limit = _measure.array(instance, 'length', problem)
-    rows.append((wide(lengths, np.zeros(num))[None], -np.inf, limit))
-    costs = wide(0 * lengths, -_measure.array(instance, 'prizes', problem))
-  else:
-    prizes, target = _measure.prizes(instance, problem)
-    target = min(target, float(prizes.sum())) - 1e-9
-    rows.append((wide(0 * lengths, prizes)[None], target, np.inf))
-    costs[len(arcs) :] = -_measure.array(instance, 'penalties', problem)
-  # Staying at the depot is no tour of arcs: weigh it afterwards.
-  depot = wide(0 * lengths, np.eye(num)[0])[None]
-  rows.append((depot, 1.0, 1.0))
+  if num == 1 or _too_far(problem, instance, matrix):
+    return _measure.solution_of_routes(problem, [[]], num), True
+  arcs, costs, rows = _arcs(problem, instance, matrix)
   while True:
     left = time_limit - (time.monotonic() - begin)
-    try:
-      x, proved = _solve(costs, rows, left)
-    except ValueError:
-      if problem != 'op':
-        raise
-      return _measure.visits([0], num), True
+    x, proved = _solve(costs, rows, left)
     taken = arcs[x[: len(arcs)]]
     parts = nx.weakly_connected_components(nx.DiGraph(taken.tolist()))
     outside = [sorted(part) for part in parts if 0 not in part]
     if not outside:
       break
+    if not proved:
+      raise ValueError(
+        f'{_NAME} found no tour of {num} nodes in {time_limit:g} s: raise '
+        'time_limit.'
+      )
     for part in outside:
       inside = np.isin(np.arange(num), part)
       out = (inside[arcs[:, 0]] & ~inside[arcs[:, 1]]).astype(float)
       each = np.eye(num)[part]
       rows.append((np.hstack([np.tile(out, (len(part), 1)), -each]), 0, np.inf))
   following = dict(taken.tolist())
-  order, node = [0], following[0]
+  order, node = [], following[0]
   while node:
     order.append(node)
     node = following[node]
   return _against_staying(problem, instance, order, num), proved
 
 
+def _too_far(problem, instance, matrix):
+  """Whether the depot alone is all that a limit allows."""
+  if problem != 'op':
+    return False
+  limit = float(_measure.array(instance, 'length', problem))
+  return bool((matrix[0] + matrix[:, 0])[1:].min() > limit)
+
+
+def _arcs(problem, instance, matrix):
+  """Arcs i64[A, 2], costs of arcs and of visits f64[A + N], and rows.
+
+  The depot has one arc out and one in: staying there is weighed afterwards.
+  """
+  num = len(matrix)
+  arcs = np.argwhere(~np.eye(num, dtype=bool))
+  lengths = matrix[arcs[:, 0], arcs[:, 1]]
+  node = np.arange(num)[:, None]
+  leaving, reaching = (arcs[:, side] == node for side in (0, 1))
+  row = lambda of_arcs, of_nodes: np.concatenate([of_arcs, of_nodes])[None]
+  none, no_arcs = np.zeros(num), np.zeros(len(arcs))
+  rows = [
+    (np.hstack([leaving, -np.eye(num)]), 0.0, 0.0),
+    (np.hstack([reaching, -np.eye(num)]), 0.0, 0.0),
+    (row(no_arcs, np.eye(num)[0]), 1.0, 1.0),
+  ]
+  if problem in ('tsp', 'atsp'):
+    rows.append((row(no_arcs, none + 1), num, num))
+    return arcs, row(lengths, none)[0], rows
+  if problem == 'op':
+    limit = float(_measure.array(instance, 'length', problem))
+    rows.append((row(lengths, none), -np.inf, limit + 1e-9))
+    prizes = _measure.array(instance, 'prizes', problem)
+    return arcs, row(no_arcs, -prizes)[0], rows
+  prizes, target = _measure.prizes(instance, problem)
+  target = min(target, float(prizes.sum())) - 1e-9
+  rows.append((row(no_arcs, prizes), target, np.inf))
+  penalties = _measure.array(instance, 'penalties', problem)
+  return arcs, row(lengths, -penalties)[0], rows
+
+
 def _against_staying(problem, instance, order, num):
   """The tour, or the depot alone where that is allowed and better."""
-  found = _measure.solution_of_routes(problem, [order[1:]], num)
+  found = _measure.solution_of_routes(problem, [order], num)
   if problem not in ('pctsp', 'spctsp'):
     return found
   prizes, target = _measure.prizes(instance, problem)

@@ -120,22 +120,23 @@ def _routing(problem, instance, time_limit, scale):
   begins = _begins(problem, instance)
   wanted = _parameters(solver, time_limit / len(begins))
   model.CloseModelWithParameters(wanted)
-  found = None
+  best, lists = math.inf, None
   for begin in begins:
     first = begin and model.ReadAssignmentFromRoutes(begin, True)
-    run = (
+    found = (
       model.SolveFromAssignmentWithParameters(first, wanted)
       if first
       else model.SolveWithParameters(wanted)
     )
-    if run and (found is None or run.ObjectiveValue() < found.ObjectiveValue()):
-      found = run
-  if found is None:
+    # What was found is gone with the next run.
+    if found and found.ObjectiveValue() < best:
+      best = found.ObjectiveValue()
+      lists = [_route(manager, model, found, v) for v in range(vehicles)]
+  if lists is None:
     raise ValueError(
       f'{_NAME} found no solution of {problem} with {count} nodes in '
       f'{time_limit:g} s: raise time_limit.'
     )
-  lists = [_route(manager, model, found, v) for v in range(vehicles)]
   if problem == 'mtsp':
     lists = _split_longest(lists)
   return _measure.solution_of_routes(problem, lists, count), False
