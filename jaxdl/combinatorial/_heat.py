@@ -191,6 +191,14 @@ def none(
 
   Raises:
     TypeError, ValueError: if a number is out of range.
+
+  Example:
+    >>> from jaxdl.combinatorial import _neighbors
+    >>> graph = _neighbors.knn_graph(jnp.array([[0.0], [1.0], [3.0]]), 2)
+    >>> policy = none()
+    >>> rows = policy.heat({}, policy.embed({}, graph), None)
+    >>> bool((rows[:, 0] > rows[:, 1]).all())
+    True
   """
   _blocks.check_sizes(num_neighbors=num_neighbors)
   checks.number(temperature, name='temperature', low=0.0, open_low=True)
@@ -221,6 +229,13 @@ def uniform(*, num_neighbors: int = 100, rows: bool = True) -> _blocks.Divider:
 
   Raises:
     TypeError, ValueError: if the number is out of range.
+
+  Example:
+    >>> from jaxdl.combinatorial import _neighbors
+    >>> graph = _neighbors.knn_graph(jnp.array([[0.0], [1.0], [3.0]]), 2)
+    >>> policy = uniform()
+    >>> policy.heat({}, policy.embed({}, graph), None).round(2).tolist()
+    [[1.0, 1.0], [1.0, 1.0], [1.0, 1.0]]
   """
   _blocks.check_sizes(num_neighbors=num_neighbors)
 

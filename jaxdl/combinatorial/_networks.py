@@ -58,6 +58,12 @@ def make_divider(
 
   Raises:
     ValueError: if a name or an option is unknown or out of range.
+
+  Example:
+    >>> from jaxdl import combinatorial
+    >>> tsp = combinatorial.make_problem('tsp')
+    >>> combinatorial.make_divider('agnn(num_neighbors=20)', tsp).num_neighbors
+    20
   """
   part = DIVIDERS.part(spec, name=name)
   return DIVIDERS.bound(
@@ -86,6 +92,13 @@ def make_conqueror(
 
   Raises:
     ValueError: if a name or an option is unknown or out of range.
+
+  Example:
+    >>> from jaxdl import combinatorial
+    >>> tsp = combinatorial.make_problem('tsp')
+    >>> policy = combinatorial.make_conqueror('icam(width=8, depth=1)', tsp)
+    >>> sorted(policy._fields)
+    ['decode', 'encode', 'init']
   """
   part = CONQUERORS.part(spec or problem.solve.network, name=name)
   return CONQUERORS.bound(
