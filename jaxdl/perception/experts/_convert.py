@@ -177,8 +177,14 @@ def observe(
     >>> y.shape, routed['0'].idx.shape
     ((3, 2), (3, 2))
   """
+  outer = _SEEN.get()
+  if mask is None and outer is not None:
+    mask = outer.mask
   with _watching(mask) as seen:
     result = fn(*args, **options)
+  if outer is not None:  # Who looks from further out sees it, too.
+    for name, routed in seen.routed.items():
+      outer.add(name, routed)
   return result, seen.routed
 
 
