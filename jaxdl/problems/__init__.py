@@ -20,8 +20,8 @@ notebook, in `experiment.train`:
 - `clustered`: groups of clients with like data, each client with its own tests.
 - `distillation`: labeled examples, some labels wrong, for networks that learn
   from each other (`Peers`).
-- `expert_tokens`: digits by rows for a small transformer whose layers become
-  experts; `expert_rows` tunes it in several ways.
+- `expert_layers`: digits by rows for a small transformer whose layers become
+  experts, and experts for the clients of other problems.
 - `functions`: maps between functions, solved or read; `Functions.problem` gives
   them to a network. Flows are learned as `time_steps`. `function_runs` and
   `sweeps` have what binaries of them share.
@@ -48,6 +48,7 @@ notebook, in `experiment.train`:
 
 from jaxdl.problems import (
   amortized,
+  expert_layers,
   function_runs,
   games,
   graphs,
@@ -67,11 +68,6 @@ from jaxdl.problems._classification import (
 from jaxdl.problems._clustered import ClusteredConfig, clustered
 from jaxdl.problems._distillation import Peers, distillation
 from jaxdl.problems._episodes import episodes, reconnaissance
-from jaxdl.problems._expert_tokens import (
-  ExpertTokens,
-  expert_rows,
-  expert_tokens,
-)
 from jaxdl.problems._feature_layers import (
   LAYER_TASKS,
   LayerComparison,
@@ -153,9 +149,7 @@ __all__ = [
   'distillation',
   'episodes',
   'everybody',
-  'ExpertTokens',
-  'expert_rows',
-  'expert_tokens',
+  'expert_layers',
   'for_network',
   'for_task',
   'function_runs',

@@ -186,7 +186,7 @@ def _dense(layers, x, idx, gates, act):
   wide = trees.accumulator(x.dtype)
   names = _split.ins_of(layers)
   num_experts = layers['in']['kernel'].shape[0]
-  hot = idx[..., None] == jnp.arange(num_experts)
+  hot = idx[..., None] == jnp.arange(num_experts)[None, None]
   share = jnp.sum(jnp.where(hot, gates[..., None], 0), axis=1).astype(x.dtype)
   chosen = jnp.any(hot, axis=1)
 
@@ -224,7 +224,7 @@ def _ragged(layers, x, idx, gates, act):
   inside = (flat >= 0) & (flat < num_experts)
   flat = jnp.where(inside, flat, 0)
   # The place of a row: those of earlier experts, and earlier ones of its own.
-  hot = (flat[:, None] == jnp.arange(num_experts)).astype(jnp.int32)
+  hot = (flat[:, None] == jnp.arange(num_experts)[None]).astype(jnp.int32)
   sizes = jnp.sum(hot, axis=0)
   rank = jnp.take_along_axis(jnp.cumsum(hot, axis=0), flat[:, None], axis=1)
   place = (jnp.cumsum(sizes) - sizes)[flat] + rank[:, 0] - 1

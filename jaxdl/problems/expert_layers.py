@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A dense transformer of image rows whose layers become experts."""
+"""Models whose feed-forward layers become experts, alone and over clients.
+
+`expert_tokens` pretrains a small transformer that reads digits row by row, and
+`tuned_rows` converts and tunes it in several ways. `with_experts` converts the
+network of a problem that clients learn.
+"""
 
 import functools
 from collections.abc import Sequence
@@ -15,6 +20,7 @@ import optax
 from jaxdl import data as data_lib, networks
 from jaxdl.core import checks, types
 from jaxdl.perception import experts
+from jaxdl.problems import _classification, _text
 
 DENSE = 'dense'
 
@@ -149,7 +155,7 @@ def expert_tokens(
     seed: of start, batches and test set.
 
   Returns:
-    What `expert_rows` tunes.
+    What `tuned_rows` tunes.
 
   Raises:
     ValueError: if an option is out of range.
@@ -177,7 +183,7 @@ def expert_tokens(
   return ExpertTokens(network, params, examples, test, sizes, batch_size, seed)
 
 
-def expert_rows(
+def tuned_rows(
   setting: ExpertTokens,
   variants: Sequence[str] = (DENSE, 'moe(8, top_k=2)'),
   *,
@@ -219,6 +225,76 @@ def expert_rows(
         | {name: np.asarray(v).item() for name, v in values.items()}
       )
   return found
+
+
+def with_experts(
+  problem: types.Problem,
+  mixture: experts.Mixture | str = 'moe',
+  *,
+  layers: str | Sequence[str] | None = None,
+  coefficient: float = 0.01,
+  trained: str | Sequence[str] | None = 'experts',
+  seed: int = 0,
+) -> types.Problem:
+  """Gives clients experts to learn in place of dense layers.
+
+  The start of the problem's task is converted, which for `text` is a pretrained
+  model. What is not trained is a constant of the task: no method sends, counts
+  or moves it.
+
+  Args:
+    problem: from `text` or `classification`; other builders take a network
+      with experts, `perception.experts.with_experts`.
+    mixture: what layers become, see `perception.experts.with_experts`.
+    layers: which, see there.
+    coefficient: of the balance loss, α >= 0.
+    trained: what is trained, see `perception.experts.trainable_mask`; None for
+      all of it, from a start of its own for each seed.
+    seed: of the start, and of the router.
+
+  Returns:
+    The problem. Parameters are {'network', 'experts'} with None for what is
+    frozen; evaluation also tells `load_balance`.
+
+  Raises:
+    ValueError: if an option is out of range, layers are not found or the
+      problem has no network.
+
+  Example:
+    >>> from jaxdl import problems
+    >>> dense = problems.classification('digits', network='mlp(8)')
+    >>> problem = with_experts(dense, 'moe(4, top_k=2)')
+    >>> params = problem.task.init(jax.random.key(0))
+    >>> sum(x.size for x in jax.tree.leaves(params['network']))
+    0
+  """
+  mixture = experts.as_mixture(mixture)
+  if problem.network is None or 'inputs' not in (problem.test or {}):
+    raise ValueError(
+      'problem must be one of text or classification, with a network; give '
+      'other builders a network with experts.'
+    )
+  is_text = problem.test['inputs'].dtype == jnp.int32
+  example = jax.ShapeDtypeStruct(
+    (1, *problem.test['inputs'].shape[2:]), problem.test['inputs'].dtype
+  )
+  start_key, key = jax.random.split(jax.random.key(seed))
+  start = problem.task.init(start_key)
+  moe = experts.dense_to_moe(
+    problem.network, start, example, key=key, experts=mixture, layers=layers
+  )
+  give = _text.with_reader if is_text else _classification.for_network
+  made = give(problem, moe.network)
+  task = experts.balanced_task(made.task, coefficient=coefficient)
+  if trained is not None:
+    task = experts.trainable_task(task, moe.params, trained)
+  evaluate = _classification.evaluator(task, problem.test)
+  return made.replace(
+    task=task,
+    network=moe.network,
+    evaluate=evaluate,
+    evaluate_clients=_classification.clients_evaluator(evaluate, ()),
+  )
 
 
 def _network(width, depth, num_heads, hidden):
