@@ -140,6 +140,8 @@ def _outer(x, slope, sizes):
       left = jnp.where(own, left, 0)
       shape = (rows, slope.shape[1])
       right = jax.lax.dynamic_slice(slope, (first, 0), shape)
+      # What belongs to others may be no number.
+      right = jnp.where(own, right, 0)
       return total + jnp.dot(left.T, right, preferred_element_type=wide)
 
     zero = _zeros((width, slope.shape[1]), wide, size)
