@@ -18,6 +18,8 @@ notebook, in `experiment.train`:
 - `episodes`: an embedding learned from few-shot episodes of clients' classes;
   `reconnaissance` sends clients on missions among new ones, with it.
 - `clustered`: groups of clients with like data, each client with its own tests.
+- `detection`: images, and the boxes of what phrases name, `detection.scenes`;
+  `with_detector` gives them to another detector.
 - `distillation`: labeled examples, some labels wrong, for networks that learn
   from each other (`Peers`).
 - `functions`: maps between functions, solved or read; `Functions.problem` gives
@@ -46,6 +48,7 @@ notebook, in `experiment.train`:
 
 from jaxdl.problems import (
   amortized,
+  detection,
   function_runs,
   games,
   graphs,
@@ -142,6 +145,7 @@ __all__ = [
   'classification',
   'clients',
   'closed_form',
+  'detection',
   'clustered',
   'distillation',
   'episodes',

@@ -13,6 +13,11 @@ from jaxdl.perception.detection._detector import (
   detections_of,
   grounding_detector,
 )
+from jaxdl.perception.detection._files import (
+  CocoSet,
+  load_coco,
+  read_pictures,
+)
 from jaxdl.perception.detection._losses import Detections, detection_loss
 from jaxdl.perception.detection._matching import match, matching_costs
 from jaxdl.perception.detection._precision import (
@@ -23,32 +28,59 @@ from jaxdl.perception.detection._precision import (
   group_precision,
 )
 from jaxdl.perception.detection._scenes import Scenes, draw_scenes
+from jaxdl.perception.detection._sources import (
+  SOURCES,
+  CocoSource,
+  coco,
+  draw_test_set,
+  read_batch,
+)
 from jaxdl.perception.detection._text import (
   encode_phrases,
   make_vocabulary,
   split_prompt,
 )
+from jaxdl.perception.detection._training import (
+  TestSet,
+  detect,
+  evaluator,
+  grounding,
+  make_test_set,
+)
 
 __all__ = [
+  'CocoSet',
+  'CocoSource',
   'DETECTORS',
   'Detections',
   'Found',
   'Precision',
+  'SOURCES',
   'Scenes',
+  'TestSet',
   'Truth',
   'average_precision',
+  'coco',
+  'detect',
   'detection_loss',
   'detections_of',
   'draw_scenes',
+  'draw_test_set',
   'encode_phrases',
+  'evaluator',
   'giou',
-  'group_precision',
+  'grounding',
   'grounding_detector',
+  'group_precision',
+  'load_coco',
+  'make_test_set',
   'make_vocabulary',
   'match',
   'matching_costs',
   'pairwise_giou',
   'pairwise_iou',
+  'read_batch',
+  'read_pictures',
   'split_prompt',
   'to_centers',
   'to_corners',
