@@ -35,18 +35,19 @@ from jaxdl.perception.detection._sources import (
   draw_test_set,
   read_batch,
 )
+from jaxdl.perception.detection._testing import (
+  TestSet,
+  coactivations,
+  detect,
+  evaluator,
+  make_test_set,
+)
 from jaxdl.perception.detection._text import (
   encode_phrases,
   make_vocabulary,
   split_prompt,
 )
-from jaxdl.perception.detection._training import (
-  TestSet,
-  detect,
-  evaluator,
-  grounding,
-  make_test_set,
-)
+from jaxdl.perception.detection._training import grounding, tuning
 
 __all__ = [
   'CocoSet',
@@ -60,6 +61,7 @@ __all__ = [
   'TestSet',
   'Truth',
   'average_precision',
+  'coactivations',
   'coco',
   'detect',
   'detection_loss',
@@ -84,4 +86,5 @@ __all__ = [
   'split_prompt',
   'to_centers',
   'to_corners',
+  'tuning',
 ]

@@ -152,8 +152,12 @@ def draw_scenes(
   """
   keys.check_key(key)
   checks.integer(batch_size, name='batch_size', low=1)
-  draw = functools.partial(_scene, scenes, testing)
-  return jax.vmap(draw)(jax.random.split(key, batch_size))
+
+  def draw(i):
+    # A scene does not depend on how many there are.
+    return _scene(scenes, testing, jax.random.fold_in(key, i))
+
+  return jax.vmap(draw)(jnp.arange(batch_size))
 
 
 def _scene(scenes, testing, key):

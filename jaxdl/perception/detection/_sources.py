@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jaxdl.core import checks, registry
-from jaxdl.perception.detection import _files, _scenes, _text, _training
+from jaxdl.perception.detection import _files, _scenes, _text, _testing
 
 _TEST_SEED = 20_250_717
 
@@ -123,7 +123,7 @@ SOURCES = registry.Registry('source', {'coco': coco, 'shapes': _scenes.Scenes})
 
 def draw_test_set(
   source: Source, *, num_test: int, batch_size: int = 64
-) -> _training.TestSet:
+) -> _testing.TestSet:
   """Draws or reads the images to be tested on, always the same.
 
   Args:
@@ -153,7 +153,7 @@ def draw_test_set(
     draw = functools.partial(
       _scenes.draw_scenes, scenes=source, batch_size=count, testing=True
     )
-    return _training.make_test_set(jax.jit(draw)(key), **options)
+    return _testing.make_test_set(jax.jit(draw)(key), **options)
   files = source.test
   places = np.arange(min(count, len(files.pictures)))
   images = _files.read_pictures(
@@ -163,7 +163,7 @@ def draw_test_set(
     vocabulary=source.vocabulary,
     max_objects=source.max_objects,
   )
-  return _training.make_test_set(
+  return _testing.make_test_set(
     images,
     sizes=np.array([files.pictures[i].size for i in places], np.float64),
     truth=files.truth(places),

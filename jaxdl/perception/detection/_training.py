@@ -1,27 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Learning to detect, and being tested on images that are kept."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
+import optax
 
 from jaxdl import networks
 from jaxdl.core import checks, types
-from jaxdl.perception.detection import _detector, _losses, _matching, _precision
-
-# Boxes of an image that count.
-NUM_BEST = 100
-
+from jaxdl.perception import experts
+from jaxdl.perception.detection import _losses, _matching
 
 def grounding(
   network: types.Network,
   example_inputs: tuple[Any, Any],
   *,
   weights: tuple[float, float, float] = _matching.WEIGHTS,
+  aux_coef: float = 0.01,
 ) -> types.Task:
   """Builds the task of finding what phrases name.
 
@@ -30,6 +28,8 @@ def grounding(
     example_inputs: images and phrases, or `jax.ShapeDtypeStruct`s, that
       initialize the network.
     weights: of the losses of class, L1 and GIoU.
+    aux_coef: α, of the load balance of every layer of experts, if there are
+      any.
 
   Returns:
     `Task`. Batches hold 'inputs', 'phrases', 'boxes', 'labels', 'present' and
@@ -40,7 +40,7 @@ def grounding(
 
   Raises:
     TypeError: if it is no network.
-    ValueError: from `loss` and `evaluate`, if batches do not fit.
+    ValueError: if a coefficient is negative; from `loss` and `evaluate`, if batches do not fit.
 
   Example:
     >>> from jaxdl.perception import detection
@@ -56,6 +56,7 @@ def grounding(
     ['class_loss', 'giou_loss', 'l1_loss', 'loss']
   """
   network = networks.as_network(network)
+  checks.number(aux_coef, name='aux_coef', low=0.0)
   images, phrases = example_inputs
 
   def run(params, batch, **options):
@@ -63,207 +64,124 @@ def grounding(
       raise ValueError(
         f"batch needs 'inputs' and 'phrases'; it has {sorted(batch)}."
       )
-    found = network.apply(params, batch['inputs'], batch['phrases'], **options)
-    return _losses.detection_loss(found, batch, weights=weights)
+    found, routed = experts.observe(
+      network.apply,
+      params,
+      batch['inputs'],
+      batch['phrases'],
+      mask=batch.get('mask'),
+      **options,
+    )
+    value, parts = _losses.detection_loss(found, batch, weights=weights)
+    return value, parts, [r.load_balance for r in routed.values()]
 
   def loss(params, batch, *, key=None):
-    return run(params, batch, train=True, key=key)[0]
+    value, _, balance = run(params, batch, train=True, key=key)
+    return value + aux_coef * sum(balance)
 
   def evaluate(params, batch):
-    value, parts = run(params, batch)
-    return {'loss': value, **parts}
+    value, parts, balance = run(params, batch)
+    more = {'balance': sum(balance) / len(balance)} if balance else {}
+    return {'loss': value, **parts, **more}
 
   return types.Task(
     lambda key: network.init(key, images, phrases), loss, evaluate
   )
 
 
-class TestSet(NamedTuple):
-  """Images to be tested on.
+class TuningState(NamedTuple):
+  """State of `tuning`.
 
   Attributes:
-    batches: leaves [T, B, ...] as batches of `grounding`, with 'categories'
-      i32[T, B, P] of the phrases and 'mask' bool[T, B], false for padding.
-    truth: of images 0 to n - 1, in the order of the batches, in pixels.
-    sizes: f64[n, 2], width and height of the images in pixels.
-    names: of the C categories.
-    groups: bool[C] by name, whose means are told.
+    params: the model.
+    optimizer: state of the optimizer, of what is trained alone.
   """
 
-  batches: dict[str, chex.Array]
-  truth: _precision.Truth
-  sizes: np.ndarray
-  names: tuple[str, ...]
-  groups: dict[str, np.ndarray]
+  params: chex.ArrayTree
+  optimizer: chex.ArrayTree
 
 
-def make_test_set(
-  images: Mapping[str, Any],
+def tuning(
+  task: types.Task,
   *,
-  names: tuple[str, ...],
-  groups: Mapping[str, Any],
-  batch_size: int = 64,
-  sizes: Any = None,
-  truth: _precision.Truth | None = None,
-) -> TestSet:
-  """Cuts images into batches for evaluation.
+  optimizer: optax.GradientTransformation,
+  trainable: str | Sequence[str] = '*',
+  start: Callable[[chex.PRNGKey], chex.ArrayTree] | None = None,
+) -> types.Algorithm:
+  """Trains a part of a model on the examples of all clients.
+
+  What is not trained is left alone bit by bit, and no gradient of it is
+  computed.
 
   Args:
-    images: leaves [n, ...] of `draw_scenes` or `read_pictures`.
-    names: of the C categories.
-    groups: bool[C] by name.
-    batch_size: B.
-    sizes: f[n, 2], width and height in pixels; those of the inputs if None.
-    truth: in those pixels; the boxes of the images if None.
+    task: what is learned.
+    optimizer: any optax transformation, of a list of the arrays that are
+      trained.
+    trainable: patterns of paths of parameters, see `experts.trainable_mask`
+      (static).
+    start: `start(key) -> params`, of a model that is there already; `task.init`
+      if None.
 
   Returns:
-    The test set.
+    An `Algorithm` of cohorts whose data has leaves [N, B, ...]; a step sees all
+    N B examples. Metrics are `loss` and `grad_norm`, of before the step.
 
   Raises:
-    ValueError: if there is no image or a number does not fit.
+    TypeError: if a part is of another kind.
+    ValueError: from `init`, if a pattern names no parameter.
+
+  Example:
+    >>> task = types.Task(
+    ...   lambda key: {'a': jnp.ones(2), 'b': jnp.ones(3)},
+    ...   lambda p, batch, key=None: sum(jnp.sum(x**2) for x in p.values()),
+    ...   lambda p, batch: {},
+    ... )
+    >>> algorithm = tuning(task, optimizer=optax.sgd(0.1), trainable='a')
+    >>> state = algorithm.init(jax.random.key(0))
+    >>> cohort = types.Cohort(
+    ...   client_ids=jnp.arange(1), data={}, mask=jnp.ones(1, bool),
+    ...   weights=jnp.ones(1),
+    ... )
+    >>> state, _ = algorithm.step(state, cohort, key=jax.random.key(1))
+    >>> state.params['a'].tolist(), state.params['b'].tolist()
+    ([0.800000011920929, 0.800000011920929], [1.0, 1.0, 1.0])
   """
-  checks.integer(batch_size, name='batch_size', low=1)
-  arrays = {k: np.asarray(v) for k, v in images.items()}
-  count = len(arrays['inputs'])
-  if not count:
-    raise ValueError('images are empty: need at least one to be tested on.')
-  if sizes is None:
-    height, width = arrays['inputs'].shape[1:3]
-    sizes = np.tile([float(width), float(height)], (count, 1))
-  sizes = np.asarray(sizes, np.float64)
-  if sizes.shape != (count, 2):
-    raise ValueError(
-      f'sizes must have shape ({count}, 2), a row per image; got {sizes.shape}.'
-    )
-  if truth is None:
-    truth = _truth(arrays, sizes)
-  size = min(batch_size, count)
-  extra = -count % size
-  arrays['mask'] = np.ones(count, bool)
-  batches = {
-    k: jnp.asarray(
-      np.pad(v, ((0, extra), *[(0, 0)] * (v.ndim - 1))).reshape(
-        -1, size, *v.shape[1:]
+  checks.task(task)
+  checks.optimizer(optimizer)
+  begin = task.init if start is None else start
+
+  def split(params):
+    """Leaves that move, and what puts them back."""
+    chosen = jax.tree.leaves(experts.trainable_mask(params, trainable))
+    leaves, structure = jax.tree.flatten(params)
+    moving = [x for x, c in zip(leaves, chosen, strict=True) if c]
+
+    def whole(moved):
+      rest = iter(moved)
+      return jax.tree.unflatten(
+        structure,
+        [next(rest) if c else x for x, c in zip(leaves, chosen, strict=True)],
       )
+
+    return moving, whole
+
+  def init(key):
+    params = begin(key)
+    return TuningState(params, optimizer.init(split(params)[0]))
+
+  def step(state, cohort, *, key):
+    batch = jax.tree.map(
+      lambda x: x.reshape(-1, *x.shape[2:]), dict(cohort.data)
     )
-    for k, v in arrays.items()
-  }
-  groups = {k: np.asarray(v, bool) for k, v in groups.items()}
-  return TestSet(batches, truth, sizes, tuple(names), groups)
+    moving, whole = split(state.params)
+    loss, slopes = jax.value_and_grad(
+      lambda moved: task.loss(whole(moved), batch, key=key)
+    )(moving)
+    updates, memory = optimizer.update(slopes, state.optimizer, moving)
+    params = whole(optax.apply_updates(moving, updates))
+    metrics = {'loss': loss, 'grad_norm': optax.tree.norm(slopes)}
+    return TuningState(params, memory), metrics
 
-
-def _truth(arrays, sizes):
-  image, place = np.nonzero(arrays['present'])
-  kinds = np.take_along_axis(arrays['categories'], arrays['labels'], axis=1)
-  boxes = _pixels(arrays['boxes'][image, place], sizes[image])
-  return _precision.Truth(image, kinds[image, place], boxes)
-
-
-def _pixels(boxes, sizes):
-  """(cx, cy, w, h) in shares to (x, y, w, h) in pixels, f64."""
-  boxes = np.asarray(boxes, np.float64)
-  scale = np.concatenate([sizes, sizes], axis=-1)
-  low = boxes[..., :2] - boxes[..., 2:] / 2
-  return np.concatenate([low, boxes[..., 2:]], axis=-1) * scale
-
-
-def detect(
-  network: types.Network, params: chex.ArrayTree, test: TestSet
-) -> _precision.Found:
-  """Finds what the prompts of all test images name.
-
-  Args:
-    network: of `grounding`.
-    params: of one model.
-    test: images.
-
-  Returns:
-    At most 100 boxes of an image, best first, in pixels.
-
-  Raises:
-    ValueError: if scores are NaN, of a model that diverged.
-  """
-  boxes, scores, phrases, _ = _run(network)(params, test.batches)
-  return _found(test, *jax.device_get((boxes, scores, phrases)))
-
-
-def _found(test, boxes, scores, phrases):
-  """Host arrays [T, B, K, ...] as boxes of images."""
-  kept = np.asarray(test.batches['mask']).ravel()
-  flat = lambda x: x.reshape(-1, *x.shape[2:])[kept]
-  boxes, scores, phrases = flat(boxes), flat(scores), flat(phrases)
-  kinds = np.take_along_axis(
-    flat(np.asarray(test.batches['categories'])), phrases, axis=1
+  return checks.algorithm(
+    init, step, lambda state: state.params, state=TuningState
   )
-  image, place = np.nonzero((scores >= 0) & (kinds >= 0))
-  return _precision.Found(
-    image,
-    kinds[image, place],
-    _pixels(boxes[image, place], test.sizes[image]),
-    scores[image, place],
-  )
-
-
-def _run(network):
-  """What a network says of all batches, and its mean losses."""
-
-  @jax.jit
-  def run(params, batches):
-    def batch(one):
-      found = network.apply(params, one['inputs'], one['phrases'])
-      loss, parts = _losses.detection_loss(found, one)
-      objects = jnp.sum(one['present'] & one['mask'][:, None])
-      values = {'loss': loss, **parts}
-      weight = jnp.maximum(objects, 1).astype(loss.dtype)
-      best = _detector.detections_of(found, num_best=NUM_BEST)
-      return *best, {k: v * weight for k, v in values.items()} | {'n': weight}
-
-    *best, sums = jax.lax.map(batch, batches)
-    total = jnp.sum(sums.pop('n'))
-    return *best, {k: jnp.sum(v) / total for k, v in sums.items()}
-
-  return run
-
-
-def evaluator(
-  network: types.Network, test: TestSet
-) -> Callable[[chex.ArrayTree], dict[str, np.ndarray]]:
-  """Builds the measurement of detectors, as `Problem.evaluate`.
-
-  Args:
-    network: of `grounding`.
-    test: images.
-
-  Returns:
-    `evaluate(params) -> dict of f64[S]` of S models, leaves [S, ...]: `ap`,
-    `ap50` and `ap75` over all categories, `ap50_<group>` over those of each
-    group, `recall`, that of 100 boxes, and `loss`, `class_loss`, `l1_loss`,
-    `giou_loss`. Of models that diverged precision is 0.
-  """
-  run = _run(network)
-
-  def evaluate(params):
-    rows = []
-    for i in range(jax.tree.leaves(params)[0].shape[0]):
-      own = jax.tree.map(lambda x, i=i: x[i], params)
-      boxes, scores, phrases, losses = jax.device_get(run(own, test.batches))
-      fine = np.isfinite(boxes).all() and np.isfinite(scores).all()
-      if not fine:
-        boxes, scores = np.zeros_like(boxes), np.full_like(scores, -1.0)
-      rows.append(
-        _told(test, _found(test, boxes, scores, phrases))
-        | {k: float(v) for k, v in losses.items()}
-      )
-    return {k: np.array([row[k] for row in rows]) for k in rows[0]}
-
-  return evaluate
-
-
-def _told(test, found):
-  precision = _precision.average_precision(
-    found, test.truth, num_categories=len(test.names)
-  )
-  means = _precision.group_precision(precision, test.groups)
-  names = {'ap': 'ap', 'ap50': 'ap50', 'ap75': 'ap75', 'recall_100': 'recall'}
-  told = {new: precision.values[old] for old, new in names.items()}
-  return told | {k: v for k, v in means.items() if k.startswith('ap50')}
