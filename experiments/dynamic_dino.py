@@ -30,8 +30,8 @@ knob = runner.knob
 NUM_SHOWN = 6
 SHOWN_SCORE = 0.3
 TINY = (
-  'grounding(width=16, num_queries=6, decoder_layers=2, num_heads=2, '
-  'hidden=16, channels=8, strides=(4, 2))'
+  'grounding(width=16, num_queries=6, decoder_layers=1, num_heads=2, '
+  'hidden=16, channels=8, strides=(2, 2))'
 )
 
 
@@ -69,10 +69,10 @@ class Config(runner.BaseConfig):
     ),
   )
   variants: tuple[str, ...] = knob(
-    ('dense', 'dense_tuned', 'moe(8, top_k=2)'),
-    'What to compare.',
+    ('dense_tuned', 'moe(8, top_k=2)'),
+    'What to compare; before tuning all are the dense detector.',
     registry=problem_lib.VARIANTS,
-    smoke=3,
+    smoke=2,
   )
   trainable: tuple[str, ...] = knob(
     problem_lib.TRAINABLE, 'Patterns of paths of parameters that are tuned.'
@@ -145,7 +145,7 @@ def build(config: Config) -> runner.Experiment:
   def extra_rows(moments):
     rows = []
     if moments[0].round == 0:
-      rows += pretraining_rows(losses, config.seeds)
+      rows += problem_lib.pretraining_rows(losses, config.seeds)
     for moment in moments:
       if moment.last:
         rows += problem_lib.picture_rows(
@@ -164,31 +164,6 @@ def build(config: Config) -> runner.Experiment:
   )
 
 
-def pretraining_rows(losses, seeds):
-  """Losses of pre-training, means of some steps at a time.
-
-  Args:
-    losses: f[S, steps].
-    seeds: S seeds.
-
-  Returns:
-    The rows.
-  """
-  every = max(1, losses.shape[1] // 50)
-  return [
-    {
-      'step': 0,
-      'split': 'pretraining',
-      'variant': 'dense',
-      'seed': seed,
-      'iteration': i + every,
-      'loss': float(row[i : i + every].mean()),
-    }
-    for seed, row in zip(seeds, losses, strict=True)
-    for i in range(0, len(row) - every + 1, every)
-  ]
-
-
 def table(rows):
   """Average precision of each variant before and after tuning.
 
@@ -205,11 +180,7 @@ def table(rows):
   for name in dict.fromkeys(r['variant'] for r in tests):
     mean = lambda step, metric, name=name: float(
       np.mean(
-        [
-          r[metric]
-          for r in tests
-          if (r['variant'], r['step']) == (name, step)
-        ]
+        [r[metric] for r in tests if (r['variant'], r['step']) == (name, step)]
       )
     )
     cells.append([name, mean(0, 'ap50'), *(mean(last, m) for m in names)])
@@ -245,21 +216,29 @@ def draw(config: Config, rows, directory):
     )
     if any(np.isfinite(r.get(name, np.nan)) for r in rows)
   ]
-  for i in range(99):
-    if not any(f'partners_{i}' in r for r in rows):
-      break
-    for name, label in (
-      ('same_replica', 'Queries with all experts in one replica'),
-      ('partners', 'Effective partners of an expert'),
-    ):
-      paths.append(
-        line(
-          directory / f'{name}_{i}.png',
-          f'{name}_{i}',
-          ylabel=f'{label}, decoder layer {i}',
-          **over,
-        )
+  if any(r['split'] == 'pretraining' for r in rows):
+    look = {'split': 'pretraining', 'x': 'iteration', 'log_y': True}
+    path = directory / 'pretraining.png'
+    paths.append(line(path, 'loss', ylabel='Loss of pre-training', **look))
+  curves = [r for r in rows if r['split'] == 'curves']
+  for group in dict.fromkeys(r['group'] for r in curves):
+    look = {'split': 'curves', 'x': 'recall', 'ylim': (-0.02, 1.02)}
+    paths.append(
+      plots.lines(
+        [r for r in curves if r['group'] == group],
+        directory / f'precision_{group}.png',
+        'precision',
+        xlabel='Recall',
+        ylabel=f'Precision of {group} pairs at IoU .5',
+        **look,
       )
+    )
+  paths += problem_lib.draw_experts(rows, directory, **over)
+  if any(r['split'] == 'boxes' for r in rows):
+    images = problem_lib.test_pictures(
+      config.source, min(NUM_SHOWN, config.num_test)
+    )
+    paths.append(plots.boxes(rows, images, directory / 'boxes.png'))
   return paths
 
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jaxdl.core import checks, registry
-from jaxdl.perception.detection import _files, _scenes, _text, _testing
+from jaxdl.perception.detection import _files, _scenes, _testing, _text
 
 _TEST_SEED = 20_250_717
 

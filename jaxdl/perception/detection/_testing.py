@@ -148,7 +148,8 @@ def _found(test, boxes, scores, phrases):
 def _run(network):
   """What a network says of all batches, its mean losses, and of experts.
 
-  Of the experts of each layer, how many tokens went to every two of them.
+  Of the experts of each layer, how many queries went to every two of them, and
+  the share of those whose experts are slices of one copy.
   """
 
   @jax.jit
@@ -160,25 +161,36 @@ def _run(network):
       )
       loss, parts = _losses.detection_loss(found, one)
       values = {'loss': loss, **parts}
-      if routed:
-        balances = [r.load_balance for r in routed.values()]
-        values['balance'] = sum(balances) / len(balances)
-      # Of as many objects, so that batches count as they should.
-      weight = jnp.maximum(jnp.sum(one['present'] & mask[:, None]), 1)
-      weight = weight.astype(loss.dtype)
-      together = {
-        name: experts.coactivation(r.idx, r.probs.shape[-1], mask=r.mask)
+      # Batches count by their objects, experts by images.
+      objects = jnp.maximum(jnp.sum(one['present'] & mask[:, None]), 1)
+      images = jnp.sum(mask).astype(loss.dtype)
+      layers = {
+        name: {
+          'together': experts.coactivation(
+            r.idx, r.probs.shape[-1], mask=r.mask
+          ),
+          'same': images
+          * experts.same_replica_share(
+            r.idx, num_slices=r.idx.shape[-1], mask=r.mask
+          ),
+          'balance': images * r.load_balance,
+        }
         for name, r in routed.items()
       }
       best = _detector.detections_of(found, num_best=NUM_BEST)
+      weight = objects.astype(loss.dtype)
       sums = {k: v * weight for k, v in values.items()} | {'n': weight}
-      return best, sums, together
+      return best, sums, layers, images
 
-    best, sums, together = jax.lax.map(batch, batches)
+    best, sums, layers, images = jax.lax.map(batch, batches)
     total = jnp.sum(sums.pop('n'))
     means = {k: jnp.sum(v) / total for k, v in sums.items()}
-    add = lambda x: jnp.sum(x, axis=0)
-    return best, means, jax.tree.map(add, together)
+    for found in layers.values():
+      for name, value in found.items():
+        found[name] = jnp.sum(value, axis=0)
+        if name != 'together':
+          found[name] /= jnp.sum(images)
+    return best, means, layers
 
   return run
 
@@ -197,7 +209,8 @@ def coactivations(
     By layer f[E, E], queries that went to both experts, see
     `experts.coactivation`; nothing for networks without experts.
   """
-  return jax.device_get(_run(network)(params, test.batches)[2])
+  layers = jax.device_get(_run(network)(params, test.batches)[2])
+  return {name: found['together'] for name, found in layers.items()}
 
 
 def evaluator(
@@ -214,9 +227,10 @@ def evaluator(
     `ap50` and `ap75` over all categories, `ap50_<group>` over those of each
     group, `recall`, that of 100 boxes, and `loss`, `class_loss`, `l1_loss`,
     `giou_loss`. Of networks with experts also `balance`, and for each of their
-    layers i `same_replica_<i>`, `partners_<i>` (effective ones, the mean over
-    experts in use) and `usage_<i>`, the entropy of how often each is used, in
-    shares of that of even use. Of models that diverged precision is 0.
+    layers i `balance_<i>`, `same_replica_<i>` (of k slices), `partners_<i>` (effective ones,
+    the mean over experts in use) and `usage_<i>`, the entropy of how often each
+    is used, in shares of that of even use. Of models that diverged precision
+    is 0.
   """
   run = _run(network)
 
@@ -224,7 +238,7 @@ def evaluator(
     rows = []
     for i in range(jax.tree.leaves(params)[0].shape[0]):
       own = jax.tree.map(lambda x, i=i: x[i], params)
-      (boxes, scores, phrases), losses, together = jax.device_get(
+      (boxes, scores, phrases), losses, layers = jax.device_get(
         run(own, test.batches)
       )
       fine = np.isfinite(boxes).all() and np.isfinite(scores).all()
@@ -233,7 +247,7 @@ def evaluator(
       rows.append(
         _told(test, _found(test, boxes, scores, phrases))
         | {k: float(v) for k, v in losses.items()}
-        | _collaboration(together)
+        | _collaboration(layers)
       )
     return {k: np.array([row[k] for row in rows]) for k in rows[0]}
 
@@ -250,10 +264,23 @@ def _told(test, found):
   return told | {k: v for k, v in means.items() if k.startswith('ap50')}
 
 
-def _collaboration(together):
-  """Numbers of every layer of experts."""
+def _collaboration(layers):
+  """Numbers of every layer of experts, and their mean balance."""
   out = {}
-  for i, counts in enumerate(together.values()):
-    told = experts.collaboration(counts)
-    out |= {f'{name}_{i}': float(value) for name, value in told.items()}
+  for i, found in enumerate(layers.values()):
+    counts = found['together']
+    used = np.diagonal(counts)
+    # Every query is counted at each of its k experts.
+    top_k = max(1, round(counts.sum() / max(used.sum(), 1)))
+    told = experts.collaboration(counts, top_k=top_k)
+    partners = np.asarray(told.effective_partners)[used > 0]
+    out |= {
+      f'balance_{i}': float(found['balance']),
+      f'same_replica_{i}': float(found['same']),
+      f'partners_{i}': float(partners.mean()) if partners.size else 0.0,
+      f'usage_{i}': float(told.usage_entropy) / max(np.log(len(used)), 1e-9),
+    }
+  if layers:
+    every = [float(found['balance']) for found in layers.values()]
+    out['balance'] = sum(every) / len(every)
   return out

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import chex
 import jax
-import jax.numpy as jnp
 import optax
 
 from jaxdl import networks
@@ -14,12 +13,12 @@ from jaxdl.core import checks, types
 from jaxdl.perception import experts
 from jaxdl.perception.detection import _losses, _matching
 
+
 def grounding(
   network: types.Network,
   example_inputs: tuple[Any, Any],
   *,
   weights: tuple[float, float, float] = _matching.WEIGHTS,
-  aux_coef: float = 0.01,
 ) -> types.Task:
   """Builds the task of finding what phrases name.
 
@@ -28,8 +27,6 @@ def grounding(
     example_inputs: images and phrases, or `jax.ShapeDtypeStruct`s, that
       initialize the network.
     weights: of the losses of class, L1 and GIoU.
-    aux_coef: α, of the load balance of every layer of experts, if there are
-      any.
 
   Returns:
     `Task`. Batches hold 'inputs', 'phrases', 'boxes', 'labels', 'present' and
@@ -40,7 +37,7 @@ def grounding(
 
   Raises:
     TypeError: if it is no network.
-    ValueError: if a coefficient is negative; from `loss` and `evaluate`, if batches do not fit.
+    ValueError: from `loss` and `evaluate`, if batches do not fit.
 
   Example:
     >>> from jaxdl.perception import detection
@@ -56,7 +53,6 @@ def grounding(
     ['class_loss', 'giou_loss', 'l1_loss', 'loss']
   """
   network = networks.as_network(network)
-  checks.number(aux_coef, name='aux_coef', low=0.0)
   images, phrases = example_inputs
 
   def run(params, batch, **options):
@@ -64,25 +60,15 @@ def grounding(
       raise ValueError(
         f"batch needs 'inputs' and 'phrases'; it has {sorted(batch)}."
       )
-    found, routed = experts.observe(
-      network.apply,
-      params,
-      batch['inputs'],
-      batch['phrases'],
-      mask=batch.get('mask'),
-      **options,
-    )
-    value, parts = _losses.detection_loss(found, batch, weights=weights)
-    return value, parts, [r.load_balance for r in routed.values()]
+    found = network.apply(params, batch['inputs'], batch['phrases'], **options)
+    return _losses.detection_loss(found, batch, weights=weights)
 
   def loss(params, batch, *, key=None):
-    value, _, balance = run(params, batch, train=True, key=key)
-    return value + aux_coef * sum(balance)
+    return run(params, batch, train=True, key=key)[0]
 
   def evaluate(params, batch):
-    value, parts, balance = run(params, batch)
-    more = {'balance': sum(balance) / len(balance)} if balance else {}
-    return {'loss': value, **parts, **more}
+    value, parts = run(params, batch)
+    return {'loss': value, **parts}
 
   return types.Task(
     lambda key: network.init(key, images, phrases), loss, evaluate
@@ -117,8 +103,8 @@ def tuning(
     task: what is learned.
     optimizer: any optax transformation, of a list of the arrays that are
       trained.
-    trainable: patterns of paths of parameters, see `experts.trainable_mask`
-      (static).
+    trainable: patterns of paths of parameters, see `experts.trainable_mask`;
+      nothing is trained if there is none (static).
     start: `start(key) -> params`, of a model that is there already; `task.init`
       if None.
 
@@ -152,7 +138,9 @@ def tuning(
 
   def split(params):
     """Leaves that move, and what puts them back."""
-    chosen = jax.tree.leaves(experts.trainable_mask(params, trainable))
+    chosen = [False] * len(jax.tree.leaves(params))
+    if len(trainable):
+      chosen = jax.tree.leaves(experts.trainable_mask(params, trainable))
     leaves, structure = jax.tree.flatten(params)
     moving = [x for x, c in zip(leaves, chosen, strict=True) if c]
 
