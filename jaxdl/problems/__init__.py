@@ -22,6 +22,8 @@ notebook, in `experiment.train`:
   `with_detector` gives them to another detector.
 - `distillation`: labeled examples, some labels wrong, for networks that learn
   from each other (`Peers`).
+- `expert_layers`: digits by rows for a small transformer whose layers become
+  experts, and experts for the clients of other problems.
 - `functions`: maps between functions, solved or read; `Functions.problem` gives
   them to a network. Flows are learned as `time_steps`. `function_runs` and
   `sweeps` have what binaries of them share.
@@ -49,6 +51,7 @@ notebook, in `experiment.train`:
 from jaxdl.problems import (
   amortized,
   detection,
+  expert_layers,
   function_runs,
   games,
   graphs,
@@ -150,6 +153,7 @@ __all__ = [
   'distillation',
   'episodes',
   'everybody',
+  'expert_layers',
   'for_network',
   'for_task',
   'function_runs',

@@ -3,6 +3,7 @@
 
 import dataclasses
 import functools
+import math
 
 import chex
 import jax
@@ -161,13 +162,14 @@ def draw_scenes(
 
 
 def _scene(scenes, testing, key):
-  key_objects, key_prompt, key_pixels = jax.random.split(key, 3)
-  drawn = _objects(scenes, testing, key_objects)
-  prompt, labels = _prompt(scenes, testing, key_prompt, drawn)
+  key_numbers, key_pixels = jax.random.split(key)
+  numbers = _Numbers(key_numbers, scenes)
+  drawn = _objects(scenes, testing, numbers)
+  prompt, labels = _prompt(scenes, testing, numbers, drawn)
   zero = lambda x, row: jnp.where(drawn['present'].reshape(row), x, 0)
   phrases = jnp.asarray(scenes.phrases)[prompt]
   return {
-    'inputs': _pixels(scenes, key_pixels, drawn),
+    'inputs': _pixels(scenes, key_pixels, numbers.take(3), drawn),
     'phrases': jnp.where((prompt >= 0)[:, None], phrases, 0),
     'categories': prompt,
     'boxes': zero(drawn['boxes'], (-1, 1)),
@@ -176,66 +178,88 @@ def _scene(scenes, testing, key):
   }
 
 
-def _objects(scenes, testing, key):
+class _Numbers:
+  """Uniform numbers of a scene, cut from one draw, which compiles fast."""
+
+  def __init__(self, key, scenes):
+    size = scenes.max_objects * (3 + 2 * _TRIES) + len(scenes.names)
+    self._all = jax.random.uniform(key, (size + scenes.num_phrases + 5,))
+    self._at = 0
+
+  def take(self, *shape):
+    """The next ones."""
+    start = self._at
+    self._at += math.prod(shape)
+    return self._all[start : self._at].reshape(shape)
+
+
+def _ranks(x):
+  """Places in falling order, ties to the lowest index, without a sort."""
+  before = np.tri(x.shape[0], k=-1, dtype=bool)
+  ahead = (x[None] > x[:, None]) | ((x[None] == x[:, None]) & before)
+  return jnp.sum(ahead, axis=1)
+
+
+def _whole(number, low, high):
+  """A uniform number as one of the integers low, ..., high."""
+  found = low + jnp.floor(number * (high - low + 1)).astype(jnp.int32)
+  return jnp.minimum(found, high)
+
+
+def _objects(scenes, testing, numbers):
   """Categories and boxes of the objects of an image."""
-  key_count, key_kind, key_size, key_side, key_place = jax.random.split(key, 5)
   most, num = scenes.max_objects, len(scenes.names)
-  count = jax.random.randint(key_count, (), scenes.min_objects, most + 1)
+  count = _whole(numbers.take(), scenes.min_objects, most)
   shares = np.full(num, 1 / num) if testing else scenes.frequencies
-  kinds = jax.random.choice(key_kind, num, (most,), p=jnp.asarray(shares))
-  ranges = jnp.asarray(_HALVES)[jax.random.randint(key_size, (most,), 0, 2)]
-  shift = jax.random.uniform(key_side, (most,))
+  ends = np.cumsum(shares)[:-1].astype(np.float32)
+  kinds = jnp.sum(numbers.take(most)[:, None] >= ends[None], axis=1)
+  # A category that never occurs may end where the one before does.
+  possible = np.flatnonzero(shares)
+  kinds = jnp.clip(kinds, possible[0], possible[-1])
+  ranges = jnp.asarray(_HALVES)[_whole(numbers.take(most), 0, 1)]
+  shift = numbers.take(most)
   halves = ranges[:, 0] + shift * (ranges[:, 1] - ranges[:, 0])
   # Tries of every object; the first that is free is taken.
-  tries = jax.random.uniform(key_place, (most, _TRIES, 2))
+  tries = numbers.take(most, _TRIES, 2)
   halves_ = halves[:, None, None]
   tries = halves_ + tries * (1 - 2 * halves_)
-
-  def place(taken, i):
-    gap = jnp.abs(tries[i][:, None] - taken['center'][None])
-    reach = halves[i] + taken['half'] + 1.0 / scenes.image_size
-    clash = jnp.all(gap < reach[None, :, None], axis=-1) & taken['there'][None]
+  reach = halves[:, None] + halves[None] + 1.0 / scenes.image_size
+  center, there = jnp.zeros((most, 2)), jnp.zeros((most,), bool)
+  for i in range(most):
+    gap = jnp.abs(tries[i][:, None] - center[None])
+    clash = jnp.all(gap < reach[i][None, :, None], axis=-1) & there[None]
     free = ~jnp.any(clash, axis=1)
-    there = jnp.any(free) & (i < count)
-    center = tries[i][jnp.argmax(free)]
-    new = {'center': center, 'half': halves[i], 'there': there}
-    return {k: taken[k].at[i].set(new[k]) for k in taken}, None
-
-  start = {
-    'center': jnp.zeros((most, 2)),
-    'half': jnp.zeros((most,)),
-    'there': jnp.zeros((most,), bool),
-  }
-  taken, _ = jax.lax.scan(place, start, jnp.arange(most))
+    first = jnp.argmax(free)
+    center = center.at[i].set(tries[i][first])
+    there = there.at[i].set(free[first] & (i < count))
   sides = jnp.repeat(2 * halves[:, None], 2, axis=1)
   return {
     'kinds': kinds,
-    'boxes': jnp.concatenate([taken['center'], sides], axis=1),
-    'present': taken['there'],
+    'boxes': jnp.concatenate([center, sides], axis=1),
+    'present': there,
   }
 
 
-def _prompt(scenes, testing, key, drawn):
+def _prompt(scenes, testing, numbers, drawn):
   """Categories of the phrases, and the phrase of every object."""
-  key_absent, key_count, key_order = jax.random.split(key, 3)
   num, slots = len(scenes.names), scenes.num_phrases
-  place = jnp.where(drawn['present'], drawn['kinds'], num)
-  there = jnp.zeros((num,), bool).at[place].set(True, mode='drop')
+  place = drawn['kinds'][:, None] == jnp.arange(num)[None]
+  there = jnp.any(place & drawn['present'][:, None], axis=0)
   allowed = np.ones(num, bool) if testing else ~scenes.novel
-  rank = jax.random.uniform(key_absent, (num,)) + 2.0 * there
-  _, chosen = jax.lax.top_k(jnp.where(there | allowed, rank, -1.0), slots)
+  value = numbers.take(num) + 2.0 * there
+  rank = _ranks(jnp.where(there | allowed, value, -1.0))
+  # The category of every rank below the number of slots.
+  chosen = jnp.argmax(rank[None] == jnp.arange(slots)[:, None], axis=1)
   least = jnp.maximum(jnp.sum(there), 1)
-  count = jax.random.randint(key_count, (), least, slots + 1)
-  kept = jnp.arange(slots) < count
-  order = jnp.argsort(jax.random.uniform(key_order, (slots,)) + 2.0 * ~kept)
-  prompt = jnp.where(kept, chosen, -1)[order]
+  kept = jnp.arange(slots) < _whole(numbers.take(), least, slots)
+  order = _ranks(numbers.take(slots) + 2.0 * kept)
+  prompt = jnp.full((slots,), -1).at[order].set(jnp.where(kept, chosen, -1))
   labels = jnp.argmax(drawn['kinds'][:, None] == prompt[None], axis=1)
   return prompt.astype(jnp.int32), labels.astype(jnp.int32)
 
 
-def _pixels(scenes, key, drawn):
-  """The image, noise and all."""
-  key_ground, key_noise = jax.random.split(key)
+def _pixels(scenes, key, ground, drawn):
+  """The image, noise and all; the background is `ground` in [0, 1]."""
   size = scenes.image_size
   at = (jnp.arange(size) + 0.5) / size
   box = drawn['boxes']
@@ -256,8 +280,8 @@ def _pixels(scenes, key, drawn):
   )
   inside &= drawn['present'][:, None, None]
   colors = jnp.asarray(list(COLORS.values()))[drawn['kinds'] // len(SHAPES)]
-  ground = jax.random.uniform(key_ground, (1, 1, 3), maxval=0.4)
   paint = jnp.einsum('mhw,mc->hwc', inside.astype(jnp.float32), colors)
+  ground = 0.4 * ground.reshape(1, 1, 3)
   image = jnp.where(jnp.any(inside, axis=0)[..., None], paint, ground)
-  noise = scenes.noise * jax.random.normal(key_noise, image.shape)
+  noise = scenes.noise * jax.random.normal(key, image.shape)
   return jnp.clip(image + noise, 0.0, 1.0)

@@ -227,10 +227,10 @@ def evaluator(
     `ap50` and `ap75` over all categories, `ap50_<group>` over those of each
     group, `recall`, that of 100 boxes, and `loss`, `class_loss`, `l1_loss`,
     `giou_loss`. Of networks with experts also `balance`, and for each of their
-    layers i `balance_<i>`, `same_replica_<i>` (of k slices), `partners_<i>` (effective ones,
-    the mean over experts in use) and `usage_<i>`, the entropy of how often each
-    is used, in shares of that of even use. Of models that diverged precision
-    is 0.
+    layers i `balance_<i>`, `same_replica_<i>` (of k slices), `partners_<i>`
+    (effective ones, the mean over experts in use) and `usage_<i>`, the entropy
+    of how often each is used, in shares of that of even use. Of models that
+    diverged precision is 0.
   """
   run = _run(network)
 

@@ -17,7 +17,7 @@ it looks at: no layer has to know of experts.
     task = experts.balanced_task(task, coefficient=0.01)
     task = experts.trainable_task(task, moe.params, 'experts')
 
-and `task` is one like any other: `federated.make_algorithm('fedavg', task, ...)`
+and `task` is one like any other. With a server, `federated.make_algorithm`
 trains it over clients who send experts and routers alone.
 
 - Layers: `split_ffn`, `merge_slices`, `init_router`; `feed_forward` and

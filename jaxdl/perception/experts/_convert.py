@@ -177,8 +177,14 @@ def observe(
     >>> y.shape, routed['0'].idx.shape
     ((3, 2), (3, 2))
   """
+  outer = _SEEN.get()
+  if mask is None and outer is not None:
+    mask = outer.mask
   with _watching(mask) as seen:
     result = fn(*args, **options)
+  if outer is not None:  # Who looks from further out sees it, too.
+    for name, routed in seen.routed.items():
+      outer.add(name, routed)
   return result, seen.routed
 
 
@@ -453,19 +459,16 @@ def _applied(apply, mixture, params, shapes, inputs, options):
   rest = [jnp.asarray(x) for x in rest]
   values.update(zip(program.inputs, [*left, *rest], strict=True))
   skipped = frozenset().union(*(f.skipped for f in chosen.values()))
+  run = lambda numbers: _elementwise.run(
+    program, (n for n in numbers if n not in skipped), values
+  )
   start = 0
   for f in sorted(chosen.values(), key=lambda f: max(f.skipped)):
     end = max(f.skipped)
-    between = range(start, end)
-    _elementwise.run(
-      [program.equations[n] for n in between if n not in skipped], values
-    )
+    run(range(start, end))
     values[f.result] = _mixed(f, program, values, experts[f.name], mixture)
     start = end
-  between = range(start, len(program.equations))
-  _elementwise.run(
-    [program.equations[n] for n in between if n not in skipped], values
-  )
+  run(range(start, len(program.equations)))
   outputs = [_elementwise.read(v, values) for v in program.outputs]
   return jax.tree.unflatten(form, outputs)
 
@@ -498,14 +501,13 @@ def _activation(found, program, values):
   Its program is of one shape, so as many numbers at a time go through it.
   """
   last = program.equations[found.out.product].invars[0]
-  between = [program.equations[n] for n in found.middle]
   size = found.hidden[0].aval.size
 
   def once(*hidden):
     own = dict(values)
     for var, h in zip(found.hidden, hidden, strict=True):
       own[var] = h.astype(var.aval.dtype).reshape(var.aval.shape)
-    _elementwise.run(between, own)
+    _elementwise.run(program, found.middle, own)
     return _elementwise.read(last, own).reshape(-1)
 
   def act(*hidden):
@@ -516,10 +518,7 @@ def _activation(found, program, values):
       jnp.pad(h.reshape(-1), (0, parts * size - total)).reshape(parts, size)
       for h in hidden
     ]
-    if parts == 1:
-      made = once(*(r[0] for r in rows))
-    else:
-      made = jax.vmap(once)(*rows)
+    made = jax.vmap(once)(*rows) if parts > 1 else once(*(r[0] for r in rows))
     return made.reshape(-1)[:total].reshape(shape).astype(dtype)
 
   return act

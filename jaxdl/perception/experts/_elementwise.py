@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Programs seen as lists of equations, and which of them act elementwise."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -37,12 +38,14 @@ class Program(NamedTuple):
     inputs: variables.
     outputs: variables or literals.
     constants: values by variable.
+    form: what equations are evaluated as a part of.
   """
 
   equations: list[Any]
   inputs: list[Any]
   outputs: list[Any]
   constants: dict[Any, Any]
+  form: Any
 
 
 def program_of(fn: Callable[..., Any], *args: Any) -> Program:
@@ -66,7 +69,9 @@ def program_of(fn: Callable[..., Any], *args: Any) -> Program:
   _write_out(jaxpr, names, equations, constants)
   read = lambda v: _named(v, names)
   outputs = [read(v) for v in jaxpr.outvars]
-  return Program(equations, list(jaxpr.invars), outputs, constants)
+  facts = jaxpr.debug_info._replace(arg_names=None, result_paths=None)
+  form = jaxpr.replace(constvars=[], debug_info=facts)
+  return Program(equations, list(jaxpr.invars), outputs, constants, form)
 
 
 def _named(var, names):
@@ -97,13 +102,17 @@ def _write_out(jaxpr, names, equations, constants):
     names.update(zip(equation.outvars, results, strict=True))
 
 
-def run(equations: Sequence[Any], values: dict[Any, Any]) -> None:
-  """Evaluates equations.
+def run(
+  program: Program, numbers: Iterable[int], values: dict[Any, Any]
+) -> None:
+  """Evaluates equations of a program.
 
   Args:
-    equations: in order.
+    program: whose.
+    numbers: which, in order.
     values: by variable, to which results are added.
   """
+  equations = [program.equations[n] for n in numbers]
   made = [v for equation in equations for v in equation.outvars]
   own = set(made)
   wanted = {
@@ -112,7 +121,9 @@ def run(equations: Sequence[Any], values: dict[Any, Any]) -> None:
     for v in equation.invars
     if not isinstance(v, core.Literal) and v not in own
   }
-  whole = core.Jaxpr((), list(wanted), made, list(equations))
+  whole = program.form.replace(
+    invars=list(wanted), outvars=made, eqns=equations
+  )
   found = core.jaxpr_as_fun(core.ClosedJaxpr(whole, ()))(
     *(values[v] for v in wanted)
   )
@@ -144,7 +155,7 @@ def acts_elementwise(equation: Any) -> bool:
 
 
 def _is_one(var):
-  return jnp.size(getattr(var, 'val', var.aval)) == 1
+  return math.prod(var.aval.shape) == 1
 
 
 def what_is_not(fn: Callable[..., Any], num_arrays: int) -> str | None:

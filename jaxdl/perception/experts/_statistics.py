@@ -79,7 +79,8 @@ def coactivation(
   num_experts = checks.integer(num_experts, name='num_experts', low=1)
   idx = jnp.asarray(idx)
   idx = idx.reshape(-1, idx.shape[-1])
-  hot = jnp.any(idx[..., None] == jnp.arange(num_experts), axis=1)
+  numbers = jnp.arange(num_experts)[None, None]
+  hot = jnp.any(idx[..., None] == numbers, axis=1)
   if mask is not None:
     hot &= jnp.asarray(mask).reshape(-1, 1).astype(bool)
   # Exact in float32 up to 2^24 tokens at a time.
@@ -233,7 +234,9 @@ def combination_table(
     np.int32,
   )
   ordered = jnp.sort(idx, axis=-1).reshape(-1, top_k)
-  row = jnp.sum(jnp.asarray(binomials)[ordered, jnp.arange(top_k)], axis=-1)
+  row = jnp.sum(
+    jnp.asarray(binomials)[ordered, jnp.arange(top_k)[None]], axis=-1
+  )
   labels = labels.reshape(-1)
   counted = (labels >= 0) & (labels < num_classes)
   if mask is not None:
