@@ -76,6 +76,11 @@ def _padded(x, rows):
   return jnp.pad(x, ((0, rows), (0, 0)))
 
 
+def _zeros(shape, dtype, sizes):
+  """Zeros that vary over the mapped axes over which sizes do."""
+  return jnp.zeros(shape, dtype) + (0 * jnp.sum(sizes)).astype(dtype)
+
+
 @jax.custom_batching.sequential_vmap
 def _by_blocks(x, w, sizes):
   num_rows, width = x.shape
@@ -96,7 +101,7 @@ def _by_blocks(x, w, sizes):
 
     return jax.lax.fori_loop(0, -(-sizes[e] // rows), block, out)
 
-  out = jnp.zeros((num_rows + rows, w.shape[2]), x.dtype)
+  out = _zeros((num_rows + rows, w.shape[2]), x.dtype, sizes)
   return jax.lax.fori_loop(0, num_groups, group, out)[:num_rows]
 
 
@@ -123,7 +128,7 @@ def _outer(x, slope, sizes):
       right = jax.lax.dynamic_slice(slope, (first, 0), shape)
       return total + jnp.dot(left.T, right, preferred_element_type=wide)
 
-    zero = jnp.zeros((width, slope.shape[1]), wide)
+    zero = _zeros((width, slope.shape[1]), wide, size)
     total = jax.lax.fori_loop(0, -(-size // rows), block, zero)
     return None, total.astype(x.dtype)
 

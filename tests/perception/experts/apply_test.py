@@ -153,7 +153,7 @@ class ApplyTest(parameterized.TestCase):
   @parameterized.parameters(
     (jax.nn.softmax, 'reduce_max'),
     (lambda h: h / jnp.linalg.norm(h), 'reduce_sum'),
-    (lambda h: h * jnp.arange(5.0), 'iota'),
+    (lambda h: h * jnp.arange(5.0)[None], 'iota'),
     (lambda h: h[..., ::-1], 'rev'),
   )
   def test_refuses_activations_across_units(self, activation, what):
