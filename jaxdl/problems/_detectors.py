@@ -2,6 +2,7 @@
 """Detectors that are pre-trained or read, then tuned in several ways."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -97,6 +98,41 @@ def pretrained(
     ),
   )
   algorithm = detection.tuning(problem.task, optimizer=optimizer)
+  train = _on_device if problem.fetch is None else _one_by_one
+  found, losses = train(problem, algorithm, options.steps)
+  return jax.tree.map(lambda *xs: jnp.stack(xs), *found), np.stack(losses)
+
+
+def _on_device(problem, algorithm, steps):
+  """All steps of a seed as one program, the same for all seeds.
+
+  Batches and numbers are those of `experiment.train`.
+  """
+
+  def step(root, data, state, number):
+    _, key = jax.random.split(jax.random.fold_in(root, number))
+    cohort = problem.cohort(root, data, number)
+    state, metrics = algorithm.step(state, cohort, key=key)
+    return state, metrics['loss']
+
+  @jax.jit
+  def run(root, data):
+    state = algorithm.init(jax.random.fold_in(root, 0))
+    body = functools.partial(step, root, data)
+    if not steps:
+      return state.params, jnp.zeros(0)
+    state, losses = jax.lax.scan(body, state, 1 + jnp.arange(steps))
+    return state.params, losses
+
+  done = [
+    run(jax.random.key(seed), jax.tree.map(lambda x, i=i: x[i], problem.data))
+    for i, seed in enumerate(problem.seeds)
+  ]
+  return [params for params, _ in done], [np.asarray(x) for _, x in done]
+
+
+def _one_by_one(problem, algorithm, steps):
+  """As `_on_device`, where the host makes batches ahead."""
   found, losses = [], []
   for i, seed in enumerate(problem.seeds):
     one = dataclasses.replace(
@@ -108,13 +144,13 @@ def pretrained(
     state, history = experiment.train(
       algorithm,
       one,
-      num_rounds=options.steps,
+      num_rounds=steps,
       key=jax.random.key(seed),
-      eval_every=max(options.steps, 1),
+      eval_every=max(steps, 1),
     )
     found.append(state.params)
     losses.append(np.asarray(history.get('loss', np.zeros(0))))
-  return jax.tree.map(lambda *xs: jnp.stack(xs), *found), np.stack(losses)
+  return found, losses
 
 
 def pretraining_rows(losses, seeds):
