@@ -183,4 +183,5 @@ def with_start(problem: types.Problem, params: chex.ArrayTree) -> types.Problem:
   Returns:
     The problem, with `data['start']`.
   """
-  return dataclasses.replace(problem, data={**problem.data, 'start': params})
+  data: Any = problem.data
+  return dataclasses.replace(problem, data={**data, 'start': params})

@@ -1,5 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detectors that are asked in words."""
+"""Detectors that are asked in words.
+
+A prompt is a set of phrases, 'red circle . blue square .' (`split_prompt`; a
+full stop separates). A detector gives every query a box and a score for each
+phrase; the best 100 pairs of an image are its answer (`detections_of`), and no
+threshold is applied: pictures show scores of .3 and more.
+
+- Boxes: `to_corners`, `to_centers`, `pairwise_iou`, `pairwise_giou`, `giou`.
+- Words: `make_vocabulary`, `encode_phrases`.
+- Learning: `grounding_detector` of `DETECTORS` gives `Detections`, all layers
+  of them; `matching_costs` and `match` say which query stands for which object,
+  deterministically; `detection_loss` is focal, L1 and GIoU; `grounding` makes
+  the task and `tuning` trains all of a model, or a part.
+- Tests: `TestSet` of `make_test_set`, `detect`, `evaluator`; `Found` against
+  `Truth` is `average_precision`, by the numbers of COCO, and
+  `group_precision` its means over base, rare and novel categories;
+  `coactivations` of experts.
+- Images: `Scenes` are drawn by `draw_scenes`, with a long tail and novel pairs;
+  `load_coco` and `read_pictures` read files of the COCO format. `SOURCES` has
+  both by name, `draw_test_set` and `read_batch` take them.
+
+Boxes of networks are (cx, cy, w, h) in shares of the image, those that are
+scored (x, y, w, h) in pixels as in the files.
+"""
 
 from jaxdl.perception.detection._boxes import (
   giou,

@@ -223,8 +223,8 @@ def evaluator(
     test: images.
 
   Returns:
-    `evaluate(params) -> dict of f64[S]` of S models, leaves [S, ...]: `ap`,
-    `ap50` and `ap75` over all categories, `ap50_<group>` over those of each
+    `evaluate(params) -> dict of f64[S]` of S models, leaves [S, ...]: `ap50`,
+    `ap` and `ap75` over all categories, `ap50_<group>` over those of each
     group, `recall`, that of 100 boxes, and `loss`, `class_loss`, `l1_loss`,
     `giou_loss`. Of networks with experts also `balance`, and for each of their
     layers i `balance_<i>`, `same_replica_<i>` (of k slices), `partners_<i>`
@@ -259,7 +259,7 @@ def _told(test, found):
     found, test.truth, num_categories=len(test.names)
   )
   means = _precision.group_precision(precision, test.groups)
-  names = {'ap': 'ap', 'ap50': 'ap50', 'ap75': 'ap75', 'recall_100': 'recall'}
+  names = {'ap50': 'ap50', 'ap': 'ap', 'ap75': 'ap75', 'recall_100': 'recall'}
   told = {new: precision.values[old] for old, new in names.items()}
   return told | {k: v for k, v in means.items() if k.startswith('ap50')}
 
