@@ -5,7 +5,7 @@ import functools
 
 import numpy as np
 
-from experiments import papers
+from experiments import dynamic_dino as binary, papers
 from jaxdl.problems import expert_layers
 
 PAPER = papers.Paper(
@@ -19,8 +19,13 @@ PAPER = papers.Paper(
     'perception.experts.load_balance',
     'perception.experts.collaboration',
     'federated.server.expert_fedavg',
+    'perception.detection.grounding_detector',
+    'perception.detection.detection_loss',
+    'perception.detection.tuning',
+    'perception.detection.average_precision',
+    'problems.detection.scenes',
   ),
-  binary='federated_training',
+  binary='dynamic_dino',
 )
 # Eight experts in all, two of which a token goes to: four copies of two slices.
 SLICES = 'moe(8, top_k=2)'
@@ -113,3 +118,113 @@ def tuning_gains(seeds: tuple[int, ...]) -> tuple[bool, str]:
   )
   parts = '; '.join(f'{v}: {_shown(x)}' for v, x in after.items())
   return bool(held), f'{parts}; share in one copy {_shown(share)}'
+
+
+# A small detector of drawn scenes.
+TUNED, EXPERTS = 'dense_tuned', 'moe(8, top_k=2)'
+SHUFFLED = 'moe(8, top_k=2, router=random)'
+GROUPS = ('base', 'rare', 'novel')
+
+
+@functools.cache
+def _scenes(seeds):
+  """Detectors pre-trained on scenes, then tuned in several ways."""
+  config = binary.Config(
+    seeds=seeds,
+    network='grounding(width=32, num_queries=10, hidden=64, '
+    'channels=(16, 32), strides=(2, 2, 1))',
+    pretraining='adam(learning_rate=0.002, steps=800)',
+    variants=(TUNED, EXPERTS, SHUFFLED),
+    optimizer='adam(0.001)',
+    num_rounds=6,
+    steps=50,
+    eval_every=3,
+  )
+  return binary.run(config).rows
+
+
+def _tested(seeds, variant, metric, *, end):
+  """A metric of every seed before or after tuning."""
+  rows = [r for r in _scenes(seeds) if r['split'] == 'test']
+  step = max(r['step'] for r in rows) if end else 0
+  return np.array(
+    [r[metric] for r in rows if (r['variant'], r['step']) == (variant, step)]
+  )
+
+
+@papers.claim(
+  'A small detector asked in words finds shapes after 800 steps of 16 images '
+  'of 32 x 32: AP50 of base pairs exceeds .5 for every seed, and that of novel '
+  'pairs, which no image or prompt of training had, .4'
+)
+def words_are_put_together(seeds: tuple[int, ...]) -> tuple[bool, str]:
+  """Pre-training on scenes, base, rare and novel pairs."""
+  found = {g: _tested(seeds, TUNED, f'ap50_{g}', end=False) for g in GROUPS}
+  held = found['base'].min() > 0.5 and found['novel'].min() > 0.4
+  return bool(held), '; '.join(f'{g} {_shown(x)}' for g, x in found.items())
+
+
+@papers.claim(
+  'Converted to 8 experts a layer, 2 of them for a query, the detector is as '
+  'precise as before: AP50 of all groups differs by less than 1e-3, and all '
+  'queries go to one copy; random router rows cost .01 or more for every seed'
+)
+def detection_starts_exact(seeds: tuple[int, ...]) -> tuple[bool, str]:
+  """Average precision at conversion."""
+  at_start = lambda variant, name: _tested(seeds, variant, name, end=False)
+  gaps = [
+    np.abs(at_start(TUNED, f'ap50_{g}') - at_start(EXPERTS, f'ap50_{g}')).max()
+    for g in GROUPS
+  ]
+  dense, other = at_start(TUNED, 'ap50'), at_start(SHUFFLED, 'ap50')
+  share = at_start(EXPERTS, 'same_replica_0')
+  held = max(gaps) < 1e-3 and (share == 1.0).all()
+  held = held and (other < dense - 0.01).all()
+  return bool(held), (
+    f'largest gap {max(gaps):.1e}, in one copy {_shown(share)}; dense '
+    f'{_shown(dense)}, random router {_shown(other)}'
+  )
+
+
+@papers.claim(
+  '300 steps of tuning of cross-attention, decoder feed-forward layers and '
+  'head: with experts AP50 is above that before tuning on average, and at most '
+  '.02 below that of dense tuning',
+  note='The paper reports more AP with experts than by dense tuning; here the '
+  'two are alike.',
+)
+def experts_are_no_worse(seeds: tuple[int, ...]) -> tuple[bool, str]:
+  """Tuning with experts against dense tuning."""
+  before = _tested(seeds, TUNED, 'ap50', end=False)
+  after = {
+    v: _tested(seeds, v, 'ap50', end=True) for v in (TUNED, EXPERTS, SHUFFLED)
+  }
+  mean = {v: x.mean() for v, x in after.items()}
+  held = mean[EXPERTS] > max(before.mean(), mean[TUNED] - 0.02)
+  parts = [
+    f'{g}: dense {_shown(_tested(seeds, TUNED, f"ap50_{g}", end=True))}, '
+    f'experts {_shown(_tested(seeds, EXPERTS, f"ap50_{g}", end=True))}'
+    for g in GROUPS
+  ]
+  told = ', '.join(f'{v} {_shown(x)}' for v, x in after.items())
+  return bool(held), f'before {_shown(before)}; {told}; {"; ".join(parts)}'
+
+
+@papers.claim(
+  'Slices of different copies come to work together: after tuning the share of '
+  'queries in one copy is below .98 in some decoder layer for every seed',
+  note='The paper finds many partners in shallow layers and two or three in '
+  'deep ones; with three layers the direction is reported, not asserted.',
+)
+def slices_mix(seeds: tuple[int, ...]) -> tuple[bool, str]:
+  """Collaboration of experts, layer by layer."""
+  told = {
+    name: [_tested(seeds, EXPERTS, f'{name}_{i}', end=True) for i in range(3)]
+    for name in ('same_replica', 'partners')
+  }
+  held = (np.min(told['same_replica'], axis=0) < 0.98).all()
+  return bool(held), '; '.join(
+    f'layer {i}: in one copy {_shown(told["same_replica"][i])}, partners '
+    f'{_shown(told["partners"][i])}'
+    for i in range(3)
+  )

@@ -20,6 +20,8 @@ notebook, in `experiment.train`:
 - `clustered`: groups of clients with like data, each client with its own tests.
 - `combinatorial`: instances of a combinatorial problem, clients may hold other
   distributions than others.
+- `detection`, a module to be imported by itself: images, and the boxes of what
+  phrases name, `detection.scenes`.
 - `distillation`: labeled examples, some labels wrong, for networks that learn
   from each other (`Peers`).
 - `expert_layers`: digits by rows for a small transformer whose layers become
