@@ -18,6 +18,8 @@ notebook, in `experiment.train`:
 - `episodes`: an embedding learned from few-shot episodes of clients' classes;
   `reconnaissance` sends clients on missions among new ones, with it.
 - `clustered`: groups of clients with like data, each client with its own tests.
+- `cooperation` (a module to import): agents who see a place in bits and tell
+  each other.
 - `distillation`: labeled examples, some labels wrong, for networks that learn
   from each other (`Peers`).
 - `functions`: maps between functions, solved or read; `Functions.problem` gives

@@ -31,9 +31,10 @@ from jaxdl.perception.cooperation import wire, worlds
 from jaxdl.perception.cooperation._evaluation import (
   Link,
   Seen,
+  evaluator,
+  make_link,
   scores,
   see,
-  tester,
   with_selector,
 )
 from jaxdl.perception.cooperation._exchange import stack_agents, trim_exchange
@@ -55,18 +56,18 @@ from jaxdl.perception.cooperation._network import (
   conv_encoder,
   seg_head,
 )
-from jaxdl.perception.cooperation._rivals import (
-  SELECTORS,
-  Evidence,
-  make_selector,
-  top_share,
-)
+from jaxdl.perception.cooperation._rivals import SELECTORS, make_selector
 from jaxdl.perception.cooperation._robustness import (
   NOISES,
   delayed,
   lose,
   make_conditions,
   noisy_poses,
+)
+from jaxdl.perception.cooperation._selection import (
+  Evidence,
+  Selector,
+  top_share,
 )
 from jaxdl.perception.cooperation._selector import (
   channel_selector,
@@ -118,6 +119,7 @@ __all__ = [
   'SELECTORS',
   'Schedule',
   'Seen',
+  'Selector',
   'WARPS',
   'adaptivity',
   'channel_selector',
@@ -137,6 +139,7 @@ __all__ = [
   'lose',
   'make_conditions',
   'make_fusion',
+  'make_link',
   'make_model',
   'make_selector',
   'noisy_poses',
@@ -151,7 +154,7 @@ __all__ = [
   'stack_agents',
   'straight_through_mask',
   'temporal_scores',
-  'tester',
+  'evaluator',
   'top_share',
   'trim_exchange',
   'warp_bev',

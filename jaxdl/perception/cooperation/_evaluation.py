@@ -32,6 +32,28 @@ class Link(NamedTuple):
   header_bits: int = 0
 
 
+def make_link(
+  *, bits: int = 32, hz: float = 10.0, header_bits: int = 0
+) -> Link:
+  """What is counted of a link.
+
+  Args:
+    bits: of an entry.
+    hz: frames per second.
+    header_bits: of a message.
+
+  Returns:
+    The link.
+
+  Raises:
+    ValueError: if a number is out of range.
+  """
+  checks.integer(bits, name='bits', low=1)
+  checks.number(hz, name='hz', low=0.0, open_low=True)
+  checks.integer(header_bits, name='header_bits', low=0)
+  return Link(bits, float(hz), header_bits)
+
+
 class Seen(NamedTuple):
   """What became of scenes; leaves [S, T, E, ...].
 
@@ -140,6 +162,9 @@ def packed_ratio(model: _model.Model, sent: Any) -> float:
   Returns:
     The ratio; 1 if nothing was sent.
   """
+  size = model.codec.size
+  if size is None:
+    raise ValueError('the codec packs nothing: its bits are known.')
   maps, masks, there = (np.asarray(x) for x in sent)
   packed = raw = 0
   for index in np.ndindex(maps.shape[:3]):
@@ -149,7 +174,7 @@ def packed_ratio(model: _model.Model, sent: Any) -> float:
       if agent == index[2] or not there[index[0], agent]:
         continue
       entries = maps[index][agent][mask[agent]]
-      packed += model.codec.size(entries)
+      packed += size(entries)
       raw += entries.nbytes
   return packed / raw if raw else 1.0
 
@@ -220,7 +245,7 @@ def scores(
   }
 
 
-def tester(
+def evaluator(
   model: _model.Model,
   *,
   egos: int = 1,
@@ -234,7 +259,8 @@ def tester(
     network: who hears whom.
 
   Returns:
-    `test(params, scenes, key, share=None, offset=0.0) -> Seen` on the host.
+    `evaluate(params, scenes, key, share=None, offset=0.0) -> Seen`, on the
+    host.
   """
 
   @jax.jit
@@ -250,10 +276,10 @@ def tester(
       offset=offset,
     )
 
-  def test(params, scenes, key, share=None, offset=0.0):
+  def evaluate(params, scenes, key, share=None, offset=0.0):
     return jax.device_get(run(params, scenes, key, share, offset))
 
-  return test
+  return evaluate
 
 
 def with_selector(

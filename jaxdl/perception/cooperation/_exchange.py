@@ -96,7 +96,7 @@ def trim_exchange(
       absent.
 
   Example:
-    >>> features = jnp.array([1.0, 2.0]).reshape(2, 1, 1, 1) * jnp.ones((2, 2, 1, 1))
+    >>> features = jnp.array([[1.0, 1.0], [2.0, 2.0]]).reshape(2, 2, 1, 1)
     >>> trim_exchange(features, jnp.array([1.0, 0.0])).maps[1].ravel().tolist()
     [2.0, 1.0]
 

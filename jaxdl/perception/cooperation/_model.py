@@ -14,6 +14,7 @@ from jaxdl.perception.cooperation import (
   _network,
   _rivals,
   _robustness,
+  _selection,
   _warp,
 )
 from jaxdl.perception.cooperation.wire import _compression
@@ -38,7 +39,7 @@ class Model(NamedTuple):
   """
 
   encoder: types.Network
-  selector: _rivals.Selector
+  selector: _selection.Selector
   fusion: _fusion.Fusion
   head: types.Network
   warp: _warp.Warp

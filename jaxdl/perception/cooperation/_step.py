@@ -12,8 +12,8 @@ from jaxdl.perception.cooperation import (
   _exchange,
   _measures,
   _model,
-  _rivals,
   _robustness,
+  _selection,
   _values,
 )
 from jaxdl.perception.cooperation.wire import _bandwidth
@@ -164,7 +164,7 @@ def coopertrim_step(
   # Padding holds nothing that anybody may look at.
   there = frame.there & ((frame.links > 0) | is_ego)
   present = jnp.where(there[:, None, None, None], features, 0)
-  evidence = _rivals.Evidence(
+  evidence = _selection.Evidence(
     own,
     carry.previous,
     into(present)[0] if model.selector.needs_maps else None,
@@ -298,8 +298,8 @@ def cooperate(
     links = jnp.ones((frames, agents, agents))
   if links.shape != (frames, agents, agents):
     raise ValueError(
-      f'links must have shape ({frames}, {agents}, {agents}), frames, receivers '
-      f'and senders; got {links.shape}.'
+      f'links must have shape ({frames}, {agents}, {agents}), frames, '
+      f'receivers and senders; got {links.shape}.'
     )
   features = model.encoder.apply(params['encoder'], scene.inputs)
   start = init_carry(model, features.dtype)

@@ -187,9 +187,7 @@ def cooperative_training(
   plan = schedule or Schedule()
   check_schedule(plan)
   weights = LOSSES.make(loss) if isinstance(loss, str) else loss
-  price = penalty
-  if isinstance(penalty, str):
-    price = _bandwidth.PENALTIES.make(penalty)
+  price = _priced(penalty)
 
   def init(key):
     params = model.init(key)
@@ -235,6 +233,12 @@ def cooperative_training(
   )
 
 
+def _priced(penalty: Any) -> Callable[..., chex.Array]:
+  if isinstance(penalty, str):
+    return _bandwidth.PENALTIES.make(penalty)
+  return penalty
+
+
 def _scenes_of(batch):
   """Scenes, also of a dict of their fields."""
   names = _roads.Scene._fields
@@ -271,9 +275,7 @@ def cooperative_task(
     its fields.
   """
   weights = LOSSES.make(loss) if isinstance(loss, str) else loss
-  price = penalty
-  if isinstance(penalty, str):
-    price = _bandwidth.PENALTIES.make(penalty)
+  price = _priced(penalty)
   checks.number(explore, name='explore', low=0.0, high=1.0)
 
   def value(params, batch, *, key=None):

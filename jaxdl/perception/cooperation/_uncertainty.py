@@ -136,8 +136,8 @@ def percentile(
     ValueError: if q is known and out of range.
 
   Example:
-    >>> percentile(jnp.array([1.0, 2.0, 3.0, 4.0]), 90)
-    Array(3.7, dtype=float32)
+    >>> float(percentile(jnp.array([1.0, 2.0, 3.0, 4.0]), 75))
+    3.25
   """
   check_percent(q)
   wide = trees.accumulator(jnp.result_type(values))

@@ -87,8 +87,9 @@ def warp_bev(
 
   Example:
     >>> maps = jnp.arange(4.0).reshape(1, 2, 2)
-    >>> turned, seen = warp_bev(maps, pose_matrix(jnp.array([0, 0, jnp.pi / 2])))
-    >>> turned.round(3).tolist(), bool(seen.all())
+    >>> quarter = pose_matrix(jnp.array([0.0, 0.0, jnp.pi / 2]))
+    >>> turned, seen = warp_bev(maps, quarter)
+    >>> turned.round().tolist(), bool(seen.all())
     ([[[1.0, 3.0], [0.0, 2.0]]], True)
   """
   features = _values.maps(features, name='features')
@@ -120,7 +121,7 @@ def _bilinear(features, matrix, resolution):
 
 
 def _centers(h, w, dtype):
-  """x of columns and y of rows, f[H, W] each."""
+  """Places of cells: along columns and up, f[H, W] each."""
   x = jnp.arange(w, dtype=dtype) - (w - 1) / 2
   y = (h - 1) / 2 - jnp.arange(h, dtype=dtype)
   return jnp.broadcast_to(x, (h, w)), jnp.broadcast_to(y[:, None], (h, w))

@@ -72,7 +72,7 @@ def swap_fusion(
   offsets = _offsets(w)
 
   def block(params, x, seen, cut, join):
-    """x f[A, H, W, C]; cut makes groups of cells, join puts them back."""
+    """Attention of f[A, H, W, C] within groups that `cut` makes."""
     wide = trees.accumulator(x.dtype)
     y = cut(_normalized(params['norm'], x))  # [G, A w², C].
     there = cut(seen[..., None])[..., 0]

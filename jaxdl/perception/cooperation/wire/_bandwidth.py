@@ -84,8 +84,8 @@ def bandwidth_bits(
 
   Example:
     >>> full = bandwidth_bits(jnp.ones(128), channels=128, height=32, width=32)
-    >>> mbps(full), mbps(full * 0.04)
-    (41.94304, 1.6777216)
+    >>> mbps(full), mbps(full / 4)
+    (41.94304, 10.48576)
   """
   sizes = (('channels', channels), ('height', height), ('width', width))
   for name, value in (*sizes, ('bits', bits), ('num_senders', num_senders)):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who hears whom: any topology of `jaxdl.mixing`, with agents and links that
-fail, and what is sent compressed by `jaxdl.compression`.
+"""Who hears whom, over links that fail, and messages by any compressor.
+
+Topologies are those of `jaxdl.mixing`, compressors of `jaxdl.compression`.
 """
 
 import functools

@@ -327,7 +327,7 @@ def _seen(static, occupied, visible, cells, yaw, there, count, poses):
 
 
 def _world_cells(pose, g, poses, world):
-  """Which cell of the world lies at each of an agent's, and whether one does."""
+  """Which cell of the world lies at each of an agent's, if any."""
   if poses == 'quarter':
     numbers = jnp.arange(g * g, dtype=jnp.int32).reshape(1, g, g)
     found, inside = _warp.warp_quarter(

@@ -1,5 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Agents that see a place in bits, and may tell each other what they see."""
+"""Agents that see a place in bits, and tell each other what they see.
+
+    from jaxdl.problems import cooperation
+
+    problem = cooperation.bev_segmentation('roads(grid=20)', fusion='attention')
+    algorithm = problem.algorithm(optax.adam(3e-3))
+    state, history = experiment.train(
+      algorithm, problem, num_rounds=500, key=jax.random.key(0)
+    )
+
+`rival_rows` and `mask_rows` are rows for pictures, `check_parts` checks parts
+without drawing anything.
+"""
 
 import dataclasses
 import os
@@ -31,6 +43,7 @@ class Cooperation(types.Problem):
     loss: weights of classes.
     options: with which the model was made.
     tests: scenes of every seed.
+    evaluators: compiled tests, by the selector that they are made with.
   """
 
   world: coop.worlds.World
@@ -41,6 +54,7 @@ class Cooperation(types.Problem):
   loss: coop.Loss
   options: dict[str, Any]
   tests: tuple[coop.worlds.Scene, ...]
+  evaluators: dict[Any, Any]
 
   def for_selector(self, selector: str) -> 'Cooperation':
     """The same scenes for a model that selects in another way.
@@ -99,17 +113,20 @@ class Cooperation(types.Problem):
       The model and what it saw, for each seed.
     """
     found = []
-    test = None
     for i, seed in enumerate(self.seeds):
       own = jax.tree.map(lambda x, i=i: x[i], params)
       model = self.model
       if selector is not None:
         key = jax.random.fold_in(jax.random.key(seed), _OTHERS)
         model, own = coop.with_selector(model, own, selector, key=key)
-      if test is None:
-        test = coop.tester(model, egos=self.egos, network=self.links)
+      # One compilation for each selector.
+      if selector not in self.evaluators:
+        self.evaluators[selector] = coop.evaluator(
+          model, egos=self.egos, network=self.links
+        )
       key = jax.random.fold_in(jax.random.key(seed), _KEYS)
       budget = None if share is None else share[i]
+      test = self.evaluators[selector]
       found.append((model, test(own, self.tests[i], key, share=budget)))
     return found
 
@@ -133,7 +150,7 @@ class Cooperation(types.Problem):
     return {name: np.array([r[name] for r in rows]) for name in rows[0]}
 
 
-def cooperation(
+def bev_segmentation(
   world: str = 'roads',
   *,
   data_dir: str | os.PathLike[str] | None = None,
@@ -160,7 +177,7 @@ def cooperation(
   `federated`.
 
   Args:
-    world: a part of `worlds.WORLDS` of `perception.cooperation`, as those below.
+    world: a part of `worlds.WORLDS` of `perception.cooperation`.
     data_dir: folder of the files, for worlds that are read.
     network: what makes maps of what an agent sees, of `ENCODERS`.
     selector: what is sent, of `SELECTORS`.
@@ -184,7 +201,7 @@ def cooperation(
     ValueError: if a part is unknown or out of range, or parts do not fit.
 
   Example:
-    >>> problem = cooperation(
+    >>> problem = bev_segmentation(
     ...   'roads(grid=8, frames=2, agents=2)',
     ...   network='conv(channels=2)',
     ...   num_tests=2,
@@ -221,13 +238,11 @@ def cooperation(
       weights=jnp.full((n,), 1.0 / n),
     )
 
+  draw_tests = jax.jit(
+    lambda key: coop.worlds.draw_scenes(made, key, num_tests, test=True)
+  )
   tests = tuple(
-    coop.worlds.draw_scenes(
-      made,
-      jax.random.fold_in(jax.random.key(seed), _TESTS),
-      num_tests,
-      test=True,
-    )
+    draw_tests(jax.random.fold_in(jax.random.key(seed), _TESTS))
     for seed in seeds
   )
   egos = 1 if who is None else made.agents
@@ -256,10 +271,140 @@ def cooperation(
       loss=weights,
       options=options,
       tests=tests,
+      evaluators={},
     ),
     model,
     options,
   )
+
+
+def check_parts(
+  world: str,
+  *,
+  data_dir: str | os.PathLike[str] | None = None,
+  links: str = 'ego',
+  compress: str = 'none',
+  noises: Sequence[str] = (),
+  **options: str,
+) -> coop.Model:
+  """Checks that parts are known and fit, without drawing anything.
+
+  Args:
+    world: see `bev_segmentation`.
+    data_dir: likewise.
+    links: likewise.
+    compress: likewise.
+    noises: likewise.
+    **options: `network`, `selector` and `fusion`.
+
+  Returns:
+    The model.
+
+  Raises:
+    ValueError: if something is wrong.
+  """
+  made = coop.worlds.make_world(world, data_dir=data_dir)
+  coop.wire.make_links(links, made.agents)
+  return coop.make_model(
+    made,
+    codec=coop.wire.make_codec(compress),
+    conditions=coop.make_conditions(noises),
+    **options,
+  )
+
+
+def rival_rows(
+  problem: Cooperation,
+  params: Any,
+  rivals: Sequence[str],
+  budgets: Sequence[float],
+  *,
+  label: dict[str, Any],
+) -> list[dict[str, Any]]:
+  """Other selectors in a trained model: with as much, and with other budgets.
+
+  Args:
+    problem: on which it was trained.
+    params: leaves [S, ...].
+    rivals: selectors.
+    budgets: shares that all of them, and the model's own, are tested with.
+    label: further columns.
+
+  Returns:
+    Rows of split 'rivals', with the share that the model's own selector asked
+    for, and of split 'budget', with each of the budgets.
+  """
+  own = problem.scores_with(params)
+  share = own['percent'] / 100
+  rows = []
+
+  def add(split, selector, found, **more):
+    for i, seed in enumerate(problem.seeds):
+      figures = {k: float(v[i]) for k, v in found.items()}
+      rows.append(
+        {**label, 'split': split, 'seed': seed, 'selector': selector}
+        | more
+        | figures
+      )
+
+  add('rivals', 'its own', own)
+  for rival in rivals:
+    add('rivals', rival, problem.scores_with(params, rival, share=share))
+  for selector in (None, *rivals) if budgets else ():
+    fixed = coop.SELECTORS.part(selector or 'coopertrim').name
+    for budget in budgets if fixed not in ('none', 'full') else ():
+      each = np.full(len(problem.seeds), budget)
+      found = problem.scores_with(params, selector, share=each)
+      add('budget', selector or 'its own', found, budget=budget)
+  return rows
+
+
+def mask_rows(
+  problem: Cooperation, params: Any, *, scenes: int, label: dict[str, Any]
+) -> list[dict[str, Any]]:
+  """What is asked for, frame by frame, and whether that is right.
+
+  Args:
+    problem: on which the model was trained.
+    params: leaves [S, ...]; the first seed is shown.
+    scenes: how many scenes.
+    label: further columns.
+
+  Returns:
+    Rows of split 'mask': `frame`, `channel`, `asked`; and of split 'map', the
+    last frame of the first scene seen by the first receiver: `kind` ('truth',
+    'alone', 'full', 'trimmed'), `line` and values `v_0`, `v_1`, ...
+  """
+  first = dataclasses.replace(problem, seeds=problem.seeds[:1])
+  label = {**label, 'seed': first.seeds[0]}
+  rows, maps = [], {}
+  for kind, selector in (
+    ('trimmed', None),
+    ('alone', 'none'),
+    ('full', 'full'),
+  ):
+    # As `rival_rows` does it, which has compiled that.
+    share = None if selector is None else np.full(1, float(kind == 'full'))
+    ((_, seen),) = first.test_with(params, selector, share=share)
+    maps[kind] = seen.predicted[0, -1, 0]
+    if kind == 'trimmed':
+      asked = seen.asked[:scenes, :, 0]
+      for t, channels in enumerate(asked.reshape(-1, asked.shape[-1])):
+        rows += [
+          label | {'split': 'mask', 'frame': t, 'channel': c, 'asked': float(v)}
+          for c, v in enumerate(channels)
+        ]
+  scene = jax.tree.map(lambda x: np.asarray(x[0]), first.tests[0])
+  truth = {
+    'truth': scene.dynamic[-1, 0],
+    'seen': scene.inputs[-1, 0, :, :, 2],
+    'road': scene.static[-1, 0] > 0,
+  }
+  for kind, values in {**truth, **maps}.items():
+    for line, numbers in enumerate(np.asarray(values, float)):
+      cells = {f'v_{j}': float(v) for j, v in enumerate(numbers)}
+      rows.append(label | {'split': 'map', 'kind': kind, 'line': line} | cells)
+  return rows
 
 
 def _with_model(problem, model, options):
@@ -270,14 +415,9 @@ def _with_model(problem, model, options):
       model, loss=problem.loss, egos=problem.egos, network=problem.links
     )
   out = problem.replace(task=task, model=model, options=options)
-  test = coop.tester(model, egos=out.egos, network=out.links)
+  out = dataclasses.replace(out, evaluators={})
 
   def evaluate(params):
-    rows = []
-    for i, seed in enumerate(out.seeds):
-      own = jax.tree.map(lambda x, i=i: x[i], params)
-      key = jax.random.fold_in(jax.random.key(seed), _KEYS)
-      rows.append(coop.scores(model, test(own, out.tests[i], key), out.link))
-    return {name: np.array([r[name] for r in rows]) for name in rows[0]}
+    return out.scores_with(params)
 
   return dataclasses.replace(out, evaluate=evaluate)
