@@ -58,13 +58,13 @@ class Config(runner.BaseConfig):
     ('coopertrim', 'full'),
     'What to compare: who selects what is sent.',
     registry=cooperation.SELECTORS,
-    smoke=2,
+    smoke=1,
   )
   rivals: tuple[str, ...] = knob(
     ('none', 'full', 'random', 'std'),
     'Selectors that trained models are tested with besides, at equal shares.',
     registry=cooperation.SELECTORS,
-    smoke=3,
+    smoke=2,
   )
   budgets: tuple[float, ...] = knob(
     (0.0625, 0.125, 0.25, 0.5, 0.75),

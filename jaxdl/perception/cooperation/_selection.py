@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.core import checks
+from jaxdl.perception.cooperation import _values
 
 
 class Evidence(NamedTuple):
@@ -93,8 +94,7 @@ def top_share(
     checks.number(share, name='share', low=0.0, high=1.0)
   lead = scores.shape[: scores.ndim - axes]
   flat = scores.reshape(*lead, -1)
-  order = jnp.argsort(-flat, axis=-1, stable=True)
-  rank = jnp.argsort(order, axis=-1, stable=True)
+  rank = _values.ranks(-flat)
   # Half up: the rank is a whole number, and half a rank decides.
   kept = rank < jnp.floor(share * flat.shape[-1] + 0.5)
   return kept.astype(scores.dtype).reshape(scores.shape)

@@ -221,6 +221,8 @@ def _coded(model, present, mask, ids, key):
   # Masks of cells are of the receiver's frame: whole maps are coded then.
   by_channel = mask.shape[2:] == (1, 1)
   chosen = present * mask if by_channel else present
+  if model.codec.transform is None:
+    return chosen
   keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(ids)
   code = model.codec.transform
   if model.codec.per_channel:

@@ -147,7 +147,7 @@ def percentile(
     mask = jnp.asarray(mask, bool).reshape(-1)
     values = jnp.where(mask, values, jnp.inf)
     count = jnp.sum(mask)
-  ordered = jnp.sort(values)
+  ordered = _ordered(values)
   last = jnp.maximum(count - 1, 0)
   place = jnp.clip(jnp.asarray(q, wide) / 100 * last, 0, last)
   low = jnp.floor(jax.lax.stop_gradient(place)).astype(jnp.int32)
@@ -155,6 +155,14 @@ def percentile(
   below, above = ordered[low], ordered[high]
   gap = jnp.where(high > low, above - below, 0)
   return below + (place - low) * gap
+
+
+def _ordered(values):
+  """Sorts f[K]; gradients go to whom a value came from."""
+  order = jnp.zeros(values.shape, jnp.int32)
+  ids = jnp.arange(values.size, dtype=jnp.int32)
+  order = order.at[_values.ranks(jax.lax.stop_gradient(values))].set(ids)
+  return values[order]
 
 
 def conformal_uncertainty(

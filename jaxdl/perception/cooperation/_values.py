@@ -11,6 +11,9 @@ from jax.experimental import checkify
 
 from jaxdl.core import checks
 
+# Entries that are ranked by comparing all pairs.
+_PAIRS = 512
+
 
 def maps(value: Any, *, name: str, ndim: int = 3) -> chex.Array:
   """Checks feature maps: floating point, with channels and cells.
@@ -64,6 +67,28 @@ def finite(value: Any, *, name: str) -> None:
       f'{name} must be finite; {bad} of {np.size(value)} numbers are not: '
       f'{why}.'
     )
+
+
+def ranks(values: chex.Array) -> chex.Array:
+  """Places in ascending order, the first of equal values first.
+
+  Short lists are compared pair by pair: that compiles in a fraction of the time
+  that sorting takes.
+
+  Args:
+    values: f[..., K].
+
+  Returns:
+    i32[..., K], 0 for the least.
+  """
+  count = values.shape[-1]
+  if count > _PAIRS:
+    order = jnp.argsort(values, axis=-1, stable=True)
+    return jnp.argsort(order, axis=-1, stable=True).astype(jnp.int32)
+  mine, other = values[..., :, None], values[..., None, :]
+  before = jnp.tril(jnp.ones((count, count), bool), -1)
+  ahead = (other < mine) | ((other == mine) & before)
+  return jnp.sum(ahead, axis=-1, dtype=jnp.int32)
 
 
 def same_map(value: Any, like: Any, *, name: str, other: str) -> None:

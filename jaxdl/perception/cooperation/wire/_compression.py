@@ -21,7 +21,7 @@ class Codec(NamedTuple):
 
   Attributes:
     transform: `transform(key, maps f[..., H, W]) -> maps`, what the receiver
-      decodes; consumes the key.
+      decodes; consumes the key. None where that is what was sent.
     bits: `bits(shape, width) -> float`, size of a message of so many entries of
       `width` bits; None where it hangs on the values.
     size: `size(array) -> bytes`, on the host; None where `bits` says it.
@@ -29,7 +29,7 @@ class Codec(NamedTuple):
       agent sends is one.
   """
 
-  transform: Callable[[chex.PRNGKey, chex.Array], chex.Array]
+  transform: Callable[[chex.PRNGKey, chex.Array], chex.Array] | None
   bits: Callable[[tuple[int, ...], int], float] | None
   size: Callable[[np.ndarray], int] | None
   per_channel: bool
@@ -174,19 +174,15 @@ def compress_size(x: Any, factor: float, mode: str) -> int:
 
 def _none() -> Codec:
   """Sends all entries as they are."""
-  return Codec(
-    lambda key, maps: maps,
-    lambda shape, width: float(math.prod(shape) * width),
-    None,
-    True,
-  )
+  bits = lambda shape, width: float(math.prod(shape) * width)
+  return Codec(None, bits, None, True)
 
 
 def _lossless(*, factor: float = 1.0) -> Codec:
   """zlib, of level min(9, factor)."""
   checks.number(factor, name='factor', low=1.0)
   size = lambda x: compress_size(x, factor, 'lossless')
-  return Codec(lambda key, maps: maps, None, size, False)
+  return Codec(None, None, size, False)
 
 
 def _lossy(*, factor: float = 4.0) -> Codec:

@@ -131,9 +131,13 @@ def roads(
     static, middle = _static(keys['roads'], g, crossing)
     occupied, count = _traffic(keys['vehicles'], g, t, few, most, middle)
     cells, yaw = _places(keys['agents'], g, a, poses)
-    blocked = _buildings(keys['buildings'], g, b, static, cells)
-    visible = _visible(cells, g, radius, blocked if b else None)
-    number = jax.random.randint(keys['count'], (), least, a + 1)
+    blocked = None
+    if b:
+      blocked = _buildings(keys['buildings'], g, b, static, cells)
+    visible = _visible(cells, g, radius, blocked)
+    number = a
+    if least < a:
+      number = jax.random.randint(keys['count'], (), least, a + 1)
     there = jnp.arange(a) < number
     return _seen(static, occupied, visible, cells, yaw, there, count, poses)
 
@@ -213,13 +217,14 @@ def _static(key, g, crossing):
 
 def _traffic(key, g, t, few, most, middle):
   """Where vehicles are, bool[T, G, G], and how many."""
-  count_key, road_key, lane_key, place_key, speed_key = jax.random.split(key, 5)
-  count = jax.random.randint(count_key, (), few, most + 1)
-  shape = (most,)
-  upright = jax.random.bernoulli(road_key, 0.5, shape)
-  lane = jax.random.randint(lane_key, shape, -_HALF_ROAD, _HALF_ROAD + 1)
-  place = jax.random.randint(place_key, shape, 0, g)
-  speed = jax.random.randint(speed_key, shape, -2, 3)
+  # One draw, cut into whole numbers, compiles faster than a draw for each.
+  drawn = jax.random.uniform(key, (most + 1, 4))
+  below = lambda u, n: jnp.minimum((u * n).astype(jnp.int32), n - 1)
+  count = few + below(drawn[most, 0], most - few + 1)
+  upright = drawn[:most, 0] < 0.5
+  lane = below(drawn[:most, 1], 2 * _HALF_ROAD + 1) - _HALF_ROAD
+  place = below(drawn[:most, 2], g)
+  speed = below(drawn[:most, 3], 5) - 2
   steps = jnp.arange(t)[:, None, None]
   along = place[None, :, None] + speed[None, :, None] * steps
   along = (along + jnp.arange(_LENGTH)) % g  # [T, K, 2].
@@ -249,8 +254,8 @@ def _places(key, g, a, poses):
 def _buildings(key, g, count, static, cells):
   """Rectangles beside the roads, not on an agent, bool[G, G]."""
   corner_key, size_key = jax.random.split(key)
-  corner = jax.random.randint(corner_key, (max(count, 1), 2), 0, g)
-  size = jax.random.randint(size_key, (max(count, 1), 2), 2, max(3, g // 4))
+  corner = jax.random.randint(corner_key, (count, 2), 0, g)
+  size = jax.random.randint(size_key, (count, 2), 2, max(3, g // 4))
   at = jnp.arange(g)
   within = lambda k: (
     (at >= corner[:, k, None]) & (at < (corner + size)[:, k, None])
