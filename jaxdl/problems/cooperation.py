@@ -160,7 +160,7 @@ def bev_segmentation(
   links: str = 'ego',
   compress: str = 'none',
   noises: Sequence[str] = (),
-  loss: str = 'segmentation(vehicle=10.0, dynamic=1.0)',
+  loss: str = 'segmentation(vehicle=5.0, dynamic=1.0)',
   penalty: str = 'linear',
   explore: float = 0.1,
   link: coop.Link | None = None,

@@ -142,7 +142,7 @@ def received(
     moved = spoil(moved)
   mask = mask.astype(moved.dtype)
   rest = own if fill == 'own' else jnp.zeros_like(own)
-  got = mask * moved + (1 - mask) * rest
+  got = mask * moved + (1 - mask) * rest[None]
   got = jnp.where(at & ~is_ego[:, None, None, None], got, own[None])
   seen = (seen & there[:, None, None]) | is_ego[:, None, None]
   return Received(got, seen)

@@ -113,7 +113,7 @@ def _soft(maps, scores, weights, axis_name):
   top = jax.lax.stop_gradient(jnp.max(scores, axis=0))
   if axis_name is not None:
     top = jax.lax.pmax(top, axis_name)
-  size = jnp.exp(scores - jnp.where(jnp.isfinite(top), top, 0))
+  size = jnp.exp(scores - jnp.where(jnp.isfinite(top), top, 0)[None])
   return fuse_mean(maps, size, axis_name=axis_name)
 
 

@@ -51,6 +51,8 @@ def seg_loss(
     )
   wide = logits.astype(trees.accumulator(logits.dtype))
   classes = jnp.arange(logits.shape[-3])[:, None, None]
+  target = jnp.asarray(target)
+  classes = classes.reshape((1,) * (target.ndim - 2) + classes.shape)
   hit = target[..., None, :, :] == classes
   log_p = jax.nn.log_softmax(wide, axis=-3)
   loss = -jnp.sum(jnp.where(hit, log_p, 0), axis=-3)

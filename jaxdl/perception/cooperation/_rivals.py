@@ -117,7 +117,7 @@ def _where2comm(
   def apply(params, memory, evidence, *, key, share=None, offset=0.0):
     del params, key
     own = jnp.take(evidence.confidence, evidence.ego, axis=0)
-    wanted = _smooth(evidence.confidence, kernel) * (1 - own)
+    wanted = _smooth(evidence.confidence, kernel) * (1 - own)[None]
     if share is None:
       mask = (wanted > threshold + offset).astype(evidence.own.dtype)
     else:
@@ -169,15 +169,15 @@ def _swisscheese(
     by_cell = functional.convolve(
       pooled[None], layer['kernel'], layer['bias'], width=k // 2, method='auto'
     )
-    return by_channel * jax.nn.sigmoid(by_cell[0, :, :, 0])
+    return by_channel * jax.nn.sigmoid(by_cell[:, :, :, 0])
 
   def select(params, maps, budget):
     shares = attention(params, maps)
     wide = (shares * maps).astype(trees.accumulator(maps.dtype))
     size = jnp.abs(jax.lax.stop_gradient(wide))
-    # At least as many cells as the budget takes.
+    # Twice as many cells as the budget takes, so that channels may differ.
     kept = _selection.top_share(
-      jnp.max(size, 0), jnp.maximum(cells, budget), axes=2
+      jnp.max(size, 0), jnp.clip(2.0 * budget, cells, 1.0), axes=2
     )
     variance = jnp.var(wide, axis=(1, 2))
     variance = jax.lax.stop_gradient(variance)
@@ -187,11 +187,11 @@ def _swisscheese(
       total > 0, variance / jnp.where(total > 0, total, 1), 1 / channels
     )
     per_channel = jnp.clip(part * budget * channels, 0.0, 1.0)
-    inside = jnp.where(kept > 0, size, -1.0)
+    inside = jnp.where(kept[None] > 0, size, -1.0)
     each = jax.vmap(lambda x, s: _selection.top_share(x, s, axes=2))(
       inside, per_channel
     )
-    hard = (each * kept).astype(maps.dtype)
+    hard = (each * kept[None]).astype(maps.dtype)
     return hard + (shares - jax.lax.stop_gradient(shares)).astype(maps.dtype)
 
   own_share = share

@@ -87,6 +87,7 @@ def ranks(values: chex.Array) -> chex.Array:
     return jnp.argsort(order, axis=-1, stable=True).astype(jnp.int32)
   mine, other = values[..., :, None], values[..., None, :]
   before = jnp.tril(jnp.ones((count, count), bool), -1)
+  before = jnp.broadcast_to(before, (*values.shape[:-1], count, count))
   ahead = (other < mine) | ((other == mine) & before)
   return jnp.sum(ahead, axis=-1, dtype=jnp.int32)
 

@@ -117,7 +117,7 @@ def _bilinear(features, matrix, resolution):
   seen = (i >= -half) & (i <= h - 1 + half) & (j >= -half) & (j <= w - 1 + half)
   take = lambda one: ndimage.map_coordinates(one, [i, j], 1, mode='nearest')
   moved = jax.vmap(take)(features.astype(wide))
-  return jnp.where(seen, moved, 0).astype(features.dtype), seen
+  return jnp.where(seen[None], moved, 0).astype(features.dtype), seen
 
 
 def _centers(h, w, dtype):
@@ -169,7 +169,7 @@ def warp_quarter(
   j, i = (sx + (w - 1)) // 2, ((h - 1) - sy) // 2
   seen = (i >= 0) & (i < h) & (j >= 0) & (j < w)
   moved = features[:, jnp.clip(i, 0, h - 1), jnp.clip(j, 0, w - 1)]
-  return jnp.where(seen, moved, jnp.zeros((), moved.dtype)), seen
+  return jnp.where(seen[None], moved, jnp.zeros((), moved.dtype)), seen
 
 
 def relative_quarter(

@@ -83,7 +83,7 @@ def swap_fusion(
     scores = scores / math.sqrt(c // m)
     agents = x.shape[0]
     bias = params['offsets'][:, jnp.asarray(offsets)]
-    scores = scores + jnp.tile(bias, (1, agents, agents))
+    scores = scores + jnp.tile(bias, (1, agents, agents))[None]
     scores = jnp.where(there[:, None, None, :], scores, -jnp.inf)
     shares = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
     out = jnp.einsum('gmij,gjmd->gimd', shares, v)
@@ -137,7 +137,8 @@ def _normalized(params, x):
   mean = jnp.mean(wide, axis=-1, keepdims=True)
   var = jnp.mean(jnp.square(wide - mean), axis=-1, keepdims=True)
   y = (wide - mean) * jax.lax.rsqrt(var + _EPSILON)
-  return (y * params['scale'] + params['bias']).astype(x.dtype)
+  wide_of = lambda name: jnp.broadcast_to(params[name], y.shape)
+  return (y * wide_of('scale') + wide_of('bias')).astype(x.dtype)
 
 
 def _offsets(w):

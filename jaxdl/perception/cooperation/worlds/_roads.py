@@ -75,7 +75,7 @@ def roads(
   vehicles: Sequence[int] = (2, 12),
   poses: str = 'identity',
   buildings: int = 0,
-  crossing: str = 'center',
+  crossing: str = 'anywhere',
 ) -> World:
   """A crossing with vehicles that wrap around, and agents that look.
 
@@ -227,7 +227,7 @@ def _traffic(key, g, t, few, most, middle):
   speed = below(drawn[:most, 3], 5) - 2
   steps = jnp.arange(t)[:, None, None]
   along = place[None, :, None] + speed[None, :, None] * steps
-  along = (along + jnp.arange(_LENGTH)) % g  # [T, K, 2].
+  along = (along + jnp.arange(_LENGTH)[None, None]) % g  # [T, K, 2].
   across = jnp.where(upright, middle[1], middle[0]) + lane
   across = jnp.broadcast_to(across[None, :, None], along.shape)
   up = upright[None, :, None]
@@ -258,10 +258,10 @@ def _buildings(key, g, count, static, cells):
   size = jax.random.randint(size_key, (count, 2), 2, max(3, g // 4))
   at = jnp.arange(g)
   within = lambda k: (
-    (at >= corner[:, k, None]) & (at < (corner + size)[:, k, None])
+    (at[None] >= corner[:, k, None]) & (at[None] < (corner + size)[:, k, None])
   )
   walls = jnp.any(within(0)[:, :, None] & within(1)[:, None, :], axis=0)
-  walls = walls & (static == 0)
+  walls &= static == 0
   return walls.at[cells[:, 0], cells[:, 1]].set(False)
 
 
@@ -276,7 +276,9 @@ def _visible(cells, g, radius, blocked):
   # Cells on the way, without the ends.
   n = 2 * g
   part = (jnp.arange(n) + 0.5) / n
-  step = lambda gap: jnp.rint(gap[..., None] * part).astype(jnp.int32)
+  step = lambda gap: jnp.rint(gap[..., None] * part[None, None, None]).astype(
+    jnp.int32
+  )
   down, right = step(rows), step(columns)
   down, right = jnp.broadcast_arrays(down, right)  # [A, G, G, n].
   end = (down == rows[..., None]) & (right == columns[..., None])
@@ -303,7 +305,9 @@ def _seen(static, occupied, visible, cells, yaw, there, count, poses):
       lambda p: _world_cells(p, g, poses, world)
     )(pose)
     look = lambda raster, i: jnp.where(
-      inside[i], raster[..., rows[i], columns[i]], 0
+      jnp.broadcast_to(inside[i], raster.shape),
+      raster[..., rows[i], columns[i]],
+      0,
     )
 
   def frame(i):
@@ -322,7 +326,7 @@ def _seen(static, occupied, visible, cells, yaw, there, count, poses):
     jnp.stack([p[k] for p in parts], axis=1) for k in range(3)
   )
   return Scene(
-    inputs=jnp.where(there[:, None, None, None], inputs, 0.0),
+    inputs=jnp.where(there[None, :, None, None, None], inputs, 0.0),
     poses=jnp.broadcast_to(pose, (t, a, 3)),
     there=there,
     dynamic=moving,
