@@ -12,6 +12,7 @@ are told apart with any color vision.
 """
 
 from jaxdl.plots._boxes import boxes
+from jaxdl.plots._birds_eye import birds_eye
 from jaxdl.plots._curves import aligned, bars, lines, log_log, paces
 from jaxdl.plots._episodes import animation, frames, matrices
 from jaxdl.plots._figures import rounding
@@ -36,6 +37,7 @@ __all__ = [
   'animation',
   'bars',
   'boxes',
+  'birds_eye',
   'draw_topologies',
   'frames',
   'functions',

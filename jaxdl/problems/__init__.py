@@ -22,6 +22,8 @@ notebook, in `experiment.train`:
   distributions than others.
 - `detection`, a module to be imported by itself: images, and the boxes of what
   phrases name, `detection.scenes`.
+- `cooperation` (a module to import): agents who see a place in bits and tell
+  each other.
 - `distillation`: labeled examples, some labels wrong, for networks that learn
   from each other (`Peers`).
 - `expert_layers`: digits by rows for a small transformer whose layers become
