@@ -28,7 +28,7 @@ class Config(runner.BaseConfig):
   """Knobs of divide and conquer; a round is a training step."""
 
   num_rounds: int = knob(300, 'Training steps.', low=0, smoke=3)
-  eval_every: int = knob(50, 'Steps between evaluations.', low=1, smoke=3)
+  eval_every: int = knob(50, 'Steps between evaluations.', low=1, smoke=1)
   problem: str = knob('tsp', 'What is solved.', registry=combinatorial.PROBLEMS)
   num_nodes: int = knob(100, 'Nodes of an instance.', low=3, smoke=12)
   size: int = knob(20, 'Nodes of a piece.', low=3, smoke=4)

@@ -351,7 +351,6 @@ def _federated(held, seed):
     },
     num_clients=len(DISTRIBUTIONS),
     batch_size=8,
-    num_batches=2,
     num_test=50,
     num_stages=6,
     seeds=(seed,),
