@@ -70,7 +70,7 @@ class DynamicDinoTest(parameterized.TestCase):
     self.assertLen(shares, 16)
     rows = {}
     for r in shares:
-      rows[r['first']] = rows.get(r['first'], 0.0) + r['share']
+      rows[r['expert']] = rows.get(r['expert'], 0.0) + r['share']
     # k - 1 for every expert in use.
     self.assertContainsSubset(
       {round(total, 5) for total in rows.values()}, {0.0, 1.0}
