@@ -44,6 +44,16 @@ def expert_fedavg(
   Raises:
     ValueError: from `init`, if the parameters have no experts.
 
+  Example:
+    >>> from jaxdl import networks
+    >>> network = experts.with_experts(networks.mlp(4, 1), 'moe(4, top_k=2)')
+    >>> task = networks.regression(network, jnp.ones((1, 2)))
+    >>> task = experts.balanced_task(task, coefficient=0.01)
+    >>> method = expert_fedavg(task, local.LocalWork('sgd(0.1)', num_steps=1))
+    >>> params = method.start(jax.random.key(0))
+    >>> method.message(params)['usage']['0'].shape
+    (4,)
+
   Source: the weighting is ours.
   """
   checks.task(task)
@@ -135,4 +145,4 @@ def _entropy(usage):
   for u in usage.values():
     share = u / jnp.maximum(jnp.sum(u), _UNUSED)
     found.append(-jnp.sum(jax.scipy.special.xlogy(share, share)))
-  return sum(found) / len(found)
+  return jnp.mean(jnp.stack(found))

@@ -42,16 +42,14 @@ from jaxdl.perception.experts._apply import (
   moe_apply,
 )
 from jaxdl.perception.experts._convert import (
-  MIXTURES,
   Experts,
-  Mixture,
-  as_mixture,
   dense_to_moe,
   feed_forward_layers,
-  observe,
   with_experts,
 )
 from jaxdl.perception.experts._grouped import grouped_dot
+from jaxdl.perception.experts._mixture import MIXTURES, Mixture, as_mixture
+from jaxdl.perception.experts._observe import observe
 from jaxdl.perception.experts._route import (
   GATES,
   Routed,

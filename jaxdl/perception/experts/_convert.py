@@ -1,109 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Turns feed-forward layers of any network into mixtures of experts."""
 
-import contextlib
-import contextvars
-import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
 
-from jaxdl.core import checks, registry, types
+from jaxdl.core import checks, types
 from jaxdl.networks import as_network, has_statistics
 from jaxdl.perception.experts import (
   _apply,
   _elementwise,
   _find,
-  _route,
+  _mixture,
+  _observe,
   _split,
 )
-
-_SEEN: contextvars.ContextVar['_Seen | None'] = contextvars.ContextVar(
-  'seen', default=None
-)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Mixture:
-  """What feed-forward layers become.
-
-  Attributes:
-    num_experts: E, of a layer.
-    top_k: k, experts of a token.
-    num_slices: experts that a copy of the layer is cut into; k if None. With 1
-      and k = 1 or 2 experts are whole layers, the coarse mixture.
-    gate: a part of `GATES`.
-    router: a part of `ROUTER_INITS`.
-    start: a part of `EXPERT_INITS`.
-    implementation: see `moe_apply`.
-  """
-
-  num_experts: int = 16
-  top_k: int = 2
-  num_slices: int | None = None
-  gate: str = 'renorm_k'
-  router: str = 'repeat'
-  start: str = 'slices'
-  implementation: str = 'auto'
-
-  def __post_init__(self):
-    """Checks what can be without a layer."""
-    checks.integer(self.num_experts, name='num_experts', low=1)
-    _route.check_top_k(self.top_k, self.num_experts)
-    if self.num_slices is not None:
-      checks.integer(self.num_slices, name='num_slices', low=1)
-    label = 'top_k' if self.num_slices is None else 'num_slices'
-    _split.check_copies(self.num_experts, self.slices, label)
-    _route.GATES.check(self.gate)
-    _split.ROUTER_INITS.check(self.router)
-    _split.EXPERT_INITS.check(self.start)
-    allowed = _apply.IMPLEMENTATIONS
-    checks.choice(self.implementation, allowed, name='implementation')
-
-  @property
-  def slices(self) -> int:
-    """Experts that a copy is cut into."""
-    return self.top_k if self.num_slices is None else self.num_slices
-
-
-def _moe(
-  num_experts: int = 16,
-  top_k: int = 2,
-  *,
-  num_slices: int | None = None,
-  gate: str = 'renorm_k',
-  router: str = 'repeat',
-  start: str = 'slices',
-  implementation: str = 'auto',
-) -> Mixture:
-  """E experts, k of them for a token, see `Mixture`."""
-  return Mixture(
-    num_experts=num_experts,
-    top_k=top_k,
-    num_slices=num_slices,
-    gate=gate,
-    router=router,
-    start=start,
-    implementation=implementation,
-  )
-
-
-MIXTURES = registry.Registry('experts', {'moe': _moe})
-
-
-def as_mixture(value: 'Mixture | str') -> Mixture:
-  """Reads a part of `MIXTURES`, such as 'moe(16, top_k=2)'."""
-  if isinstance(value, str):
-    return MIXTURES.make(value)
-  if isinstance(value, Mixture):
-    return value
-  raise TypeError(
-    "experts must be a Mixture or text, 'moe(16, top_k=2)'; got "
-    f'{checks.described(value)}.'
-  )
 
 
 class Experts(NamedTuple):
@@ -120,72 +34,6 @@ class Experts(NamedTuple):
   network: types.Network
   params: chex.ArrayTree
   layers: tuple[str, ...]
-
-
-class _Seen:
-  """Where tokens went in one run."""
-
-  def __init__(self, mask):
-    self.mask, self.routed = mask, {}
-
-  def add(self, name, routed):
-    label, number = name, 1
-    while label in self.routed:
-      label, number = f'{name}:{number}', number + 1
-    self.routed[label] = routed
-
-
-@contextlib.contextmanager
-def _watching(mask) -> Iterator[_Seen]:
-  seen = _Seen(mask)
-  token = _SEEN.set(seen)
-  try:
-    yield seen
-  finally:
-    _SEEN.reset(token)
-
-
-def observe(
-  fn: Callable[..., Any],
-  *args: Any,
-  mask: chex.Array | None = None,
-  **options: Any,
-) -> tuple[Any, dict[str, _route.Routed]]:
-  """Runs a function and returns where tokens went in it as well.
-
-  The one way to see inside: of the `apply` of a converted network, of a task's
-  `loss` or `evaluate`, or of anything that calls them. It may be compiled,
-  differentiated or mapped as a whole; what it calls must not be so by itself.
-
-  Args:
-    fn: any function.
-    *args: of it.
-    mask: bool[B, ...], false for examples (or tokens) that are padding and
-      count in no statistic; outputs do not depend on it.
-    **options: of it.
-
-  Returns:
-    What the function returns, and `Routed` by layer; of a network that is
-    applied twice 'layer' and 'layer:1'.
-
-  Example:
-    >>> from jaxdl import networks
-    >>> dense, x = networks.mlp(4, 2), jnp.ones((3, 5))
-    >>> network = with_experts(dense, 'moe(4, top_k=2)')
-    >>> params = network.init(jax.random.key(0), x)
-    >>> y, routed = observe(network.apply, params, x)
-    >>> y.shape, routed['0'].idx.shape
-    ((3, 2), (3, 2))
-  """
-  outer = _SEEN.get()
-  if mask is None and outer is not None:
-    mask = outer.mask
-  with _watching(mask) as seen:
-    result = fn(*args, **options)
-  if outer is not None:  # Who looks from further out sees it, too.
-    for name, routed in seen.routed.items():
-      outer.add(name, routed)
-  return result, seen.routed
 
 
 def feed_forward_layers(
@@ -217,7 +65,7 @@ def feed_forward_layers(
 
 def with_experts(
   network: Any,
-  experts: Mixture | str = 'moe',
+  experts: _mixture.Mixture | str = 'moe',
   *,
   layers: str | Sequence[str] | None = None,
 ) -> types.Network:
@@ -254,7 +102,9 @@ def with_experts(
 
   Source: Lu et al. 2025 (https://arxiv.org/abs/2507.17436), supernet expansion.
   """
-  return _with_experts(as_network(network), as_mixture(experts), layers, None)
+  return _with_experts(
+    as_network(network), _mixture.as_mixture(experts), layers, None
+  )
 
 
 def _with_experts(network, mixture, layers, shapes):
@@ -280,7 +130,7 @@ def dense_to_moe(
   params: chex.ArrayTree,
   *example_inputs: Any,
   key: chex.PRNGKey,
-  experts: Mixture | str = 'moe',
+  experts: _mixture.Mixture | str = 'moe',
   layers: str | Sequence[str] | None = None,
 ) -> Experts:
   """Converts the feed-forward layers of a trained network into experts.
@@ -318,7 +168,7 @@ def dense_to_moe(
     and router initialization.
   """
   network = as_network(network)
-  mixture = as_mixture(experts)
+  mixture = _mixture.as_mixture(experts)
   new, names = _converted(network, mixture, layers, key, params, example_inputs)
   shapes = jax.tree.map(_shape, params)
   return Experts(_with_experts(network, mixture, layers, shapes), new, names)
@@ -415,7 +265,9 @@ def _traced(apply, shapes, inputs, options):
   def fn(*args):
     own = jax.tree.unflatten(structure, args[: len(flat)])
     more, keywords = jax.tree.unflatten(form, args[len(flat) :])
-    with _watching(None):  # Inner networks with experts show nothing here.
+    with _observe.watching(
+      None
+    ):  # Inner networks with experts show nothing here.
       made, tree = jax.tree.flatten(apply(own, *more, **keywords, **fixed))
     outputs.append(tree)
     return made
@@ -479,7 +331,7 @@ def _mixed(found, program, values, params, mixture):
   first = equations[found.ins[0].product].invars[0]
   x = _elementwise.read(first, values)
   act = _activation(found, program, values)
-  seen = _SEEN.get()
+  seen = _observe.current()
   y, routed = _apply.apply_parts(
     params,
     x.reshape(-1, x.shape[-1]),

@@ -56,7 +56,7 @@ def _forward(x, w, sizes):
 
 def _backward(saved, slope):
   x, w, sizes = saved
-  dx = _by_blocks(slope, w.swapaxes(1, 2), sizes)
+  dx = _by_blocks_back(slope, w, sizes)
   return dx, _outer(x, slope, sizes), None
 
 
@@ -81,14 +81,15 @@ def _zeros(shape, dtype, sizes):
   return jnp.zeros(shape, dtype) + (0 * jnp.sum(sizes)).astype(dtype)
 
 
-@jax.custom_batching.sequential_vmap
-def _by_blocks(x, w, sizes):
+def _blocks(x, w, sizes, axis):
+  """Rows of x times w, of which an axis is summed over."""
   num_rows, width = x.shape
   num_groups = w.shape[0]
   rows = _block(num_rows, num_groups)
   wide = trees.accumulator(x.dtype)
   begin = jnp.cumsum(sizes) - sizes
   x = _padded(x, rows)
+  dimensions = (((1,), (axis,)), ((), ()))
 
   def group(e, out):
     own = jax.lax.dynamic_index_in_dim(w, e, keepdims=False)
@@ -96,13 +97,26 @@ def _by_blocks(x, w, sizes):
     def block(i, out):
       at = begin[e] + rows * i
       some = jax.lax.dynamic_slice(x, (at, 0), (rows, width))
-      made = jnp.dot(some, own, preferred_element_type=wide).astype(x.dtype)
-      return jax.lax.dynamic_update_slice(out, made, (at, 0))
+      made = jax.lax.dot_general(
+        some, own, dimensions, preferred_element_type=wide
+      )
+      return jax.lax.dynamic_update_slice(out, made.astype(x.dtype), (at, 0))
 
     return jax.lax.fori_loop(0, -(-sizes[e] // rows), block, out)
 
-  out = _zeros((num_rows + rows, w.shape[2]), x.dtype, sizes)
+  out = _zeros((num_rows + rows, w.shape[2 - axis]), x.dtype, sizes)
   return jax.lax.fori_loop(0, num_groups, group, out)[:num_rows]
+
+
+@jax.custom_batching.sequential_vmap
+def _by_blocks(x, w, sizes):
+  return _blocks(x, w, sizes, 0)
+
+
+@jax.custom_batching.sequential_vmap
+def _by_blocks_back(x, w, sizes):
+  """With the transposed matrices, without transposing them."""
+  return _blocks(x, w, sizes, 1)
 
 
 @jax.custom_batching.sequential_vmap
@@ -126,6 +140,8 @@ def _outer(x, slope, sizes):
       left = jnp.where(own, left, 0)
       shape = (rows, slope.shape[1])
       right = jax.lax.dynamic_slice(slope, (first, 0), shape)
+      # What belongs to others may be no number.
+      right = jnp.where(own, right, 0)
       return total + jnp.dot(left.T, right, preferred_element_type=wide)
 
     zero = _zeros((width, slope.shape[1]), wide, size)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdl.core import checks, types
-from jaxdl.perception.experts import _convert, _find, _route
+from jaxdl.perception.experts import _find, _observe, _route
 
 
 def trainable_mask(
@@ -166,7 +166,9 @@ def balanced_task(
 
   Example:
     >>> from jaxdl import networks
-    >>> network = _convert.with_experts(networks.mlp(4, 1), 'moe(4, top_k=1)')
+    >>> from jaxdl.perception.experts import with_experts
+    >>> dense = networks.mlp(4, 1)
+    >>> network = with_experts(dense, 'moe(4, top_k=1)')
     >>> plain = networks.regression(network, jnp.ones((1, 3)))
     >>> task = balanced_task(plain, coefficient=0.5)
     >>> params = task.init(jax.random.key(0))
@@ -183,7 +185,7 @@ def balanced_task(
 
   def watched(fn, params, batch, **options):
     mask = token_mask(batch)
-    found, routed = _convert.observe(fn, params, batch, mask=mask, **options)
+    found, routed = _observe.observe(fn, params, batch, mask=mask, **options)
     if not routed:
       raise ValueError(
         'task has no experts: convert its network, with_experts(network).'
@@ -218,7 +220,7 @@ def expert_usage(
   Returns:
     f32[E] by layer, in [0, 1]; shares add up to k, or 0 without any token.
   """
-  _, routed = _convert.observe(fn, *args, mask=mask, **options)
+  _, routed = _observe.observe(fn, *args, mask=mask, **options)
   return {name: _share(r) for name, r in routed.items()}
 
 
