@@ -18,8 +18,8 @@ notebook, in `experiment.train`:
 - `episodes`: an embedding learned from few-shot episodes of clients' classes;
   `reconnaissance` sends clients on missions among new ones, with it.
 - `clustered`: groups of clients with like data, each client with its own tests.
-- `detection`, a module to be imported by itself: images, and the boxes of what
-  phrases name, `detection.scenes`.
+- `detection`: images, and the boxes of what phrases name, `detection.scenes`;
+  detectors that are pre-trained and tuned.
 - `distillation`: labeled examples, some labels wrong, for networks that learn
   from each other (`Peers`).
 - `expert_layers`: digits by rows for a small transformer whose layers become
@@ -50,6 +50,7 @@ notebook, in `experiment.train`:
 
 from jaxdl.problems import (
   amortized,
+  detection,
   expert_layers,
   function_runs,
   games,
@@ -144,6 +145,7 @@ __all__ = [
   'classification',
   'clients',
   'closed_form',
+  'detection',
   'clustered',
   'distillation',
   'episodes',
