@@ -119,7 +119,9 @@ class DynamicDinoTest(parameterized.TestCase):
   def test_what_is_built_names_the_flag(self):
     with self.assertRaisesRegex(ValueError, r'names no parameter'):
       jax.block_until_ready(
-        binary.build(_config(trainable=('*mlp*',), num_rounds=0)).init()
+        binary.build(
+          _config(trainable=('*mlp*',), pretraining='adam(steps=0)')
+        ).init()
       )
 
   def test_smoke_is_small(self):
