@@ -108,10 +108,10 @@ def _box(axes, patches, row, color):
     axes.text(
       row['x'],
       row['y'],
-      f'{row["score"]:.2f}',
-      fontsize=5.5,
+      f'{row["phrase"]} {row["score"]:.2f}',
+      fontsize=5,
       color='white',
-      va='bottom',
+      va='bottom' if row['y'] > 0.08 else 'top',
       bbox={'facecolor': color, 'edgecolor': 'none', 'pad': 0.6},
       clip_on=True,
     )

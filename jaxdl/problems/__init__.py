@@ -24,6 +24,8 @@ notebook, in `experiment.train`:
   phrases name, `detection.scenes`.
 - `cooperation` (a module to import): agents who see a place in bits and tell
   each other.
+- `detection`: images, and the boxes of what phrases name, `detection.scenes`;
+  detectors that are pre-trained and tuned.
 - `distillation`: labeled examples, some labels wrong, for networks that learn
   from each other (`Peers`).
 - `expert_layers`: digits by rows for a small transformer whose layers become
@@ -54,6 +56,7 @@ notebook, in `experiment.train`:
 
 from jaxdl.problems import (
   amortized,
+  detection,
   expert_layers,
   function_runs,
   games,
@@ -149,6 +152,7 @@ __all__ = [
   'classification',
   'clients',
   'closed_form',
+  'detection',
   'clustered',
   'combinatorial',
   'distillation',

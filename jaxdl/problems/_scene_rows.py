@@ -27,7 +27,7 @@ def picture_rows(
     Rows of three splits: 'boxes' with `image`, `kind` (found or true),
     `phrase`, `score`, `x`, `y`, `width`, `height` in shares of the image;
     'curves' with `group`, `recall` and `precision` at IoU .5; 'experts' with
-    `layer`, `first`, `second` and `share`, of the queries of an expert those
+    `layer`, `expert`, `partner` and `share`, of the queries of an expert those
     that go to another as well.
   """
   problem = moment.variant.problem
@@ -72,7 +72,7 @@ def picture_rows(
     used = np.maximum(np.diagonal(counts), 1)
     rows += [
       label
-      | {'split': 'experts', 'layer': layer, 'first': a, 'second': b}
+      | {'split': 'experts', 'layer': layer, 'expert': a, 'partner': b}
       | {'share': 0.0 if a == b else float(counts[a, b] / used[a])}
       for a in range(len(counts))
       for b in range(len(counts))
@@ -139,8 +139,8 @@ def draw_experts(
         'share',
         split='experts',
         by='layer',
-        row='first',
-        column='second',
+        row='expert',
+        column='partner',
         low=0.0,
         title=name,
       )

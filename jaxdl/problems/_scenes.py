@@ -68,9 +68,9 @@ def scenes(
     ...   batch_size=2,
     ...   num_test=4,
     ... )
-    >>> params = jax.vmap(problem.task.init)(jax.random.key(0)[None])
-    >>> problem.evaluate(params)['ap50_novel'].shape
-    (1,)
+    >>> cohort = jax.eval_shape(problem.cohort, jax.random.key(0), {}, 1)
+    >>> cohort.data['inputs'].shape, problem.metric
+    ((1, 2, 16, 16, 3), 'ap50')
   """
   seeds = checks.seeds(seeds)
   n = checks.integer(num_clients, name='num_clients', low=1)

@@ -70,7 +70,7 @@ class DynamicDinoTest(parameterized.TestCase):
     self.assertLen(shares, 16)
     rows = {}
     for r in shares:
-      rows[r['first']] = rows.get(r['first'], 0.0) + r['share']
+      rows[r['expert']] = rows.get(r['expert'], 0.0) + r['share']
     # k - 1 for every expert in use.
     self.assertContainsSubset(
       {round(total, 5) for total in rows.values()}, {0.0, 1.0}
@@ -119,7 +119,9 @@ class DynamicDinoTest(parameterized.TestCase):
   def test_what_is_built_names_the_flag(self):
     with self.assertRaisesRegex(ValueError, r'names no parameter'):
       jax.block_until_ready(
-        binary.build(_config(trainable=('*mlp*',), num_rounds=0)).init()
+        binary.build(
+          _config(trainable=('*mlp*',), pretraining='adam(steps=0)')
+        ).init()
       )
 
   def test_smoke_is_small(self):

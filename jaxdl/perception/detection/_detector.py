@@ -324,8 +324,10 @@ def grounding_detector(
     ...   channels=4, strides=(4, 2),
     ... )
     >>> images, phrases = jnp.zeros((2, 16, 16, 3)), jnp.ones((2, 4, 2), int)
-    >>> params = network.init(jax.random.key(0), images, phrases)
-    >>> found = network.apply(params, images, phrases)
+    >>> params = jax.eval_shape(
+    ...   network.init, jax.random.key(0), images, phrases
+    ... )
+    >>> found = jax.eval_shape(network.apply, params, images, phrases)
     >>> found.boxes.shape, found.logits.shape
     ((3, 2, 3, 4), (3, 2, 3, 4))
 

@@ -38,7 +38,7 @@ def match(costs: chex.Array, present: chex.Array | None = None) -> chex.Array:
     >>> costs = jnp.array([[8.0, 4, 7], [5, 2, 3], [9, 6, 7], [9, 4, 8]])
     >>> chosen = match(costs)
     >>> chosen.tolist(), float(costs[chosen, jnp.arange(3)].sum())
-    ([0, 2, 1], 15.0)
+    ([0, 3, 1], 15.0)
 
   Source: Carion et al. 2020 (https://arxiv.org/abs/2005.12872), section 3.1;
     the assignment is solved by `optax.assignment`.

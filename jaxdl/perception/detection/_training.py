@@ -41,15 +41,21 @@ def grounding(
 
   Example:
     >>> from jaxdl.perception import detection
-    >>> scenes = detection.Scenes(image_size=16)
-    >>> batch = detection.draw_scenes(jax.random.key(0), scenes, 2)
     >>> network = detection.grounding_detector(
-    ...   len(scenes.vocabulary), width=8, num_queries=4, decoder_layers=1,
-    ...   num_heads=2, hidden=8, channels=4, strides=(4, 2),
+    ...   9, width=8, num_queries=4, decoder_layers=1, num_heads=2, hidden=8,
+    ...   channels=4, strides=(4, 2),
     ... )
-    >>> task = grounding(network, (batch['inputs'], batch['phrases']))
-    >>> params = task.init(jax.random.key(1))
-    >>> sorted(task.evaluate(params, batch))
+    >>> example = jnp.zeros((1, 16, 16, 3)), jnp.ones((1, 2, 2), jnp.int32)
+    >>> task = grounding(network, example)
+    >>> batch = {
+    ...   'inputs': example[0],
+    ...   'phrases': example[1],
+    ...   'boxes': jnp.full((1, 3, 4), 0.5),
+    ...   'labels': jnp.zeros((1, 3), jnp.int32),
+    ...   'present': jnp.ones((1, 3), bool),
+    ... }
+    >>> params = jax.eval_shape(task.init, jax.random.key(0))
+    >>> sorted(jax.eval_shape(task.evaluate, params, batch))
     ['class_loss', 'giou_loss', 'l1_loss', 'loss']
   """
   network = networks.as_network(network)
