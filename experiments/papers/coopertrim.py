@@ -65,8 +65,8 @@ def _shown(values):
 
 
 @papers.claim(
-  'Trimmed is as good as full: with at most 45 % of the channels IoU is at most '
-  '.02 below that of the same network with all channels, for every seed',
+  'Trimmed is as good as full: with at most 45 % of the channels IoU is at '
+  'most .02 below that of the same network with all channels, for every seed',
 )
 def trimmed_is_as_good_as_full(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """IoU with what the selector asks for against all channels."""
