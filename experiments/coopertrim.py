@@ -103,7 +103,9 @@ class Config(runner.BaseConfig):
     0.1, 'Chance of a full frame afterwards.', low=0.0, high=1.0
   )
   optimizer: str = knob(
-    'adam(0.003, schedule=cosine)', 'Optimizer.', registry=local.OPTIMIZERS
+    'adam(0.003, schedule=steps(at=0.8, factor=0.2))',
+    'Optimizer; large steps are what opens the mask after the warm-up.',
+    registry=local.OPTIMIZERS,
   )
 
   @property

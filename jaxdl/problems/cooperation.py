@@ -304,7 +304,7 @@ def check_parts(
     ValueError: if something is wrong.
   """
   made = coop.worlds.make_world(world, data_dir=data_dir)
-  coop.wire.make_links(links, made.agents)
+  coop.wire.check_links(links, made.agents)
   return coop.make_model(
     made,
     codec=coop.wire.make_codec(compress),

@@ -198,7 +198,6 @@ FUSIONS = registry.Registry(
     'windowed': _windowed,
   },
   given=('channels',),
-  tried={'channels': 4},
 )
 
 

@@ -15,6 +15,9 @@ from jaxdl.perception.cooperation import (
   _uncertainty,
 )
 
+# Rounds in which what one channel may not have is shared among the others.
+_POURS = 8
+
 
 def _of_scores(score, share_of, *, asks=True):
   """A selector without parameters that takes the best by a score."""
@@ -131,6 +134,19 @@ def _where2comm(
   )
 
 
+def _quotas(part, total, cap):
+  """Shares of channels in proportion to f[C], none above a cap."""
+  full = jnp.zeros(part.shape, bool)
+  quota = part * total
+  # What one may not have, the others share.
+  for _ in range(_POURS):
+    full = full | (quota >= cap)
+    left = jnp.maximum(total - cap * jnp.sum(full), 0.0)
+    rest = jnp.sum(jnp.where(full, 0.0, part))
+    quota = jnp.where(full, cap, part * left / jnp.where(rest > 0, rest, 1.0))
+  return jnp.clip(quota, 0.0, cap)
+
+
 def _swisscheese(
   channels: int,
   height: int,
@@ -176,9 +192,8 @@ def _swisscheese(
     wide = (shares * maps).astype(trees.accumulator(maps.dtype))
     size = jnp.abs(jax.lax.stop_gradient(wide))
     # Twice as many cells as the budget takes, so that channels may differ.
-    kept = _selection.top_share(
-      jnp.max(size, 0), jnp.clip(2.0 * budget, cells, 1.0), axes=2
-    )
+    most = jnp.clip(2.0 * budget, cells, 1.0)
+    kept = _selection.top_share(jnp.max(size, 0), most, axes=2)
     variance = jnp.var(wide, axis=(1, 2))
     variance = jax.lax.stop_gradient(variance)
     total = jnp.sum(variance)
@@ -186,7 +201,7 @@ def _swisscheese(
     part = jnp.where(
       total > 0, variance / jnp.where(total > 0, total, 1), 1 / channels
     )
-    per_channel = jnp.clip(part * budget * channels, 0.0, 1.0)
+    per_channel = _quotas(part, budget * channels, most)
     inside = jnp.where(kept[None] > 0, size, -1.0)
     each = jax.vmap(lambda x, s: _selection.top_share(x, s, axes=2))(
       inside, per_channel

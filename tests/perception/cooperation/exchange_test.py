@@ -236,7 +236,7 @@ class FusionTest(parameterized.TestCase):
   def test_far_cells_reach_each_other_through_windows(self):
     features = maps(2, 4, 4, 4)
     changed = features.copy()
-    changed[1, :, 3, 3] += 1.0
+    changed[1, 0, 3, 3] += 1.0
     ones = jnp.ones((2, 4, 4))
     gap = self.fuse('windowed(window=2)', changed, ones) - self.fuse(
       'windowed(window=2)', features, ones
@@ -247,7 +247,7 @@ class FusionTest(parameterized.TestCase):
     for spec, message in (
       ('median', "'median'"),
       ('windowed(heads=3)', 'heads=3 does not divide the 4 channels'),
-      ('disco(hidden=0)', 'hidden must be at least 1'),
+      ('disco(hidden=(0,))', 'hidden must be at least 1'),
     ):
       with self.assertRaisesRegex(ValueError, message):
         coop.make_fusion(spec, 4)

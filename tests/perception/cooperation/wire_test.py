@@ -146,15 +146,19 @@ class CompressionTest(parameterized.TestCase):
 
 
 # Of those that need a file or a certain number of agents.
-NUMBER = {'hypercube': 4, 'one_peer_hypercube': 4}
+NUMBER = {'hypercube': 4, 'one_peer_hypercube': 4, 'hyper_hypercube': 4}
+SPECS = {
+  'matcha': 'matcha(degree=3)',
+  'random_digraph': 'random_digraph(weights=uniform)',
+}
 TOPOLOGIES = [name for name in mixing.TOPOLOGIES if name != 'file']
 
 
 class LinksTest(parameterized.TestCase):
   @parameterized.parameters(*TOPOLOGIES)
   def test_links_are_those_of_the_mixer(self, name):
-    spec = 'matcha(degree=3)' if name == 'matcha' else name
-    mixer = mixing.make_mixer(spec, 6 if name not in NUMBER else NUMBER[name])
+    spec = SPECS.get(name, name)
+    mixer = mixing.make_mixer(spec, NUMBER.get(name, 6))
     n = mixer.matrix(0, key=KEY).shape[0]
     network = jax.jit(wire.lossy_links(spec, n))
     for t in (0, 1, 3):

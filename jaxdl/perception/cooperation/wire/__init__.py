@@ -30,6 +30,7 @@ from jaxdl.perception.cooperation.wire._compression import (
 from jaxdl.perception.cooperation.wire._links import (
   CODECS,
   LINKS,
+  check_links,
   compressed,
   lossy_links,
   make_codec,
@@ -43,6 +44,7 @@ __all__ = [
   'PENALTIES',
   'bandwidth_bits',
   'bandwidth_report',
+  'check_links',
   'compress',
   'compress_size',
   'compressed',

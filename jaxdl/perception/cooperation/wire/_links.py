@@ -124,6 +124,28 @@ def make_links(spec: str, num_agents: int) -> Network | None:
   return LINKS.make(spec, num_agents=num_agents)
 
 
+def check_links(spec: str, num_agents: int) -> None:
+  """Checks links without making an array.
+
+  Args:
+    spec: see `make_links`.
+    num_agents: A.
+
+  Raises:
+    ValueError: if a name or an option is unknown or out of range.
+  """
+  part = LINKS.part(spec, name='links')
+  offline = part.options.get('offline', 0.0)
+  checks.number(offline, name='offline', low=0.0, high=1.0)
+  # Whether clients may be offline is found out by looking at matrices.
+  LINKS.bound(
+    part._replace(options={**part.options} | {'offline': 0.0})
+    if 'offline' in part.options
+    else part,
+    num_agents=num_agents,
+  )
+
+
 def of_scene(
   network: Network | None, scene: _roads.Scene, key: chex.PRNGKey
 ) -> chex.Array | None:
