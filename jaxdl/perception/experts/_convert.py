@@ -302,7 +302,9 @@ def _applied(apply, mixture, params, shapes, inputs, options):
   ]
   dense = jax.tree.unflatten(structure, [_shape(x) for x in left])
   program, form, found, rest = _traced(apply, dense, inputs, options)
-  chosen = {f.name: f for f in found if f.name in experts}
+  # Of two of one name the one that can be cut.
+  named = [f for f in found if f.name in experts]
+  chosen = {f.name: f for f in sorted(named, key=lambda f: not f.refused)}
   for name in experts:
     why = chosen[name].refused if name in chosen else 'there is no such layer'
     if why:
