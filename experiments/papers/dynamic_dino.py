@@ -188,8 +188,8 @@ def detection_starts_exact(seeds: tuple[int, ...]) -> tuple[bool, str]:
 
 @papers.claim(
   '300 steps of tuning of cross-attention, decoder feed-forward layers and '
-  'head: with experts AP50 is above that before tuning on average, and at most '
-  '.02 below that of dense tuning',
+  'head: with experts AP50 is above that before tuning on average, at most .02 '
+  'below that of dense tuning, and still above that with random router rows',
   note='The paper reports more AP with experts than by dense tuning; here the '
   'two are alike.',
 )
@@ -200,7 +200,8 @@ def experts_are_no_worse(seeds: tuple[int, ...]) -> tuple[bool, str]:
     v: _tested(seeds, v, 'ap50', end=True) for v in (TUNED, EXPERTS, SHUFFLED)
   }
   mean = {v: x.mean() for v, x in after.items()}
-  held = mean[EXPERTS] > max(before.mean(), mean[TUNED] - 0.02)
+  rivals = (before.mean(), mean[TUNED] - 0.02, mean[SHUFFLED])
+  held = mean[EXPERTS] > max(rivals)
   parts = [
     f'{g}: dense {_shown(_tested(seeds, TUNED, f"ap50_{g}", end=True))}, '
     f'experts {_shown(_tested(seeds, EXPERTS, f"ap50_{g}", end=True))}'

@@ -2,7 +2,6 @@
 """Images on which phrases name what is looked for."""
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -90,19 +89,18 @@ def scenes(
     jax.ShapeDtypeStruct((1, source.num_phrases, words), jnp.int32),
   )
 
-  def of_client(key, client):
-    key = jax.random.fold_in(key, client)
-    return detection.draw_scenes(key, source, b)
+  # As one program wherever it is called, so that rounding is the same.
+  @jax.jit
+  def draw(key, round):
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(
+      jax.random.fold_in(key, round), jnp.arange(n)
+    )
+    return jax.vmap(lambda own: detection.draw_scenes(own, source, b))(keys)
 
   def cohort(key, data, round):
-    batch = data
-    if drawn:
-      ids = jnp.arange(n)
-      draw = functools.partial(of_client, jax.random.fold_in(key, round))
-      batch = jax.vmap(draw)(ids)
     return types.Cohort(
       client_ids=jnp.arange(n, dtype=jnp.int32),
-      data=batch,
+      data=draw(key, jnp.asarray(round)) if drawn else data,
       mask=jnp.ones((n,), bool),
       weights=jnp.full((n,), 1.0 / n),
     )
