@@ -287,14 +287,19 @@ SMALL = {
 }
 
 
+# Where 150 steps are few.
+LONGER = ('atsp', 'pctsp', 'spctsp')
+
+
 @functools.cache
 def _small(name, seeds):
   """Policies of a problem learn on 48 nodes in pieces of 12."""
+  longer = name in LONGER
   config = binary.Config(
     seeds=seeds,
     problem=name,
-    num_rounds=150,
-    eval_every=150,
+    num_rounds=400 if longer else 150,
+    eval_every=400 if longer else 150,
     num_nodes=48,
     size=12,
     divider='agnn(width=16, depth=1, num_neighbors=16)',
@@ -304,7 +309,8 @@ def _small(name, seeds):
     num_samples=4,
     num_rollouts=8,
     num_test=8,
-    num_stages=10,
+    num_starts=4 if longer else 1,
+    num_stages=20 if longer else 10,
   )
   return binary.run(config).rows
 
