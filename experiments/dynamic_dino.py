@@ -72,7 +72,7 @@ class Config(runner.BaseConfig):
     ('dense_tuned', 'moe(8, top_k=2)'),
     'What to compare; before tuning all are the dense detector.',
     registry=problem_lib.VARIANTS,
-    smoke=2,
+    smoke=('moe(4, top_k=2)',),
   )
   trainable: tuple[str, ...] = knob(
     problem_lib.TRAINABLE, 'Patterns of paths of parameters that are tuned.'
