@@ -37,13 +37,13 @@ def _few_points(loss):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(problems.FunctionsConfig):
+class Config(problems.function_runs.FunctionsConfig):
   """Knobs of branch-trunk networks."""
 
   models: tuple[str, ...] = knob(
     ('deeponet', 'stacked_deeponet', 'mlp'),
     'Networks to compare, each perhaps with a loss of its own, model@loss.',
-    registry=problems.MODELS,
+    registry=problems.function_runs.MODELS,
     smoke=function_runs.small_models(2, num_modes=8),
   )
   layout: str = knob(

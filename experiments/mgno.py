@@ -28,7 +28,7 @@ FLOW = 'navier_stokes'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(problems.FunctionsConfig):
+class Config(problems.function_runs.FunctionsConfig):
   """Knobs of multigrid operators."""
 
   problem: str = knob(
@@ -40,7 +40,7 @@ class Config(problems.FunctionsConfig):
   models: tuple[str, ...] = knob(
     (MGNO, f'{MGNO}@relative_l2', FNO),
     'Networks to compare, each perhaps with a loss of its own, model@loss.',
-    registry=problems.MODELS,
+    registry=problems.function_runs.MODELS,
     smoke=function_runs.small_models(
       1, channels=4, num_layers=1, iterations='10,20'
     ),
@@ -139,7 +139,7 @@ def build(config: Config) -> runner.Experiment:
     layout='grid', eval_resolutions=config.eval_resolutions
   )
   learned = problems.time_steps(drawn) if config.is_flow else drawn
-  roll = problems.rollout_rows(drawn) if config.is_flow else None
+  roll = problems.function_runs.rollout_rows(drawn) if config.is_flow else None
   found = {}
   for label, (spec, loss) in config.plan().items():
     network = spec

@@ -25,7 +25,7 @@ knob = runner.knob
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(problems.FunctionsConfig):
+class Config(problems.function_runs.FunctionsConfig):
   """Knobs of the zoo."""
 
   problem: str = knob(
@@ -43,7 +43,7 @@ class Config(problems.FunctionsConfig):
       'activation=gelu)',
     ),
     'Networks to compare, each perhaps with a loss of its own, model@loss.',
-    registry=problems.MODELS,
+    registry=problems.function_runs.MODELS,
     smoke=function_runs.small_models(
       2, channels=4, num_layers=2, modes=4, num_modes=8, iterations='10,20'
     ),

@@ -1,2 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Combinatorial optimization: policies that divide, and policies that conquer."""
+"""Combinatorial optimization: policies that divide and policies that conquer.
+
+A problem is a tuple of pure functions, `CombinatorialProblem`.
+"""

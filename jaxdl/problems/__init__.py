@@ -74,7 +74,7 @@ from jaxdl.problems._feature_layers import (
   pretrained,
 )
 from jaxdl.problems._federated import FederatedConfig, clients, everybody
-from jaxdl.problems._flows import rollout_rows, time_steps
+from jaxdl.problems._flows import time_steps
 from jaxdl.problems._functions import (
   LOSSES,
   NORMALIZERS,
@@ -111,12 +111,10 @@ from jaxdl.problems._text import (
   with_reader,
 )
 from jaxdl.problems._vectors import vectors
-from jaxdl.problems.function_runs import MODELS, FunctionsConfig
 
 __all__ = [
   'LAYER_TASKS',
   'LOSSES',
-  'MODELS',
   'NORMALIZERS',
   'PRETRAININGS',
   'RULES',
@@ -128,7 +126,6 @@ __all__ = [
   'FederatedConfig',
   'FunctionProblem',
   'Functions',
-  'FunctionsConfig',
   'LayerComparison',
   'LayerFacts',
   'Mixture',
@@ -165,7 +162,6 @@ __all__ = [
   'random_nets',
   'reconnaissance',
   'reliability_rows',
-  'rollout_rows',
   'scaled',
   'scaled_examples',
   'spread_over',

@@ -17,6 +17,7 @@ from jaxdl.experiment import config as config_lib, runner
 from jaxdl.operators import physics
 from jaxdl.pde import sets
 from jaxdl.problems import _functions as lib
+from jaxdl.problems._flows import rollout_rows as rollout_rows
 
 knob = config_lib.knob
 Row = dict[str, Any]

@@ -245,6 +245,15 @@ class TextTest(parameterized.TestCase):
       with self.assertRaisesRegex(ValueError, 'OPENAI_API_KEY'):
         binary.run(config)
 
+  def test_nobody_answers(self):
+    config = text_config(base_url='http://127.0.0.1:1/v1')
+    with (
+      mock.patch.dict(os.environ, {'OPENAI_API_KEY': 'sk-nobody'}),
+      mock.patch('jaxdl.language._client._MOST_BACKOFF', 0.0),
+      self.assertRaisesRegex(ValueError, 'nobody answers: .*no connection'),
+    ):
+      binary.run(config)
+
   def test_nothing_answered_is_scripted_all_the_same(self):
     rows = binary.run(text_config(budget_tokens=1)).rows
     self.assertEqual({r['source'] for r in rows}, {'scripted'})

@@ -318,7 +318,7 @@ class FlowTest(parameterized.TestCase):
       7,
       True,
     )
-    rows = problems.rollout_rows(given)([moment])
+    rows = problems.function_runs.rollout_rows(given)([moment])
     found = {(r['variant'], r['time']): r['relative_l2'] for r in rows}
     for t in (1, 2, 3):
       self.assertEqual(found['exact', t], 0.0)

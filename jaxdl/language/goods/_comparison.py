@@ -12,7 +12,7 @@ from absl import logging
 
 from jaxdl.core import checks
 from jaxdl.experiment import runner
-from jaxdl.language import _client, _loop
+from jaxdl.language import _client, _loop, _replies
 from jaxdl.language.goods import _learning, _protocol, _setups, _tasks
 
 SOURCES = ('endpoint', 'scripted')
@@ -67,6 +67,7 @@ def compare_texts(
 
   Raises:
     ValueError: if there is nothing to compare, or too few tasks.
+    NobodyAnswers: while it runs, if every question of a test fails.
 
   Source: Liang et al. 2026 (https://arxiv.org/abs/2508.02076), experiments.
   """
@@ -162,8 +163,10 @@ def compare_texts(
         [tested(name, i, states[name][i], client) for name, i in places]
       )
 
+    asked = _loop.run(work())
+    _check_answered(episode for episodes in asked for episode in episodes)
     out = []
-    for (name, i), episodes in zip(places, _loop.run(work()), strict=True):
+    for (name, i), episodes in zip(places, asked, strict=True):
       state = states[name][i]
       common = {'step': number, 'variant': name, 'seed': seeds[i]}
       common |= labels.get(name, {}) | {'source': source_of(episodes, scripted)}
@@ -264,6 +267,13 @@ def settings_rows(
     row['given'] = float(np.mean([turn.value for turn in turns]))
     out.append(row)
   return out
+
+
+def _check_answered(episodes):
+  """A table of failures alone says nothing, so that it is refused."""
+  replies = [reply for e in episodes for _, reply in e.replies]
+  if replies and all(reply.kind == 'failed' for reply in replies):
+    raise _replies.NobodyAnswers(f'nobody answers: {replies[0].error}')
 
 
 def _finite(values):

@@ -176,16 +176,25 @@ class FailuresTest(parameterized.TestCase):
         self.assertEqual(row['accuracy'], 1.0)
 
   def test_nothing_is_learned_where_all_fails(self):
-    result = run(lambda: fakes.Client(lambda chat: None))
+    solve = goods.solver(floor=1.0, top=1.0)
+
+    def script(chat):
+      asked = ' '.join(m['content'] for m in chat.messages)
+      return solve(chat) if any(t.question in asked for t in TEST) else None
+
+    result = run(lambda: fakes.Client(script))
     start = experiment(lambda: fakes.Client(None)).init()
     a, b = (s[LEARNER][0]['method'] for s in (start, result.state))
     np.testing.assert_array_equal(
       a.agents.policy[0]['kernel'], b.agents.policy[0]['kernel']
     )
     self.assertEqual(int(b.updates), 3)
-    row = result.rows[-1]
-    self.assertEqual(row['failed'], len(TEST))
-    self.assertNotIn('accuracy', row)
+    tested = [r for r in result.rows if r['split'] == 'test']
+    self.assertEqual({r['failed'] for r in tested}, {0.0})
+
+  def test_nobody_answers(self):
+    with self.assertRaisesRegex(language.NobodyAnswers, 'nobody answers'):
+      run(lambda: fakes.Client(lambda chat: None))
 
   def test_stopped_early_nothing_is_asked(self):
     client = fakes.Client(lambda chat: 'The answer is 1.')
