@@ -67,6 +67,9 @@ def _shown(values):
 @papers.claim(
   'Trimmed is as good as full: with at most 45 % of the channels IoU is at '
   'most .02 below that of the same network with all channels, for every seed',
+  note='The step size must stay large after the warm-up, when the mask starts '
+  'nearly empty: with a cosine schedule one of two seeds stayed at 1.7 % of the '
+  'channels and an IoU of .38.',
 )
 def trimmed_is_as_good_as_full(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """IoU with what the selector asks for against all channels."""
