@@ -42,8 +42,8 @@ def cooperative_frames(*, quick: bool = False) -> list[str]:
   """
   key, rounds = jax.random.key(2), 3 if quick else 5
   lines = [
-    'A frame: all agents make maps, agent 0 selects, fuses and tells; `at once`',
-    'is one program, `one by one` a Python loop that encodes agent after agent.',
+    'All agents make maps; agent 0 selects, fuses and tells. `at once` is one',
+    'program, `one by one` a Python loop that encodes agent after agent.',
     '',
     '| agents | at once, frames/s | one by one, frames/s | ratio |',
     '|---|---|---|---|',

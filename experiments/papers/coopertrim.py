@@ -67,6 +67,9 @@ def _shown(values):
 @papers.claim(
   'Trimmed is as good as full: with at most 45 % of the channels IoU is at '
   'most .02 below that of the same network with all channels, for every seed',
+  note='The step size must stay large after the warm-up, when the mask starts '
+  'nearly empty: with a cosine schedule one of two seeds stayed at 1.7 % of '
+  'the channels and an IoU of .38.',
 )
 def trimmed_is_as_good_as_full(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """IoU with what the selector asks for against all channels."""
@@ -131,7 +134,8 @@ CODES = ('none', 'qsgd(num_levels=127)', 'top_k(keep=0.25)', 'lossy(factor=16)')
 @papers.claim(
   'Over lossy links all agents fuse what neighbors send: with 8-bit messages '
   '(qsgd, 127 levels) IoU on a ring of which 30 % of the messages are lost is '
-  'within .02 of that of uncompressed ones, with a third of the Mb/s at most'
+  'within .02 of that of uncompressed ones, with a third of the Mb/s at most',
+  note='Mb/s are of the messages that arrive.',
 )
 def messages_may_be_small_and_lost(
   seeds: tuple[int, ...],
