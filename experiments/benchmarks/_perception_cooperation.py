@@ -107,7 +107,3 @@ def cooperative_frames(*, quick: bool = False) -> list[str]:
     f'x {w}, {100 * share:.1f} %',
     f'of the {times.ms("encoder"):.2f} ms in which one agent makes its maps.',
   ]
-
-
-if __name__ == '__main__':
-  print('\n'.join(cooperative_frames()))

@@ -31,6 +31,7 @@ PAPER = papers.Paper(
     'perception.cooperation.wire.lossy_links',
   ),
   binary='coopertrim',
+  colab='09_solving_and_seeing',
 )
 
 TRIM = 'coopertrim'

@@ -26,6 +26,7 @@ PAPER = papers.Paper(
     'problems.detection.scenes',
   ),
   binary='dynamic_dino',
+  colab='09_solving_and_seeing',
 )
 # Eight experts in all, two of which a token goes to: four copies of two slices.
 SLICES = 'moe(8, top_k=2)'
