@@ -185,3 +185,44 @@ def stage_time(*, quick: bool = False) -> list[str]:
       f'{num_starts} starts, `{spec}`\n\n{_timing.table(lines)}'
     )
   return out
+
+
+def against_torch(python: str, *, quick: bool = False) -> list[str]:
+  """The same stage, network and sizes in PyTorch.
+
+  Args:
+    python: interpreter of an environment that has it.
+    quick: whether sizes are small.
+
+  Returns:
+    Sections of Markdown.
+  """
+  sizes = {'nodes': 1000, 'size': 100, 'starts': 50}
+  if quick:
+    sizes = {'nodes': 100, 'size': 20, 'starts': 4}
+  num_nodes, size, num_starts = sizes.values()
+  made = _setting(num_nodes, size, num_starts, 'icam')
+  whole, *_ = _programs(*made, size)
+  times = _timing.measure({'one program': whole}, rounds=3)
+  found = _timing.elsewhere(
+    python, '_combinatorial_peers', 'stage', threads=_timing.threads(), **sizes
+  )
+  ours = times.ms('one program')
+  count = num_nodes // size * num_starts
+  batched, loop = found['batched'], found['loop']
+  lines = [
+    _timing.fact('one program', ours, 'ms'),
+    _timing.fact('PyTorch, all pieces in a batch', batched['ms'], 'ms'),
+    _timing.fact('of it', batched['ms'] / ours, 'x ours'),
+    _timing.fact(
+      f'PyTorch, a loop over {count} pieces',
+      loop['ms'] * count / loop['pieces'],
+      'ms',
+    ),
+    _timing.fact('of it', loop['ms'] * count / loop['pieces'] / ours, 'x ours'),
+  ]
+  return [
+    f'### A conquering stage in PyTorch: {num_nodes} nodes, pieces of {size}, '
+    f'{num_starts} starts, `icam`, {found["versions"]}\n\n'
+    + _timing.table(lines)
+  ]

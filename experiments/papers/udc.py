@@ -32,6 +32,7 @@ PAPER = papers.Paper(
     'problems.combinatorial',
   ),
   binary='divide_and_conquer',
+  colab='09_solving_and_seeing',
 )
 # Mean optimum of open paths with fixed ends through default_rng(123).random(
 # (100, 20, 2)), by dynamic programming.

@@ -23,7 +23,9 @@ What instances hold, by problem, floats of one dtype:
   while `prizes` are what is expected.
 - kp: `weights: f[N]`, `values: f[N]`, `capacity: f[]`.
 - mis: `edges: i32[E, 2]`, each once, without loops, padded by rows (N, N), and
-  `nodes: bool[N]`, which vertices may be chosen at all.
+  `nodes: bool[N]`, which vertices may be chosen at all. It may hold, for
+  speed, who is next to whom: `targets`, `offsets` and `window`, as
+  `graph_instance` makes them.
 """
 
 from collections.abc import Callable, Mapping

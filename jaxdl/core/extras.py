@@ -9,7 +9,12 @@ __all__ = ['missing', 'require']
 # What pip calls modules of another name.
 _AGENTS = ('gymnax', 'jaxmarl', 'mpe2', 'pettingzoo', 'six')
 _COMBINATORIAL = ('elkai', 'ortools', 'pyvrp', 'vrplib')
-_NAMES = {'sklearn': 'scikit-learn', 'dp_accounting': 'dp-accounting'}
+_NAMES = {
+  'sklearn': 'scikit-learn',
+  'dp_accounting': 'dp-accounting',
+  'PIL': 'pillow',
+  'yaml': 'pyyaml',
+}
 
 
 def missing(module: str, purpose: str) -> str:

@@ -52,6 +52,7 @@ Modules: `runner` (Experiment, run, binary, knob, BaseConfig), `plots`.
 """
 
 from jaxdl.experiment import config, runner
+from jaxdl.experiment._checkpoint import read_state
 from jaxdl.experiment._compare import (
   Moment,
   Variant,
@@ -89,8 +90,8 @@ __all__ = [
   'main',
   'metric_rows',
   'reached',
-  'reached',
   'read_rows',
+  'read_state',
   'record',
   'run',
   'runner',

@@ -233,6 +233,43 @@ class Store:
     )
 
 
+def read_state(directory: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+  """Reads the newest checkpoint of a run that is whole, and changes nothing.
+
+  Args:
+    directory: of the run, its `workdir`.
+
+  Returns:
+    The arrays of its state by their paths, such as "['mean'].params['w']".
+
+  Raises:
+    ValueError: if there is none that can be read.
+  """
+  import orbax.checkpoint as ocp
+
+  store = Store(directory)
+  if store.latest() < 0:
+    raise ValueError(
+      f'{directory} holds no checkpoint: name the workdir of a run.'
+    )
+  options = ocp.CheckpointManagerOptions(read_only=True)
+  with ocp.CheckpointManager(store._path.resolve(), options=options) as manager:
+    for step in sorted(manager.all_steps(), reverse=True):
+      try:
+        with _no_late_words():
+          meta, arrays = _verified(manager, step)
+      # As in `Store.restore`.
+      except Exception as error:
+        logging.debug('%s', error)
+        continue
+      return {
+        leaf['path']: arrays[_pack.name(n)]
+        for n, leaf in enumerate(meta['leaves'])
+        if leaf['stored']
+      }
+  raise ValueError(f'{directory} holds no checkpoint that can be read.')
+
+
 class _Damaged(ValueError):
   """What is wrong with a checkpoint; follows its path in a sentence."""
 

@@ -20,7 +20,8 @@ Table = tuple[Sequence[str], Sequence[Sequence[Any]]]
 _WIDTH = 100
 # Metrics of which more is better; of all others less is.
 _HIGHER = (
-  *('accuracy', 'auc', 'hits', 'mrr', 'r2', 'return', 'reward', 'score'),
+  *('accuracy', 'ap50', 'auc', 'hits', 'mrr', 'r2', 'return', 'reward'),
+  'score',
 )
 
 

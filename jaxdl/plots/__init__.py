@@ -11,6 +11,8 @@ Seeds are averaged; bands and bars are one standard deviation (N - 1). Colors
 are told apart with any color vision.
 """
 
+from jaxdl.plots._birds_eye import birds_eye
+from jaxdl.plots._boxes import boxes
 from jaxdl.plots._curves import aligned, bars, lines, log_log, paces
 from jaxdl.plots._episodes import animation, frames, matrices
 from jaxdl.plots._figures import rounding
@@ -34,6 +36,8 @@ __all__ = [
   'aligned',
   'animation',
   'bars',
+  'boxes',
+  'birds_eye',
   'draw_topologies',
   'frames',
   'functions',

@@ -20,8 +20,16 @@ notebook, in `experiment.train`:
 - `clustered`: groups of clients with like data, each client with its own tests.
 - `combinatorial`: instances of a combinatorial problem, clients may hold other
   distributions than others.
+- `detection`, a module to be imported by itself: images, and the boxes of what
+  phrases name, `detection.scenes`.
+- `cooperation` (a module to import): agents who see a place in bits and tell
+  each other.
+- `detection`: images, and the boxes of what phrases name, `detection.scenes`;
+  detectors that are pre-trained and tuned.
 - `distillation`: labeled examples, some labels wrong, for networks that learn
   from each other (`Peers`).
+- `expert_layers`: digits by rows for a small transformer whose layers become
+  experts, and experts for the clients of other problems.
 - `functions`: maps between functions, solved or read; `Functions.problem` gives
   them to a network. Flows are learned as `time_steps`. `function_runs` and
   `sweeps` have what binaries of them share.
@@ -48,6 +56,8 @@ notebook, in `experiment.train`:
 
 from jaxdl.problems import (
   amortized,
+  detection,
+  expert_layers,
   function_runs,
   games,
   graphs,
@@ -142,11 +152,13 @@ __all__ = [
   'classification',
   'clients',
   'closed_form',
+  'detection',
   'clustered',
   'combinatorial',
   'distillation',
   'episodes',
   'everybody',
+  'expert_layers',
   'for_network',
   'for_task',
   'function_runs',

@@ -10,7 +10,6 @@ import numpy as np
 from absl.testing import absltest, parameterized
 
 from jaxdl.combinatorial import _problem, classical, oracles
-from jaxdl.combinatorial.classical import _registry
 from tests.reference import combinatorial as reference
 
 
@@ -367,7 +366,6 @@ class ChoicesTest(parameterized.TestCase):
     self.assertTrue(bool(tour.visited.all()))
 
 
-PAIRS = [(s, p) for s, served in _registry.SERVED.items() for p in served]
 # Each function once.
 FUNCTIONS = [
   *(('greedy', p) for p in ('kp', 'mis', 'op', 'spctsp')),
@@ -394,7 +392,7 @@ class RegistryTest(parameterized.TestCase):
       for a, b in zip(run(instance), stacked, strict=True):
         np.testing.assert_array_equal(a, b[k])
 
-  @parameterized.parameters(*PAIRS)
+  @parameterized.parameters(*FUNCTIONS)
   def test_one_customer(self, spec, problem):
     count = 1 if problem in ('tsp', 'atsp', 'kp', 'mis', 'op', 'pctsp') else 2
     instance = instances(count)[problem]

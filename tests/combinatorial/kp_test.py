@@ -179,7 +179,8 @@ class StagesTest(parameterized.TestCase):
       pieces, merged = there_and_back(subset)
       np.testing.assert_array_equal(merged.chosen, subset.chosen)
       self.assertEqual(len(set(np.asarray(pieces['nodes']).ravel())), 24)
-      used = (np.asarray(pieces['chosen']) * pieces['weights']).sum(axis=1)
+      pieces = jax.tree.map(np.asarray, pieces)
+      used = (pieces['chosen'] * pieces['weights']).sum(axis=1)
       if spare:
         whole = (chosen[0, 0] * instance['weights']).sum()
         used[0] += instance['capacity'] - whole

@@ -16,6 +16,7 @@ from absl.testing import absltest, parameterized
 from jaxdl import agents, experiment, operators, problems
 from jaxdl.core import types
 from jaxdl.experiment import config as config_lib, runner
+from jaxdl.problems import detection
 
 N, SEEDS = 3, (2, 5)
 OPERATORS = 'antiderivative(resolution=6)'
@@ -128,6 +129,14 @@ CASES = {
     shots=2,
     queries=2,
     test_episodes=2,
+  ),
+  'scenes': drawn(
+    detection.scenes,
+    'shapes(image_size=16)',
+    network='grounding(width=8, num_queries=4, decoder_layers=1, num_heads=2, '
+    'hidden=8, channels=4, strides=(4, 2))',
+    batch_size=2,
+    num_test=3,
   ),
   'amortized': families,
   'functions': functions,

@@ -163,7 +163,7 @@ ALGORITHMS = {
   **{
     name: _federated(name)
     for name in federated.METHODS
-    if name not in ('fedbn', 'pruning_game')
+    if name not in ('fedbn', 'pruning_game', 'expert_fedavg')
   },
   **{name: _spec(name) for name in decentralized.ALGORITHMS},
   'robust_gossip': _spec('robust_gossip@complete'),

@@ -21,7 +21,9 @@ Methods (`METHODS`): `centralized`, `fedsgd`, `fedavg`, `fedavgm`, `fedprox`,
 `fednova`, `fedopt` (FedAdagrad, FedYogi, FedAdam); `scaffold`, `feddyn`,
 `mime`, `mime_lite`; `q_fedavg`, `agnostic`; `apfl`, `ditto`, `fedbn`, `ifca`,
 `pfedhn`, `local_only`, which leave clients models of their own; `pruning_game`,
-whose clients vote on which neurons take part.
+whose clients vote on which neurons take part;
+`expert_fedavg` of experts (`perception.experts`), each averaged over those who
+used it.
 """
 
 from jaxdl.federated.server._adaptive import (
@@ -51,6 +53,7 @@ from jaxdl.federated.server._engine import (
   sends,
   traffic,
 )
+from jaxdl.federated.server._experts import expert_fedavg
 from jaxdl.federated.server._fair import agnostic, q_fedavg
 from jaxdl.federated.server._hyper import pfedhn
 from jaxdl.federated.server._method import (
@@ -108,6 +111,7 @@ __all__ = [
   'centralized',
   'ditto',
   'effective_steps',
+  'expert_fedavg',
   'equally',
   'fedavg',
   'fedavgm',

@@ -14,6 +14,7 @@ from jaxdl.federated.server import (
   _channel,
   _control,
   _engine,
+  _experts,
   _fair,
   _hyper,
   _method,
@@ -45,6 +46,7 @@ METHODS = registry.Registry(
     'local_only': _personal.local_only,
     'pfedhn': _hyper.pfedhn,
     'pruning_game': _pruning.pruning_game,
+    'expert_fedavg': _experts.expert_fedavg,
   },
   given=('task', 'work', 'is_own', 'name'),
 )
