@@ -44,9 +44,10 @@ def _shown(values, digits=1):
 
 
 @papers.claim(
-  'Conquering alone: the mean gap of open paths through 20 nodes falls from '
-  'above 12 % untrained to at most 7 % after 100 steps and 5 % after 300 '
-  '(width 64, 2 layers, 32 paths of 20 rollouts, greedy from both ends)'
+  'Conquering alone: the gap of open paths through 20 nodes falls from above '
+  '12 % untrained to at most 6 % after 100 steps and 4.5 % after 300, means over '
+  'the seeds (width 64, 2 layers, 32 paths of 20 rollouts, greedy from both '
+  'ends)'
 )
 def conquering_learns(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """The learning curve of the conquering policy."""
@@ -114,13 +115,14 @@ def conquering_learns(seeds: tuple[int, ...]) -> tuple[bool, str]:
   found = np.array(curves)
   held = (
     found[:, 0].min() > 0.12
-    and found[:, 1].max() <= 0.07
-    and found[:, 3].max() <= 0.05
+    and found[:, 1].mean() <= 0.06
+    and found[:, 3].mean() <= 0.045
   )
   return bool(held), (
     f'mean {found[:, 0].mean():.1%} untrained, {found[:, 1].mean():.1%} after '
     f'100 steps, {found[:, 2].mean():.1%} after 200, {found[:, 3].mean():.1%} '
-    f'after 300; seeds at 100: {_shown(found[:, 1])}'
+    f'after 300; seeds at 100: {_shown(found[:, 1])}, at 300: '
+    f'{_shown(found[:, 3])}'
   )
 
 

@@ -25,6 +25,7 @@ def channel_selector(
   *,
   attn_scale: bool = True,
   q: float | None = None,
+  bias: float = 1.0,
 ) -> types.Network:
   """A network that says how relevant each channel is, and from where it counts.
 
@@ -40,6 +41,9 @@ def channel_selector(
       does not).
     q: percentile in percent that is learned along, 100 sigmoid(θ_q), from
       there; None for none.
+    bias: of the output at the start. With 1 relevances lie around sigmoid(1) =
+      .73, above τ, so that all channels are asked for until training drops
+      some; with 0 next to none are, and those that are missed may stay so.
 
   Returns:
     `init(key, u, features)` and `apply(params, u, features) -> (r, τ)`; u is
@@ -64,6 +68,7 @@ def channel_selector(
   c = checks.integer(channels, name='channels', low=1)
   n = checks.integer(cells, name='cells', low=1)
   checks.flag(attn_scale, name='attn_scale')
+  checks.number(bias, name='bias')
   if q is not None:
     checks.number(
       q, name='q', low=0.0, high=100.0, open_low=True, open_high=True
@@ -72,7 +77,8 @@ def channel_selector(
     'query': functional.layer_leaves((c, c)),
     'key': functional.layer_leaves((n, c)),
     'value': functional.layer_leaves((n, c)),
-    'out': functional.layer_leaves((c, c)),
+    'out': functional.layer_leaves((c, c))
+    | {'bias': functional.Leaf((c,), 'constant', bias)},
     'theta': functional.Leaf((), 'constant', THETA),
   }
   if q is not None:

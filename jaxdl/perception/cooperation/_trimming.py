@@ -27,6 +27,7 @@ def coopertrim(
   calibration: str = 'none',
   window: int = 8,
   attn_scale: bool = True,
+  bias: float = 1.0,
   grad: str = 'straight_through',
   temperature: float = 0.1,
   curriculum: bool = False,
@@ -45,6 +46,7 @@ def coopertrim(
       frames of the scene.
     window: frames that it holds.
     attn_scale: see `channel_selector`.
+    bias: see there.
     grad: 'straight_through', or 'none', which learns no quantity.
     temperature: see `straight_through_mask`.
     curriculum: whether training shrinks the share of the channels that is sent
@@ -69,7 +71,11 @@ def coopertrim(
   checks.flag(curriculum, name='curriculum')
   windowed = calibration == 'window'
   network = _selector.channel_selector(
-    channels, height * width, attn_scale=attn_scale, q=q if learn_q else None
+    channels,
+    height * width,
+    attn_scale=attn_scale,
+    q=q if learn_q else None,
+    bias=bias,
   )
 
   def init(key):
