@@ -46,8 +46,8 @@ def _shown(values, digits=1):
 @papers.claim(
   'Conquering alone: the gap of open paths through 20 nodes falls from above '
   '12 % untrained to at most 6 % after 100 steps and 4.5 % after 300, means '
-  'over the seeds (width 64, 2 layers, 32 paths of 20 rollouts, greedy from both '
-  'ends)'
+  'over the seeds (width 64, 2 layers, 32 paths of 20 rollouts, greedy from '
+  'both ends)'
 )
 def conquering_learns(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """The learning curve of the conquering policy."""
