@@ -68,9 +68,9 @@ def _shown(values):
 @papers.claim(
   'Trimmed is as good as full: with at most 45 % of the channels IoU is at '
   'most .02 below that of the same network with all channels, for every seed',
-  note='The selector starts with all channels open (bias 1 of its output). With '
-  'bias 0 next to none are open after the warm-up, and one of three seeds stayed '
-  'at 2 % of the channels and an IoU of .38, of .64 with all.',
+  note='The selector starts with all channels open (bias 1 of its output). '
+  'With bias 0 next to none are open after the warm-up, and one of three seeds '
+  'stayed at 2 % of the channels and an IoU of .38, of .64 with all.',
 )
 def trimmed_is_as_good_as_full(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """IoU with what the selector asks for against all channels."""

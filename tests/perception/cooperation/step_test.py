@@ -17,11 +17,11 @@ KEY = jax.random.key(0)
 SPEC = {'grid': 8, 'frames': 3, 'agents': 4, 'vehicles': (1, 4)}
 
 
-@functools.cache
 # Untrained, it asks for a few channels; with the default bias for all.
 PARTIAL = 'coopertrim(bias=0.0)'
 
 
+@functools.cache
 def setting(selector=PARTIAL, poses='identity', **options):
   world = worlds.roads(**SPEC, poses=poses)
   model = coop.make_model(
@@ -41,9 +41,7 @@ def program(model, **options):
   )
 
 
-def go(
-  selector=PARTIAL, poses='identity', scene=None, run=None, **options
-):
+def go(selector=PARTIAL, poses='identity', scene=None, run=None, **options):
   model, params, own = setting(selector, poses, **options)
   run = run or {}
   return program(model, **run)(params, scene or own, KEY)
