@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Claims about experts cut from a dense model, at CPU scale."""
 
-import dataclasses
 import functools
 
 import jax
@@ -174,8 +173,7 @@ def clients_send_experts(seeds: tuple[int, ...]) -> tuple[bool, str]:
     digits = data.load_digits(seed=seed)
     rows = lambda x: np.asarray(x).reshape(-1, 8, 8)
     dense = problems.classification(
-      dataclasses.replace(
-        digits,
+      digits._replace(
         train_inputs=rows(digits.train_inputs),
         test_inputs=rows(digits.test_inputs),
       ),
