@@ -191,6 +191,7 @@ def _vehicles(name, capacity, distribution, long_routes, way_back):
         actions, _routes.num_customers(instance)
       ),
       has_depot=True,
+      single_start=True,
     ),
     split=split,
     solve=_problem.Solve(

@@ -111,6 +111,7 @@ def kp(
       move=_divide_move,
       num_steps=lambda instance: instance['weights'].shape[0],
       finish=_divide_finish,
+      single_start=True,
     ),
     split=split,
     solve=_problem.Solve(

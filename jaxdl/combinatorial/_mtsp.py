@@ -84,6 +84,7 @@ def mtsp(
       finish=lambda instance, first, actions: _routes.from_actions(
         actions, _routes.num_customers(instance)
       ),
+      single_start=True,
     ),
     split=split,
     solve=_problem.Solve(

@@ -373,4 +373,5 @@ def divide(
     finish=lambda instance, first, actions: finish(
       instance['points'].shape[0], actions
     ),
+    single_start=True,
   )
