@@ -137,6 +137,8 @@ def decide(
       rows, neighbors.ids, cursor.last
     )  # fmt: skip
     may = divide.allowed(instance, cursor)
+    # Heat of nodes may be as small as zero; what is allowed stays so.
+    weights = jnp.maximum(weights, jnp.finfo(weights.dtype).tiny)
     logits = jnp.where(may, jnp.log(weights), -jnp.inf)
     seen = jax.lax.stop_gradient(logits)
     action = act(seen, key, random).astype(jnp.int32)
@@ -169,5 +171,10 @@ def _firsts(divide, divider, heat, instance, key, num_samples):
   if divider.rows:
     return firsts
   hot = jax.lax.stop_gradient(heat(divide.start(instance, firsts[0])))
+  # All that may be first, in any order.
+  some = divide.starts(instance, key, hot.shape[0])
+  able = jnp.zeros(hot.shape, bool).at[some].set(True)
+  hot = jnp.where(able, hot, -jnp.inf)
   _, order = jax.lax.top_k(hot, min(num_samples, hot.shape[0]))
-  return order[jnp.arange(num_samples) % order.shape[0]].astype(jnp.int32)
+  count = jnp.minimum(order.shape[0], jnp.sum(able))
+  return order[jnp.arange(num_samples) % count].astype(jnp.int32)

@@ -124,7 +124,7 @@ def _bound(count, total, most):
 def _vehicles(name, capacity, distribution, long_routes, way_back):
   """Both problems."""
   _check_capacity(capacity)
-  _geometry.DISTRIBUTIONS.check(distribution)
+  _geometry.DISTRIBUTIONS.make(distribution)
   checks.choice(long_routes, ('path', 'keep'), name='long_routes')
 
   def generate(key, num_nodes):
