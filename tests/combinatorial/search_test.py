@@ -95,6 +95,27 @@ class SolveTest(parameterized.TestCase):
     np.testing.assert_array_equal(run(1), [0, 15])
     self.assertLess(run(8)[1], 15)
 
+  @parameterized.parameters('tsp', 'atsp', 'cvrp', 'op', 'kp', 'mis', 'mtsp')
+  def test_traces_in_float64(self, name):
+    family = combinatorial.make_problem(name)
+
+    def run(key):
+      return combinatorial.solve(
+        family,
+        random_policy.policies(family),
+        random_policy.PARAMS,
+        family.generate(key, 9),
+        key,
+        size=4,
+        num_starts=2,
+        num_stages=3,
+      )
+
+    with jax.enable_x64(True):
+      solution, history = jax.eval_shape(run, jax.random.key(0))
+    self.assertEqual(history.shape, (4,))
+    self.assertIn(jax.tree.leaves(solution)[0].dtype, (jnp.int32, jnp.bool_))
+
   def test_without_stages_it_only_divides(self):
     tour, history = jax.jit(lambda i: solve(i, num_stages=0))(FIRST)
     self.assertEqual(history.shape, (1,))
