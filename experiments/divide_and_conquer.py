@@ -200,6 +200,11 @@ def read_file(config: Config):
       raise ValueError(
         f'problem={config.problem} is not that of the file, {source.problem}.'
       )
+    count = len(source.numbers) - (source.demands is not None)
+    if count < config.size:
+      raise ValueError(
+        f'size={config.size} leaves no piece: the file has {count} nodes.'
+      )
   if not config.start:
     return source, None
   with config_lib.naming(start=config.start):

@@ -37,7 +37,9 @@ def construct(
     num_samples: A (static). First nodes are different ones as far as there are
       enough, or those with the most heat where heat is of nodes.
     greedy: whether the likeliest action is taken (static), the lowest of equal
-      ones, instead of a random one.
+      ones, instead of a random one. Constructions whose first node an earlier
+      one had, as where there is a depot, take random ones all the same: they
+      would be alike otherwise.
     every: decisions between heat maps (static); n of the problem's pieces if
       None.
     train: whether the network runs as in training (static).
@@ -116,34 +118,51 @@ def decide(
   every = max(1, min(every, steps))
   num_blocks = -(-steps // every)
   heat = lambda cursor: divider.heat(params, embedding, cursor)
+  may_repeat = num_samples > 1 and (
+    divide.single_start
+    or not divider.rows
+    or num_samples > neighbors.ids.shape[0]
+  )
 
-  def step(cursor, key, rows):
+  def act(seen, key, random):
+    """The likeliest action or a random one."""
+    if greedy and not may_repeat:
+      return jnp.argmax(seen)
+    drawn = jax.random.categorical(key, seen)
+    return jnp.where(random, drawn, jnp.argmax(seen)) if greedy else drawn
+
+  def step(cursor, key, rows, random):
     """One decision by the heat that there is."""
     weights = rows if not divider.rows else _heat.row_of(
       rows, neighbors.ids, cursor.last
     )  # fmt: skip
     may = divide.allowed(instance, cursor)
+    # Heat of nodes may be as small as zero; what is allowed stays so.
+    weights = jnp.maximum(weights, jnp.finfo(weights.dtype).tiny)
     logits = jnp.where(may, jnp.log(weights), -jnp.inf)
     seen = jax.lax.stop_gradient(logits)
-    draw = lambda: jax.random.categorical(key, seen)
-    action = (jnp.argmax(seen) if greedy else draw()).astype(jnp.int32)
+    action = act(seen, key, random).astype(jnp.int32)
     logp = logits[action] - jax.nn.logsumexp(logits)
     return divide.move(instance, cursor, action), (action, logp)
 
   @jax.checkpoint
-  def block(cursor, keys):
+  def block(cursor, keys, random):
     rows = heat(cursor)
-    return jax.lax.scan(lambda c, k: step(c, k, rows), cursor, keys)
+    return jax.lax.scan(lambda c, k: step(c, k, rows, random), cursor, keys)
 
-  def one(first, key):
+  def one(first, key, random):
     cursor = divide.start(instance, first)
     keys = jax.random.split(key, (num_blocks, every))
-    _, (actions, logp) = jax.lax.scan(block, cursor, keys)
+    _, (actions, logp) = jax.lax.scan(
+      lambda c, k: block(c, k, random), cursor, keys
+    )
     actions = actions.reshape(-1)[:steps]
     return divide.finish(instance, first, actions), jnp.sum(logp)
 
   firsts = _firsts(divide, divider, heat, instance, start_key, num_samples)
-  return jax.vmap(one)(firsts, jax.random.split(key, num_samples))
+  same = jnp.tril(firsts[:, None] == firsts[None, :], -1)
+  own = jax.random.split(key, num_samples)
+  return jax.vmap(one)(firsts, own, jnp.any(same, axis=1))
 
 
 def _firsts(divide, divider, heat, instance, key, num_samples):
@@ -152,5 +171,10 @@ def _firsts(divide, divider, heat, instance, key, num_samples):
   if divider.rows:
     return firsts
   hot = jax.lax.stop_gradient(heat(divide.start(instance, firsts[0])))
+  # All that may be first, in any order.
+  some = divide.starts(instance, key, hot.shape[0])
+  able = jnp.zeros(hot.shape, bool).at[some].set(True)
+  hot = jnp.where(able, hot, -jnp.inf)
   _, order = jax.lax.top_k(hot, min(num_samples, hot.shape[0]))
-  return order[jnp.arange(num_samples) % order.shape[0]].astype(jnp.int32)
+  count = jnp.minimum(order.shape[0], jnp.sum(able))
+  return order[jnp.arange(num_samples) % count].astype(jnp.int32)

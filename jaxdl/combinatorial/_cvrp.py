@@ -124,7 +124,7 @@ def _bound(count, total, most):
 def _vehicles(name, capacity, distribution, long_routes, way_back):
   """Both problems."""
   _check_capacity(capacity)
-  _geometry.DISTRIBUTIONS.check(distribution)
+  _geometry.DISTRIBUTIONS.make(distribution)
   checks.choice(long_routes, ('path', 'keep'), name='long_routes')
 
   def generate(key, num_nodes):
@@ -191,6 +191,7 @@ def _vehicles(name, capacity, distribution, long_routes, way_back):
         actions, _routes.num_customers(instance)
       ),
       has_depot=True,
+      single_start=True,
     ),
     split=split,
     solve=_problem.Solve(

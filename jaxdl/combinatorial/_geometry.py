@@ -2,6 +2,7 @@
 """Points in the plane: lengths, the frame of a piece, ways to draw them."""
 
 import math
+from collections.abc import Callable
 
 import chex
 import jax
@@ -115,70 +116,79 @@ def check_coords(coords: chex.Array, *, name: str = 'points') -> int:
   return len(found)
 
 
-def uniform(key: chex.PRNGKey, num_nodes: int) -> chex.Array:
+Sampler = Callable[[chex.PRNGKey, int], chex.Array]
+
+
+def uniform() -> Sampler:
   """Points anywhere in the unit square."""
-  return jax.random.uniform(key, (num_nodes, 2))
+  return lambda key, num_nodes: jax.random.uniform(key, (num_nodes, 2))
 
 
-def clustered(
-  key: chex.PRNGKey,
-  num_nodes: int,
-  *,
-  num_clusters: int = 5,
-  spread: float = 0.05,
-) -> chex.Array:
+def clustered(*, num_clusters: int = 5, spread: float = 0.05) -> Sampler:
   """Points around centers, normal with a standard deviation."""
   checks.integer(num_clusters, name='num_clusters', low=1)
   checks.number(spread, name='spread', low=0.0)
-  centers_key, which_key, noise_key = jax.random.split(key, 3)
-  centers = jax.random.uniform(
-    centers_key, (num_clusters, 2), minval=0.1, maxval=0.9
-  )
-  which = jax.random.randint(which_key, (num_nodes,), 0, num_clusters)
-  noise = jax.random.normal(noise_key, (num_nodes, 2))
-  return jnp.clip(centers[which] + spread * noise, 0.0, 1.0)
+
+  def draw(key, num_nodes):
+    centers_key, which_key, noise_key = jax.random.split(key, 3)
+    centers = jax.random.uniform(
+      centers_key, (num_clusters, 2), minval=0.1, maxval=0.9
+    )
+    which = jax.random.randint(which_key, (num_nodes,), 0, num_clusters)
+    noise = jax.random.normal(noise_key, (num_nodes, 2))
+    return jnp.clip(centers[which] + spread * noise, 0.0, 1.0)
+
+  return draw
 
 
-def ring(
-  key: chex.PRNGKey, num_nodes: int, *, width: float = 0.1
-) -> chex.Array:
+def ring(*, width: float = 0.1) -> Sampler:
   """Points in a ring of some width around the middle of the square."""
   checks.number(width, name='width', low=0.0, high=0.5)
-  angle_key, radius_key = jax.random.split(key)
-  angle = 2 * math.pi * jax.random.uniform(angle_key, (num_nodes,))
-  radius = 0.5 - width * jax.random.uniform(radius_key, (num_nodes,))
-  both = jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=1)
-  return 0.5 + radius[:, None] * both
+
+  def draw(key, num_nodes):
+    angle_key, radius_key = jax.random.split(key)
+    angle = 2 * math.pi * jax.random.uniform(angle_key, (num_nodes,))
+    radius = 0.5 - width * jax.random.uniform(radius_key, (num_nodes,))
+    both = jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=1)
+    return 0.5 + radius[:, None] * both
+
+  return draw
 
 
-def grid(
-  key: chex.PRNGKey, num_nodes: int, *, jitter: float = 0.2
-) -> chex.Array:
+def grid(*, jitter: float = 0.2) -> Sampler:
   """Points near those of a square grid, in random order.
 
   `jitter` is in units of the distance of neighbors.
   """
   checks.number(jitter, name='jitter', low=0.0)
-  order_key, noise_key = jax.random.split(key)
-  side = math.isqrt(num_nodes - 1) + 1 if num_nodes > 1 else 1
-  place = jax.random.permutation(order_key, side * side)[:num_nodes]
-  noise = jax.random.uniform(noise_key, (num_nodes, 2), minval=-0.5, maxval=0.5)
-  places = jnp.stack([place % side, place // side], axis=1)
-  return jnp.clip((places + 0.5 + jitter * noise) / side, 0.0, 1.0)
+
+  def draw(key, num_nodes):
+    order_key, noise_key = jax.random.split(key)
+    side = math.isqrt(num_nodes - 1) + 1 if num_nodes > 1 else 1
+    place = jax.random.permutation(order_key, side * side)[:num_nodes]
+    noise = jax.random.uniform(
+      noise_key, (num_nodes, 2), minval=-0.5, maxval=0.5
+    )
+    places = jnp.stack([place % side, place // side], axis=1)
+    return jnp.clip((places + 0.5 + jitter * noise) / side, 0.0, 1.0)
+
+  return draw
 
 
-def stripe(
-  key: chex.PRNGKey, num_nodes: int, *, width: float = 0.1
-) -> chex.Array:
+def stripe(*, width: float = 0.1) -> Sampler:
   """Points near the diagonal of the square."""
   checks.number(width, name='width', low=0.0, high=1.0)
-  along_key, across_key = jax.random.split(key)
-  along = jax.random.uniform(along_key, (num_nodes, 1))
-  across = jax.random.uniform(
-    across_key, (num_nodes, 1), minval=-0.5, maxval=0.5
-  )
-  both = jnp.concatenate([along + width * across, along - width * across], 1)
-  return jnp.clip(both, 0.0, 1.0)
+
+  def draw(key, num_nodes):
+    along_key, across_key = jax.random.split(key)
+    along = jax.random.uniform(along_key, (num_nodes, 1))
+    across = jax.random.uniform(
+      across_key, (num_nodes, 1), minval=-0.5, maxval=0.5
+    )
+    both = jnp.concatenate([along + width * across, along - width * across], 1)
+    return jnp.clip(both, 0.0, 1.0)
+
+  return draw
 
 
 DISTRIBUTIONS = registry.Registry(
@@ -190,7 +200,6 @@ DISTRIBUTIONS = registry.Registry(
     'grid': grid,
     'stripe': stripe,
   },
-  given=('key', 'num_nodes'),
 )
 
 
@@ -213,4 +222,4 @@ def points(spec: str, key: chex.PRNGKey, num_nodes: int) -> chex.Array:
     (4, 2)
   """
   checks.integer(num_nodes, name='num_nodes', low=1)
-  return DISTRIBUTIONS.make(spec, key, num_nodes)
+  return DISTRIBUTIONS.make(spec)(key, num_nodes)

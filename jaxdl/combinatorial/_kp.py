@@ -3,6 +3,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxdl.combinatorial import _neighbors, _problem, _subsets, _tours
 from jaxdl.core import checks
@@ -111,6 +112,7 @@ def kp(
       move=_divide_move,
       num_steps=lambda instance: instance['weights'].shape[0],
       finish=_divide_finish,
+      single_start=True,
     ),
     split=split,
     solve=_problem.Solve(
@@ -155,15 +157,16 @@ def _check(instance):
     if name not in instance:
       raise ValueError(f'instance has no {name!r}; it has {sorted(instance)}.')
     checks.known(instance[name], name=name, low=0.0)
-  shapes = [jnp.shape(instance[name]) for name in ('weights', 'values')]
+  shapes = [np.shape(instance[name]) for name in ('weights', 'values')]
   if len(shapes[0]) != 1 or not shapes[0][0] or shapes[0] != shapes[1]:
     raise ValueError(
       'weights and values must be f[N], a number per item, N >= 1; got shapes '
       f'{shapes[0]} and {shapes[1]}.'
     )
-  if jnp.ndim(instance['capacity']):
+  if np.ndim(instance['capacity']):
     raise ValueError(
-      f'capacity must be one number; got shape {instance["capacity"].shape}.'
+      f'capacity must be one number; got shape '
+      f'{np.shape(instance["capacity"])}.'
     )
 
 

@@ -157,7 +157,7 @@ def _split(instance, subset, size, shift, key):
   nodes = _subsets.blocks(num_nodes, size, shift, key)
   count, n = nodes.shape
   # In which block a vertex is, and where in it; count is the rest.
-  places = jnp.arange(count * n)
+  places = jnp.arange(count * n, dtype=jnp.int32)
   block = jnp.full((num_nodes,), count).at[nodes.ravel()].set(places // n)
   place = jnp.zeros((num_nodes,), jnp.int32).at[nodes.ravel()].set(places % n)
   sources, targets = _linked.ways(instance)

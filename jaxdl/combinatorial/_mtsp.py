@@ -6,6 +6,7 @@ from typing import Any
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxdl.combinatorial import _geometry, _problem, _route_pieces, _routes
 from jaxdl.core import checks
@@ -51,7 +52,7 @@ def mtsp(
   Source: Zheng et al. 2024 (https://arxiv.org/abs/2407.00312), min-max mTSP.
   """
   _range_of(num_salesmen, 1)
-  _geometry.DISTRIBUTIONS.check(distribution)
+  _geometry.DISTRIBUTIONS.make(distribution)
 
   def generate(key, num_nodes):
     checks.integer(num_nodes, name='num_nodes', low=1)
@@ -84,6 +85,7 @@ def mtsp(
       finish=lambda instance, first, actions: _routes.from_actions(
         actions, _routes.num_customers(instance)
       ),
+      single_start=True,
     ),
     split=split,
     solve=_problem.Solve(
@@ -139,7 +141,7 @@ def check(instance: _problem.Instance) -> None:
   if found > _routes.most_routes(instance):
     raise ValueError(
       f'routes must have a place for each of num_salesmen={int(found)}; got '
-      f'shape {tuple(jnp.shape(instance["routes"]))}.'
+      f'shape {np.shape(instance["routes"])}.'
     )
 
 

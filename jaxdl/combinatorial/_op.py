@@ -61,7 +61,7 @@ def op(
   """
   checks.number(length, name='length', low=0.0)
   checks.flag(training, name='training')
-  _geometry.DISTRIBUTIONS.check(distribution)
+  _geometry.DISTRIBUTIONS.make(distribution)
   slack = lambda instance: _visits.SLACK * jnp.maximum(instance['length'], 1)
 
   def generate(key, num_nodes):

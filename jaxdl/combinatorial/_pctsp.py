@@ -118,7 +118,7 @@ def _prize_collecting(name, penalty, distribution, training, reveal):
   if penalty is not None:
     checks.number(penalty, name='penalty', low=0.0)
   checks.flag(training, name='training')
-  _geometry.DISTRIBUTIONS.check(distribution)
+  _geometry.DISTRIBUTIONS.make(distribution)
   counts = 'prizes' if reveal is None else 'real_prizes'
 
   def feasible(instance, tour):

@@ -133,6 +133,8 @@ class Divide(NamedTuple):
       decisions every construction is done.
     finish: `finish(instance, first, actions: i32[T]) -> solution`.
     has_depot: whether the query of the heat map reads node 0 besides.
+    single_start: whether `starts` are one and the same node, so that greedy
+      constructions would all be alike.
   """
 
   neighbors: Callable[..., Neighbors]
@@ -143,6 +145,7 @@ class Divide(NamedTuple):
   num_steps: Callable[[Instance], int]
   finish: Callable[..., Any]
   has_depot: bool = False
+  single_start: bool = False
 
 
 class Context(NamedTuple):

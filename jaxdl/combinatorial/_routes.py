@@ -11,6 +11,7 @@ from typing import Any
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxdl.combinatorial import _geometry, _neighbors, _problem
 from jaxdl.core import checks
@@ -266,12 +267,12 @@ def check_points(instance: _problem.Instance) -> int:
   if count < 1:
     raise ValueError(
       'points must be the depot and at least one customer; got shape '
-      f'{tuple(jnp.shape(instance["points"]))}.'
+      f'{np.shape(instance["points"])}.'
     )
-  if jnp.ndim(instance.get('routes', jnp.ones(1))) != 1:
+  if np.ndim(instance.get('routes', np.ones(1))) != 1:
     raise ValueError(
       'routes must be bool[R], whose length is the most routes; got shape '
-      f'{tuple(jnp.shape(instance["routes"]))}.'
+      f'{np.shape(instance["routes"])}.'
     )
   return count
 

@@ -32,7 +32,8 @@ def solve(
 
   Stages 1 and 2 roll by half a piece, so that the second one cuts in the middle
   of what the first one solved; later ones roll by a random number, each start
-  by its own.
+  by its own. Of a given solution all starts but the first one do so from the
+  beginning, since they would be alike otherwise.
 
   Args:
     problem: of the instance.
@@ -46,7 +47,8 @@ def solve(
     num_stages: r, conquering stages (static).
     start: a solution to begin with, feasible, in place of constructed ones.
     num_rollouts: see `conquer`.
-    greedy: whether policies take the likeliest actions (static).
+    greedy: whether policies take the likeliest actions (static); see
+      `construct` for starts at one node.
     every: see `construct`; n if None.
     chunk: see `conquer`.
     mesh: of one axis, over which the starts are dealt (alpha divisible by its
@@ -109,6 +111,9 @@ def solve(
   first = score(solutions)
   history = jnp.full((num_stages + 1,), first[best_of(first)])
 
+  # Whether the first two stages roll by half a piece.
+  halved = (jnp.arange(num_starts) == 0) | (start is None)
+
   def one(solution, shift, key):
     solution, _ = _stage.conquer(
       problem,
@@ -129,7 +134,7 @@ def solve(
     solutions, history = carry
     shift_key, own = jax.random.split(jax.random.fold_in(key, number))
     drawn = jax.random.randint(shift_key, (num_starts,), 1, size + 1)
-    shifts = jnp.where(number < 2, size // 2, drawn)
+    shifts = jnp.where((number < 2) & halved, size // 2, drawn)
     keys = jax.random.split(own, num_starts)
     solutions = jax.vmap(one)(solutions, shifts, keys)
     values = score(solutions)

@@ -23,7 +23,7 @@ def starts(key: chex.PRNGKey, num_nodes: int, num_samples: int) -> chex.Array:
     i32[A].
   """
   order = jax.random.permutation(key, num_nodes)
-  return order[jnp.arange(num_samples) % num_nodes]
+  return order[jnp.arange(num_samples) % num_nodes].astype(jnp.int32)
 
 
 def start(num_nodes: int, first: chex.Array) -> _problem.Cursor:
@@ -107,7 +107,7 @@ def path_start(n: int, reverse: chex.Array) -> PathState:
   """A path at its first node."""
   at = jnp.arange(n)
   reverse = jnp.asarray(reverse, bool)
-  last = jnp.where(reverse, n - 1, 0)
+  last = jnp.where(reverse, n - 1, 0).astype(jnp.int32)
   return PathState(last, n - 1 - last, (at == 0) | (at == n - 1), reverse)
 
 

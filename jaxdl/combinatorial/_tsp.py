@@ -35,7 +35,7 @@ def tsp(*, distribution: str = 'uniform') -> _problem.CombinatorialProblem:
 
   Source: Zheng et al. 2024 (https://arxiv.org/abs/2407.00312).
   """
-  _geometry.DISTRIBUTIONS.check(distribution)
+  _geometry.DISTRIBUTIONS.make(distribution)
   num_nodes = lambda instance: instance['points'].shape[0]
 
   def generate(key, num_nodes):

@@ -348,10 +348,9 @@ def check(
       raise ValueError(
         f'{name}[0] must be 0, node 0 is the depot; got {float(values[0])}.'
       )
-  if checks.host_array(instance[bound], name=bound).shape != ():
-    raise ValueError(
-      f'{bound} must be one number; got shape {instance[bound].shape}.'
-    )
+  shape = checks.host_array(instance[bound], name=bound).shape
+  if shape != ():
+    raise ValueError(f'{bound} must be one number; got shape {shape}.')
   checks.known(instance[bound], name=bound, low=0.0)
 
 
@@ -373,4 +372,5 @@ def divide(
     finish=lambda instance, first, actions: finish(
       instance['points'].shape[0], actions
     ),
+    single_start=True,
   )

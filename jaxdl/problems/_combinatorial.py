@@ -138,6 +138,8 @@ def combinatorial(
   checks.integer(num_nodes, name='num_nodes', low=1)
   for name, value in (('batch_size', batch_size), ('num_test', num_test)):
     checks.integer(value, name=name, low=1)
+  checks.integer(num_starts, name='num_starts', low=1)
+  checks.integer(num_stages, name='num_stages', low=0)
   for name, value in (('num_batches', num_batches), ('chunk', chunk)):
     if value is not None:
       checks.integer(value, name=name, low=1)
@@ -156,6 +158,10 @@ def combinatorial(
   if oracle is not None:
     oracles.check_oracle(oracle, problem)
   test_nodes = num_nodes if test_nodes is None else test_nodes
+  if checks.integer(test_nodes, name='test_nodes', low=1) < size:
+    raise ValueError(
+      f'test_nodes={test_nodes} leaves no piece: need size={size} at least.'
+    )
   instances = _drawn_tests(tested, seeds, num_test, test_nodes)
   references, baselines = (
     None if rule is None else _objectives(solve, rule, problem, instances)
@@ -327,7 +333,11 @@ def _measured(test, history, feasible, places):
   others = {'over_baseline': test.baselines, 'gap': test.references}
   for name, other in others.items():
     if other is not None:
-      found[name] = (sign * (ends / other[places] - 1)).mean(axis=1)
+      than = other[places]
+      # Where there is nothing to win it is the difference itself.
+      found[name] = (sign * (ends - than) / np.where(than, than, 1)).mean(
+        axis=1
+      )
   parts = np.split(ends, test.num_parts, axis=1)
   if len(parts) > 1:
     for k, part in enumerate(parts):

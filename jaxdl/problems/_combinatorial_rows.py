@@ -74,5 +74,6 @@ def file_rows(
     )
     cost = lib.files.file_cost(source, solution)
     row = {'split': 'file', 'seed': seed, 'cost': cost, 'file': source.name}
-    out.append(row | {'change': float(history[-1] / history[0] - 1)})
+    change = float(history[-1] - history[0]) / (float(history[0]) or 1.0)
+    out.append(row | {'change': change})
   return out

@@ -70,6 +70,38 @@ class ConstructTest(parameterized.TestCase):
         self.assertEqual(there, min(left, key=lambda j: apart[here, j]))
         left.remove(there)
 
+  def test_greedy_ones_from_one_node_differ(self):
+    family = combinatorial.make_problem('cvrp(capacity=30)')
+    divider = combinatorial.make_divider('none(num_neighbors=9)', family)
+    build = jax.jit(
+      lambda key, num_samples: combinatorial.construct(
+        family,
+        divider,
+        {},
+        family.generate(jax.random.key(1), 9),
+        key,
+        num_samples=num_samples,
+        greedy=True,
+      )[0],
+      static_argnums=1,
+    )
+    first = build(jax.random.key(0), 1)
+    many = build(jax.random.key(3), 6)
+    np.testing.assert_array_equal(many.order[0], first.order[0])
+    np.testing.assert_array_equal(many.last[0], first.last[0])
+    found = np.concatenate([many.order, many.last], axis=1)
+    self.assertLen(np.unique(found, axis=0), 6)
+
+  def test_greedy_ones_repeat_no_first_node(self):
+    divider = combinatorial.make_divider('none(temperature=2.0)', TSP)
+    tours, _ = combinatorial.construct(
+      TSP, divider, {}, instance(5), jax.random.key(0), num_samples=10,
+      greedy=True,
+    )  # fmt: skip
+    orders = np.asarray(tours.order)
+    np.testing.assert_array_equal(orders[:5, 0], orders[5:, 0])
+    self.assertTrue((orders[:5] != orders[5:]).any(axis=1).sum() >= 3)
+
   def test_ties_go_to_the_lowest_index(self):
     tours, _ = combinatorial.construct(
       TSP, table(True, 1), jnp.ones((6, 1)), instance(6), jax.random.key(0),

@@ -250,6 +250,7 @@ class BadInputTest(parameterized.TestCase):
     ('none', {'values': None}, r"instance has no 'values'; it has"),
     ('weight', {'weights': np.array([1.0, -2])}, r'weights must .*got -2.0'),
     ('capacity', {'capacity': -1.0}, r'capacity must lie .*got -1.0'),
+    ('list', {'capacity': [1.0, 2.0]}, r'capacity must be one number; got'),
     ('vector', {'capacity': np.ones(2)}, r'capacity must be one number; got'),
     ('shapes', {'values': np.ones(3)}, r'must be f\[N\].*\(2,\) and \(3,\)'),
     ('nan', {'values': np.array([np.nan, 1])}, r'values must .*got nan'),

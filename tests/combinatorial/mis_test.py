@@ -159,6 +159,39 @@ class ChoicesTest(parameterized.TestCase):
     found = stages.constructed(MIS, instance, jax.random.key(0), count=1)
     self.assertFalse(found.chosen.any())
 
+  def test_sharp_heat_stays_among_what_is_allowed(self):
+    divider = co.make_divider('agnn(width=4, depth=1)', MIS)
+    instance = MIS.generate(jax.random.key(0), 12)
+    neighbors = MIS.divide.neighbors(instance, divider.num_neighbors)
+    params = divider.init(jax.random.key(1), neighbors)
+    # Scores so far apart that most of the softmax is exactly zero.
+    params = jax.tree.map(lambda x: 300 * x, params)
+
+    @jax.jit
+    @jax.grad
+    def slope(params):
+      sets, logp = co.construct(
+        MIS, divider, params, instance, jax.random.key(2), num_samples=4
+      )
+      fine = jax.vmap(lambda s: MIS.feasible(instance, s))(sets)
+      return jnp.where(jnp.all(fine), jnp.sum(logp), jnp.nan)
+
+    for leaf in jax.tree.leaves(slope(params)):
+      self.assertTrue(np.isfinite(leaf).all())
+
+  def test_first_vertices_may_be_chosen(self):
+    with self.assertLogs('absl', 'WARNING'):
+      instance = co.graph_instance([(0, 0), (1, 1), (2, 3), (4, 4)], 6)
+    divider = co.make_divider('uniform', MIS)
+    sets, _ = co.construct(
+      MIS, divider, {}, instance, jax.random.key(0), num_samples=3, greedy=True
+    )
+    # Of equal heat the lowest index is first: 2, 3 and 5.
+    np.testing.assert_array_equal(
+      np.asarray(sets.chosen)[:2].argmax(axis=1), [2, 3]
+    )
+    self.assertTrue(np.asarray(sets.chosen)[:, 5].all())
+
 
 class GeneratedTest(parameterized.TestCase):
   def test_pairs_are_linked_with_their_probability(self):

@@ -328,6 +328,7 @@ class BadInputTest(parameterized.TestCase):
   @parameterized.named_parameters(
     ('nothing', {'prizes': None}, r"instance has no 'prizes'; it has .*points"),
     ('length', {'length': -1.0}, r'length must lie in \[0.0, inf\); got -1.0'),
+    ('list', {'length': [1.0, 2.0]}, r'length must be one number; got shape'),
     ('vector', {'length': np.ones(2)}, r'length must be one number; got shape'),
     ('shape', {'prizes': np.ones(4)}, r'prizes must be f\[N\].*N = 3; got .*4'),
     ('depot', {'prizes': np.ones(3)}, r'prizes\[0\] must be 0.*depot; got 1.0'),

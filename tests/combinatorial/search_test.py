@@ -75,6 +75,47 @@ class SolveTest(parameterized.TestCase):
     np.testing.assert_allclose(later[0], history[-1], rtol=1e-6)
     np.testing.assert_array_equal(np.sort(again.order), np.arange(17))
 
+  def test_starts_from_a_solution_are_cut_elsewhere(self):
+    # Ends of pieces stay, so the first node tells where they were cut.
+    told = TSP._replace(
+      objective=lambda instance, tour: tour.order[0].astype(jnp.float32)
+    )
+    run = lambda num_starts: combinatorial.solve(
+      told,
+      random_policy.policies(TSP),
+      random_policy.PARAMS,
+      FIRST,
+      jax.random.key(0),
+      size=5,
+      num_starts=num_starts,
+      num_stages=1,
+      start=combinatorial.Tour(jnp.arange(17)),
+    )[1]
+    # 17 nodes rolled by 2 start at 15, by 3 or more at a lower one.
+    np.testing.assert_array_equal(run(1), [0, 15])
+    self.assertLess(run(8)[1], 15)
+
+  @parameterized.parameters('tsp', 'atsp', 'cvrp', 'op', 'kp', 'mis', 'mtsp')
+  def test_traces_in_float64(self, name):
+    family = combinatorial.make_problem(name)
+
+    def run(key):
+      return combinatorial.solve(
+        family,
+        random_policy.policies(family),
+        random_policy.PARAMS,
+        family.generate(key, 9),
+        key,
+        size=4,
+        num_starts=2,
+        num_stages=3,
+      )
+
+    with jax.enable_x64(True):
+      solution, history = jax.eval_shape(run, jax.random.key(0))
+    self.assertEqual(history.shape, (4,))
+    self.assertIn(jax.tree.leaves(solution)[0].dtype, (jnp.int32, jnp.bool_))
+
   def test_without_stages_it_only_divides(self):
     tour, history = jax.jit(lambda i: solve(i, num_stages=0))(FIRST)
     self.assertEqual(history.shape, (1,))

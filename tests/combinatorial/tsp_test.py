@@ -236,6 +236,9 @@ class BadInputTest(parameterized.TestCase):
       combinatorial.make_problem('tps')
     with self.assertRaisesRegex(ValueError, 'distribution'):
       combinatorial.make_problem('tsp(distribution=rings)')
+    for name in ('tsp', 'cvrp', 'op', 'pctsp', 'mtsp'):
+      with self.assertRaisesRegex(ValueError, 'jitter must lie'):
+        combinatorial.make_problem(f'{name}(distribution=grid(jitter=-1))')
     with self.assertRaisesRegex(ValueError, 'num_clusters must be'):
       combinatorial.points('clustered(num_clusters=0)', jax.random.key(0), 4)
 

@@ -84,6 +84,15 @@ class DivideAndConquerTest(parameterized.TestCase):
       with self.assertRaisesRegex(ValueError, 'problem=kp is not that of'):
         binary.read_file(_config(problem='kp', file=str(path)))
 
+  def test_a_file_smaller_than_a_piece_is_refused(self):
+    with tempfile.TemporaryDirectory() as folder:
+      path = pathlib.Path(folder) / 'square.tsp'
+      path.write_text(SQUARE)
+      config = _config(num_nodes=20, size=10, file=str(path))
+      message = 'size=10 leaves no piece: the file has 8 nodes'
+      with self.assertRaisesRegex(ValueError, message):
+        binary.read_file(config)
+
   @parameterized.parameters(
     ({'num_nodes': 10}, 'num_nodes must be a multiple of size'),
     ({'problem': 'vrp'}, "problem='vrp'"),

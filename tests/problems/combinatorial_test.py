@@ -115,10 +115,29 @@ class CombinatorialTest(parameterized.TestCase):
       )
       self.assertBetween(max(jax.tree.leaves(moved)), 1e-3, 0.1, name)
 
+  def test_nothing_to_win_is_no_gap(self):
+    problem = problems.combinatorial(
+      'op(length=0.0)',
+      num_nodes=8,
+      size=4,
+      divider='none',
+      conqueror='attention(width=4, depth=1, num_heads=2)',
+      num_test=2,
+      num_stages=1,
+    )
+    params = jax.vmap(problem.task.init)(jax.random.key(0)[None])
+    found = problem.evaluate(params)
+    self.assertEqual(found['objective'], 0)
+    self.assertEqual(found['over_baseline'], 0)
+    self.assertEqual(found['feasible'], 1)
+
   @parameterized.parameters(
     ({'num_nodes': 10}, 'num_nodes must be a multiple of size'),
     ({'num_clients': 0}, 'num_clients must'),
     ({'num_test': 0}, 'num_test must'),
+    ({'num_starts': 0}, 'num_starts must be at least 1; got 0'),
+    ({'num_stages': -1}, 'num_stages must be at least 0; got -1'),
+    ({'test_nodes': 3}, 'test_nodes=3 leaves no piece: need size='),
     ({'baseline': 'savings'}, 'does not serve the problem'),
     ({'oracle': 'gurobi'}, "oracle='gurobi'"),
     ({'test_spec': 'kp'}, "test_spec='kp' must be of the problem tsp"),
