@@ -126,6 +126,10 @@ def build(config: Config) -> runner.Experiment:
     The experiment.
   """
   whole = config.problem()
+  for spec in config.variants:
+    # Before anything is trained.
+    with config_lib.naming(variants=spec):
+      problem_lib.check_variant(whole, spec, trainable=config.trainable)
   start, losses = problem_lib.pretrained(whole, config.pretraining)
   whole = problem_lib.with_start(whole, start)
   optimizer = local.make_optimizer(

@@ -662,14 +662,24 @@ def as_flags(config: type[BaseConfig], text: str) -> str:
     '--workdir=/a/seeds=1 is a file.'
     >>> as_flags(BaseConfig, "seeds=0: 'krum(a=1, seeds=3)' has no option a.")
     "--seeds=0: 'krum(a=1, seeds=3)' has no option a."
+    >>> as_flags(BaseConfig, "rules='bulyan(seeds=-1)': seeds must be >= 0.")
+    "rules='bulyan(seeds=-1)': seeds must be >= 0."
   """
   names = '|'.join(f.name for f, _ in fields(config))
   knob = rf"(?<!\w\()(?<![\w./'\"-])({names})(?==\S| must | needs | is empty)"
   # What is in quotes is somebody's text, such as a spec with options.
   quoted = r"(?<!\w)'(?:[^'\\]|\\.)*'|(?<!\w)\"(?:[^\"\\]|\\.)*\""
-  return re.sub(
-    f'{quoted}|{knob}', lambda m: f'--{m[1]}' if m[1] else m[0], text
-  )
+  # An option of a part may be called as a knob is: what is said behind the part
+  # is said of the option.
+  options = {m[1]: m.end() for m in re.finditer(r'[(,] *(\w+) *=[^=]', text)}
+
+  def written(match):
+    name = match[1]
+    if not name or (name in options and match.start() > options[name]):
+      return match[0]
+    return f'--{name}'
+
+  return re.sub(f'{quoted}|{knob}', written, text)
 
 
 def text_of(value: Any) -> str:

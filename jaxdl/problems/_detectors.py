@@ -306,3 +306,25 @@ def variant(
     )
 
   return changed, make
+
+
+def check_variant(
+  problem: types.Problem, spec: str, *, trainable: Sequence[str] = TRAINABLE
+) -> None:
+  """Checks a variant by shapes alone, before anything is trained.
+
+  Args:
+    problem: of `scenes`, with its dense network.
+    spec: a part of `VARIANTS`.
+    trainable: patterns of paths of what is tuned.
+
+  Raises:
+    ValueError: if an option is wrong, experts cannot be cut, or a pattern names
+      no parameter.
+  """
+  _, make = variant(
+    problem, spec, optimizer=optax.identity(), trainable=trainable
+  )
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  start = jax.eval_shape(problem.task.init, key)
+  jax.eval_shape(lambda p, k: make({'start': p}).init(k), start, key)

@@ -41,6 +41,8 @@ class Cooperation(types.Problem):
     links: who hears whom, or None.
     link: what is counted of a link.
     loss: weights of classes.
+    penalty: price of what is sent, in the loss of `task`.
+    explore: chance of a full frame, in the loss of `task`.
     options: with which the model was made.
     tests: scenes of every seed.
     evaluators: compiled tests, by the selector that they are made with.
@@ -52,6 +54,8 @@ class Cooperation(types.Problem):
   links: Any
   link: coop.Link
   loss: coop.Loss
+  penalty: str
+  explore: float
   options: dict[str, Any]
   tests: tuple[coop.worlds.Scene, ...]
   evaluators: dict[Any, Any]
@@ -269,6 +273,8 @@ def bev_segmentation(
       links=who,
       link=link or coop.Link(),
       loss=weights,
+      penalty=penalty,
+      explore=explore,
       options=options,
       tests=tests,
       evaluators={},
@@ -412,7 +418,12 @@ def _with_model(problem, model, options):
   task = problem.task
   if model is not problem.model:
     task = coop.cooperative_task(
-      model, loss=problem.loss, egos=problem.egos, network=problem.links
+      model,
+      loss=problem.loss,
+      penalty=problem.penalty,
+      explore=problem.explore,
+      egos=problem.egos,
+      network=problem.links,
     )
   out = problem.replace(task=task, model=model, options=options)
   out = dataclasses.replace(out, evaluators={})

@@ -5,7 +5,8 @@
   network.
 - `pretrained` trains the dense detector of a problem or reads one
   (`PRETRAININGS`), `with_start` puts it where `variant` begins: one of
-  `VARIANTS`, tuned as it is or with experts.
+  `VARIANTS`, tuned as it is or with experts; `check_variant` says beforehand
+  whether it can be made.
 - `pretraining_rows` and `picture_rows` tell what was learned and found on
   `test_pictures`, `draw_experts` draws the experts.
 
@@ -21,6 +22,7 @@ from jaxdl.problems._detectors import (
   PRETRAININGS,
   TRAINABLE,
   VARIANTS,
+  check_variant,
   pretrained,
   pretraining_rows,
   variant,
@@ -43,6 +45,7 @@ __all__ = [
   'SceneTest',
   'TRAINABLE',
   'VARIANTS',
+  'check_variant',
   'draw_experts',
   'picture_rows',
   'pretrained',

@@ -85,6 +85,46 @@ class RunTest(parameterized.TestCase):
         {'iou', 'percent', 'trade_off', 'mask_0', 'birds_eye'},
       )
 
+  def test_other_selectors_keep_the_price_and_the_exploration(self):
+    problem = problems.bev_segmentation(
+      SMALL['world'],
+      network='conv(channels=2, num_layers=1)',
+      penalty='linear(weight=10.0, target=0.0)',
+      explore=1.0,
+      num_tests=1,
+    )
+    other = problem.for_selector('coopertrim')
+    batch = problem.cohort(jax.random.key(0), None, 1).data
+    batch = jax.tree.map(lambda x: x[0], batch)
+    params = problem.model.init(jax.random.key(1))
+    want = problem.task.loss(params, batch)
+    self.assertGreater(float(want), 900.0)  # All is sent, at 10 a percent.
+    self.assertEqual(float(other.task.loss(params, batch)), float(want))
+
+  def test_messages_of_those_who_are_not_heard_are_not_packed(self):
+    problem = problems.bev_segmentation(
+      'roads(grid=8, frames=2, agents=5)',
+      network='conv(channels=2, num_layers=1)',
+      selector='full',
+      compress='lossless(factor=9)',
+      links='over(topology=ring)',
+      num_tests=1,
+    )
+    params = jax.tree.map(
+      lambda x: x[None], problem.model.init(jax.random.key(1))
+    )
+    ((model, seen),) = problem.test_with(params)
+    maps = model.encoder.apply(
+      jax.tree.map(lambda x: x[0], params['encoder']), problem.tests[0].inputs
+    )[0]
+    sizes = [
+      [model.codec.size(np.asarray(x).ravel()) for x in row] for row in maps
+    ]
+    bits = 8 * np.mean(sizes)  # Everybody has two neighbors.
+    found = problem.scores_with(params)['mbps'][0]
+    self.assertAlmostEqual(found, bits * 10 / 1e6, places=6)
+    self.assertEqual(seen.senders.max(), 2)
+
   def test_links_that_all_fail_leave_everybody_alone(self):
     params = jax.tree.map(np.asarray, result().state['coopertrim'].params)
     make = functools.partial(

@@ -4,6 +4,7 @@
 import functools
 import pathlib
 import tempfile
+import unittest.mock
 
 import jax
 import numpy as np
@@ -123,6 +124,17 @@ class DynamicDinoTest(parameterized.TestCase):
           _config(trainable=('*mlp*',), pretraining='adam(steps=0)')
         ).init()
       )
+
+  @parameterized.parameters(
+    ({'trainable': ('*mlp*',)}, r"trainable='\*mlp\*' names no parameter"),
+    ({'variants': ('moe(9, top_k=3)',)}, 'must be divisible by top_k=3'),
+  )
+  def test_nothing_is_trained_for_what_cannot_be(self, options, message):
+    never = unittest.mock.patch.object(
+      binary.problem_lib, 'pretrained', side_effect=AssertionError
+    )
+    with never, self.assertRaisesRegex(ValueError, message):
+      binary.build(_config(**options))
 
   def test_smoke_is_small(self):
     config = binary.Config().smoked()

@@ -194,5 +194,42 @@ class TransformerTest(parameterized.TestCase):
     np.testing.assert_allclose(got['loss'], want['loss'], rtol=1e-5)
 
 
+class PartsTest(absltest.TestCase):
+  def test_layers_may_be_trained_alone_and_used_twice(self):
+    x = jnp.zeros((1, 3))
+    dense = networks.mlp((4, 3, 4), 3)
+    params = dense.init(jax.random.key(0), x)
+    moe = experts.dense_to_moe(
+      dense, params, x, key=jax.random.key(1), experts='moe(4, top_k=2)',
+      layers=('0', '2'),
+    )  # fmt: skip
+
+    def twice(params, x, **options):
+      once = moe.network.apply(params, x, **options)
+      return moe.network.apply(params, once, **options)
+
+    whole = networks.regression(types.Network(lambda *_: moe.params, twice), x)
+    task = experts.trainable_task(whole, moe.params, 'experts/2')
+    method = server.expert_fedavg(task, WORK)
+    start = method.start(jax.random.key(0))
+    self.assertEqual(list(method.message(start)['usage']), ['2'])
+    data = {'inputs': jnp.ones((5, 3)), 'labels': jnp.ones((5, 3))}
+    cohort = types.Cohort(
+      client_ids=jnp.arange(2),
+      data=jax.tree.map(lambda x: jnp.stack([x, 2 * x]), data),
+      mask=jnp.ones(2, bool),
+      weights=jnp.full(2, 0.5),
+    )
+    algorithm = federated.make_algorithm('expert_fedavg', task, 2, work=WORK)
+    state = algorithm.init(jax.random.key(0))
+    state, told = algorithm.step(state, cohort, key=jax.random.key(1))
+    self.assertTrue(np.isfinite(float(told['usage_entropy'])))
+    moved = algorithm.params(state)['experts']['2']['in']['kernel']
+    self.assertGreater(
+      float(jnp.abs(moved - moe.params['experts']['2']['in']['kernel']).max()),
+      0,
+    )
+
+
 if __name__ == '__main__':
   absltest.main()

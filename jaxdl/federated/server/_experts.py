@@ -72,7 +72,15 @@ def expert_fedavg(
 
   def used(params, data):
     mask = data.get('mask') if isinstance(data, Mapping) else None
-    return experts.expert_usage(task.evaluate, params, data, mask=mask)
+    found = experts.expert_usage(task.evaluate, params, data, mask=mask)
+    # Layers of which something is trained; of several uses the mean.
+    return {
+      layer: jnp.mean(
+        jnp.stack([u for n, u in found.items() if n.split(':')[0] == layer]),
+        axis=0,
+      )
+      for layer in _no_usage(params)
+    }
 
   def train(shared, own, data, key):
     sent = base.train(shared, own, data, key)
@@ -115,7 +123,11 @@ def _no_usage(params):
   if not isinstance(layers, Mapping):
     return {}
   number = lambda layer: jax.tree.leaves(layer)[0].shape[0]
-  return {name: jnp.zeros(number(layer)) for name, layer in layers.items()}
+  return {
+    name: jnp.zeros(number(layer))
+    for name, layer in layers.items()
+    if jax.tree.leaves(layer)
+  }
 
 
 def _by_expert(tree, factors):

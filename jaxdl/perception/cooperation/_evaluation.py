@@ -67,7 +67,8 @@ class Seen(NamedTuple):
     real: bool, receivers that are no padding.
     vehicles: i[S].
     predicted: bool[..., G, G], of the first scene only, leaves [1, T, E, ...].
-    sent: f[..., A, C, H, W] of some scenes, and their masks; or None.
+    sent: f[..., A, C, H, W] of some scenes, their masks, and bool[..., A], whom
+      a receiver hears; or None.
   """
 
   both: chex.Array
@@ -112,13 +113,14 @@ def see(
 
   def one(scene, key):
     link_key, key = jax.random.split(key)
+    links = _links.of_scene(network, scene, link_key)
     logits, heard = _step.cooperate(
       model,
       params,
       scene,
       key=key,
       egos=egos,
-      links=_links.of_scene(network, scene, link_key),
+      links=links,
       share=share,
       offset=offset,
       keep_sent=packs,
@@ -127,17 +129,19 @@ def see(
     moving = jnp.argmax(logits[:, :, :cut], axis=2) > 0
     both, either = _measures.overlap(moving, scene.dynamic[:, :egos] > 0)
     fixed = jnp.argmax(logits[:, :, cut:], axis=2) == scene.static[:, :egos]
-    return heard._replace(fused=moving), both, either, fixed.mean((-2, -1))
+    heard = heard._replace(fused=moving)
+    hears = _hears(scene, egos, links) if packs else None
+    return heard, both, either, fixed.mean((-2, -1)), hears
 
   count = scenes.there.shape[0]
-  heard, both, either, right = jax.vmap(one)(
+  heard, both, either, right, hears = jax.vmap(one)(
     scenes, jax.random.split(key, count)
   )
   real = jnp.broadcast_to(scenes.there[:, None, :egos], both.shape)
   sent = None
   if packs:
     few = lambda x: x[:_PACKED]
-    sent = (few(heard.sent), few(heard.mask), few(scenes.there))
+    sent = (few(heard.sent), few(heard.mask), few(hears))
   return Seen(
     both,
     either,
@@ -150,6 +154,16 @@ def see(
     heard.fused[:1],
     sent,
   )
+
+
+def _hears(scene, egos, links):
+  """Whom each receiver of a scene hears in each frame, bool[T, E, A]."""
+  there = scene.there
+  found = (
+    there[:egos, None] & there[None] & ~jnp.eye(len(there), dtype=bool)[:egos]
+  )
+  found = jnp.broadcast_to(found, (scene.inputs.shape[0], *found.shape))
+  return found if links is None else found & (links[:, :egos] > 0)
 
 
 def packed_ratio(model: _model.Model, sent: Any) -> float:
@@ -165,13 +179,12 @@ def packed_ratio(model: _model.Model, sent: Any) -> float:
   size = model.codec.size
   if size is None:
     raise ValueError('the codec packs nothing: its bits are known.')
-  maps, masks, there = (np.asarray(x) for x in sent)
+  maps, masks, hears = (np.asarray(x) for x in sent)
   packed = raw = 0
   for index in np.ndindex(maps.shape[:3]):
     mask = np.broadcast_to(masks[index], maps.shape[3:]) > 0
     for agent in range(maps.shape[3]):
-      # Agent e is receiver e, and sends nothing to itself.
-      if agent == index[2] or not there[index[0], agent]:
+      if not hears[index][agent]:
         continue
       entries = maps[index][agent][mask[agent]]
       packed += size(entries)

@@ -93,7 +93,7 @@ def trim_exchange(
   Raises:
     TypeError: if features are not floating point.
     ValueError: if shapes do not fit, a known value is not finite, or the ego is
-      absent.
+      none of the agents or absent.
 
   Example:
     >>> features = jnp.array([[1.0, 1.0], [2.0, 2.0]]).reshape(2, 2, 1, 1)
@@ -104,7 +104,7 @@ def trim_exchange(
   on the exchange.
   """
   features = _values.maps(features, name='features', ndim=4)
-  there = _values.agents(agent_mask, features.shape[0])
+  there = _values.agents(agent_mask, features.shape[0], ego=ego)
   mask = mask_of(mask, features.shape)
   is_ego = jnp.arange(features.shape[0]) == ego
   own = jnp.take(features, ego, axis=0)
@@ -123,6 +123,7 @@ def mask_of(mask: Any, shape: tuple[int, ...]) -> chex.Array:
       f'mask of shape {given} does not fit features of shape {tuple(shape)}: '
       'need one entry per channel, [C], or what can be broadcast.'
     )
+  _values.finite(mask, name='mask')
   return mask
 
 

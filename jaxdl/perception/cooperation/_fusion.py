@@ -72,6 +72,7 @@ def fuse_mean(
     2.0
   """
   wide = trees.accumulator(maps.dtype)
+  maps = _counted(maps, weights)
   weights = weights.astype(wide)[:, None]
   top = jnp.sum(weights * maps.astype(wide), axis=0)
   total = jnp.sum(weights, axis=0)
@@ -101,10 +102,16 @@ def fuse_attention(
   Source: Xu et al. 2022 (https://arxiv.org/abs/2109.07644), AttFuse.
   """
   wide = trees.accumulator(maps.dtype)
+  maps = _counted(maps, weights)
   scores = jnp.einsum(
     'chw,achw->ahw', own, maps, preferred_element_type=wide
   ) / jnp.sqrt(jnp.asarray(own.shape[0], wide))
   return _soft(maps, scores, weights, axis_name)
+
+
+def _counted(maps, weights):
+  """Maps with zeros where an agent does not count, whatever is there."""
+  return jnp.where(weights[:, None] > 0, maps, 0)
 
 
 def _soft(maps, scores, weights, axis_name):
@@ -154,6 +161,7 @@ def _disco(channels: int, *, hidden: Sequence[int] = (32, 8)) -> Fusion:
   ]
 
   def apply(params, maps, weights, own, *, axis_name=None):
+    maps = _counted(maps, weights)
     both = jnp.concatenate([maps, jnp.broadcast_to(own, maps.shape)], axis=1)
     x = jnp.moveaxis(both, 1, -1)
     for i, layer in enumerate(params):
@@ -179,7 +187,7 @@ def _windowed(
       maps, weights = jax.lax.all_gather(
         (maps, weights), axis_name, axis=0, tiled=True
       )
-    return apply(params, maps, weights)
+    return apply(params, _counted(maps, weights), weights)
 
   return Fusion(init, gathered)
 

@@ -119,7 +119,9 @@ def _where2comm(
 
   def apply(params, memory, evidence, *, key, share=None, offset=0.0):
     del params, key
-    own = jnp.take(evidence.confidence, evidence.ego, axis=0)
+    own = evidence.own_confidence
+    if own is None:
+      own = jnp.take(evidence.confidence, evidence.ego, axis=0)
     wanted = _smooth(evidence.confidence, kernel) * (1 - own)[None]
     if share is None:
       mask = (wanted > threshold + offset).astype(evidence.own.dtype)

@@ -28,6 +28,8 @@ class Evidence(NamedTuple):
     confidence: f[A, H, W], how sure each sender is of a vehicle by its own maps
       alone, in the receiver's frame; None where nobody asks.
     ego: i[], which row is the receiver's.
+    own_confidence: f[H, W], the receiver's, where rows are split over devices
+      and its own may be elsewhere; None where it is its row's.
   """
 
   own: chex.Array
@@ -35,6 +37,7 @@ class Evidence(NamedTuple):
   maps: chex.Array | None
   confidence: chex.Array | None
   ego: chex.Numeric
+  own_confidence: chex.Array | None = None
 
 
 class Selector(NamedTuple):

@@ -140,10 +140,6 @@ def coopertrim_step(
   if axis_name is not None:
     place = jax.lax.axis_index(axis_name)
     first = place * count
-    others = (code_key, loss_key, noise_key)
-    code_key, loss_key, noise_key = (
-      jax.random.fold_in(k, place) for k in others
-    )
   ids = first + jnp.arange(count)
   is_ego = ids == frame.ego
   at = is_ego[:, None, None, None]
@@ -153,9 +149,11 @@ def coopertrim_step(
     own, pose = jax.lax.psum((own, pose), axis_name)
   poses = frame.poses
   if model.conditions.pose:
-    noisy = _robustness.noisy_poses(
-      poses, meters=model.conditions.pose, key=noise_key
-    )
+    noisy = jax.vmap(
+      lambda pose, i: _robustness.noisy_poses(
+        pose, meters=model.conditions.pose, key=jax.random.fold_in(noise_key, i)
+      )
+    )(poses, ids)
     poses = jnp.where(is_ego[:, None], poses, noisy)
 
   def into(maps):
@@ -164,12 +162,19 @@ def coopertrim_step(
   # Padding holds nothing that anybody may look at.
   there = frame.there & ((frame.links > 0) | is_ego)
   present = jnp.where(there[:, None, None, None], features, 0)
+  confidence = _confidence(model, params, present, into)
+  sure = None
+  if confidence is not None:
+    sure = jnp.sum(jnp.where(is_ego[:, None, None], confidence, 0), axis=0)
+    if axis_name is not None:
+      sure = jax.lax.psum(sure, axis_name)
   evidence = _selection.Evidence(
     own,
     carry.previous,
     into(present)[0] if model.selector.needs_maps else None,
-    _confidence(model, params, present, into),
+    confidence,
     frame.ego - first,
+    sure,
   )
   least = {'at_least': at_least} if model.selector.curriculum else {}
   mask, memory = model.selector.apply(
@@ -189,9 +194,11 @@ def coopertrim_step(
   sent = _coded(model, present, mask, ids, code_key)
   spoil = None
   if model.conditions.loss:
-    spoil = lambda maps: _robustness.lose(
-      maps, rate=model.conditions.loss, key=loss_key
-    )
+    spoil = lambda maps: jax.vmap(
+      lambda own, i: _robustness.lose(
+        own, rate=model.conditions.loss, key=jax.random.fold_in(loss_key, i)
+      )
+    )(maps, ids)
   got = _exchange.received(
     sent, own, mask, into, there, is_ego, fill=model.fill, spoil=spoil
   )

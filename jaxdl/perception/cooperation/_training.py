@@ -42,6 +42,10 @@ def _segmentation(
   }
   for name, value in named.items():
     checks.number(value, name=name, low=0.0)
+  if not dynamic and not static:
+    raise ValueError(
+      'dynamic=0 and static=0 leave nothing to learn: one must be positive.'
+    )
   return Loss(((1.0, vehicle), dynamic), ((1.0, road, lane), static))
 
 

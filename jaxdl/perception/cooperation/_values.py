@@ -112,21 +112,27 @@ def same_map(value: Any, like: Any, *, name: str, other: str) -> None:
     )
 
 
-def agents(value: Any, count: int, *, name: str = 'agent_mask') -> chex.Array:
+def agents(
+  value: Any, count: int, *, name: str = 'agent_mask', ego: Any = 0
+) -> chex.Array:
   """Checks who is there; the ego must be.
 
   Args:
     value: bool[A] or None for all.
     count: A.
     name: the argument's name, for the message.
+    ego: the receiver.
 
   Returns:
     bool[A].
 
   Raises:
-    ValueError: if the shape is another, or the ego, agent 0, is known to be
-      absent.
+    ValueError: if the shape is another, or the ego is known to be no agent or
+      to be absent.
   """
+  known = not isinstance(ego, jax.core.Tracer)
+  if known:
+    checks.integer(int(ego), name='ego', low=0, high=count - 1)
   if value is None:
     return jnp.ones((count,), bool)
   if jnp.shape(value) != (count,):
@@ -134,9 +140,10 @@ def agents(value: Any, count: int, *, name: str = 'agent_mask') -> chex.Array:
       f'{name} must have one entry per agent, shape ({count},); got '
       f'{jnp.shape(value)}.'
     )
-  if not isinstance(value, jax.core.Tracer) and not bool(np.asarray(value)[0]):
+  known = known and not isinstance(value, jax.core.Tracer)
+  if known and not bool(np.asarray(value)[int(ego)]):
     raise ValueError(
-      f'{name} leaves out agent 0, the ego, who fuses what it hears: it must '
-      'be there.'
+      f'{name} leaves out agent {int(ego)}, the ego, who fuses what it hears: '
+      'it must be there.'
     )
   return jnp.asarray(value, bool)

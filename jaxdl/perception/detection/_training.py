@@ -146,7 +146,9 @@ def tuning(
     """Leaves that move, and what puts them back."""
     chosen = [False] * len(jax.tree.leaves(params))
     if len(trainable):
-      chosen = jax.tree.leaves(experts.trainable_mask(params, trainable))
+      chosen = jax.tree.leaves(
+        experts.trainable_mask(params, trainable, name='trainable')
+      )
     leaves, structure = jax.tree.flatten(params)
     moving = [x for x, c in zip(leaves, chosen, strict=True) if c]
 

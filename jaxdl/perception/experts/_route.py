@@ -231,6 +231,7 @@ def load_balance(
       f'{idx.shape} and {probs.shape}.'
     )
   wide = trees.accumulator(probs.dtype)
+  mask = None if mask is None else jnp.asarray(mask).astype(bool)
   num_experts = probs.shape[-1]
   counts = usage(idx, num_experts, mask=mask).astype(wide)
   share = counts / jnp.maximum(jnp.sum(counts), 1)
@@ -262,6 +263,6 @@ def usage(
   idx = jnp.asarray(idx)
   chosen = jnp.ones(idx.shape, jnp.int32)
   if mask is not None:
-    chosen = jnp.where(jnp.asarray(mask)[..., None], chosen, 0)
+    chosen = jnp.where(jnp.asarray(mask).astype(bool)[..., None], chosen, 0)
   zeros = jnp.zeros(num_experts, jnp.int32)
   return zeros.at[idx.reshape(-1)].add(chosen.reshape(-1))

@@ -166,7 +166,8 @@ def same_replica_share(
   num_slices = checks.integer(num_slices, name='num_slices', low=1)
   copy = jnp.asarray(idx) // num_slices
   one = jnp.all(copy == copy[..., :1], axis=-1)
-  mask = jnp.ones(one.shape, bool) if mask is None else jnp.asarray(mask)
+  mask = jnp.ones(one.shape) if mask is None else jnp.asarray(mask)
+  mask = mask.astype(bool)
   count = jnp.sum(mask, dtype=jnp.float32)
   return jnp.sum(one & mask, dtype=jnp.float32) / jnp.maximum(count, 1)
 

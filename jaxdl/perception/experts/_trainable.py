@@ -13,7 +13,10 @@ from jaxdl.perception.experts import _find, _observe, _route
 
 
 def trainable_mask(
-  params: chex.ArrayTree, patterns: str | Sequence[str]
+  params: chex.ArrayTree,
+  patterns: str | Sequence[str],
+  *,
+  name: str = 'patterns',
 ) -> chex.ArrayTree:
   """Marks the parameters that are to be trained, by path.
 
@@ -24,6 +27,7 @@ def trainable_mask(
     params: any tree.
     patterns: paths such as 'experts/*/router', or what stands before
       ('experts'); a leading 'not ' takes away what earlier ones marked.
+    name: of the argument, for messages.
 
   Returns:
     Tree of bools.
@@ -38,22 +42,20 @@ def trainable_mask(
   """
   patterns = (patterns,) if isinstance(patterns, str) else tuple(patterns)
   if not patterns:
-    raise ValueError("patterns is empty: name what is trained, as 'experts'.")
+    raise ValueError(f"{name} is empty: name what is trained, as 'experts'.")
   flat, structure = jax.tree_util.tree_flatten_with_path(params)
   names = [_find.name_of(path) for path, _ in flat]
   marked = [False] * len(names)
   for pattern in patterns:
     if not isinstance(pattern, str):
-      raise TypeError(
-        f'patterns must be text; got {checks.described(pattern)}.'
-      )
+      raise TypeError(f'{name} must be text; got {checks.described(pattern)}.')
     keep = not pattern.startswith('not ')
     plain = pattern.removeprefix('not ')
-    hits = [_find.matches(name, plain) for name in names]
+    hits = [_find.matches(path, plain) for path in names]
     if not any(hits):
       shown = ', '.join(names[:20]) + (', ...' if len(names) > 20 else '')
       raise ValueError(
-        f'patterns={pattern!r} names no parameter: the paths found are {shown}.'
+        f'{name}={pattern!r} names no parameter: the paths found are {shown}.'
       )
     marked = [keep if hit else m for hit, m in zip(hits, marked, strict=True)]
   return jax.tree.unflatten(structure, marked)

@@ -124,6 +124,20 @@ class ExchangeTest(parameterized.TestCase):
       np.testing.assert_array_equal(x, y)
     self.assertFalse(bool(run(features).seen[2].any()))
 
+  def test_any_agent_may_be_the_ego(self):
+    features = maps(2, 1, 2, 2)
+    there = np.array([False, True])
+    got = coop.trim_exchange(features, np.ones(1), agent_mask=there, ego=1)
+    np.testing.assert_array_equal(got.maps, features[[1, 1]])
+    for ego, message in (
+      (0, 'leaves out agent 0'),
+      (2, 'ego must be at most 1|ego must lie'),
+    ):
+      with self.assertRaisesRegex(ValueError, message):
+        coop.trim_exchange(features, np.ones(1), agent_mask=there, ego=ego)
+    with self.assertRaisesRegex(ValueError, 'mask must be finite'):
+      coop.trim_exchange(features, np.array([np.nan]))
+
   def test_gradients_reach_the_mask(self):
     features = maps(2, 3, 2, 2)
     total = lambda m: coop.trim_exchange(features, m).maps[1].sum()
@@ -232,6 +246,25 @@ class FusionTest(parameterized.TestCase):
     np.testing.assert_allclose(
       self.fuse('attention', features, weights), want, rtol=2e-5, atol=1e-6
     )
+
+  @parameterized.parameters(
+    'max', 'mean', 'attention', 'disco', 'windowed(window=2)'
+  )
+  def test_who_does_not_count_may_hold_anything(self, spec):
+    fusion = coop.make_fusion(spec, 4)
+    params = fusion.init(KEY)
+    some = maps(2, 4, 4, 4)
+    more = np.concatenate([some, np.full((1, 4, 4, 4), np.nan, np.float32)])
+    weights = np.ones((3, 4, 4), np.float32)
+    weights[2] = 0
+    run = lambda own, x, w: fusion.apply(params, x, w, own)
+    want = run(some[0], some, jnp.asarray(weights[:2]))
+    np.testing.assert_allclose(
+      run(some[0], more, jnp.asarray(weights)), want, rtol=1e-5, atol=1e-6
+    )
+    slope = jax.grad(lambda *x: run(*x, jnp.asarray(weights)).sum(), (0, 1))
+    for found in slope(some[0], more):
+      self.assertTrue(bool(jnp.isfinite(found).all()))
 
   def test_far_cells_reach_each_other_through_windows(self):
     features = maps(2, 4, 4, 4)

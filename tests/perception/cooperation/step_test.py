@@ -198,6 +198,39 @@ class StepTest(parameterized.TestCase):
     for got, x in zip(jax.jit(split)(*args), want, strict=True):
       np.testing.assert_allclose(got, x, rtol=1e-5, atol=1e-6)
 
+  @parameterized.parameters(
+    ('where2comm(threshold=0.05)', 'identity', (), 'none'),
+    ('full', 'continuous', ('pose(2.0)', 'loss(0.5)'), 'none'),
+    ('full', 'identity', (), 'qsgd'),
+  )
+  def test_devices_change_nothing_that_is_drawn(
+    self, selector, poses, noises, codec
+  ):
+    model, params, scene = setting(
+      selector,
+      poses,
+      fusion='mean',
+      conditions=coop.make_conditions(noises),
+      codec=wire.make_codec(codec),
+    )
+    features = model.encoder.apply(params['encoder'], scene.inputs[0])
+    carry = coop.init_carry(model)._replace(has_previous=jnp.ones((), bool))
+
+    def step(features, poses, there, links, axis_name=None):
+      # The receiver is on the last device.
+      frame = coop.Frame(features, poses, there, 3, links)
+      after, heard = coop.coopertrim_step(
+        model, params, carry, frame, key=KEY, axis_name=axis_name
+      )
+      return after.previous, heard.share
+
+    args = (features, scene.poses[0], scene.there, jnp.ones(4))
+    cut = [x.reshape(2, 2, *x.shape[1:]) for x in args]
+    split = jax.vmap(functools.partial(step, axis_name='a'), axis_name='a')
+    for got, want in zip(split(*cut), step(*args), strict=True):
+      for own in got:
+        np.testing.assert_allclose(own, want, rtol=1e-5, atol=1e-6)
+
   def test_scenes_may_be_split_over_devices(self):
     model, params, _ = setting()
     world = worlds.roads(**SPEC)

@@ -79,6 +79,14 @@ class BandwidthTest(parameterized.TestCase):
     self.assertEqual(float(grown(14.0, jnp.array(199))), 0.0)
     self.assertAlmostEqual(float(grown(14.0, jnp.array(200))), 0.01, places=6)
 
+  def test_masks_of_other_maps_are_refused(self):
+    sizes = {'channels': 4, 'height': 2, 'width': 2}
+    for shape in ((3,), (2, 4), (1, 3, 1, 1), (2, 4, 3, 1)):
+      with self.assertRaisesRegex(ValueError, 'does not fit 4 channels'):
+        wire.bandwidth_bits(jnp.ones(shape), **sizes)
+    cells = wire.bandwidth_bits(jnp.ones((3, 1, 2, 2)), **sizes)
+    self.assertEqual(float(cells), 16 * 32)
+
   def test_numbers_out_of_range_are_refused(self):
     for call, message in (
       (lambda: wire.lambda_schedule(30, 5.0, base=-1.0), 'lambda0 must lie in'),

@@ -75,6 +75,19 @@ class CollaborationTest(parameterized.TestCase):
     self.assertAlmostEqual(share(mask=mask), 2 / 3, places=6)
     self.assertEqual(share(mask=jnp.zeros(4, bool)), 0.0)
 
+  def test_a_mask_may_be_of_numbers(self):
+    idx = jnp.array([[0, 1], [0, 1], [2, 3], [0, 2]])
+    probs = jnp.full((4, 4), 0.25)
+    flags = jnp.array([True, False, True, True])
+    for fn in (
+      lambda mask: experts.coactivation(idx, 4, mask=mask),
+      lambda mask: experts.usage(idx, 4, mask=mask),
+      lambda mask: experts.same_replica_share(idx, num_slices=2, mask=mask),
+      lambda mask: experts.load_balance(idx, probs, mask=mask),
+    ):
+      for dtype in ('float32', 'int32'):
+        np.testing.assert_array_equal(fn(flags.astype(dtype)), fn(flags))
+
   def test_numbers_of_subnetworks(self):
     found = [experts.num_subnetworks(*a) for a in ((8, 1), (16, 2), (32, 4))]
     self.assertEqual(found, [8, 120, 35_960])

@@ -80,7 +80,7 @@ def bandwidth_bits(
     f[].
 
   Raises:
-    ValueError: if a number is out of range.
+    ValueError: if a number is out of range or the mask does not fit.
 
   Example:
     >>> full = bandwidth_bits(jnp.ones(128), channels=128, height=32, width=32)
@@ -91,6 +91,13 @@ def bandwidth_bits(
   for name, value in (*sizes, ('bits', bits), ('num_senders', num_senders)):
     checks.integer(value, name=name, low=1)
   checks.integer(header_bits, name='header_bits', low=0)
+  own = jnp.shape(mask) if jnp.ndim(mask) == 1 else jnp.shape(mask)[1:]
+  fits = zip(own, (channels, height, width), strict=False)
+  if jnp.ndim(mask) not in (1, 4) or any(m not in (1, n) for m, n in fits):
+    raise ValueError(
+      f'mask of shape {jnp.shape(mask)} does not fit {channels} channels of '
+      f'{height} x {width} cells: need [C], or [A | 1, C | 1, H | 1, W | 1].'
+    )
   share = sent_share(mask, senders)
   extra = header_bits
   if request:
