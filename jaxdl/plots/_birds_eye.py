@@ -50,7 +50,8 @@ def birds_eye(
     fig = _figures.figure(8.4, 0.6 + 2.2 * len(places))
     panels = fig.subplots(len(places), 1 + len(_KINDS), squeeze=False)
     palette = colors.ListedColormap(_COLORS)
-    for axes, (name, own) in zip(panels, places.items(), strict=True):
+    for lane, (name, own) in enumerate(places.items()):
+      axes = panels[lane]
       maps = {
         kind: _map(lines)
         for kind, lines in _figures.groups(own, 'kind').items()
@@ -59,7 +60,7 @@ def birds_eye(
       axes[0].set_ylabel(name, fontsize=8)
       for panel, kind in zip(axes[1:], _KINDS, strict=True):
         told = _told(maps, maps[kind])
-        _panel(panel, told, palette, kind if axes is panels[0] else '')
+        _panel(panel, told, palette, kind if not lane else '')
     handles = [
       patches.Patch(facecolor=color, label=label)
       for color, label in zip(_COLORS[1:], _LABELS[1:], strict=True)

@@ -4,12 +4,15 @@
 import functools
 import pathlib
 import tempfile
+import unittest.mock
 
 import jax
 import numpy as np
 from absl.testing import absltest, parameterized
 
 from experiments import coopertrim
+from jaxdl import plots
+from jaxdl.plots import _birds_eye as birds_eye_lib
 from jaxdl.problems import cooperation as problems
 
 SMALL = {
@@ -84,6 +87,21 @@ class RunTest(parameterized.TestCase):
         {p.stem for p in drawn},
         {'iou', 'percent', 'trade_off', 'mask_0', 'birds_eye'},
       )
+
+  def test_maps_say_who_tells_them(self):
+    titles = []
+    keep = birds_eye_lib._panel
+
+    def panel(axes, cells, palette, title):
+      titles.append(title)
+      keep(axes, cells, palette, title)
+
+    with (
+      tempfile.TemporaryDirectory() as folder,
+      unittest.mock.patch.object(birds_eye_lib, '_panel', panel),
+    ):
+      plots.birds_eye(result().rows, pathlib.Path(folder) / 'map.png')
+    self.assertEqual(titles, ['what is there', 'alone', 'full', 'trimmed'])
 
   def test_other_selectors_keep_the_price_and_the_exploration(self):
     problem = problems.bev_segmentation(
