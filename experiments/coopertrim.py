@@ -22,13 +22,11 @@ import functools
 import numpy as np
 
 from jaxdl import local, plots
-from jaxdl.core import registry
 from jaxdl.experiment import compare, config as config_lib, runner
 from jaxdl.perception import cooperation
 from jaxdl.problems import cooperation as problems
 
 knob = runner.knob
-LINK = registry.Registry('link', {'link': cooperation.make_link}, tried={})
 # Scenes whose masks are drawn, and the largest grid of which a map is.
 NUM_SCENES = 6
 MOST_CELLS = 64
@@ -95,12 +93,16 @@ class Config(runner.BaseConfig):
     'Price of what is sent, after the warm-up.',
     registry=cooperation.wire.PENALTIES,
   )
-  link: str = knob('link', 'What is counted of a link.', registry=LINK)
+  link: str = knob(
+    'link', 'What is counted of a link.', registry=cooperation.LINK
+  )
   batch_size: int = knob(8, 'Scenes in a step.', low=1, smoke=2)
   num_tests: int = knob(64, 'Scenes that are tested on.', low=1, smoke=3)
-  warm_up: int = knob(200, 'First steps, with full frames.', low=0, smoke=2)
-  explore: float = knob(
-    0.1, 'Chance of a full frame afterwards.', low=0.0, high=1.0
+  schedule: str = knob(
+    'schedule',
+    'Steps with full frames, and the chance of one afterwards.',
+    registry=cooperation.SCHEDULE,
+    smoke='schedule(warm_up=2)',
   )
   optimizer: str = knob(
     'adam(0.003, schedule=steps(at=0.8, factor=0.2))',
@@ -124,14 +126,13 @@ class Config(runner.BaseConfig):
     for name in ('rivals', 'noises', 'budgets'):
       if getattr(self, name):
         config_lib.check_different(getattr(self, name), name=name)
+    noises = ','.join(self.noises) or None
     for name in ('selectors', 'rivals'):
       for selector in getattr(self, name):
-        with config_lib.naming(**{name: selector, 'world': self.world}):
-          config_lib.without_device(
-            functools.partial(
-              problems.check_parts, selector=selector, **self.parts
-            )
-          )
+        said = {name: selector, 'world': self.world, 'noises': noises}
+        check = functools.partial(problems.check_parts, selector=selector)
+        with config_lib.naming(**said):
+          config_lib.without_device(functools.partial(check, **self.parts))
 
 
 def build(config: Config) -> runner.Experiment:
@@ -143,19 +144,19 @@ def build(config: Config) -> runner.Experiment:
   Returns:
     The experiment.
   """
+  total = config.num_rounds * config.steps
+  schedule = cooperation.SCHEDULE.make(config.schedule, steps=total)
   whole = problems.bev_segmentation(
     **config.parts,
     selector=config.selectors[0],
     loss=config.loss,
     penalty=config.penalty,
-    explore=config.explore,
-    link=LINK.make(config.link),
+    explore=schedule.explore,
+    link=cooperation.LINK.make(config.link),
     batch_size=config.batch_size,
     num_tests=config.num_tests,
     seeds=config.seeds,
   )
-  total = config.num_rounds * config.steps
-  schedule = cooperation.Schedule(config.warm_up, config.explore, total)
   own, algorithms = {}, {}
   for selector in config.selectors:
     own[selector] = whole.for_selector(selector)
@@ -199,16 +200,7 @@ def build(config: Config) -> runner.Experiment:
 
 
 def draw(config: Config, rows, directory):
-  """Draws IoU and what is sent, over steps and against each other, and maps.
-
-  Args:
-    config: knobs.
-    rows: rows of the run.
-    directory: where the pictures go.
-
-  Returns:
-    The paths written.
-  """
+  """Draws IoU and what is sent, over steps and against each other, and maps."""
   title = f'{config.world}, {config.fusion} fusion'
   line = functools.partial(plots.lines, title=title)
   over = {'x': 'iteration', 'xlabel': 'Step'}

@@ -214,16 +214,7 @@ def read_file(config: Config):
 
 
 def draw(config: Config, rows, directory):
-  """Draws training, stages, and what was found, its pieces in colors.
-
-  Args:
-    config: knobs.
-    rows: rows of the run.
-    directory: where the pictures go.
-
-  Returns:
-    The paths written.
-  """
+  """Draws training, stages, and what was found, its pieces in colors."""
   title = f'{config.problem}: {config.num_nodes} nodes, pieces of {config.size}'
   test = [r for r in rows if r['split'] == 'test']
   paths = [

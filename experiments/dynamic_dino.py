@@ -102,6 +102,11 @@ class Config(runner.BaseConfig):
         detection.SOURCES.make(self.source)
     with config_lib.naming(network=self.network):
       detection.DETECTORS.make(self.network, num_words=2)
+    config_lib.without_device(
+      functools.partial(
+        problem_lib.check_trainable, self.network, self.trainable
+      )
+    )
     with config_lib.naming(pretraining=self.pretraining):
       problem_lib.PRETRAININGS.make(self.pretraining)
 
@@ -192,16 +197,7 @@ def table(rows):
 
 
 def draw(config: Config, rows, directory):
-  """Draws precision, boxes, and how experts work together.
-
-  Args:
-    config: knobs.
-    rows: rows of the run.
-    directory: where the pictures go.
-
-  Returns:
-    The paths written.
-  """
+  """Draws precision, boxes, and how experts work together."""
   title = config.source
   line = functools.partial(plots.lines, rows, title=title)
   over = {'xlabel': f'Rounds of {config.steps} steps of tuning'}

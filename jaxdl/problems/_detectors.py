@@ -308,6 +308,34 @@ def variant(
   return changed, make
 
 
+def check_trainable(network: str, patterns: Sequence[str]) -> None:
+  """Checks that patterns name parameters of a detector, by shapes alone.
+
+  Args:
+    network: a part of `detection.DETECTORS`.
+    patterns: of paths of what is tuned.
+
+  Raises:
+    ValueError: if one names none.
+  """
+  made = detection.DETECTORS.make(network, num_words=2)
+  inputs = (
+    jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32),
+    jax.ShapeDtypeStruct((1, 2, 2), jnp.int32),
+  )
+  params = jax.eval_shape(
+    lambda *xs: made.init(jax.random.key(0), *xs), *inputs
+  )
+  for pattern in patterns:
+    try:
+      experts.trainable_mask(params, pattern)
+    except ValueError as error:
+      raise ValueError(
+        f'trainable={pattern!r} is unknown: {error} Patterns are such as '
+        f'{", ".join(TRAINABLE)}.'
+      ) from error
+
+
 def check_variant(
   problem: types.Problem, spec: str, *, trainable: Sequence[str] = TRAINABLE
 ) -> None:

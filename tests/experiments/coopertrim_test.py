@@ -26,7 +26,7 @@ SMALL = {
   'eval_every': 1,
   'batch_size': 2,
   'num_tests': 6,
-  'warm_up': 2,
+  'schedule': 'schedule(warm_up=2)',
   'seeds': (0, 1),
 }
 
@@ -178,7 +178,7 @@ class ConfigTest(parameterized.TestCase):
     ({'penalty': 'linear(target=101)'}, 'target must lie in'),
     ({'penalty': 'linear(weight=-1)'}, 'weight must lie in'),
     ({'compress': 'lossy(factor=0.5)'}, 'factor must lie in'),
-    ({'explore': 1.5}, 'explore must lie in'),
+    ({'schedule': 'schedule(explore=1.5)'}, 'explore must lie in'),
     ({'budgets': (1.5,)}, 'budgets must lie in'),
     ({'link': 'link(bits=0)'}, 'bits must be at least 1'),
   )

@@ -29,6 +29,7 @@ tells where vehicles are. It takes maps of any encoder:
 
 from jaxdl.perception.cooperation import wire, worlds
 from jaxdl.perception.cooperation._evaluation import (
+  LINK,
   Link,
   Seen,
   evaluator,
@@ -83,10 +84,12 @@ from jaxdl.perception.cooperation._step import (
 )
 from jaxdl.perception.cooperation._training import (
   LOSSES,
+  SCHEDULE,
   Loss,
   Schedule,
   cooperative_task,
   cooperative_training,
+  make_schedule,
 )
 from jaxdl.perception.cooperation._uncertainty import (
   SCORES,
@@ -110,11 +113,13 @@ __all__ = [
   'Evidence',
   'FUSIONS',
   'Frame',
+  'LINK',
   'LOSSES',
   'Link',
   'Loss',
   'Model',
   'NOISES',
+  'SCHEDULE',
   'SCORES',
   'SELECTORS',
   'Schedule',
@@ -141,6 +146,7 @@ __all__ = [
   'make_fusion',
   'make_link',
   'make_model',
+  'make_schedule',
   'make_selector',
   'noisy_poses',
   'pose_matrix',

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdl.core import checks
+from jaxdl.core import checks, registry
 from jaxdl.perception.cooperation import _measures, _model, _rivals, _step
 from jaxdl.perception.cooperation.wire import _bandwidth, _links
 from jaxdl.perception.cooperation.worlds import _roads
@@ -52,6 +52,9 @@ def make_link(
   checks.number(hz, name='hz', low=0.0, open_low=True)
   checks.integer(header_bits, name='header_bits', low=0)
   return Link(bits, float(hz), header_bits)
+
+
+LINK = registry.Registry('link', {'link': make_link}, tried={})
 
 
 class Seen(NamedTuple):

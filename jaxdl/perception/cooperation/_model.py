@@ -107,7 +107,12 @@ def make_model(
   sees = jax.ShapeDtypeStruct(
     (1, world.grid, world.grid, _roads.NUM_INPUTS), jnp.float32
   )
-  made = lambda x: encoder.apply(encoder.init(jax.random.key(0), x), x)
+  # Shapes alone: which convolution is fastest would be asked of a device.
+  plain = encoder
+  if 'method' in _network.ENCODERS.options(part.name):
+    spec = _network.ENCODERS.changed(network, method='conv')
+    plain = _network.ENCODERS.make(spec)
+  made = lambda x: plain.apply(plain.init(jax.random.key(0), x), x)
   c, h, w = jax.eval_shape(made, sees).shape[1:]
   stride = world.grid // h
   conditions = conditions or _robustness.Conditions()

@@ -16,6 +16,7 @@ def conv_encoder(
   kernel: int = 3,
   stride: int = 1,
   residual: bool = False,
+  method: str = 'auto',
 ) -> types.Network:
   """Convolutions with ReLU after each; maps are not negative.
 
@@ -26,6 +27,7 @@ def conv_encoder(
     stride: cells per cell of a map, a power of two: so many first layers halve
       the grid.
     residual: whether layers that keep the grid add to what they get.
+    method: how convolutions are computed, see `networks.functional.convolve`.
 
   Returns:
     `init(key, x)` and `apply(params, x f[..., G, G, I]) -> f[..., C, H, W]`,
@@ -78,7 +80,7 @@ def conv_encoder(
         layer['bias'],
         stride=step,
         width=k // 2,
-        method='auto',
+        method=method,
       )
       z = jax.nn.relu(z)
       y = y + z if residual and z.shape == y.shape else z

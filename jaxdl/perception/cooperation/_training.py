@@ -66,6 +66,32 @@ class Schedule(NamedTuple):
   steps: int = 500
 
 
+def make_schedule(
+  *, warm_up: int = 200, explore: float = 0.1, steps: int = 500
+) -> Schedule:
+  """Full frames first, then what is selected.
+
+  Args:
+    warm_up: steps with full frames.
+    explore: chance of a full frame afterwards, ε.
+    steps: of the whole training.
+
+  Returns:
+    The schedule.
+
+  Raises:
+    ValueError: if a number is out of range.
+  """
+  checks.integer(warm_up, name='warm_up', low=0)
+  checks.number(explore, name='explore', low=0.0, high=1.0)
+  return Schedule(warm_up, float(explore), steps)
+
+
+SCHEDULE = registry.Registry(
+  'schedule', {'schedule': make_schedule}, given=('steps',), tried={}
+)
+
+
 class TrainState(NamedTuple):
   """State of `cooperative_training`.
 
