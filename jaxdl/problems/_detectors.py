@@ -320,7 +320,7 @@ def check_trainable(network: str, patterns: Sequence[str]) -> None:
   """
   made = detection.DETECTORS.make(network, num_words=2)
   inputs = (
-    jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32),
+    jax.ShapeDtypeStruct((1, 4096, 4096, 3), jnp.float32),
     jax.ShapeDtypeStruct((1, 2, 2), jnp.int32),
   )
   params = jax.eval_shape(
