@@ -330,9 +330,10 @@ def check_trainable(network: str, patterns: Sequence[str]) -> None:
     try:
       experts.trainable_mask(params, pattern)
     except ValueError as error:
+      why = str(error).partition(' names ')[2]
       raise ValueError(
-        f'trainable={pattern!r} is unknown: {error} Patterns are such as '
-        f'{", ".join(TRAINABLE)}.'
+        f'trainable={pattern!r} is unknown: it names {why} Patterns are such '
+        f'as {", ".join(TRAINABLE)}.'
       ) from error
 
 
