@@ -126,7 +126,7 @@ class DynamicDinoTest(parameterized.TestCase):
       )
 
   @parameterized.parameters(
-    ({'trainable': ('*mlp*',)}, r"trainable='\*mlp\*' is unknown: it names no parameter"),
+    ({'trainable': ('*mlp*',)}, r"trainable='\*mlp\*' is unknown: it names no"),
     ({'variants': ('moe(9, top_k=3)',)}, 'must be divisible by top_k=3'),
   )
   def test_nothing_is_trained_for_what_cannot_be(self, options, message):
