@@ -74,17 +74,7 @@ def atsp() -> _problem.CombinatorialProblem:
       tour.order, num_nodes(instance)
     ),
     maximize=False,
-    divide=_problem.Divide(
-      neighbors=neighbors,
-      starts=lambda instance, key, num_samples: _tours.starts(
-        key, num_nodes(instance), num_samples
-      ),
-      start=lambda instance, first: _tours.start(num_nodes(instance), first),
-      allowed=lambda instance, cursor: _tours.allowed(cursor),
-      move=lambda instance, cursor, action: _tours.move(cursor, action),
-      num_steps=lambda instance: num_nodes(instance) - 1,
-      finish=lambda instance, first, actions: _tours.finish(first, actions),
-    ),
+    divide=_tours.divide(neighbors, num_nodes),
     split=split,
     solve=_problem.Solve(
       inputs=inputs,

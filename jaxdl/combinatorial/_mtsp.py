@@ -73,20 +73,7 @@ def mtsp(
     objective=objective,
     feasible=feasible,
     maximize=False,
-    divide=_problem.Divide(
-      neighbors=neighbors,
-      starts=lambda instance, key, num_samples: _routes.starts(num_samples),
-      start=start,
-      allowed=allowed,
-      move=move,
-      num_steps=lambda instance: (
-        _routes.num_customers(instance) + _routes.most_routes(instance) - 1
-      ),
-      finish=lambda instance, first, actions: _routes.from_actions(
-        actions, _routes.num_customers(instance)
-      ),
-      single_start=True,
-    ),
+    divide=_routes.divide(neighbors, start, allowed, move),
     split=split,
     solve=_problem.Solve(
       inputs=inputs,

@@ -303,3 +303,40 @@ def _relative(points):
   dtype = jnp.promote_types(points.dtype, jnp.float32)
   points = points.astype(dtype)
   return points - points[:1]
+
+
+def divide(
+  neighbors: Any,
+  start: Any,
+  allowed: Any,
+  move: Any,
+  *,
+  has_depot: bool = False,
+) -> _problem.Divide:
+  """How routes are constructed: all begin at the depot.
+
+  Args:
+    neighbors: see `Divide`, like the others.
+    start: likewise.
+    allowed: likewise.
+    move: likewise.
+    has_depot: likewise.
+
+  Returns:
+    The functions.
+  """
+  return _problem.Divide(
+    neighbors=neighbors,
+    starts=lambda instance, key, num_samples: starts(num_samples),
+    start=start,
+    allowed=allowed,
+    move=move,
+    num_steps=lambda instance: (
+      num_customers(instance) + most_routes(instance) - 1
+    ),
+    finish=lambda instance, first, actions: from_actions(
+      actions, num_customers(instance)
+    ),
+    has_depot=has_depot,
+    single_start=True,
+  )

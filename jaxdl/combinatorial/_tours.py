@@ -162,3 +162,26 @@ def multiples(num_nodes: int, size: int) -> None:
       'num_nodes must be a multiple of size in training; got '
       f'num_nodes={num_nodes} and size={size}: take {below} or {below + size}.'
     )
+
+
+def divide(neighbors: Any, num_nodes: Any) -> _problem.Divide:
+  """How closed tours are constructed, node by node from any first one.
+
+  Args:
+    neighbors: see `Divide.neighbors`.
+    num_nodes: `num_nodes(instance) -> int`, from shapes.
+
+  Returns:
+    The functions.
+  """
+  return _problem.Divide(
+    neighbors=neighbors,
+    starts=lambda instance, key, num_samples: starts(
+      key, num_nodes(instance), num_samples
+    ),
+    start=lambda instance, first: start(num_nodes(instance), first),
+    allowed=lambda instance, cursor: allowed(cursor),
+    move=lambda instance, cursor, action: move(cursor, action),
+    num_steps=lambda instance: num_nodes(instance) - 1,
+    finish=lambda instance, first, actions: finish(first, actions),
+  )

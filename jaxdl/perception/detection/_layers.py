@@ -198,6 +198,7 @@ class Decoder(nn.Module):
 
 
 def inverse_sigmoid(x):
+  """Logits of shares, which are kept away from 0 and 1."""
   x = jnp.clip(x, 1e-4, 1 - 1e-4)
   return jnp.log(x) - jnp.log1p(-x)
 
