@@ -58,6 +58,8 @@ def _feasible(row, instance, solution):
   return fine and instance['prizes'][visited].sum() >= instance['target']
 
 
+# Bounded by steps: what a busy machine finds in some time is its own affair.
+FAST = {'ortools': 'ortools(num_solutions=500, time_limit=300)'}
 CASES = [
   (row, name)
   for row in TABLE
@@ -69,17 +71,17 @@ CASES = [
 class OraclesTest(parameterized.TestCase):
   @parameterized.parameters(*CASES)
   def test_the_table_of_optima(self, row, name):
-    spec = 'ortools(time_limit=0.5)' if name == 'ortools' else name
+    spec = FAST.get(name, name)
     with warnings.catch_warnings():
       warnings.simplefilter('error')
-      for seed in range(3 if name != 'ortools' else 1):
+      for seed in range(3):
         instance = instances(seed)[row]
         answer = oracles.oracle(spec, row.rstrip('23'), instance)
         self.assertAlmostEqual(answer.objective, TABLE[row][seed], delta=2e-6)
         self.assertTrue(_feasible(row, instance, answer.solution))
         self.assertEqual(answer.proved, name == 'milp')
 
-  @parameterized.parameters('milp', 'ortools')
+  @parameterized.parameters('milp(time_limit=300)', 'ortools(time_limit=300)')
   def test_items(self, name):
     for seed, count, capacity, best in (
       (0, 50, 12.5, 22.0519078),
@@ -98,7 +100,7 @@ class OraclesTest(parameterized.TestCase):
       self.assertLessEqual(pairs[chosen, 0].sum(), capacity + 1e-9)
       self.assertTrue(answer.proved)
 
-  @parameterized.parameters('milp', 'ortools')
+  @parameterized.parameters('milp(time_limit=300)', 'ortools(time_limit=300)')
   def test_independent_sets(self, name):
     random = lambda n, seed: nx.erdos_renyi_graph(n, 0.15, seed=seed)
     for graph, best in (
@@ -121,7 +123,7 @@ class OraclesTest(parameterized.TestCase):
       self.assertFalse(any(chosen[a] and chosen[b] for a, b in graph.edges))
       self.assertTrue(answer.proved)
 
-  @parameterized.parameters('milp', 'ortools')
+  @parameterized.parameters('milp(time_limit=300)', 'ortools(time_limit=300)')
   def test_vertices_that_may_not_be_chosen(self, name):
     instance = {
       'edges': np.array([[0, 1], [1, 2]]),
@@ -178,7 +180,8 @@ class OraclesTest(parameterized.TestCase):
 
   @parameterized.parameters('elkai', 'ortools', 'pyvrp', 'milp')
   def test_one_node_and_few(self, name):
-    spec = 'ortools(time_limit=0.2)' if name == 'ortools' else name
+    # Where a single solution exists no further step ever comes.
+    spec = 'ortools(time_limit=2)' if name == 'ortools' else name
     points = np.array([[0.0, 0], [3, 0], [3, 4]])
     for count, length in ((1, 0.0), (2, 6.0), (3, 12.0)):
       answer = oracles.oracle(spec, 'tsp', {'points': points[:count]})
@@ -214,6 +217,7 @@ class OraclesTest(parameterized.TestCase):
     ),
     ('elkai(runs=3)', 'tsp', r"elkai has no option 'runs': .* num_runs"),
     ('elkai(num_runs=0)', 'tsp', r'num_runs must be at least 1; got 0'),
+    ('ortools(num_solutions=0)', 'tsp', r'num_solutions must be at least 1; '),
     ('milp(time_limit=0)', 'tsp', r'time_limit must lie in \(0'),
     ('elkai(scale=1e9)', 'tsp', r'scale=1e\+09 makes a way of .* 1e7 at most'),
     ('milp', 'vrp', r"problem='vrp' is unknown: choose one of 'tsp', 'cvrp'"),

@@ -5,7 +5,7 @@
 own solvers do, with its objective in float64:
 
     oracle('elkai', 'tsp', instance).objective
-    oracle('ortools(time_limit=10)', problem, instance)
+    oracle('ortools(num_solutions=1000)', problem, instance)
     oracle('pyvrp(num_iterations=10_000)', 'cvrp', instance)
     oracle('milp', 'kp', instance).proved
 

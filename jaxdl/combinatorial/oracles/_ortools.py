@@ -20,6 +20,7 @@ def ortools(
   instance: _problem.Instance,
   *,
   time_limit: float = 5.0,
+  num_solutions: int | None = None,
   scale: float | None = None,
   seed: int = 0,
 ) -> tuple[Any, bool]:
@@ -28,8 +29,11 @@ def ortools(
   Args:
     problem: any of the ten.
     instance: of it.
-    time_limit: seconds, all of which are used for routes, so that these depend
-      on the machine.
+    time_limit: seconds, all of which are used for routes without
+      `num_solutions`, so that these depend on the machine.
+    num_solutions: after how many steps of the local search routes are taken,
+      of each start; equal on all machines that need less than `time_limit`,
+      which ends a search that has no further step. None for no bound.
     scale: what lengths are multiplied by before they are rounded to integers;
       None for six digits of the longest.
     seed: of CP-SAT (mis).
@@ -42,12 +46,14 @@ def ortools(
     ValueError: if nothing was found in time, or a scaled length exceeds 1e7.
   """
   checks.number(time_limit, name='time_limit', low=0.0, open_low=True)
+  if num_solutions is not None:
+    checks.integer(num_solutions, name='num_solutions', low=1)
   checks.integer(seed, name='seed', low=0, high=2**31 - 1)
   if problem == 'kp':
     return _knapsack(instance, time_limit)
   if problem == 'mis':
     return _independent_set(instance, time_limit, seed)
-  return _routing(problem, instance, time_limit, scale)
+  return _routing(problem, instance, time_limit, num_solutions, scale)
 
 
 def _knapsack(instance, time_limit):
@@ -97,7 +103,7 @@ def _independent_set(instance, time_limit, seed):
   return _problem.Subset(values), status == cp.OPTIMAL
 
 
-def _routing(problem, instance, time_limit, scale):
+def _routing(problem, instance, time_limit, num_solutions, scale):
   """Guided local search from parallel cheapest insertion."""
   solver = extras.require('ortools.constraint_solver.pywrapcp', _NAME)
   matrix = _measure.distances(instance, problem)
@@ -118,7 +124,7 @@ def _routing(problem, instance, time_limit, scale):
     add(model, instance, nodes, ways, scale, problem)
   # Of two starts neither is always the better one.
   begins = _begins(problem, instance)
-  wanted = _parameters(solver, time_limit / len(begins))
+  wanted = _parameters(solver, time_limit / len(begins), num_solutions)
   model.CloseModelWithParameters(wanted)
   best, lists = math.inf, None
   for begin in begins:
@@ -142,7 +148,7 @@ def _routing(problem, instance, time_limit, scale):
   return _measure.solution_of_routes(problem, lists, count), False
 
 
-def _parameters(solver, seconds):
+def _parameters(solver, seconds, num_solutions):
   enums = extras.require('ortools.constraint_solver.routing_enums_pb2', _NAME)
   wanted = solver.DefaultRoutingSearchParameters()
   wanted.first_solution_strategy = (
@@ -151,6 +157,8 @@ def _parameters(solver, seconds):
   wanted.local_search_metaheuristic = (
     enums.LocalSearchMetaheuristic.GUIDED_LOCAL_SEARCH
   )
+  if num_solutions is not None:
+    wanted.solution_limit = num_solutions
   wanted.time_limit.FromMilliseconds(max(1, round(1000 * seconds)))
   return wanted
 
