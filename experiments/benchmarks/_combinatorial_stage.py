@@ -9,7 +9,7 @@ import numpy as np
 
 from experiments.benchmarks import _timing
 from jaxdl import combinatorial
-from jaxdl.combinatorial import _rollout
+from jaxdl.combinatorial import _rollout, _search
 
 # One program for all pieces against a loop over pieces, at least.
 FASTER = 20.0
@@ -37,19 +37,10 @@ def _programs(family, conqueror, params, instance, tours, size):
 
   @jax.jit
   def whole(params, instance, tours):
-    return jax.vmap(
-      lambda tour, key: combinatorial.conquer(
-        family,
-        conqueror,
-        params,
-        instance,
-        tour,
-        key,
-        size=size,
-        shift=size // 2,
-        greedy=True,
-      )[0]
-    )(tours, keys)
+    shifts = jnp.full(len(keys), size // 2)
+    return _search.conquer_all(
+      family, conqueror, params, instance, tours, shifts, keys, size=size
+    )
 
   @jax.jit
   def cut(instance, tours):

@@ -10,6 +10,9 @@ import jax.numpy as jnp
 from jaxdl.combinatorial import _construct, _policies, _problem, _stage
 from jaxdl.core import checks
 
+# Pieces at a time on CPU.
+_CHUNK = 16
+
 
 def solve(
   problem: _problem.CombinatorialProblem,
@@ -50,7 +53,9 @@ def solve(
     greedy: whether policies take the likeliest actions (static); see
       `construct` for starts at one node.
     every: see `construct`; n if None.
-    chunk: see `conquer`.
+    chunk: pieces that are solved at a time (static), those of all starts
+      counted; None for what suits the processor: 16 on CPU, where more do not
+      stay in its cache, all elsewhere, and all with a mesh.
     mesh: of one axis, over which the starts are dealt (alpha divisible by its
       devices); None for none.
 
@@ -114,29 +119,26 @@ def solve(
   # Whether the first two stages roll by half a piece.
   halved = (jnp.arange(num_starts) == 0) | (start is None)
 
-  def one(solution, shift, key):
-    solution, _ = _stage.conquer(
-      problem,
-      policies.conqueror,
-      params['conqueror'],
-      instance,
-      solution,
-      key,
-      size=size,
-      shift=shift,
-      num_rollouts=num_rollouts,
-      greedy=greedy,
-      chunk=chunk,
-    )
-    return solution
-
   def stage(number, carry):
     solutions, history = carry
     shift_key, own = jax.random.split(jax.random.fold_in(key, number))
     drawn = jax.random.randint(shift_key, (num_starts,), 1, size + 1)
     shifts = jnp.where((number < 2) & halved, size // 2, drawn)
     keys = jax.random.split(own, num_starts)
-    solutions = jax.vmap(one)(solutions, shifts, keys)
+    solutions = conquer_all(
+      problem,
+      policies.conqueror,
+      params['conqueror'],
+      instance,
+      solutions,
+      shifts,
+      keys,
+      size=size,
+      num_rollouts=num_rollouts,
+      greedy=greedy,
+      chunk=chunk,
+      mesh=mesh,
+    )
     values = score(solutions)
     return solutions, history.at[number + 1].set(values[best_of(values)])
 
@@ -145,6 +147,87 @@ def solve(
   )
   best = best_of(score(solutions))
   return jax.tree.map(lambda x: x[best], solutions), history
+
+
+def conquer_all(
+  problem: _problem.CombinatorialProblem,
+  conqueror: Any,
+  params: chex.ArrayTree,
+  instance: _problem.Instance,
+  solutions: Any,
+  shifts: chex.Array,
+  keys: chex.PRNGKey,
+  *,
+  size: int,
+  num_rollouts: int | None = None,
+  greedy: bool = True,
+  chunk: int | None = None,
+  mesh: jax.sharding.Mesh | None = None,
+) -> Any:
+  """One stage of many solutions of an instance, so many pieces at a time.
+
+  Args:
+    problem: see `conquer`.
+    conqueror: see there.
+    params: see there.
+    instance: see there.
+    solutions: leaves [alpha, ...].
+    shifts: i[alpha].
+    keys: [alpha], consumed.
+    size: see there.
+    num_rollouts: see there.
+    greedy: see there.
+    chunk: see `solve`.
+    mesh: see there.
+
+  Returns:
+    The solutions.
+  """
+  starts, chunk = _at_a_time(
+    problem, instance, solutions, keys, size=size, chunk=chunk, mesh=mesh
+  )
+
+  def one(solution, shift, key):
+    return _stage.conquer(
+      problem,
+      conqueror,
+      params,
+      instance,
+      solution,
+      key,
+      size=size,
+      shift=shift,
+      num_rollouts=num_rollouts,
+      greedy=greedy,
+      chunk=chunk,
+    )[0]
+
+  if starts is None:
+    return jax.vmap(one)(solutions, shifts, keys)
+  return jax.lax.map(
+    lambda rows: one(*rows), (solutions, shifts, keys), batch_size=starts
+  )
+
+
+def _at_a_time(problem, instance, solutions, keys, *, size, chunk, mesh):
+  """How many starts, and how many pieces of one, are solved at a time."""
+  if chunk is not None:
+    checks.integer(chunk, name='chunk', low=1)
+  elif mesh is None and jax.default_backend() == 'cpu':
+    chunk = _CHUNK
+  if chunk is None:
+    return None, None
+  one, key = jax.tree.map(lambda x: x[0], (solutions, keys))
+  cut = lambda s, key: problem.split(instance, s, size, 0, key)[0]
+  count = jax.tree.leaves(jax.eval_shape(cut, one, key))[0].shape[0]
+  # Divisors, since a rest would be one more program.
+  even = [d for d in range((chunk + 1) // 2, chunk + 1) if not count % d]
+  pieces = max(even, default=chunk)
+  if mesh is not None:
+    return None, pieces
+  num_starts, most = keys.shape[0], max(1, chunk // count)
+  starts = max(d for d in range(1, most + 1) if not num_starts % d)
+  return (None if starts == num_starts else starts), pieces
 
 
 def _dealt(solutions, count, mesh):
