@@ -41,7 +41,7 @@ def fuse_max(
     maps: f[A, C, H, W].
     weights: bool[A, H, W] or numbers; what is not positive does not count. Each
       cell must have an agent that does.
-    axis_name: of the agents, in a mapped function; then without gradients.
+    axis_name: of the agents, in a mapped function.
 
   Returns:
     f[C, H, W].
@@ -50,7 +50,10 @@ def fuse_max(
   """
   low = jnp.finfo(maps.dtype).min
   best = jnp.max(jnp.where(weights[:, None] > 0, maps, low), axis=0)
-  return best if axis_name is None else jax.lax.pmax(best, axis_name)
+  if axis_name is None:
+    return best
+  # The maximum over a mapped axis has no derivative of its own.
+  return jnp.max(jax.lax.all_gather(best, axis_name), axis=0)
 
 
 def fuse_mean(

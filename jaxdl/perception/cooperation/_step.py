@@ -117,7 +117,7 @@ def coopertrim_step(
     at_least: a share that is sent at least, for selectors with a curriculum.
     axis_name: of the agents, in a mapped function: `frame` then has this
       device's agents, and `ego` counts over all. Selectors that look at other
-      agents' maps see this device's. Max is then without gradients.
+      agents' maps see this device's.
     keep_sent: whether the result holds what was sent (static).
 
   Returns:

@@ -161,6 +161,7 @@ def grounding_detector(
         f'phrases must be i[{shape[0]}, P, W] with P, W >= 1 for {shape[0]} '
         f'images; got shape {tuple(phrases.shape)}.'
       )
+    checks.class_labels(phrases, num_words, name='phrases')
     tokens = _num_tokens(shape[1], strides) * _num_tokens(shape[2], strides)
     if tokens < num_queries:
       raise ValueError(

@@ -228,6 +228,30 @@ class FusionTest(parameterized.TestCase):
       atol=1e-5,
     )
 
+  @parameterized.parameters(*FUSIONS)
+  def test_gradients_over_devices_are_those_of_one(self, name):
+    features, slope = maps(4, 4, 2, 2), maps(4, 2, 2, seed=1)
+    weights = np.random.default_rng(2).random((4, 2, 2)).astype(np.float32)
+    made, params = fusion(name)
+    own = jnp.asarray(features[0])
+    mesh = jax.make_mesh(
+      (2,), ('agents',), axis_types=(jax.sharding.AxisType.Auto,),
+      devices=jax.devices()[:2],
+    )  # fmt: skip
+    split = jax.shard_map(
+      lambda x, w: made.apply(params, x, w, own, axis_name='agents'),
+      mesh=mesh,
+      in_specs=jax.P('agents'),
+      out_specs=jax.P(),
+      check_vma=False,
+    )
+    one = lambda x, w: made.apply(params, x, w, own)
+    got, want = (
+      jax.jit(jax.grad(lambda x, f=f: jnp.sum(slope * f(x, weights))))(features)
+      for f in (split, one)
+    )
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
   def test_max_mean_and_attention_are_those_of_numpy(self):
     features = maps(3, 4, 2, 2)
     weights = np.random.default_rng(3).random((3, 2, 2)).astype(np.float32)

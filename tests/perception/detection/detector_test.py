@@ -139,6 +139,11 @@ class DetectorTest(parameterized.TestCase):
       (jnp.zeros((1, 4, 4, 3)), words, 'num_queries=5 exceeds the 1 tokens'),
       (jnp.zeros((1, 16, 16, 3)), words[0], r'phrases must be i\[B, P, W\]'),
       (jnp.zeros((2, 16, 16, 3)), words, r'i\[2, P, W\] .* for 2 images'),
+      (
+        jnp.zeros((1, 16, 16, 3)),
+        jnp.full_like(words, 99),
+        r'phrases must lie in \[0, \d+\); got 99',
+      ),
     ):
       with self.assertRaisesRegex(ValueError, message):
         network.init(key, images, phrases)
