@@ -76,7 +76,7 @@ def gaps(*, quick: bool = False) -> list[str]:
       [oracles.oracle('elkai', family, i).objective for i in instances]
     )
     solve = jax.jit(
-      lambda params, instance, key: combinatorial.solve(
+      lambda params, instance, key, start=None: combinatorial.solve(
         family,
         policies,
         params,
@@ -85,6 +85,7 @@ def gaps(*, quick: bool = False) -> list[str]:
         size=SIZE,
         num_starts=4 if quick else 16,
         num_stages=stages,
+        start=start,
       )[1]
     )
     found = np.array(
@@ -109,6 +110,12 @@ def gaps(*, quick: bool = False) -> list[str]:
       lines.append(
         _gap(label, best, [_length(family, rule, i) for i in instances])
       )
+    inserted = [
+      classical.baseline('farthest_insertion', family, i) for i in instances
+    ]
+    rows = zip(instances, keys, inserted, strict=True)
+    repaired = [float(solve(params, *row)[-1]) for row in rows]
+    lines.append(_gap(f'{stages} stages of insertion', best, repaired))
     limit = 1 if quick else 10
     lines.append(
       _gap(

@@ -347,8 +347,8 @@ DISTRIBUTIONS = ('uniform', 'clustered', 'ring', 'grid')
 
 
 @functools.cache
-def _federated(held, seed):
-  """Objectives of each distribution after FedAvg over four clients."""
+def _federated(held, seeds):
+  """Objectives f[S, 2, 4], before and after FedAvg over four clients."""
   spec = lambda name: f'tsp(distribution={name})'
   problem = problems.combinatorial(
     tuple(map(spec, held)),
@@ -367,7 +367,7 @@ def _federated(held, seed):
     batch_size=8,
     num_test=50,
     num_stages=6,
-    seeds=(seed,),
+    seeds=seeds,
   )
   algorithm = federated.make_algorithm(
     'fedavg',
@@ -375,16 +375,17 @@ def _federated(held, seed):
     len(DISTRIBUTIONS),
     work=local.LocalWork('adam(0.002)', num_steps=2),
   )
-  _, history = experiment.train(
-    algorithm,
-    problem,
-    num_rounds=100,
-    key=jax.random.key(seed),
-    eval_every=100,
-  )
-  return np.array(
-    [history[f'test_objective_{k}'] for k in range(len(DISTRIBUTIONS))]
-  )
+  config = experiment.BaseConfig(seeds=seeds, num_rounds=100, eval_every=100)
+  run = experiment.compare(config, problem, {'fedavg': algorithm})
+  rows = experiment.run(run, config).rows
+  ends = [
+    [
+      _at(rows, 'fedavg', f'objective_{k}', first=first)
+      for k in range(len(DISTRIBUTIONS))
+    ]
+    for first in (True, False)
+  ]
+  return np.moveaxis(np.array(ends), -1, 0)
 
 
 @papers.claim(
@@ -398,19 +399,18 @@ def clients_of_other_distributions(
 ) -> tuple[bool, str]:
   """Federated learning over instance distributions."""
   kinds = (DISTRIBUTIONS, ('ring',), ('clustered',))
-  ends, held = {kind: [] for kind in kinds}, []
-  for seed in seeds:
-    found = {kind: _federated(kind, seed) for kind in kinds}
-    start, mixed = found[DISTRIBUTIONS][:, 0], found[DISTRIBUTIONS][:, -1]
-    for kind, curve in found.items():
-      ends[kind].append(curve[:, -1] / start - 1)
-    alone = min(found[kind][:, -1].mean() for kind in kinds[1:])
-    held.append((mixed < start).all() and mixed.mean() <= 1.01 * alone)
+  found = {kind: _federated(kind, seeds) for kind in kinds}
+  start, mixed = np.moveaxis(found[DISTRIBUTIONS], 1, 0)
+  alone = np.min([found[k][:, 1].mean(axis=1) for k in kinds[1:]], axis=0)
+  held = (mixed < start).all(axis=1) & (mixed.mean(axis=1) <= 1.01 * alone)
   shown = '; '.join(
-    f'{" + ".join(kind)}: {_shown(np.mean(value, axis=0))}'
-    for kind, value in ends.items()
+    f'{" + ".join(kind)}: '
+    f'{_shown(np.mean(found[kind][:, 1] / start - 1, axis=0))}'
+    for kind in kinds
   )
-  return all(held), f'length against untrained, by distribution: {shown}'
+  return bool(held.all()), (
+    f'length against untrained, by distribution: {shown}'
+  )
 
 
 def _ten(seeds):

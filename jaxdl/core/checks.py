@@ -832,7 +832,7 @@ def class_labels(
   """Checks integer labels, their range too if they are known.
 
   Args:
-    value: i[...]; the values of tracers pass.
+    value: i[...]; tracers, and shapes without values, pass.
     num_classes: K.
     name: the argument's name, for the message.
     mask: bool, like the first axes of labels; labels that do not count pass.
@@ -845,7 +845,9 @@ def class_labels(
   kind = jnp.result_type(value)
   if not jnp.issubdtype(kind, jnp.integer):
     raise TypeError(f'{name} must be integers; got {kind}.')
-  if isinstance(value, jax.core.Tracer) or isinstance(mask, jax.core.Tracer):
+  if isinstance(mask, jax.core.Tracer) or isinstance(
+    value, (jax.core.Tracer, jax.ShapeDtypeStruct)
+  ):
     return
   found = np.asarray(value)
   if mask is not None:

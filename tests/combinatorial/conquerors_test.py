@@ -184,12 +184,24 @@ class PolicyTest(parameterized.TestCase):
     features, distances, contexts = piece()
     order = np.array([0, 4, 2, 5, 1, 3, 6])
     place = jnp.asarray(np.argsort(order))
-    moved = contexts._replace(
-      last=place[contexts.last], allowed=contexts.allowed[:, order]
-    )
-    got = logits(params, features[order], distances[order][:, order], moved)
-    want = logits(params, features, distances, contexts)
-    np.testing.assert_allclose(got, want[:, order], atol=2e-4)
+    # Logits are large: in float32 another order of sums is seen in them.
+    with jax.enable_x64(True):
+      wide = lambda tree: jax.tree.map(
+        lambda x: jnp.asarray(
+          x, 'float64' if jnp.issubdtype(x.dtype, jnp.floating) else x.dtype
+        ),
+        tree,
+      )
+      params, features, distances, contexts = wide(
+        (params, features, distances, contexts)
+      )
+      moved = contexts._replace(
+        last=place[contexts.last], allowed=contexts.allowed[:, order]
+      )
+      got = logits(params, features[order], distances[order][:, order], moved)
+      want = logits(params, features, distances, contexts)
+      self.assertEqual(got.dtype, jnp.float64)
+      np.testing.assert_allclose(got, want[:, order], atol=1e-9)
 
   @parameterized.parameters('icam', 'attention', 'dpn')
   def test_distances_may_be_left_out(self, name):
