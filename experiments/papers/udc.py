@@ -419,10 +419,10 @@ def _ten(seeds):
 
 
 @papers.claim(
-  'Each of the ten problems, 48 nodes in pieces of 12: after 150 steps (400 for '
-  'atsp, kp, mis, mtsp, pctsp and spctsp) policies find better solutions than '
-  'before training, by 1 % at least on average (KP: 0.1 %), and every one is '
-  'feasible'
+  'Each of the ten problems, 48 nodes in pieces of 12: after 150 steps (400 '
+  'for atsp, kp, mis, mtsp, pctsp and spctsp) policies find better solutions '
+  'than before training, by 1 % at least on average (KP: 0.1 %), and every one '
+  'is feasible'
 )
 def training_helps_everywhere(seeds: tuple[int, ...]) -> tuple[bool, str]:
   """Trained against untrained policies, all ten problems."""
