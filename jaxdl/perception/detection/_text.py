@@ -140,6 +140,11 @@ vocabulary has blue, circle, red, square.
   return out
 
 
+def has_word(text: str) -> bool:
+  """Whether a text holds anything to ask for."""
+  return bool(_words(text))
+
+
 def _words(text):
   return re.findall(r'[^\W_]+', text.lower())
 
