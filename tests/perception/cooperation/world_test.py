@@ -278,6 +278,10 @@ class RobustnessTest(parameterized.TestCase):
     self.assertLessEqual(np.abs(off[:, :2]).max(), 0.4 + 1e-6)
     np.testing.assert_allclose(off[:, :2].std(0), 0.4 / 3**0.5, rtol=0.1)
     np.testing.assert_array_equal(off[:, 2], 0.0)
+    same = coop.noisy_poses(np.asarray(poses), meters=0.4, key=KEY)
+    np.testing.assert_array_equal(same, found)
+    with self.assertRaisesRegex(TypeError, 'poses must be floating point'):
+      coop.noisy_poses(jnp.zeros((2, 3), int), meters=0.4, key=KEY)
 
   def test_late_frames_and_lost_entries(self):
     frames = {'x': jnp.arange(5)}
@@ -318,6 +322,15 @@ class MeasuresTest(parameterized.TestCase):
     got = coop.seg_loss(logits, target, weights, mask=mask)
     want = (w * picked)[mask].sum() / w[mask].sum()
     np.testing.assert_allclose(got, want, rtol=1e-5)
+    # What is no class does not count, as if masked.
+    for other in (-1, 3, 255):
+      void = np.where(mask, target, other)
+      got = coop.seg_loss(logits, void, weights)
+      np.testing.assert_allclose(got, want, rtol=1e-5)
+    with self.assertRaisesRegex(
+      ValueError, r'target must have shape \(4, 5, 6'
+    ):
+      coop.seg_loss(logits, target[:, :1], weights)
     none = coop.seg_loss(logits, target, weights, mask=np.zeros_like(mask))
     self.assertEqual(float(none), 0.0)
     with self.assertRaisesRegex(ValueError, 'one entry per class, 3; got 2'):
