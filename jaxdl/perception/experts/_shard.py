@@ -24,12 +24,11 @@ def _check_mesh(mesh, axis, params):
   if not isinstance(mesh, jax.sharding.Mesh):
     raise TypeError(f'mesh must be a jax Mesh; got {checks.described(mesh)}.')
   checks.choice(axis, mesh.axis_names, name='axis')
-  kinds = set(mesh.axis_types)
-  if kinds != {jax.sharding.AxisType.Auto}:
+  kinds = {kind.name for kind in mesh.axis_types}
+  if kinds != {'Auto'}:
     raise ValueError(
-      f'mesh must have Auto axes; got {", ".join(sorted(k.name for k in kinds))}'
-      ': make it with axis_types=(jax.sharding.AxisType.Auto,) * '
-      f'{len(mesh.axis_names)}.'
+      f'mesh must have Auto axes; got {", ".join(sorted(kinds))}: make it with '
+      f'axis_types=(jax.sharding.AxisType.Auto,) * {len(mesh.axis_names)}.'
     )
   total, devices = params['in']['kernel'].shape[0], mesh.shape[axis]
   if total % devices:

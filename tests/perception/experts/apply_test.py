@@ -279,6 +279,18 @@ class ShardedTest(parameterized.TestCase):
     ):
       experts.shard_experts(moe, self.mesh)
 
+  def test_other_axes_are_refused(self):
+    kinds = (jax.sharding.AxisType.Explicit,)
+    mesh = jax.make_mesh((8,), ('experts',), axis_types=kinds)
+    for call in (
+      lambda: experts.shard_experts(params_of(), mesh),
+      lambda: experts.sharded_moe_apply(
+        params_of(), tokens(8), mesh=mesh, top_k=TOP
+      ),
+    ):
+      with self.assertRaisesRegex(ValueError, 'Auto axes; got Explicit: make'):
+        call()
+
 
 if __name__ == '__main__':
   absltest.main()
