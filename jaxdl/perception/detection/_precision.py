@@ -221,7 +221,7 @@ def _boxes(boxes, name):
 def _checked(part, name, num_categories):
   """NumPy arrays of equal length."""
   boxes = _boxes(part.boxes, name)
-  out = {'boxes': boxes}
+  out: dict[str, Any] = {'boxes': boxes}
   for field, values in part._asdict().items():
     if field == 'boxes':
       continue
