@@ -22,6 +22,7 @@ import functools
 import numpy as np
 
 from jaxdl import local, plots
+from jaxdl.core import registry
 from jaxdl.experiment import compare, config as config_lib, runner
 from jaxdl.perception import cooperation
 from jaxdl.problems import cooperation as problems
@@ -30,6 +31,22 @@ knob = runner.knob
 # Scenes whose masks are drawn, and the largest grid of which a map is.
 NUM_SCENES = 6
 MOST_CELLS = 64
+
+
+def small_world(spec: str) -> str:
+  """Roads of a few cells, otherwise as they were."""
+  if not spec.startswith('roads'):
+    spec = 'roads'
+  low = {'grid': 8, 'frames': 3, 'agents': 2}
+  if registry.parse(spec).options.get('agents_min') is not None:
+    low['agents_min'] = 2
+  return registry.changed(config_lib.set_low(spec, **low), vehicles=(1, 3))
+
+
+def small_fusion(spec: str) -> str:
+  """Windows and heads that divide a small map."""
+  windowed = spec.startswith('windowed')
+  return config_lib.set_low(spec, window=4, heads=2) if windowed else spec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,7 +60,7 @@ class Config(runner.BaseConfig):
     'roads',
     'Where agents look.',
     registry=cooperation.worlds.WORLDS,
-    smoke='roads(grid=8, frames=3, agents=2, vehicles=(1, 3))',
+    smoke=small_world,
   )
   data_dir: str = knob('', 'Folder of files.', needs={'world': ['opv2v']})
   network: str = knob(
@@ -71,7 +88,12 @@ class Config(runner.BaseConfig):
     high=1.0,
     smoke=1,
   )
-  fusion: str = knob('max', 'How maps are fused.', registry=cooperation.FUSIONS)
+  fusion: str = knob(
+    'max',
+    'How maps are fused.',
+    registry=cooperation.FUSIONS,
+    smoke=small_fusion,
+  )
   links: str = knob(
     'ego',
     'Who hears whom: one ego all others, or all their neighbors.',

@@ -189,7 +189,32 @@ class ConfigTest(parameterized.TestCase):
   def test_smoke_is_small(self):
     config = coopertrim.Config().smoked()
     self.assertEqual(config, config.smoked())
+    self.assertEqual(
+      config.world, 'roads(grid=8, frames=3, agents=2, vehicles=(1, 3))'
+    )
     self.assertEqual((config.num_rounds, config.steps), (3, 2))
+
+  @parameterized.parameters(
+    (
+      {'world': 'roads(poses=continuous, agents_min=3)', 'noises': ('pose',)},
+      'roads(poses=continuous, agents_min=2, grid=8, frames=3, agents=2, '
+      'vehicles=(1, 3))',
+      'max',
+    ),
+    (
+      {
+        'world': 'opv2v(frames=6)',
+        'data_dir': '.',
+        'fusion': 'windowed(window=8, heads=8, num_layers=3)',
+      },
+      'roads(grid=8, frames=3, agents=2, vehicles=(1, 3))',
+      'windowed(window=4, heads=2, num_layers=3)',
+    ),
+  )
+  def test_smoke_keeps_what_belongs_together(self, knobs, world, fusion):
+    small = coopertrim.Config(**knobs).smoked()
+    self.assertEqual(small, small.smoked())
+    self.assertEqual((small.world, small.fusion), (world, fusion))
 
 
 if __name__ == '__main__':

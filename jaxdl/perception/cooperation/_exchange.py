@@ -39,7 +39,9 @@ def stack_agents(
     f[A, C, H, W], zeros for agents that are not there, and bool[A].
 
   Raises:
-    ValueError: if there are none or too many, or shapes differ.
+    TypeError: if maps are not floating point.
+    ValueError: if there are none or too many, shapes differ, or a known value
+      is not finite.
 
   Example:
     >>> stacked, there = stack_agents([jnp.ones((2, 3, 3))] * 2, 4)
@@ -58,6 +60,7 @@ def stack_agents(
         f'agents must send maps of one form: agent {i} has '
         f'{jnp.shape(one)}, channels first, but agent 0 has {first.shape}.'
       )
+    _values.maps(one, name=f'maps[{i}]')
   stacked = jnp.stack([*maps, *[jnp.zeros_like(first)] * (most - len(maps))])
   return stacked, jnp.arange(most) < len(maps)
 
@@ -118,7 +121,8 @@ def mask_of(mask: Any, shape: tuple[int, ...]) -> chex.Array:
     mask = jnp.asarray(mask)[:, None, None]
   mask = jnp.asarray(mask)
   mask = mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
-  if any(m not in (1, s) for m, s in zip(mask.shape, shape, strict=True)):
+  fits = zip(mask.shape, shape, strict=False)
+  if mask.ndim > 4 or any(m not in (1, s) for m, s in fits):
     raise ValueError(
       f'mask of shape {given} does not fit features of shape {tuple(shape)}: '
       'need one entry per channel, [C], or what can be broadcast.'

@@ -28,7 +28,8 @@ def seg_loss(
 
   Args:
     logits: f[..., K, H, W].
-    target: i[..., H, W].
+    target: i[..., H, W]; cells that are none of the K classes, as -1 or 255, do
+      not count.
     weights: K numbers >= 0.
     mask: bool[..., H, W] or what can be broadcast; cells that count.
 
@@ -36,7 +37,8 @@ def seg_loss(
     f[], 0 if no cell counts.
 
   Raises:
-    ValueError: if there is not one weight per class, or one is negative.
+    ValueError: if there is not one weight per class, one is negative, or shapes
+      do not fit.
 
   Example:
     >>> logits = jnp.zeros((2, 1, 2))
@@ -49,6 +51,12 @@ def seg_loss(
       f'weights must have one entry per class, {logits.shape[-3]}; got '
       f'{len(weights)}.'
     )
+  want = logits.shape[:-3] + logits.shape[-2:]
+  if jnp.shape(target) != want:
+    raise ValueError(
+      f'target must have shape {want}, a class for each cell of logits '
+      f'{logits.shape}; got {jnp.shape(target)}.'
+    )
   wide = logits.astype(trees.accumulator(logits.dtype))
   classes = jnp.arange(logits.shape[-3])[:, None, None]
   target = jnp.asarray(target)
@@ -56,7 +64,10 @@ def seg_loss(
   hit = target[..., None, :, :] == classes
   log_p = jax.nn.log_softmax(wide, axis=-3)
   loss = -jnp.sum(jnp.where(hit, log_p, 0), axis=-3)
-  weight = jnp.asarray(weights, wide.dtype)[target]
+  weight = jnp.sum(
+    jnp.where(hit, jnp.asarray(weights, wide.dtype).reshape(classes.shape), 0),
+    axis=-3,
+  )
   if mask is not None:
     weight = jnp.where(mask, weight, 0)
     loss = jnp.where(mask, loss, 0)

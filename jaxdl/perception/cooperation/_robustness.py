@@ -91,11 +91,24 @@ def noisy_poses(
 
   Returns:
     f[..., 3]; yaw as it was.
+
+  Raises:
+    TypeError: if poses are not floating point.
+    ValueError: if the distance is negative.
   """
   checks.number(meters, name='meters', low=0.0)
+  poses = _floats(poses, 'poses')
   shape = (*jnp.shape(poses)[:-1], 2)
   off = jax.random.uniform(key, shape, poses.dtype, -1.0, 1.0)
   return poses.at[..., :2].add(meters * off)
+
+
+def _floats(value, name):
+  """An array of floating point, of whatever kind it is."""
+  value = jnp.asarray(value)
+  if not jnp.issubdtype(value.dtype, jnp.floating):
+    raise TypeError(f'{name} must be floating point; got {value.dtype}.')
+  return value
 
 
 def delayed(frames: chex.ArrayTree, delay: int) -> chex.ArrayTree:
@@ -141,5 +154,6 @@ def lose(
     ValueError: if the rate is out of range.
   """
   checks.number(rate, name='rate', low=0.0, high=1.0)
+  maps = jnp.asarray(maps)
   kept = ~jax.random.bernoulli(key, rate, jnp.shape(maps))
   return jnp.where(kept, maps, jnp.zeros((), maps.dtype))

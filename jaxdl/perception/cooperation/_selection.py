@@ -87,7 +87,7 @@ def top_share(
     f[...] of zeros and ones.
 
   Raises:
-    ValueError: if a known share is out of range.
+    ValueError: if a known share is out of range, or a known score not finite.
 
   Example:
     >>> top_share(jnp.array([0.1, 0.9, 0.9, 0.3]), 0.5).tolist()
@@ -95,6 +95,7 @@ def top_share(
   """
   if not isinstance(share, jax.core.Tracer):
     checks.number(share, name='share', low=0.0, high=1.0)
+  _values.finite(scores, name='scores')
   lead = scores.shape[: scores.ndim - axes]
   flat = scores.reshape(*lead, -1)
   rank = _values.ranks(-flat)

@@ -150,6 +150,10 @@ def percentile(
   ordered = _ordered(values)
   last = jnp.maximum(count - 1, 0)
   place = jnp.clip(jnp.asarray(q, wide) / 100 * last, 0, last)
+  # Where it is an entry itself, rounding must not leave that above.
+  whole = jnp.rint(jax.lax.stop_gradient(place))
+  near = jnp.abs(place - whole) <= 4 * jnp.finfo(wide).eps * last
+  place = jnp.where(near, whole + (place - jax.lax.stop_gradient(place)), place)
   low = jnp.floor(jax.lax.stop_gradient(place)).astype(jnp.int32)
   high = jnp.minimum(low + 1, last)
   below, above = ordered[low], ordered[high]
@@ -191,8 +195,8 @@ def conformal_uncertainty(
     Values u, flags and the threshold Q.
 
   Raises:
-    ValueError: if shapes differ, q is out of range or a known score is not
-      finite.
+    ValueError: if shapes differ, q is out of range or a known score or width is
+      not finite.
 
   Example:
     >>> found = conformal_uncertainty(
@@ -202,6 +206,9 @@ def conformal_uncertainty(
     (2.5, [False, False, True, True])
   """
   _values.finite(scores, name='scores')
+  _values.finite(widths, name='widths')
+  if calibration is not None and mask is None:
+    _values.finite(calibration, name='calibration')
   if jnp.shape(scores) != jnp.shape(widths):
     raise ValueError(
       f'scores of shape {jnp.shape(scores)} and widths of shape '
@@ -262,11 +269,15 @@ def push_scores(window: ScoreWindow, scores: chex.Array) -> ScoreWindow:
   Returns:
     The window with them.
 
+  Raises:
+    ValueError: if it is of other channels.
+
   Example:
     >>> window = push_scores(score_window(2, 3), jnp.arange(3.0))
     >>> window.filled.tolist()
     [True, False]
   """
+  _check_window(window, scores)
   length = window.scores.shape[0]
   return ScoreWindow(
     window.scores.at[window.place].set(scores.astype(window.scores.dtype)),
@@ -291,7 +302,11 @@ def windowed_uncertainty(
 
   Returns:
     See `conformal_uncertainty`; the number of flags varies.
+
+  Raises:
+    ValueError: as there, or if the window is of other channels.
   """
+  _check_window(window, scores)
   mask = jnp.broadcast_to(window.filled[:, None], window.scores.shape)
   rows = jnp.concatenate([window.scores, scores[None]])
   empty = ~window.filled.any()
@@ -303,6 +318,14 @@ def windowed_uncertainty(
     calibration=rows,
     mask=jnp.concatenate([mask, here]),
   )
+
+
+def _check_window(window, scores):
+  if window.scores.shape[1:] != jnp.shape(scores):
+    raise ValueError(
+      f'window has shape {window.scores.shape}, frames and channels, which '
+      f'does not fit scores of shape {jnp.shape(scores)}.'
+    )
 
 
 def check_percent(q: Any, *, name: str = 'q') -> None:

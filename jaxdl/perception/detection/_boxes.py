@@ -60,10 +60,11 @@ def pairwise_iou(first: chex.Array, second: chex.Array) -> chex.Array:
     second: f[..., M, 4], corners; leading axes broadcast.
 
   Returns:
-    f[..., N, M], in [0, 1], common dtype; 0 where both boxes are empty.
+    f[..., N, M], in [0, 1], common dtype, floating point of whole numbers too;
+    0 where both boxes are empty.
 
   Raises:
-    ValueError: if the last axis has not four entries.
+    ValueError: if there are not two axes or more, the last of four entries.
 
   Example:
     >>> a = jnp.array([[0.0, 0.0, 2.0, 2.0]])
@@ -88,7 +89,7 @@ def pairwise_giou(first: chex.Array, second: chex.Array) -> chex.Array:
     f[..., N, M], in [-1, 1].
 
   Raises:
-    ValueError: if the last axis has not four entries.
+    ValueError: if there are not two axes or more, the last of four entries.
 
   Example:
     >>> a = jnp.array([[0.0, 0.0, 2.0, 2.0]])
@@ -126,18 +127,26 @@ def giou(first: chex.Array, second: chex.Array) -> chex.Array:
   """
   _check(first, 'first')
   _check(second, 'second')
-  dtype = jnp.result_type(first, second)
+  dtype = _common(first, second)
   wide = trees.accumulator(dtype)
   return _giou(first.astype(wide), second.astype(wide)).astype(dtype)
 
 
 def _pairs(first, second):
-  _check(first, 'first')
-  _check(second, 'second')
-  dtype = jnp.result_type(first, second)
+  _check(first, 'first', ndim=2)
+  _check(second, 'second', ndim=2)
+  dtype = _common(first, second)
   wide = trees.accumulator(dtype)
   a = first.astype(wide)[..., :, None, :]
   return a, second.astype(wide)[..., None, :, :], dtype
+
+
+def _common(first, second):
+  """The dtype of overlaps, which are no whole numbers where boxes are."""
+  dtype = jnp.result_type(first, second)
+  return (
+    dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
+  )
 
 
 def _area(sides):
@@ -162,9 +171,10 @@ def _giou(a, b):
   return common / union - (around - union) / around
 
 
-def _check(boxes, name):
+def _check(boxes, name, ndim=1):
   shape = jnp.shape(boxes)
-  if not shape or shape[-1] != 4:
+  if len(shape) < ndim or shape[-1] != 4:
     raise ValueError(
-      f'{name} must have four numbers per box, shape [..., 4]; got {shape}.'
+      f'{name} must have four numbers per box, shape '
+      f'[..., {"N, " * (ndim - 1)}4]; got {shape}.'
     )

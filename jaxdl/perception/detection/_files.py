@@ -3,6 +3,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import pathlib
 from collections.abc import Sequence
@@ -16,7 +17,10 @@ from jaxdl.perception.detection import _precision, _text
 DEGENERATE = ('refuse', 'drop')
 # A picture of more pixels is none of such a set.
 _MAX_PIXELS = 1 << 26
-_SHOWN = 8
+# Longer names, and longer paths, no file system has.
+_MAX_NAME, _MAX_PATH = 256, 3000
+# Entries, and characters of each, in messages.
+_SHOWN, _LONGEST = 8, 60
 
 
 class Picture(NamedTuple):
@@ -93,8 +97,8 @@ def load_coco(
   """Reads annotations of the COCO format and finds the images.
 
   Keys that are read: `images` (id, file_name, width, height), `categories` (id,
-  name) and `annotations` (image_id, category_id, bbox and, if there, iscrowd,
-  area and id). Boxes are cut to their image.
+  name) and `annotations` (image_id, category_id, bbox and, if there, iscrowd, 0
+  or 1, area and id). Boxes are cut to their image.
 
   Args:
     annotations: the JSON file.
@@ -108,7 +112,8 @@ def load_coco(
   Raises:
     FileNotFoundError: if the file, the folder or an image is missing.
     ValueError: if the file is not of the format, an id is unknown or stands
-      twice, a box is degenerate; the message names file and entry.
+      twice, a name has no word, a box is degenerate; the message names file and
+      entry.
 
   Source: Lin et al. 2014 (https://arxiv.org/abs/1405.0312), the data format on
     the set's page.
@@ -134,15 +139,16 @@ def load_coco(
   place = _numbered(path, 'images', parts['images'])
   ordered = sorted(parts['categories'], key=lambda c: str(c['id']).zfill(20))
   number = _numbered(path, 'categories', ordered)
-  names = tuple(str(c['name']) for c in ordered)
+  names = tuple(_name(path, c) for c in ordered)
+  _numbered(path, 'annotations', [a for a in parts['annotations'] if 'id' in a])
   rows: list[list[tuple[Any, ...]]] = [[] for _ in place]
   for i, entry in enumerate(parts['annotations']):
-    where = f'{path}: annotation {entry.get("id", i)!r}'
+    where = f'{path}: annotation {_short(entry.get("id", i))}'
     for key, known in (('image_id', place), ('category_id', number)):
       if not _hashable(entry[key]) or entry[key] not in known:
         raise ValueError(
-          f'{where} has {key}={entry[key]!r}, which is unknown: the file lists '
-          f'{_listed(known)}.'
+          f'{where} has {key}={_short(entry[key])}, which is unknown: the file '
+          f'lists {_listed(known)}.'
         )
     at = place[entry['image_id']]
     size = parts['images'][at]
@@ -151,14 +157,20 @@ def load_coco(
       if degenerate == 'drop':
         continue
       raise ValueError(
-        f'{where} has the degenerate box {entry["bbox"]!r}, without width or '
-        "height inside its image: correct it, or pass degenerate='drop'."
+        f'{where} has the degenerate box {_short(entry["bbox"])}, without '
+        'width or height inside its image: correct it, or pass '
+        "degenerate='drop'."
       )
-    area = entry.get('area', box[2] * box[3])
-    checks.number(area, name=f'{where}: area', low=0.0)
-    rows[at].append(
-      (box, number[entry['category_id']], bool(entry.get('iscrowd', 0)), area)
-    )
+    area = _number(entry.get('area', float(box[2] * box[3])))
+    if area is None or area < 0:
+      raise ValueError(
+        f'{where} has area={_short(entry["area"])}: expected a number of at '
+        'least 0.'
+      )
+    crowd = entry.get('iscrowd', 0)
+    if not isinstance(crowd, int) or crowd not in (0, 1):
+      raise ValueError(f'{where} has iscrowd={_short(crowd)}: expected 0 or 1.')
+    rows[at].append((box, number[entry['category_id']], bool(crowd), area))
   pictures = [
     _picture(path, folder, entry, i, rows[i])
     for i, entry in enumerate(parts['images'])
@@ -199,7 +211,8 @@ def read_pictures(
 
   Raises:
     ValueError: if an image has more objects than M or more categories than P, a
-      file is no image or is of another size than its entry says.
+      file is no image, has more than 8 bits a color, or is of another size than
+      its entry says.
   """
   table = _text.encode_phrases(files.names, vocabulary)
   num = len(files.names)
@@ -257,8 +270,36 @@ def _existing(path):
   return path
 
 
+def _short(value):
+  """A value for messages; files may hold any length of text."""
+  shown = repr(value)
+  return shown if len(shown) <= _LONGEST else f'{shown[:_LONGEST]} ...'
+
+
+def _number(value):
+  """A finite float, or None."""
+  if isinstance(value, bool) or not isinstance(value, (int, float)):
+    return None
+  try:
+    value = float(value)
+  except OverflowError:
+    return None
+  return value if math.isfinite(value) else None
+
+
+def _name(path, entry):
+  """The name of a category, with something to ask for."""
+  name = entry['name']
+  if not _hashable(name) or not _text.has_word(str(name)):
+    raise ValueError(
+      f'{path}: category {_short(entry["id"])} has name={_short(name)}: '
+      'expected a text with a word.'
+    )
+  return str(name)
+
+
 def _listed(names):
-  shown = [repr(n) for n in list(names)[:_SHOWN]]
+  shown = [_short(n) for n in list(names)[:_SHOWN]]
   more = len(names) - len(shown)
   return (', '.join(shown) or 'none') + (f' and {more} more' if more else '')
 
@@ -289,7 +330,9 @@ def _numbered(path, name, entries):
     if not _hashable(entry['id']):
       raise ValueError(f'{path}: entry {i} of {name!r} has a strange id.')
     if entry['id'] in out:
-      raise ValueError(f'{path}: id {entry["id"]!r} stands twice in {name!r}.')
+      raise ValueError(
+        f'{path}: id {_short(entry["id"])} stands twice in {name!r}.'
+      )
     out[entry['id']] = i
   return out
 
@@ -300,14 +343,14 @@ def _side(path, entry, place):
     value = entry[name]
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
       raise ValueError(
-        f'{path}: image {entry["id"]!r} has {name}={value!r}: expected a '
-        'positive whole number.'
+        f'{path}: image {_short(entry["id"])} has {name}={_short(value)}: '
+        'expected a positive whole number.'
       )
     sides.append(value)
   if sides[0] * sides[1] > _MAX_PIXELS:
     raise ValueError(
-      f'{path}: image {entry["id"]!r} has {sides[0]} x {sides[1]} pixels, more '
-      f'than {_MAX_PIXELS}.'
+      f'{path}: image {_short(entry["id"])} has {sides[0]} x {sides[1]} '
+      f'pixels, more than {_MAX_PIXELS}.'
     )
   return tuple(sides)
 
@@ -315,33 +358,42 @@ def _side(path, entry, place):
 def _box(where, value, size):
   """A box cut to its image, or None if nothing is left."""
   good = isinstance(value, list) and len(value) == 4
-  good = good and all(
-    isinstance(v, (int, float)) and not isinstance(v, bool) for v in value
-  )
-  box = np.array(value, np.float64) if good else np.zeros(0)
-  if not good or not np.isfinite(box).all():
+  numbers = [_number(v) for v in value] if good else [None]
+  if None in numbers:
     raise ValueError(
-      f'{where} has bbox={str(value)[:60]}: expected four numbers, x, y, width '
+      f'{where} has bbox={_short(value)}: expected four numbers, x, y, width '
       'and height.'
     )
+  box = np.array(numbers, np.float64)
   low = np.clip(box[:2], 0, size)
-  high = np.clip(box[:2] + box[2:], 0, size)
+  # Halves do not overflow.
+  high = 2 * np.clip(box[:2] / 2 + box[2:] / 2, 0, np.array(size) / 2)
   if (box[2:] <= 0).any() or (high <= low).any():
     return None
   return np.concatenate([low, high - low])
 
 
+def _is_inside(name):
+  """Whether a name can be that of a file in a folder or below."""
+  if not isinstance(name, str) or '\0' in name:
+    return False
+  path = pathlib.PurePosixPath(name)
+  sizes = [len(p.encode(errors='surrogatepass')) for p in path.parts]
+  fits = bool(sizes) and max(sizes) < _MAX_NAME and len(name) < _MAX_PATH
+  return fits and not path.is_absolute() and '..' not in path.parts
+
+
 def _picture(path, folder, entry, place, rows):
   size = _side(path, entry, place)
-  name = pathlib.PurePosixPath(str(entry['file_name']))
-  if name.is_absolute() or '..' in name.parts:
+  text = entry['file_name']
+  if not _is_inside(text):
     raise ValueError(
-      f'{path}: image {entry["id"]!r} has file_name={entry["file_name"]!r}: '
+      f'{path}: image {_short(entry["id"])} has file_name={_short(text)}: '
       'expected a name inside of the folder.'
     )
   boxes, kinds, crowd, areas = zip(*rows, strict=True) if rows else [()] * 4
   return Picture(
-    _existing(folder / name),
+    _existing(folder / text),
     size,
     np.array(boxes, np.float64).reshape(-1, 4),
     np.array(kinds, np.int64),
@@ -360,6 +412,9 @@ def _pixels(picture, size):
           f'{image.size[0]} x {image.size[1]} pixels where the annotations say '
           f'{picture.size[0]} x {picture.size[1]}'
         )
+      if image.mode[0] in 'IF':
+        # What has more than 8 bits would be cut off at white.
+        raise ValueError(f'pixels of mode {image.mode}, expected 8 bits each')
       square = image.convert('RGB').resize(
         (size, size), image_lib.Resampling.BILINEAR
       )

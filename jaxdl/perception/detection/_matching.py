@@ -56,6 +56,7 @@ def match(costs: chex.Array, present: chex.Array | None = None) -> chex.Array:
       f'present must have one entry per object, shape ({num_objects},); got '
       f'{jnp.shape(present)}.'
     )
+  present = jnp.asarray(present).astype(bool)
   none = jnp.full((num_objects,), -1, jnp.int32)
   if not num_objects or not num_queries:
     return none

@@ -95,8 +95,9 @@ def average_precision(
     `Precision`.
 
   Raises:
-    ValueError: if arrays do not fit, a box is not finite or a true box has no
-      width or height, or a category is out of range.
+    ValueError: if arrays do not fit, a box, a score or an area is not finite or
+      a true box has no width or height, or an image or a category is no whole
+      number, or the latter out of range.
 
   Cost: O(n log n) and, for each category, O(I G D) for I images with it, at
     most G true and D found ones.
@@ -220,12 +221,17 @@ def _boxes(boxes, name):
 def _checked(part, name, num_categories):
   """NumPy arrays of equal length."""
   boxes = _boxes(part.boxes, name)
-  out = {'boxes': boxes}
+  out: dict[str, Any] = {'boxes': boxes}
   for field, values in part._asdict().items():
     if field == 'boxes':
       continue
-    kind = np.int64 if field in ('images', 'categories') else None
-    array = np.asarray(values, kind)
+    array = np.asarray(values)
+    if field in ('images', 'categories'):
+      given = array
+      with np.errstate(invalid='ignore'):
+        array = given.astype(np.int64)
+      if (given != array).any():
+        raise ValueError(f'{name}.{field} must be whole numbers.')
     if array.shape != (len(boxes),):
       raise ValueError(
         f'{name}.{field} must have one entry per box, shape ({len(boxes)},); '
@@ -248,6 +254,9 @@ def _checked(part, name, num_categories):
       f'{name}.boxes must be finite{", w and h positive" * ("crowd" in out)}; '
       f'got {boxes[bad][0].tolist()}.'
     )
+  areas = out.get('areas', np.zeros(0))
+  if not (np.isfinite(areas) & (areas >= 0)).all():
+    raise ValueError(f'{name}.areas must be finite and at least 0.')
   return type(part)(**{field: out[field] for field in part._fields})
 
 

@@ -54,12 +54,14 @@ def make_vocabulary(phrases: Iterable[str]) -> tuple[str, ...]:
     '' and the words in alphabetical order.
 
   Raises:
+    TypeError: if it is one text.
     ValueError: if there is no word.
 
   Example:
     >>> make_vocabulary(['red circle', 'red square'])
     ('', 'circle', 'red', 'square')
   """
+  _check_phrases(phrases)
   words = sorted({w for p in phrases for w in _words(p)})
   if not words:
     raise ValueError('phrases hold no word: name at least one.')
@@ -85,8 +87,10 @@ def encode_phrases(
     i32[P, W], with zeros behind a phrase and for slots without one.
 
   Raises:
+    TypeError: if phrases are one text.
     ValueError: if there is no phrase, one is empty, has an unknown word or too
-      many words, or there are more than slots.
+      many words, there are more than slots, or the vocabulary has no padding or
+      a word twice.
 
   Example:
     >>> words = make_vocabulary(['red circle', 'blue square'])
@@ -98,14 +102,15 @@ def encode_phrases(
     ValueError: phrase 'green circle' has the unknown word 'green': the \
 vocabulary has blue, circle, red, square.
   """
-  if isinstance(phrases, str):
-    raise TypeError(
-      f'phrases must be a sequence of texts; got the text {phrases!r}: cut it '
-      'by split_prompt.'
-    )
+  _check_phrases(phrases)
   if not len(phrases):
     raise ValueError('phrases is empty: name what to look for.')
   place = {word: i for i, word in enumerate(vocabulary)}
+  if place.get('') or len(place) < len(vocabulary) or '' not in place:
+    raise ValueError(
+      "vocabulary must be '' and different words, as make_vocabulary gives "
+      f'them: number 0 is padding; got {_listed(tuple(map(repr, vocabulary)))}.'
+    )
   rows = []
   for phrase in phrases:
     words = _words(phrase)
@@ -138,6 +143,19 @@ vocabulary has blue, circle, red, square.
   for i, row in enumerate(rows):
     out[i, : len(row)] = row
   return out
+
+
+def _check_phrases(phrases):
+  if isinstance(phrases, str):
+    raise TypeError(
+      f'phrases must be a sequence of texts; got the text {phrases!r}: cut it '
+      'by split_prompt.'
+    )
+
+
+def has_word(text: str) -> bool:
+  """Whether a text holds anything to ask for."""
+  return bool(_words(text))
 
 
 def _words(text):

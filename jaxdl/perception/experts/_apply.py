@@ -94,6 +94,7 @@ def moe_apply(
   """
   _split.widths(params, stacked=True)
   act = _split.activation_of(activation, len(_split.ins_of(params)))
+  mask = _route.token_mask(mask, jnp.shape(x)[:-1])
   return apply_parts(
     params,
     x,
@@ -126,7 +127,7 @@ def apply_parts(
     act: a function of the hidden values of all layers.
     top_k: see there.
     gate: see there.
-    mask: see there.
+    mask: see there, or of a batch that the tokens are made of.
     implementation: see there.
     axis_name: see there.
     split: whether of the sum over devices each gets the rows of its share of
@@ -169,11 +170,11 @@ def apply_parts(
     y = jax.lax.psum(y, axis_name)
   lead = x.shape[:-1]
   shape = lambda v: v.reshape(*lead, v.shape[-1])
-  mask = _route.token_mask(mask, lead)
+  mask = _route.grouped_mask(mask, tokens.shape[0])
   balance = routed.load_balance
   if mask is not None:
-    flat = mask.reshape(-1)
-    balance = _route.load_balance(routed.idx, routed.probs, mask=flat)
+    balance = _route.load_balance(routed.idx, routed.probs, mask=mask)
+    mask = mask.reshape(lead)
   routed = _route.Routed(
     shape(routed.idx), shape(routed.gates), shape(routed.probs), balance, mask
   )
@@ -242,7 +243,7 @@ def _ragged(layers, x, idx, gates, act):
   rows = x[source // top_k]
   h = act(*(product(layers[name], rows) for name in _split.ins_of(layers)))
   y = product(layers['out'], h)
-  y = y[place].reshape(num_tokens, top_k, -1)
+  y = y[place].reshape(num_tokens, top_k, y.shape[-1])
   gates = jnp.where(inside.reshape(gates.shape), gates, 0)
   # A gate may be NaN, and so is its token then, but no other.
   return jnp.sum(y.astype(wide) * gates[..., None].astype(wide), axis=1)

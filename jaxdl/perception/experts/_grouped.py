@@ -29,6 +29,9 @@ def grouped_dot(x: chex.Array, w: chex.Array, sizes: chex.Array) -> chex.Array:
   Returns:
     f[M, O], the dtype of `x`.
 
+  Raises:
+    ValueError: if shapes do not fit.
+
   Cost: O(M I O), and some 15 % more rows at the ends of blocks; every matrix is
     read once.
 
@@ -37,6 +40,16 @@ def grouped_dot(x: chex.Array, w: chex.Array, sizes: chex.Array) -> chex.Array:
     >>> grouped_dot(x, w, jnp.array([2, 1])).tolist()
     [[1.0], [1.0], [2.0]]
   """
+  groups = w.shape[:1]
+  if x.ndim != 2 or w.ndim != 3 or x.shape[1] != w.shape[1]:
+    raise ValueError(
+      f'x [M, I] and w [E, I, O] do not fit: got {x.shape} and {w.shape}.'
+    )
+  if jnp.shape(sizes) != groups:
+    raise ValueError(
+      f'sizes must have one entry per group, shape {groups}; got '
+      f'{jnp.shape(sizes)}.'
+    )
   w = w.astype(x.dtype)
   if jax.default_backend() != 'cpu':
     wide = trees.accumulator(x.dtype)

@@ -174,8 +174,7 @@ def token_mask(
   """A mask of leading axes as one of all tokens.
 
   Args:
-    mask: bool of as many entries as the tokens or fewer, in whole groups, or
-      None.
+    mask: bool of the shape of the tokens or of their leading axes, or None.
     shape: of the tokens.
 
   Returns:
@@ -187,15 +186,38 @@ def token_mask(
   if mask is None:
     return None
   mask = jnp.asarray(mask).astype(bool)
-  total = 1
-  for n in shape:
-    total *= n
-  if not mask.size or total % mask.size:
+  if mask.shape != shape[: mask.ndim]:
     raise ValueError(
       f'mask must have the shape of the tokens {shape}, or of their leading '
       f'axes; got {mask.shape}.'
     )
-  return jnp.repeat(mask.reshape(-1), total // mask.size).reshape(shape)
+  rest = (1,) * (len(shape) - mask.ndim)
+  return jnp.broadcast_to(mask.reshape(*mask.shape, *rest), shape)
+
+
+def grouped_mask(mask: chex.Array | None, num_tokens: int) -> chex.Array | None:
+  """A mask of a batch as one of all tokens that a network makes of it.
+
+  Args:
+    mask: bool of as many entries as the tokens or fewer, in whole groups, or
+      None.
+    num_tokens: T, in the order of the batch.
+
+  Returns:
+    bool[T], or None.
+
+  Raises:
+    ValueError: if it does not fit.
+  """
+  if mask is None:
+    return None
+  mask = jnp.asarray(mask).astype(bool)
+  if not mask.size or num_tokens % mask.size:
+    raise ValueError(
+      f'mask must have one entry per example, or per token; got {mask.shape} '
+      f'for {num_tokens} tokens.'
+    )
+  return jnp.repeat(mask.reshape(-1), num_tokens // mask.size)
 
 
 def load_balance(
@@ -210,7 +232,7 @@ def load_balance(
   Args:
     idx: i[..., k].
     probs: f[..., E].
-    mask: bool[...], false for padding.
+    mask: bool[...], false for padding; or of leading axes alone.
 
   Returns:
     f[], at least float32; 0 without any token.
@@ -231,7 +253,7 @@ def load_balance(
       f'{idx.shape} and {probs.shape}.'
     )
   wide = trees.accumulator(probs.dtype)
-  mask = None if mask is None else jnp.asarray(mask).astype(bool)
+  mask = token_mask(mask, idx.shape[:-1])
   num_experts = probs.shape[-1]
   counts = usage(idx, num_experts, mask=mask).astype(wide)
   share = counts / jnp.maximum(jnp.sum(counts), 1)
@@ -251,10 +273,13 @@ def usage(
   Args:
     idx: i[..., k].
     num_experts: E (static).
-    mask: bool[...], false for padding.
+    mask: bool[...], false for padding; or of leading axes alone.
 
   Returns:
     i32[E].
+
+  Raises:
+    ValueError: if the mask does not fit.
 
   Example:
     >>> usage(jnp.array([[0, 2], [0, 1]]), 4).tolist()
@@ -262,7 +287,8 @@ def usage(
   """
   idx = jnp.asarray(idx)
   chosen = jnp.ones(idx.shape, jnp.int32)
+  mask = token_mask(mask, idx.shape[:-1])
   if mask is not None:
-    chosen = jnp.where(jnp.asarray(mask).astype(bool)[..., None], chosen, 0)
+    chosen = jnp.where(mask[..., None], chosen, 0)
   zeros = jnp.zeros(num_experts, jnp.int32)
   return zeros.at[idx.reshape(-1)].add(chosen.reshape(-1))

@@ -24,6 +24,12 @@ def _check_mesh(mesh, axis, params):
   if not isinstance(mesh, jax.sharding.Mesh):
     raise TypeError(f'mesh must be a jax Mesh; got {checks.described(mesh)}.')
   checks.choice(axis, mesh.axis_names, name='axis')
+  kinds = {kind.name for kind in mesh.axis_types}
+  if kinds != {'Auto'}:
+    raise ValueError(
+      f'mesh must have Auto axes; got {", ".join(sorted(kinds))}: make it with '
+      f'axis_types=(jax.sharding.AxisType.Auto,) * {len(mesh.axis_names)}.'
+    )
   total, devices = params['in']['kernel'].shape[0], mesh.shape[axis]
   if total % devices:
     raise ValueError(
@@ -46,7 +52,8 @@ def shard_experts(
     The same numbers, where they belong; the router is on all devices.
 
   Raises:
-    ValueError: if there is no such axis, or shares would be unequal.
+    ValueError: if there is no such axis, axes are not Auto, or shares would be
+      unequal.
   """
   _split.widths(params, stacked=True)
   _check_mesh(mesh, axis, params)
@@ -91,8 +98,8 @@ def sharded_moe_apply(
     As `moe_apply`; the routing is that of all tokens.
 
   Raises:
-    ValueError: if experts or tokens are no multiple of the devices, or as
-      `moe_apply`.
+    ValueError: if experts or tokens are no multiple of the devices, axes of the
+      mesh are not Auto, or as `moe_apply`.
   """
   _split.widths(params, stacked=True)
   _check_mesh(mesh, axis, params)

@@ -36,7 +36,7 @@ def widths(ffn: Layers, *, stacked: bool = False) -> tuple[int, int, int]:
 
   Raises:
     TypeError: if it is no dict of layers.
-    ValueError: if widths do not fit.
+    ValueError: if widths, or numbers of experts, do not fit.
   """
   if not isinstance(ffn, Mapping) or 'out' not in ffn or 'in' not in ffn:
     found = sorted(map(str, ffn)) if isinstance(ffn, Mapping) else ffn
@@ -45,6 +45,16 @@ def widths(ffn: Layers, *, stacked: bool = False) -> tuple[int, int, int]:
       f'{found if isinstance(found, list) else checks.described(found)}.'
     )
   rank = 3 if stacked else 2
+  for name, layer in ffn.items():
+    if name != 'router' and not (
+      isinstance(layer, Mapping)
+      and 'kernel' in layer
+      and set(layer) <= {'kernel', 'bias'}
+    ):
+      raise TypeError(
+        f"layer {name!r} must be {{'kernel', 'bias'}}, with or without bias; "
+        f'got {sorted(layer) if isinstance(layer, Mapping) else layer!r}.'
+      )
   shapes = {k: jnp.shape(v['kernel']) for k, v in ffn.items() if k != 'router'}
   for name, shape in shapes.items():
     if len(shape) != rank:
@@ -59,6 +69,17 @@ def widths(ffn: Layers, *, stacked: bool = False) -> tuple[int, int, int]:
         f'the kernel of {name!r} must have shape '
         f'{(hidden, "d") if name == "out" else want}, as that of "in" is '
         f'{shapes["in"]}; got {shape}.'
+      )
+    if shape[:-2] != shapes['in'][:-2]:
+      raise ValueError(
+        f'layers must have equally many experts: "in" has {shapes["in"][0]} '
+        f'and {name!r} {shape[0]}.'
+      )
+    bias, want = ffn[name].get('bias'), (*shape[:-2], shape[-1])
+    if bias is not None and jnp.shape(bias) != want:
+      raise ValueError(
+        f'the bias of {name!r} must have shape {want}, as its kernel is '
+        f'{shape}; got {jnp.shape(bias)}.'
       )
   return width, hidden, shapes['out'][-1]
 

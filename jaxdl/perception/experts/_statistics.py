@@ -63,11 +63,14 @@ def coactivation(
   Args:
     idx: i[..., k], experts of each token, all different.
     num_experts: E (static).
-    mask: bool[...], false for padding.
+    mask: bool[...], false for padding; or of leading axes alone.
 
   Returns:
     i32[E, E], symmetric: M_ab tokens that go to a and b, M_aa to a. Those of
     several batches add up.
+
+  Raises:
+    ValueError: if the mask does not fit.
 
   Example:
     >>> idx = jnp.array([[0, 1], [0, 1], [2, 3], [0, 2]])
@@ -78,11 +81,12 @@ def coactivation(
   """
   num_experts = checks.integer(num_experts, name='num_experts', low=1)
   idx = jnp.asarray(idx)
+  mask = _route.token_mask(mask, idx.shape[:-1])
   idx = idx.reshape(-1, idx.shape[-1])
   numbers = jnp.arange(num_experts)[None, None]
   hot = jnp.any(idx[..., None] == numbers, axis=1)
   if mask is not None:
-    hot &= jnp.asarray(mask).reshape(-1, 1).astype(bool)
+    hot &= mask.reshape(-1, 1)
   # Exact in float32 up to 2^24 tokens at a time.
   hot = hot.astype(jnp.float32)
   counts = jnp.matmul(hot.T, hot, precision='highest')
@@ -154,10 +158,13 @@ def same_replica_share(
   Args:
     idx: i[..., k].
     num_slices: slices of a copy (static).
-    mask: bool[...], false for padding.
+    mask: bool[...], false for padding; or of leading axes alone.
 
   Returns:
     f32[], 1 right after conversion; 0 without any token.
+
+  Raises:
+    ValueError: if the mask does not fit.
 
   Example:
     >>> float(same_replica_share(jnp.array([[0, 1], [1, 2]]), num_slices=2))
@@ -166,8 +173,8 @@ def same_replica_share(
   num_slices = checks.integer(num_slices, name='num_slices', low=1)
   copy = jnp.asarray(idx) // num_slices
   one = jnp.all(copy == copy[..., :1], axis=-1)
-  mask = jnp.ones(one.shape) if mask is None else jnp.asarray(mask)
-  mask = mask.astype(bool)
+  mask = _route.token_mask(mask, one.shape)
+  mask = jnp.ones(one.shape, bool) if mask is None else mask
   count = jnp.sum(mask, dtype=jnp.float32)
   return jnp.sum(one & mask, dtype=jnp.float32) / jnp.maximum(count, 1)
 
@@ -208,13 +215,13 @@ def combination_table(
       label outside [0, K) are left out.
     num_experts: E (static).
     num_classes: K (static).
-    mask: bool[...], false for padding.
+    mask: bool[...], false for padding; or of leading axes alone.
 
   Returns:
     i32[C(E, k), K]; a row for each of `combinations`.
 
   Raises:
-    ValueError: if shapes do not fit.
+    ValueError: if shapes do not fit, or there are 2^31 entries.
 
   Example:
     >>> idx, labels = jnp.array([[1, 0], [2, 1]]), jnp.array([0, 1])
@@ -229,6 +236,11 @@ def combination_table(
     )
   top_k = idx.shape[-1]
   size = num_subnetworks(num_experts, top_k)
+  if size * num_classes >= 1 << 31:
+    raise ValueError(
+      f'a table of {size} sets of {top_k} of num_experts={num_experts} and '
+      f'num_classes={num_classes} is too large.'
+    )
   # The number of a set: Σ_i C(c_i, i + 1) for c_0 < c_1 < ...
   binomials = np.array(
     [[math.comb(c, i + 1) for i in range(top_k)] for c in range(num_experts)],
@@ -241,7 +253,7 @@ def combination_table(
   labels = labels.reshape(-1)
   counted = (labels >= 0) & (labels < num_classes)
   if mask is not None:
-    counted &= jnp.asarray(mask).reshape(-1).astype(bool)
+    counted &= _route.token_mask(mask, idx.shape[:-1]).reshape(-1)
   place = jnp.where(counted, row * num_classes + labels, size * num_classes)
   zeros = jnp.zeros(size * num_classes, jnp.int32)
   return zeros.at[place].add(1, mode='drop').reshape(size, num_classes)

@@ -160,6 +160,16 @@ class ExchangeTest(parameterized.TestCase):
       ),
       (lambda: coop.stack_agents([], 2), 'the ego, agent 0, must be there'),
       (
+        lambda: coop.stack_agents(
+          [jnp.ones((3, 4, 4)), jnp.full((3, 4, 4), jnp.inf)], 2
+        ),
+        r'maps\[1\] must be finite',
+      ),
+      (
+        lambda: coop.trim_exchange(features, jnp.ones((1,) * 5)),
+        r'mask of shape \(1, 1, 1, 1, 1\) does not fit',
+      ),
+      (
         lambda: coop.trim_exchange(features, jnp.ones(3), agent_mask=absent),
         'agent_mask leaves out agent 0, the ego',
       ),

@@ -45,6 +45,19 @@ class UncertaintyTest(parameterized.TestCase):
       got = _uncertainty.percentile(jnp.asarray(values), q, mask=mask)
       np.testing.assert_allclose(got, np.percentile(values[mask], q), rtol=1e-5)
 
+  @parameterized.parameters(2, 11, 41, 101)
+  def test_an_entry_that_is_the_percentile_is_not_above_it(self, count):
+    ranks = np.random.default_rng(0).permutation(count).astype(np.float32)
+    flags = jax.jit(
+      lambda q: coop.conformal_uncertainty(jnp.asarray(ranks), ranks, q).flags
+    )
+    for q in range(101):
+      # In whole numbers: rank > q (count - 1) / 100.
+      want = 100 * ranks.astype(int) > q * (count - 1)
+      np.testing.assert_array_equal(flags(q), want, err_msg=f'{q=}')
+    slope = jax.grad(lambda q: _uncertainty.percentile(jnp.asarray(ranks), q))
+    np.testing.assert_allclose(slope(50.0), (count - 1) / 100, rtol=1e-5)
+
   def test_half_of_different_scores_are_flagged(self):
     found = coop.conformal_uncertainty(jnp.asarray(maps(128)), jnp.ones(128))
     self.assertEqual(int(found.flags.sum()), 64)
@@ -141,6 +154,26 @@ class UncertaintyTest(parameterized.TestCase):
         'share must lie in',
       ),
       (lambda: coop.score_window(0, 3), 'length must be at least 1'),
+      (
+        lambda: coop.conformal_uncertainty(jnp.ones(3), jnp.full(3, jnp.nan)),
+        'widths must be finite',
+      ),
+      (
+        lambda: coop.conformal_uncertainty(
+          jnp.ones(3), jnp.ones(3), calibration=jnp.full(5, jnp.nan)
+        ),
+        'calibration must be finite',
+      ),
+      (
+        lambda: coop.push_scores(coop.score_window(2, 4), jnp.ones(3)),
+        r'window has shape \(2, 4\), .* does not fit scores of shape \(3,\)',
+      ),
+      (
+        lambda: coop.windowed_uncertainty(
+          jnp.ones(3), jnp.ones(3), 50.0, coop.score_window(2, 4)
+        ),
+        r'window has shape \(2, 4\)',
+      ),
     ):
       with self.assertRaisesRegex(ValueError, message):
         call()
@@ -330,6 +363,8 @@ class RivalsTest(parameterized.TestCase):
       coop.top_share(scores, 1 / 3).tolist(),
       [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]],
     )
+    with self.assertRaisesRegex(ValueError, 'scores must be finite; 1 of 3'):
+      coop.top_share(jnp.array([jnp.nan, 1.0, 2.0]), 1 / 3)
     values = jnp.asarray(maps(3, 600))
     want = np.argsort(np.argsort(values, axis=-1), axis=-1)
     np.testing.assert_array_equal(_values.ranks(values), want)

@@ -27,6 +27,13 @@ class BandwidthTest(parameterized.TestCase):
     self.assertAlmostEqual(0.279 * mebi, 11.16)
     self.assertAlmostEqual(0.04 * mebi, 1.6)
 
+  def test_large_maps_have_more_bits_than_32_bit_numbers(self):
+    size = {'channels': 128, 'height': 1024, 'width': 1024}
+    bits = wire.bandwidth_bits(jnp.ones(128), **size)
+    self.assertEqual(float(bits), 2.0**32)
+    bits = wire.bandwidth_bits(jnp.zeros(128), **size, header_bits=1 << 40)
+    self.assertEqual(float(bits), 2.0**40)
+
   def test_requests_and_headers_count(self):
     mask = jnp.zeros(128).at[:32].set(1.0)
     more = {'num_senders': 4, 'request': True, 'header_bits': 100}
@@ -137,6 +144,7 @@ class CompressionTest(parameterized.TestCase):
   def test_bad_input_is_refused(self):
     x = np.ones(4, np.float32)
     bomb = zlib.compress(b'0' * 1_000_000)
+    packed = wire.compress(x, 1, 'lossless')
     for call, message in (
       (lambda: wire.num_levels(0.5), r'factor must lie in \[1.0, inf\)'),
       (lambda: wire.quantize(x, 0.5), 'factor must lie in'),
@@ -144,6 +152,11 @@ class CompressionTest(parameterized.TestCase):
       (lambda: wire.compress(x, 1, 'lossly'), "mode='lossly'"),
       (lambda: wire.compress(x * np.nan, 1, 'lossy'), 'x must lie in'),
       (lambda: wire.decompress(bomb, (4,)), 'another number of bytes than'),
+      (lambda: wire.decompress(b'garbage', (4,)), 'data is damaged: Error'),
+      (lambda: wire.decompress(packed[:5], (4,)), 'another number of bytes'),
+      (lambda: wire.decompress(packed[:-2], (4,)), 'damaged: it ends too e'),
+      (lambda: wire.decompress(packed + b'x', (4,)), 'damaged: it ends too'),
+      (lambda: wire.decompress(packed[:-1] + b'x', (4,)), 'is damaged: Error'),
       (lambda: wire.make_codec('lossy(factor=0.5)'), 'factor must lie in'),
       (lambda: wire.make_codec('gzip'), "'gzip'"),
     ):

@@ -2,7 +2,9 @@
 """Worlds, files of scenes, what goes wrong, and measures."""
 
 import pathlib
+import struct
 import tempfile
+import zlib
 
 import jax
 import jax.numpy as jnp
@@ -143,6 +145,12 @@ def write_folder(root, scenarios=2, agents=2, frames=4, size=16):
           image.save(folder / f'{stamp}_bev_{kind}.png')
 
 
+def chunk(name, content):
+  """A part of a PNG file."""
+  end = struct.pack('>I', zlib.crc32(name + content))
+  return struct.pack('>I', len(content)) + name + content + end
+
+
 class FilesTest(parameterized.TestCase):
   def setUp(self):
     super().setUp()
@@ -194,7 +202,9 @@ class FilesTest(parameterized.TestCase):
     read = lambda grid=8, frames=1: worlds.read_scenes(
       places, grid=grid, frames=frames, agents_max=3
     )
-    with self.assertRaisesRegex(ValueError, 'no scenario has frames=2'):
+    with self.assertRaisesRegex(
+      ValueError, 'frames=2 frames; the most, 1, has .*scene_0'
+    ):
       read(frames=2)
     with self.assertRaisesRegex(ValueError, 'a multiple of grid=5'):
       read(grid=5)
@@ -202,7 +212,12 @@ class FilesTest(parameterized.TestCase):
     for text, message in (
       ('lidar_pose: [1, 2, 3]', 'six numbers'),
       ('lidar_pose: [1, 2, 3, 4, .nan, 6]', 'six numbers'),
+      ('lidar_pose: [1.0e+300, 2, 3, 4, 5, 6]', 'six numbers of at most 1e'),
+      (f'lidar_pose: [{10**400}, 2, 3, 4, 5, 6]', 'six numbers'),
       ('!!python/object/apply:os.getcwd []', 'is no YAML'),
+      ('a: !!int ""', r'000000.yaml is no YAML'),
+      ('a: !!bool "x"', r'000000.yaml is no YAML'),
+      ('a: !!timestamp "x"', r'000000.yaml is no YAML'),
       ('a: [', 'is no YAML'),
       ('', 'six numbers'),
     ):
@@ -214,11 +229,45 @@ class FilesTest(parameterized.TestCase):
     image.write_bytes(b'no image')
     with self.assertRaisesRegex(ValueError, 'is no PNG'):
       read()
+    # A header of 60,000 x 60,000 pixels, and a chunk that is too short.
+    for size, more in ((60_000, b''), (8, chunk(b'gAMA', b'k'))):
+      head = struct.pack('>IIBBBBB', size, size, 8, 0, 0, 0, 0)
+      parts = [b'\x89PNG\r\n\x1a\n', chunk(b'IHDR', head), more]
+      parts += [chunk(b'IDAT', zlib.compress(bytes(72))), chunk(b'IEND', b'')]
+      image.write_bytes(b''.join(parts))
+      with self.assertRaisesRegex(ValueError, '000000_bev_static.png is no'):
+        read()
     image.unlink()
     with self.assertRaisesRegex(ValueError, 'cannot be read: No such file'):
       read()
     with self.assertRaisesRegex(ValueError, "heading='left'"):
       worlds.read_labels(image, 8, heading='left')
+    with self.assertRaisesRegex(ValueError, 'grid must be at least 1; got 0'):
+      worlds.read_labels(image, 0)
+
+  @parameterized.parameters(
+    ('L', 1, True),
+    ('1', 1, True),
+    ('RGB', (0, 0, 1), True),
+    ('RGBA', (0, 0, 0, 255), False),
+    ('I;16', 1, True),
+    ('I;16', 256, True),
+  )
+  def test_any_color_but_black_is_set(self, mode, color, there):
+    path = self.root / 'labels.png'
+    Image.new(mode, (4, 4), color).save(path)
+    found = worlds.read_labels(path, 2)
+    np.testing.assert_array_equal(found, np.full((2, 2), there))
+
+  def test_frames_are_in_the_order_of_their_numbers(self):
+    for agent in ('7', '-1', 'x', '\N{SUPERSCRIPT TWO}'):
+      folder = self.root / 'scene' / agent
+      folder.mkdir(parents=True)
+      for stamp in ('10', '9', '100', '007'):
+        (folder / f'{stamp}.yaml').touch()
+    (found,) = worlds.find_scenarios(self.root, agents_max=2)
+    self.assertEqual(found.frames, ('007', '9', '10', '100'))
+    self.assertEqual([a.name for a in found.agents], ['7', '-1'])
 
 
 class RobustnessTest(parameterized.TestCase):
@@ -229,6 +278,10 @@ class RobustnessTest(parameterized.TestCase):
     self.assertLessEqual(np.abs(off[:, :2]).max(), 0.4 + 1e-6)
     np.testing.assert_allclose(off[:, :2].std(0), 0.4 / 3**0.5, rtol=0.1)
     np.testing.assert_array_equal(off[:, 2], 0.0)
+    same = coop.noisy_poses(np.asarray(poses), meters=0.4, key=KEY)
+    np.testing.assert_array_equal(same, found)
+    with self.assertRaisesRegex(TypeError, 'poses must be floating point'):
+      coop.noisy_poses(jnp.zeros((2, 3), int), meters=0.4, key=KEY)
 
   def test_late_frames_and_lost_entries(self):
     frames = {'x': jnp.arange(5)}
@@ -269,6 +322,15 @@ class MeasuresTest(parameterized.TestCase):
     got = coop.seg_loss(logits, target, weights, mask=mask)
     want = (w * picked)[mask].sum() / w[mask].sum()
     np.testing.assert_allclose(got, want, rtol=1e-5)
+    # What is no class does not count, as if masked.
+    for other in (-1, 3, 255):
+      void = np.where(mask, target, other)
+      got = coop.seg_loss(logits, void, weights)
+      np.testing.assert_allclose(got, want, rtol=1e-5)
+    with self.assertRaisesRegex(
+      ValueError, r'target must have shape \(4, 5, 6'
+    ):
+      coop.seg_loss(logits, target[:, :1], weights)
     none = coop.seg_loss(logits, target, weights, mask=np.zeros_like(mask))
     self.assertEqual(float(none), 0.0)
     with self.assertRaisesRegex(ValueError, 'one entry per class, 3; got 2'):

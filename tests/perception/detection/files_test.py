@@ -33,7 +33,7 @@ CONTENT = {
 }  # fmt: skip
 
 
-def changed(name, place, **changes):
+def changed(name, place, /, **changes):
   """The content with an entry changed; None takes a key away."""
   content = json.loads(json.dumps(CONTENT))
   entry = content[name][place] | changes
@@ -143,10 +143,31 @@ class FilesTest(parameterized.TestCase):
       changed('images', 0, file_name='../a.png'),
       "file_name='../a.png': expected a name inside of the folder",
     ),
+    (changed('images', 0, file_name='a' * 300), 'a name inside of the folder'),
+    (changed('images', 0, file_name='a\0.png'), 'a name inside of the folder'),
+    (changed('images', 0, file_name=['a.png']), 'a name inside of the folder'),
+    (changed('categories', 1, name=' . '), "category 2 has name=' . ': expec"),
+    (changed('annotations', 1, id=1), "id 1 stands twice in 'annotations'"),
+    (
+      changed('annotations', 0, bbox=[10**400, 1, 2, 2]),
+      r'annotation 1 has bbox=\[10+ \.\.\.: expected four numbers',
+    ),
+    (changed('annotations', 0, area='9'), "has area='9': expected a number"),
+    (changed('annotations', 0, area=10**400), 'has area=10* ...: expected a n'),
+    (changed('annotations', 0, area=-1), 'has area=-1: expected a number'),
+    (changed('annotations', 0, iscrowd='0'), "has iscrowd='0': expected 0 or"),
+    (changed('annotations', 0, iscrowd=2), 'has iscrowd=2: expected 0 or 1'),
   )
   def test_broken_annotations_are_refused(self, content, message):
-    with self.assertRaisesRegex(ValueError, message):
+    with self.assertRaisesRegex(ValueError, message) as caught:
       self.load(content)
+    self.assertStartsWith(str(caught.exception), str(self.folder))
+
+  def test_messages_stay_short(self):
+    content = changed('annotations', 1, id='x' * 9999, category_id='y' * 9999)
+    with self.assertRaisesRegex(ValueError, "annotation 'x.* ... has cat") as e:
+      self.load(content)
+    self.assertLess(len(str(e.exception)), 500)
 
   def test_degenerate_boxes_may_be_dropped(self):
     content = changed('annotations', 0, bbox=[1, 1, 0, 2])
@@ -176,6 +197,10 @@ class FilesTest(parameterized.TestCase):
       self.read(files)
     Image.new('RGB', (9, 4)).save(self.folder / 'a.png')
     with self.assertRaisesRegex(ValueError, '9 x 4 pixels where the annotat'):
+      self.read(files)
+    # 16 bits a pixel would all be white.
+    Image.new('I;16', (8, 4), 30_000).save(self.folder / 'a.png')
+    with self.assertRaisesRegex(ValueError, 'pixels of mode I;16, expected 8'):
       self.read(files)
 
 

@@ -51,6 +51,22 @@ class BoxesTest(parameterized.TestCase):
     np.testing.assert_allclose(np.float64(got), want[..., 0], atol=atol)
     np.testing.assert_allclose(np.float64(general), want[..., 1], atol=atol)
 
+  def test_whole_numbers_have_overlaps_that_are_none(self):
+    a, b = np.array([[0, 0, 2, 2]]), np.array([[1, 1, 3, 3]])
+    for kind in (jnp.int32, jnp.uint8):
+      pair = jnp.asarray(a, kind), jnp.asarray(b, kind)
+      found = detection.pairwise_iou(*pair)
+      np.testing.assert_allclose(found, [[1 / 7]], rtol=1e-6)
+      found = detection.pairwise_giou(*pair)
+      np.testing.assert_allclose(found, [[1 / 7 - 2 / 9]], rtol=1e-6)
+      found = detection.giou(*pair)
+      np.testing.assert_allclose(found, [1 / 7 - 2 / 9], rtol=1e-6)
+
+  def test_pairs_need_rows(self):
+    box = jnp.array([0.0, 0.0, 1.0, 1.0])
+    with self.assertRaisesRegex(ValueError, r'first must .* \[\.\.\., N, 4\]'):
+      detection.pairwise_iou(box, box[None])
+
   def test_forms_are_inverse(self):
     boxes = jax.random.uniform(jax.random.key(0), (3, 4))
     back = detection.to_centers(detection.to_corners(boxes))
@@ -97,6 +113,10 @@ class MatchingTest(parameterized.TestCase):
     broken = costs.at[:, 0].set(jnp.nan).at[2, 1].set(0.0)
     self.assertEqual(int(detection.match(broken)[1]), 2)
     self.assertEqual(detection.match(jnp.ones((4, 0))).shape, (0,))
+    flags = detection.match(
+      jnp.array([[5.0, 1.0, 3.0]]), jnp.array([1.0, 0, 1])
+    )
+    self.assertEqual(flags.tolist(), [-1, -1, 0])
 
   def test_batches_are_for_vmap(self):
     with self.assertRaisesRegex(ValueError, r'costs must be f\[Q, M\]'):
@@ -248,6 +268,19 @@ class TextTest(parameterized.TestCase):
     ),
     (lambda: detection.encode_phrases(['!'], ('', 'a')), 'has no word'),
     (lambda: detection.make_vocabulary(['-']), 'hold no word'),
+    # The first word would be taken for padding, the second for another.
+    (
+      lambda: detection.encode_phrases(['red'], ('red', 'blue')),
+      "number 0 is padding; got 'red', 'blue'",
+    ),
+    (
+      lambda: detection.encode_phrases(['red'], ('red', '')),
+      'number 0 is padding',
+    ),
+    (
+      lambda: detection.encode_phrases(['red'], ('', 'red', 'red')),
+      'different words',
+    ),
   )
   def test_bad_prompts_are_refused(self, call, message):
     with self.assertRaisesRegex(ValueError, message):
@@ -256,6 +289,8 @@ class TextTest(parameterized.TestCase):
   def test_a_prompt_is_no_list(self):
     with self.assertRaisesRegex(TypeError, 'cut it by split_prompt'):
       detection.encode_phrases('red circle', ('', 'red'))
+    with self.assertRaisesRegex(TypeError, 'cut it by split_prompt'):
+      detection.make_vocabulary('red circle')
 
 
 if __name__ == '__main__':

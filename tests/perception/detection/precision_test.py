@@ -152,6 +152,11 @@ class PrecisionTest(parameterized.TestCase):
     ({'boxes': [[0, 0, 4]]}, r'truth.boxes must be f\[n, 4\]; got shape'),
     ({'categories': [2]}, r'truth.categories must lie in \[0, 2\); got 2'),
     ({'images': [0, 1]}, r'truth.images must have one entry per box'),
+    ({'images': [0.5]}, r'truth.images must be whole numbers'),
+    ({'images': [np.nan]}, r'truth.images must be whole numbers'),
+    ({'categories': [0.7]}, r'truth.categories must be whole numbers'),
+    ({'areas': [np.nan]}, r'truth.areas must be finite and at least 0'),
+    ({'areas': [-1.0]}, r'truth.areas must be finite and at least 0'),
   )
   def test_broken_truth_is_refused(self, changes, message):
     truth = detection.Truth([0], [0], [[0, 0, 4, 4]])._replace(**changes)

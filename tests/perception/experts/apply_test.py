@@ -144,6 +144,14 @@ class ApplyTest(parameterized.TestCase):
     )
     self.assertEqual(routed.mask.shape, (4, 3))
 
+  @parameterized.parameters('dense', 'ragged')
+  def test_no_token(self, how):
+    y, routed = experts.moe_apply(
+      params_of(), tokens(2)[:0], top_k=TOP, implementation=how
+    )
+    self.assertEqual(y.shape, (0, 5))
+    self.assertEqual(float(routed.load_balance), 0.0)
+
   def test_one_token(self):
     moe, x = params_of(), tokens(1)
     np.testing.assert_allclose(
@@ -155,6 +163,8 @@ class ApplyTest(parameterized.TestCase):
     (lambda h: h / jnp.linalg.norm(h), 'reduce_sum'),
     (lambda h: h * jnp.arange(5.0)[None], 'iota'),
     (lambda h: h[..., ::-1], 'rev'),
+    (jax.nn.glu, 'it fails for 5 units'),
+    (lambda h: h * jnp.arange(4.0), 'it fails for 5 units'),
   )
   def test_refuses_activations_across_units(self, activation, what):
     with self.assertRaisesRegex(
@@ -185,6 +195,18 @@ class ApplyTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, r'x must have shape \[..., 6\]'):
       experts.moe_apply(params_of(), jnp.ones((2, 4)), top_k=1)
 
+  def test_biases_and_numbers_of_experts_fit(self):
+    moe = params_of()
+    for layer, name, value, message in (
+      ('in', 'bias', jnp.ones((1, 4)), r"bias of 'in' must have shape \(8, "),
+      ('in', 'bias', moe['in']['bias'][:4], "bias of 'in' must have shape"),
+      ('out', 'bias', jnp.ones((8, 1)), "bias of 'out' must have shape"),
+      ('out', 'kernel', moe['out']['kernel'][:4], "has 8 and 'out' 4"),
+    ):
+      wrong = {**moe, layer: {**moe[layer], name: value}}
+      with self.assertRaisesRegex(ValueError, message):
+        experts.moe_apply(wrong, tokens(40), top_k=TOP)
+
 
 class GroupedTest(parameterized.TestCase):
   @parameterized.parameters(
@@ -205,6 +227,16 @@ class GroupedTest(parameterized.TestCase):
       got,
       want,
     )
+
+  def test_says_what_does_not_fit(self):
+    x, w = jnp.ones((3, 2)), jnp.ones((2, 2, 2))
+    for sizes in ([3], [1, 1, 1]):
+      with self.assertRaisesRegex(
+        ValueError, r'one entry per group, shape \(2'
+      ):
+        experts.grouped_dot(x, w, jnp.array(sizes))
+    with self.assertRaisesRegex(ValueError, r'w \[E, I, O\] do not fit'):
+      experts.grouped_dot(x, jnp.ones((2, 3, 2)), jnp.array([1, 2]))
 
 
 class ShardedTest(parameterized.TestCase):
@@ -246,6 +278,18 @@ class ShardedTest(parameterized.TestCase):
       ValueError, 'num_experts=6 must be a multiple of the 8 devices'
     ):
       experts.shard_experts(moe, self.mesh)
+
+  def test_other_axes_are_refused(self):
+    kinds = (jax.sharding.AxisType.Explicit,)
+    mesh = jax.make_mesh((8,), ('experts',), axis_types=kinds)
+    for call in (
+      lambda: experts.shard_experts(params_of(), mesh),
+      lambda: experts.sharded_moe_apply(
+        params_of(), tokens(8), mesh=mesh, top_k=TOP
+      ),
+    ):
+      with self.assertRaisesRegex(ValueError, 'Auto axes; got Explicit: make'):
+        call()
 
 
 if __name__ == '__main__':

@@ -140,6 +140,13 @@ class SplitTest(parameterized.TestCase):
   def test_layers_are_named(self):
     with self.assertRaisesRegex(TypeError, "ffn must be {'in'"):
       experts.split_ffn({'w1': 1}, num_replicas=1, num_slices=1)
+    with self.assertRaisesRegex(TypeError, r"layer 'in' must be {'kernel', "):
+      experts.split_ffn({**layers(), 'in': {}}, num_replicas=1, num_slices=1)
+    wrong = {**layers()['out'], 'bias': jnp.ones(3)}
+    with self.assertRaisesRegex(ValueError, r"bias of 'out' must have shape"):
+      experts.split_ffn(
+        {**layers(), 'out': wrong}, num_replicas=1, num_slices=1
+      )
 
 
 class IdentityTest(parameterized.TestCase):

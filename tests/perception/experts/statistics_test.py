@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which experts work together, against counts by hand."""
 
+import functools
 import itertools
 import math
 
@@ -88,6 +89,36 @@ class CollaborationTest(parameterized.TestCase):
       for dtype in ('float32', 'int32'):
         np.testing.assert_array_equal(fn(flags.astype(dtype)), fn(flags))
 
+  def test_a_mask_is_of_leading_axes(self):
+    rng = np.random.default_rng(0)
+    idx = jnp.asarray(rng.permuted(np.tile(np.arange(4), (4, 6, 1)), axis=2))
+    idx = idx[..., :2]
+    probs = jnp.asarray(rng.dirichlet(np.ones(4), size=(4, 6)), jnp.float32)
+    labels = jnp.zeros((4, 6), jnp.int32)
+    table = functools.partial(
+      experts.combination_table, num_experts=4, num_classes=1
+    )
+    router = jnp.asarray(rng.normal(size=(4, 3)), jnp.float32)
+    x = jnp.asarray(rng.normal(size=(4, 6, 3)), jnp.float32)
+    route = functools.partial(experts.route, x, router, top_k=2)
+    calls = (
+      lambda mask: experts.coactivation(idx, 4, mask=mask),
+      lambda mask: experts.usage(idx, 4, mask=mask),
+      lambda mask: experts.same_replica_share(idx, num_slices=2, mask=mask),
+      lambda mask: experts.load_balance(idx, probs, mask=mask),
+      lambda mask: table(idx, labels, mask=mask),
+      lambda mask: route(mask=mask).load_balance,
+    )
+    rows = jnp.array([True, False, True, True])
+    for call in calls:
+      np.testing.assert_array_equal(
+        call(rows), call(jnp.repeat(rows[:, None], 6, axis=1))
+      )
+      # What NumPy would spread over the tokens, and what fits by chance.
+      for shape in ((6,), (1,), (4, 1), (1, 6), (6, 4), (24,), (2,)):
+        with self.assertRaisesRegex(ValueError, 'mask must have the shape of'):
+          call(jnp.ones(shape, bool))
+
   def test_numbers_of_subnetworks(self):
     found = [experts.num_subnetworks(*a) for a in ((8, 1), (16, 2), (32, 4))]
     self.assertEqual(found, [8, 120, 35_960])
@@ -123,6 +154,12 @@ class CollaborationTest(parameterized.TestCase):
         IDX, jnp.ones(3, jnp.int32), num_experts=4, num_classes=2
       ),
       r'labels must have shape \(4,\)',
+    ),
+    (
+      lambda: experts.combination_table(
+        jnp.zeros((1, 9), int), jnp.zeros(1, int), num_experts=64, num_classes=1
+      ),
+      'a table of 27540584512 sets of 9 of num_experts=64 .* is too large',
     ),
   )
   def test_says_what_does_not_fit(self, call, message):

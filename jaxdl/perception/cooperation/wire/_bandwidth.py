@@ -99,10 +99,11 @@ def bandwidth_bits(
       f'{height} x {width} cells: need [C], or [A | 1, C | 1, H | 1, W | 1].'
     )
   share = sent_share(mask, senders)
-  extra = header_bits
+  # Floats: whole numbers of 32 bits end at maps of 268 MB.
+  extra = float(header_bits)
   if request:
     extra += asked_bits(jnp.shape(mask), num_senders)
-  return share * (channels * height * width * bits) + extra
+  return share * float(channels * height * width * bits) + extra
 
 
 def asked_bits(shape: tuple[int, ...], num_senders: int) -> float:

@@ -135,7 +135,8 @@ def decompress(
     The array.
 
   Raises:
-    ValueError: if there are more or fewer bytes than the array takes.
+    ValueError: if there are more or fewer bytes than the array takes, or they
+      are damaged, or none of `compress`.
 
   Example:
     >>> x = np.arange(6, dtype=np.float32).reshape(2, 3)
@@ -144,8 +145,14 @@ def decompress(
   """
   want = math.prod(shape) * np.dtype(dtype).itemsize
   machine = zlib.decompressobj()
-  # No more than the array takes, whatever was sent.
-  raw = machine.decompress(data, want + 1) if data else b''
+  try:
+    # No more than the array takes, whatever was sent.
+    raw = machine.decompress(data, want + 1) if data else b''
+  except zlib.error as error:
+    raise ValueError(f'data is damaged: {error}.') from None
+  whole = machine.eof and not machine.unused_data
+  if len(raw) == want and data and not whole:
+    raise ValueError('data is damaged: it ends too early, or too late.')
   if len(raw) != want:
     raise ValueError(
       f'data holds another number of bytes than the {want} of an array of '

@@ -31,6 +31,8 @@ HEADINGS = ('up', 'right')
 _MOST_BYTES = 16 << 20
 _MOST_PIXELS = 4096 * 4096
 _POSE = 'lidar_pose'
+# Meters, and degrees; beyond, float32 has no cells.
+_FAR = 1e9
 
 
 class Place(NamedTuple):
@@ -80,10 +82,13 @@ def find_scenarios(
         f'{place} has {len(agents)} agents, more than agents_max={most}.'
       )
     stamps = [
-      {f.stem for f in agent.glob('*.yaml') if f.stem.isdigit()}
+      {f.stem for f in agent.glob('*.yaml') if f.stem.isdecimal()}
       for agent in agents
     ]
-    shared = sorted(set.intersection(*stamps))
+    # Longer numbers are later, with or without zeros in front.
+    shared = sorted(
+      set.intersection(*stamps), key=lambda s: (len(s.lstrip('0')), s)
+    )
     if not shared:
       raise ValueError(f'{place}: its agents have no frame in common.')
     found.append(Place(place, tuple(agents), tuple(shared)))
@@ -96,7 +101,7 @@ def find_scenarios(
 
 
 def _number(name):
-  return name.removeprefix('-').isdigit()
+  return name.removeprefix('-').isdecimal()
 
 
 def read_pose(path: str | os.PathLike[str]) -> np.ndarray:
@@ -117,15 +122,18 @@ def read_pose(path: str | os.PathLike[str]) -> np.ndarray:
   loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)
   try:
     found = yaml.load(text, Loader=loader)
-  except (yaml.YAMLError, RecursionError, ValueError) as error:
-    raise ValueError(f'{path} is no YAML: {error}') from error
+  # Readers of values with a wrong tag raise nearly anything.
+  except Exception as error:
+    reason = str(error) or type(error).__name__
+    raise ValueError(f'{path} is no YAML: {reason}') from error
   pose = found.get(_POSE) if isinstance(found, dict) else None
   numbers = isinstance(pose, list) and all(
     isinstance(v, (int, float)) and not isinstance(v, bool) for v in pose
   )
-  if not numbers or len(pose) != 6 or not all(map(math.isfinite, pose)):
+  if not numbers or len(pose) != 6 or not all(abs(v) <= _FAR for v in pose):
     raise ValueError(
-      f'{path} must have {_POSE}: [x, y, z, roll, yaw, pitch], six numbers.'
+      f'{path} must have {_POSE}: [x, y, z, roll, yaw, pitch], six numbers of '
+      f'at most {_FAR:g}.'
     )
   return np.array([pose[0], -pose[1], -math.radians(pose[4])])
 
@@ -136,7 +144,7 @@ def read_labels(
   """Reads an image of labels, and brings it to a grid.
 
   Args:
-    path: of a PNG file; pixels above zero are set.
+    path: of a PNG file; pixels of any color but black are set.
     grid: G; the image is as large or a multiple of it. A cell is set if one of
       its pixels is.
     heading: where the front of the agent points in the image, 'up' or 'right'.
@@ -147,17 +155,20 @@ def read_labels(
   Raises:
     ValueError: if the file is missing, no image, or its size does not fit.
   """
+  grid = checks.integer(grid, name='grid', low=1)
   checks.choice(heading, HEADINGS, name='heading')
   image = extras.require('PIL.Image', 'read_labels')
   path = pathlib.Path(path)
   _bytes(path)
   try:
     with image.open(path, formats=('PNG',)) as opened:
-      if opened.width * opened.height > _MOST_PIXELS:
-        raise ValueError(f'{path} has more than {_MOST_PIXELS} pixels.')
-      pixels = np.asarray(opened.convert('L'))
-  except (OSError, SyntaxError) as error:
+      small = opened.width * opened.height <= _MOST_PIXELS
+      pixels = _brightest(opened) if small else None
+  # Readers of damaged images raise nearly anything.
+  except Exception as error:
     raise ValueError(f'{path} is no PNG: {error}') from error
+  if pixels is None:
+    raise ValueError(f'{path} has more than {_MOST_PIXELS} pixels.')
   size = pixels.shape[0]
   if pixels.shape != (size, size) or size % grid:
     raise ValueError(
@@ -167,6 +178,13 @@ def read_labels(
   block = size // grid
   cells = pixels.reshape(grid, block, grid, block).max(axis=(1, 3)) > 0
   return np.rot90(cells, -1) if heading == 'up' else cells
+
+
+def _brightest(image):
+  """The largest color of each pixel: a mean would round dark ones to black."""
+  deep = image.mode[0] in 'IF'
+  pixels = np.asarray(image if deep else image.convert('RGB'))
+  return pixels if deep else pixels.max(axis=2)
 
 
 def _bytes(path):
@@ -217,7 +235,11 @@ def read_scenes(
                heading)
       )  # fmt: skip
   if not scenes:
-    raise ValueError(f'no scenario has frames={length} frames.')
+    longest = max(places, key=lambda p: len(p.frames), default=None)
+    told = ''
+    if longest is not None:
+      told = f'; the most, {len(longest.frames)}, has {longest.folder}'
+    raise ValueError(f'no scenario has frames={length} frames{told}.')
   return jax.tree.map(lambda *xs: np.stack(xs), *scenes)
 
 
