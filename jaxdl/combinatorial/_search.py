@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from jaxdl.combinatorial import _construct, _policies, _problem, _stage
 from jaxdl.core import checks
 
-# Pieces at a time on CPU.
-_CHUNK = 16
+# What policies keep of the pieces that are solved at a time on CPU; more do not
+# stay in the cache, where every decision reads them.
+_CACHED = 4 << 20
 
 
 def solve(
@@ -54,8 +55,9 @@ def solve(
       `construct` for starts at one node.
     every: see `construct`; n if None.
     chunk: pieces that are solved at a time (static), those of all starts
-      counted; None for what suits the processor: 16 on CPU, where more do not
-      stay in its cache, all elsewhere, and all with a mesh.
+      counted; None for what suits the processor: on CPU as many as stay in its
+      cache, 4 MiB of what the policy keeps of them; all elsewhere, and with a
+      mesh.
     mesh: of one axis, over which the starts are dealt (alpha divisible by its
       devices); None for none.
 
@@ -183,9 +185,14 @@ def conquer_all(
   Returns:
     The solutions.
   """
-  starts, chunk = _at_a_time(
-    problem, instance, solutions, keys, size=size, chunk=chunk, mesh=mesh
-  )
+  cut = lambda s, key: problem.split(instance, s, size, 0, key)[0]
+  first = jax.tree.map(lambda x: x[0], (solutions, keys))
+  pieces = jax.eval_shape(cut, *first)
+  if chunk is not None:
+    checks.integer(chunk, name='chunk', low=1)
+  elif mesh is None and jax.default_backend() == 'cpu':
+    chunk = _cached(problem, conqueror, params, pieces, keys)
+  starts, chunk = _at_a_time(len(keys), pieces, chunk, mesh)
 
   def one(solution, shift, key):
     return _stage.conquer(
@@ -209,25 +216,33 @@ def conquer_all(
   )
 
 
-def _at_a_time(problem, instance, solutions, keys, *, size, chunk, mesh):
+def _cached(problem, conqueror, params, pieces, keys):
+  """How many pieces of a policy the cache has room for."""
+
+  def encode(piece, key):
+    return conqueror.encode(params, *problem.solve.inputs(piece), key=key)
+
+  one = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), pieces
+  )
+  memory = jax.eval_shape(encode, one, keys[0])
+  size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(memory))
+  return max(1, _CACHED // max(size, 1))
+
+
+def _at_a_time(num_starts, pieces, chunk, mesh):
   """How many starts, and how many pieces of one, are solved at a time."""
-  if chunk is not None:
-    checks.integer(chunk, name='chunk', low=1)
-  elif mesh is None and jax.default_backend() == 'cpu':
-    chunk = _CHUNK
   if chunk is None:
     return None, None
-  one, key = jax.tree.map(lambda x: x[0], (solutions, keys))
-  cut = lambda s, key: problem.split(instance, s, size, 0, key)[0]
-  count = jax.tree.leaves(jax.eval_shape(cut, one, key))[0].shape[0]
+  count = jax.tree.leaves(pieces)[0].shape[0]
   # Divisors, since a rest would be one more program.
   even = [d for d in range((chunk + 1) // 2, chunk + 1) if not count % d]
-  pieces = max(even, default=chunk)
+  some = max(even, default=chunk)
   if mesh is not None:
-    return None, pieces
-  num_starts, most = keys.shape[0], max(1, chunk // count)
+    return None, some
+  most = max(1, chunk // count)
   starts = max(d for d in range(1, most + 1) if not num_starts % d)
-  return (None if starts == num_starts else starts), pieces
+  return (None if starts == num_starts else starts), some
 
 
 def _dealt(solutions, count, mesh):
