@@ -53,7 +53,9 @@ def fuse_max(
   if axis_name is None:
     return best
   # The maximum over a mapped axis has no derivative of its own.
-  return jnp.max(jax.lax.all_gather(best, axis_name), axis=0)
+  first = jnp.argmax(jax.lax.all_gather(best, axis_name), axis=0)
+  own = first == jax.lax.axis_index(axis_name)
+  return jax.lax.psum(jnp.where(own, best, 0), axis_name)
 
 
 def fuse_mean(
@@ -127,6 +129,17 @@ def _soft(maps, scores, weights, axis_name):
   return fuse_mean(maps, size, axis_name=axis_name)
 
 
+def _gathered(x, axis_name):
+  """Rows of all devices, which are known to be the same on each.
+
+  A sum, since what `all_gather` returns counts as another on every device.
+  """
+  x = x.astype(jnp.int32) if x.dtype == bool else x
+  rows = jnp.zeros((checks.axis_size(axis_name), *x.shape), x.dtype)
+  rows = rows.at[jax.lax.axis_index(axis_name)].set(x)
+  return jax.lax.psum(rows, axis_name).reshape(-1, *x.shape[1:])
+
+
 def _plain(fuse, *, asks=False):
   def apply(params, maps, weights, own, *, axis_name=None):
     del params
@@ -187,9 +200,7 @@ def _windowed(
   def gathered(params, maps, weights, own, *, axis_name=None):
     del own
     if axis_name is not None:
-      maps, weights = jax.lax.all_gather(
-        (maps, weights), axis_name, axis=0, tiled=True
-      )
+      maps, weights = (_gathered(x, axis_name) for x in (maps, weights))
     return apply(params, _counted(maps, weights), weights)
 
   return Fusion(init, gathered)

@@ -238,8 +238,8 @@ class FusionTest(parameterized.TestCase):
       atol=1e-5,
     )
 
-  @parameterized.parameters(*FUSIONS)
-  def test_gradients_over_devices_are_those_of_one(self, name):
+  @parameterized.product(name=FUSIONS, check_vma=(False, True))
+  def test_gradients_over_devices_are_those_of_one(self, name, check_vma):
     features, slope = maps(4, 4, 2, 2), maps(4, 2, 2, seed=1)
     weights = np.random.default_rng(2).random((4, 2, 2)).astype(np.float32)
     made, params = fusion(name)
@@ -253,7 +253,7 @@ class FusionTest(parameterized.TestCase):
       mesh=mesh,
       in_specs=jax.P('agents'),
       out_specs=jax.P(),
-      check_vma=False,
+      check_vma=check_vma,
     )
     one = lambda x, w: made.apply(params, x, w, own)
     got, want = (
