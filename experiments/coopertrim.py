@@ -35,18 +35,15 @@ MOST_CELLS = 64
 
 def small_world(spec: str) -> str:
   """Roads of a few cells, otherwise as they were."""
-  if not spec.startswith('roads'):
-    spec = 'roads'
-  low = {'grid': 8, 'frames': 3, 'agents': 2}
-  if registry.parse(spec).options.get('agents_min') is not None:
-    low['agents_min'] = 2
-  return registry.changed(config_lib.set_low(spec, **low), vehicles=(1, 3))
+  spec = spec if spec.startswith('roads') else 'roads'
+  spec = config_lib.set_low(spec, grid=8, frames=3, agents=2, agents_min=2)
+  return registry.changed(spec, vehicles=(1, 3))
 
 
 def small_fusion(spec: str) -> str:
   """Windows and heads that divide a small map."""
-  windowed = spec.startswith('windowed')
-  return config_lib.set_low(spec, window=4, heads=2) if windowed else spec
+  few = {'window': 4, 'heads': 2} if spec.startswith('windowed') else {}
+  return config_lib.set_low(spec, **few)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -242,21 +239,9 @@ def draw(config: Config, rows, directory):
     look = {'split': None, 'by': 'curve', 'x': 'mbps'}
     look |= {'xlabel': 'Mb/s per sender', 'ylabel': 'IoU of vehicles'}
     paths.append(line(named, directory / 'trade_off.png', 'iou', **look))
-  masks = [row for row in rows if row['split'] == 'mask']
-  for k, name in enumerate(dict.fromkeys(row['variant'] for row in masks)):
-    mine = [row for row in masks if row['variant'] == name]
-    shape = [1 + max(row[key] for row in mine) for key in ('channel', 'frame')]
-    asked = np.zeros(shape)
-    for row in mine:
-      asked[row['channel'], row['frame']] = row['asked']
-    path = directory / f'mask_{k}.png'
-    look = {'low': 0.0, 'high': 1.0, 'annotate': False, 'label': 'Share sent'}
-    look |= {'xlabel': 'Frames, scene after scene', 'ylabel': 'Channel'}
-    look['title'] = name
-    paths.append(plots.heat_map(asked, *map(range, shape), path, **look))
   if any(row['split'] == 'map' for row in rows):
     paths.append(plots.birds_eye(rows, directory / 'birds_eye.png'))
-  return paths
+  return paths + plots.masks(rows, directory)
 
 
 run, main = runner.binary(Config, build)

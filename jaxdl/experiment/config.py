@@ -573,7 +573,7 @@ def set_low(spec: str, **most: float) -> str:
   Args:
     spec: the part.
     **most: the largest value of options; those that the part does not name are
-      set to it.
+      set to it, and those that are no numbers stay.
 
   Returns:
     The part.
@@ -581,10 +581,14 @@ def set_low(spec: str, **most: float) -> str:
   Example:
     >>> set_low('adam(steps=2)', steps=3, batch_size=4)
     'adam(steps=2, batch_size=4)'
+    >>> set_low('roads(agents_min=none)', agents_min=2)
+    'roads(agents_min=none)'
   """
-  part = registry_lib.parse(spec)
+  said = registry_lib.parse(spec).options
+  now = {k: said.get(k, v) for k, v in most.items()}
+  numbers = {k: v for k, v in now.items() if isinstance(v, (int, float))}
   return registry_lib.changed(
-    spec, **{k: min(v, part.options.get(k, v)) for k, v in most.items()}
+    spec, **{k: min(most[k], v) for k, v in numbers.items()}
   )
 
 

@@ -11,7 +11,7 @@ Seeds are averaged; bands and bars are one standard deviation (N - 1). Colors
 are told apart with any color vision.
 """
 
-from jaxdl.plots._birds_eye import birds_eye
+from jaxdl.plots._birds_eye import birds_eye, masks
 from jaxdl.plots._boxes import boxes
 from jaxdl.plots._curves import aligned, bars, lines, log_log, paces
 from jaxdl.plots._episodes import animation, frames, matrices
@@ -47,6 +47,7 @@ __all__ = [
   'last_rows',
   'lines',
   'log_log',
+  'masks',
   'matrices',
   'paces',
   'polygon',

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxdl.plots import _figures
+from jaxdl.plots import _figures, _heat_maps
 
 Row = dict[str, Any]
 _KINDS = ('alone', 'full', 'trimmed')
@@ -69,6 +69,45 @@ def birds_eye(
     if title:
       fig.suptitle(title, x=0.01, ha='left', fontweight='bold', fontsize=11)
     return _figures.save(fig, path)
+
+
+def masks(
+  rows: Sequence[Row], directory: str | os.PathLike[str]
+) -> list[pathlib.Path]:
+  """Draws which channels were asked for, frame by frame.
+
+  Args:
+    rows: rows of a run; those of split 'mask' have variant, channel, frame, and
+      the share `asked` in [0, 1].
+    directory: of the pictures `mask_0.png`, `mask_1.png`, ..., one for each
+      variant.
+
+  Returns:
+    The paths written; none if no row holds a mask.
+  """
+  found = [row for row in rows if row['split'] == 'mask']
+  paths = []
+  for k, (name, own) in enumerate(_figures.groups(found, 'variant').items()):
+    shape = [1 + max(row[key] for row in own) for key in ('channel', 'frame')]
+    asked = np.zeros(shape)
+    for row in own:
+      asked[row['channel'], row['frame']] = row['asked']
+    path = pathlib.Path(directory) / f'mask_{k}.png'
+    paths.append(
+      _heat_maps.heat_map(
+        asked,
+        *map(range, shape),
+        path,
+        low=0.0,
+        high=1.0,
+        annotate=False,
+        label='Share sent',
+        xlabel='Frames, scene after scene',
+        ylabel='Channel',
+        title=name,
+      )
+    )
+  return paths
 
 
 def _map(lines):

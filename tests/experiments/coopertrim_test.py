@@ -190,7 +190,8 @@ class ConfigTest(parameterized.TestCase):
     config = coopertrim.Config().smoked()
     self.assertEqual(config, config.smoked())
     self.assertEqual(
-      config.world, 'roads(grid=8, frames=3, agents=2, vehicles=(1, 3))'
+      config.world,
+      'roads(grid=8, frames=3, agents=2, agents_min=2, vehicles=(1, 3))',
     )
     self.assertEqual((config.num_rounds, config.steps), (3, 2))
 
@@ -207,7 +208,7 @@ class ConfigTest(parameterized.TestCase):
         'data_dir': '.',
         'fusion': 'windowed(window=8, heads=8, num_layers=3)',
       },
-      'roads(grid=8, frames=3, agents=2, vehicles=(1, 3))',
+      'roads(grid=8, frames=3, agents=2, agents_min=2, vehicles=(1, 3))',
       'windowed(window=4, heads=2, num_layers=3)',
     ),
   )

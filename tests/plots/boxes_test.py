@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images with boxes."""
+"""Images with boxes, and channels that are asked for."""
 
 import pathlib
 import tempfile
+from unittest import mock
 
 import numpy as np
 from absl.testing import absltest
 
 from jaxdl import plots
+from jaxdl.plots import _heat_maps
 
 ROW = {
   'split': 'boxes', 'step': 3, 'variant': 'a', 'seed': 0, 'image': 0,
@@ -35,6 +37,26 @@ class BoxesTest(absltest.TestCase):
   def test_no_rows_are_refused(self):
     with self.assertRaisesRegex(ValueError, "no row has split='boxes'"):
       plots.boxes([ROW | {'split': 'test'}], np.zeros((1, 8, 8, 3)), 'x.png')
+
+
+class MasksTest(absltest.TestCase):
+  def test_a_picture_for_each_variant(self):
+    row = {'split': 'mask', 'channel': 0, 'frame': 1, 'asked': 0.5}
+    rows = [row | {'variant': v} for v in ('a', 'b')]
+    rows += [row | {'variant': 'b', 'channel': 2}, {'split': 'test'}]
+    with (
+      tempfile.TemporaryDirectory() as folder,
+      mock.patch.object(
+        _heat_maps, 'heat_map', wraps=_heat_maps.heat_map
+      ) as draw,
+    ):
+      paths = plots.masks(rows, folder)
+      self.assertEqual([p.name for p in paths], ['mask_0.png', 'mask_1.png'])
+      self.assertTrue(all(p.read_bytes()[1:4] == b'PNG' for p in paths))
+      first, second = (call.args[0].tolist() for call in draw.call_args_list)
+    self.assertEqual(first, [[0, 0.5]])
+    self.assertEqual(second, [[0, 0.5], [0, 0], [0, 0.5]])
+    self.assertEqual(plots.masks(rows[-1:], 'nowhere'), [])
 
 
 if __name__ == '__main__':
