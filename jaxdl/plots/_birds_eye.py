@@ -88,15 +88,18 @@ def masks(
   found = [row for row in rows if row['split'] == 'mask']
   paths = []
   for k, (name, own) in enumerate(_figures.groups(found, 'variant').items()):
-    shape = [1 + max(row[key] for row in own) for key in ('channel', 'frame')]
-    asked = np.zeros(shape)
+    channels, frames = (
+      range(1 + max(row[key] for row in own)) for key in ('channel', 'frame')
+    )
+    asked = np.zeros((len(channels), len(frames)))
     for row in own:
       asked[row['channel'], row['frame']] = row['asked']
     path = pathlib.Path(directory) / f'mask_{k}.png'
     paths.append(
       _heat_maps.heat_map(
         asked,
-        *map(range, shape),
+        channels,
+        frames,
         path,
         low=0.0,
         high=1.0,
