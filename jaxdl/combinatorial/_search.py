@@ -236,11 +236,12 @@ def _at_a_time(num_starts, pieces, chunk, mesh):
     return None, None
   count = jax.tree.leaves(pieces)[0].shape[0]
   # Divisors, since a rest would be one more program.
-  even = [d for d in range((chunk + 1) // 2, chunk + 1) if not count % d]
-  some = max(even, default=chunk)
+  some = min(chunk, count)
+  even = [d for d in range((some + 1) // 2, some + 1) if not count % d]
+  some = max(even, default=some)
   if mesh is not None:
     return None, some
-  most = max(1, chunk // count)
+  most = min(max(1, chunk // count), num_starts)
   starts = max(d for d in range(1, most + 1) if not num_starts % d)
   return (None if starts == num_starts else starts), some
 

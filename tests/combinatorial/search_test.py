@@ -55,6 +55,13 @@ class SolveTest(parameterized.TestCase):
     np.testing.assert_array_equal(both.order[0], tour.order)
     np.testing.assert_allclose(history[0], alone, rtol=1e-6)
 
+  @parameterized.parameters(2, 10**9)
+  def test_pieces_at_a_time_change_nothing(self, chunk):
+    tour, history = jax.jit(functools.partial(solve, chunk=chunk))(FIRST)
+    want, alone = plain()
+    np.testing.assert_array_equal(tour.order, want.order)
+    np.testing.assert_allclose(history, alone, rtol=1e-6)
+
   def test_starts_on_devices_are_the_same(self):
     mesh = jax.make_mesh(
       (8,), ('starts',), axis_types=(jax.sharding.AxisType.Auto,)
